@@ -1,0 +1,1 @@
+"""How it is done: the stages that flows compose."""

@@ -1,0 +1,141 @@
+"""The one type that travels: a measurement of one environment over a window, as a wide frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.window import Cell, Window, micros
+
+TIME_TYPE = "datetime64[us, UTC]"
+PANDAS_TYPES: dict[FieldType, str] = {
+    "float": "float64",
+    "int": "Int64",
+    "string": "str",
+    "bool": "boolean",
+}
+ARROW_TYPES: dict[FieldType, pa.DataType] = {
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one measurement and environment.
+
+    `frame` has a fresh RangeIndex and exactly the columns `columns_of(measurement)`: `time`
+    (datetime64[us, UTC]), the tags (category, environment first; null where a series lacks one), the
+    fields (types of the catalogue; null where there is no value). It is never changed in place.
+    `dropped` counts the values that a source left out by rule (nan, inf, native_histogram).
+    """
+
+    measurement: Measurement
+    environment: str
+    window: Window
+    frame: pd.DataFrame
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    not_served: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> int:
+        """How many values (non-null field cells) the frame holds."""
+        return count_values(self.frame, self.measurement)
+
+    @property
+    def dropped_values(self) -> int:
+        """How many values were left out by rule."""
+        return sum(self.dropped.values())
+
+    def with_frame(self, frame: pd.DataFrame) -> "Batch":
+        """The same batch with other rows, on a fresh RangeIndex."""
+        return replace(self, frame=frame.reset_index(drop=True))
+
+
+def columns_of(measurement: Measurement) -> list[str]:
+    """The columns of a Batch, in order."""
+    return ["time", *measurement.all_tags, *measurement.fields]
+
+
+def count_values(frame: pd.DataFrame, measurement: Measurement) -> int:
+    """Non-null field cells of the frame."""
+    return int(frame[list(measurement.fields)].notna().to_numpy().sum())
+
+
+def arrow_schema(measurement: Measurement) -> pa.Schema:
+    """The schema of the measurement's lake table."""
+    return pa.schema(
+        [pa.field("time", pa.timestamp("us", tz="UTC"))]
+        + [pa.field(tag, pa.string()) for tag in measurement.all_tags]
+        + [pa.field(name, ARROW_TYPES[spec.type]) for name, spec in measurement.fields.items()]
+    )
+
+
+def build_frame(measurement: Measurement, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A frame with the batch's columns and types, in canonical order, from columns of equal length.
+
+    Missing fields become null. Tags may be given as anything pandas makes a category of.
+    """
+    length = len(columns["time"])
+    data: dict[str, Any] = {"time": pd.Series(columns["time"]).astype(TIME_TYPE)}
+    for tag in measurement.all_tags:
+        data[tag] = _as_category(columns[tag])
+    for name, spec in measurement.fields.items():
+        kind = PANDAS_TYPES[spec.type]
+        values = columns[name] if name in columns else pd.Series([None] * length, dtype="object")
+        data[name] = pd.Series(values, dtype=kind)
+    return canonical(pd.DataFrame(data), measurement)
+
+
+def _as_category(values: Any) -> pd.Series:
+    series = pd.Series(values)
+    return series if isinstance(series.dtype, pd.CategoricalDtype) else series.astype("category")
+
+
+def empty_frame(measurement: Measurement) -> pd.DataFrame:
+    """A frame without rows."""
+    return build_frame(measurement, {name: [] for name in columns_of(measurement)})
+
+
+def canonical(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
+    """The rows ordered by tags, then time, on a fresh RangeIndex; categories sorted and used."""
+    sorted_tags = {tag: _used_and_sorted(frame[tag]) for tag in measurement.all_tags}
+    frame = frame.assign(**sorted_tags)[columns_of(measurement)]
+    keys = [time_micros(frame)]
+    keys += [frame[tag].cat.codes.to_numpy() for tag in reversed(measurement.all_tags)]
+    order = np.lexsort(keys)
+    if not np.array_equal(order, np.arange(len(order))):
+        frame = frame.iloc[order]
+    return frame.reset_index(drop=True)
+
+
+def _used_and_sorted(column: pd.Series) -> pd.Series:
+    categories = column.cat.categories
+    uses = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(categories) + 1)[1:]
+    # nearly always so, and looking is much cheaper than doing it again
+    if uses.all() and categories.is_monotonic_increasing:
+        return column
+    column = column.cat.remove_unused_categories()
+    return column.cat.reorder_categories(sorted(column.cat.categories))
+
+
+def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The times as microseconds since the epoch."""
+    micros_since_epoch: np.ndarray[Any, np.dtype[np.int64]] = (
+        frame["time"].astype("int64").to_numpy()
+    )
+    return micros_since_epoch
+
+
+def slice_cell(frame: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    """The rows of one cell, in order, on a fresh RangeIndex."""
+    times = time_micros(frame)
+    inside = (times >= micros(cell.start)) & (times < micros(cell.stop))
+    return frame[inside].reset_index(drop=True)

@@ -1,0 +1,43 @@
+"""Digests of rows: equal rows have equal digests, whatever chunk or process they came with."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import columns_of
+from tasks.core.catalogue import Measurement
+
+
+def digest_rows(frame: pd.DataFrame, measurement: Measurement, salt: str = "") -> str:
+    """Digest of the frame's rows, which must be in canonical order, and of the salt.
+
+    BLAKE2b (RFC 7693) over the columns' bytes; nulls and the order of categories do not matter
+    for how they happen to be stored. An empty frame digests to the salt alone.
+    """
+    state = hashlib.blake2b(salt.encode(), digest_size=16)
+    for name in columns_of(measurement):
+        state.update(f"\0{name}\0".encode())
+        state.update(np.ascontiguousarray(_as_integers(frame[name])).view("uint8").data)
+    return state.hexdigest()
+
+
+def _as_integers(column: pd.Series) -> np.ndarray[Any, Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        hashes = [_hash_text(category) for category in column.cat.categories]
+        return np.asarray(np.array([*hashes, 0], dtype="uint64")[column.cat.codes.to_numpy()])
+    if column.dtype == "float64":
+        # adding zero makes -0.0 equal to 0.0; one NaN stands for all
+        values = column.to_numpy() + 0.0
+        return np.asarray(np.where(np.isnan(values), np.nan, values)).view("uint64")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return np.asarray(column.astype("int64"))
+    texts = ["" if pd.isna(value) else f"={value}" for value in column]
+    return np.array([_hash_text(text) for text in texts], dtype="uint64")
+
+
+def _hash_text(text: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
+    )

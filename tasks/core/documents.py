@@ -1,0 +1,100 @@
+"""Reading our YAML files into models, with errors that name the key."""
+
+import difflib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic_core import ErrorDetails
+
+from tasks.core.errors import ConfigurationInvalid
+from tasks.core.window import format_duration, parse_duration
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value),
+    PlainSerializer(format_duration, return_type=str),
+]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigurationInvalid: when the file is missing, unreadable, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationInvalid(
+            where=path,
+            problem="the file is missing",
+            mend="Set FEDVITALS_CONFIG to the folder that holds it",
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationInvalid(
+            where=path,
+            problem=f"cannot be read: {' '.join(str(error).split())}",
+            mend="Mend the file",
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigurationInvalid(
+            where=path, problem="is not a mapping of keys", mend="See docs/configuration.md"
+        )
+    return content
+
+
+def parse(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    """The content as the model.
+
+    Raises:
+        ConfigurationInvalid: naming every wrong key by its path.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(model, detail) for detail in error.errors()]
+        raise ConfigurationInvalid(
+            where=where, problem="; ".join(problems), mend="Mend the keys named here"
+        ) from None
+
+
+def _describe(model: type[BaseModel], detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {path}{_suggestion(model, str(detail['loc'][-1]))}"
+    return f"{path or 'the file'}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _suggestion(model: type[BaseModel], key: str) -> str:
+    close = difflib.get_close_matches(key, sorted(_known_keys(model, set())), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _known_keys(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[str]:
+    seen.add(model)
+    keys = {field.alias or name for name, field in model.model_fields.items()}
+    for nested in _nested_models(field.annotation for field in model.model_fields.values()):
+        if nested not in seen:
+            keys |= _known_keys(nested, seen)
+    return keys
+
+
+def _nested_models(annotations: Any) -> set[type[BaseModel]]:
+    found: set[type[BaseModel]] = set()
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.add(annotation)
+        found |= _nested_models(getattr(annotation, "__args__", ()))
+    return found

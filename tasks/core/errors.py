@@ -1,0 +1,168 @@
+"""The error tree: one root, and every leaf is Transient or Terminal, which alone decides a retry.
+
+An error takes its facts as keyword arguments, keeps them as attributes, and builds its own message:
+what went wrong, where, and what to do. No fact may hold a secret.
+"""
+
+from functools import partial
+from typing import Any
+
+
+class FedvitalsError(Exception):
+    """Root of all errors that fedvitals raises on purpose. Survives pickling with its facts."""
+
+    message = "{problem}"
+    exit_code = 1
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(self.message.format(**facts))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self.facts), ()
+
+
+class Transient(FedvitalsError):
+    """The same request may succeed later: retry, then leave the work pending."""
+
+
+class Terminal(FedvitalsError):
+    """The same request will fail again: report it, never loop."""
+
+
+class ConfigurationInvalid(Terminal):
+    """A file or setting is wrong. Facts: where (file and key path, or variable), problem, mend."""
+
+    message = "{where}: {problem}. {mend}"
+    exit_code = 2
+
+
+class UsageInvalid(Terminal):
+    """An argument of a command or flow is wrong. Facts: argument, problem, mend."""
+
+    message = "{argument}: {problem}. {mend}"
+    exit_code = 2
+
+
+class SuiteInvalid(Terminal):
+    """A suite cannot be trusted as it is written. Facts: suite (file), problem, mend."""
+
+    message = "suite {suite}: {problem}. {mend}"
+    exit_code = 2
+
+
+class SourceUnavailable(Transient):
+    """A source did not answer properly this time. Facts: service, url, what, problem."""
+
+    message = "{service} at {url} could not answer {what}: {problem}. Check that it runs and is reachable; the next run tries again"
+
+
+class SourceOverloaded(Transient):
+    """A source said that the question was too much. Facts: service, url, what, problem."""
+
+    message = "{service} at {url} could not finish {what}: {problem}. A smaller window or a cheaper query is needed"
+
+
+class SourceRefused(Terminal):
+    """A source refused the question for good. Facts: service, url, what, status, problem, mend."""
+
+    message = "{service} at {url} refused {what} (HTTP {status}): {problem}. {mend}"
+
+
+class AnswerInvalid(Terminal):
+    """A source answered something that is not its protocol. Facts: service, url, what, problem."""
+
+    message = "{service} at {url} gave an answer to {what} that is not its protocol: {problem}. Check the URL and any proxy in front of it"
+
+
+class LabelsDiffer(Terminal):
+    """A query's labels are not the measurement's tags. Facts: measurement, field, tags, labels."""
+
+    message = (
+        "{measurement}.{field}: the query answers with the labels {labels}, the catalogue says {tags}. "
+        "Aggregate the query by exactly these tags, or make it a measurement of its own"
+    )
+
+
+class KeyRepeated(Terminal):
+    """Two series of one answer have the same tags. Facts: measurement, field, key."""
+
+    message = "{measurement}.{field}: the query answers {key} more than once. Aggregate it by exactly the measurement's tags"
+
+
+class SeriesExceeded(Terminal):
+    """A measurement has more series than it may. Facts: measurement, series, limit, label, distinct."""
+
+    message = (
+        "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
+        "{label} ({distinct}). Aggregate it away in the query, or raise max_series in the catalogue"
+    )
+
+
+class SchemaChanged(Terminal):
+    """A lake table does not fit the catalogue. Facts: table, problem."""
+
+    message = "lake table {table}: {problem}. Undo the change in the catalogue, or run: fedvitals lake migrate {table}"
+
+
+class LakeBusy(Transient):
+    """Another writer committed first. Facts: table, problem."""
+
+    message = "lake table {table}: the commit met another writer: {problem}. It is tried again"
+
+
+class LakeDamaged(Terminal):
+    """A lake table cannot be read or written. Facts: table, problem."""
+
+    message = "lake table {table}: {problem}. Run: fedvitals lake repair {table}"
+
+
+class LedgerUnavailable(Transient):
+    """The ledger did not answer. Facts: url, problem."""
+
+    message = (
+        "ledger {url}: {problem}. Check the database; nothing was lost, the next run tries again"
+    )
+
+
+class LockHeld(Terminal):
+    """Another run works on the same measurement. Facts: measurement, environment, holder."""
+
+    message = "{measurement} in {environment} is locked by {holder}. Wait for it to end; this run leaves it alone"
+
+
+class LockLost(Terminal):
+    """The lock of a measurement was lost while working. Facts: measurement, environment."""
+
+    message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written; run again"
+
+
+class SinkUnavailable(Transient):
+    """A sink did not take the data this time. Facts: sink, url, problem, retry_after (seconds or None)."""
+
+    message = "{sink} at {url}: {problem}. The data stays pending; the next run loads it"
+
+
+class SinkRefused(Terminal):
+    """A sink refuses everything until something is mended. Facts: sink, url, status, problem, mend."""
+
+    message = "{sink} at {url} refused (HTTP {status}): {problem}. {mend}"
+
+
+class SumsDiffer(Terminal):
+    """A receipt's sums do not hold. Facts: what, left, right."""
+
+    message = "the receipt does not add up: {what}: {left} is not {right}. This is a defect of fedvitals; the run counts as failed"
+
+
+class QueryInvalid(Terminal):
+    """A query on the lake is wrong. Facts: problem, mend."""
+
+    message = "lake query: {problem}. {mend}"
+    exit_code = 2

@@ -1,0 +1,118 @@
+"""The record of one value that was not let through, with the reason."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tasks.core.catalogue import Measurement
+from tasks.core.severity import Severity
+
+# one record a value; `field` is null only for a row that held no value at all
+SCHEMA = pa.schema(
+    [
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("environment", pa.string()),
+        ("tags", pa.string()),  # JSON object, sorted keys
+        ("field", pa.string()),
+        ("number", pa.float64()),
+        ("text", pa.string()),
+        ("stage", pa.string()),
+        ("scope", pa.string()),
+        ("check_id", pa.string()),
+        ("expectation", pa.string()),
+        ("severity", pa.string()),
+        ("limit", pa.string()),
+        ("reason", pa.string()),
+        ("quarantined_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+Stage = Literal["door", "suite", "sink"]
+Scope = Literal["value", "row", "batch"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why values are in quarantine: the stage that held them back and what it said."""
+
+    stage: Stage
+    scope: Scope
+    check_id: str
+    expectation: str
+    severity: Severity
+    limit: str
+    reason: str
+
+
+def no_records() -> pd.DataFrame:
+    """An empty frame of records."""
+    return SCHEMA.empty_table().to_pandas()
+
+
+def records(
+    frame: pd.DataFrame,
+    measurement: Measurement,
+    positions: np.ndarray[Any, Any],
+    fields: list[str],
+    reason: Reason,
+) -> pd.DataFrame:
+    """One record for each non-null value of the fields in the rows at these positions.
+
+    A row without any value among the fields gives one record with a null field when the scope is
+    row or batch.
+    """
+    rows = frame.iloc[positions]
+    parts = [_of_field(rows[rows[name].notna()], measurement, name, reason) for name in fields]
+    if reason.scope != "value":
+        parts.append(_of_field(rows[rows[fields].isna().all(axis=1)], measurement, None, reason))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else no_records()
+
+
+def _of_field(
+    rows: pd.DataFrame, measurement: Measurement, name: str | None, reason: Reason
+) -> pd.DataFrame:
+    values = [None] * len(rows) if name is None else rows[name].tolist()
+    columns: dict[str, Any] = {
+        "time": rows["time"].array,
+        "environment": rows["environment"].astype("str").to_numpy(),
+        "tags": _tags_as_json(rows, measurement),
+        "field": [name] * len(rows),
+        "number": [_number(value) for value in values],
+        "text": [None if value is None else str(value) for value in values],
+        "stage": reason.stage,
+        "scope": reason.scope,
+        "check_id": reason.check_id,
+        "expectation": reason.expectation,
+        "severity": reason.severity.value,
+        "limit": reason.limit,
+        "reason": reason.reason,
+        "quarantined_at": datetime.now(UTC),
+    }
+    frame = pd.DataFrame(columns, index=range(len(rows)))
+    return frame.astype({"time": "datetime64[us, UTC]", "quarantined_at": "datetime64[us, UTC]"})
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float | np.number) else None
+
+
+def _tags_as_json(rows: pd.DataFrame, measurement: Measurement) -> list[str]:
+    """The tags of each row but environment; each different set is written once."""
+    columns = [rows[tag].astype("object").tolist() for tag in measurement.tags]
+    texts: dict[tuple[Any, ...], str] = {}
+    result = []
+    for values in zip(*columns, strict=True) if columns else [()] * len(rows):
+        if values not in texts:
+            present = {
+                tag: value
+                for tag, value in zip(measurement.tags, values, strict=True)
+                if not pd.isna(value)
+            }
+            texts[values] = json.dumps(present, sort_keys=True, ensure_ascii=False)
+        result.append(texts[values])
+    return result

@@ -1,0 +1,295 @@
+"""What a run says at the end. All sums count values, that is non-null field cells."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.core.errors import SumsDiffer
+from tasks.core.severity import Severity
+from tasks.core.window import Window, iso
+
+MeasurementState = Literal[
+    "landed", "unchanged", "no_data", "kept_older", "lost", "pending", "refused", "failed"
+]
+RunState = Literal["ok", "degraded", "failed", "no_data"]
+# the first state that applies names a measurement
+STATE_ORDER: tuple[MeasurementState, ...] = (
+    "failed", "refused", "pending", "kept_older", "landed", "unchanged", "lost", "no_data",
+)  # fmt: skip
+
+
+class ExitCode(IntEnum):
+    """What the command's exit code says."""
+
+    GOOD = 0
+    BAD_FOUND = 1
+    USAGE = 2
+    PARTIAL = 3
+
+
+Sums = TypeVar("Sums", "Values", "SinkValues")
+
+
+@dataclass(frozen=True)
+class Values:
+    """Where the extracted values went."""
+
+    extracted: int = 0
+    landed: int = 0
+    quarantined: int = 0
+    dropped_by_rule: int = 0
+    unchanged: int = 0
+    kept: int = 0
+
+    def __add__(self, other: "Values") -> "Values":
+        return _added(self, other)
+
+    def check(self) -> None:
+        """Raises SumsDiffer when a value is unaccounted for."""
+        total = self.landed + self.quarantined + self.dropped_by_rule + self.unchanged
+        if self.extracted != total:
+            raise SumsDiffer(
+                what="extracted = landed + quarantined + dropped_by_rule + unchanged",
+                left=self.extracted,
+                right=total,
+            )
+
+
+@dataclass(frozen=True)
+class SinkValues:
+    """Where the values owed to one sink went."""
+
+    owed: int = 0
+    loaded: int = 0
+    pending: int = 0
+    refused: int = 0
+    skipped_by_rule: int = 0
+
+    def __add__(self, other: "SinkValues") -> "SinkValues":
+        return _added(self, other)
+
+    def check(self, sink: str) -> None:
+        """Raises SumsDiffer when a value is unaccounted for."""
+        total = self.loaded + self.pending + self.refused + self.skipped_by_rule
+        if self.owed != total:
+            raise SumsDiffer(
+                what=f"{sink}: owed = loaded + pending + refused + skipped_by_rule",
+                left=self.owed,
+                right=total,
+            )
+
+
+def _added(left: Sums, right: Sums) -> Sums:
+    return type(left)(
+        **{f.name: getattr(left, f.name) + getattr(right, f.name) for f in fields(left)}
+    )
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one expectation of a suite said."""
+
+    check_id: str
+    expectation: str
+    success: bool
+    severity: Severity
+    column: str | None
+    observed: str
+    limit: str
+    origin: str
+    offending: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a suite said of a batch."""
+
+    suite: str
+    checks: tuple[CheckResult, ...] = ()
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The checks that failed, worst first."""
+        return tuple(
+            sorted((c for c in self.checks if not c.success), key=lambda c: c.severity.rank)
+        )
+
+    def short(self) -> dict[str, Any]:
+        """{passed, failed, worst}."""
+        return {
+            "passed": len(self.checks) - len(self.failed),
+            "failed": len(self.failed),
+            "worst": self.failed[0].severity.value if self.failed else None,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one chunk, or of all chunks of a measurement."""
+
+    measurement: str
+    state: MeasurementState
+    rows: int = 0
+    values: Values = Values()
+    sinks: dict[str, SinkValues] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcomes of one measurement's chunks as one."""
+    parts = list(outcomes)
+    states = {part.state for part in parts}
+    return Outcome(
+        measurement=measurement,
+        state=next((state for state in STATE_ORDER if state in states), "no_data"),
+        rows=sum(part.rows for part in parts),
+        values=sum((part.values for part in parts), Values()),
+        sinks=_joined_sinks(parts),
+        verdicts=_joined_verdicts(parts),
+        problems=tuple(dict.fromkeys(p for part in parts for p in part.problems)),
+        warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
+        seconds=_joined_seconds(parts),
+    )
+
+
+def _joined_sinks(parts: list[Outcome]) -> dict[str, SinkValues]:
+    names = dict.fromkeys(name for part in parts for name in part.sinks)
+    return {
+        name: sum((part.sinks.get(name, SinkValues()) for part in parts), SinkValues())
+        for name in names
+    }
+
+
+def _joined_seconds(parts: list[Outcome]) -> dict[str, float]:
+    names = dict.fromkeys(name for part in parts for name in part.seconds)
+    return {name: sum(part.seconds.get(name, 0.0) for part in parts) for name in names}
+
+
+def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
+    """One verdict a suite; of each check the failed result with the most offenders is kept."""
+    suites: dict[str, dict[str, CheckResult]] = {}
+    for verdict in (v for part in parts for v in part.verdicts):
+        checks = suites.setdefault(verdict.suite, {})
+        for check in verdict.checks:
+            known = checks.get(check.check_id)
+            if known is None or (known.success, -known.offending) > (
+                check.success,
+                -check.offending,
+            ):
+                checks[check.check_id] = check
+    return tuple(Verdict(suite, tuple(checks.values())) for suite, checks in suites.items())
+
+
+class MeasurementReceipt(BaseModel):
+    """One measurement's line of a Receipt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: MeasurementState
+    rows: int
+    values: Values
+    verdict: dict[str, Any] | None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Receipt(BaseModel):
+    """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall."""
+
+    model_config = ConfigDict(frozen=True)
+
+    flow: str
+    run_id: str
+    environment: str
+    status: RunState
+    window: dict[str, str]
+    values: Values
+    sinks: dict[str, SinkValues]
+    measurements: tuple[MeasurementReceipt, ...]
+    seconds: dict[str, float]
+    report: str | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 ok or no_data; 1 failed, or something bad was found; 3 when only pending is left."""
+        if self.status == "failed" or any(_is_bad(line) for line in self.measurements):
+            return ExitCode.BAD_FOUND
+        return ExitCode.PARTIAL if self.status == "degraded" else ExitCode.GOOD
+
+
+def _is_bad(line: MeasurementReceipt) -> bool:
+    critical = line.verdict is not None and line.verdict["worst"] == Severity.CRITICAL
+    return line.state in ("failed", "refused") or line.values.quarantined > 0 or critical
+
+
+def write_receipt(
+    flow: str,
+    run_id: str,
+    environment: str,
+    window: Window,
+    outcomes: Iterable[Outcome],
+    seconds: dict[str, float],
+) -> Receipt:
+    """The receipt of a run, from one outcome a measurement.
+
+    Raises:
+        SumsDiffer: when a value is unaccounted for.
+    """
+    parts = list(outcomes)
+    lines = tuple(_line(part) for part in parts)
+    values = sum((part.values for part in parts), Values())
+    sinks = _joined_sinks(parts)
+    values.check()
+    for name, counts in sinks.items():
+        counts.check(name)
+    return Receipt(
+        flow=flow,
+        run_id=run_id,
+        environment=environment,
+        status=_status(lines, sinks),
+        window={"start": iso(window.start), "stop": iso(window.stop)},
+        values=values,
+        sinks=sinks,
+        measurements=lines,
+        seconds={
+            name: round(took, 4) for name, took in {**_joined_seconds(parts), **seconds}.items()
+        },
+    )
+
+
+def _line(outcome: Outcome) -> MeasurementReceipt:
+    checks = [verdict.short() for verdict in outcome.verdicts]
+    return MeasurementReceipt(
+        name=outcome.measurement,
+        state=outcome.state,
+        rows=outcome.rows,
+        values=outcome.values,
+        verdict=checks[0] if checks else None,
+        problems=outcome.problems,
+        warnings=outcome.warnings,
+    )
+
+
+def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunState:
+    states = {line.state for line in lines}
+    alive = states & {"landed", "unchanged", "kept_older", "pending", "refused"}
+    if "failed" in states and not alive:
+        return "failed"
+    unloaded = any(counts.pending or counts.refused for counts in sinks.values())
+    if "failed" in states or unloaded or any(_is_bad(line) for line in lines):
+        return "degraded"
+    return "ok" if alive else "no_data"
+
+
+def run_id_of(moment: datetime, token: str) -> str:
+    """A run's id: sortable by time, unique by its token."""
+    return f"{moment:%Y%m%dT%H%M%S}-{token}"

@@ -1,0 +1,44 @@
+"""Retries: of Transient errors only, with backoff, jitter and one deadline over all tries."""
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity.wait import wait_base, wait_exponential_jitter
+
+from tasks.core.errors import Transient
+
+FIRST_WAIT = 0.2
+LONGEST_WAIT = 10.0
+
+
+class _WaitAsAsked(wait_base):
+    """What the service's Retry-After says, else a growing wait with jitter."""
+
+    def __init__(self) -> None:
+        self._backoff = wait_exponential_jitter(
+            initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT
+        )
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        asked = error.facts.get("retry_after") if isinstance(error, Transient) else None
+        return float(asked) if asked is not None else float(self._backoff(retry_state))
+
+
+class _StopBefore(stop_after_delay):
+    """Ends when the next wait would pass the deadline."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        passed = retry_state.seconds_since_start or 0.0
+        return passed + retry_state.upcoming_sleep >= self.max_delay
+
+
+def retrying(deadline: float) -> Retrying:
+    """A loop over tries: `for attempt in retrying(30): with attempt: …` or `retrying(30)(function)`.
+
+    deadline is in seconds over all tries and waits; the last error is raised as it is.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(Transient),
+        wait=_WaitAsAsked(),
+        stop=_StopBefore(deadline),
+        reraise=True,
+    )

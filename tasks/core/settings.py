@@ -1,0 +1,259 @@
+"""Settings: where things are, taken from the environment and the config folder, checked whole."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from tasks.core.documents import Duration, Strict, parse, read_yaml
+from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.window import parse_duration
+
+
+class Pipeline(Strict):
+    """How runs cut and keep time."""
+
+    cell: Duration = Field(default=parse_duration("1h"), description="unit of state")
+    settle_delay: Duration = Field(
+        default=parse_duration("60s"),
+        description="how long a source's newest data may still change",
+    )
+    overlap: int = Field(default=1, ge=0, description="cells read again for late rows")
+    start_at: int = Field(default=1, ge=0, description="cells before the newest, on the first run")
+    heal_limit: int = Field(default=24, ge=1, description="cells a run goes back at most")
+    chunk_rows: int = Field(default=100_000, gt=0, description="rows of one commit, about")
+    workers: int = Field(default=2, ge=1, le=16, description="chunks under way at once")
+
+
+class EnvironmentFile(Strict):
+    """One environment of environments.yaml: addresses, and the names of its secrets."""
+
+    prometheus_url: str | None = None
+    prometheus_token: str | None = Field(default=None, description="name of a variable")
+    api_url: str | None = None
+    api_token: str | None = Field(default=None, description="name of a variable")
+    influxdb_url: str | None = None
+    influxdb_token: str | None = Field(default=None, description="name of a variable")
+    influxdb_org: str | None = None
+    influxdb_bucket: str | None = None
+
+
+class _EnvironmentsFile(Strict):
+    default_environment: str = "production"
+    pipeline: Pipeline = Pipeline()
+    environments: dict[str, EnvironmentFile] = Field(default_factory=dict)
+
+
+class InfluxTuning(Strict):
+    """How InfluxDB is written to."""
+
+    enabled: bool = True
+    gzip: bool = Field(default=False, description="compress posts; slower on one machine")
+    lines_per_post: int = Field(default=50_000, gt=0)
+    timeout: Duration = parse_duration("60s")
+
+
+class _SinksFile(Strict):
+    influxdb: InfluxTuning = InfluxTuning()
+
+
+class Service(Strict):
+    """One outside service: its base URL without credentials, and its token."""
+
+    url: str
+    token: SecretStr | None = None
+    origin: str = Field(description="where the URL came from")
+
+
+class InfluxService(Service):
+    """The InfluxDB of an environment."""
+
+    org: str
+    bucket: str
+
+
+class Environment(Strict):
+    """The services of one environment. None: not configured."""
+
+    name: str
+    prometheus: Service | None = None
+    api: Service | None = None
+    influxdb: InfluxService | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that is configured, checked."""
+
+    home: Path
+    config: Path
+    expectations: Path
+    lake_url: str
+    ledger_url: str
+    pipeline: Pipeline
+    influxdb: InfluxTuning
+    environments: Mapping[str, Environment]
+    default_environment: str
+
+    def environment(self, name: str | None) -> Environment:
+        """The environment of that name, the default one for None.
+
+        Raises:
+            UsageInvalid: when there is no such environment.
+        """
+        found = self.environments.get(name or self.default_environment)
+        if found is None:
+            raise UsageInvalid(
+                argument="--environment",
+                problem=f"there is no environment {name!r}",
+                mend=f"Known: {', '.join(self.environments)} (config/environments.yaml)",
+            )
+        return found
+
+
+# variable of the default environment, for each key of environments.yaml
+VARIABLES = {
+    "prometheus_url": "PROMETHEUS_URL",
+    "prometheus_token": "PROMETHEUS_API_TOKEN",
+    "api_url": "FED_VIT_API_URL",
+    "api_token": "FED_VIT_API_TOKEN",
+    "influxdb_url": "INFLUXDB_URL",
+    "influxdb_token": "INFLUXDB_TOKEN",
+    "influxdb_org": "INFLUXDB_ORG",
+    "influxdb_bucket": "INFLUXDB_BUCKET",
+}
+DEFAULT_ORG = "fedvitals"
+DEFAULT_BUCKET = "fedvitals"
+
+
+def shipped(folder: Literal["config", "expectations"]) -> Path:
+    """The defaults that come with fedvitals: of the wheel, else of the checkout."""
+    packaged = Path(str(files("tasks"))) / "defaults" / folder
+    return packaged if packaged.is_dir() else Path(str(files("tasks"))).parent / folder
+
+
+def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force, from the variables (os.environ by default) and the config folder.
+
+    Raises:
+        ConfigurationInvalid: when a file or a variable is wrong.
+    """
+    env = os.environ if variables is None else variables
+    home = Path(env.get("FEDVITALS_HOME") or ".fedvitals").resolve()
+    config, expectations = _folders(env)
+    path = config / "environments.yaml"
+    content = parse(_EnvironmentsFile, read_yaml(path), str(path))
+    sinks = parse(_SinksFile, read_yaml(config / "sinks.yaml"), str(config / "sinks.yaml"))
+    named = {
+        name: _environment(name, entry, env, str(path))
+        for name, entry in content.environments.items()
+    }
+    default = content.default_environment
+    if default not in named:
+        named = {default: _environment_of_variables(default, env), **named}
+    return Settings(
+        home=home,
+        config=config,
+        expectations=expectations,
+        lake_url=env.get("FEDVITALS_LAKE_URL") or str(home / "lake"),
+        ledger_url=env.get("FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
+        pipeline=content.pipeline,
+        influxdb=sinks.influxdb,
+        environments=named,
+        default_environment=default,
+    )
+
+
+def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
+    chosen = env.get("FEDVITALS_CONFIG")
+    config = Path(chosen or "config").resolve()
+    if chosen and not config.is_dir():
+        raise ConfigurationInvalid(
+            where="FEDVITALS_CONFIG",
+            problem=f"{config} is no folder",
+            mend="Name the config folder",
+        )
+    if not chosen and not (config / "environments.yaml").is_file():
+        config = shipped("config")
+    beside = config.parent / "expectations"
+    return config, beside if beside.is_dir() else shipped("expectations")
+
+
+def _environment_of_variables(name: str, env: Mapping[str, str]) -> Environment:
+    urls = {key: env.get(variable) or None for key, variable in VARIABLES.items()}
+    tokens = {key: VARIABLES[key] for key in VARIABLES if key.endswith("_token")}
+    origins = {key: VARIABLES[key] for key in VARIABLES}
+    return _build(name, {**urls, **tokens}, env, origins)
+
+
+def _environment(
+    name: str, entry: EnvironmentFile, env: Mapping[str, str], path: str
+) -> Environment:
+    origins = {key: f"{path}: environments.{name}.{key}" for key in VARIABLES}
+    return _build(name, entry.model_dump(), env, origins)
+
+
+def _build(
+    name: str, values: Mapping[str, str | None], env: Mapping[str, str], origins: Mapping[str, str]
+) -> Environment:
+    def service(kind: str) -> dict[str, object] | None:
+        url = values[f"{kind}_url"]
+        if url is None:
+            return None
+        origin = origins[f"{kind}_url"]
+        token = env.get(values[f"{kind}_token"] or "")
+        return {
+            "url": _checked_url(url, origin),
+            "token": _checked_token(token, values[f"{kind}_token"]),
+            "origin": origin,
+        }
+
+    prometheus, api, influxdb = service("prometheus"), service("api"), service("influxdb")
+    return Environment(
+        name=name,
+        prometheus=Service.model_validate(prometheus) if prometheus else None,
+        api=Service.model_validate(api) if api else None,
+        influxdb=InfluxService.model_validate(
+            {
+                **influxdb,
+                "org": values["influxdb_org"] or DEFAULT_ORG,
+                "bucket": values["influxdb_bucket"] or DEFAULT_BUCKET,
+            }
+        )
+        if influxdb
+        else None,
+    )
+
+
+def _checked_url(url: str, where: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationInvalid(
+            where=where,
+            problem="is not an http or https URL",
+            mend="Give one such as http://localhost:9090",
+        )
+    if parts.username or parts.password:
+        raise ConfigurationInvalid(
+            where=where,
+            problem="holds credentials",
+            mend="Take them out and give a token in its own variable",
+        )
+    return url.rstrip("/")
+
+
+def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:
+    if not token:
+        return None
+    if not token.isascii() or not token.isprintable() or token != token.strip():
+        raise ConfigurationInvalid(
+            where=variable,
+            problem="the token has characters that no HTTP header may hold",
+            mend="Set it again, without spaces or line ends around it",
+        )
+    return SecretStr(token)

@@ -1,0 +1,124 @@
+"""Time: half-open windows on a fixed UTC grid of cells."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from tasks.core.errors import UsageInvalid
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A range of time, half open: start belongs to it, stop does not. Both in UTC."""
+
+    start: datetime
+    stop: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.stop.tzinfo is None:
+            raise UsageInvalid(
+                argument="window", problem="a time has no time zone", mend="Give UTC times"
+            )
+        if self.stop <= self.start:
+            raise UsageInvalid(
+                argument="--start/--stop",
+                problem=f"the window [{iso(self.start)}, {iso(self.stop)}) is empty or runs backwards",
+                mend="Give a start before the stop",
+            )
+
+    @property
+    def length(self) -> timedelta:
+        """stop - start."""
+        return self.stop - self.start
+
+    def widened(self, grid: timedelta) -> Self:
+        """The smallest window of whole grid steps that holds this one."""
+        return type(self)(floor(self.start, grid), ceil(self.stop, grid))
+
+    def clipped(self, stop: datetime) -> Self | None:
+        """This window up to stop at most; None when nothing is left."""
+        return type(self)(self.start, min(self.stop, stop)) if stop > self.start else None
+
+    def cells(self, length: timedelta) -> Iterator["Cell"]:
+        """The cells of the grid that touch this window, oldest first."""
+        start = floor(self.start, length)
+        while start < self.stop:
+            yield Cell(start, start + length)
+            start += length
+
+
+@dataclass(frozen=True, order=True)
+class Cell(Window):
+    """One step of the grid: the unit of state."""
+
+
+def floor(moment: datetime, grid: timedelta) -> datetime:
+    """The last grid point not after the moment; the grid starts at the epoch."""
+    return EPOCH + (moment - EPOCH) // grid * grid
+
+
+def ceil(moment: datetime, grid: timedelta) -> datetime:
+    """The first grid point not before the moment."""
+    return EPOCH + -((EPOCH - moment) // grid) * grid
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z, as Prometheus and InfluxDB read it."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since the epoch, exactly."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def parse_duration(text: str) -> timedelta:
+    """A positive duration such as 15s, 1h or 1h30m.
+
+    Raises:
+        ValueError: when the text is not such a duration.
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration such as 15s, 5m, 1h or 2d")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is not longer than nothing")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(length: timedelta) -> str:
+    """A duration in the largest unit that divides it, as Prometheus reads it."""
+    milliseconds = length // timedelta(milliseconds=1)
+    for unit, size in reversed(_UNITS.items()):
+        if milliseconds % int(size * 1000) == 0:
+            return f"{milliseconds // int(size * 1000)}{unit}"
+    raise ValueError(f"{length} is finer than a millisecond")
+
+
+def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
+    """A moment: ISO 8601 (UTC when it names no zone), `now`, or relative to now such as -24h.
+
+    Raises:
+        UsageInvalid: when the text is none of these.
+    """
+    if text == "now":
+        return now
+    try:
+        if text[:1] in ("-", "+"):
+            length = parse_duration(text[1:])
+            return now - length if text[0] == "-" else now + length
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise UsageInvalid(
+            argument=argument,
+            problem=f"{text!r} is not a time",
+            mend="Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now",
+        ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
