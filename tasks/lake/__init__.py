@@ -1,0 +1,1 @@
+"""The Delta Lake: measurement tables, their quarantine, and the table _windows."""

@@ -1,0 +1,121 @@
+"""Questions to the lake in SQL (DuckDB), read-only and unable to leave the lake."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tasks.core.errors import QueryInvalid
+from tasks.lake.delta import existing_table, local_path
+from tasks.lake.tables import Lake
+from tasks.lake.windows import WINDOWS
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """One table of the lake: its size in rows and bytes, its range of time, its version."""
+
+    name: str
+    rows: int
+    files: int
+    bytes: int
+    first: datetime | None
+    last: datetime | None
+    version: int
+
+
+def describe(lake: Lake) -> list[TableFacts]:
+    """The facts of every measurement's table, from the log's statistics, without reading data."""
+    return [_facts(lake, name) for name in lake.names()]
+
+
+def query(lake: Lake, sql: str) -> pa.Table:
+    """The answer to one SELECT over the lake.
+
+    A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
+
+    Raises:
+        QueryInvalid: when it is not one SELECT, or DuckDB refuses it.
+    """
+    import duckdb
+
+    connection = duckdb.connect(config={"threads": 2})
+    try:
+        _check_one_select(sql)
+        for view, url in _views(lake).items():
+            _create_view(connection, view, url)
+        _shut_in(connection, lake)
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryInvalid(
+            problem=" ".join(str(error).split()), mend="See the tables: fedvitals lake ls"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _check_one_select(sql: str) -> None:
+    import duckdb
+
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryInvalid(
+            problem="only one SELECT is answered; the lake is read-only here",
+            mend="Write it as one SELECT statement",
+        )
+
+
+def _views(lake: Lake) -> dict[str, str]:
+    names = lake.names()
+    quarantines = {f"{name}_quarantine": lake.quarantine_url(name) for name in names}
+    return {
+        **{name: lake.table_url(name) for name in names},
+        **quarantines,
+        WINDOWS: lake.table_url(WINDOWS),
+    }
+
+
+def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -> None:
+    table = existing_table(url, view)
+    if table is None:
+        return
+    files = table.file_uris()
+    if files:
+        # a column that came later is missing in the older files
+        relation = connection.read_parquet(files, union_by_name=True)
+    else:
+        relation = connection.from_arrow(pa.schema(table.schema().to_arrow()).empty_table())
+    relation.create_view(view)
+
+
+def _shut_in(connection: "duckdb.DuckDBPyConnection", lake: Lake) -> None:
+    folder = local_path(lake.url)
+    inside = str(folder).replace("'", "''") if folder is not None else ""
+    connection.execute(f"SET allowed_directories = ['{inside}']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _facts(lake: Lake, name: str) -> TableFacts:
+    table = existing_table(lake.table_url(name), name)
+    assert table is not None
+    actions = pa.table(table.get_add_actions(flatten=True))
+    starts = [t for t in _column(actions, "min.time") if t is not None]
+    stops = [t for t in _column(actions, "max.time") if t is not None]
+    return TableFacts(
+        name=name,
+        rows=sum(_column(actions, "num_records")),
+        files=len(actions),
+        bytes=sum(_column(actions, "size_bytes")),
+        first=min(starts, default=None),
+        last=max(stops, default=None),
+        version=int(table.version()),
+    )
+
+
+def _column(actions: pa.Table, name: str) -> list[Any]:
+    return actions[name].to_pylist() if name in actions.column_names else []

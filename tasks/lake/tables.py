@@ -1,0 +1,185 @@
+"""The lake: a table a measurement and its quarantine, in the layout of a Batch."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from tasks.core.batch import arrow_schema, build_frame, columns_of, empty_frame
+from tasks.core.catalogue import Measurement
+from tasks.core.quarantine import SCHEMA as QUARANTINE_SCHEMA
+from tasks.core.quarantine import no_records
+from tasks.core.window import Cell, Window
+from tasks.lake.delta import (
+    append_rows,
+    arrow_schema_of,
+    existing_table,
+    local_path,
+    open_table,
+    replace_rows,
+)
+
+QUARANTINE = "_quarantine"
+
+
+class Lake:
+    """All tables below one URL: a local folder, or an object store that deltalake knows."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def table_url(self, name: str) -> str:
+        """Where the measurement's table is."""
+        return f"{self.url}/{name}"
+
+    def quarantine_url(self, name: str) -> str:
+        """Where the measurement's quarantine is."""
+        return f"{self.url}/{QUARANTINE}/{name}"
+
+    def names(self) -> list[str]:
+        """The measurements that have a table, by name. Local lakes only."""
+        folder = local_path(self.url)
+        found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
+        return sorted(p.name for p in found if p.is_dir() and not p.name.startswith("_"))
+
+    def prepare(self, measurement: Measurement) -> None:
+        """Makes the measurement's table or checks that it still fits, before any work.
+
+        Raises:
+            SchemaChanged, LakeDamaged.
+        """
+        self._open(measurement)
+
+    def land(
+        self,
+        measurement: Measurement,
+        frame: pd.DataFrame,
+        cells: Iterable[Cell],
+        environment: str,
+        metadata: Any,
+    ) -> None:
+        """One atomic commit: the frame's rows in place of the cells' rows.
+
+        frame has the layout of a Batch; a column that only the table has is filled with null.
+
+        Raises:
+            SchemaChanged, LakeBusy, LakeDamaged.
+        """
+        table = self._open(measurement)
+        rows = _padded(frame_to_arrow(frame, measurement), table)
+        replace_rows(table, measurement.name, rows, environment, _merged(cells), metadata)
+
+    def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
+        """The landed rows of the window, in the layout of a Batch, in canonical order.
+
+        Raises:
+            LakeDamaged: when the table cannot be read.
+        """
+        table = existing_table(self.table_url(measurement.name), measurement.name)
+        if table is None:
+            return empty_frame(measurement)
+        known = [c for c in columns_of(measurement) if c in arrow_schema_of(table).names]
+        rows = _read(table, environment, window, known).to_pandas()
+        missing = {tag: [None] * len(rows) for tag in measurement.tags if tag not in known}
+        return build_frame(measurement, {**{c: rows[c] for c in known}, **missing})
+
+    def quarantine(
+        self,
+        measurement: Measurement,
+        records: pd.DataFrame,
+        cells: Iterable[Cell],
+        environment: str,
+    ) -> None:
+        """One atomic commit: the records in place of the cells' records."""
+        table = self._open_quarantine(measurement.name)
+        replace_rows(
+            table,
+            f"{QUARANTINE}/{measurement.name}",
+            _records_to_arrow(records),
+            environment,
+            _merged(cells),
+            None,
+        )
+
+    def quarantine_more(self, measurement: Measurement, records: pd.DataFrame) -> None:
+        """One atomic commit: the records beside those that are there."""
+        table = self._open_quarantine(measurement.name)
+        append_rows(table, f"{QUARANTINE}/{measurement.name}", _records_to_arrow(records))
+
+    def quarantined(
+        self, name: str, environment: str | None = None, window: Window | None = None
+    ) -> pd.DataFrame:
+        """The records of a measurement, oldest first.
+
+        Raises:
+            LakeDamaged: when the table cannot be read.
+        """
+        table = existing_table(self.quarantine_url(name), name)
+        if table is None:
+            return no_records()
+        rows = _read(table, environment, window, QUARANTINE_SCHEMA.names).to_pandas()
+        return rows.sort_values(["time", "tags", "field"], ignore_index=True)
+
+    def _open(self, measurement: Measurement) -> DeltaTable:
+        url = self.table_url(measurement.name)
+        return open_table(url, measurement.name, arrow_schema(measurement))
+
+    def _open_quarantine(self, name: str) -> DeltaTable:
+        label = f"{QUARANTINE}/{name}"
+        return open_table(self.quarantine_url(name), label, QUARANTINE_SCHEMA)
+
+
+def frame_to_arrow(frame: pd.DataFrame, measurement: Measurement) -> pa.Table:
+    """The frame with exact types; tags stay dictionaries, which the lake stores as strings."""
+    schema = arrow_schema(measurement)
+    columns = []
+    for field in schema:
+        column = pa.Array.from_pandas(frame[field.name])
+        if pa.types.is_dictionary(column.type):
+            values = column.dictionary.cast(pa.string())
+            column = pa.DictionaryArray.from_arrays(column.indices, values)
+        elif column.type != field.type:
+            column = column.cast(field.type)
+        columns.append(column)
+    return pa.table(columns, names=schema.names)
+
+
+def _padded(rows: pa.Table, table: DeltaTable) -> pa.Table:
+    """The rows with the table's columns in its order; those that the rows lack are null."""
+    held = arrow_schema_of(table)
+    columns = [
+        rows[field.name] if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+        for field in held
+    ]
+    extra = [name for name in rows.column_names if name not in held.names]
+    return pa.table([*columns, *(rows[name] for name in extra)], names=[*held.names, *extra])
+
+
+def _records_to_arrow(records: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(
+        records, schema=QUARANTINE_SCHEMA, preserve_index=False
+    ).replace_schema_metadata()
+
+
+def _read(
+    table: DeltaTable, environment: str | None, window: Window | None, columns: list[str]
+) -> pa.Table:
+    filters: list[tuple[str, str, Any]] = []
+    if environment is not None:
+        filters.append(("environment", "=", environment))
+    if window is not None:
+        filters += [("time", ">=", window.start), ("time", "<", window.stop)]
+    return table.to_pyarrow_table(columns=columns, filters=filters or None)
+
+
+def _merged(cells: Iterable[Cell]) -> list[Window]:
+    """Adjacent cells as one window each, for a short predicate."""
+    merged: list[Window] = []
+    for cell in sorted(cells):
+        if merged and merged[-1].stop == cell.start:
+            merged[-1] = Window(merged[-1].start, cell.stop)
+        else:
+            merged.append(Window(cell.start, cell.stop))
+    return merged

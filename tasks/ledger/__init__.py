@@ -1,0 +1,1 @@
+"""The state database: what is landed and loaded, kept scrapes, and the run locks."""

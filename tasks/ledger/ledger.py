@@ -1,0 +1,191 @@
+"""The ledger: which cell is landed with which digest, and which sink has it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from tasks.core.errors import LedgerUnavailable
+from tasks.core.state import CellState, LoadState
+from tasks.core.window import Cell, Window, iso
+from tasks.ledger.locks import DatabaseLocks, FileLocks
+from tasks.ledger.schema import cells, loads, metadata, open_engine, pages, runs, verified_suites
+
+
+class Ledger:
+    """The state database. Every method raises LedgerUnavailable when it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self.url = make_url(url).render_as_string(hide_password=True)
+        with self._begin() as connection:
+            metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
+        """The run locks that go with this ledger: in the folder, or in the PostgreSQL server."""
+        if self._engine.dialect.name == "postgresql":
+            return DatabaseLocks(self._engine)
+        return FileLocks(folder)
+
+    def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
+        """The known states of the window's cells."""
+        query = select(cells).where(
+            cells.c.measurement == measurement,
+            cells.c.environment == environment,
+            cells.c.cell_start < iso(window.stop),
+            cells.c.cell_stop > iso(window.start),
+        )
+        return {state.cell: state for state in map(_cell_state, self._rows(query))}
+
+    def newest(self, measurement: str, environment: str) -> CellState | None:
+        """The state of the newest known cell."""
+        query = (
+            select(cells)
+            .where(cells.c.measurement == measurement, cells.c.environment == environment)
+            .order_by(cells.c.cell_start.desc())
+            .limit(1)
+        )
+        return next(map(_cell_state, self._rows(query)), None)
+
+    def record(self, states: Iterable[CellState]) -> None:
+        """Writes the states, in one transaction."""
+        self._upsert(cells, [_cell_row(state) for state in states])
+
+    def loads(
+        self, sink: str, measurement: str, environment: str, window: Window
+    ) -> dict[Cell, LoadState]:
+        """What the sink has of the window's cells."""
+        query = select(loads).where(
+            loads.c.sink == sink,
+            loads.c.measurement == measurement,
+            loads.c.environment == environment,
+            loads.c.cell_start < iso(window.stop),
+            loads.c.cell_stop > iso(window.start),
+        )
+        return {state.cell: state for state in map(_load_state, self._rows(query))}
+
+    def record_loads(self, states: Iterable[LoadState]) -> None:
+        """Writes what a sink has, in one transaction."""
+        self._upsert(loads, [_load_row(state) for state in states])
+
+    def pending(self, sink: str, measurement: str, environment: str) -> list[CellState]:
+        """The cells whose landed digest is not in the sink, newest first."""
+        same = and_(
+            loads.c.sink == sink,
+            loads.c.measurement == cells.c.measurement,
+            loads.c.environment == cells.c.environment,
+            loads.c.cell_start == cells.c.cell_start,
+        )
+        query = (
+            select(cells)
+            .outerjoin(loads, same)
+            .where(
+                cells.c.measurement == measurement,
+                cells.c.environment == environment,
+                cells.c.landed_digest != "",
+                or_(
+                    loads.c.landed_digest.is_(None),
+                    loads.c.landed_digest != cells.c.landed_digest,
+                ),
+            )
+            .order_by(cells.c.cell_start.desc())
+        )
+        return [_cell_state(row) for row in self._rows(query)]
+
+    def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
+        """The /metrics page kept by an earlier run, with its time."""
+        query = select(pages.c.time, pages.c.content).where(
+            pages.c.environment == environment, pages.c.url == url
+        )
+        row = next(iter(self._rows(query)), None)
+        return None if row is None else (datetime.fromisoformat(row["time"]), row["content"])
+
+    def keep_page(self, environment: str, url: str, time: datetime, content: bytes) -> None:
+        """Keeps the page for the next run's rates and quantiles."""
+        row = {"environment": environment, "url": url, "time": iso(time), "content": content}
+        self._upsert(pages, [row])
+
+    def keep_run(self, run_id: str, flow: str, environment: str, receipt: str) -> None:
+        """Keeps the receipt (JSON) of a run."""
+        row = {"run_id": run_id, "flow": flow, "environment": environment, "receipt": receipt}
+        self._upsert(runs, [row])
+
+    def is_verified(self, digest: str) -> bool:
+        """Whether a suite with this digest was verified before."""
+        query = select(verified_suites).where(verified_suites.c.digest == digest)
+        return bool(self._rows(query))
+
+    def keep_verified(self, digest: str) -> None:
+        """Remembers that a suite with this digest is sound."""
+        self._upsert(verified_suites, [{"digest": digest}])
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self._begin() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        keys = [column.name for column in table.primary_key]
+        statement = insert(table)
+        rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
+        if rest:
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        with self._begin() as connection:
+            connection.execute(statement, rows)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            problem = str(error.orig).strip().splitlines()
+            raise LedgerUnavailable(
+                url=self.url, problem=problem[0] if problem else "no answer"
+            ) from error
+
+
+def _cell_row(state: CellState) -> dict[str, Any]:
+    row = {**asdict(state), **_cell_columns(state.cell), "covered_until": iso(state.covered_until)}
+    row.pop("cell")
+    return row
+
+
+def _load_row(state: LoadState) -> dict[str, Any]:
+    row = {**asdict(state), **_cell_columns(state.cell)}
+    row.pop("cell")
+    return row
+
+
+def _cell_columns(cell: Cell) -> dict[str, str]:
+    return {"cell_start": iso(cell.start), "cell_stop": iso(cell.stop)}
+
+
+def _cell_of(row: dict[str, Any]) -> Cell:
+    return Cell(
+        datetime.fromisoformat(row.pop("cell_start")), datetime.fromisoformat(row.pop("cell_stop"))
+    )
+
+
+def _cell_state(row: dict[str, Any]) -> CellState:
+    covered = datetime.fromisoformat(row.pop("covered_until"))
+    return CellState(cell=_cell_of(row), covered_until=covered, **row)
+
+
+def _load_state(row: dict[str, Any]) -> LoadState:
+    return LoadState(cell=_cell_of(row), **row)
