@@ -1,0 +1,1 @@
+"""The demo service: a real, small federated-learning server to be monitored."""

@@ -1,0 +1,297 @@
+"""Federated averaging over simulated clients, pure: no clock is read but for one duration.
+
+A round: connected clients are drawn independently with probability sampling_rate; each trains the
+model on its own examples; some are lost, some come after the deadline; the updates that arrive in
+time are clipped to clip_norm and summed, Gaussian noise with the standard deviation
+noise_multiplier * clip_norm is added, and the sum is divided by the expected number of clients.
+That number is fixed (McMahan et al. 2018, the estimator with a fixed denominator): dividing by
+the number that came would make the sensitivity depend on who came. A client that is away, lost or
+late adds nothing, which can only lower the probability that it counts, so the epsilon of the full
+sampling rate is an upper bound.
+
+The noise comes from numpy's generator, seedable and not made for secrets: right for a simulation.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from deployments.services.fl_server import model, privacy
+from deployments.services.fl_server.data import deal, label_distance, label_mix
+from deployments.services.fl_server.errors import DivergedError
+from deployments.services.fl_server.model import Floats
+from deployments.services.fl_server.settings import FederationSettings
+
+ClientState = Literal["reported", "late", "dropped"]
+
+CONVERGENCE_WINDOW = 5
+LEAVE_RATE = 0.02
+RETURN_RATE = 0.25
+USUAL_SHARE_OF_DEADLINE = 0.35
+SPEED_SPREAD = 0.25
+JITTER_SPREAD = 0.1
+STRAGGLER_FACTORS = (3.0, 6.0)
+
+
+@dataclass(frozen=True)
+class ClientRound:
+    """One drawn client in one round.
+
+    accuracy is that of the model it received, on its own examples; seconds are simulated. Both
+    are None for a dropped client, which never answered. A late client's update is not used.
+    """
+
+    id: str
+    examples: int
+    accuracy: float | None
+    seconds: float | None
+    state: ClientState
+    data_quality: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How good a model is: mean cross-entropy (nats) over all clients' usable examples, and
+    accuracy (0 to 1) on the held-out ones."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What a round left behind. Equal runs give equal results.
+
+    seconds is simulated (until the last answer, or the deadline); epsilon is the total so far;
+    data_drift is the Jensen-Shannon distance (0 to 1) of the labels that trained this round
+    from those of all clients; convergence_rate is the mean relative fall of the loss a round over
+    the last CONVERGENCE_WINDOW rounds, below 0 when the loss grows; noise_scale is the standard
+    deviation of the noise on each weight. aggregation_seconds is measured, and not compared.
+    """
+
+    round: int
+    loss: float
+    accuracy: float
+    epsilon: float
+    seconds: float
+    clients: tuple[ClientRound, ...]
+    connected_clients: int
+    data_quality: float
+    data_drift: float
+    convergence_rate: float
+    noise_scale: float
+    aggregation_seconds: float = field(compare=False)
+
+    @property
+    def updates(self) -> int:
+        """Clients whose update went into the model."""
+        return sum(client.state == "reported" for client in self.clients)
+
+    @property
+    def dropped(self) -> int:
+        """Drawn clients whose update did not: lost or late."""
+        return len(self.clients) - self.updates
+
+
+class Federation:
+    """The server's and the clients' side of one run; step() is one round."""
+
+    def __init__(self, settings: FederationSettings) -> None:
+        """Deal the data and start from the initial weights."""
+        data_rng, self._client_rng, self._noise_rng = _generators(settings.seed)
+        self.settings = settings
+        self.population = deal(settings.clients, settings.label_concentration, data_rng)
+        self.ids = client_ids(settings.clients)
+        self.weights = model.initial_weights()
+        self.round = 0
+        self.mechanism = privacy.Mechanism(
+            settings.sampling_rate, settings.noise_multiplier, settings.delta
+        )
+        self._features, self._labels = self.population.features, self.population.labels
+        self._online = self._client_rng.random(settings.clients) < RETURN_RATE / (
+            RETURN_RATE + LEAVE_RATE
+        )
+        self._slowness = self._slowness_of_clients()
+        self._losses = deque([self.standing().loss], maxlen=CONVERGENCE_WINDOW + 1)
+
+    @property
+    def connected_clients(self) -> int:
+        """Clients that can be reached at the moment."""
+        return int(self._online.sum())
+
+    @property
+    def data_quality(self) -> float:
+        """Mean quality over all clients, 0 to 1."""
+        return float(np.mean([shard.quality for shard in self.population.shards]))
+
+    def can_go_on(self) -> bool:
+        """Whether a round is left, in number and in privacy budget."""
+        settings = self.settings
+        return self.round < settings.rounds and privacy.affords(
+            self.mechanism, self.round + 1, settings.epsilon_budget
+        )
+
+    def standing(self) -> Standing:
+        """How good the current model is."""
+        population = self.population
+        return Standing(
+            model.loss(self.weights, self._features, self._labels),
+            model.accuracy(self.weights, population.test_features, population.test_labels),
+        )
+
+    def step(self) -> RoundResult:
+        """Run one round. DivergedError when the model leaves the finite numbers."""
+        self.round += 1
+        self._come_and_go()
+        drawn = np.flatnonzero(
+            self._online
+            & (self._client_rng.random(self.settings.clients) < self.settings.sampling_rate)
+        )
+        visits = [self._visit(int(index)) for index in drawn]
+        reported = [
+            int(index)
+            for index, visit in zip(drawn, visits, strict=True)
+            if visit.state == "reported"
+        ]
+        aggregation_seconds = self._learn(reported)
+        return self._result(tuple(visits), reported, aggregation_seconds)
+
+    def _come_and_go(self) -> None:
+        change = self._client_rng.random(self.settings.clients)
+        self._online = np.where(self._online, change >= LEAVE_RATE, change < RETURN_RATE)
+
+    def _slowness_of_clients(self) -> Floats:
+        sizes = np.array([len(shard.labels) for shard in self.population.shards], dtype=np.float64)
+        spread = self._client_rng.lognormal(0.0, SPEED_SPREAD, len(sizes))
+        # half of the time is work that grows with the examples, half is the network
+        return np.asarray(spread * (0.5 + 0.5 * sizes / sizes.mean()))
+
+    def _visit(self, index: int) -> ClientRound:
+        shard = self.population.shards[index]
+        seconds = self._duration(index)
+        state: ClientState = "reported" if seconds <= self.settings.deadline_seconds else "late"
+        if self._client_rng.random() < self.settings.dropout_rate:
+            state = "dropped"
+        return ClientRound(
+            id=self.ids[index],
+            examples=len(shard.labels),
+            accuracy=None
+            if state == "dropped"
+            else model.accuracy(self.weights, shard.features, shard.labels),
+            seconds=None if state == "dropped" else seconds,
+            state=state,
+            data_quality=shard.quality,
+        )
+
+    def _duration(self, index: int) -> float:
+        rng = self._client_rng
+        usual = USUAL_SHARE_OF_DEADLINE * self.settings.deadline_seconds * self._slowness[index]
+        straggles = rng.random() < self.settings.straggler_rate
+        factor = rng.uniform(*STRAGGLER_FACTORS) if straggles else 1.0
+        return float(usual * factor * rng.lognormal(0.0, JITTER_SPREAD))
+
+    def _learn(self, reported: list[int]) -> float:
+        try:
+            with np.errstate(over="raise", invalid="raise", divide="raise"):
+                updates = [self._update(index) for index in reported]
+                start = time.perf_counter()
+                self.weights = self.weights + self._aggregate(updates)
+                return time.perf_counter() - start
+        except FloatingPointError as error:
+            raise DivergedError(self.round) from error
+
+    def _update(self, index: int) -> Floats:
+        shard = self.population.shards[index]
+        trained = model.train(
+            self.weights,
+            shard.features,
+            shard.labels,
+            steps=self.settings.local_steps,
+            learning_rate=self.settings.learning_rate,
+        )
+        update = trained - self.weights
+        # clipping would turn an update of infinite length into nothing, and hide it
+        if not np.isfinite(np.linalg.norm(update)):
+            raise FloatingPointError
+        return update
+
+    def _aggregate(self, updates: list[Floats]) -> Floats:
+        settings = self.settings
+        total = self._noise_rng.normal(
+            0.0, settings.noise_multiplier * settings.clip_norm, self.weights.shape
+        )
+        for update in updates:
+            total += clip(update, settings.clip_norm)
+        return np.asarray(total / settings.expected_clients)
+
+    def _result(
+        self, clients: tuple[ClientRound, ...], reported: list[int], aggregation_seconds: float
+    ) -> RoundResult:
+        standing = self.standing()
+        self._losses.append(standing.loss)
+        return RoundResult(
+            round=self.round,
+            loss=standing.loss,
+            accuracy=standing.accuracy,
+            epsilon=privacy.epsilon_after(self.mechanism, self.round),
+            seconds=_round_seconds(clients, self.settings.deadline_seconds),
+            clients=clients,
+            connected_clients=self.connected_clients,
+            data_quality=self._quality_of(reported),
+            data_drift=self._drift_of(reported),
+            convergence_rate=convergence_rate(list(self._losses)),
+            noise_scale=self.settings.noise_scale,
+            aggregation_seconds=aggregation_seconds,
+        )
+
+    def _quality_of(self, reported: list[int]) -> float:
+        if not reported:
+            return self.data_quality
+        return float(np.mean([self.population.shards[index].quality for index in reported]))
+
+    def _drift_of(self, reported: list[int]) -> float:
+        if not reported:
+            return 0.0
+        seen = np.concatenate([self.population.shards[index].labels for index in reported])
+        return label_distance(label_mix(seen), label_mix(self._labels))
+
+
+def run(settings: FederationSettings) -> Iterator[RoundResult]:
+    """All rounds of a run, unpaced, until the rounds or the privacy budget end."""
+    federation = Federation(settings)
+    while federation.can_go_on():
+        yield federation.step()
+
+
+def client_ids(clients: int) -> tuple[str, ...]:
+    """client-00, client-01, …: numbers of equal width, at least two digits."""
+    width = max(2, len(str(clients - 1)))
+    return tuple(f"client-{number:0{width}d}" for number in range(clients))
+
+
+def clip(update: Floats, norm: float) -> Floats:
+    """The update, scaled down to the given L2 norm if it is longer."""
+    length = float(np.linalg.norm(update))
+    return update if length <= norm else update * (norm / length)
+
+
+def convergence_rate(losses: list[float]) -> float:
+    """Mean relative fall of the loss a round, from the first of the losses to the last."""
+    steps = len(losses) - 1
+    return (losses[0] - losses[-1]) / (losses[0] * steps) if steps else 0.0
+
+
+def _round_seconds(clients: tuple[ClientRound, ...], deadline: float) -> float:
+    # the server cannot tell a lost client from a slow one: it waits until the deadline
+    if any(client.state != "reported" for client in clients):
+        return deadline
+    return max((client.seconds or 0.0 for client in clients), default=0.0)
+
+
+def _generators(seed: int) -> list[np.random.Generator]:
+    # apart from each other, so that more noise never changes who takes part
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)]

@@ -1,0 +1,123 @@
+"""All settings of the demo service, with their defaults and units."""
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from deployments.services.fl_server.errors import UnsafeHostError
+
+VERSION = "0.1.0"
+ENVIRONMENT_VARIABLE = "FED_VIT_AUTORL_ENV"
+TOKEN_VARIABLE = "FED_VIT_API_TOKEN"
+TESTING = "testing"
+TESTING_SEED = 20_240_229
+DEADLINE_SHARE = 0.8
+
+
+class FederationSettings(BaseModel):
+    """One federated training run.
+
+    The defaults are chosen together. Client-level privacy is paid for by the number of clients:
+    the noise on an averaged weight has the standard deviation
+    noise_multiplier * clip_norm / (sampling_rate * clients), while the epsilon depends on the
+    noise multiplier, the sampling rate and the number of rounds alone. With 12 clients that noise
+    drowns the model; with 200 (about 7 digits each), 80 expected a round, it is 0.027 a weight:
+    the accuracy passes 0.85 within 5 to 15 rounds, stays above it after some 20, and ends at 0.91
+    to 0.93, while 60 rounds cost epsilon 7.9 at delta 1e-5, 79 % of the budget of 10.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clients: int = Field(200, ge=2, le=1000)
+    """Number of simulated clients."""
+    rounds: int = Field(60, ge=1)
+    """Rounds to run; fewer are run when the privacy budget is used up before."""
+    round_seconds: float = Field(1.0, ge=0)
+    """Wall time that the server gives a round, in seconds; 0 runs unpaced."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random: split, clients, noise, edge devices."""
+    label_concentration: float = Field(0.5, gt=0)
+    """Dirichlet parameter of a client's mix of labels; small is far from IID."""
+    sampling_rate: float = Field(0.4, gt=0, lt=1)
+    """Probability with which a connected client is drawn for a round."""
+    dropout_rate: float = Field(0.06, ge=0, le=1)
+    """Probability that a drawn client is lost before it reports."""
+    straggler_rate: float = Field(0.05, ge=0, le=1)
+    """Probability that a drawn client is three to six times slower than usual."""
+    local_steps: int = Field(5, ge=1)
+    """Full-batch gradient steps a client makes on its own examples."""
+    learning_rate: float = Field(0.5, gt=0)
+    """Step size of these gradient steps."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest L2 norm of a client's update."""
+    noise_multiplier: float = Field(2.2, gt=0)
+    """Standard deviation of the noise on the sum of updates, in units of clip_norm."""
+    delta: float = Field(1e-5, gt=0, lt=1)
+    """The delta at which epsilon is counted."""
+    epsilon_budget: float = Field(10.0, gt=0)
+    """Training ends before the round that would cost more than this."""
+
+    @property
+    def expected_clients(self) -> float:
+        """Clients drawn in a round on average, if all are connected."""
+        return self.sampling_rate * self.clients
+
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation of the noise on each averaged weight."""
+        return self.noise_multiplier * self.clip_norm / self.expected_clients
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Time after which an update comes too late, in simulated seconds.
+
+        An unpaced run simulates the clients of a round of one second.
+        """
+        return DEADLINE_SHARE * (self.round_seconds or 1.0)
+
+
+class ServerSettings(BaseModel):
+    """Where the service listens, what it asks of a caller, and what it trains."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; one that is not loopback needs a token."""
+    port: int = Field(8000, ge=0, le=65535)
+    """HTTP port; 0 takes a free one."""
+    https_port: int | None = Field(None, ge=0, le=65535)
+    """HTTPS port; 0 takes a free one, none means no HTTPS."""
+    tls_dir: Path | None = None
+    """Folder for the CA file; by default inside the state folder."""
+    certificate_days: float = Field(90.0, gt=0)
+    """Life of the certificate made at start, in days."""
+    state_dir: Path | None = None
+    """Folder for the saved model; by default a temporary one, removed at the end."""
+    token: SecretStr | None = Field(None, min_length=1)
+    """Bearer token that every path but /health asks for; none asks for nothing."""
+    environment: str = Field("demo", min_length=1)
+    """Name that the service gives its environment; "testing" opens the fault knobs."""
+    federation: FederationSettings = FederationSettings()
+    """The training run."""
+
+    @property
+    def testing(self) -> bool:
+        """Whether the fault knobs are open."""
+        return self.environment == TESTING
+
+    @model_validator(mode="after")
+    def _refuse_an_open_door(self) -> Self:
+        if self.token is None and not _is_loopback(self.host):
+            raise UnsafeHostError(self.host)
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

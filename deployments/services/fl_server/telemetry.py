@@ -1,0 +1,107 @@
+"""The simulated edge devices: one a client, each quantity a process of its own.
+
+Load wanders around a usual level (autoregression of order 1); temperature follows the load with a
+lag; a battery drains with the load and is charged once it is low; packet loss wanders around its
+usual level on a logarithmic scale, so that it stays above 0 and has bursts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.services.fl_server.model import Floats
+
+MEBIBYTE = 2**20
+DEVICES = ("gateway", "phone", "single-board", "tablet")
+DEVICE_MEMORY_MEBIBYTES = (512.0, 6144.0, 4096.0, 3072.0)
+
+LOAD_MEMORY = 0.9
+LOAD_STEP = 4.0
+IDLE_DEGREES = 31.0
+DEGREES_AT_FULL_LOAD = 32.0
+THERMAL_LAG = 0.15
+DRAIN_IDLE = 0.05
+DRAIN_AT_FULL_LOAD = 0.5
+CHARGE_STEP = 1.5
+FULL = 97.0
+MEMORY_STEP = 0.01
+USUAL_LOSS = 0.006
+LOSS_MEMORY = 0.92
+LOSS_STEP = 0.25
+
+
+@dataclass(frozen=True)
+class EdgeReading:
+    """What one client's device reports: percent, degrees Celsius, bytes, and a ratio (0 to 1)."""
+
+    client: str
+    device: str
+    battery_percent: float
+    temperature_celsius: float
+    cpu_percent: float
+    memory_bytes: float
+    packet_loss_ratio: float
+
+
+class Fleet:
+    """All devices; step() lets one tick pass. Arrays have one entry a client."""
+
+    def __init__(self, clients: tuple[str, ...], seed: int) -> None:
+        """Start every device somewhere in its usual range."""
+        rng = np.random.default_rng(seed)
+        count = len(clients)
+        self._rng = rng
+        self._clients = clients
+        self._kinds = rng.integers(0, len(DEVICES), count)
+        self._usual_load = rng.uniform(15.0, 55.0, count)
+        self._load = self._usual_load.copy()
+        self._temperature = IDLE_DEGREES + DEGREES_AT_FULL_LOAD * self._load / 100
+        self._battery = rng.uniform(30.0, 100.0, count)
+        self._low = rng.uniform(12.0, 25.0, count)
+        self._charging: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._memory_share = rng.uniform(0.3, 0.6, count)
+        self._usual_loss = np.log(USUAL_LOSS) + rng.normal(0.0, 0.5, count)
+        self._loss = self._usual_loss.copy()
+
+    def step(self) -> None:
+        """Let one tick pass on every device."""
+        self._step_load()
+        self._step_battery()
+        wandered = self._memory_share + self._noise(MEMORY_STEP)
+        self._memory_share = np.clip(wandered, 0.15, 0.9)
+        self._loss = self._usual_loss + LOSS_MEMORY * (self._loss - self._usual_loss)
+        self._loss = self._loss + self._noise(LOSS_STEP)
+
+    def readings(self) -> tuple[EdgeReading, ...]:
+        """The present reading of every device, in the order of the clients."""
+        memory = self._memory_share * np.take(DEVICE_MEMORY_MEBIBYTES, self._kinds) * MEBIBYTE
+        loss = np.minimum(1.0, np.exp(self._loss))
+        return tuple(
+            EdgeReading(
+                client=client,
+                device=DEVICES[self._kinds[index]],
+                battery_percent=float(self._battery[index]),
+                temperature_celsius=float(self._temperature[index]),
+                cpu_percent=float(self._load[index]),
+                memory_bytes=float(memory[index]),
+                packet_loss_ratio=float(loss[index]),
+            )
+            for index, client in enumerate(self._clients)
+        )
+
+    def _step_load(self) -> None:
+        wandered = self._usual_load + LOAD_MEMORY * (self._load - self._usual_load)
+        self._load = np.clip(wandered + self._noise(LOAD_STEP), 0.0, 100.0)
+        target = IDLE_DEGREES + DEGREES_AT_FULL_LOAD * self._load / 100
+        self._temperature = self._temperature + THERMAL_LAG * (target - self._temperature)
+
+    def _step_battery(self) -> None:
+        drain = DRAIN_IDLE + DRAIN_AT_FULL_LOAD * self._load / 100
+        change = np.where(self._charging, CHARGE_STEP, -drain)
+        self._battery = np.clip(self._battery + change, 0.0, 100.0)
+        starts, ends = self._battery < self._low, self._battery > FULL
+        self._charging = (self._charging | starts) & ~ends
+
+    def _noise(self, scale: float) -> Floats:
+        return self._rng.normal(0.0, scale, len(self._clients))

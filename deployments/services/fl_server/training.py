@@ -1,0 +1,166 @@
+"""The run in the background: paces the rounds, puts each model into service, keeps the history."""
+
+import logging
+import threading
+import time
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+
+from deployments.services.fl_server import model, privacy
+from deployments.services.fl_server.errors import DivergedError
+from deployments.services.fl_server.federation import Federation, RoundResult
+from deployments.services.fl_server.metrics import ServiceMetrics
+from deployments.services.fl_server.store import ModelStore
+from deployments.services.fl_server.telemetry import Fleet
+
+TrainingState = Literal["idle", "running", "finished", "failed"]
+
+LOG = logging.getLogger(__name__)
+BATCHES = 12
+IDLE_TICK_SECONDS = 1.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """A round's result, with the moment it started (UTC) and its wall time in seconds."""
+
+    result: RoundResult
+    started: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that the API tells of the run, as of one moment. Before the first round the figures are
+    those of the initial model and of all clients."""
+
+    run_id: str
+    state: TrainingState
+    loss: float
+    accuracy: float
+    connected_clients: int
+    data_quality: float
+    detail: str = ""
+    active_clients: int = 0
+    convergence_rate: float = 0.0
+    epsilon: float = 0.0
+    last_round_at: datetime | None = None
+    rounds: tuple[RoundRecord, ...] = ()
+
+    @property
+    def current_round(self) -> int:
+        """The last finished round; 0 before the first."""
+        return len(self.rounds)
+
+    def after(self, record: RoundRecord) -> "Progress":
+        """The progress with one more finished round."""
+        result = record.result
+        return replace(
+            self,
+            loss=result.loss,
+            accuracy=result.accuracy,
+            connected_clients=result.connected_clients,
+            data_quality=result.data_quality,
+            active_clients=result.updates,
+            convergence_rate=result.convergence_rate,
+            epsilon=result.epsilon,
+            last_round_at=datetime.now(UTC),
+            rounds=(*self.rounds, record),
+        )
+
+
+class Trainer:
+    """Runs the federation in one thread; progress is replaced as a whole, so reading needs no
+    lock. When training ends, the devices and the model in service go on."""
+
+    def __init__(
+        self, federation: Federation, fleet: Fleet, store: ModelStore, metrics: ServiceMetrics
+    ) -> None:
+        """Take the parts; nothing runs before start()."""
+        self.federation = federation
+        self._fleet = fleet
+        self._store = store
+        self._metrics = metrics
+        self._serving = model.initial_weights()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="training", daemon=True)
+        standing = federation.standing()
+        self.progress = Progress(
+            run_id=f"run-{uuid.uuid4().hex[:12]}",
+            state="idle",
+            loss=standing.loss,
+            accuracy=standing.accuracy,
+            connected_clients=federation.connected_clients,
+            data_quality=federation.data_quality,
+        )
+        metrics.training.began(federation, standing)
+        metrics.edge.update(fleet.readings())
+
+    @property
+    def epsilon_remaining(self) -> float:
+        """What is left of the privacy budget."""
+        return privacy.remaining(self.progress.epsilon, self.federation.settings.epsilon_budget)
+
+    def start(self) -> None:
+        """Begin to train."""
+        self._deploy()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the round that is running, and wait for it."""
+        self._stop.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        # any way out of the loop but its own end leaves the run failed
+        outcome: TrainingState = "failed"
+        self.progress = replace(self.progress, state="running")
+        try:
+            outcome = self._train()
+        except DivergedError as error:
+            LOG.exception("training failed: run_id=%s", self.progress.run_id)
+            self.progress = replace(self.progress, detail=str(error))
+        finally:
+            self.progress = replace(self.progress, state=outcome)
+        while not self._stop.wait(IDLE_TICK_SECONDS):
+            self._serve()
+
+    def _train(self) -> TrainingState:
+        pace = self.federation.settings.round_seconds
+        while self.federation.can_go_on():
+            if self._stop.is_set():
+                return "running"
+            started, start = datetime.now(UTC), time.monotonic()
+            result = self.federation.step()
+            self._deploy()
+            self._serve()
+            self._stop.wait(pace - (time.monotonic() - start))
+            record = RoundRecord(result, started, time.monotonic() - start)
+            self._metrics.training.finished(result, self.federation.settings.epsilon_budget)
+            self.progress = self.progress.after(record)
+        return "finished"
+
+    def _deploy(self) -> None:
+        try:
+            self._store.save(self.federation.weights)
+            loaded = self._store.load()
+        except OSError as error:
+            # training goes on with the model in memory; the old one stays in service
+            LOG.warning("model not saved: folder=%s reason=%s", self._store.folder, error)
+            self._metrics.model.save_failed()
+            return
+        self._serving = loaded.weights
+        self._metrics.model.deployed(loaded)
+
+    def _serve(self) -> None:
+        self._fleet.step()
+        self._metrics.edge.update(self._fleet.readings())
+        for batch in np.array_split(self.federation.population.test_features, BATCHES):
+            start = time.perf_counter()
+            model.predict(self._serving, batch)
+            self._metrics.model.predicted(time.perf_counter() - start)
