@@ -1,0 +1,1 @@
+"""Where batches come from: one adapter, one module, one shape."""

@@ -1,0 +1,175 @@
+"""A look at a live Prometheus: for `doctor`, and at the catalogue's queries before they run."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import requests
+from urllib3 import Retry
+
+from tasks.core.catalogue import Measurement
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
+from tasks.core.settings import Service
+from tasks.core.window import micros
+from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal
+from tasks.sources.http import PROMETHEUS, Answer, Client, Limits, reason, service_checks
+
+QueryState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
+# what a query itself can be blamed for; other refusals concern the whole service
+BLAMED = (400, 422)
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class QueryFinding:
+    """What one field's query gives now; `mend` says what to do when it is not ok."""
+
+    measurement: str
+    field: str
+    state: QueryState
+    series: int
+    detail: str
+    mend: str = ""
+
+
+def probe(
+    service: Service, measurement: Measurement, now: datetime, limits: Limits | None = None
+) -> tuple[QueryFinding, ...]:
+    """One finding for each field with a query, by an instant query at `now`.
+
+    Raises:
+        SourceUnavailable, SourceRefused, AnswerInvalid: for what concerns the whole service.
+    """
+    with Client(service, PROMETHEUS, limits) as client:
+        live = _Live(client)
+        return tuple(
+            _finding(live, measurement, name, spec.query, now)
+            for name, spec in measurement.fields.items()
+            if spec.query is not None
+        )
+
+
+def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
+    """Whether it is reachable, lets us in, is a Prometheus, and has data."""
+    with Client(service, PROMETHEUS, limits) as client:
+        what = "is a Prometheus"
+        try:
+            answer = client.ask("/api/v1/status/buildinfo", "its version")
+            asked = client.asked("its version")
+            if answer.status != 200:
+                raise failure(client, answer, None, "", asked)
+            checks = service_checks(
+                PROMETHEUS, service, what, f"version {read_build(answer.body, asked)}"
+            )
+            names = len(_Live(client).names())
+        except FedvitalsError as error:
+            return service_checks(PROMETHEUS, service, what, error)
+    mend = "" if names else "Check its scrape_configs: it has scraped nothing yet"
+    return (
+        *checks,
+        ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", mend),
+    )
+
+
+def _finding(
+    live: "_Live", measurement: Measurement, field: str, query: str, now: datetime
+) -> QueryFinding:
+    def found(state: QueryState, series: int, detail: str, mend: str = "") -> QueryFinding:
+        return QueryFinding(measurement.name, field, state, series, detail, mend)
+
+    try:
+        result = live.vector(f"query of {measurement.name}.{field}", query, now)
+    except SourceOverloaded as error:
+        return found("refused", 0, error.problem, "Make the query cheaper")
+    except SourceRefused as error:
+        if error.status not in BLAMED:
+            raise
+        return found("refused", 0, error.problem, error.mend)
+    series = [one for one in result if isinstance(one, dict)]
+    if any("values" in one or "histograms" in one for one in series):
+        mend = "Put a function such as rate() around it"
+        return found("refused", len(series), "the query gives ranges, not values", mend)
+    # a scalar's answer is a bare pair; over a range it is one series without labels
+    labels = [one.get("metric", {}) for one in series] or [{}] * bool(result)
+    count = len(labels)
+    other = sorted({name for one in labels for name in one} - {METRIC_NAME, *measurement.tags})
+    if other:
+        detail = f"it has the labels {other} besides the tags {list(measurement.tags)}"
+        return found("labels_differ", count, detail, "Aggregate it by exactly the tags")
+    if count > measurement.max_series:
+        detail = f"max_series is {measurement.max_series}; {_most_values(labels)}"
+        mend = "Aggregate that label away, or raise max_series"
+        return found("too_many_series", count, detail, mend)
+    return found(*_of_values(series, count))
+
+
+def _of_values(series: list[dict[str, Any]], count: int) -> tuple[QueryState, int, str, str]:
+    if not count:
+        return "no_data", 0, "no series now", "Check the metric's name, and that it is scraped"
+    if series and all("histogram" in one for one in series):
+        mend = "Make numbers of them, with histogram_quantile for example"
+        return "no_data", count, "native histograms only, which are left out", mend
+    numbers = [float(one["value"][1]) for one in series if "value" in one]
+    if numbers and not any(math.isfinite(number) for number in numbers):
+        mend = "Check what the query divides by"
+        return "no_data", count, "only NaN or Inf now, which are left out", mend
+    return "ok", count, f"{count} series", ""
+
+
+def _most_values(labels: list[dict[str, str]]) -> str:
+    pairs = Counter(name for name, _ in {pair for one in labels for pair in one.items()})
+    name, values = pairs.most_common(1)[0]
+    return f"the label with the most values is {name} ({values})"
+
+
+class _Live:
+    """prometheus_api_client on our session: our token and time-outs, failures as our errors."""
+
+    def __init__(self, client: Client) -> None:
+        # the package loads matplotlib, which takes a second
+        from prometheus_api_client import PrometheusConnect
+
+        self._client = client
+        self._asked = client.asked("")
+        self._query = ""
+        client.session.hooks["response"] = [self._look]
+        self._connect = PrometheusConnect(
+            url=client.service.url,
+            session=client.session,
+            timeout=(client.limits.connect, client.limits.silence),
+            # no retries down here: they belong to the callers
+            retry=Retry(0, read=False),
+        )
+
+    def vector(self, what: str, query: str, now: datetime) -> list[Any]:
+        """The result of an instant query."""
+        self._asked, self._query = self._client.asked(what), query
+        params = {"time": f"{micros(now) / 1e6:.3f}"}
+        return self._tried(lambda: list(self._connect.custom_query(query, params=params)))
+
+    def names(self) -> list[str]:
+        """The names of all metrics."""
+        self._asked = self._client.asked("its metric names")
+        return self._tried(lambda: list(self._connect.all_metrics()))
+
+    def _tried(self, ask: Callable[[], list[Found]]) -> list[Found]:
+        try:
+            return ask()
+        except requests.JSONDecodeError as error:
+            raise self._asked.invalid("it is not JSON") from error
+        except requests.RequestException as error:
+            raise self._asked.unavailable(reason(error)) from error
+        except (KeyError, TypeError) as error:
+            raise self._asked.invalid("its JSON is not the envelope of an answer") from error
+
+    def _look(self, response: requests.Response, **_: object) -> None:
+        """Raises our error before the package makes its own of the status."""
+        answer = Answer(response.status_code, response.headers, response.content)
+        self._client.refuse_detours(answer, self._asked)
+        if answer.status != 200:
+            refusal = read_refusal(answer.body)
+            raise failure(self._client, answer, refusal, self._query, self._asked)

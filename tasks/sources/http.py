@@ -1,0 +1,242 @@
+"""How a source is asked over HTTP: bounded in time, no redirects, failures as our errors."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from pydantic import SecretStr
+from requests.auth import AuthBase
+
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import AnswerInvalid, FedvitalsError, SourceRefused, SourceUnavailable
+from tasks.core.settings import VARIABLES, Service
+
+PART_BYTES = 1 << 18
+QUOTED = 300
+UNAUTHORISED = (401, 403)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of service: its name in messages, and environments.yaml's key for its token."""
+
+    name: str
+    token_key: str
+
+
+PROMETHEUS = Kind("Prometheus", "prometheus_token")
+API = Kind("the service's API", "api_token")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long one request may take, in seconds: to connect, between two bytes, in all."""
+
+    connect: float = 5.0
+    silence: float = 60.0
+    total: float = 120.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The facts that every error of a source has: which service, where, and what was asked."""
+
+    service: str
+    url: str
+    what: str
+
+    def invalid(self, problem: str) -> AnswerInvalid:
+        """The error for an answer that is not the service's protocol."""
+        return AnswerInvalid(**vars(self), problem=problem)
+
+    def unavailable(self, problem: str, retry_after: float | None = None) -> SourceUnavailable:
+        """The error for an answer that may come right; retry_after in seconds."""
+        return SourceUnavailable(**vars(self), problem=problem, retry_after=retry_after)
+
+    def refused(self, status: int, problem: str, mend: str) -> SourceRefused:
+        """The error for a question that will be refused again."""
+        return SourceRefused(**vars(self), status=status, problem=problem, mend=mend)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds of Retry-After, which is a number or an HTTP date; None when not given."""
+        text = self.headers.get("Retry-After", "").strip()
+        if text.isdecimal():
+            return float(text)
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+class _Bearer(AuthBase):
+    """Sets the token. Without one it still keeps requests from taking a login out of ~/.netrc."""
+
+    def __init__(self, token: SecretStr | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
+        return request
+
+
+class _Session(requests.Session):
+    """Follows no redirect, so that the token goes to no other host."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class Client:
+    """A pooled session to one service."""
+
+    def __init__(self, service: Service, kind: Kind, limits: Limits | None = None) -> None:
+        self.service = service
+        self.kind = kind
+        self.limits = limits or Limits()
+        self.session = _Session()
+        self.session.auth = _Bearer(service.token)
+        # gzip is slower than plain bytes on one machine and in one rack
+        self.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "fedvitals"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.session.close()
+
+    def asked(self, what: str) -> Asked:
+        """The facts of a question to this service."""
+        return Asked(service=self.kind.name, url=self.service.url, what=what)
+
+    def ask(
+        self,
+        path: str,
+        what: str,
+        form: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+    ) -> Answer:
+        """The answer to a GET, or to a POST of the form. Its status may be an error's.
+
+        Raises:
+            SourceUnavailable: no connection, no answer in time, half an answer.
+            SourceRefused: a redirect, or the token is missing or wrong.
+        """
+        asked = self.asked(what)
+        deadline = time.monotonic() + self.limits.total
+        try:
+            with self.session.request(
+                "GET" if form is None else "POST",
+                self.service.url + path,
+                data=form,
+                headers={"Accept": accept},
+                timeout=(self.limits.connect, self.limits.silence),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = self._read(response, deadline, asked)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise asked.unavailable(reason(error)) from error
+        answer = Answer(response.status_code, response.headers, body)
+        self.refuse_detours(answer, asked)
+        return answer
+
+    def _read(self, response: requests.Response, deadline: float, asked: Asked) -> bytes:
+        # read1 returns after each arrival, so that a server that drips cannot pass the deadline
+        parts: list[bytes] = []
+        while part := response.raw.read1(PART_BYTES, decode_content=True):
+            parts.append(part)
+            if time.monotonic() > deadline:
+                raise asked.unavailable(f"no whole answer within {self.limits.total:g} s")
+        return b"".join(parts)
+
+    def refuse_detours(self, answer: Answer, asked: Asked) -> None:
+        """Raises SourceRefused for a redirect and for a missing or wrong token."""
+        if 300 <= answer.status < 400:
+            host = urlsplit(answer.headers.get("Location", "")).hostname
+            raise asked.refused(
+                answer.status,
+                f"it redirects to {host or 'another path'}",
+                f"Give the address that it redirects to in {self.service.origin}",
+            )
+        if answer.status in UNAUTHORISED:
+            token = "the token is not accepted" if self.service.token else "no token is set"
+            raise asked.refused(
+                answer.status,
+                token,
+                f"Set the token in {VARIABLES[self.kind.token_key]}, or in the variable that "
+                f"{self.kind.token_key} names in environments.yaml",
+            )
+
+    def failure(self, answer: Answer, asked: Asked, problem: str, mend: str) -> FedvitalsError:
+        """The error of an answer whose status is none of success; problem in the server's words."""
+        if answer.status == 429 or answer.status >= 500:
+            return asked.unavailable(f"HTTP {answer.status}: {problem}", answer.retry_after)
+        return asked.refused(answer.status, problem, mend)
+
+    def quoted(self, text: str) -> str:
+        """What the server said, on one line, cut, and without our token should it echo that."""
+        if self.service.token is not None:
+            text = text.replace(self.service.token.get_secret_value(), "***")
+        words = " ".join(text.split())
+        return words if len(words) <= QUOTED else f"{words[:QUOTED]}…"
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause of a failed request, which is the one that a person can act on."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
+
+
+def service_checks(
+    kind: Kind, service: Service, what: str, found: str | FedvitalsError
+) -> tuple[ServiceCheck, ...]:
+    """What one request says for `doctor`: reachable, authorised, and `what` it should be.
+
+    found is the detail of that last check, or the error that came instead.
+    """
+    passed = [
+        ServiceCheck(kind.name, "reachable", True, service.url),
+        ServiceCheck(
+            kind.name, "authorised", True, "with a token" if service.token else "without a token"
+        ),
+    ]
+    if isinstance(found, str):
+        return (*passed, ServiceCheck(kind.name, what, True, found))
+    detail = found.facts["problem"]
+    if isinstance(found, SourceUnavailable):
+        mend = f"Start it, or mend the address in {service.origin}"
+        return (ServiceCheck(kind.name, "reachable", False, detail, mend),)
+    mend = found.facts.get("mend") or f"Check the address in {service.origin} and any proxy"
+    if found.facts.get("status") in UNAUTHORISED:
+        return (passed[0], ServiceCheck(kind.name, "authorised", False, detail, mend))
+    return (*passed, ServiceCheck(kind.name, what, False, detail, mend))

@@ -1,0 +1,182 @@
+"""Prometheus's history, by /api/v1/query_range."""
+
+from collections import Counter
+from decimal import Decimal
+
+import numpy as np
+
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import KeyRepeated, LabelsDiffer
+from tasks.core.settings import Service
+from tasks.core.window import Window, format_duration, micros
+from tasks.sources.answers import (
+    Matrix,
+    Points,
+    Refusal,
+    Series,
+    count_histograms,
+    failure,
+    read_matrix,
+    read_points,
+    read_refusal,
+)
+from tasks.sources.http import PROMETHEUS, Answer, Asked, Client, Limits
+from tasks.sources.wide import Booleans, Floats, Grid, Integers, Key, Wide, key_of, unfit
+
+RANGE = "/api/v1/query_range"
+# Prometheus refuses when (end - start) / step, rounded down, is more than this
+MAX_POINTS = 11_000
+
+
+class PrometheusSource:
+    """Reads the queries of a measurement over any window.
+
+    A value that is NaN, +Inf or -Inf is left out and counted, as is a native histogram sample.
+    Staleness markers need no rule: PromQL drops them, so no range answer holds one.
+    """
+
+    name = "prometheus"
+
+    def __init__(self, service: Service, limits: Limits | None = None) -> None:
+        self._client = Client(service, PROMETHEUS, limits)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """The values at the multiples of the step in [start, stop).
+
+        Fields without a query, and fields of text, are null and listed in `not_served`.
+
+        Raises:
+            SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
+            SourceOverloaded: the query took too long or needs too many samples.
+            SourceRefused: a wrong query, address or token.
+            AnswerInvalid: what came is not Prometheus's protocol, or does not fit the field's type.
+            LabelsDiffer, KeyRepeated, SeriesExceeded: the series do not fit the catalogue.
+        """
+        grid = Grid.of(window, measurement.step)
+        reading = _Reading(measurement)
+        not_served = []
+        for name, spec in measurement.fields.items():
+            if spec.query is None or spec.type == "string":
+                not_served.append(name)
+                continue
+            for page in grid.pages(MAX_POINTS):
+                asked = self._client.asked(f"query of {measurement.name}.{name}")
+                reading.take(name, self._fetch(spec.query, page, asked), grid, page, asked)
+        return Batch(
+            measurement=measurement,
+            environment=environment,
+            window=window,
+            frame=reading.wide.frame(environment, grid.micros),
+            dropped=dict(reading.dropped),
+            warnings=tuple(reading.warnings),
+            not_served=tuple(not_served),
+        )
+
+    def _fetch(self, query: str, page: Grid, asked: Asked) -> Matrix:
+        form = {
+            "query": query,
+            "start": _seconds(micros(page.first)),
+            "end": _seconds(micros(page.last)),
+            "step": format_duration(page.step),
+            # so that Prometheus gives up, and says so, before we hang up
+            "timeout": f"{int(self._client.limits.silence * 900)}ms",
+        }
+        answer = self._client.ask(RANGE, asked.what, form)
+        if answer.status >= 300:
+            raise failure(self._client, answer, read_refusal(answer.body), query, asked)
+        matrix = read_matrix(answer.body, asked)
+        if isinstance(matrix, Refusal):
+            answer = Answer(matrix.status, answer.headers, answer.body)
+            raise failure(self._client, answer, matrix, query, asked)
+        return matrix
+
+
+class _Reading:
+    """What the answers of one measurement have given so far."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self.wide = Wide(measurement)
+        self.dropped: Counter[str] = Counter()
+        # a dict, to say each thing once and in order
+        self.warnings: dict[str, None] = {}
+        self._measurement = measurement
+
+    def take(self, field: str, matrix: Matrix, grid: Grid, page: Grid, asked: Asked) -> None:
+        """Puts an answer for one page of the grid in."""
+        for remark in matrix.remarks:
+            self.warnings[f"{field}: {remark}"] = None
+        index = self.wide.index(self._keys(field, matrix.series))
+        self._drop_histograms(field, matrix.series, asked)
+        points = read_points(matrix.series, asked)
+        slots = _slots(points, page, asked)
+        kept = self._kept(points.values)
+        values = points.values[kept]
+        wrong = unfit(values, self._measurement.fields[field].type)
+        if wrong is not None:
+            kind = self._measurement.fields[field].type
+            raise asked.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
+        before = (page.first - grid.first) // grid.step
+        self.wide.add(field, np.repeat(index, points.counts)[kept], slots[kept] + before, values)
+
+    def _keys(self, field: str, series: list[Series]) -> list[Key]:
+        """The key of each series, after a check of its labels."""
+        keys: dict[Key, None] = {}
+        tags = self._measurement.tags
+        for one in series:
+            labels = one.labels
+            if not set(tags).issuperset(labels):
+                raise LabelsDiffer(
+                    measurement=self._measurement.name,
+                    field=field,
+                    tags=list(tags),
+                    labels=sorted(labels),
+                )
+            key = key_of(labels, self._measurement)
+            if key in keys:
+                raise KeyRepeated(measurement=self._measurement.name, field=field, key=one.metric)
+            keys[key] = None
+        return list(keys)
+
+    def _drop_histograms(self, field: str, series: list[Series], asked: Asked) -> None:
+        samples = count_histograms(series, asked)
+        if samples:
+            self.dropped["native_histogram"] += samples
+            self.warnings[
+                f"{field}: native histograms are left out; make numbers of them in the query, "
+                "with histogram_quantile for example"
+            ] = None
+
+    def _kept(self, values: Floats) -> Booleans:
+        """Which values are finite; the others are counted."""
+        finite = np.isfinite(values)
+        if finite.all():
+            return finite
+        nan = int(np.isnan(values).sum())
+        counts = {"nan": nan, "inf": int((~finite).sum()) - nan}
+        self.dropped.update({rule: count for rule, count in counts.items() if count})
+        return finite
+
+
+def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
+    """The slot of each sample in the page.
+
+    Raises:
+        AnswerInvalid: a time was not asked for, comes twice, or is out of order.
+    """
+    slots = page.slots_of(points.times)
+    if slots is None:
+        raise asked.invalid("it holds a time that was not asked for")
+    series = np.repeat(np.arange(len(points.counts)), points.counts)
+    if (np.diff(series * page.slots + slots) <= 0).any():
+        raise asked.invalid("the times of a series are not in order")
+    return slots
+
+
+def _seconds(moment: int) -> str:
+    """Microseconds as decimal seconds."""
+    return format(Decimal(moment).scaleb(-6), "f")

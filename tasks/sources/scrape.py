@@ -1,0 +1,229 @@
+"""A service's own /metrics page, for where no Prometheus keeps its history."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Measurement, Scrape
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import FedvitalsError
+from tasks.core.settings import Service
+from tasks.core.window import Window, floor, micros
+from tasks.sources.histogram import quantile_of
+from tasks.sources.http import API, Asked, Client, Limits, service_checks
+from tasks.sources.wide import Key, Wide, key_of, unfit
+
+TEXT_FORMAT = "text/plain;version=0.0.4"
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A /metrics page: the service's URL, when it was asked for (UTC), and its text."""
+
+    url: str
+    time: datetime
+    text: str
+
+    @property
+    def asked(self) -> Asked:
+        """The facts that errors about this page have."""
+        return Asked(service=API.name, url=self.url, what="its metrics page")
+
+    @cached_property
+    def samples(self) -> Mapping[str, Mapping[Labels, float]]:
+        """The value of each sample, by its name and its sorted labels. Parsed once.
+
+        A counter that is exposed without `_total` is found under both names.
+
+        Raises:
+            AnswerInvalid: the text is not in Prometheus's exposition format.
+        """
+        found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
+        try:
+            for family in text_string_to_metric_families(self.text):
+                for sample in family.samples:
+                    labels = tuple(sorted(sample.labels.items()))
+                    found[sample.name][labels] = float(sample.value)
+                if family.type == "counter":
+                    found[family.name] = found[f"{family.name}_total"]
+        except (ValueError, IndexError, OverflowError) as error:
+            problem = f"it cannot be parsed: {' '.join(str(error).split()) or 'a malformed line'}"
+            raise self.asked.invalid(problem) from error
+        return dict(found)
+
+
+def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None = None) -> Page:
+    """The page as it is now, parsed.
+
+    Raises:
+        SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
+        SourceRefused: a wrong address or token.
+        AnswerInvalid: it is not in Prometheus's exposition format.
+    """
+    with Client(service, API, limits) as client:
+        time = datetime.now(UTC)
+        asked = client.asked("its metrics page")
+        answer = client.ask(path, asked.what, accept=TEXT_FORMAT)
+        if answer.status >= 300:
+            words = client.quoted(answer.body.decode(errors="replace")) or "no reason given"
+            mend = f"Check the address in {service.origin}; the page should be at {path}"
+            raise client.failure(answer, asked, words, mend)
+    if "html" in answer.headers.get("Content-Type", ""):
+        raise asked.invalid("it is an HTML page")
+    try:
+        page = Page(service.url, time, answer.body.decode())
+    except UnicodeDecodeError as error:
+        raise asked.invalid(f"it is not UTF-8: {error.reason}") from error
+    _ = page.samples  # refused here and once, not in each measurement
+    return page
+
+
+def check_api(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
+    """Whether the metrics page is reachable, lets us in, and can be parsed."""
+    found: str | FedvitalsError
+    try:
+        found = f"{len(fetch_page(service, limits=limits).samples)} sample names"
+    except FedvitalsError as error:
+        found = error
+    return service_checks(API, service, "metrics page", found)
+
+
+class ScrapeSource:
+    """Makes one sample of a measurement from a page and, for growth, the page kept before.
+
+    As in PromQL, a counter that fell was reset: what it says now grew from 0. A series that the
+    page before lacks has no growth yet.
+    """
+
+    name = "scrape"
+
+    def __init__(self, page: Page, previous: Page | None) -> None:
+        self._page = page
+        self._previous = previous
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """One row a series at the page's time, floored to the catalogue's `every`.
+
+        Outside the window there are no rows. Fields without a `scrape`, and fields of text, are
+        null and listed in `not_served`. A value that is NaN, +Inf or -Inf is left out and counted.
+
+        Raises:
+            AnswerInvalid: the page cannot be parsed, or a value does not fit the field's type.
+            SeriesExceeded: there are more series than the measurement may have.
+        """
+        served = {
+            name: spec.scrape
+            for name, spec in measurement.fields.items()
+            if spec.scrape is not None and spec.type != "string"
+        }
+        slot = floor(self._page.time, measurement.every)
+        reading = _Reading(measurement, self._page, self._previous)
+        if window.start <= slot < window.stop:
+            for name, scrape in served.items():
+                reading.take(name, scrape)
+        return Batch(
+            measurement=measurement,
+            environment=environment,
+            window=window,
+            frame=reading.wide.frame(environment, np.array([micros(slot)], dtype="int64")),
+            dropped=dict(reading.dropped),
+            warnings=tuple(reading.warnings),
+            not_served=tuple(name for name in measurement.fields if name not in served),
+        )
+
+
+class _Reading:
+    """What the fields of one measurement have given so far."""
+
+    def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
+        self.wide = Wide(measurement)
+        self.dropped: Counter[str] = Counter()
+        self.warnings: list[str] = []
+        self._measurement = measurement
+        self._page = page
+        # without a page before this one nothing has grown
+        self._previous = previous if previous and previous.time < page.time else None
+
+    def take(self, field: str, scrape: Scrape) -> None:
+        """Puts one field in."""
+        sampled = f"{scrape.metric}_bucket" if scrape.as_ == "quantile" else scrape.metric
+        if sampled not in self._page.samples:
+            self.warnings.append(f"{field}: the page has no {sampled}")
+        elif scrape.as_ != "value" and self._previous is None:
+            self.warnings.append(f"{field}: needs two scrapes")
+        elif scrape.as_ == "quantile":
+            self._put(field, self._quantiles(sampled, scrape))
+        else:
+            self._put(field, self._combined(sampled, scrape))
+
+    def _combined(self, sampled: str, scrape: Scrape) -> dict[Key, float]:
+        groups: defaultdict[Key, list[float]] = defaultdict(list)
+        read = self._values if scrape.as_ == "value" else self._rates
+        for labels, value in read(sampled, scrape):
+            groups[key_of(labels, self._measurement)].append(value)
+        return {key: _combine(values, scrape) * scrape.scale for key, values in groups.items()}
+
+    def _quantiles(self, sampled: str, scrape: Scrape) -> dict[Key, float]:
+        groups: defaultdict[Key, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+        for labels, growth in self._growths(sampled, scrape):
+            try:
+                bound = float(labels.get("le", ""))
+            except ValueError as error:
+                problem = f"{sampled} has the bucket {labels.get('le')!r}"
+                raise self._page.asked.invalid(problem) from error
+            # buckets can only be summed: the catalogue's `combine` has no meaning here
+            groups[key_of(labels, self._measurement)][bound] += growth
+        quantile = scrape.quantile or 0.0
+        found = {key: quantile_of(quantile, buckets) for key, buckets in groups.items()}
+        return {key: value * scrape.scale for key, value in found.items() if value is not None}
+
+    def _values(self, sampled: str, scrape: Scrape) -> Iterator[tuple[dict[str, str], float]]:
+        for labels, value in self._page.samples[sampled].items():
+            named = dict(labels)
+            if scrape.labels.items() <= named.items():
+                yield named, value
+
+    def _growths(self, sampled: str, scrape: Scrape) -> Iterator[tuple[dict[str, str], float]]:
+        before = self._previous.samples.get(sampled, {}) if self._previous else {}
+        for labels, value in self._values(sampled, scrape):
+            old = before.get(tuple(labels.items()))
+            if old is not None:
+                yield labels, value - old if value >= old else value
+
+    def _rates(self, sampled: str, scrape: Scrape) -> Iterator[tuple[dict[str, str], float]]:
+        if self._previous is not None:
+            seconds = (self._page.time - self._previous.time).total_seconds()
+            for labels, growth in self._growths(sampled, scrape):
+                yield labels, growth / seconds
+
+    def _put(self, field: str, found: dict[Key, float]) -> None:
+        values = np.array(list(found.values()), dtype="float64")
+        finite = np.isfinite(values)
+        for value in values[~finite]:
+            self.dropped["nan" if np.isnan(value) else "inf"] += 1
+        kind = self._measurement.fields[field].type
+        wrong = unfit(values[finite], kind)
+        if wrong is not None:
+            problem = f"{field} is {kind} in the catalogue, and {wrong!r} came"
+            raise self._page.asked.invalid(problem)
+        index = self.wide.index(list(found))[finite]
+        self.wide.add(field, index, np.zeros(len(index), dtype="int64"), values[finite])
+
+
+def _combine(values: list[float], scrape: Scrape) -> float:
+    """One value of several. As in PromQL, max and min take NaN only when nothing else is there."""
+    if scrape.combine == "max":
+        return float(np.fmax.reduce(values))
+    if scrape.combine == "min":
+        return float(np.fmin.reduce(values))
+    return sum(values) / (len(values) if scrape.combine == "mean" else 1)
