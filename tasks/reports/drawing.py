@@ -1,0 +1,218 @@
+"""Draws panels with matplotlib, as inline SVG that follows the page's colours, or as PNG.
+
+matplotlib is imported when something is drawn, and its pyplot never: flows draw in threads.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from tasks.reports.charts import Panel, Trace, time_ticks
+from tasks.reports.series import Floats
+
+WIDTH, HEIGHT = 440, 172  # of a panel, in its own units, about CSS pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 20, 24
+_DASHES = ("-", (0, (4, 1.6)))
+_SOLID = 4  # colours drawn solid; those after them are dashed, for who cannot tell the colours
+
+
+@dataclass(frozen=True)
+class Paint:
+    """The colours that one drawing uses."""
+
+    series: tuple[str, ...]
+    rest: str
+    text: str
+    grid: str
+    limit: str
+    bad: str
+
+
+# After the palette of Okabe and Ito (Color Universal Design, 2008), darkened to stand on white.
+ON_WHITE = Paint(
+    series=(
+        "#0072b2", "#c65100", "#00855f", "#b0478a", "#2a94cf", "#a87400", "#6f4fc4", "#6d6a00",
+    ),
+    rest="#b9bec4", text="#4f5963", grid="#e3e5e8", limit="#8a5a00", bad="#c8102e",
+)  # fmt: skip
+# colours that occur nowhere else: each becomes a CSS variable of the page
+_STAND_IN = Paint(
+    series=tuple(f"#a1b2c{index}" for index in range(8)),
+    rest="#a1b2d0", text="#a1b2d1", grid="#a1b2d2", limit="#a1b2d3", bad="#a1b2d4",
+)  # fmt: skip
+_VARIABLES = {
+    **{colour: f"var(--s{index})" for index, colour in enumerate(_STAND_IN.series)},
+    _STAND_IN.rest: "var(--rest)",
+    _STAND_IN.text: "currentColor",
+    _STAND_IN.grid: "var(--grid)",
+    _STAND_IN.limit: "var(--limit)",
+    _STAND_IN.bad: "var(--bad)",
+}
+
+
+@cache
+def _figure_class() -> Any:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # set once for the process: rc_context would change them under other threads' hands
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["svg.hashsalt"] = "fedvitals"
+    return Figure
+
+
+def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
+    """The panel as an inline SVG element; the same panel gives the same bytes.
+
+    label: what a screen reader says. prefix: for the ids, unique in the page, letters, digits and _.
+    """
+    figure = _figure_class()(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+    axes = figure.add_axes(
+        (
+            _LEFT / WIDTH,
+            _BOTTOM / HEIGHT,
+            1 - (_LEFT + _RIGHT) / WIDTH,
+            1 - (_TOP + _BOTTOM) / HEIGHT,
+        )
+    )
+    _draw(axes, panel, _STAND_IN)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+    return Markup(_inline(text.getvalue(), label, prefix))
+
+
+_METADATA = ("Date", "Creator", "Format", "Type")
+
+
+def sparkline(means: Floats) -> Markup:
+    """The trend as a small line without axes, from its least to its greatest value."""
+    places = np.flatnonzero(~np.isnan(means))
+    if not len(places):
+        return Markup("")
+    low, high = float(means[places].min()), float(means[places].max())
+    span = high - low or 1.0
+    x = 2 + places * 92 / max(len(means) - 1, 1)
+    y = np.full(len(places), 10.0) if high == low else 18 - (means[places] - low) * 16 / span
+    points = " ".join(f"{left:.1f},{top:.1f}" for left, top in zip(x, y, strict=True))
+    return Markup(
+        '<svg class="trend" viewBox="0 0 96 20" aria-hidden="true">'
+        f'<polyline points="{points}"/><circle cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="2"/></svg>'
+    )
+
+
+def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
+    """The panels side by side on white, with the names of the coloured series; at most four.
+
+    Without panels the picture says that there is no data.
+    """
+    shown = list(panels[:4])
+    width = max(len(shown), 1)
+    figure = _figure_class()(figsize=(max(4.6 * width, 6.4), 3.4), dpi=110, facecolor="white")
+    figure.text(0.01, 0.94, title, fontsize=11, weight="bold", color="#1c2024", parse_math=False)
+    for index, panel in enumerate(shown):
+        left = 0.06 / width + index / width
+        axes = figure.add_axes((left + 0.03, 0.2, 0.86 / width - 0.03, 0.58))
+        _draw(axes, panel, ON_WHITE)
+        axes.set_title(panel.field, fontsize=9, loc="right", color=ON_WHITE.text, parse_math=False)
+    if not shown:
+        figure.text(0.5, 0.45, "no data in this window", ha="center", color=ON_WHITE.text)
+    _key(figure, names if shown else ())
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()
+
+
+def _key(figure: Any, names: Sequence[str]) -> None:
+    for index, name in enumerate(names):
+        x = 0.03 + index * 0.97 / max(len(names), 4)
+        colour = ON_WHITE.series[index]
+        figure.text(x, 0.03, "●", fontsize=8, color=colour)
+        figure.text(x + 0.02, 0.03, name[:24], fontsize=8, color=ON_WHITE.text, parse_math=False)
+
+
+def _draw(axes: Any, panel: Panel, paint: Paint) -> None:
+    _scaffold(axes, panel, paint)
+    for trace in panel.traces:
+        _line(axes, trace, paint)
+    for limit in panel.limits:
+        axes.axhline(limit.y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
+        axes.annotate(
+            limit.label, (1, limit.y), (0, -3 if limit.lower else 3),
+            xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+            va="top" if limit.lower else "bottom", fontsize=9, color=paint.limit, parse_math=False,
+        )  # fmt: skip
+    for points, marker in ((panel.crosses, "x"), (panel.beyond, "D")):
+        if len(points[0]):
+            axes.plot(
+                *points, linestyle="none", marker=marker, markersize=5, color=paint.bad,
+                clip_on=False, zorder=5,
+            )  # fmt: skip
+
+
+def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    seconds = panel.window.length.total_seconds()
+    axes.set_xlim(0, seconds)
+    axes.set_ylim(*panel.y_range)
+    ticks = time_ticks(panel.window)
+    axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:,.6g}"))
+    axes.tick_params(labelsize=10, labelcolor=paint.text, length=0, pad=5)
+    axes.tick_params(axis="x", pad=8)
+    axes.grid(axis="y", color=paint.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(color=paint.grid, linewidth=1)
+    axes.annotate(
+        panel.scale.symbol, (0, 1), (5 - _LEFT, 9), xycoords="axes fraction",
+        textcoords="offset points", fontsize=10, color=paint.text, parse_math=False,
+    )  # fmt: skip
+
+
+def _line(axes: Any, trace: Trace, paint: Paint) -> None:
+    colour = paint.rest if trace.colour is None else paint.series[trace.colour]
+    dashed = trace.colour is not None and trace.colour >= _SOLID
+    width = 0.7 if trace.colour is None else 1.5
+    axes.plot(trace.x, trace.y, color=colour, linewidth=width, linestyle=_DASHES[dashed])
+    if len(trace.dots[0]):
+        size = 3 * width**0.5
+        axes.plot(
+            *trace.dots, color=colour, linestyle="none", marker="o", markersize=size, clip_on=False
+        )
+
+
+_POINT = re.compile(r"(-?\d+)\.(\d)\d*")
+_PATH = re.compile(r' d="([^"]{200,})"')
+_LONG = re.compile(r"(\d\.\d\d)\d+")
+
+
+def _inline(document: str, label: str, prefix: str) -> str:
+    """The SVG element alone: colours as variables, ids of its own, coordinates as fine as seen."""
+    body = document[document.index("<svg") :]
+    body = body[body.index(">") + 1 :]
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = re.sub(r'(id="|href="#|url\(#)', rf"\1{prefix}_", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = _PATH.sub(lambda found: f' d="{_shortened(found[1])}"', body)
+    body = re.sub(r'(?<=[ "])(?:x|y|transform)="[^"]*"', lambda m: _LONG.sub(r"\1", m[0]), body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    for stand_in, variable in _VARIABLES.items():
+        body = body.replace(stand_in, variable)
+    return (
+        f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}">{body.strip()}'
+    )
+
+
+def _shortened(path: str) -> str:
+    # a lineto may leave out its letter
+    return _POINT.sub(r"\1.\2", path.replace("\nL ", " ").replace("\n", " ").strip())

@@ -1,0 +1,220 @@
+"""The report of a run: one HTML page that needs nothing else, and its JSON twin."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.reports import words
+from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
+from tasks.reports.drawing import panel_svg, png, sparkline
+from tasks.reports.records import (
+    Limits,
+    MeasurementSection,
+    ReportFiles,
+    RunReport,
+    attention_of,
+)
+from tasks.reports.series import Table, labels, table_of
+from tasks.reports.summary import summary
+from tasks.reports.twin import twin_of
+from tasks.reports.units import human
+
+__all__ = [
+    "Limits",
+    "MeasurementSection",
+    "ReportFiles",
+    "RunReport",
+    "markdown",
+    "render",
+    "twin",
+    "write",
+]
+
+PAGE_VERTICES = 100_000  # points of all lines of a page together, about 1.2 MB
+FEWEST_VERTICES = 2_000
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A report with all that page, twin and picture share. Sections and tables in page order."""
+
+    report: RunReport
+    sections: tuple[MeasurementSection, ...]
+    tables: list[Table]
+    twin: dict[str, Any]
+
+
+def render(report: RunReport) -> str:
+    """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
+    return _page(_content(report))
+
+
+def twin(report: RunReport) -> dict[str, Any]:
+    """The numbers of the page for json.dumps; units are the base units, times ISO 8601 in UTC."""
+    return _content(report).twin
+
+
+def markdown(report: RunReport) -> str:
+    """A short summary, below the 64 KB of a Prefect artifact."""
+    return summary(report)
+
+
+def write(report: RunReport, folder: Path) -> ReportFiles:
+    """Writes report.html, report.json and chart.png into the folder, each whole or not at all.
+
+    The page comes last, so that who finds it finds the others.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    content = _content(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = ReportFiles(folder / "report.html", folder / "report.json", folder / "chart.png")
+    document = json.dumps(content.twin, ensure_ascii=False, indent=1, allow_nan=False)
+    _replace(made.chart, _picture(content))
+    _replace(made.json, document.encode())
+    _replace(made.html, _page(content).encode())
+    return made
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _content(report: RunReport) -> _Content:
+    sections = report.ordered
+    tables = [table_of(section.frame, section.measurement) for section in sections]
+    return _Content(report, sections, tables, twin_of(report, sections, tables))
+
+
+def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
+    section = content.sections[index]
+    drawn = sum(len(table.fields) for table in content.tables if table.series)
+    vertices = min(PANEL_VERTICES, max(PAGE_VERTICES // max(drawn, 1), FEWEST_VERTICES))
+    return panels_of(
+        section.measurement,
+        content.tables[index],
+        section.quarantine,
+        section.limits,
+        content.report.window,
+        vertices,
+    )
+
+
+def _picture(content: _Content) -> bytes:
+    """The training curve if there is one, else the first measurement that has data."""
+    filled = [index for index, table in enumerate(content.tables) if table.series]
+    measured = [section.measurement for section in content.sections]
+    training = [index for index in filled if measured[index].type == "federated"]
+    if not filled:
+        return png((), content.report.receipt.environment, ())
+    index = (training or filled)[0]
+    title = f"{measured[index].name} · {words.window_text(content.report.window)}"
+    return png(_panels(content, index), title, labels(content.tables[index])[1])
+
+
+def _page(content: _Content) -> str:
+    report = content.report
+    entries = [_entry(content, index) for index in range(len(content.tables))]
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            receipt=report.receipt,
+            sentence=words.status_sentence(report.receipt),
+            lines=_overview(content),
+            entries=[entry for entry in entries if not _is_silent(entry)],
+            silent=[entry for entry in entries if _is_silent(entry)],
+        )
+    )
+
+
+def _entry(content: _Content, index: int) -> dict[str, Any]:
+    """A measurement of the twin with its charts, as the template reads it."""
+    entry = content.twin["measurements"][index]
+    panels = _panels(content, index)
+    return {
+        **entry,
+        "charts": [{"field": panel.field, "svg": _svg(entry, panel)} for panel in panels],
+        "crossed": any(len(panel.crosses[0]) for panel in panels),
+        "beyond": any(len(panel.beyond[0]) for panel in panels),
+    }
+
+
+def _is_silent(entry: Mapping[str, Any]) -> bool:
+    return entry["attention"] == "no_data" and not entry["quarantine"]["records"]
+
+
+def _svg(entry: Mapping[str, Any], panel: Panel) -> Markup:
+    label = words.field_sentence(
+        panel.field, entry["fields"][panel.field], entry["series"]["count"]
+    )
+    return panel_svg(panel, label, f"{entry['name']}_{panel.field}")
+
+
+def _overview(content: _Content) -> list[dict[str, Any]]:
+    """All lines of the receipt, as the page orders them; a line without a section has no link."""
+    entries = content.twin["measurements"]
+    places = {entry["name"]: place for place, entry in enumerate(entries)}
+    lines = content.report.receipt.measurements
+    return [
+        {"line": line, "attention": attention_of(line), "linked": False}
+        if line.name not in places
+        else {
+            "line": line,
+            "attention": entries[places[line.name]]["attention"],
+            "linked": True,
+            **_trend(content, places[line.name]),
+        }
+        for line in sorted(lines, key=lambda line: places.get(line.name, -1))
+    ]
+
+
+def _trend(content: _Content, index: int) -> dict[str, Any]:
+    """The first field with a number: its name, its numbers and its line."""
+    table, fields = content.tables[index], content.twin["measurements"][index]["fields"]
+    name = next((name for name in table.fields if fields[name]["n"]), None)
+    if name is None:
+        return {}
+    means = trend_of(table.times, table.fields[name], content.report.window)
+    return {"trend": sparkline(means), "field": name, "said": fields[name]}
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(str(files("tasks.reports") / "templates")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "human": human,
+        "tags": words.tags_text,
+        "moment": words.moment,
+        "checks": words.checks_sentence,
+        "sink": words.sink_name,
+    }
+    environment.globals |= {
+        "window_text": words.window_text,
+        "STATUS": words.STATUS,
+        "STATES": words.STATES,
+        "NO_DATA": words.NO_DATA,
+    }
+    return environment

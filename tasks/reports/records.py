@@ -1,0 +1,104 @@
+"""What a report is made from, and the files that it becomes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+from tasks.core.catalogue import Measurement
+from tasks.core.receipt import STATE_ORDER, MeasurementReceipt, Receipt, Verdict
+from tasks.core.severity import Severity
+from tasks.core.window import Window
+
+Attention = Literal["bad", "high", "warning", "ok", "unchanged", "no_data"]
+Limits = Mapping[str, tuple[float | None, float | None]]
+
+_BY_SEVERITY: dict[str, Attention] = {
+    Severity.CRITICAL: "bad",
+    Severity.HIGH: "high",
+    Severity.WARNING: "warning",
+}
+_BY_STATE: dict[str, Attention] = {
+    "failed": "bad",
+    "refused": "bad",
+    "pending": "high",
+    "lost": "high",
+    "kept_older": "warning",
+    "unchanged": "unchanged",
+    "no_data": "no_data",
+}
+
+
+@dataclass(frozen=True)
+class MeasurementSection:
+    """One measurement of the run.
+
+    `frame` holds the landed rows of the window in the layout of a Batch, in any order; `quarantine`
+    the records of the window (tasks.core.quarantine). `limits` are the lower and the upper limit of
+    a field in its base unit, None where there is none: the chart draws them.
+    """
+
+    measurement: Measurement
+    frame: pd.DataFrame
+    quarantine: pd.DataFrame
+    verdict: Verdict | None
+    line: MeasurementReceipt
+    limits: Limits = field(default_factory=dict)
+
+    @property
+    def attention(self) -> Attention:
+        """How soon a reader should look at it."""
+        return attention_of(self.line, self.verdict)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run, ready to be told. `notes` are sentences about the whole run."""
+
+    receipt: Receipt
+    generated_at: datetime
+    sections: tuple[MeasurementSection, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        """The window that the run read."""
+        start, stop = self.receipt.window["start"], self.receipt.window["stop"]
+        return Window(datetime.fromisoformat(start), datetime.fromisoformat(stop))
+
+    @property
+    def ordered(self) -> tuple[MeasurementSection, ...]:
+        """The sections, worst first; equally bad ones stay as they came."""
+        order = get_args(Attention)
+        return tuple(
+            sorted(
+                self.sections,
+                key=lambda one: (order.index(one.attention), STATE_ORDER.index(one.line.state)),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where a report was written."""
+
+    html: Path
+    json: Path
+    chart: Path
+
+
+def attention_of(line: MeasurementReceipt, verdict: Verdict | None = None) -> Attention:
+    """The worst that the state, the quarantine, the verdict and the warnings of a line say."""
+    worst = (line.verdict or {}).get("worst")
+    if verdict is not None:
+        worst = verdict.short()["worst"]
+    said: list[Attention] = [_BY_STATE.get(line.state, "ok"), _BY_SEVERITY.get(worst or "", "ok")]
+    if line.values.quarantined:
+        said.append("bad")
+    if line.warnings and line.state != "no_data":
+        said.append("warning")
+    alarms: list[Attention] = [entry for entry in said if entry in ("bad", "high", "warning")]
+    return min(alarms, key=get_args(Attention).index) if alarms else said[0]

@@ -1,0 +1,131 @@
+"""A frame taken apart into its series, and what is said of a series or a field in numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import canonical, time_micros
+from tasks.core.catalogue import Measurement
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+NAMED = 6  # series told apart when there are more than COLOURS
+COLOURS = 8
+
+
+@dataclass(frozen=True)
+class Series:
+    """One tag combination: its tags without environment, and its rows [start, stop) of the frame."""
+
+    tags: Mapping[str, str | None]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a measurement, ordered by series and time.
+
+    `times` are microseconds since the epoch; `fields` holds each numeric field as floats, NaN where
+    there is no value; `shown` are the series with a colour of their own, in the order of colours.
+    """
+
+    times: Integers
+    fields: Mapping[str, Floats]
+    series: tuple[Series, ...]
+    shown: tuple[Series, ...]
+
+
+def table_of(frame: pd.DataFrame, measurement: Measurement) -> Table:
+    """The frame, which has the layout of a Batch in any order, as a table."""
+    ordered = canonical(frame, measurement)
+    series = _split(ordered, measurement.tags)
+    fields = {
+        name: ordered[name].to_numpy(dtype="float64", na_value=np.nan)
+        for name, spec in measurement.fields.items()
+        if spec.type != "string"
+    }
+    shown = series if len(series) <= COLOURS else _most_extreme(series, fields, measurement)
+    return Table(time_micros(ordered), fields, series, shown)
+
+
+def _split(frame: pd.DataFrame, tags: Sequence[str]) -> tuple[Series, ...]:
+    if frame.empty:
+        return ()
+    changes = np.zeros(len(frame), dtype=bool)
+    changes[0] = True
+    for tag in tags:
+        codes = frame[tag].cat.codes.to_numpy()
+        changes[1:] |= codes[1:] != codes[:-1]
+    edges = [*np.flatnonzero(changes).tolist(), len(frame)]
+    firsts = frame[list(tags)].iloc[edges[:-1]].astype("object")
+    named = [
+        {tag: None if pd.isna(value) else str(value) for tag, value in zip(tags, row, strict=True)}
+        for row in firsts.itertuples(index=False)
+    ]
+    return tuple(Series(tags, *span) for tags, span in zip(named, pairwise(edges), strict=True))
+
+
+def _most_extreme(
+    series: tuple[Series, ...], fields: Mapping[str, Floats], measurement: Measurement
+) -> tuple[Series, ...]:
+    """NAMED series in the frame's order: the fields take turns to name their most extreme one."""
+    rankings = [
+        _ranking(series, values, measurement.fields[name].better) for name, values in fields.items()
+    ]
+    chosen: dict[int, None] = {}
+    for turn in zip(*rankings, strict=True):
+        for index in turn:
+            if len(chosen) < NAMED:
+                chosen[index] = None
+    return tuple(series[index] for index in sorted(chosen))
+
+
+def _ranking(series: tuple[Series, ...], values: Floats, better: str) -> list[int]:
+    """Indexes of the series, most extreme first: by its worst value, or the one farthest out."""
+    if better == "higher":
+        distance = -values
+    elif better == "lower" or np.isnan(values).all():
+        distance = values
+    else:
+        distance = np.abs(values - np.nanmedian(values))
+    starts = [one.start for one in series]
+    worst = np.fmax.reduceat(distance, starts)
+    return [int(i) for i in np.argsort(np.where(np.isnan(worst), np.inf, -worst), kind="stable")]
+
+
+def statistics(times: Integers, values: Floats) -> dict[str, float | int | None]:
+    """n, min, mean, max and last of the values that are there, in their base unit.
+
+    `last` is the mean of the values at the newest time that has any: of one series its last value.
+    """
+    there = ~np.isnan(values)
+    times, values = times[there], values[there]
+    if not len(values):
+        return {"n": 0, "min": None, "mean": None, "max": None, "last": None}
+    return {
+        "n": len(values),
+        "min": float(values.min()),
+        "mean": float(values.mean()),
+        "max": float(values.max()),
+        "last": float(values[times == times.max()].mean()),
+    }
+
+
+def labels(table: Table) -> tuple[str, list[str]]:
+    """What the shown series are called: the heading, and one label each.
+
+    Only tags that tell series apart are used; a series that lacks the tag shows a dash.
+    """
+    if not table.series:
+        return "", []
+    tags = list(table.series[0].tags)
+    telling = [tag for tag in tags if len({one.tags[tag] for one in table.series}) > 1]
+    names = telling or tags[:1]
+    texts = [" · ".join(one.tags[tag] or "–" for tag in names) for one in table.shown]
+    return " · ".join(names) or "series", [text or "all" for text in texts]

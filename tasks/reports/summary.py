@@ -1,0 +1,101 @@
+"""The report as a short markdown text, for a Prefect artifact."""
+
+import re
+
+from tasks.core.receipt import MeasurementReceipt
+from tasks.reports import words
+from tasks.reports.records import RunReport
+
+MOST_BYTES = 60_000  # an artifact may have 64 KB
+MOST_CHECKS = 10
+MOST_LINES = 200
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+_LONGEST = 300
+
+
+def summary(report: RunReport) -> str:
+    """Status, sums, measurements and worst verdicts, worst first, and where the whole report is."""
+    receipt = report.receipt
+    head = [
+        f"# {words.STATUS[receipt.status]}: {_plain(receipt.environment)}",
+        _plain(words.status_sentence(receipt)) + ".",
+        f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
+        f"Report: `{_code(receipt.report)}`" if receipt.report else "",
+        *(f"- {_plain(note)}" for note in report.notes),
+    ]
+    parts = [
+        "\n\n".join(part for part in head if part),
+        _sums(report),
+        _table(report),
+        _worst(report),
+    ]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return text.encode()[:MOST_BYTES].decode(errors="ignore")
+
+
+def _sums(report: RunReport) -> str:
+    values = report.receipt.values
+    rows = [
+        ("extracted", values.extracted),
+        ("landed", values.landed),
+        ("quarantined", values.quarantined),
+        ("dropped by rule", values.dropped_by_rule),
+        ("unchanged", values.unchanged),
+        ("kept", values.kept),
+    ]
+    return "\n".join(
+        [
+            "| values | number |",
+            "|---|---:|",
+            *(f"| {what} | {number:,} |" for what, number in rows),
+        ]
+    )
+
+
+def _table(report: RunReport) -> str:
+    ordered = [section.line for section in report.ordered]
+    named = {line.name for line in ordered}
+    lines = [line for line in report.receipt.measurements if line.name not in named] + ordered
+    rows = [_row(line) for line in lines[:MOST_LINES]]
+    left = len(lines) - len(rows)
+    more = [f"\nand {left:,} more"] if left else []
+    head = [
+        "| measurement | state | landed | quarantined | failed checks |",
+        "|---|---|---:|---:|---|",
+    ]
+    return "\n".join([*head, *rows, *more]) if rows else ""
+
+
+def _row(line: MeasurementReceipt) -> str:
+    failed = (line.verdict or {}).get("failed") or 0
+    told = f"{failed} ({(line.verdict or {})['worst']})" if failed else "0" if line.verdict else "–"
+    return (
+        f"| {_plain(line.name)} | {words.STATES[line.state]} | {line.values.landed:,} "
+        f"| {line.values.quarantined:,} | {told} |"
+    )
+
+
+def _worst(report: RunReport) -> str:
+    failed = [
+        (check, section.measurement.name)
+        for section in report.sections
+        if section.verdict
+        for check in section.verdict.failed
+    ]
+    worst = sorted(failed, key=lambda pair: pair[0].severity.rank)[:MOST_CHECKS]
+    rows = [
+        f"- **{check.severity.value}** {_plain(name)}: {_plain(check.check_id)}: observed "
+        f"{_plain(check.observed)}, limit {_plain(check.limit)}"
+        for check, name in worst
+    ]
+    return "\n".join(["## Worst checks", "", *rows]) if rows else ""
+
+
+def _plain(text: str) -> str:
+    """Text from outside as one line that markdown and HTML leave alone."""
+    line = " ".join(text.split())
+    return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+
+
+def _code(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())

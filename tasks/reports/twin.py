@@ -1,0 +1,138 @@
+"""The report as data: the same numbers as the page, ready for JSON."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.receipt import CheckResult, Verdict
+from tasks.core.severity import Severity
+from tasks.core.window import iso
+from tasks.reports.records import MeasurementSection, RunReport
+from tasks.reports.series import Table, labels, statistics
+
+FORMAT = "fedvitals-report/1"
+SAMPLES = 20
+
+
+def twin_of(
+    report: RunReport, sections: Sequence[MeasurementSection], tables: Sequence[Table]
+) -> dict[str, Any]:
+    """The twin of a report whose sections and their tables come in the order of the page."""
+    return {
+        "format": FORMAT,
+        "generated_at": iso(report.generated_at),
+        "receipt": report.receipt.model_dump(mode="json"),
+        "notes": list(report.notes),
+        "measurements": [
+            _measurement(section, table) for section, table in zip(sections, tables, strict=True)
+        ],
+    }
+
+
+def _measurement(section: MeasurementSection, table: Table) -> dict[str, Any]:
+    line = section.line
+    return {
+        "name": section.measurement.name,
+        "type": section.measurement.type,
+        "description": section.measurement.description,
+        "attention": section.attention,
+        "state": line.state,
+        "rows": line.rows,
+        "values": asdict(line.values),
+        "fields": _fields(section, table),
+        "series": _series(table),
+        "verdict": _verdict(section.verdict) if section.verdict else None,
+        "quarantine": _quarantine(section.quarantine),
+        "problems": list(line.problems),
+        "warnings": list(line.warnings),
+    }
+
+
+def _fields(section: MeasurementSection, table: Table) -> dict[str, Any]:
+    return {
+        name: {
+            "type": spec.type,
+            "unit": spec.unit,
+            "description": spec.description,
+            **(
+                statistics(table.times, table.fields[name])
+                if name in table.fields
+                else _of_texts(section.frame, name)
+            ),
+        }
+        for name, spec in section.measurement.fields.items()
+    }
+
+
+def _of_texts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+    there = frame[frame[name].notna()]
+    last = None if there.empty else str(there[name].iloc[int(there["time"].argmax())])
+    return {"n": len(there), "min": None, "mean": None, "max": None, "last": last}
+
+
+def _series(table: Table) -> dict[str, Any]:
+    heading, names = labels(table)
+    shown = [
+        {
+            "label": name,
+            "tags": dict(one.tags),
+            "fields": {
+                field: statistics(table.times[one.start : one.stop], values[one.start : one.stop])
+                for field, values in table.fields.items()
+            },
+        }
+        for name, one in zip(names, table.shown, strict=True)
+    ]
+    return {"count": len(table.series), "heading": heading, "shown": shown}
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    passed = [check for check in verdict.checks if check.success]
+    return {
+        "suite": verdict.suite,
+        "declared": len(verdict.checks),
+        "ran": sum(not check.problem for check in verdict.checks),
+        **verdict.short(),
+        "checks": [_check(check) for check in (*verdict.failed, *passed)],
+    }
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    return {**asdict(check), "severity": check.severity.value}
+
+
+def _quarantine(records: pd.DataFrame) -> dict[str, Any]:
+    """How many records, by check, and the first of them: worst first, then oldest."""
+    order = {severity.value: severity.rank for severity in Severity}
+    ranked = records.assign(rank=records["severity"].map(order))
+    worst = ranked.sort_values(["rank", "time"], kind="stable").head(SAMPLES)
+    by_check = records["check_id"].value_counts(sort=False).sort_index()
+    return {
+        "records": len(records),
+        "by_check": {str(name): int(count) for name, count in by_check.items()},
+        "samples": [_sample(row) for row in worst.to_dict("records")],
+    }
+
+
+def _sample(row: dict[Any, Any]) -> dict[str, Any]:
+    texts = ("text", "stage", "scope", "check_id", "expectation", "severity", "limit", "reason")
+    return {
+        "time": iso(row["time"].to_pydatetime()),
+        "tags": json.loads(row["tags"]),
+        "field": _text(row["field"]),
+        "number": _finite(row["number"]),
+        **{name: _text(row[name]) for name in texts},
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else str(value)
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if isinstance(value, float | np.floating) and math.isfinite(value) else None

@@ -1,0 +1,66 @@
+"""Numbers as people read them: the unit that fits the magnitude, three digits that matter."""
+
+import math
+from dataclasses import dataclass
+
+_DAY = 86400.0
+# (from this magnitude on, divide by, symbol), largest first
+_SECONDS = (
+    (2 * _DAY, _DAY, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (1.0, 1.0, "s"),
+    (1e-3, 1e-3, "ms"), (0.0, 1e-6, "µs"),
+)  # fmt: skip
+_BYTES = (
+    (2.0**40, 2.0**40, "TiB"), (2.0**30, 2.0**30, "GiB"), (2.0**20, 2.0**20, "MiB"),
+    (2.0**10, 2.0**10, "KiB"), (0.0, 1.0, "B"),
+)  # fmt: skip
+_COUNTS = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (0.0, 1.0, ""))
+_LADDERS = {"seconds": _SECONDS, "bytes": _BYTES}
+_PLAIN = {"ratio": (0.01, "%"), "percent": (1.0, "%"), "celsius": (1.0, "°C")}
+_PER_SECOND = "_per_second"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Divide a value of the base unit by `divisor` to have it in `symbol`."""
+
+    divisor: float
+    symbol: str
+
+
+def scale_for(unit: str, magnitude: float) -> Scale:
+    """The scale that shows values of about this magnitude (of the base unit) best."""
+    base, rate = unit, ""
+    if f"_{unit}".endswith(_PER_SECOND):
+        base, rate = f"_{unit}".removesuffix(_PER_SECOND).removeprefix("_"), "/s"
+    if base in _PLAIN:
+        divisor, symbol = _PLAIN[base]
+        return Scale(divisor, symbol + rate)
+    if not magnitude and base == "seconds":
+        return Scale(1.0, "s" + rate)
+    name = "" if base in _LADDERS else base.replace("_", " ")
+    ladder = _LADDERS.get(base, _COUNTS)
+    divisor, symbol = next(rung[1:] for rung in ladder if abs(magnitude) >= rung[0])
+    return Scale(divisor, f"{symbol} {name}".strip() + rate)
+
+
+def digits(value: float) -> str:
+    """Three significant digits, all of them before the point, thousands apart."""
+    if not math.isfinite(value):
+        return str(value)
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) >= 1000:
+        return f"{value:,.0f}"
+    return f"{rounded + 0.0:.3g}"
+
+
+def human(value: float | None, unit: str) -> str:
+    """A value of the base unit in words, e.g. 48.2 ms, 1.5 GiB, 92 %; a dash when there is none."""
+    if value is None:
+        return "–"
+    scale = scale_for(unit, value)
+    return f"{digits(value / scale.divisor)} {scale.symbol}".strip()
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 value, 5,431 values."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

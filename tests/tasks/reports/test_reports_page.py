@@ -1,0 +1,231 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from tasks.core.receipt import Values
+from tasks.core.window import Window
+from tasks.reports.page import RunReport, render, twin, write
+from tests.tasks.reports.report_samples import (
+    HOUR,
+    edge,
+    field,
+    frame_of,
+    measurement,
+    morning,
+    report,
+    section,
+    silent,
+    small,
+    times,
+)
+
+
+class Page(HTMLParser):
+    """The values of all <data>, the ids, the addresses and the visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.data: list[float] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.labels: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags[tag] += 1
+        if tag == "data":
+            self.data.append(float(found["value"] or ""))
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
+        self.labels += [found["aria-label"] or ""] if tag == "svg" and "aria-label" in found else []
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def day() -> RunReport:
+    return morning()
+
+
+@pytest.fixture(scope="module")
+def html(day: RunReport) -> str:
+    return render(day)
+
+
+def numbers(one: RunReport) -> set[float]:
+    """Every number of the twin that the page shows."""
+    told = twin(one)
+    found = {*told["receipt"]["values"].values(), *told["receipt"]["seconds"].values()}
+    for sums in told["receipt"]["sinks"].values():
+        found |= set(sums.values())
+    for entry in told["measurements"]:
+        found |= {entry["rows"], entry["values"]["landed"], entry["values"]["quarantined"]}
+        for said in entry["fields"].values():
+            found |= {said[key] for key in ("last", "min", "mean", "max") if said["n"]}
+        if entry["series"]["count"] > 1:
+            for shown in entry["series"]["shown"]:
+                found |= {said[key] for said in shown["fields"].values() for key in ("last", "max")}
+        found |= {check["offending"] for check in (entry["verdict"] or {"checks": []})["checks"]}
+        found |= {sample["number"] for sample in entry["quarantine"]["samples"]}
+        found |= {entry["quarantine"]["records"]} - {0}
+    return found
+
+
+def test_the_page_holds_exactly_the_numbers_of_the_twin(day: RunReport, html: str) -> None:
+    assert set(Page(html).data) == numbers(day)
+
+
+def test_the_page_says_what_the_run_was(html: str) -> None:
+    text = " ".join(Page(html).text.split())
+    for part in (
+        "Degraded in staging",
+        "8 measurements, 18,329 values landed, 5 quarantined; loaded to InfluxDB: all; "
+        "1 failed, 2 without data.",
+        "31 Jan 2026 06:00 – 07:00 UTC (1 h)",
+        "31 Jan 2026 07:01:12 UTC",
+        "20260131T070112-a1b2c3",
+        "client_ids is hashed",
+        "4 checks declared, 4 ran, 2 failed",
+        "certificates the source answered no data",
+        "gpu not offered by this service",
+        "24 more of 30 series in grey",
+        "no device survives this temperature",
+        "read timed out after 30 s. Check that it runs and is reachable",
+    ):
+        assert part in text, part
+
+
+def test_every_chart_is_said_in_words(html: str) -> None:
+    labels = Page(html).labels
+    assert len(labels) == 10
+    assert labels[0].startswith(
+        "temperature_celsius: 7,165 values of 30 series, between 33.4 °C and 57 °C, mean 44.4 °C"
+    )
+
+
+def test_sections_come_worst_first_and_silent_ones_last(day: RunReport, html: str) -> None:
+    measured = {line.name for line in day.receipt.measurements}
+    names = [one for one in Page(html).ids if one in measured]
+    assert names == [
+        "inference", "edge_devices", "federated_training", "requests", "model_files",
+        "deployments", "certificates", "gpu",
+    ]  # fmt: skip
+
+
+def test_the_page_needs_nothing_from_anywhere(html: str) -> None:
+    page = Page(html)
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not page.tags.keys() & {"script", "link", "img", "iframe", "object", "base"}
+    assert not re.search(r"url\((?!#)|@import", html)
+    assert re.findall(r"https?://[^\s\"<]*", render(small())) == []
+
+
+def test_ids_are_unique_and_links_lead_somewhere(html: str) -> None:
+    page = Page(html)
+    assert [one for one, times_ in Counter(page.ids).items() if times_ > 1] == []
+    assert {address[1:] for address in page.addresses} <= set(page.ids)
+
+
+def test_text_from_outside_stays_text() -> None:
+    evil = "<script>alert(1)</script>"
+    entry = measurement("m", {"v": field(f"{evil}")}, ("job",), description=evil)
+    frame = frame_of(entry, {"time": times(1) * 2, "job": [evil, '" onload="x'], "v": [1.0, 2.0]})
+    one = section(entry, frame, problems=(evil,), warnings=(evil,))
+    html = render(report(one, silent("quiet", warnings=(evil,)), notes=(evil,)))
+    page = Page(html)
+    assert page.tags["script"] == 0
+    assert "<script" not in html
+    assert page.text.count(evil) >= 6
+    assert ' onload="' not in html
+
+
+def test_equal_reports_are_equal_bytes(day: RunReport, html: str) -> None:
+    assert render(morning()) == html
+    code = (
+        "import hashlib, tests.tasks.reports.report_samples as s, tasks.reports.page as p;"
+        "print(hashlib.sha256(p.render(s.small()).encode()).hexdigest())"
+    )
+    run = [sys.executable, "-c", code]
+    hashes = {
+        subprocess.run(run, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    }
+    assert len(hashes) == 1
+
+
+def test_a_report_without_measurements() -> None:
+    text = Page(render(report())).text
+    assert "No data" in text
+    assert "This run read no measurement." in text
+
+
+def test_a_section_without_data_is_listed_with_its_reason() -> None:
+    page = Page(render(report(silent("certificates"))))
+    assert page.tags["figure"] == 0
+    assert "the source answered no data" in page.text
+
+
+def test_what_an_earlier_run_held_back_is_shown_though_now_there_is_no_data() -> None:
+    one = small().sections[0]
+    line = one.line.model_copy(update={"state": "no_data", "values": Values(), "verdict": None})
+    page = Page(render(report(dataclasses.replace(one, line=line, verdict=None))))
+    assert "9.0 is above 5" in page.text
+    assert "Without data" not in page.text
+
+
+def test_a_line_of_the_receipt_without_a_section_is_listed_too() -> None:
+    one = dataclasses.replace(small(), sections=())
+    page = Page(render(one))
+    assert "requests" in page.text
+    assert page.addresses == ["#measurements"]
+
+
+def test_two_hundred_series_of_a_day_are_a_page_of_two_megabytes_at_most() -> None:
+    window = Window(HOUR.start, HOUR.start + timedelta(days=1))
+    one = edge(np.random.default_rng(1), clients=200, count=5760)
+    assert len(render(report(one, window=window)).encode()) <= 2_000_000
+
+
+def test_files_are_written_whole(tmp_path: Path) -> None:
+    one = morning()
+    folder = tmp_path / "2026" / "run"
+    files = write(one, folder)
+    assert files.html.read_text(encoding="utf-8") == render(one)
+    assert json.loads(files.json.read_text(encoding="utf-8")) == twin(one)
+    assert matplotlib.image.imread(files.chart).shape == (374, 1012, 4)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "chart.png", "report.html", "report.json",
+    ]  # fmt: skip
+
+
+def test_a_report_is_written_over_the_older_one(tmp_path: Path) -> None:
+    write(morning(), tmp_path)
+    files = write(report(), tmp_path)
+    assert json.loads(files.json.read_text(encoding="utf-8"))["measurements"] == []
+    assert matplotlib.image.imread(files.chart).shape == (374, 704, 4)
+
+
+def test_a_folder_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(FileExistsError):
+        write(small(), tmp_path / "taken")
+    (tmp_path / "blocked" / "report.json").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write(small(), tmp_path / "blocked")
+    assert sorted(path.name for path in (tmp_path / "blocked").iterdir()) == [
+        "chart.png", "report.json",
+    ]  # fmt: skip
