@@ -1,0 +1,1 @@
+"""Runs the suites of /expectations over batches; holds no limits itself."""

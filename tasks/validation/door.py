@@ -1,0 +1,128 @@
+"""The door: what no store can hold is turned away before anything else looks at it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.batch import Batch, canonical
+from tasks.core.catalogue import Measurement
+from tasks.core.quarantine import Reason, no_records, records
+from tasks.core.severity import Severity
+
+# InfluxDB refuses these in tags however they are escaped; Parquet and JSON refuse lone surrogates
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# the most that InfluxDB takes for a string field
+LARGEST_TEXT = 64 * 1024
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    check_id: str
+    breaks: Callable[[str], bool]
+    limit: str
+
+
+_TAG_RULES = (
+    _Rule(
+        "tag_control_character",
+        lambda text: _FORBIDDEN.search(text) is not None,
+        "no control character and no lone surrogate",
+    ),
+    _Rule("tag_trailing_backslash", lambda text: text.endswith("\\"), "no backslash at its end"),
+)
+
+
+def through_door(batch: Batch) -> tuple[Batch, pd.DataFrame]:
+    """The batch without what no store can hold, and quarantine records of that.
+
+    A tag value with a control character (C0, DEL, C1), a lone surrogate or a backslash at its end
+    takes its rows; an empty one becomes null; a text of more than 64 KiB in UTF-8 becomes null.
+    When nothing is wrong the batch itself is returned; of tags only the categories are looked at.
+    """
+    measurement, frame = batch.measurement, batch.frame
+    parts = []
+    for tag in measurement.all_tags:
+        for rule in _TAG_RULES:
+            broken = _rows_with(frame[tag], rule.breaks)
+            if broken.any():
+                parts.append(_turned_away(frame, measurement, broken, tag, rule))
+                frame = frame[~broken]
+        empty = _rows_with(frame[tag], lambda text: text == "")
+        if empty.any():
+            frame = frame.assign(**{tag: frame[tag].mask(empty)})
+    for name in [name for name, spec in measurement.fields.items() if spec.type == "string"]:
+        long = _too_long(frame[name])
+        if long.any():
+            parts.append(_too_long_records(frame, measurement, long, name))
+            frame = frame.assign(**{name: frame[name].mask(long)})
+    if frame is batch.frame:
+        return batch, no_records()
+    bad = pd.concat(parts, ignore_index=True) if parts else no_records()
+    return batch.with_frame(canonical(frame, measurement)), bad
+
+
+def _rows_with(column: pd.Series, breaks: Callable[[str], bool]) -> Mask:
+    codes = [code for code, text in enumerate(column.cat.categories) if breaks(str(text))]
+    return np.isin(column.cat.codes.to_numpy(), codes)
+
+
+def _turned_away(
+    frame: pd.DataFrame, measurement: Measurement, rows: Mask, tag: str, rule: _Rule
+) -> pd.DataFrame:
+    reason = Reason(
+        stage="door",
+        scope="row",
+        check_id=rule.check_id,
+        expectation=rule.check_id,
+        severity=Severity.CRITICAL,
+        limit=rule.limit,
+        reason=f"the tag {tag} has a value that no store can hold",
+    )
+    return records(
+        _writable(frame[rows], measurement),
+        measurement,
+        np.arange(rows.sum()),
+        list(measurement.fields),
+        reason,
+    )
+
+
+def _writable(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
+    """With lone surrogates written out, since the quarantine cannot hold them either."""
+    return frame.assign(
+        **{
+            tag: [
+                text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else None
+                for text in frame[tag].astype("object")
+            ]
+            for tag in measurement.all_tags
+        }
+    )
+
+
+def _too_long(column: pd.Series) -> Mask:
+    lengths = pc.binary_length(pa.Array.from_pandas(column, type=pa.large_string()))
+    return np.asarray(lengths.fill_null(0)) > LARGEST_TEXT
+
+
+def _too_long_records(
+    frame: pd.DataFrame, measurement: Measurement, rows: Mask, name: str
+) -> pd.DataFrame:
+    reason = Reason(
+        stage="door",
+        scope="value",
+        check_id="field_too_long",
+        expectation="field_too_long",
+        severity=Severity.CRITICAL,
+        limit=f"at most {LARGEST_TEXT} bytes of UTF-8",
+        reason=f"the field {name} has a text that no store can hold",
+    )
+    return records(frame, measurement, np.flatnonzero(rows), [name], reason)

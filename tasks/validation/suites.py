@@ -1,0 +1,154 @@
+"""Suites: JSON files as Great Expectations writes them, read strictly, since it drops what it does not know."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.core.batch import build_frame
+from tasks.core.catalogue import FieldType, Measurement
+from tasks.validation import engine
+from tasks.validation.model import Expectation, Suite
+from tasks.validation.structure import Complaint, check_structure, did_you_mean
+
+__all__ = ["Suite", "canonical_json", "read_suite", "verify"]
+
+# integers up to this size have a double of their own
+_EXACT = 2**53
+_OPTIONAL = frozenset({"description", "meta", "notes", "suite_parameters"})
+
+
+def canonical_json(content: dict[str, Any]) -> str:
+    """The one text of a suite: sorted keys, indented by 2, with a final newline.
+
+    Left out is what Great Expectations adds and what says nothing: its version, ids, nulls, and
+    empty notes, meta and parameters. Whole numbers are written without a fraction.
+
+    Raises:
+        ValueError: when a number is not finite.
+    """
+    kept = _significant(content)
+    kept["expectations"] = [_significant(each) for each in content["expectations"]]
+    kept.get("meta", {}).pop("great_expectations_version", None)
+    if not kept.get("meta"):
+        kept.pop("meta", None)
+    text = json.dumps(_plain(kept), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return text + "\n"
+
+
+def _significant(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: dict(value) if key == "meta" else value
+        for key, value in content.items()
+        if key != "id" and value is not None and (value or key not in _OPTIONAL)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(nested) for key, nested in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(nested) for nested in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value
+
+
+def read_suite(folder: Path, measurement: Measurement) -> Suite:
+    """The suite of a measurement, checked without Great Expectations; `verify` does the rest.
+
+    Raises:
+        SuiteInvalid: when the file is missing or is no suite for this measurement.
+    """
+    path = folder / f"{measurement.suite_name}.json"
+    content = _read(path)
+    check_structure(content, measurement, path)
+    digest = hashlib.blake2b(canonical_json(content).encode(), digest_size=8).hexdigest()
+    return Suite(measurement.suite_name, path, content, digest)
+
+
+def _read(path: Path) -> Any:
+    complain = Complaint(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        others = [other.stem for other in path.parent.glob("*.json")]
+        mend = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")
+        raise complain("the file is missing", mend) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise complain(f"cannot be read: {error}", "Mend the file") from error
+    try:
+        return json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+        )
+    except ValueError as error:
+        raise complain(f"is not JSON: {error}", "Mend the file") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
+        raise ValueError(f"the key {twice[0]} stands twice in one object")
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def verify(suite: Suite, measurement: Measurement) -> None:
+    """Has Great Expectations load the suite, and try it on a small frame of the measurement.
+
+    Raises:
+        SuiteInvalid: for a type that it does not know, an argument that it does not take, an
+            expectation that it drops, or one that cannot run on a column of this type.
+    """
+    known = engine.known_types()
+    for expectation in suite.expectations:
+        complain = Complaint(suite.path, expectation.check_id)
+        if expectation.type not in known:
+            mend = did_you_mean(expectation.type, known, f"It knows: {', '.join(known)}")
+            raise complain(f"Great Expectations knows no {expectation.type}", mend)
+        _verify_arguments(expectation, complain)
+    if engine.loaded_types(suite) != [each.type for each in suite.expectations]:
+        raise Complaint(suite.path)(
+            "Great Expectations does not load all of it", "Compare it with what it loads"
+        )
+    for check_id, ran in engine.run(_sample(measurement), suite).items():
+        if ran.problem:
+            raise Complaint(suite.path, check_id)(
+                f"cannot run on {measurement.name}: {ran.problem}", "Choose one for its type"
+            )
+
+
+def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
+    known = engine.arguments_of(expectation.type)
+    for name in expectation.arguments:
+        if name not in known:
+            mend = did_you_mean(name, known, f"It takes: {', '.join(known)}")
+            raise complain(f"{expectation.type} takes no {name}", mend)
+    problem = engine.problem_with(expectation.type, expectation.arguments)
+    if problem:
+        raise complain(f"{expectation.type}: {problem}", "Mend its kwargs")
+
+
+def _sample(measurement: Measurement) -> pd.DataFrame:
+    """Three rows of the measurement's types, the last without values."""
+    examples: dict[FieldType, list[Any]] = {
+        "float": [0.0, 1.0, None],
+        "int": [0, 1, None],
+        "string": ["a", "b", None],
+        "bool": [False, True, None],
+    }
+    times = pd.date_range("2026-01-01", periods=3, freq=measurement.step, tz="UTC")
+    columns: dict[str, Any] = {"time": times.as_unit("us")}
+    columns |= {tag: ["a", "a", "a"] for tag in measurement.all_tags}
+    columns |= {name: examples[spec.type] for name, spec in measurement.fields.items()}
+    return build_frame(measurement, columns)

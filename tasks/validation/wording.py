@@ -1,0 +1,73 @@
+"""What an expectation allows and what it saw, in a few words."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.validation.engine import Ran
+from tasks.validation.model import MANY_COLUMNS, NOT_NULL, ONE_COLUMN, UNIQUE, Expectation
+
+# offending values that are shown
+_SAMPLES = 3
+# arguments that have words of their own
+_BOUNDS = ("min_value", "max_value", "strict_min", "strict_max", "mostly")
+
+
+def limit_of(expectation: Expectation) -> str:
+    """What it allows, e.g. `0 to 1`, `at most 5`, `never missing`."""
+    arguments = expectation.arguments
+    told = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
+    if expectation.type == UNIQUE:
+        limits = ["each key once"]
+    elif expectation.type == NOT_NULL:
+        limits = ["never missing"]
+    else:
+        others = {key: value for key, value in arguments.items() if key not in told}
+        limits = _bounds(arguments) + [f"{key} {_shown(value)}" for key, value in others.items()]
+    if arguments.get("mostly", 1) != 1:
+        limits.append(f"in {100 * arguments['mostly']:g} % of rows at least")
+    return ", ".join(limits)
+
+
+def _bounds(arguments: dict[str, Any]) -> list[str]:
+    least, most = arguments.get("min_value"), arguments.get("max_value")
+    over, under = arguments.get("strict_min", False), arguments.get("strict_max", False)
+    if least is not None and most is not None and not over and not under:
+        return [f"{_shown(least)} to {_shown(most)}"]
+    bounds = []
+    if least is not None:
+        bounds.append(f"{'more than' if over else 'at least'} {_shown(least)}")
+    if most is not None:
+        bounds.append(f"{'less than' if under else 'at most'} {_shown(most)}")
+    return bounds
+
+
+def observed_by(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> str:
+    """What it saw, e.g. `3 of 240 rows, such as -1, 1.5`."""
+    if ran.problem:
+        return "could not run"
+    if ran.positions is None:
+        return "" if ran.observed is None else _shown(ran.observed)
+    if not len(ran.positions):
+        return f"none of {len(frame)} rows"
+    text = f"{len(ran.positions)} of {len(frame)} rows"
+    # a missing value has nothing to show; of a key, every column is
+    if expectation.type == NOT_NULL:
+        return text
+    columns = list(dict.fromkeys(expectation.columns))
+    rows = frame[columns].iloc[ran.positions[:_SAMPLES]]
+    samples = dict.fromkeys(" ".join(map(_shown, row)) for row in rows.itertuples(index=False))
+    return f"{text}, such as {', '.join(samples)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple | set):
+        return ", ".join(map(_shown, value))
+    if value is None or value is pd.NaT or value is pd.NA or value != value:
+        return "–"
+    if isinstance(value, float | np.floating):
+        return f"{value:.12g}"
+    if isinstance(value, pd.Timestamp):
+        return str(value.isoformat()).replace("+00:00", "Z")
+    return str(value)
