@@ -1,0 +1,237 @@
+"""Loads landed cells into a bucket of InfluxDB 2."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from tasks.core.batch import columns_of, time_micros
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.loading import CellAnswer, CellToLoad
+from tasks.core.quarantine import Reason, no_records, records
+from tasks.core.receipt import SinkValues
+from tasks.core.retry import retrying
+from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.severity import Severity
+from tasks.core.window import Cell
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
+from tasks.sinks.line_protocol import Integers, to_lines
+
+DEADLINE_SECONDS = 30.0
+CHECK_ID = "influxdb_refused"
+
+
+class InfluxSink:
+    """One bucket as a Sink. Two threads may load at once.
+
+    Of a post with bad lines everything else is loaded. What the server refuses for good counts as
+    refused and comes back as quarantine records with the server's answer; so do lines older than
+    the bucket's retention, which are not skipped_by_rule: the rule is the server's, not ours.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        service: InfluxService,
+        tuning: InfluxTuning,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
+        """`deadline_seconds` is the time that one load may lose on tries that fail, waits included."""
+        self._http = InfluxHttp(service, tuning.timeout, tuning.gzip)
+        self._lines_per_post = tuning.lines_per_post
+        self._deadline = deadline_seconds
+        self._is_answered = True
+
+    def load(
+        self, measurement: Measurement, environment: str, cells: list[CellToLoad]
+    ) -> list[CellAnswer]:
+        """Loads the cells; one answer a cell, in order. Nothing that the service does is raised.
+
+        Erases first what has to go, then writes all rows in posts of `lines_per_post` lines. After
+        a request that was given up nothing more is sent: every cell with an unsettled line is
+        pending as a whole, with the error. Until a load is answered again, later ones try only
+        once, so that a server that is down costs one wait and not one a load.
+        """
+        if not cells:
+            return []
+        patience = _Patience(self._deadline if self._is_answered else 0.0)
+        load = _Load(self._http, patience, _rows_of(cells, measurement), measurement)
+        error: SinkUnavailable | SinkRefused | None = None
+        try:
+            load.erase([entry.cell for entry in cells if entry.erase_first], environment)
+            load.write(self._lines_per_post)
+        except (SinkUnavailable, SinkRefused) as raised:
+            error = raised
+        self._is_answered = not isinstance(error, SinkUnavailable)
+        edges = np.cumsum([0, *(len(entry.frame) for entry in cells)]).tolist()
+        return [
+            load.answer(entry, slice(first, last), error)
+            for entry, first, last in zip(cells, edges, edges[1:], strict=False)
+        ]
+
+    def close(self) -> None:
+        """Gives connections back."""
+        self._http.close()
+
+
+class _Patience:
+    """The time that one load may still lose on failed tries; tries that go well cost nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def ask(self, request: Callable[[], Answer]) -> Answer:
+        """The request's answer, asked again while it is Transient and time is left."""
+        began = last_try = time.monotonic()
+
+        def once() -> Answer:
+            nonlocal last_try
+            last_try = time.monotonic()
+            return request()
+
+        try:
+            return retrying(max(0.0, self._left))(once)
+        finally:
+            self._left -= last_try - began
+
+
+class _Load:
+    """One load under way: which rows are settled, and which of them the server refused and why."""
+
+    def __init__(
+        self, http: InfluxHttp, patience: _Patience, frame: pd.DataFrame, measurement: Measurement
+    ) -> None:
+        self._http = http
+        self._patience = patience
+        self._frame = frame
+        self._measurement = measurement
+        self._lines = to_lines(frame, measurement)
+        self._settled = self._lines.values == 0
+        self._refused: dict[str, list[Integers]] = {}
+        self._is_erased = False
+
+    def erase(self, cells: list[Cell], environment: str) -> None:
+        """Deletes what the server holds of the measurement and environment in these cells."""
+        name = quoted(self._measurement.name)
+        predicate = f"_measurement={name} AND environment={quoted(environment)}"
+        for cell in cells:
+            # the server's stop is inclusive, the cell's is not
+            stop = f"{_clock(cell.stop - timedelta(microseconds=1))}999Z"
+            start = f"{_clock(cell.start)}Z"
+            self._patience.ask(partial(self._http.delete, start, stop, predicate))
+        self._is_erased = True
+
+    def write(self, lines_per_post: int) -> None:
+        """Posts every line; returns when all are settled."""
+        rows = np.flatnonzero(self._lines.values)
+        for first in range(0, len(rows), lines_per_post):
+            self._write(rows[first : first + lines_per_post])
+
+    def _write(self, rows: Integers) -> None:
+        """Posts the lines of these rows, in ever smaller parts until only offenders are refused.
+
+        k offenders of n lines cost O(k log n) posts, and one more split when they have a reason in
+        common. What is stored of a refused part already is sent again, which changes nothing.
+        """
+        parts = [rows]
+        while parts:
+            part = parts.pop()
+            write = partial(self._http.write, self._body(part), self._lines.precision)
+            answer = self._patience.ask(write)
+            if answer.written:
+                self._settled[part] = True
+            elif len(part) == 1 or answer.dropped == len(part):
+                self._refused.setdefault(answer.short, []).append(part)
+                self._settled[part] = True
+            else:
+                parts.extend(reversed(self._split(part, answer)))
+
+    def _body(self, part: Integers) -> bytes:
+        starts, stops = self._lines.offsets[part], self._lines.offsets[part + 1]
+        buffer = self._lines.buffer
+        if np.array_equal(starts[1:], stops[:-1]):
+            return bytes(buffer[starts[0] : stops[-1]])
+        bounds = zip(starts.tolist(), stops.tolist(), strict=True)
+        return b"".join(buffer[start:stop] for start, stop in bounds)
+
+    def _split(self, part: Integers, answer: Answer) -> list[Integers]:
+        """Two parts, cut so that offenders with one reason end up in one of them where possible.
+
+        A field's type is fixed per shard, that is per range of time, and retention is a matter of
+        time too: a partial write is cut by the field that it names, else by time.
+        """
+        if answer.dropped is None:
+            return np.array_split(part, 2)
+        field = answer.conflicting_field
+        if field in self._measurement.fields:
+            has_field = self._frame[field].notna().to_numpy()[part]
+            if has_field.any() and not has_field.all():
+                return [part[has_field], part[~has_field]]
+        by_time = part[np.argsort(time_micros(self._frame)[part], kind="stable")]
+        if answer.past_retention and 0 < answer.dropped < len(part):
+            return [by_time[: answer.dropped], by_time[answer.dropped :]]
+        return np.array_split(by_time, 2)
+
+    def answer(
+        self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
+    ) -> CellAnswer:
+        """What became of one cell, whose rows these are; `error` is what ended the load early."""
+        owed = int(self._lines.values[rows].sum())
+        is_erased = self._is_erased or not entry.erase_first
+        if error and not (is_erased and self._settled[rows].all()):
+            return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
+        refusals = self._records(rows)
+        refused = len(refusals)
+        values = SinkValues(owed=owed, loaded=owed - refused, refused=refused)
+        return CellAnswer(entry.cell, values, refusals)
+
+    def _records(self, rows: slice) -> pd.DataFrame:
+        """A record for each refused value among the rows."""
+        parts = []
+        for reason, refused in self._refused.items():
+            positions = np.concatenate(refused)
+            inside = np.sort(positions[(positions >= rows.start) & (positions < rows.stop)])
+            if len(inside):
+                fields = list(self._measurement.fields)
+                parts.append(
+                    records(self._frame, self._measurement, inside, fields, _reason(reason))
+                )
+        return pd.concat(parts, ignore_index=True) if parts else no_records()
+
+
+def _reason(answer: str) -> Reason:
+    return Reason(
+        stage="sink",
+        scope="value",
+        check_id=CHECK_ID,
+        expectation="influxdb takes the line",
+        severity=Severity.HIGH,
+        limit="",
+        reason=answer,
+    )
+
+
+def _rows_of(cells: list[CellToLoad], measurement: Measurement) -> pd.DataFrame:
+    """The rows of all cells as one frame; tags stay categories."""
+    frames = [entry.frame for entry in cells]
+    if len(frames) == 1:
+        return frames[0]
+    return pd.DataFrame(
+        {
+            name: union_categoricals([frame[name] for frame in frames])
+            if name in measurement.all_tags
+            else pd.concat([frame[name] for frame in frames], ignore_index=True)
+            for name in columns_of(measurement)
+        }
+    )
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"

@@ -1,0 +1,149 @@
+"""Whether an InfluxDB is ready to be loaded into, and the bucket that it lacks."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import SinkUnavailable
+from tasks.core.settings import InfluxService
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, mend_of, quoted
+
+TIMEOUT = timedelta(seconds=10)
+CREATE = "bucket created"
+
+
+def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
+    """Whether the service runs, takes the token, has the organisation and the bucket, and lets the
+    token write and read it. Nothing is stored.
+
+    A check that failed is the last one, but for the write: reading is looked at all the same.
+    """
+    http = InfluxHttp(service, TIMEOUT)
+    found: list[ServiceCheck] = []
+    try:
+        for look in (_runs, _takes_token, _has_organisation, _has_bucket, _may_write, _may_read):
+            found.append(look(http))
+            if not found[-1].ok and look is not _may_write:
+                break
+    except SinkUnavailable as error:
+        found.append(_unreachable(service, error))
+    finally:
+        http.close()
+    return tuple(found)
+
+
+def create_bucket(service: InfluxService) -> ServiceCheck:
+    """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
+    http = InfluxHttp(service, TIMEOUT)
+    try:
+        answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
+        # a token that may not see the organisation gets an empty list
+        organisations = _content(answer).get("orgs")
+        if organisations:
+            body = {"name": service.bucket, "orgID": organisations[0]["id"], "retentionRules": []}
+            answer = http.ask("POST", "/api/v2/buckets", body=body)
+    except SinkUnavailable as error:
+        return _unreachable(service, error)
+    finally:
+        http.close()
+    if answer.status == HTTPStatus.CREATED:
+        return ServiceCheck(NAME, CREATE, True, f"{service.bucket}, keeps its points for ever")
+    if "already exists" in answer.message:
+        return ServiceCheck(NAME, CREATE, True, f"{service.bucket} was there already")
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return _bad(http, CREATE, answer)
+    if answer.status == HTTPStatus.BAD_REQUEST:
+        return ServiceCheck(NAME, CREATE, False, _detail(answer), "Correct INFLUXDB_BUCKET")
+    mend = (
+        "Run it with a token that may make buckets in the organisation, or make the bucket "
+        f"{service.bucket} in InfluxDB's own pages"
+    )
+    return ServiceCheck(NAME, CREATE, False, _detail(answer), mend)
+
+
+def _runs(http: InfluxHttp) -> ServiceCheck:
+    answer = http.ask("GET", "/health")
+    health = _content(answer)
+    if answer.status == HTTPStatus.OK and health.get("status") == "pass":
+        return ServiceCheck(NAME, "reachable", True, f"version {health.get('version')}")
+    return _bad(http, "reachable", answer)
+
+
+def _takes_token(http: InfluxHttp) -> ServiceCheck:
+    answer = http.ask("GET", "/api/v2/orgs")
+    if answer.status == HTTPStatus.OK:
+        return ServiceCheck(NAME, "token", True, "is known")
+    if http.service.token is None:
+        mend = mend_of(answer, http.service)
+        return ServiceCheck(NAME, "token", False, "none is set", mend)
+    return _bad(http, "token", answer)
+
+
+def _has_organisation(http: InfluxHttp) -> ServiceCheck:
+    answer = http.ask("GET", "/api/v2/orgs", {"org": http.service.org})
+    if answer.status == HTTPStatus.OK:
+        return ServiceCheck(NAME, "organisation", True, http.service.org)
+    return _bad(http, "organisation", answer)
+
+
+def _has_bucket(http: InfluxHttp) -> ServiceCheck:
+    service = http.service
+    answer = http.ask("GET", "/api/v2/buckets", {"org": service.org, "name": service.bucket})
+    if answer.status != HTTPStatus.OK:
+        return _bad(http, "bucket", answer)
+    # a token that may only write gets an empty list
+    listed = _content(answer).get("buckets") or [{}]
+    seconds = [rule.get("everySeconds", 0) for rule in listed[0].get("retentionRules", [])]
+    keeps = f", keeps {timedelta(seconds=max(seconds))}" if any(seconds) else ""
+    return ServiceCheck(NAME, "bucket", True, f"{service.bucket}{keeps}")
+
+
+def _may_write(http: InfluxHttp) -> ServiceCheck:
+    service = http.service
+    place = {"org": service.org, "bucket": service.bucket}
+    text = {"Content-Type": "text/plain; charset=utf-8"}
+    answer = http.ask("POST", "/api/v2/write", place, b"", text)
+    # the permission is looked at first; before 2.7 a post without points is a bad request
+    if answer.written or answer.status == HTTPStatus.BAD_REQUEST:
+        return ServiceCheck(NAME, "may write", True, service.bucket)
+    return _bad(http, "may write", answer)
+
+
+def _may_read(http: InfluxHttp) -> ServiceCheck:
+    service = http.service
+    bucket = quoted(service.bucket).replace("${", r"\${")
+    flux = f"from(bucket: {bucket}) |> range(start: -1s) |> limit(n: 1)"
+    answer = http.ask(
+        "POST", "/api/v2/query", {"org": service.org}, {"query": flux, "type": "flux"}
+    )
+    if answer.status == HTTPStatus.OK:
+        return ServiceCheck(NAME, "may read", True, service.bucket)
+    mend = (
+        f"Let the token read the bucket {service.bucket} too, or give Grafana one that may; "
+        "fedvitals loads without it"
+    )
+    return ServiceCheck(NAME, "may read", False, _detail(answer), mend)
+
+
+def _content(answer: Answer) -> dict[str, Any]:
+    try:
+        content = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _detail(answer: Answer) -> str:
+    return f"HTTP {answer.status}: {answer.short}"
+
+
+def _bad(http: InfluxHttp, what: str, answer: Answer) -> ServiceCheck:
+    return ServiceCheck(NAME, what, False, _detail(answer), mend_of(answer, http.service))
+
+
+def _unreachable(service: InfluxService, error: SinkUnavailable) -> ServiceCheck:
+    mend = f"Start InfluxDB, or correct its URL ({service.origin})"
+    return ServiceCheck(NAME, "reachable", False, error.problem, mend)

@@ -1,0 +1,236 @@
+"""Requests to one InfluxDB 2 through the vendor's client, and what its answers mean."""
+
+import gzip
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import msgspec
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.rest import ApiException
+
+from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.settings import InfluxService
+
+NAME = "influxdb"
+CONNECT_TIMEOUT = timedelta(seconds=5)
+LONGEST_MESSAGE = 300
+# level 1 of gzip halves the time of the default for a tenth more bytes
+GZIP_LEVEL = 1
+_DROPPED = re.compile(r"partial write:.*?dropped[= ](\d+)")
+_CONFLICT = re.compile(r'field type conflict: input field "([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said. `message` is its own reason on one line, `retry_after` is in seconds."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+    @cached_property
+    def message(self) -> str:
+        """The reason in the body, in full."""
+        text = self.body.decode("utf-8", "replace")
+        try:
+            content = msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return text or f"HTTP {self.status}"
+        if not isinstance(content, dict):
+            return text
+        return str(content.get("message") or content.get("error") or text)
+
+    @property
+    def short(self) -> str:
+        """The message on one line and cut to a readable length."""
+        line = " ".join(self.message.split())
+        return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
+
+    @property
+    def written(self) -> bool:
+        """Every line of the post is stored."""
+        return self.status == HTTPStatus.NO_CONTENT
+
+    @property
+    def names_lines(self) -> bool:
+        """Some lines are refused for good; of a partial write the others are stored.
+
+        Three shapes: 400 of a line that cannot be parsed (nothing is stored), 422 of a partial
+        write, and the same under 500 from InfluxDB 2.0.
+        """
+        return self.status in (400, 422, 500) and (
+            "unable to parse" in self.message or "partial write:" in self.message
+        )
+
+    @property
+    def dropped(self) -> int | None:
+        """Lines that a partial write left out, at least: the answer counts those of one reason."""
+        # a line that cannot be parsed is quoted, and might itself say dropped=1
+        found = None if "unable to parse" in self.message else _DROPPED.search(self.message)
+        return int(found[1]) if found else None
+
+    @property
+    def conflicting_field(self) -> str | None:
+        """The field whose type is another one already; the answer names one only."""
+        found = _CONFLICT.search(self.message)
+        return found[1] if found else None
+
+    @property
+    def past_retention(self) -> bool:
+        """The lines left out are older than the bucket keeps (2.9: outside, 2.0: beyond)."""
+        return "retention policy" in self.message
+
+
+class InfluxHttp:
+    """A pooled connection that asks and never retries. Threads may share it."""
+
+    def __init__(self, service: InfluxService, timeout: timedelta, compress: bool = False) -> None:
+        """`timeout` is how long the server may be silent after a request was sent."""
+        self.service = service
+        self._token = service.token.get_secret_value() if service.token else ""
+        self._compress = compress
+        milliseconds = timedelta(milliseconds=1)
+        self._client: Any = InfluxDBClient(
+            url=service.url,
+            token=self._token,
+            org=service.org,
+            timeout=(CONNECT_TIMEOUT / milliseconds, timeout / milliseconds),
+        )
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
+
+    def write(self, body: bytes, precision: str) -> Answer:
+        """Posts lines. The answer is one about the lines: written, names_lines, or 413 (too large).
+
+        Raises:
+            SinkUnavailable: no answer, or one that asks to come again.
+            SinkRefused: nothing will be taken until something is mended.
+        """
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if self._compress:
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        query = {**self._place, "precision": precision}
+        answer = self.ask("POST", "/api/v2/write", query, body, headers)
+        about_lines = answer.written or answer.names_lines
+        if not about_lines and answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            self._fail(answer)
+        return answer
+
+    def delete(self, start: str, stop: str, predicate: str) -> Answer:
+        """Deletes points of [start, stop], both ends included, RFC 3339.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `write` does.
+        """
+        body = {"start": start, "stop": stop, "predicate": predicate}
+        answer = self.ask("POST", "/api/v2/delete", self._place, body)
+        if not answer.written:
+            self._fail(answer)
+        return answer
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The answer to one request, whatever its status; a mapping is sent as JSON.
+
+        Raises:
+            SinkUnavailable: when there was no whole answer.
+        """
+        try:
+            response = self._client.api_client.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params=dict(headers or {}),
+                body=body,
+                _return_http_data_only=True,
+                _preload_content=False,
+            )
+            return self._answer(response.status, response.data, response.headers)
+        except ApiException as error:
+            if not error.status:
+                raise self._silent(error.reason) from error
+            return self._answer(error.status, error.body, error.headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from error
+
+    @property
+    def _place(self) -> dict[str, str]:
+        return {"org": self.service.org, "bucket": self.service.bucket}
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """An answer without our token, should something on the way have echoed it."""
+        safe = body.replace(self._token.encode(), b"***") if self._token else body
+        return Answer(status, safe, seconds_asked(headers.get("Retry-After")))
+
+    def _silent(self, reason: object) -> SinkUnavailable:
+        text = str(reason)
+        safe = text.replace(self._token, "***") if self._token else text
+        return SinkUnavailable(
+            sink=NAME, url=self.service.url, problem=f"no answer: {safe}", retry_after=None
+        )
+
+    def _fail(self, answer: Answer) -> NoReturn:
+        if answer.status in (408, 429) or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise SinkUnavailable(
+                sink=NAME,
+                url=self.service.url,
+                problem=f"HTTP {answer.status}: {answer.short}",
+                retry_after=answer.retry_after,
+            )
+        raise SinkRefused(
+            sink=NAME,
+            url=self.service.url,
+            status=answer.status,
+            problem=answer.short,
+            mend=mend_of(answer, self.service),
+        )
+
+
+def mend_of(answer: Answer, service: InfluxService) -> str:
+    """What to do when the server refuses everything."""
+    if answer.status in (401, 403):
+        return (
+            "Set INFLUXDB_TOKEN (or the variable that environments.yaml names) to a token that may "
+            f"write to the bucket {service.bucket}"
+        )
+    if answer.status == HTTPStatus.NOT_FOUND and "organization" in answer.message:
+        return f"Make the organisation {service.org} in InfluxDB, or correct INFLUXDB_ORG"
+    if answer.status == HTTPStatus.NOT_FOUND and "bucket" in answer.message:
+        return f"Make the bucket {service.bucket}: fedvitals doctor --create"
+    return f"Check that {service.origin} is the URL of an InfluxDB 2, and any proxy in front of it"
+
+
+def quoted(text: str) -> str:
+    """A string literal of a delete predicate; in Flux `${` has a meaning besides."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def seconds_asked(header: str | None) -> float | None:
+    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())

@@ -1,0 +1,125 @@
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from tasks.core.errors import SinkUnavailable
+from tasks.sinks.influxdb_http import Answer, InfluxHttp, quoted, seconds_asked
+from tests.fakes.influxdb import Fault, fake_influxdb
+from tests.tasks.sinks.sink_samples import service_of
+
+CONFLICT = (
+    b'{"code":"unprocessable entity","message":"failure writing points to database: partial write: '
+    b'field type conflict: input field \\"f\\" on measurement \\"m\\" is type integer, already exists '
+    b'as type float dropped=2"}'
+)
+RETENTION = (
+    b'{"code":"unprocessable entity","message":"failure writing points to database: partial write: '
+    b"dropped 3 points outside retention policy of duration 1h0m0s - oldest point m at "
+    b"2026-11-24T04:46:25Z dropped because it violates a Retention Policy Lower Bound at "
+    b'2026-11-24T05:46:25Z dropped=3 for database: e0 for retention policy: autogen"}'
+)
+RETENTION_OF_2_0 = (
+    b'{"code":"internal error","message":"unexpected error writing points to database: partial '
+    b'write: points beyond retention policy dropped=1"}'
+)
+UNPARSED = (
+    b"""{"code":"invalid","message":"unable to parse 'm,a=partial write: dropped=9 f=': no"}"""
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "dropped", "field", "past_retention"),
+    [
+        (Answer(422, CONFLICT), 2, "f", False),
+        (Answer(400, CONFLICT), 2, "f", False),
+        (Answer(422, RETENTION), 3, None, True),
+        (Answer(500, RETENTION_OF_2_0), 1, None, True),
+        (Answer(400, UNPARSED), None, None, False),
+    ],
+)
+def test_reads_answers_that_name_lines(
+    answer: Answer, dropped: int | None, field: str | None, past_retention: bool
+) -> None:
+    assert answer.names_lines
+    assert not answer.written
+    assert answer.dropped == dropped
+    assert answer.conflicting_field == field
+    assert answer.past_retention == past_retention
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(204, b""),
+        Answer(503, CONFLICT),
+        Answer(500, b'{"message":"engine is closed"}'),
+        Answer(400, b'{"message":"invalid precision"}'),
+        Answer(400, b"<html>Bad Request</html>"),
+    ],
+)
+def test_other_answers_name_no_lines(answer: Answer) -> None:
+    assert not answer.names_lines
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"code":"invalid","message":"no"}', "no"),
+        (b'{"error":"no"}', "no"),
+        (b'["no"]', '["no"]'),
+        (b"<html>no</html>", "<html>no</html>"),
+        (b"\xff", "\ufffd"),
+        (b"", "HTTP 400"),
+    ],
+)
+def test_finds_the_message_in_any_body(body: bytes, message: str) -> None:
+    assert Answer(400, body).message == message
+
+
+def test_a_message_is_shortened_to_one_line() -> None:
+    assert Answer(400, b"a\n  b").short == "a b"
+    assert Answer(400, b"x" * 300).short == "x" * 300
+    assert Answer(400, b"x" * 301).short == "x" * 299 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [("a", '"a"'), ('say "hi"', r'"say \"hi\""'), ("a\\b", r'"a\\b"'), ("it's", '"it\'s"')],
+)
+def test_quotes_a_literal(text: str, literal: str) -> None:
+    assert quoted(text) == literal
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, None), ("0", 0.0), (" 17 ", 17.0), ("soon", None), ("-1", None), ("", None)],
+)
+def test_reads_a_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
+    assert seconds_asked(header) == seconds
+
+
+def test_reads_a_retry_after_as_a_date() -> None:
+    now = datetime.now(UTC)
+    later = seconds_asked(format_datetime(now + timedelta(seconds=60), usegmt=True))
+    assert later is not None
+    assert 50 < later <= 60
+    assert seconds_asked(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0.0
+
+
+def test_asks_and_gives_the_servers_answer() -> None:
+    with fake_influxdb() as fake:
+        http = InfluxHttp(service_of(fake), timedelta(seconds=5))
+        answer = http.ask("GET", "/api/v2/buckets", {"org": "fedvitals", "name": "none & such"})
+        http.close()
+    assert (answer.status, answer.message) == (404, 'bucket "none & such" not found')
+
+
+@pytest.mark.parametrize("kind", ["cut", "die"])
+def test_an_answer_that_is_cut_off_is_none(kind: Any) -> None:
+    with fake_influxdb(always=Fault(kind)) as fake:
+        http = InfluxHttp(service_of(fake), timedelta(seconds=5))
+        with pytest.raises(SinkUnavailable, match="no answer"):
+            http.write(b"m f=1\n", "s")
+        http.close()
