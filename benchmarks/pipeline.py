@@ -1,0 +1,120 @@
+"""How fast and how big the main job is, against the packages used plainly and against two ceilings.
+
+`python -m benchmarks.pipeline [--json]`: starts a real Prometheus and a real InfluxDB, and prints
+medians of five in one run. The parts run in child processes, so that memory is each part's own.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.setting import Where, describe, openmetrics, write_config
+from tests.real.servers import InfluxServer, PrometheusServer
+
+REPETITIONS = 5
+PARTS = ("ours", "plain", "ceiling")
+
+
+def main() -> None:
+    """Measures everything and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
+    options = parser.parse_args()
+    figures = measure(options.repetitions)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        _print(figures)
+
+
+def measure(repetitions: int) -> dict[str, Any]:
+    """All figures: seconds are medians, ratios are of medians of the same run."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        text = home / "history.om"
+        text.write_text(openmetrics())
+        for name in ("prometheus", "influxdb"):
+            (home / name).mkdir()
+        config = write_config(home / "setting")
+        with (
+            PrometheusServer(home / "prometheus", text) as prometheus,
+            InfluxServer(home / "influxdb") as influxdb,
+        ):
+            where = Where(prometheus.url, influxdb.url, influxdb.token, influxdb.org, str(config))
+            parts = {part: _child(part, where, repetitions) for part in PARTS}
+            memory = _child("memory", where, 1)
+            imports = _child("imports", where, 1)
+    return _figures(parts, memory, imports)
+
+
+def _figures(
+    parts: dict[str, dict[str, Any]], memory: dict[str, Any], imports: dict[str, Any]
+) -> dict[str, Any]:
+    ours = statistics.median(parts["ours"]["seconds"])
+    plain = statistics.median(parts["plain"]["seconds"])
+    one, two = (statistics.median(parts["ceiling"][key]) for key in ("one_post", "two_posts"))
+    stages = parts["ours"]["stages"]
+    total = sum(stages.values())
+    return {
+        "ratio_plain": round(plain / ours, 2),
+        "ratio_telegraf": None,
+        "ratio_ceiling": round(one / ours, 3),
+        "ratio_ceiling_two_posts": round(two / ours, 3),
+        "peak_mb": round(memory["peak_mb"]),
+        "imports_mb": round(imports["peak_mb"]),
+        "ratio_memory_10x": None,
+        "ratio_cpu_10x": None,
+        "ratio_wall_10x": None,
+        "stages": {name: round(took / total, 3) for name, took in stages.items()},
+        "seconds": {
+            "ours": round(ours, 3),
+            "plain": round(plain, 3),
+            "one_post": round(one, 3),
+            "two_posts": round(two, 3),
+        },
+        "values": parts["ours"]["values"],
+    }
+
+
+def _child(part: str, where: Where, repetitions: int) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.pipeline_parts",
+        part,
+        str(repetitions),
+        json.dumps(where.__dict__),
+    ]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _print(figures: dict[str, Any]) -> None:
+    seconds = figures["seconds"]
+    print(describe())
+    print(f"fedvitals                      {seconds['ours']:>8.2f} s")
+    print(
+        f"packages used plainly          {seconds['plain']:>8.2f} s   {figures['ratio_plain']:.1f} times ours"
+    )
+    print(
+        f"ceiling, one post              {seconds['one_post']:>8.2f} s   our rate is {figures['ratio_ceiling']:.0%} of it"
+    )
+    print(
+        f"ceiling, two posts at a time   {seconds['two_posts']:>8.2f} s   our rate is {figures['ratio_ceiling_two_posts']:.0%} of it"
+    )
+    print(
+        f"peak memory                    {figures['peak_mb']:>8} MB  of which imports alone {figures['imports_mb']} MB"
+    )
+    for name, share in figures["stages"].items():
+        print(f"  stage {name:<12} {share:>6.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Servers started beside a demo: each on a free loopback port, stopped by its own process id."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import yaml
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+LOOPBACK = "127.0.0.1"
+
+
+class NotStarted(Exception):
+    """A server did not come up; the message ends with its last words."""
+
+
+@dataclass(frozen=True)
+class InfluxAccess:
+    """A started InfluxDB: its URL and what one needs to write to it."""
+
+    url: str
+    token: str
+    org: str
+    bucket: str
+
+
+def find_program(name: str) -> str | None:
+    """The program on the PATH, else where `make influxd` puts it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return shutil.which(name) or shutil.which(name, path=str(cache / "fedvitals" / "bin"))
+
+
+@contextmanager
+def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[str]:
+    """A federated training that runs as a service; its URL."""
+    command = [sys.executable, "-m", "deployments.services.fl_server", "--port", "0"]
+    command += ["--rounds", str(rounds), "--round-seconds", str(round_seconds)]
+    command += ["--tls-dir", str(folder / "tls"), "--https-port", "0"]
+    with _running("fl_server", command, folder) as (process, output):
+        words = _wait(process, output, lambda: _first_line(output))
+        yield str(json.loads(words)["http"])
+
+
+@contextmanager
+def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterator[str]:
+    """A Prometheus that scrapes the target (host:port) at the interval; its URL."""
+    port = _free_port()
+    config = folder / "prometheus.yml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    scrape = {"job_name": "fed-server", "static_configs": [{"targets": [target]}]}
+    config.write_text(
+        yaml.safe_dump({"global": {"scrape_interval": interval}, "scrape_configs": [scrape]})
+    )
+    command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'prometheus'}"]
+    command += [f"--web.listen-address={LOOPBACK}:{port}", "--log.level=warn"]
+    with _running("prometheus", command, folder) as (process, output):
+        url = f"http://{LOOPBACK}:{port}"
+        _wait(process, output, lambda: _answers(f"{url}/-/ready"))
+        yield url
+
+
+@contextmanager
+def influxdb(program: str, folder: Path) -> Iterator[InfluxAccess]:
+    """An InfluxDB with one organisation and bucket, its data below the folder."""
+    port = _free_port()
+    command = [
+        program,
+        "--bolt-path",
+        str(folder / "influxd.bolt"),
+        "--engine-path",
+        str(folder / "engine"),
+    ]
+    command += [
+        "--http-bind-address",
+        f"{LOOPBACK}:{port}",
+        "--reporting-disabled",
+        "--log-level",
+        "error",
+    ]
+    with _running("influxdb", command, folder) as (process, output):
+        url = f"http://{LOOPBACK}:{port}"
+        _wait(process, output, lambda: _answers(f"{url}/health"))
+        yield _set_up(url)
+
+
+def _set_up(url: str) -> InfluxAccess:
+    names = {"username": "demo", "org": "fedvitals", "bucket": "fedvitals"}
+    answer = requests.post(
+        f"{url}/api/v2/setup", json={**names, "password": "fedvitals-demo"}, timeout=30
+    )
+    answer.raise_for_status()
+    return InfluxAccess(url, answer.json()["auth"]["token"], names["org"], names["bucket"])
+
+
+@contextmanager
+def _running(
+    name: str, command: Sequence[str], folder: Path
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    output, errors = folder / f"{name}.out", folder / f"{name}.err"
+    with output.open("wb") as out, errors.open("wb") as err:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    try:
+        yield process, output
+    finally:
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", output: Path, ready: Callable[[], str | None]) -> str:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        found = ready()
+        if found:
+            return found
+        time.sleep(0.1)
+    last_words = output.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-3:]
+    raise NotStarted(
+        f"{output.stem} did not come up: {' | '.join(last_words) or 'it said nothing'}"
+    )
+
+
+def _first_line(output: Path) -> str | None:
+    lines = output.read_text(errors="replace").splitlines(keepends=True)
+    return lines[0] if lines and lines[0].endswith("\n") else None
+
+
+def _answers(url: str) -> str | None:
+    try:
+        return url if requests.get(url, timeout=2).ok else None
+    except requests.RequestException:
+        return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,66 @@
+"""The command `fedvitals`."""
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COMMANDS = ("demo", "doctor", "catalogue", "collect", "quarantine", "lake", "serve")
+
+app = typer.Typer(
+    name="fedvitals",
+    help="Keeps the vital signs of a federated-learning service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for _name in COMMANDS:
+    import_module(f"flows.commands.{_name}").register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedvitals {version('fedvitals')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line; a fedvitals error ends it with one line and the error's exit code."""
+    prepare_process()
+    from tasks.core.errors import FedvitalsError
+
+    try:
+        app()
+    except FedvitalsError as error:
+        print(f"fedvitals: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def prepare_process() -> None:
+    """Sets what Prefect and Great Expectations read when they are imported; the user's own wins."""
+    home = Path(os.environ.get("FEDVITALS_HOME") or ".fedvitals").resolve()
+    defaults = {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # a failed run is told by our own one line; the full trace stays in the flow run's logs
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,81 @@
+"""`fedvitals catalogue`: what can be collected, and whether it would work."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.show import print_json, print_table
+
+if TYPE_CHECKING:
+    from tasks.core.catalogue import Measurement
+    from tasks.core.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("catalogue")(catalogue)
+
+
+def catalogue(
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Ask Prometheus each query: what is empty, has other labels, or too many series.",
+        ),
+    ] = False,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """List the measurements and check the catalogue and its suites.
+
+    Example:
+
+    fedvitals catalogue --live
+    """
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import load_settings
+    from tasks.plan import verified_suites
+
+    settings = load_settings()
+    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    verified_suites(settings, entries)
+    rows = _findings(settings, environment, entries) if live else [_row(entry) for entry in entries]
+    print_json({"live" if live else "measurements": rows}) if json else print_table(
+        rows, empty="none"
+    )
+    if live and any(row["state"] not in ("ok", "no_data") for row in rows):
+        raise typer.Exit(1)
+
+
+def _row(entry: "Measurement") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "type": entry.type,
+        "source": entry.source,
+        "tags": list(entry.tags),
+        "fields": list(entry.fields),
+        "suite": entry.suite_name,
+    }
+
+
+def _findings(
+    settings: "Settings", environment: str | None, entries: tuple["Measurement", ...]
+) -> list[dict[str, Any]]:
+    from tasks.core.errors import ConfigurationInvalid
+    from tasks.sources.discovery import probe
+
+    service = settings.environment(environment).prometheus
+    if service is None:
+        raise ConfigurationInvalid(
+            where="--live", problem="no Prometheus is configured", mend="Set PROMETHEUS_URL"
+        )
+    now = datetime.now(UTC) - settings.pipeline.settle_delay
+    return [
+        {"measurement": entry.name, **asdict(finding)}
+        for entry in entries
+        for finding in probe(service, entry, now)
+    ]

@@ -1,0 +1,101 @@
+"""`fedvitals collect`: an ad-hoc run of the flow collect."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
+
+if TYPE_CHECKING:
+    from tasks.core.receipt import Receipt
+
+
+class Type(StrEnum):
+    """Which measurements of the catalogue."""
+
+    ALL = "all"
+    PERFORMANCE = "performance"
+    BUSINESS = "business"
+    SECURITY = "security"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("collect")(collect)
+
+
+def collect(
+    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.PERFORMANCE,
+    measurement: Annotated[
+        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
+    ] = None,
+    start: Start = None,
+    stop: Stop = None,
+    environment: EnvironmentName = None,
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Collect what is due, or a window: extract, validate, land, load, report.
+
+    Without --start it reads from the last covered hour to now. Examples:
+
+    fedvitals collect
+
+    fedvitals collect --start -24h --stop now --json
+    """
+    from tasks.core.settings import load_settings
+    from tasks.plan import make_plan
+
+    names = tuple(measurement or ())
+    # the user's mistakes are found here, before a flow run is begun
+    make_plan(load_settings(), environment, type.value, names, start, stop, output)
+    receipt = run_flow(
+        environment=environment,
+        type=type.value,
+        measurements=list(names) or None,
+        start=start,
+        stop=stop,
+        output=str(output) if output else None,
+    )
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))
+
+
+def run_flow(**parameters: object) -> "Receipt":
+    """Runs the flow here and now; its receipt.
+
+    Raises:
+        FedvitalsError: what ended the flow before it had a receipt.
+    """
+    from flows.collect import collect as flow
+    from tasks.core.receipt import Receipt
+
+    state = flow(**parameters, return_state=True)
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, Receipt):
+        return result
+    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+
+
+def summary(receipt: "Receipt") -> str:
+    """The receipt in a few lines."""
+    values = receipt.values
+    lines = [
+        f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}",
+        f"window   {receipt.window['start']} to {receipt.window['stop']}",
+        f"values   {values.extracted} extracted: {values.landed} landed, {values.quarantined} quarantined, "
+        f"{values.dropped_by_rule} dropped by rule, {values.unchanged} unchanged; {values.kept} kept",
+    ]
+    for name, counts in receipt.sinks.items():
+        lines.append(
+            f"{name:<8} {counts.owed} owed: {counts.loaded} loaded, {counts.pending} pending, "
+            f"{counts.refused} refused, {counts.skipped_by_rule} skipped by rule"
+        )
+    for line in receipt.measurements:
+        verdict = line.verdict or {}
+        worst = f", worst {verdict['worst']}" if verdict.get("worst") else ""
+        lines.append(f"  {line.name:<28} {line.state:<12} {line.values.landed:>9} values{worst}")
+        lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
+    lines.append(f"report   {receipt.report}")
+    return "\n".join(lines)

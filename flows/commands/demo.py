@@ -1,0 +1,33 @@
+"""`fedvitals demo`: see it work."""
+
+import sys
+
+import typer
+
+from flows.commands.options import AsJson, Output
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("demo")(demo)
+
+
+def demo(output: Output = None, json: AsJson = False) -> None:
+    """Run a small federated training, collect and report it while it trains.
+
+    Prometheus and InfluxDB are used when they are on the PATH or configured; without them the
+    training's /metrics is read directly and the lake keeps everything.
+    """
+    from deployments.services.processes import NotStarted
+    from flows.commands.collect import summary
+    from flows.demo import demo as run
+    from tasks.core.settings import load_settings
+
+    try:
+        receipt = run(load_settings(), output, lambda text: print(f"demo: {text}", file=sys.stderr))
+    except NotStarted as error:
+        print(f"fedvitals: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    # what the demo finds in its training is no fault of the run
+    raise typer.Exit(1 if receipt.status in ("failed", "no_data") else 0)

@@ -1,0 +1,147 @@
+"""`fedvitals doctor`: is everything in place, and what is to be mended."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.show import print_json
+from tasks.core.checks import ServiceCheck
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Environment, Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the InfluxDB bucket when it is missing.")
+    ] = False,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Check settings, files and each configured service in turn, and say what to mend.
+
+    Exit code 1 when something must be mended.
+    """
+    from tasks.core.settings import load_settings
+
+    settings = load_settings()
+    chosen = settings.environment(environment)
+    checks: list[ServiceCheck] = []
+    for check in examine(settings, chosen, create):
+        checks.append(check)
+        if not json:
+            _print(check)
+    if json:
+        print_json({"environment": chosen.name, "checks": [asdict(check) for check in checks]})
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def examine(
+    settings: "Settings", environment: "Environment", create: bool
+) -> Iterator[ServiceCheck]:
+    """Every check, one after the other; a failed one does not stop the rest."""
+    yield from _in_force(settings, environment)
+    yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
+    yield _tried("home", "can be written", lambda: _home(settings))
+    yield _tried("ledger", "answers", lambda: _ledger(settings))
+    yield _tried("lake", "can be read", lambda: _lake(settings))
+    yield from _sources(environment)
+    yield from _influxdb(environment, create)
+
+
+def _print(check: ServiceCheck) -> None:
+    print(f"{'ok  ' if check.ok else 'BAD '} {check.service:<12} {check.what}: {check.detail}")
+    if not check.ok and check.mend:
+        print(f"     {'':<12} → {check.mend}")
+
+
+def _in_force(settings: "Settings", environment: "Environment") -> Iterator[ServiceCheck]:
+    yield ServiceCheck("settings", "config", True, str(settings.config))
+    yield ServiceCheck("settings", "expectations", True, str(settings.expectations))
+    yield ServiceCheck("settings", "home", True, str(settings.home))
+    yield ServiceCheck("settings", "environment", True, environment.name)
+    for name in ("prometheus", "api", "influxdb"):
+        service = getattr(environment, name)
+        detail = "not configured"
+        if service is not None:
+            token = "with a token" if service.token else "without a token"
+            detail = f"{service.url} (from {service.origin}), {token}"
+        yield ServiceCheck("settings", name, True, detail)
+
+
+def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
+    from tasks.core.errors import FedvitalsError
+
+    try:
+        return ServiceCheck(service, what, True, attempt())
+    except (FedvitalsError, OSError) as error:
+        return ServiceCheck(service, what, False, "no", str(error))
+
+
+def _catalogue(settings: "Settings") -> str:
+    from tasks.core.catalogue import Catalogue
+    from tasks.plan import verified_suites
+
+    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    return f"{len(entries)} measurements, {len(verified_suites(settings, entries))} suites"
+
+
+def _home(settings: "Settings") -> str:
+    import tempfile
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.home):
+        return str(settings.home)
+
+
+def _ledger(settings: "Settings") -> str:
+    from tasks.plan import opened_ledger
+
+    with opened_ledger(settings) as ledger:
+        return ledger.url
+
+
+def _lake(settings: "Settings") -> str:
+    from tasks.lake.query import describe
+    from tasks.lake.tables import Lake
+
+    tables = describe(Lake(settings.lake_url))
+    return (
+        f"{len(tables)} tables, {sum(table.rows for table in tables)} rows in {settings.lake_url}"
+    )
+
+
+def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
+    from tasks.sources.discovery import check
+    from tasks.sources.scrape import check_api
+
+    if environment.prometheus is not None:
+        yield from check(environment.prometheus)
+    if environment.api is not None:
+        yield from check_api(environment.api)
+    if environment.prometheus is None and environment.api is None:
+        mend = "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+        yield ServiceCheck("source", "is configured", False, "no", mend)
+
+
+def _influxdb(environment: "Environment", create: bool) -> Iterator[ServiceCheck]:
+    from tasks.sinks.influxdb_checks import check, create_bucket
+
+    if environment.influxdb is None:
+        detail = (
+            "not configured: the lake keeps everything, and a later InfluxDB can be filled from it"
+        )
+        yield ServiceCheck("influxdb", "is configured", True, detail)
+        return
+    if create:
+        yield create_bucket(environment.influxdb)
+    yield from check(environment.influxdb)

@@ -1,0 +1,19 @@
+"""Options that several commands share, each defined once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON document on standard output, all else on standard error."
+    ),
+]
+EnvironmentName = Annotated[
+    str | None, typer.Option("--environment", "-e", help="Environment of config/environments.yaml.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what is written.")]
+Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
+Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]

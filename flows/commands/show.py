@@ -1,0 +1,42 @@
+"""How commands print: one JSON document, or a plain table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tasks.core.window import iso
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output; times in ISO 8601."""
+    print(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    """The rows in aligned columns, or the sentence for none."""
+    if not rows:
+        print(empty)
+        return
+    names = list(rows[0])
+    texts = [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in [names, *texts]) for i in range(len(names))]
+    for line in [names, *texts]:
+        print(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    # a line end or control character from outside must not draw on the terminal
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(_plain(value)))
+
+
+def _plain(value: Any) -> Any:
+    return iso(value) if isinstance(value, datetime) else str(value)

@@ -1,0 +1,190 @@
+"""The demo: a real, small federated training, collected and reported while it runs."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import yaml
+
+from deployments.services import processes
+from tasks.core.receipt import Receipt
+from tasks.core.settings import Settings, shipped
+from tasks.core.window import iso
+
+ROUNDS = 60
+ROUND_SECONDS = 1.0
+PAUSE_SECONDS = 5.0
+LONGEST_SECONDS = 240.0
+# the demo lasts a minute, so it looks closer and waits less than an hourly service would
+CLOSER = {"step": "1s", "every": "1s"}
+SOONER = {"settle_delay": "1s"}
+SCRAPE_INTERVAL = "1s"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The demo's running services: the training's URL, and the variables that collect reads."""
+
+    service: str
+    variables: Mapping[str, str]
+
+
+def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
+    """Starts the training, collects while it runs, and collects once more at its end.
+
+    Everything is kept in the folder `demo` of FEDVITALS_HOME, which is emptied first; whatever was
+    started is stopped. Returns the last run's receipt.
+
+    Raises:
+        NotStarted: when a service does not come up.
+    """
+    folder = settings.home / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    started = datetime.now(UTC)
+    with _stage(settings, folder, tell) as stage, _variables(stage.variables):
+        while (
+            _is_training(stage.service)
+            and (datetime.now(UTC) - started).total_seconds() < LONGEST_SECONDS
+        ):
+            time.sleep(PAUSE_SECONDS)
+            receipt = _collect(started, output)
+            tell(f"{_round(stage.service)}; {receipt.values.landed} values landed")
+        return _collect(started, output)
+
+
+def _collect(started: datetime, output: Path | None) -> Receipt:
+    from flows.commands.collect import run_flow
+
+    return run_flow(
+        type="performance", start=iso(started), stop="now", output=str(output) if output else None
+    )
+
+
+@contextmanager
+def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
+    _write_config(folder)
+    with ExitStack() as stack:
+        service = stack.enter_context(
+            processes.fl_server(folder / "services", ROUNDS, ROUND_SECONDS)
+        )
+        tell(f"a federated training of {ROUNDS} rounds runs at {service}")
+        variables = {
+            "FEDVITALS_HOME": str(folder),
+            "FEDVITALS_CONFIG": str(folder / "config"),
+            "FEDVITALS_LAKE_URL": "",
+            "FEDVITALS_LEDGER_URL": "",
+            "FED_VIT_API_URL": service,
+            **_prometheus(settings, service, folder, stack, tell),
+            **_influxdb(settings, folder, stack, tell),
+        }
+        yield Stage(service=service, variables=variables)
+
+
+def _prometheus(
+    settings: Settings, service: str, folder: Path, stack: ExitStack, tell: Tell
+) -> dict[str, str]:
+    configured = settings.environment(None).prometheus
+    if configured is not None and _knows_training(configured.url):
+        tell(f"metrics come from Prometheus at {configured.url}")
+        return {"PROMETHEUS_URL": configured.url}
+    if configured is not None:
+        tell(
+            f"the Prometheus at {configured.url} does not scrape the training, so it is left alone"
+        )
+    program = processes.find_program("prometheus")
+    if program is None:
+        tell("no Prometheus here: the training's /metrics is read directly")
+        return {"PROMETHEUS_URL": ""}
+    target = urlsplit(service).netloc
+    url = stack.enter_context(
+        processes.prometheus(program, target, folder / "services", SCRAPE_INTERVAL)
+    )
+    tell(f"metrics come from a Prometheus started at {url}")
+    return {"PROMETHEUS_URL": url, "PROMETHEUS_API_TOKEN": ""}
+
+
+def _influxdb(settings: Settings, folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
+    configured = settings.environment(None).influxdb
+    if configured is not None:
+        tell(f"values are loaded into InfluxDB at {configured.url}, bucket {configured.bucket}")
+        return {}
+    program = processes.find_program("influxd")
+    if program is None:
+        tell("no InfluxDB here: the lake keeps everything")
+        return {}
+    access = stack.enter_context(processes.influxdb(program, folder / "services"))
+    tell(f"values are loaded into an InfluxDB started at {access.url}")
+    return {
+        "INFLUXDB_URL": access.url,
+        "INFLUXDB_TOKEN": access.token,
+        "INFLUXDB_ORG": access.org,
+        "INFLUXDB_BUCKET": access.bucket,
+    }
+
+
+def _write_config(folder: Path) -> None:
+    """The shipped configuration with a closer look and a shorter wait."""
+    shutil.copytree(shipped("config"), folder / "config")
+    shutil.copytree(shipped("expectations"), folder / "expectations")
+    with _changed(folder / "config" / "metrics.yaml") as catalogue:
+        for entry in catalogue["measurements"].values():
+            entry.update(CLOSER)
+    with _changed(folder / "config" / "environments.yaml") as environments:
+        environments["pipeline"].update(SOONER)
+
+
+@contextmanager
+def _changed(path: Path) -> Iterator[dict[str, Any]]:
+    """The file's content, written back as it is after the block."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    yield content
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """The environment with these variables, as it was afterwards."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _is_training(service: str) -> bool:
+    return bool(_status(service)["state"] == "running")
+
+
+def _round(service: str) -> str:
+    status = _status(service)
+    return f"round {status['current_round']} of {status['total_rounds']}"
+
+
+def _status(service: str) -> dict[str, object]:
+    answer = requests.get(f"{service}/api/training/status", timeout=10)
+    answer.raise_for_status()
+    status: dict[str, object] = answer.json()
+    return status
+
+
+def _knows_training(url: str) -> bool:
+    """Whether the Prometheus has a training's loss."""
+    try:
+        answer = requests.get(
+            f"{url}/api/v1/query", params={"query": "fed_vit_autorl_training_loss"}, timeout=10
+        )
+        return bool(answer.ok and answer.json()["data"]["result"])
+    except (requests.RequestException, ValueError, KeyError):
+        return False

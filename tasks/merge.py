@@ -1,0 +1,65 @@
+"""A re-read never destroys: what earlier runs landed and this one did not see is kept."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.core.batch import build_frame, columns_of, count_values
+from tasks.core.catalogue import Measurement
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of older values to keep, how many values they hold, and how many older values are lost.
+
+    A value is lost when the source still answers for its key and the suite refuses the new value.
+    """
+
+    rows: pd.DataFrame
+    values: int
+    lost: int
+
+
+def keep_older(
+    good: pd.DataFrame, older: pd.DataFrame, seen: pd.DataFrame, measurement: Measurement
+) -> Kept:
+    """Which of the older values of a cell stay, given what was seen and what of it was good.
+
+    All three have the layout of a Batch. New values win; an older value stays where the source had
+    no value for its key and field.
+    """
+    fields, key = list(measurement.fields), list(measurement.key)
+    had = older[fields].notna()
+    seen_there = _aligned(older, seen, key, fields)
+    good_there = _aligned(older, good, key, fields)
+    keep = had & ~seen_there
+    rows = older.assign(**{name: older[name].where(keep[name]) for name in fields})
+    rows = rows[keep.any(axis=1)]
+    return Kept(
+        rows=rows,
+        values=count_values(rows, measurement),
+        lost=int((had & seen_there & ~good_there).to_numpy().sum()),
+    )
+
+
+def united(parts: list[pd.DataFrame], measurement: Measurement) -> pd.DataFrame:
+    """The parts as one frame in canonical order; of one key the first part's values win."""
+    key, fields = list(measurement.key), list(measurement.fields)
+    rows = pd.concat([part.astype(dict.fromkeys(measurement.all_tags, "object")) for part in parts])
+    if rows.duplicated(key).any():
+        rows = rows.groupby(key, dropna=False, sort=False)[fields].first().reset_index()
+    return build_frame(measurement, {name: rows[name].array for name in columns_of(measurement)})
+
+
+def _aligned(
+    older: pd.DataFrame, other: pd.DataFrame, key: list[str], fields: list[str]
+) -> pd.DataFrame:
+    """Whether `other` has a value at each key and field of `older`."""
+    left = older[key].astype(dict.fromkeys(key[:-1], "object"))
+    right = other[key].astype(dict.fromkeys(key[:-1], "object"))
+    right = pd.concat([right, other[fields].notna()], axis=1)
+    # a source that repeats a key is refused later, by the suite
+    if right.duplicated(key).any():
+        right = right.groupby(key, dropna=False, as_index=False)[fields].any()
+    joined = left.merge(right, on=key, how="left")
+    return joined[fields].eq(True).set_axis(older.index)

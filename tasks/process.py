@@ -1,0 +1,156 @@
+"""One chunk's way: extract, validate, land, load. Plain Python."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.core.batch import Batch, canonical, count_values, slice_cell
+from tasks.core.catalogue import Measurement
+from tasks.core.digest import digest_rows
+from tasks.core.quarantine import no_records
+from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
+from tasks.core.state import CellState
+from tasks.core.window import Cell
+from tasks.land import Extracted, Landed, is_sample, land
+from tasks.load import load
+from tasks.validation.door import through_door
+from tasks.validation.validate import validate
+from tasks.work import Chunk, Stopwatch, Tools
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The changed cells' rows after door and suite; no verdict when there were none."""
+
+    good: pd.DataFrame
+    bad: pd.DataFrame
+    verdict: Verdict | None
+
+
+def process(chunk: Chunk, tools: Tools) -> Outcome:
+    """Takes one chunk all the way; what it returns accounts for every value.
+
+    Landing is one atomic commit and only what is landed is loaded, so a crash at any point leaves
+    work that the next run finds by its digests.
+
+    Raises:
+        FedvitalsError: when the chunk could not be extracted, validated or landed. What a sink did
+            not take is no error: it is pending, and the outcome says so.
+    """
+    watch = Stopwatch()
+    known = tools.ledger.cells(chunk.measurement.name, chunk.environment, chunk.window)
+    with watch.stage("extract"):
+        batch = tools.source.extract(chunk.measurement, chunk.environment, chunk.window)
+    with watch.stage("digest"):
+        extracted = _compare(chunk, batch, known, tools)
+    with watch.stage("validate"):
+        checked = _check(chunk, extracted, tools)
+    with watch.stage("land"):
+        landed = land(chunk, extracted, checked.good, checked.bad, known, tools)
+    with watch.stage("load"):
+        loaded = load(chunk.measurement, chunk.environment, landed.frames, tools)
+    values = _values(chunk, extracted, checked, landed)
+    return Outcome(
+        measurement=chunk.measurement.name,
+        state=loaded.state(_state(values, extracted, known)),
+        rows=len(checked.good),
+        values=values,
+        sinks=loaded.sinks,
+        verdicts=(checked.verdict,) if checked.verdict else (),
+        problems=loaded.problems,
+        warnings=_warnings(batch, landed),
+        seconds=watch.seconds,
+    )
+
+
+def load_pending(
+    measurement: Measurement, environment: str, states: list[CellState], tools: Tools
+) -> Outcome:
+    """Loads landed cells that a sink lacks from the lake, without touching the source."""
+    watch = Stopwatch()
+    with watch.stage("load"):
+        frames = {s: tools.lake.read(measurement, environment, s.cell) for s in states}
+        loaded = load(measurement, environment, frames, tools)
+    return Outcome(
+        measurement=measurement.name,
+        state=loaded.state("unchanged"),
+        sinks=loaded.sinks,
+        problems=loaded.problems,
+        seconds=watch.seconds,
+    )
+
+
+def _compare(
+    chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
+) -> Extracted:
+    """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
+    salt = f"{tools.suite.digest}\0{chunk.measurement.digest}"
+    digests = {
+        cell: digest_rows(slice_cell(batch.frame, cell), chunk.measurement, salt)
+        for cell in chunk.cells
+    }
+    changed = tuple(
+        cell
+        for cell in chunk.cells
+        if is_sample(tools) or cell not in known or known[cell].source_digest != digests[cell]
+    )
+    return Extracted(batch=batch, digests=digests, changed=changed)
+
+
+def _check(chunk: Chunk, extracted: Extracted, tools: Tools) -> _Checked:
+    rows = _changed_rows(chunk, extracted)
+    if rows.empty:
+        return _Checked(good=rows, bad=no_records(), verdict=None)
+    batch, refused = through_door(extracted.batch.with_frame(rows))
+    if batch.frame.empty:
+        return _Checked(good=batch.frame, bad=refused, verdict=None)
+    validated = validate(batch, tools.suite)
+    parts = [part for part in (refused, validated.bad) if len(part)]
+    bad = pd.concat(parts, ignore_index=True) if parts else no_records()
+    return _Checked(good=validated.good, bad=bad, verdict=validated.verdict)
+
+
+def _changed_rows(chunk: Chunk, extracted: Extracted) -> pd.DataFrame:
+    frame = extracted.batch.frame
+    if len(extracted.changed) == len(chunk.cells):
+        return frame
+    parts = [slice_cell(frame, cell) for cell in extracted.changed]
+    return canonical(pd.concat(parts), chunk.measurement) if parts else frame.iloc[:0]
+
+
+def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Landed) -> Values:
+    batch = extracted.batch
+    same = [cell for cell in chunk.cells if cell not in extracted.changed]
+    return Values(
+        extracted=batch.values + batch.dropped_values,
+        landed=count_values(checked.good, chunk.measurement),
+        quarantined=int(checked.bad["field"].notna().sum()),
+        dropped_by_rule=batch.dropped_values,
+        unchanged=sum(
+            count_values(slice_cell(batch.frame, cell), chunk.measurement) for cell in same
+        ),
+        kept=landed.kept,
+    )
+
+
+def _state(
+    values: Values, extracted: Extracted, known: Mapping[Cell, CellState]
+) -> MeasurementState:
+    if values.kept:
+        return "kept_older"
+    if values.landed or values.quarantined:
+        return "landed"
+    held = any(state.values for state in known.values())
+    return "unchanged" if values.unchanged or (held and not extracted.changed) else "no_data"
+
+
+def _warnings(batch: Batch, landed: Landed) -> tuple[str, ...]:
+    warnings = list(batch.warnings)
+    if batch.not_served:
+        warnings.append(f"not served by this source: {', '.join(batch.not_served)}")
+    if landed.kept:
+        warnings.append(
+            f"the source no longer has {landed.kept} values; they are kept as landed before"
+        )
+    return tuple(warnings)
