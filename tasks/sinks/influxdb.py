@@ -1,7 +1,7 @@
 """Loads landed cells into a bucket of InfluxDB 2."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from tasks.core.batch import columns_of, time_micros
+from tasks.core.batch import columns_of, count_values, time_micros
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.loading import CellAnswer, CellToLoad
@@ -54,27 +54,35 @@ class InfluxSink:
     ) -> list[CellAnswer]:
         """Loads the cells; one answer a cell, in order. Nothing that the service does is raised.
 
-        Erases first what has to go, then writes all rows in posts of `lines_per_post` lines. After
-        a request that was given up nothing more is sent: every cell with an unsettled line is
-        pending as a whole, with the error. Until a load is answered again, later ones try only
-        once, so that a server that is down costs one wait and not one a load.
+        Cell by cell it erases first what has to go, then writes the rows in posts of about
+        `lines_per_post` lines. After a request that was given up nothing more is sent: every cell
+        with an unsettled line is pending as a whole, with the error. Until a load is answered
+        again, later ones try only once, so that a server that is down costs one wait and not one a
+        load.
         """
-        if not cells:
-            return []
         patience = _Patience(self._deadline if self._is_answered else 0.0)
-        load = _Load(self._http, patience, _rows_of(cells, measurement), measurement)
+        answers: list[CellAnswer] = []
         error: SinkUnavailable | SinkRefused | None = None
+        for group in _groups(cells, self._lines_per_post):
+            if error is None:
+                load = _Load(self._http, patience, _rows_of(group, measurement), measurement)
+                error = self._send(load, group, environment)
+                answers += load.answers(group, error)
+            else:
+                answers += [_pending(entry, measurement, error) for entry in group]
+        if cells:
+            self._is_answered = not isinstance(error, SinkUnavailable)
+        return answers
+
+    def _send(
+        self, load: "_Load", group: list[CellToLoad], environment: str
+    ) -> SinkUnavailable | SinkRefused | None:
         try:
-            load.erase([entry.cell for entry in cells if entry.erase_first], environment)
+            load.erase([entry.cell for entry in group if entry.erase_first], environment)
             load.write(self._lines_per_post)
-        except (SinkUnavailable, SinkRefused) as raised:
-            error = raised
-        self._is_answered = not isinstance(error, SinkUnavailable)
-        edges = np.cumsum([0, *(len(entry.frame) for entry in cells)]).tolist()
-        return [
-            load.answer(entry, slice(first, last), error)
-            for entry, first, last in zip(cells, edges, edges[1:], strict=False)
-        ]
+        except (SinkUnavailable, SinkRefused) as error:
+            return error
+        return None
 
     def close(self) -> None:
         """Gives connections back."""
@@ -179,10 +187,19 @@ class _Load:
             return [by_time[: answer.dropped], by_time[answer.dropped :]]
         return np.array_split(by_time, 2)
 
-    def answer(
+    def answers(
+        self, group: list[CellToLoad], error: SinkUnavailable | SinkRefused | None
+    ) -> list[CellAnswer]:
+        """What became of each cell; `error` is what ended the load early."""
+        edges = np.cumsum([0, *(len(entry.frame) for entry in group)]).tolist()
+        return [
+            self._answer(entry, slice(first, last), error)
+            for entry, first, last in zip(group, edges, edges[1:], strict=False)
+        ]
+
+    def _answer(
         self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
     ) -> CellAnswer:
-        """What became of one cell, whose rows these are; `error` is what ended the load early."""
         owed = int(self._lines.values[rows].sum())
         is_erased = self._is_erased or not entry.erase_first
         if error and not (is_erased and self._settled[rows].all()):
@@ -216,6 +233,25 @@ def _reason(answer: str) -> Reason:
         limit="",
         reason=answer,
     )
+
+
+def _groups(cells: list[CellToLoad], rows: int) -> Iterator[list[CellToLoad]]:
+    """Whole cells of about so many rows at a time, so that few lines are in memory at once."""
+    group: list[CellToLoad] = []
+    for entry in cells:
+        if group and sum(len(each.frame) for each in group) + len(entry.frame) > rows:
+            yield group
+            group = []
+        group.append(entry)
+    if group:
+        yield group
+
+
+def _pending(
+    entry: CellToLoad, measurement: Measurement, error: SinkUnavailable | SinkRefused
+) -> CellAnswer:
+    owed = count_values(entry.frame, measurement)
+    return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
 
 
 def _rows_of(cells: list[CellToLoad], measurement: Measurement) -> pd.DataFrame:

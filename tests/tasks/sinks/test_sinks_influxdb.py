@@ -61,9 +61,16 @@ def test_is_a_sink(fake: FakeInfluxDB) -> None:
 def test_cuts_posts_at_lines(fake: FakeInfluxDB) -> None:
     cells = [to_load(LATENCY, make_cell(i), rows(5)) for i in range(2)]
     answers = load_all(fake, cells, lines_per_post=3)
-    assert [post.lines for post in fake.posts] == [3, 3, 3, 1]
+    assert [post.lines for post in fake.posts] == [3, 2, 3, 2]
     assert [answer.values.loaded for answer in answers] == [5, 5]
     assert fake.count_values("latency") == 10
+
+
+def test_small_cells_go_together_as_far_as_they_fit(fake: FakeInfluxDB) -> None:
+    cells = [to_load(LATENCY, make_cell(i), rows(2)) for i in range(4)]
+    answers = load_all(fake, cells, lines_per_post=5)
+    assert [post.lines for post in fake.posts] == [4, 4]
+    assert [answer.cell for answer in answers] == [cell.cell for cell in cells]
 
 
 def test_compresses_when_told(fake: FakeInfluxDB) -> None:
@@ -187,27 +194,23 @@ def test_after_a_post_that_was_given_up_nothing_more_is_sent(fake: FakeInfluxDB)
     fake.faults = deque([None, None])
     fake.always = Fault(status=503)
     cells = [to_load(LATENCY, make_cell(i), rows(2)) for i in range(4)]
-    answers = load_all(fake, cells, lines_per_post=3)
+    answers = load_all(fake, cells, lines_per_post=2)
     assert fake.requests == 3
     assert [answer.values for answer in answers] == [
         SinkValues(owed=2, loaded=2),
         SinkValues(owed=2, loaded=2),
-        SinkValues(owed=2, loaded=2),
+        SinkValues(owed=2, pending=2),
         SinkValues(owed=2, pending=2),
     ]
-    assert [answer.error is None for answer in answers] == [True, True, True, False]
+    assert [answer.error is None for answer in answers] == [True, True, False, False]
 
 
 def test_a_cell_with_one_pending_line_is_pending_as_a_whole(fake: FakeInfluxDB) -> None:
     fake.faults = deque([None])
     fake.always = Fault(status=503)
     fake.retention = timedelta(days=36500)
-    cells = [to_load(LATENCY, make_cell(i), rows(2)) for i in range(2)]
-    answers = load_all(fake, cells, lines_per_post=3)
-    assert [answer.values for answer in answers] == [
-        SinkValues(owed=2, loaded=2),
-        SinkValues(owed=2, pending=2),
-    ]
+    answers = load_all(fake, [to_load(LATENCY, make_cell(0), rows(5))], lines_per_post=3)
+    assert answers[0].values == SinkValues(owed=5, pending=5)
     assert fake.count_values("latency") == 3
 
 
