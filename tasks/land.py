@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from tasks.core.batch import Batch, count_values, slice_cell
+from tasks.core.batch import Batch, count_values, slice_cell, split_cells
 from tasks.core.digest import digest_rows
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
@@ -16,9 +16,10 @@ from tasks.work import SOURCES_WITH_HISTORY, Chunk, Tools
 
 @dataclass(frozen=True)
 class Extracted:
-    """One chunk's batch, the source digest of each of its cells, and the cells that changed."""
+    """One chunk's batch cut into cells, the source digest of each, and the cells that changed."""
 
     batch: Batch
+    rows: Mapping[Cell, pd.DataFrame]
     digests: Mapping[Cell, str]
     changed: tuple[Cell, ...]
 
@@ -61,9 +62,10 @@ def land(
         SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
     """
     merged = _with_older(chunk, extracted, good, known, tools)
+    held = split_cells(bad, extracted.changed)
     frames = {
-        _state(chunk, cell, rows, bad, merged, extracted, known, tools): rows
-        for cell, rows in _by_cell(merged.frame, extracted.changed).items()
+        _state(chunk, cell, rows, held[cell], merged, extracted, known, tools): rows
+        for cell, rows in split_cells(merged.frame, extracted.changed).items()
     }
     _forget(extracted, known, tools)
     _commit_quarantine(chunk, bad, frames, merged, tools)
@@ -85,10 +87,6 @@ def _forget(extracted: Extracted, known: Mapping[Cell, CellState], tools: Tools)
     )
 
 
-def _by_cell(frame: pd.DataFrame, cells: tuple[Cell, ...]) -> dict[Cell, pd.DataFrame]:
-    return {cell: slice_cell(frame, cell) for cell in cells}
-
-
 def _with_older(
     chunk: Chunk,
     extracted: Extracted,
@@ -102,10 +100,10 @@ def _with_older(
     span = Window(extracted.changed[0].start, extracted.changed[-1].stop)
     landed_before = tools.lake.read(chunk.measurement, chunk.environment, span)
     parts, kept, shrunk, held = [good], 0, set(), {}
-    for cell, older in _by_cell(landed_before, extracted.changed).items():
+    for cell, older in split_cells(landed_before, extracted.changed).items():
         if older.empty:
             continue
-        seen = slice_cell(extracted.batch.frame, cell)
+        seen = extracted.rows[cell]
         stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
         parts.append(stays.rows)
         kept += stays.values
@@ -121,7 +119,7 @@ def _state(
     chunk: Chunk,
     cell: Cell,
     rows: pd.DataFrame,
-    bad: pd.DataFrame,
+    held: pd.DataFrame,
     merged: _Merged,
     extracted: Extracted,
     known: Mapping[Cell, CellState],
@@ -141,7 +139,7 @@ def _state(
         landed_digest=digest_rows(rows, chunk.measurement) if len(rows) or landed_before else "",
         rows=len(rows),
         values=count_values(rows, chunk.measurement),
-        quarantined=int(slice_cell(bad, cell)["field"].notna().sum()) + samples_before,
+        quarantined=int(held["field"].notna().sum()) + samples_before,
         erasures=(before.erasures if before else 0) + (cell in merged.shrunk),
         catalogue_digest=chunk.measurement.digest,
         run_id=tools.run_id,

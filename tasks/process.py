@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.core.batch import Batch, canonical, count_values, slice_cell
+from tasks.core.batch import Batch, canonical, count_values, split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
 from tasks.core.quarantine import no_records
@@ -86,36 +86,38 @@ def _compare(
 ) -> Extracted:
     """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
     salt = f"{tools.suite.digest}\0{chunk.measurement.digest}"
-    digests = {
-        cell: digest_rows(slice_cell(batch.frame, cell), chunk.measurement, salt)
-        for cell in chunk.cells
-    }
+    rows = split_cells(batch.frame, chunk.cells)
+    digests = {cell: digest_rows(rows[cell], chunk.measurement, salt) for cell in chunk.cells}
     changed = tuple(
         cell
         for cell in chunk.cells
         if is_sample(tools) or cell not in known or known[cell].source_digest != digests[cell]
     )
-    return Extracted(batch=batch, digests=digests, changed=changed)
+    return Extracted(batch=batch, rows=rows, digests=digests, changed=changed)
 
 
 def _check(chunk: Chunk, extracted: Extracted, tools: Tools) -> _Checked:
-    rows = _changed_rows(chunk, extracted)
+    rows, rejected = _changed_rows(chunk, extracted), extracted.batch.rejected
     if rows.empty:
-        return _Checked(good=rows, bad=no_records(), verdict=None)
+        return _Checked(good=rows, bad=rejected, verdict=None)
     batch, refused = through_door(extracted.batch.with_frame(rows))
     if batch.frame.empty:
-        return _Checked(good=batch.frame, bad=refused, verdict=None)
+        return _Checked(good=batch.frame, bad=_together(rejected, refused), verdict=None)
     validated = validate(batch, tools.suite)
-    parts = [part for part in (refused, validated.bad) if len(part)]
-    bad = pd.concat(parts, ignore_index=True) if parts else no_records()
+    bad = _together(rejected, refused, validated.bad)
     return _Checked(good=validated.good, bad=bad, verdict=validated.verdict)
+
+
+def _together(*parts: pd.DataFrame) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else no_records()
 
 
 def _changed_rows(chunk: Chunk, extracted: Extracted) -> pd.DataFrame:
     frame = extracted.batch.frame
     if len(extracted.changed) == len(chunk.cells):
         return frame
-    parts = [slice_cell(frame, cell) for cell in extracted.changed]
+    parts = [extracted.rows[cell] for cell in extracted.changed]
     return canonical(pd.concat(parts), chunk.measurement) if parts else frame.iloc[:0]
 
 
@@ -123,13 +125,11 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
     batch = extracted.batch
     same = [cell for cell in chunk.cells if cell not in extracted.changed]
     return Values(
-        extracted=batch.values + batch.dropped_values,
+        extracted=batch.values + batch.dropped_values + batch.rejected_values,
         landed=count_values(checked.good, chunk.measurement),
         quarantined=int(checked.bad["field"].notna().sum()),
         dropped_by_rule=batch.dropped_values,
-        unchanged=sum(
-            count_values(slice_cell(batch.frame, cell), chunk.measurement) for cell in same
-        ),
+        unchanged=sum(count_values(extracted.rows[cell], chunk.measurement) for cell in same),
         kept=landed.kept,
     )
 

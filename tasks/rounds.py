@@ -150,7 +150,8 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
 def _at_once(chunks: list[Chunk], job: Job, tools: Tools) -> Iterator[tuple[Chunk, Outcome]]:
     """A few chunks at a time, in order: one is decoded while another waits for a sink.
 
-    After an error no further chunk is begun; what was begun is finished and told before it is raised.
+    After an error the chunks that wait are given up; what was begun is finished and told before the
+    error is raised.
     """
     first_error: Exception | None = None
     with ThreadPoolExecutor(job.pipeline.workers) as pool:

@@ -1,6 +1,6 @@
 """The one type that travels: a measurement of one environment over a window, as a wide frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +9,14 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.quarantine import no_records
 from tasks.core.window import Cell, Window, micros
 
+# Arrow's own pools keep what they once had; work in chunks frees as much as it takes
+pa.set_memory_pool(pa.system_memory_pool())
+
 TIME_TYPE = "datetime64[us, UTC]"
+_NO_TEXT = pd.CategoricalDtype(pd.Index([], dtype="str"))
 PANDAS_TYPES: dict[FieldType, str] = {
     "float": "float64",
     "int": "Int64",
@@ -34,6 +39,8 @@ class Batch:
     (datetime64[us, UTC]), the tags (category, environment first; null where a series lacks one), the
     fields (types of the catalogue; null where there is no value). It is never changed in place.
     `dropped` counts the values that a source left out by rule (nan, inf, native_histogram).
+    `rejected` are quarantine records of values that came and that no column of the frame can hold;
+    only a source without history has them, since no digest is made of them.
     """
 
     measurement: Measurement
@@ -41,6 +48,7 @@ class Batch:
     window: Window
     frame: pd.DataFrame
     dropped: Mapping[str, int] = field(default_factory=dict)
+    rejected: pd.DataFrame = field(default_factory=no_records)
     warnings: tuple[str, ...] = ()
     not_served: tuple[str, ...] = ()
 
@@ -48,6 +56,11 @@ class Batch:
     def values(self) -> int:
         """How many values (non-null field cells) the frame holds."""
         return count_values(self.frame, self.measurement)
+
+    @property
+    def rejected_values(self) -> int:
+        """How many values no column could hold."""
+        return int(self.rejected["field"].notna().sum())
 
     @property
     def dropped_values(self) -> int:
@@ -96,7 +109,10 @@ def build_frame(measurement: Measurement, columns: Mapping[str, Any]) -> pd.Data
 
 def _as_category(values: Any) -> pd.Series:
     series = pd.Series(values)
-    return series if isinstance(series.dtype, pd.CategoricalDtype) else series.astype("category")
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype("category")
+    # nulls alone say nothing of their type, and other categories do not go together with these
+    return series if len(series.cat.categories) else series.astype(_NO_TEXT)
 
 
 def empty_frame(measurement: Measurement) -> pd.DataFrame:
@@ -123,7 +139,7 @@ def _used_and_sorted(column: pd.Series) -> pd.Series:
     if uses.all() and categories.is_monotonic_increasing:
         return column
     column = column.cat.remove_unused_categories()
-    return column.cat.reorder_categories(sorted(column.cat.categories))
+    return column.cat.reorder_categories(column.cat.categories.sort_values())
 
 
 def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -134,8 +150,27 @@ def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     return micros_since_epoch
 
 
-def slice_cell(frame: pd.DataFrame, cell: Cell) -> pd.DataFrame:
-    """The rows of one cell, in order, on a fresh RangeIndex."""
+def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
+    """The rows of each cell, in order, each on a fresh RangeIndex; cells are ordered by time.
+
+    One pass for all cells: the parts share the memory of one reordered frame.
+    """
+    times = time_micros(frame)
+    starts = np.array([micros(cell.start) for cell in cells])
+    stops = np.array([micros(cell.stop) for cell in cells])
+    numbers = np.searchsorted(starts, times, side="right") - 1
+    numbers[(numbers < 0) | (times >= stops[numbers])] = len(cells)
+    order = np.argsort(numbers, kind="stable")
+    edges = np.searchsorted(numbers[order], np.arange(len(cells) + 1))
+    rows = frame.take(order)
+    return {
+        cell: rows.iloc[first:last].reset_index(drop=True)
+        for cell, first, last in zip(cells, edges, edges[1:], strict=False)
+    }
+
+
+def slice_cell(frame: pd.DataFrame, cell: Window) -> pd.DataFrame:
+    """The rows of one cell or window, in order, on a fresh RangeIndex."""
     times = time_micros(frame)
     inside = (times >= micros(cell.start)) & (times < micros(cell.stop))
     return frame[inside].reset_index(drop=True)

@@ -6,16 +6,34 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import UsageInvalid
+from tasks.core.json_path import JsonPath
 from tasks.core.window import parse_duration
 
 MetricType = Literal["performance", "business", "security", "federated", "health", "pipeline"]
-SourceName = Literal["prometheus"]
+SourceName = Literal["prometheus", "rest", "tls"]
 FieldType = Literal["float", "int", "string", "bool"]
 Better = Literal["lower", "higher", "none"]
+Fact = Literal["days_left", "issuer", "subject", "host_matches", "trusted"]
+
+FACT_TYPES: dict[Fact, FieldType] = {
+    "days_left": "float",
+    "issuer": "string",
+    "subject": "string",
+    "host_matches": "bool",
+    "trusted": "bool",
+}
+# what a TLS connection can be told apart by
+TLS_TAGS = ("host", "port")
+# where a field's value comes from, of each source
+ORIGINS: dict[SourceName, tuple[str, ...]] = {
+    "prometheus": ("query", "scrape"),
+    "rest": ("path",),
+    "tls": ("fact",),
+}
 
 RESERVED = frozenset({"time", "environment", "field", "measurement"})
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
@@ -56,22 +74,50 @@ class Scrape(Strict):
         return self
 
 
+class Rest(Strict):
+    """Where in a REST API a measurement's rows are; paths are JSONPaths (RFC 9535)."""
+
+    endpoint: str = Field(
+        pattern=r"^/[^\s\\#]*$", description="path on the service, with its query if it has one"
+    )
+    rows: JsonPath | None = Field(
+        default=None, description="of the list whose items are the rows; without it the body is one"
+    )
+    tags: dict[Name, JsonPath] = Field(
+        default_factory=dict, description="where in a row each tag is"
+    )
+
+
 class FieldSpec(Strict):
-    """One field of a measurement."""
+    """One field of a measurement, with where its value comes from."""
 
     query: str | None = Field(default=None, description="PromQL, aggregated by exactly the tags")
     scrape: Scrape | None = None
+    path: JsonPath | None = Field(default=None, description="JSONPath in a row of a REST answer")
+    fact: Fact | None = Field(default=None, description="of the service's TLS certificate")
     type: FieldType = "float"
     unit: str = Field(default="", description="base unit, e.g. seconds, bytes, ratio")
     better: Better = "none"
     required: bool = False
     description: str = ""
 
-    @model_validator(mode="after")
-    def _has_origin(self) -> Self:
-        if self.query is None and self.scrape is None:
-            raise ValueError("needs a `query` or a `scrape`, or both")
-        return self
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The keys that say where its value comes from."""
+        keys = [key for keys in ORIGINS.values() for key in keys]
+        return tuple(key for key in keys if getattr(self, key) is not None)
+
+
+def _check_origin(name: str, spec: FieldSpec, source: SourceName) -> None:
+    allowed = ORIGINS[source]
+    wrong = [key for key in spec.origins if key not in allowed]
+    if wrong:
+        raise ValueError(f"field {name}: `{wrong[0]}` does not go with `source: {source}`")
+    if not spec.origins:
+        keys = " or a ".join(f"`{key}`" for key in allowed)
+        raise ValueError(f"field {name}: needs a {keys}{', or both' * (len(allowed) > 1)}")
+    if spec.fact is not None and spec.type != FACT_TYPES[spec.fact]:
+        raise ValueError(f"field {name}: {spec.fact} is of type {FACT_TYPES[spec.fact]}")
 
 
 class Measurement(Strict):
@@ -81,6 +127,7 @@ class Measurement(Strict):
     type: MetricType
     source: SourceName = "prometheus"
     description: str = ""
+    rest: Rest | None = None
     tags: tuple[Name, ...] = ()
     fields: dict[Name, FieldSpec] = Field(min_length=1)
     suite: str = Field(
@@ -96,6 +143,18 @@ class Measurement(Strict):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
             raise ValueError(f"tags and fields share the name {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        for name, spec in self.fields.items():
+            _check_origin(name, spec, self.source)
+        if (self.rest is not None) != (self.source == "rest"):
+            raise ValueError("`rest` goes with `source: rest`, and only with it")
+        if self.rest is not None and set(self.rest.tags) != set(self.tags):
+            raise ValueError("`rest.tags` must say where each tag is, and nothing else")
+        if self.source == "tls" and not set(self.tags) <= set(TLS_TAGS):
+            raise ValueError(f"of a certificate the tags can be {' and '.join(TLS_TAGS)}")
         return self
 
     @property
@@ -116,7 +175,9 @@ class Measurement(Strict):
     @property
     def digest(self) -> str:
         """Hash of all that decides what the data look like."""
-        text = self.model_dump_json(exclude={"description"}, by_alias=True)
+        text = self.model_dump_json(
+            exclude={"description": True, "fields": {"__all__": {"description"}}}, by_alias=True
+        )
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -128,6 +189,14 @@ class Defaults(Strict):
     max_series: int = Field(default=1000, gt=0)
 
 
+def _defaults(content: object) -> Defaults:
+    try:
+        return Defaults.model_validate(content or {})
+    except ValidationError:
+        # what is wrong with them is told with their path, once
+        return Defaults()
+
+
 class _File(Strict):
     defaults: Defaults = Defaults()
     measurements: dict[str, Measurement] = Field(min_length=1)
@@ -137,7 +206,14 @@ class _File(Strict):
     def _fill_in(cls, content: object) -> object:
         if not isinstance(content, dict) or not isinstance(content.get("measurements"), dict):
             return content
-        defaults = Defaults.model_validate(content.get("defaults") or {}).model_dump()
+        defaults = _defaults(content.get("defaults")).model_dump()
+        named = [
+            name
+            for name, entry in content["measurements"].items()
+            if isinstance(entry, dict) and "name" in entry
+        ]
+        if named:
+            raise ValueError(f"unknown key measurements.{named[0]}.name: the key above is the name")
         entries = {
             name: {**defaults, **entry, "name": name} if isinstance(entry, dict) else entry
             for name, entry in content["measurements"].items()

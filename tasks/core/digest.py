@@ -14,19 +14,36 @@ def digest_rows(frame: pd.DataFrame, measurement: Measurement, salt: str = "") -
     """Digest of the frame's rows, which must be in canonical order, and of the salt.
 
     BLAKE2b (RFC 7693) over the columns' bytes; nulls and the order of categories do not matter
-    for how they happen to be stored. An empty frame digests to the salt alone.
+    for how they happen to be stored. An empty frame digests to the salt and the column names.
     """
     state = hashlib.blake2b(salt.encode(), digest_size=16)
+    starts = _series_starts(frame, measurement)
+    state.update(starts.tobytes())
     for name in columns_of(measurement):
         state.update(f"\0{name}\0".encode())
-        state.update(np.ascontiguousarray(_as_integers(frame[name])).view("uint8").data)
+        if name in measurement.all_tags:
+            state.update(_tag_hashes(frame[name], starts).tobytes())
+        else:
+            state.update(np.ascontiguousarray(_as_integers(frame[name])).view("uint8").data)
     return state.hexdigest()
 
 
+def _series_starts(frame: pd.DataFrame, measurement: Measurement) -> np.ndarray[Any, Any]:
+    """The first row of each series: in canonical order the tags change only there."""
+    differs = np.zeros(max(len(frame) - 1, 0), dtype=bool)
+    for tag in measurement.all_tags:
+        codes = frame[tag].cat.codes.to_numpy()
+        differs |= codes[1:] != codes[:-1]
+    return np.flatnonzero(np.concatenate([np.ones(min(len(frame), 1), dtype=bool), differs]))
+
+
+def _tag_hashes(column: pd.Series, starts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    hashes = [_hash_text(category) for category in column.cat.categories]
+    codes = column.cat.codes.to_numpy()[starts]
+    return np.asarray(np.array([*hashes, 0], dtype="uint64")[codes])
+
+
 def _as_integers(column: pd.Series) -> np.ndarray[Any, Any]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        hashes = [_hash_text(category) for category in column.cat.categories]
-        return np.asarray(np.array([*hashes, 0], dtype="uint64")[column.cat.codes.to_numpy()])
     if column.dtype == "float64":
         # adding zero makes -0.0 equal to 0.0; one NaN stands for all
         values = column.to_numpy() + 0.0

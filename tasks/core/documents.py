@@ -21,11 +21,33 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+def _as_duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    # a bare number would be seconds to some and milliseconds to others
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a duration such as 15s, 5m, 1h or 2d")
+    return parse_duration(value)
+
+
 Duration = Annotated[
     timedelta,
-    BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value),
+    BeforeValidator(_as_duration),
     PlainSerializer(format_duration, return_type=str),
 ]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -35,7 +57,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigurationInvalid: when the file is missing, unreadable, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise ConfigurationInvalid(
             where=path,

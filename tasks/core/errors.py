@@ -81,6 +81,12 @@ class AnswerInvalid(Terminal):
     message = "{service} at {url} gave an answer to {what} that is not its protocol: {problem}. Check the URL and any proxy in front of it"
 
 
+class CertificateInvalid(Terminal):
+    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, mend."""
+
+    message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. {mend}"
+
+
 class LabelsDiffer(Terminal):
     """A query's labels are not the measurement's tags. Facts: measurement, field, tags, labels."""
 
@@ -108,7 +114,7 @@ class SeriesExceeded(Terminal):
 class SchemaChanged(Terminal):
     """A lake table does not fit the catalogue. Facts: table, problem."""
 
-    message = "lake table {table}: {problem}. Undo the change in the catalogue, or run: fedvitals lake migrate {table}"
+    message = "lake table {table}: {problem}. Undo the change in the catalogue, or give the measurement a new name there"
 
 
 class LakeBusy(Transient):
@@ -120,7 +126,10 @@ class LakeBusy(Transient):
 class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
-    message = "lake table {table}: {problem}. Run: fedvitals lake repair {table}"
+    message = (
+        "lake table {table}: {problem}. Restore its folder from a backup, or move it away: "
+        "a run then begins a new one"
+    )
 
 
 class LedgerUnavailable(Transient):
@@ -159,6 +168,15 @@ class SumsDiffer(Terminal):
     """A receipt's sums do not hold. Facts: what, left, right."""
 
     message = "the receipt does not add up: {what}: {left} is not {right}. This is a defect of fedvitals; the run counts as failed"
+
+
+class ReportNotWritten(Terminal):
+    """The report of a run could not be written. Facts: folder, problem."""
+
+    message = (
+        "the report could not be written to {folder}: {problem}. What was collected is landed; "
+        "make room or name another folder"
+    )
 
 
 class QueryInvalid(Terminal):

@@ -48,9 +48,12 @@ class Reason:
     reason: str
 
 
+_NO_RECORDS = SCHEMA.empty_table().to_pandas()
+
+
 def no_records() -> pd.DataFrame:
     """An empty frame of records."""
-    return SCHEMA.empty_table().to_pandas()
+    return _NO_RECORDS.copy()
 
 
 def records(

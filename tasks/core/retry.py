@@ -7,6 +7,8 @@ from tasks.core.errors import Transient
 
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
+# for a commit to the lake that met another writer
+COMMIT_DEADLINE_SECONDS = 30.0
 
 
 class _WaitAsAsked(wait_base):
@@ -14,13 +16,13 @@ class _WaitAsAsked(wait_base):
 
     def __init__(self) -> None:
         self._backoff = wait_exponential_jitter(
-            initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT
+            multiplier=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT
         )
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = error.facts.get("retry_after") if isinstance(error, Transient) else None
-        return float(asked) if asked is not None else float(self._backoff(retry_state))
+        return max(0.0, float(asked)) if asked is not None else float(self._backoff(retry_state))
 
 
 class _StopBefore(stop_after_delay):

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 
@@ -26,8 +26,12 @@ class Pipeline(Strict):
     overlap: int = Field(default=1, ge=0, description="cells read again for late rows")
     start_at: int = Field(default=1, ge=0, description="cells before the newest, on the first run")
     heal_limit: int = Field(default=24, ge=1, description="cells a run goes back at most")
-    chunk_rows: int = Field(default=100_000, gt=0, description="rows of one commit, about")
+    chunk_rows: int = Field(default=150_000, gt=0, description="rows of one commit, about")
     workers: int = Field(default=2, ge=1, le=16, description="chunks under way at once")
+    patience: Duration = Field(
+        default=parse_duration("60s"),
+        description="how long a service that fails is asked again, before the next run tries",
+    )
 
 
 class EnvironmentFile(Strict):
@@ -43,10 +47,14 @@ class EnvironmentFile(Strict):
     influxdb_bucket: str | None = None
 
 
+# it becomes a tag everywhere, so it keeps clear of what some store refuses
+EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+
+
 class _EnvironmentsFile(Strict):
-    default_environment: str = "production"
+    default_environment: EnvironmentName = "production"
     pipeline: Pipeline = Pipeline()
-    environments: dict[str, EnvironmentFile] = Field(default_factory=dict)
+    environments: dict[EnvironmentName, EnvironmentFile] = Field(default_factory=dict)
 
 
 class InfluxTuning(Strict):
@@ -94,7 +102,7 @@ class Settings:
     config: Path
     expectations: Path
     lake_url: str
-    ledger_url: str
+    ledger_url: str = field(repr=False)  # it may hold a password
     pipeline: Pipeline
     influxdb: InfluxTuning
     environments: Mapping[str, Environment]
@@ -127,6 +135,7 @@ VARIABLES = {
     "influxdb_org": "INFLUXDB_ORG",
     "influxdb_bucket": "INFLUXDB_BUCKET",
 }
+NOT_IN_A_LAKE = "[]^|\\%"
 DEFAULT_ORG = "fedvitals"
 DEFAULT_BUCKET = "fedvitals"
 
@@ -160,13 +169,25 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         home=home,
         config=config,
         expectations=expectations,
-        lake_url=env.get("FEDVITALS_LAKE_URL") or str(home / "lake"),
+        lake_url=_checked_lake(env.get("FEDVITALS_LAKE_URL") or str(home / "lake")),
         ledger_url=env.get("FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
         pipeline=content.pipeline,
         influxdb=sinks.influxdb,
         environments=named,
         default_environment=default,
     )
+
+
+def _checked_lake(url: str) -> str:
+    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+    unfit = sorted(set(path) & set(NOT_IN_A_LAKE))
+    if unfit and ("://" not in path):
+        raise ConfigurationInvalid(
+            where="FEDVITALS_LAKE_URL (by default lake in FEDVITALS_HOME)",
+            problem=f"the path has {' '.join(unfit)}, of which the Delta library makes another path",
+            mend="Choose another folder",
+        )
+    return url
 
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
@@ -231,20 +252,28 @@ def _build(
 
 
 def _checked_url(url: str, where: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    problem = _problem_with_url(url)
+    if problem is not None:
         raise ConfigurationInvalid(
             where=where,
-            problem="is not an http or https URL",
-            mend="Give one such as http://localhost:9090",
-        )
-    if parts.username or parts.password:
-        raise ConfigurationInvalid(
-            where=where,
-            problem="holds credentials",
-            mend="Take them out and give a token in its own variable",
+            problem=problem,
+            mend="Give a base URL such as http://localhost:9090, and a token in its own variable",
         )
     return url.rstrip("/")
+
+
+def _problem_with_url(url: str) -> str | None:
+    """What is wrong, without the URL itself, which may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if is_address and "@" in parts.netloc:
+        return "holds credentials"
+    if not is_address or not url.isprintable() or " " in url:
+        return "is not an http or https URL"
+    return "has a part after ? or #" if parts.query or parts.fragment else None
 
 
 def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:

@@ -9,8 +9,9 @@ from typing import Self
 from tasks.core.errors import UsageInvalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FINEST = timedelta(milliseconds=1)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 
 
 @dataclass(frozen=True, order=True)
@@ -79,7 +80,7 @@ def micros(moment: datetime) -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A positive duration such as 15s, 1h or 1h30m.
+    """A positive duration of whole milliseconds such as 15s, 1h or 1h30m.
 
     Raises:
         ValueError: when the text is not such a duration.
@@ -87,19 +88,29 @@ def parse_duration(text: str) -> timedelta:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration such as 15s, 5m, 1h or 2d")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if seconds <= 0:
+    try:
+        length = timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is too long") from error
+    if length % _FINEST:
+        raise ValueError(f"{text!r} is finer than a millisecond")
+    if not length:
         raise ValueError(f"{text!r} is not longer than nothing")
-    return timedelta(seconds=seconds)
+    return length
 
 
 def format_duration(length: timedelta) -> str:
-    """A duration in the largest unit that divides it, as Prometheus reads it."""
-    milliseconds = length // timedelta(milliseconds=1)
-    for unit, size in reversed(_UNITS.items()):
-        if milliseconds % int(size * 1000) == 0:
-            return f"{milliseconds // int(size * 1000)}{unit}"
-    raise ValueError(f"{length} is finer than a millisecond")
+    """A duration in the largest unit that divides it, as Prometheus reads it.
+
+    Raises:
+        ValueError: when it is not positive, or finer than a millisecond.
+    """
+    milliseconds, rest = divmod(length, _FINEST)
+    if rest or milliseconds <= 0:
+        raise ValueError(f"{length} is not a positive number of milliseconds")
+    sizes = {unit: int(size * 1000) for unit, size in _UNITS.items()}
+    unit = max((u for u in sizes if milliseconds % sizes[u] == 0), key=lambda u: sizes[u])
+    return f"{milliseconds // sizes[unit]}{unit}"
 
 
 def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
@@ -115,10 +126,10 @@ def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
             length = parse_duration(text[1:])
             return now - length if text[0] == "-" else now + length
         moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageInvalid(
             argument=argument,
             problem=f"{text!r} is not a time",
             mend="Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now",
         ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

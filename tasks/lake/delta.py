@@ -3,8 +3,11 @@
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
@@ -12,7 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
 from tasks.core.window import Window, iso
-from tasks.lake.durability import sync_commit
+from tasks.lake.durability import empty_entry, sync_commit
 
 CONFIGURATION = {
     "delta.logRetentionDuration": "interval 1 hours",
@@ -23,20 +26,22 @@ METADATA_KEY = "fedvitals"
 _WRITING: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
-def open_table(url: str, name: str, schema: pa.Schema) -> DeltaTable:
-    """The table at the URL, made when it is not there, with new columns merged in.
+def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = ()) -> DeltaTable:
+    """The table at the URL, made when it is not there, with new fields merged in.
 
     Raises:
-        SchemaChanged: when a column changed its type, or seems to be renamed.
-        LakeDamaged: when the table cannot be read.
+        SchemaChanged: when a column went or changed its type, or a tag is new.
+        LakeBusy: when another writer made or changed it first.
+        LakeDamaged: when the table cannot be read or made.
     """
-    with _WRITING[url]:
+    with _WRITING[_place(url)]:
         table = _load(url, name) or _create(url, name, schema)
-        missing = _missing_columns(table, name, schema)
+        missing = _new_columns(table, name, schema, tags)
         if missing:
-            table.alter.add_columns(_delta_fields(missing))
-            table.update_incremental()
-            _flush(table, url)
+            with _telling(name):
+                table.alter.add_columns(_delta_fields(missing))
+                table.update_incremental()
+                _flush(table)
     return table
 
 
@@ -83,36 +88,71 @@ def _write(
     table: DeltaTable, name: str, rows: pa.Table, predicate: str | None, metadata: Any
 ) -> int:
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
-    with _WRITING[table.table_uri]:
+    with _WRITING[_place(table.table_uri)], _telling(name):
         _check_exact(table, name, rows.schema)
-        try:
-            if predicate is None:
-                write_deltalake(table, rows, mode="append", commit_properties=properties)
-            else:
-                write_deltalake(
-                    table,
-                    rows,
-                    mode="overwrite",
-                    predicate=predicate,
-                    commit_properties=properties,
-                )
-        except CommitFailedError as error:
-            raise LakeBusy(table=name, problem=_first_line(error)) from error
-        except (DeltaError, OSError) as error:
-            raise LakeDamaged(table=name, problem=_first_line(error)) from error
-        _flush(table, table.table_uri)
+        if predicate is None:
+            write_deltalake(table, rows, mode="append", commit_properties=properties)
+        else:
+            write_deltalake(
+                table, rows, mode="overwrite", predicate=predicate, commit_properties=properties
+            )
+        _flush(table)
     return int(table.version())
 
 
-def _load(url: str, name: str) -> DeltaTable | None:
+def read_rows(
+    table: DeltaTable,
+    name: str,
+    columns: list[str],
+    environment: str | None,
+    window: Window | None,
+) -> pa.Table:
+    """These columns of the rows of the environment and the window; None stands for all.
+
+    Raises:
+        LakeDamaged: when a file of the table is missing or torn.
+    """
+    filters: list[tuple[str, str, Any]] = []
+    if environment is not None:
+        filters.append(("environment", "=", environment))
+    if window is not None:
+        filters += [("time", ">=", window.start), ("time", "<", window.stop)]
+    with _telling(name):
+        return table.to_pyarrow_table(columns=columns, filters=filters or None)
+
+
+def local_files(table: DeltaTable) -> list[str]:
+    """The table's Parquet files: paths on the local disk, else URLs."""
+    files = table.file_uris()
+    return files if local_path(table.table_uri) is None else [unquote(file) for file in files]
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Says in our words what the Delta library could not do."""
     try:
-        return DeltaTable(url)
-    except TableNotFoundError as error:
-        if _has_files(url):
-            raise LakeDamaged(table=name, problem="it holds files but no readable log") from error
-        return None
-    except (DeltaError, OSError) as error:
+        yield
+    except CommitFailedError as error:
+        raise LakeBusy(table=name, problem=_first_line(error)) from error
+    except (DeltaError, OSError, pa.ArrowInvalid) as error:
         raise LakeDamaged(table=name, problem=_first_line(error)) from error
+
+
+def _load(url: str, name: str) -> DeltaTable | None:
+    with _telling(name):
+        try:
+            table = DeltaTable(url)
+        except TableNotFoundError as error:
+            if _has_files(url):
+                raise LakeDamaged(
+                    table=name, problem="it holds files but no readable log"
+                ) from error
+            return None
+    path = local_path(url)
+    empty = None if path is None else empty_entry(path, table.version())
+    if empty is not None:
+        raise LakeDamaged(table=name, problem=f"its log entry {empty} is empty, rows are missing")
+    return table
 
 
 def _has_files(url: str) -> bool:
@@ -121,12 +161,17 @@ def _has_files(url: str) -> bool:
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
-    table = DeltaTable.create(url, schema=schema, name=name, configuration=CONFIGURATION)
-    _flush(table, url)
+    with _telling(name):
+        table = DeltaTable.create(
+            url, schema=schema, name=name, mode="ignore", configuration=CONFIGURATION
+        )
+        _flush(table)
     return table
 
 
-def _missing_columns(table: DeltaTable, name: str, schema: pa.Schema) -> list[pa.Field]:
+def _new_columns(
+    table: DeltaTable, name: str, schema: pa.Schema, tags: tuple[str, ...]
+) -> list[pa.Field]:
     held = arrow_schema_of(table)
     changed = [
         f"column {field.name} is {held.field(field.name).type}, the catalogue says {field.type}"
@@ -134,11 +179,11 @@ def _missing_columns(table: DeltaTable, name: str, schema: pa.Schema) -> list[pa
         if field.name in held.names and held.field(field.name).type != field.type
     ]
     missing = [field for field in schema if field.name not in held.names]
-    gone = [column for column in held.names if column not in schema.names]
-    if gone and missing:
-        changed.append(
-            f"{', '.join(gone)} went and {', '.join(f.name for f in missing)} came, which looks like a rename"
-        )
+    changed += [
+        f"column {n} is no longer in the catalogue" for n in held.names if n not in schema.names
+    ]
+    # rows with and without a tag would stand side by side, and every sum over them would be wrong
+    changed += [f"tag {field.name} is new" for field in missing if field.name in tags]
     if changed:
         raise SchemaChanged(table=name, problem="; ".join(changed))
     return missing
@@ -170,8 +215,8 @@ def _brief(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def _flush(table: DeltaTable, url: str) -> None:
-    path = local_path(url)
+def _flush(table: DeltaTable) -> None:
+    path = local_path(table.table_uri)
     if path is not None:
         sync_commit(path, table.version())
 
@@ -179,8 +224,14 @@ def _flush(table: DeltaTable, url: str) -> None:
 def local_path(url: str) -> Path | None:
     """The folder of a lake on the local disk, None on an object store."""
     if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
+        return Path(unquote(url.removeprefix("file://")))
     return None if "://" in url else Path(url)
+
+
+def _place(url: str) -> str:
+    """One name for one table, however its URL is written."""
+    path = local_path(url)
+    return url.rstrip("/") if path is None else str(path.absolute())
 
 
 def _quoted(text: str) -> str:

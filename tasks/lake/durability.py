@@ -4,19 +4,44 @@ import json
 import os
 from pathlib import Path
 
+# of earlier ones there is a checkpoint
+ENTRIES_LOOKED_AT = 20
+
 
 def sync_commit(table: Path, version: int) -> None:
     """Flushes one commit: its Parquet files, their folder, the log entry, the log folder, in that order.
 
-    A log entry must never be durable before the files that it names.
+    A log entry must never be durable before the files that it names. With the entry goes the
+    checkpoint that some commits write, and with the first commit the folders above the table.
     """
     log = table / "_delta_log"
     entry = log / f"{version:020d}.json"
-    for path in _added_files(entry):
-        sync(table / path)
+    for name in _added_files(entry):
+        sync(table / name)
     sync(table)
     sync(entry)
+    checkpoints = sorted(log.glob(f"{version:020d}.checkpoint*.parquet"))
+    for path in [*checkpoints, log / "_last_checkpoint"] if checkpoints else []:
+        sync(path)
     sync(log)
+    if version == 0:
+        sync(table.parent)
+        sync(table.parent.parent)
+
+
+def empty_entry(table: Path, version: int) -> int | None:
+    """The last of the newest log entries that is empty, as a power cut leaves one; None is well.
+
+    The Delta library takes an empty entry for a commit without rows.
+    """
+    log = table / "_delta_log"
+    for number in range(version + 1, max(version - ENTRIES_LOOKED_AT, -1), -1):
+        try:
+            if (log / f"{number:020d}.json").stat().st_size == 0:
+                return number
+        except FileNotFoundError:
+            continue
+    return None
 
 
 def sync(path: Path) -> None:

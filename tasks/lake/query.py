@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tasks.core.errors import QueryInvalid
-from tasks.lake.delta import existing_table, local_path
+from tasks.lake.delta import existing_table, local_files, local_path
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 
@@ -43,11 +43,13 @@ def query(lake: Lake, sql: str) -> pa.Table:
     """
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 2})
+    connection = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
     try:
         _check_one_select(sql)
         for view, url in _views(lake).items():
             _create_view(connection, view, url)
+        # hours and days are cut in UTC, whatever the machine's time zone is
+        connection.execute("SET TimeZone = 'UTC'")
         _shut_in(connection, lake)
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
@@ -83,7 +85,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
     table = existing_table(url, view)
     if table is None:
         return
-    files = table.file_uris()
+    files = local_files(table)
     if files:
         # a column that came later is missing in the older files
         relation = connection.read_parquet(files, union_by_name=True)

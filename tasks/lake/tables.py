@@ -18,10 +18,13 @@ from tasks.lake.delta import (
     existing_table,
     local_path,
     open_table,
+    read_rows,
     replace_rows,
 )
 
 QUARANTINE = "_quarantine"
+# without them pandas makes floats of integers as soon as one is null, and large ones change
+_EXACT_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class Lake:
@@ -42,7 +45,11 @@ class Lake:
         """The measurements that have a table, by name. Local lakes only."""
         folder = local_path(self.url)
         found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
-        return sorted(p.name for p in found if p.is_dir() and not p.name.startswith("_"))
+        return sorted(
+            path.name
+            for path in found
+            if not path.name.startswith("_") and (path / "_delta_log").is_dir()
+        )
 
     def prepare(self, measurement: Measurement) -> None:
         """Makes the measurement's table or checks that it still fits, before any work.
@@ -68,7 +75,7 @@ class Lake:
             SchemaChanged, LakeBusy, LakeDamaged.
         """
         table = self._open(measurement)
-        rows = _padded(frame_to_arrow(frame, measurement), table)
+        rows = frame_to_arrow(frame, measurement).select(arrow_schema_of(table).names)
         replace_rows(table, measurement.name, rows, environment, _merged(cells), metadata)
 
     def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
@@ -81,7 +88,8 @@ class Lake:
         if table is None:
             return empty_frame(measurement)
         known = [c for c in columns_of(measurement) if c in arrow_schema_of(table).names]
-        rows = _read(table, environment, window, known).to_pandas()
+        rows = read_rows(table, measurement.name, known, environment, window)
+        rows = rows.to_pandas(types_mapper=_EXACT_TYPES.get)
         missing = {tag: [None] * len(rows) for tag in measurement.tags if tag not in known}
         return build_frame(measurement, {**{c: rows[c] for c in known}, **missing})
 
@@ -89,17 +97,17 @@ class Lake:
         self,
         measurement: Measurement,
         records: pd.DataFrame,
-        cells: Iterable[Cell],
+        windows: Iterable[Window],
         environment: str,
     ) -> None:
-        """One atomic commit: the records in place of the cells' records."""
+        """One atomic commit: the records in place of the windows' records."""
         table = self._open_quarantine(measurement.name)
         replace_rows(
             table,
             f"{QUARANTINE}/{measurement.name}",
             _records_to_arrow(records),
             environment,
-            _merged(cells),
+            _merged(windows),
             None,
         )
 
@@ -119,12 +127,13 @@ class Lake:
         table = existing_table(self.quarantine_url(name), name)
         if table is None:
             return no_records()
-        rows = _read(table, environment, window, QUARANTINE_SCHEMA.names).to_pandas()
+        label = f"{QUARANTINE}/{name}"
+        rows = read_rows(table, label, QUARANTINE_SCHEMA.names, environment, window).to_pandas()
         return rows.sort_values(["time", "tags", "field"], ignore_index=True)
 
     def _open(self, measurement: Measurement) -> DeltaTable:
         url = self.table_url(measurement.name)
-        return open_table(url, measurement.name, arrow_schema(measurement))
+        return open_table(url, measurement.name, arrow_schema(measurement), measurement.all_tags)
 
     def _open_quarantine(self, name: str) -> DeltaTable:
         label = f"{QUARANTINE}/{name}"
@@ -146,40 +155,18 @@ def frame_to_arrow(frame: pd.DataFrame, measurement: Measurement) -> pa.Table:
     return pa.table(columns, names=schema.names)
 
 
-def _padded(rows: pa.Table, table: DeltaTable) -> pa.Table:
-    """The rows with the table's columns in its order; those that the rows lack are null."""
-    held = arrow_schema_of(table)
-    columns = [
-        rows[field.name] if field.name in rows.column_names else pa.nulls(len(rows), field.type)
-        for field in held
-    ]
-    extra = [name for name in rows.column_names if name not in held.names]
-    return pa.table([*columns, *(rows[name] for name in extra)], names=[*held.names, *extra])
-
-
 def _records_to_arrow(records: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(
         records, schema=QUARANTINE_SCHEMA, preserve_index=False
     ).replace_schema_metadata()
 
 
-def _read(
-    table: DeltaTable, environment: str | None, window: Window | None, columns: list[str]
-) -> pa.Table:
-    filters: list[tuple[str, str, Any]] = []
-    if environment is not None:
-        filters.append(("environment", "=", environment))
-    if window is not None:
-        filters += [("time", ">=", window.start), ("time", "<", window.stop)]
-    return table.to_pyarrow_table(columns=columns, filters=filters or None)
-
-
-def _merged(cells: Iterable[Cell]) -> list[Window]:
-    """Adjacent cells as one window each, for a short predicate."""
+def _merged(windows: Iterable[Window]) -> list[Window]:
+    """Adjacent windows as one each, for a short predicate."""
     merged: list[Window] = []
-    for cell in sorted(cells):
-        if merged and merged[-1].stop == cell.start:
-            merged[-1] = Window(merged[-1].start, cell.stop)
+    for window in sorted(windows, key=lambda each: each.start):
+        if merged and merged[-1].stop == window.start:
+            merged[-1] = Window(merged[-1].start, window.stop)
         else:
-            merged.append(Window(cell.start, cell.stop))
+            merged.append(Window(window.start, window.stop))
     return merged

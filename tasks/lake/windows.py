@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from tasks.core.state import CellState
-from tasks.lake.delta import append_rows, existing_table, open_table
+from tasks.lake.delta import append_rows, existing_table, open_table, read_rows
 from tasks.lake.tables import Lake
 
 WINDOWS = "_windows"
@@ -46,9 +46,15 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
 
 
 def read_states(lake: Lake) -> pa.Table:
-    """All that was ever appended; of several rows of one cell the last run's is in force."""
+    """All that was ever appended; of several rows of one cell the last run's is in force.
+
+    Raises:
+        LakeDamaged: when the table cannot be read.
+    """
     table = existing_table(lake.table_url(WINDOWS), WINDOWS)
-    return SCHEMA.empty_table() if table is None else table.to_pyarrow_table()
+    if table is None:
+        return SCHEMA.empty_table()
+    return read_rows(table, WINDOWS, SCHEMA.names, None, None)
 
 
 def _row(state: CellState) -> dict[str, object]:

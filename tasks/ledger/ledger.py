@@ -10,13 +10,22 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tasks.core.errors import LedgerUnavailable
 from tasks.core.state import CellState, LoadState
-from tasks.core.window import Cell, Window, iso
+from tasks.core.window import Cell, Window
 from tasks.ledger.locks import DatabaseLocks, FileLocks
-from tasks.ledger.schema import cells, loads, metadata, open_engine, pages, runs, verified_suites
+from tasks.ledger.schema import (
+    as_text,
+    cells,
+    loads,
+    metadata,
+    open_engine,
+    pages,
+    runs,
+    verified_suites,
+)
 
 
 class Ledger:
@@ -43,20 +52,18 @@ class Ledger:
         query = select(cells).where(
             cells.c.measurement == measurement,
             cells.c.environment == environment,
-            cells.c.cell_start < iso(window.stop),
-            cells.c.cell_stop > iso(window.start),
+            cells.c.cell_start < as_text(window.stop),
+            cells.c.cell_stop > as_text(window.start),
         )
         return {state.cell: state for state in map(_cell_state, self._rows(query))}
 
     def newest(self, measurement: str, environment: str) -> CellState | None:
         """The state of the newest known cell."""
-        query = (
-            select(cells)
-            .where(cells.c.measurement == measurement, cells.c.environment == environment)
-            .order_by(cells.c.cell_start.desc())
-            .limit(1)
-        )
-        return next(map(_cell_state, self._rows(query)), None)
+        return self._first(measurement, environment, cells.c.cell_start.desc())
+
+    def oldest(self, measurement: str, environment: str) -> CellState | None:
+        """The state of the oldest known cell."""
+        return self._first(measurement, environment, cells.c.cell_start.asc())
 
     def record(self, states: Iterable[CellState]) -> None:
         """Writes the states, in one transaction."""
@@ -70,8 +77,8 @@ class Ledger:
             loads.c.sink == sink,
             loads.c.measurement == measurement,
             loads.c.environment == environment,
-            loads.c.cell_start < iso(window.stop),
-            loads.c.cell_stop > iso(window.start),
+            loads.c.cell_start < as_text(window.stop),
+            loads.c.cell_stop > as_text(window.start),
         )
         return {state.cell: state for state in map(_load_state, self._rows(query))}
 
@@ -113,7 +120,7 @@ class Ledger:
 
     def keep_page(self, environment: str, url: str, time: datetime, content: bytes) -> None:
         """Keeps the page for the next run's rates and quantiles."""
-        row = {"environment": environment, "url": url, "time": iso(time), "content": content}
+        row = {"environment": environment, "url": url, "time": as_text(time), "content": content}
         self._upsert(pages, [row])
 
     def keep_run(self, run_id: str, flow: str, environment: str, receipt: str) -> None:
@@ -129,6 +136,15 @@ class Ledger:
     def keep_verified(self, digest: str) -> None:
         """Remembers that a suite with this digest is sound."""
         self._upsert(verified_suites, [{"digest": digest}])
+
+    def _first(self, measurement: str, environment: str, order: Any) -> CellState | None:
+        query = (
+            select(cells)
+            .where(cells.c.measurement == measurement, cells.c.environment == environment)
+            .order_by(order)
+            .limit(1)
+        )
+        return next(map(_cell_state, self._rows(query)), None)
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self._begin() as connection:
@@ -153,15 +169,21 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
-            problem = str(error.orig).strip().splitlines()
+        # the PostgreSQL driver raises OSErrors of its own where a session broke off
+        except (SQLAlchemyError, OSError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            problem = str(reason).strip().splitlines()
             raise LedgerUnavailable(
                 url=self.url, problem=problem[0] if problem else "no answer"
             ) from error
 
 
 def _cell_row(state: CellState) -> dict[str, Any]:
-    row = {**asdict(state), **_cell_columns(state.cell), "covered_until": iso(state.covered_until)}
+    row = {
+        **asdict(state),
+        **_cell_columns(state.cell),
+        "covered_until": as_text(state.covered_until),
+    }
     row.pop("cell")
     return row
 
@@ -173,7 +195,7 @@ def _load_row(state: LoadState) -> dict[str, Any]:
 
 
 def _cell_columns(cell: Cell) -> dict[str, str]:
-    return {"cell_start": iso(cell.start), "cell_stop": iso(cell.stop)}
+    return {"cell_start": as_text(cell.start), "cell_stop": as_text(cell.stop)}
 
 
 def _cell_of(row: dict[str, Any]) -> Cell:

@@ -5,16 +5,20 @@ import json
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.core.errors import LockHeld, LockLost
+from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
+
+# the PostgreSQL driver raises OSErrors of its own where a session broke off
+LOST = (SQLAlchemyError, OSError)
 
 
 class RunLock(Protocol):
@@ -48,14 +52,20 @@ class DatabaseRunLock:
 
     def __init__(self, connection: Connection, measurement: str, environment: str) -> None:
         self._connection = connection
+        self._key = {"key": _as_number(measurement, environment)}
         self._names = {"measurement": measurement, "environment": environment}
+        # the threads that work under the lock share its connection
+        self._guard = threading.Lock()
 
     def check(self) -> None:
         """Raises LockLost when the session that holds the lock is gone."""
         try:
-            self._connection.execute(text("SELECT 1"))
-        except DBAPIError as error:
+            with self._guard:
+                held = self._connection.execute(_IS_MINE, self._key).scalar()
+        except LOST as error:
             raise LockLost(**self._names) from error
+        if not held:
+            raise LockLost(**self._names)
 
 
 class FileLocks:
@@ -101,25 +111,61 @@ class DatabaseLocks:
 
         Raises:
             LockHeld: at once, naming the session that holds it.
+            LedgerUnavailable: when the database does not answer.
         """
+        connection = self._acquired(measurement, environment, run_id)
+        try:
+            yield DatabaseRunLock(connection, measurement, environment)
+        finally:
+            self._release(connection, measurement, environment)
+
+    def _acquired(self, measurement: str, environment: str, run_id: str) -> Connection:
         key = {"key": _as_number(measurement, environment)}
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            name = {"name": f"fedvitals {run_id}"[:63]}
-            connection.execute(text("SELECT set_config('application_name', :name, false)"), name)
-            if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar():
-                holder = connection.execute(_HOLDER, key).scalar() or "another session"
-                raise LockHeld(measurement=measurement, environment=environment, holder=holder)
+        name = {"name": f"fedvitals {run_id}"[:63]}
+        with ExitStack() as stack:
             try:
-                yield DatabaseRunLock(connection, measurement, environment)
-            finally:
-                # the connection goes back to a pool, so the session would go on holding the lock
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+                connection = stack.enter_context(self._engine.connect())
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.execute(_TAKE_NAME, name)
+                is_mine = connection.execute(_TAKE, key).scalar()
+                holder = None if is_mine else connection.execute(_HOLDER, key).scalar()
+            except LOST as error:
+                raise LedgerUnavailable(
+                    url=self._engine.url.render_as_string(hide_password=True),
+                    problem=f"no run lock: {str(error).splitlines()[0]}",
+                ) from error
+            if not is_mine:
+                raise LockHeld(
+                    measurement=measurement,
+                    environment=environment,
+                    holder=holder or "another session",
+                )
+            stack.pop_all()
+        return connection
+
+    @staticmethod
+    def _release(connection: Connection, measurement: str, environment: str) -> None:
+        """Unlocks, since the connection goes back to a pool and its session lives on."""
+        try:
+            connection.execute(_GIVE_BACK, {"key": _as_number(measurement, environment)})
+        except LOST:
+            # the server frees the locks of a session that is gone
+            connection.invalidate()
+        connection.close()
 
 
-_HOLDER = text(
-    "SELECT application_name || ' (session ' || l.pid || ')' FROM pg_locks l "
-    "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted "
+_TAKE_NAME = text("SELECT set_config('application_name', :name, false)")
+_TAKE = text("SELECT pg_try_advisory_lock(:key)")
+_GIVE_BACK = text("SELECT pg_advisory_unlock(:key)")
+_HELD = (
+    "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
+)
+_IS_MINE = text(f"SELECT count(*) {_HELD} AND l.pid = pg_backend_pid()")
+_HOLDER = text(
+    "SELECT (SELECT application_name FROM pg_stat_activity a WHERE a.pid = l.pid) "
+    f"|| ' (session ' || l.pid || ')' {_HELD}"
 )
 
 
@@ -140,6 +186,6 @@ def _this_process(run_id: str) -> dict[str, str | int]:
 def _read_holder(path: Path) -> str:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return f"run {held['run_id']} (process {held['pid']} on {held['host']})"
+    except (OSError, ValueError, TypeError, KeyError):
         return "another run"
-    return f"run {held['run_id']} (process {held['pid']} on {held['host']})"

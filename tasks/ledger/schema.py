@@ -1,5 +1,7 @@
 """The ledger's tables, on SQLite or on PostgreSQL."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -15,7 +17,7 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from tasks.core.errors import ConfigurationInvalid
 
@@ -23,7 +25,7 @@ BUSY_SECONDS = 30
 
 metadata = MetaData()
 
-# times are ISO 8601 in UTC, so that they sort and read the same everywhere
+# times are texts of as_text, so that they sort and read the same everywhere
 cells = Table(
     "cells",
     metadata,
@@ -77,6 +79,11 @@ verified_suites = Table(
 )
 
 
+def as_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with all six decimals: a shorter text would sort behind a longer one."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def open_engine(url: str) -> Engine:
     """An engine for the URL, with SQLite set to write through to the disk.
 
@@ -85,18 +92,29 @@ def open_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise _wrong("is not a database URL") from error
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise _wrong(f"{parsed.get_backend_name()} is neither sqlite nor postgresql")
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    kind = parsed.drivername.partition("+")[0]
+    if kind not in ("sqlite", "postgresql"):
+        raise _wrong(f"{kind} is neither sqlite nor postgresql")
+    if kind == "sqlite":
+        parsed = parsed.set(drivername="sqlite").update_query_dict(
+            {"timeout": parsed.query.get("timeout", str(BUSY_SECONDS))}
+        )
+        engine = create_engine(parsed)
         event.listen(engine, "connect", _write_through)
         return engine
+    if not parsed.username:
+        raise _wrong("names no user")
+    # what is set here for other drivers, such as sslmode, would end in a TypeError of this one
+    if parsed.query:
+        raise _wrong(f"has settings that are not known: {', '.join(parsed.query)}")
     try:
-        return create_engine(parsed.set(drivername="postgresql+pg8000"), pool_pre_ping=True)
+        engine = create_engine(parsed.set(drivername="postgresql+pg8000"))
     except ModuleNotFoundError as error:
         raise _wrong("needs the driver: pip install 'fedvitals[postgresql]'") from error
+    event.listen(engine, "checkout", _trying_out((engine.dialect.loaded_dbapi.Error, OSError)))
+    return engine
 
 
 def _wrong(problem: str) -> ConfigurationInvalid:
@@ -105,6 +123,19 @@ def _wrong(problem: str) -> ConfigurationInvalid:
         problem=problem,
         mend="Give one such as sqlite:////var/lib/fedvitals/ledger.db or postgresql://user@host/name",
     )
+
+
+def _trying_out(broken: tuple[type[Exception], ...]) -> Callable[[Any, Any, Any], None]:
+    """Has the pool replace a session that is gone; its own ping lets the driver's OSErrors through."""
+
+    def try_out(connection: Any, _record: Any, _proxy: Any) -> None:
+        try:
+            connection.cursor().execute("SELECT 1")
+            connection.rollback()
+        except broken as error:
+            raise DisconnectionError from error
+
+    return try_out
 
 
 def _write_through(connection: Any, _record: Any) -> None:

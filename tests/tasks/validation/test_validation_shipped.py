@@ -5,30 +5,39 @@ from typing import Any
 
 import pytest
 
-from tasks.core.catalogue import Catalogue
+from tasks.core.catalogue import Catalogue, FieldSpec
 from tasks.core.settings import shipped
 from tasks.core.severity import Severity
 from tasks.validation.model import Expectation
 from tasks.validation.suites import Suite, canonical_json, read_suite, verify
 from tasks.validation.wording import limit_of
-from tests.tasks.validation.examples import BETWEEN, NOT_NULL
+from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 FOLDER = shipped("expectations")
 
-# what the team's alerts say, as (measurement, field): (limit, severity)
+# what the team's alerts say, as (measurement, field): (limit, severity), the severest first
 TEAM_LIMITS = {
-    ("http_latency", "latency_p95_seconds"): ("at most 5", "high"),
-    ("inference", "latency_p95_seconds"): ("at most 0.1", "warning"),
-    ("model_operations", "save_failures_per_second"): ("at most 0.005", "high"),
-    ("service_host", "cpu_usage_ratio"): ("at most 0.85", "warning"),
-    ("node", "cpu_usage_ratio"): ("at most 0.85", "warning"),
-    ("node", "memory_usage_ratio"): ("at most 0.9", "high"),
-    ("filesystems", "usage_ratio"): ("at most 0.85", "high"),
-    ("edge_devices", "battery_ratio"): ("at least 0.2", "warning"),
-    ("edge_devices", "packet_loss_ratio"): ("at most 0.05", "warning"),
-    ("training", "training_loss"): ("at most 2", "warning"),
-    ("training", "model_accuracy_ratio"): ("at least 0.85", "warning"),
+    ("http_latency", "latency_p95_seconds"): [("at most 5", "high")],
+    ("inference", "latency_p95_seconds"): [("at most 0.1", "warning")],
+    ("model_operations", "save_failures_per_second"): [("at most 0.005", "high")],
+    ("service_host", "cpu_usage_ratio"): [("at most 0.85", "warning")],
+    ("node", "cpu_usage_ratio"): [("at most 0.85", "warning")],
+    ("node", "memory_usage_ratio"): [("at most 0.9", "high")],
+    ("filesystems", "usage_ratio"): [("at most 0.85", "high")],
+    ("edge_devices", "battery_ratio"): [("at least 0.2", "warning")],
+    ("edge_devices", "packet_loss_ratio"): [("at most 0.05", "warning")],
+    ("training", "training_loss"): [("at most 2", "warning")],
+    ("training", "model_accuracy_ratio"): [("at least 0.85", "warning")],
+    ("federation", "rounds_per_hour"): [("at least 5", "warning")],
+    ("federation", "connected_ratio"): [("at least 0.5", "high")],
+    ("availability", "up_ratio"): [("at least 0.8", "high")],
+    ("clients", "active_clients"): [("at least 50", "warning")],
+    ("participation", "data_quality_ratio"): [("at least 0.7", "warning")],
+    ("training_progress", "accuracy_ratio"): [("at least 0.85", "warning")],
+    ("security_events", "unauthorized_requests_per_second"): [("at most 0.0333333333333", "high")],
+    ("security_events", "certificate_days"): [("at least 7", "high"), ("at least 30", "warning")],
+    ("tls_certificate", "certificate_days"): [("at least 7", "high"), ("at least 30", "warning")],
 }
 # what is physically possible, by the unit of a field
 POSSIBLE = {
@@ -37,8 +46,36 @@ POSSIBLE = {
     "bytes": "0 to 1e+18",
     "celsius": "-273.15 to 1000",
     "devices": "0 to 1000000",
-    "": "0 to 1.79769313486e+308",
+    "clients": "0 to 10000000000",
+    "rounds": "0 to 1000000000000",
+    "rounds_per_hour": "0 to 3600000000000",
+    "requests": "0 to 1e+18",
+    "days": "-1000000 to 3000000",
 }
+# what has no unit has limits of its own
+UNITLESS = {
+    "training_loss": "0 to 1.79769313486e+308",
+    "convergence_rate": "-1.79769313486e+308 to 1.79769313486e+308",
+}
+# the words that a text may be, the truths that should hold, and which columns belong together
+OTHER_CHECKS = {
+    ("training_run", "state_known"): ("one of failed, finished, idle, running", "warning"),
+    ("training_run", "state_not_failed"): ("none of failed", "high"),
+    ("service_status", "status_ok"): ("one of ok", "warning"),
+    ("service_status", "status_not_failed"): ("one of degraded, ok", "high"),
+    ("security_checks", "certificate_status_ok"): ("one of ok", "warning"),
+    ("tls_certificate", "host_matches_holds"): ("one of True", "high"),
+    ("tls_certificate", "trusted_holds"): ("one of True", "warning"),
+    ("clients", "connected_among_total"): ("total_clients at least connected_clients", "warning"),
+    ("clients", "active_among_total"): ("total_clients at least active_clients", "warning"),
+    ("training_progress", "completed_of_planned"): (
+        "planned_rounds at least completed_rounds", "warning",
+    ),
+    ("service_status", "failed_of_total"): ("total_requests at least failed_requests", "warning"),
+    ("service_status", "used_of_total"): (
+        "storage_total_bytes at least storage_used_bytes", "warning",
+    ),
+}  # fmt: skip
 PER_SECOND = "0 to 1000000000"
 
 
@@ -81,24 +118,40 @@ def test_the_physical_limit_of_every_field_follows_from_its_unit() -> None:
             if each.origin == "physical"
         }
         expected = {
-            field: (
-                PER_SECOND if spec.unit.endswith("_per_second") else POSSIBLE[spec.unit],
-                Severity.CRITICAL,
-            )
+            field: (possible(field, spec), Severity.CRITICAL)
             for field, spec in measurement.fields.items()
+            if spec.type in ("float", "int")
         }
         assert found == expected, name
 
 
+def possible(field: str, spec: FieldSpec) -> str:
+    if spec.unit.endswith("_per_second"):
+        return PER_SECOND
+    return POSSIBLE[spec.unit] if spec.unit else UNITLESS[field]
+
+
 def test_the_operating_limits_are_those_of_the_team_and_never_critical() -> None:
-    found = {
-        (name, each.columns[0]): (limit_of(each), each.severity.value)
-        for name in CATALOGUE
-        for each in limits(name)
-        if each.origin != "physical"
-    }
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name in CATALOGUE:
+        for each in limits(name):
+            if each.origin != "physical":
+                limit = (limit_of(each), each.severity.value)
+                found.setdefault((name, each.columns[0]), []).append(limit)
 
     assert found == TEAM_LIMITS
+
+
+def test_no_other_check_takes_anything() -> None:
+    usual = (BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE)
+    found = {
+        (name, each.check_id): (limit_of(each), each.severity.value)
+        for name in CATALOGUE
+        for each in suite_of(name).expectations
+        if each.type not in usual
+    }
+
+    assert found == OTHER_CHECKS
 
 
 def test_a_missing_required_field_is_told_and_takes_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.severity import Severity
 from tasks.validation.engine import Ran
-from tasks.validation.model import Expectation
+from tasks.validation.model import IN_SET, NOT_IN_SET, PAIR, Expectation
 from tasks.validation.wording import limit_of, observed_by
 from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
@@ -38,10 +38,14 @@ def an(kind: str, **arguments: Any) -> Expectation:
         (NOT_NULL, {"column": "a"}, "never missing"),
         (NOT_NULL, {"column": "a", "mostly": 0.5}, "never missing, in 50 % of rows at least"),
         (
-            "expect_column_values_to_be_in_set",
-            {"column": "a", "value_set": [1, "b"]},
-            "value_set 1, b",
+            "expect_column_values_to_match_regex",
+            {"column": "a", "regex": "b+"},
+            "regex b+",
         ),
+        (IN_SET, {"column": "a", "value_set": [1, "b"]}, "one of 1, b"),
+        (NOT_IN_SET, {"column": "a", "value_set": ["b"]}, "none of b"),
+        (PAIR, {"column_A": "a", "column_B": "b", "or_equal": True}, "a at least b"),
+        (PAIR, {"column_A": "a", "column_B": "b"}, "a more than b"),
     ],
 )
 def test_limits(kind: str, arguments: dict[str, Any], limit: str) -> None:

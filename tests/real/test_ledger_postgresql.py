@@ -1,0 +1,198 @@
+"""The ledger on PostgreSQL: what every ledger does, and locks that fall with their session."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.locks import DatabaseLocks
+from tests.tasks.ledger.behaviours import CHECKS, DAY, cell, state
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys
+from pathlib import Path
+from tasks.ledger.ledger import Ledger
+with Ledger(sys.argv[1]).locks(Path(".")).hold("m", "production", "run-of-the-child"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    ledger = Ledger(database)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def locks(ledger: Ledger, tmp_path: Path) -> DatabaseLocks:
+    locks = ledger.locks(tmp_path)
+    assert isinstance(locks, DatabaseLocks)
+    return locks
+
+
+def end_sessions(database: str, like: str = "fedvitals %") -> None:
+    """Has the server end the sessions of that application name."""
+    engine = create_engine(make_url(database).set(drivername="postgresql+pg8000"))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name LIKE :like AND datname = current_database() AND pid <> pg_backend_pid()"
+            ),
+            {"like": like},
+        )
+    engine.dispose()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_ledger_does_what_every_ledger_does(
+    ledger: Ledger, check: Callable[[Ledger], None]
+) -> None:
+    check(ledger)
+
+
+def test_two_ledgers_may_be_opened_at_once(ledger: Ledger, database: str) -> None:
+    other = Ledger(database)
+    other.record([state()])
+    assert ledger.cells("m", "production", DAY) == {cell(0): state()}
+    other.close()
+
+
+def test_session_that_was_ended_is_replaced(ledger: Ledger, database: str) -> None:
+    ledger.record([state()])
+    end_sessions(database, "%")
+    assert len(ledger.cells("m", "production", DAY)) == 1
+
+
+def test_database_that_is_gone_is_unavailable(database: str) -> None:
+    absent = make_url(database).set(database="absent").render_as_string(hide_password=False)
+    with pytest.raises(LedgerUnavailable, match="absent"):
+        Ledger(absent)
+
+
+def test_second_holder_is_refused_at_once_and_told_who_holds_it(locks: DatabaseLocks) -> None:
+    with locks.hold("m", "production", "run-1") as lock:
+        lock.check()
+        started = time.perf_counter()
+        with (
+            pytest.raises(LockHeld, match=r"locked by fedvitals run-1 \(session \d+\)"),
+            locks.hold("m", "production", "run-2"),
+        ):
+            pytest.fail("held twice")
+        assert time.perf_counter() - started < 1
+        with locks.hold("m", "staging", "run-2") as other:
+            other.check()
+    with locks.hold("m", "production", "run-2") as lock:
+        lock.check()
+
+
+def test_lock_is_given_back_at_once_again_and_again(locks: DatabaseLocks) -> None:
+    for number in range(20):
+        with locks.hold("m", "production", f"run-{number}") as lock:
+            lock.check()
+
+
+def test_locks_of_another_database_are_others(
+    locks: DatabaseLocks, postgresql: object, tmp_path: Path
+) -> None:
+    make = postgresql.make_database  # type: ignore[attr-defined]
+    other = Ledger(make())
+    with (
+        locks.hold("m", "production", "run-1") as mine,
+        other.locks(tmp_path).hold("m", "production", "run-2") as theirs,
+    ):
+        theirs.check()
+        mine.check()
+    other.close()
+
+
+def test_lock_falls_with_a_process_that_is_killed(locks: DatabaseLocks, database: str) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, database],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with (
+            pytest.raises(LockHeld, match="run-of-the-child"),
+            locks.hold("m", "production", "run-2"),
+        ):
+            pytest.fail("held twice")
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with locks.hold("m", "production", "run-2") as lock:
+                    lock.check()
+                break
+            except LockHeld:
+                # the server has to notice first
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_lock_is_lost_with_its_session_and_stays_lost(locks: DatabaseLocks, database: str) -> None:
+    with locks.hold("m", "production", "run-1") as lock:
+        lock.check()
+        end_sessions(database)
+        for _ in range(3):
+            with pytest.raises(LockLost):
+                lock.check()
+    with locks.hold("m", "production", "run-2") as lock:
+        lock.check()
+
+
+def test_lock_that_was_given_back_by_hand_is_lost(locks: DatabaseLocks, database: str) -> None:
+    with locks.hold("m", "production", "run-1"):
+        pass
+    with locks.hold("m", "production", "run-1") as lock:
+        lock._connection.execute(text("SELECT pg_advisory_unlock_all()"))  # type: ignore[attr-defined]
+        with pytest.raises(LockLost):
+            lock.check()
+
+
+def test_lock_is_checked_from_other_threads(locks: DatabaseLocks) -> None:
+    errors: list[Exception] = []
+
+    def check() -> None:
+        try:
+            for _ in range(50):
+                lock.check()
+        except Exception as error:  # noqa: BLE001 - a thread's error is looked at below
+            errors.append(error)
+
+    with locks.hold("m", "production", "run-1") as lock:
+        threads = [threading.Thread(target=check) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+def test_server_that_is_down_gives_no_lock(tmp_path: Path) -> None:
+    engine = create_engine("postgresql+pg8000://user:s3cr3t@127.0.0.1:1/name")
+    with (
+        pytest.raises(LedgerUnavailable, match="no run lock") as caught,
+        DatabaseLocks(engine).hold("m", "production", "run-1"),
+    ):
+        pytest.fail("held without a server")
+    assert "s3cr3t" not in str(caught.value)

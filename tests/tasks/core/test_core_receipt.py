@@ -1,0 +1,188 @@
+"""Receipts: sums that must hold, states joined in order, and the exit code that says it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.core.errors import SumsDiffer
+from tasks.core.receipt import (
+    STATE_ORDER,
+    CheckResult,
+    ExitCode,
+    MeasurementState,
+    Outcome,
+    Receipt,
+    SinkValues,
+    Values,
+    Verdict,
+    joined,
+    run_id_of,
+    write_receipt,
+)
+from tasks.core.severity import Severity
+from tasks.core.window import Window
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(hours=1))
+
+
+def check(
+    check_id: str, success: bool, severity: str = "critical", offending: int = 0
+) -> CheckResult:
+    return CheckResult(check_id, "expect", success, Severity(severity), None, "", "", "", offending)
+
+
+def outcome(state: MeasurementState = "landed", name: str = "m", **facts: Any) -> Outcome:
+    return Outcome(measurement=name, state=state, **facts)
+
+
+def receipt(*outcomes: Outcome) -> Receipt:
+    return write_receipt("collect", "run", "production", WINDOW, outcomes, {"collect": 1.23456})
+
+
+@pytest.mark.parametrize("name", ["landed", "quarantined", "dropped_by_rule", "unchanged"])
+def test_extracted_values_must_all_be_somewhere(name: str) -> None:
+    Values(extracted=3, **{name: 3}).check()
+    for wrong in (2, 4):
+        with pytest.raises(SumsDiffer, match=f"extracted = landed.*: 3 is not {wrong}"):
+            Values(extracted=3, **{name: wrong}).check()
+
+
+def test_kept_values_are_beside_the_sum() -> None:
+    Values(extracted=1, landed=1, kept=9).check()
+
+
+@pytest.mark.parametrize("name", ["loaded", "pending", "refused", "skipped_by_rule"])
+def test_owed_values_must_all_be_somewhere(name: str) -> None:
+    SinkValues(owed=3, **{name: 3}).check("influxdb")
+    with pytest.raises(SumsDiffer, match=r"influxdb: owed = loaded.*: 3 is not 2"):
+        SinkValues(owed=3, **{name: 2}).check("influxdb")
+
+
+def test_sums_that_differ_in_one_measurement_are_not_made_good_by_another() -> None:
+    too_few = outcome(name="a", values=Values(extracted=2, landed=1))
+    too_many = outcome(name="b", values=Values(extracted=1, landed=2))
+    for parts in ((too_few,), (too_few, too_many)):
+        with pytest.raises(SumsDiffer):
+            receipt(*parts)
+    sinks = [
+        outcome(name="a", sinks={"s": SinkValues(owed=1)}),
+        outcome(name="b", sinks={"s": SinkValues(loaded=1)}),
+    ]
+    with pytest.raises(SumsDiffer, match="s: owed"):
+        receipt(*sinks)
+
+
+def test_chunks_are_joined_into_one_measurement() -> None:
+    verdict = Verdict("suite", (check("a", True), check("b", False, offending=2)))
+    other = Verdict("suite", (check("a", False, "high", 1), check("b", False, offending=5)))
+    parts = [
+        outcome(
+            rows=2,
+            values=Values(extracted=2, landed=2),
+            sinks={"s": SinkValues(owed=2, loaded=2)},
+            verdicts=(verdict,),
+            warnings=("w",),
+            seconds={"land": 1.0, "load": 0.5},
+        ),
+        outcome(
+            "unchanged",
+            values=Values(extracted=3, unchanged=3, kept=1),
+            sinks={"s": SinkValues(owed=1, pending=1), "t": SinkValues()},
+            verdicts=(other,),
+            problems=("p", "q"),
+            warnings=("w",),
+            seconds={"land": 2.0},
+        ),
+        outcome("no_data", problems=("p",)),
+    ]
+    whole = joined("m", parts)
+    assert whole == outcome(
+        rows=2,
+        values=Values(extracted=5, landed=2, unchanged=3, kept=1),
+        sinks={"s": SinkValues(owed=3, loaded=2, pending=1), "t": SinkValues()},
+        verdicts=(
+            Verdict("suite", (check("a", False, "high", 1), check("b", False, offending=5))),
+        ),
+        problems=("p", "q"),
+        warnings=("w",),
+        seconds={"land": 3.0, "load": 0.5},
+    )
+    assert whole.verdicts[0].short() == {"passed": 0, "failed": 2, "worst": "critical"}
+    assert [c.check_id for c in whole.verdicts[0].failed] == ["b", "a"]
+
+
+def test_joined_state_is_the_first_that_applies() -> None:
+    order = ["failed", "refused", "pending", "kept_older", "landed", "unchanged", "lost", "no_data"]
+    assert list(STATE_ORDER) == order
+    for position, state in enumerate(STATE_ORDER):
+        rest = [outcome(other) for other in reversed(STATE_ORDER[position:])]
+        assert joined("m", rest).state == state
+    assert joined("m", []) == outcome("no_data")
+
+
+LANDED = Values(extracted=1, landed=1)
+CRITICAL = (Verdict("s", (check("c", False),)),)
+HIGH = (Verdict("s", (check("c", False, "high"),)),)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "code"),
+    [
+        ([], "no_data", 0),
+        ([outcome("no_data")], "no_data", 0),
+        ([outcome("lost")], "no_data", 0),
+        ([outcome("landed", values=LANDED)], "ok", 0),
+        ([outcome("unchanged")], "ok", 0),
+        ([outcome("kept_older", values=Values(kept=1))], "ok", 0),
+        ([outcome("landed"), outcome("no_data", "n")], "ok", 0),
+        ([outcome("landed", verdicts=HIGH)], "ok", 0),
+        ([outcome("landed", verdicts=CRITICAL)], "degraded", 1),
+        ([outcome("landed", values=Values(extracted=1, quarantined=1))], "degraded", 1),
+        ([outcome("pending", sinks={"s": SinkValues(owed=1, pending=1)})], "degraded", 3),
+        ([outcome("refused", sinks={"s": SinkValues(owed=1, refused=1)})], "degraded", 1),
+        (
+            [
+                outcome("pending", sinks={"s": SinkValues(owed=1, pending=1)}),
+                outcome("landed", "n", values=Values(extracted=1, quarantined=1)),
+            ],
+            "degraded",
+            1,
+        ),
+        ([outcome("failed")], "failed", 1),
+        ([outcome("failed"), outcome("no_data", "n")], "failed", 1),
+        ([outcome("failed"), outcome("unchanged", "n")], "degraded", 1),
+        ([outcome("failed", values=LANDED)], "degraded", 1),
+        ([outcome("failed", values=Values(extracted=1, unchanged=1))], "degraded", 1),
+    ],
+)  # fmt: skip
+def test_status_and_exit_code(outcomes: list[Outcome], status: str, code: int) -> None:
+    found = receipt(*outcomes)
+    assert (found.status, found.exit_code) == (status, ExitCode(code))
+
+
+def test_receipt_is_json_with_everything_in_it() -> None:
+    made = receipt(
+        outcome(
+            rows=1,
+            values=LANDED,
+            sinks={"influxdb": SinkValues(owed=1, loaded=1)},
+            seconds={"land": 0.00004},
+        )
+    )
+    told = json.loads(made.model_dump_json())
+    assert told["window"] == {"start": "2026-01-01T00:00:00Z", "stop": "2026-01-01T01:00:00Z"}
+    assert told["seconds"] == {"land": 0.0, "collect": 1.2346}
+    assert told["sinks"]["influxdb"] == {
+        "owed": 1, "loaded": 1, "pending": 0, "refused": 0, "skipped_by_rule": 0,
+    }  # fmt: skip
+    assert told["measurements"][0]["verdict"] is None
+    assert Receipt.model_validate_json(made.model_dump_json()) == made
+
+
+def test_run_ids_sort_by_time() -> None:
+    ids = [run_id_of(START + timedelta(seconds=9 * n), "token") for n in range(20)]
+    assert ids[0] == "20260101T000000-token"
+    assert sorted(ids) == ids

@@ -1,0 +1,251 @@
+"""Settings: from variables and files, wrong ones named, and no secret in any text."""
+
+import pickle
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.settings import VARIABLES, Settings, load_settings, shipped
+
+SECRET = "s3cr3t-t0ken"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shipped("config"), tmp_path / "config"))
+
+
+def load(config: Path, content: Any = None, **variables: str) -> Settings:
+    if content is not None:
+        (config / "environments.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    base = {"FEDVITALS_CONFIG": str(config), "FEDVITALS_HOME": str(config.parent / "home")}
+    return load_settings({**base, **variables})
+
+
+def error_of(config: Path, content: Any = None, **variables: str) -> ConfigurationInvalid:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        load(config, content, **variables)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def staging(**entry: Any) -> dict[str, Any]:
+    return {"environments": {"staging": entry}}
+
+
+def test_shipped_configuration_loads_without_any_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({})
+    assert (settings.home, settings.config) == (tmp_path / ".fedvitals", shipped("config"))
+    assert settings.expectations == shipped("expectations")
+    assert settings.lake_url == str(tmp_path / ".fedvitals" / "lake")
+    assert settings.ledger_url == f"sqlite:///{tmp_path / '.fedvitals' / 'ledger.db'}"
+    assert list(settings.environments) == ["production"]
+    environment = settings.environment(None)
+    assert (environment.prometheus, environment.api, environment.influxdb) == (None, None, None)
+    pipeline = settings.pipeline
+    assert (pipeline.cell, pipeline.settle_delay) == (timedelta(hours=1), timedelta(seconds=60))
+    assert (pipeline.overlap, pipeline.start_at, pipeline.heal_limit) == (1, 1, 24)
+
+
+def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
+    shipped_pipeline = load(config).pipeline
+    assert load(config, {"environments": {}}).pipeline == shipped_pipeline
+    shipped_influxdb = load(config).influxdb
+    (config / "sinks.yaml").write_text("influxdb: {}", encoding="utf-8")
+    assert load(config).influxdb == shipped_influxdb
+
+
+def test_folder_of_the_working_directory_is_taken_when_it_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "expectations").mkdir()
+    settings = load_settings({})
+    assert (settings.config, settings.expectations) == (config, tmp_path / "expectations")
+    (config / "environments.yaml").unlink()
+    assert load_settings({}).config == shipped("config")
+
+
+def test_variables_make_the_default_environment(config: Path) -> None:
+    settings = load(
+        config,
+        PROMETHEUS_URL="http://localhost:9090/",
+        PROMETHEUS_API_TOKEN=SECRET,
+        FED_VIT_API_URL="https://fl.example.com/base/",
+        INFLUXDB_URL="http://[::1]:8086",
+        INFLUXDB_BUCKET="mine",
+    )
+    environment = settings.environment("production")
+    assert environment.prometheus is not None
+    assert environment.prometheus.url == "http://localhost:9090"
+    assert environment.prometheus.token is not None
+    assert environment.prometheus.token.get_secret_value() == SECRET
+    assert environment.prometheus.origin == "PROMETHEUS_URL"
+    assert environment.api is not None
+    assert (environment.api.url, environment.api.token) == ("https://fl.example.com/base", None)
+    assert environment.influxdb is not None
+    assert (environment.influxdb.org, environment.influxdb.bucket) == ("fedvitals", "mine")
+
+
+def test_file_makes_the_others_and_names_their_secrets(config: Path) -> None:
+    content = staging(prometheus_url="http://p:9090", prometheus_token="STAGING_TOKEN")
+    settings = load(config, content, STAGING_TOKEN=SECRET, PROMETHEUS_URL="http://other:9090")
+    assert list(settings.environments) == ["production", "staging"]
+    service = settings.environment("staging").prometheus
+    assert service is not None
+    assert service.token is not None
+    assert (service.url, service.token.get_secret_value()) == ("http://p:9090", SECRET)
+    assert service.origin.endswith("environments.yaml: environments.staging.prometheus_url")
+    # a default environment that has an entry takes nothing from the variables
+    chosen = load(config, {"default_environment": "staging", **content}, PROMETHEUS_URL="http://x")
+    assert list(chosen.environments) == ["staging"]
+    default = chosen.environment(None).prometheus
+    assert default is not None
+    assert default.url == "http://p:9090"
+
+
+def test_unknown_environment_is_refused_and_the_known_are_named(config: Path) -> None:
+    with pytest.raises(UsageInvalid, match=r"there is no environment 'nope'.*production, staging"):
+        load(config, staging()).environment("nope")
+
+
+def test_places_are_taken_from_variables(config: Path) -> None:
+    settings = load(config, FEDVITALS_LAKE_URL="s3://b/lake", FEDVITALS_LEDGER_URL="sqlite:///x.db")
+    assert (settings.lake_url, settings.ledger_url) == ("s3://b/lake", "sqlite:///x.db")
+    assert error_of(config, FEDVITALS_CONFIG=str(config / "nope")).where == "FEDVITALS_CONFIG"
+
+
+@pytest.mark.parametrize(
+    "path", ["/a[b", "a]b", "/a^b", "/a|b", "/a\\b", "/a%20b", "file:///a%5Bb"]
+)
+def test_lake_where_the_library_goes_astray_is_refused(config: Path, path: str) -> None:
+    assert "FEDVITALS_LAKE_URL" in error_of(config, FEDVITALS_LAKE_URL=path).where
+    assert "FEDVITALS_HOME" in error_of(config, FEDVITALS_HOME=f"/tmp/x[{path}").where
+
+
+@pytest.mark.parametrize("path", ["/a b", "/ü", "file:///a%20b", "s3://bucket/a%20b"])
+def test_lake_elsewhere_is_taken(config: Path, path: str) -> None:
+    assert load(config, FEDVITALS_LAKE_URL=path).lake_url == path
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"default_enviroment": "x"}, "unknown key default_enviroment (did you mean default_environment?)"),
+        ({"default_environment": ""}, "default_environment: String should match pattern"),
+        ({"pipeline": {"cel": "1h"}}, "unknown key pipeline.cel (did you mean cell?)"),
+        ({"pipeline": {"cell": 3600}}, "pipeline.cell: 3600 is not a duration"),
+        ({"pipeline": {"settle_delay": "-1s"}}, "pipeline.settle_delay: '-1s' is not a duration"),
+        ({"pipeline": {"overlap": -1}}, "pipeline.overlap: Input should be greater than or equal to 0"),
+        ({"pipeline": {"start_at": -1}}, "pipeline.start_at: Input should be greater than or equal to 0"),
+        ({"pipeline": {"heal_limit": 0}}, "pipeline.heal_limit: Input should be greater than or equal to 1"),
+        ({"pipeline": {"chunk_rows": 0}}, "pipeline.chunk_rows: Input should be greater than 0"),
+        ({"pipeline": {"workers": 17}}, "pipeline.workers: Input should be less than or equal to 16"),
+        ({"environments": {"a\\": {}}}, "environments.a\\.[key]: String should match pattern"),
+        ({"environments": {"staging": None}}, "environments.staging: Input should be a valid dictionary"),
+        (staging(prometheus_ur="http://x"), "unknown key environments.staging.prometheus_ur (did you mean prometheus_url?)"),
+    ],
+)  # fmt: skip
+def test_wrong_keys_of_environments_are_named(config: Path, content: Any, problem: str) -> None:
+    error = error_of(config, content)
+    assert error.where == str(config / "environments.yaml")
+    assert error.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("influxdb: {gzipp: true}", "unknown key influxdb.gzipp (did you mean gzip?)"),
+        ("influx: {}", "unknown key influx (did you mean influxdb?)"),
+        ("influxdb: {timeout: 60}", "influxdb.timeout: 60 is not a duration"),
+        ("influxdb: {lines_per_post: 0}", "influxdb.lines_per_post: Input should be greater than 0"),
+    ],
+)  # fmt: skip
+def test_wrong_keys_of_sinks_are_named(config: Path, content: str, problem: str) -> None:
+    (config / "sinks.yaml").write_text(content, encoding="utf-8")
+    error = error_of(config)
+    assert error.where == str(config / "sinks.yaml")
+    assert error.problem.startswith(problem)
+
+
+@pytest.mark.parametrize("name", ["environments.yaml", "sinks.yaml"])
+def test_missing_file_is_named(config: Path, name: str) -> None:
+    (config / name).unlink()
+    error = error_of(config)
+    assert (str(error.where), error.problem) == (str(config / name), "the file is missing")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"http://user:{SECRET}@host", "holds credentials"),
+        (f"http://{SECRET}@host", "holds credentials"),
+        ("http://:@host", "holds credentials"),
+        (f"http://host/?token={SECRET}", "has a part after ? or #"),
+        ("http://host/#a", "has a part after ? or #"),
+        ("localhost:9090", "is not an http or https URL"),
+        ("ftp://host", "is not an http or https URL"),
+        ("http://", "is not an http or https URL"),
+        ("http://[::1", "is not an http or https URL"),
+        ("http://host:port", "is not an http or https URL"),
+        ("http://host:99999", "is not an http or https URL"),
+        ("http://host ", "is not an http or https URL"),
+        ("http://ho\nst", "is not an http or https URL"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["PROMETHEUS_URL", "FED_VIT_API_URL", "INFLUXDB_URL"])
+def test_url_that_is_none_of_ours_is_refused(
+    config: Path, variable: str, url: str, problem: str
+) -> None:
+    error = error_of(config, **{variable: url})
+    assert (error.where, error.problem) == (variable, problem)
+    assert SECRET not in str(error)
+    key = next(k for k, v in VARIABLES.items() if v == variable)
+    error = error_of(config, staging(**{key: url}))
+    assert error.where == f"{config / 'environments.yaml'}: environments.staging.{key}"
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX: y", "tokén"])
+def test_token_that_no_header_can_carry_is_refused(config: Path, token: str) -> None:
+    error = error_of(config, PROMETHEUS_URL="http://x", PROMETHEUS_API_TOKEN=token)
+    assert error.where == "PROMETHEUS_API_TOKEN"
+    assert token.strip() not in str(error)
+
+
+def test_empty_variable_is_none_at_all(config: Path) -> None:
+    settings = load(
+        config,
+        PROMETHEUS_URL="",
+        FED_VIT_API_URL="http://x",
+        FED_VIT_API_TOKEN="",
+        FEDVITALS_LAKE_URL="",
+    )
+    environment = settings.environment(None)
+    assert environment.prometheus is None
+    assert environment.api is not None
+    assert environment.api.token is None
+    assert settings.lake_url.endswith("/home/lake")
+
+
+def test_no_secret_is_in_any_text_of_the_settings(config: Path) -> None:
+    settings = load(
+        config,
+        staging(api_url="http://y", api_token="OTHER"),
+        **{variable: "http://x" for key, variable in VARIABLES.items() if key.endswith("_url")},
+        **{variable: SECRET for key, variable in VARIABLES.items() if key.endswith("_token")},
+        OTHER=SECRET,
+        FEDVITALS_LEDGER_URL=f"postgresql://user:{SECRET}@host/name",
+    )
+    texts = [str(settings), repr(settings), *(str(e) for e in settings.environments.values())]
+    texts += [e.model_dump_json() for e in settings.environments.values()]
+    assert not [text for text in texts if SECRET in text]
+    assert settings.ledger_url == f"postgresql://user:{SECRET}@host/name"
+    assert pickle.loads(pickle.dumps(settings)) == settings

@@ -1,0 +1,43 @@
+"""States of cells: what a commit's metadata say of one."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from tasks.core.state import CellState
+from tasks.core.window import Cell
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+STATE = CellState(
+    measurement="m",
+    environment="production",
+    cell=Cell(START, START + timedelta(hours=1)),
+    source="prometheus",
+    covered_until=START + timedelta(minutes=30),
+    state="landed",
+    source_digest="s",
+    landed_digest="l",
+    rows=1,
+    values=2,
+    quarantined=3,
+    erasures=4,
+    catalogue_digest="c",
+    run_id="r",
+)
+
+
+def test_brief_names_the_cell_its_digests_and_counts() -> None:
+    assert STATE.brief() == {
+        "cell": "2026-01-01T00:00:00Z",
+        "stop": "2026-01-01T01:00:00Z",
+        "covered_until": "2026-01-01T00:30:00Z",
+        "source": "s",
+        "landed": "l",
+        "rows": 1,
+        "values": 2,
+        "quarantined": 3,
+        "erasures": 4,
+    }
+
+
+def test_states_are_keys_by_all_they_say() -> None:
+    assert len({STATE, replace(STATE), replace(STATE, rows=2)}) == 2

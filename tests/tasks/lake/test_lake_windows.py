@@ -1,0 +1,68 @@
+"""The table _windows: the lake holds its own state."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import LakeDamaged
+from tasks.core.state import CellState
+from tasks.lake.tables import Lake
+from tasks.lake.windows import SCHEMA, append_states, read_states
+from tests.tasks.lake.lake_samples import cell
+
+STATE = CellState(
+    measurement="example",
+    environment="production",
+    cell=cell(0),
+    source="prometheus",
+    covered_until=cell(0).stop,
+    state="landed",
+    source_digest="s",
+    landed_digest="l",
+    rows=1,
+    values=2,
+    quarantined=3,
+    erasures=4,
+    catalogue_digest="c",
+    run_id="run-1",
+)
+
+
+def entries(lake: Lake) -> int:
+    return len(list((Path(lake.url) / "_windows" / "_delta_log").glob("*.json")))
+
+
+def test_states_are_appended_in_one_commit_and_read_back(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    assert read_states(lake).schema == SCHEMA
+    append_states(lake, [])
+    assert not (tmp_path / "lake").exists()
+    append_states(lake, [STATE, replace(STATE, cell=cell(1))])
+    assert entries(lake) == 2  # one makes the table, one fills it
+    append_states(lake, [replace(STATE, run_id="run-2", rows=9)])
+    assert entries(lake) == 3
+    found = read_states(lake)
+    assert found.schema.equals(SCHEMA)
+    told = sorted(found.to_pylist(), key=lambda row: (row["run_id"], row["cell_start"]))
+    assert told[0] == {
+        "measurement": "example", "environment": "production", "cell_start": cell(0).start,
+        "cell_stop": cell(0).stop, "source": "prometheus", "covered_until": cell(0).stop,
+        "state": "landed", "source_digest": "s", "landed_digest": "l", "rows": 1, "values": 2,
+        "quarantined": 3, "erasures": 4, "catalogue_digest": "c", "run_id": "run-1",
+    }  # fmt: skip
+    assert [(row["run_id"], row["rows"]) for row in told] == [
+        ("run-1", 1),
+        ("run-1", 1),
+        ("run-2", 9),
+    ]
+    assert lake.names() == []
+
+
+def test_torn_table_is_told(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    append_states(lake, [STATE])
+    for file in (tmp_path / "lake" / "_windows").glob("*.parquet"):
+        file.write_bytes(b"torn")
+    with pytest.raises(LakeDamaged, match="lake table _windows"):
+        read_states(lake)
