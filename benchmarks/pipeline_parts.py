@@ -20,6 +20,7 @@ import requests
 from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, VALUES, Where, window
 from tasks.core.window import iso
 
+REST_SECONDS = 2.0
 # what a run of the flow has imported when everything is in use
 EVERYTHING = (
     "prefect", "pandas", "influxdb_client", "prometheus_api_client", "requests", "matplotlib.figure",
@@ -175,6 +176,8 @@ def _peak_mb() -> float:
 
 
 def _new_bucket(where: Where) -> str:
+    """A fresh bucket, after a rest in which the server writes out what came before."""
+    time.sleep(REST_SECONDS)
     name = f"bench-{uuid.uuid4().hex[:8]}"
     headers = {"Authorization": f"Token {where.token}"}
     orgs = requests.get(
