@@ -16,7 +16,7 @@ import yaml
 
 from deployments.services import processes
 from tasks.core.receipt import Receipt
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Service, Settings, shipped
 from tasks.core.window import iso
 
 ROUNDS = 60
@@ -27,6 +27,8 @@ LONGEST_SECONDS = 240.0
 CLOSER = {"step": "1s", "every": "1s"}
 SOONER = {"settle_delay": "1s"}
 SCRAPE_INTERVAL = "1s"
+# an InfluxDB of the user's may be in use, so that the demo must not look like production
+ENVIRONMENT = "demo"
 
 Tell = Callable[[str], None]
 
@@ -84,6 +86,7 @@ def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
             "FEDVITALS_LAKE_URL": "",
             "FEDVITALS_LEDGER_URL": "",
             "FED_VIT_API_URL": service,
+            "FED_VIT_API_TOKEN": "",
             **_prometheus(settings, service, folder, stack, tell),
             **_influxdb(settings, folder, stack, tell),
         }
@@ -94,9 +97,10 @@ def _prometheus(
     settings: Settings, service: str, folder: Path, stack: ExitStack, tell: Tell
 ) -> dict[str, str]:
     configured = settings.environment(None).prometheus
-    if configured is not None and _knows_training(configured.url):
+    if configured is not None and _knows_training(configured):
         tell(f"metrics come from Prometheus at {configured.url}")
-        return {"PROMETHEUS_URL": configured.url}
+        token = configured.token.get_secret_value() if configured.token else ""
+        return {"PROMETHEUS_URL": configured.url, "PROMETHEUS_API_TOKEN": token}
     if configured is not None:
         tell(
             f"the Prometheus at {configured.url} does not scrape the training, so it is left alone"
@@ -104,7 +108,7 @@ def _prometheus(
     program = processes.find_program("prometheus")
     if program is None:
         tell("no Prometheus here: the training's /metrics is read directly")
-        return {"PROMETHEUS_URL": ""}
+        return {"PROMETHEUS_URL": "", "PROMETHEUS_API_TOKEN": ""}
     target = urlsplit(service).netloc
     url = stack.enter_context(
         processes.prometheus(program, target, folder / "services", SCRAPE_INTERVAL)
@@ -115,15 +119,22 @@ def _prometheus(
 
 def _influxdb(settings: Settings, folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
     configured = settings.environment(None).influxdb
-    if configured is not None:
+    if configured is not None and configured.token is not None:
         tell(f"values are loaded into InfluxDB at {configured.url}, bucket {configured.bucket}")
-        return {}
+        access = processes.InfluxAccess(
+            configured.url, configured.token.get_secret_value(), configured.org, configured.bucket
+        )
+        return _variables_of(access)
     program = processes.find_program("influxd")
     if program is None:
         tell("no InfluxDB here: the lake keeps everything")
         return {}
     access = stack.enter_context(processes.influxdb(program, folder / "services"))
     tell(f"values are loaded into an InfluxDB started at {access.url}")
+    return _variables_of(access)
+
+
+def _variables_of(access: processes.InfluxAccess) -> dict[str, str]:
     return {
         "INFLUXDB_URL": access.url,
         "INFLUXDB_TOKEN": access.token,
@@ -141,6 +152,8 @@ def _write_config(folder: Path) -> None:
             entry.update(CLOSER)
     with _changed(folder / "config" / "environments.yaml") as environments:
         environments["pipeline"].update(SOONER)
+        environments["default_environment"] = ENVIRONMENT
+        environments["environments"] = {}
 
 
 @contextmanager
@@ -179,11 +192,16 @@ def _status(service: str) -> dict[str, object]:
     return status
 
 
-def _knows_training(url: str) -> bool:
+def _knows_training(service: Service) -> bool:
     """Whether the Prometheus has a training's loss."""
+    token = service.token.get_secret_value() if service.token else None
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = requests.get(
-            f"{url}/api/v1/query", params={"query": "fed_vit_autorl_training_loss"}, timeout=10
+            f"{service.url}/api/v1/query",
+            params={"query": "fed_vit_autorl_training_loss"},
+            headers=headers,
+            timeout=10,
         )
         return bool(answer.ok and answer.json()["data"]["result"])
     except (requests.RequestException, ValueError, KeyError):

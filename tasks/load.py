@@ -53,7 +53,7 @@ def load(
             problems.append(_refusal(sink, counts[sink.name].refused, refusals[0]))
         states = {state.cell: state for state in owed}
         tools.ledger.record_loads(
-            _load_state(sink.name, states[answer.cell], answer)
+            _load_state(sink.target, states[answer.cell], answer)
             for answer in answers
             if answer.error is None
         )
@@ -71,7 +71,7 @@ def _owed(
     if not frames:
         return {}
     span = Window(min(s.cell.start for s in frames), max(s.cell.stop for s in frames))
-    had = tools.ledger.loads(sink.name, measurement.name, environment, span)
+    had = tools.ledger.loads(sink.target, measurement.name, environment, span)
     return {
         state: CellToLoad(
             state.cell, frame, erase_first=_erasures(state.cell, had) < state.erasures

@@ -59,8 +59,9 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
         sinks=loaded.sinks,
         verdicts=(checked.verdict,) if checked.verdict else (),
         problems=loaded.problems,
-        warnings=_warnings(batch, landed),
+        warnings=_warnings(batch),
         seconds=watch.seconds,
+        start=chunk.window.start,
     )
 
 
@@ -145,12 +146,8 @@ def _state(
     return "unchanged" if values.unchanged or (held and not extracted.changed) else "no_data"
 
 
-def _warnings(batch: Batch, landed: Landed) -> tuple[str, ...]:
+def _warnings(batch: Batch) -> tuple[str, ...]:
     warnings = list(batch.warnings)
     if batch.not_served:
         warnings.append(f"not served by this source: {', '.join(batch.not_served)}")
-    if landed.kept:
-        warnings.append(
-            f"the source no longer has {landed.kept} values; they are kept as landed before"
-        )
     return tuple(warnings)

@@ -1,10 +1,12 @@
 """Rounds: which cells a measurement needs, cut into chunks, worked through a few at a time."""
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SchemaChanged
@@ -69,7 +71,11 @@ def _told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     # one measurement of many: a defect in it must not take the others down, and the run ends as failed
     except Exception as error:
         logger.exception("measurement=%s unexpected error", job.measurement.name)
-        yield _failed(job, f"unexpected {type(error).__name__}: a defect of fedvitals, see the log")
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        # not what it says: nobody vouches that an unexpected text holds no secret
+        problem = f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
+        yield _failed(job, problem)
 
 
 def due_cells(job: Job, ledger: Ledger) -> list[Cell]:
@@ -217,7 +223,7 @@ def _groups(cells: list[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
 def _pending(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Loads what earlier runs left, in groups of about `chunk_rows`."""
     for sink in tools.sinks:
-        states = tools.ledger.pending(sink.name, job.measurement.name, job.environment)
+        states = tools.ledger.pending(sink.target, job.measurement.name, job.environment)
         states = [state for state in states if state.run_id != tools.run_id]
         size = max(1, job.pipeline.chunk_rows // max([1, *(state.rows for state in states)]))
         for start in range(0, len(states), size):

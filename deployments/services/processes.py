@@ -109,8 +109,12 @@ def _running(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     output, errors = folder / f"{name}.out", folder / f"{name}.err"
+    # a token that is meant for the user's own service would lock the demo out of its own
+    env = {name: value for name, value in os.environ.items() if name != "FED_VIT_API_TOKEN"}
     with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env
+        )
     try:
         yield process, output
     finally:

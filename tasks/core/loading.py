@@ -36,9 +36,14 @@ class CellAnswer:
 
 
 class Sink(Protocol):
-    """The one shape of all sinks."""
+    """The one shape of all sinks.
+
+    `name` is its kind, as receipts show it; `target` is what exactly is filled, without a secret:
+    what was loaded into one bucket is still owed to another.
+    """
 
     name: str
+    target: str
 
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]

@@ -141,22 +141,27 @@ class Outcome:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    start: datetime | None = None
 
 
 def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
     """The outcomes of one measurement's chunks as one."""
     parts = list(outcomes)
     states = {part.state for part in parts}
+    values = sum((part.values for part in parts), Values())
     return Outcome(
         measurement=measurement,
         state=next((state for state in STATE_ORDER if state in states), "no_data"),
         rows=sum(part.rows for part in parts),
-        values=sum((part.values for part in parts), Values()),
+        values=values,
         sinks=_joined_sinks(parts),
         verdicts=_joined_verdicts(parts),
         problems=tuple(dict.fromkeys(p for part in parts for p in part.problems)),
-        warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
+        warnings=tuple(
+            dict.fromkeys([*(w for part in parts for w in part.warnings), *_of_kept(values)])
+        ),
         seconds=_joined_seconds(parts),
+        start=min((part.start for part in parts if part.start is not None), default=None),
     )
 
 
@@ -278,6 +283,12 @@ def _line(outcome: Outcome) -> MeasurementReceipt:
         problems=outcome.problems,
         warnings=outcome.warnings,
     )
+
+
+def _of_kept(values: Values) -> tuple[str, ...]:
+    if not values.kept:
+        return ()
+    return (f"the source no longer has {values.kept} values; they are kept as landed before",)
 
 
 def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunState:

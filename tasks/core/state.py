@@ -48,7 +48,7 @@ class CellState:
 
 @dataclass(frozen=True)
 class LoadState:
-    """What one sink has of a cell."""
+    """What one sink has of a cell; `sink` is its target."""
 
     sink: str
     measurement: str

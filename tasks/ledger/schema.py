@@ -48,7 +48,7 @@ cells = Table(
 loads = Table(
     "loads",
     metadata,
-    Column("sink", String(32), primary_key=True),
+    Column("sink", String(1000), primary_key=True),
     Column("measurement", String(200), primary_key=True),
     Column("environment", String(200), primary_key=True),
     Column("cell_start", String(32), primary_key=True),

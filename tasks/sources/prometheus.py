@@ -140,6 +140,9 @@ class _Reading:
             if key in keys:
                 raise KeyRepeated(measurement=self._measurement.name, field=field, key=one.metric)
             keys[key] = None
+        for tag, of_series in zip(tags, zip(*keys, strict=True), strict=False):
+            if not any(of_series):
+                self.warnings[f"{field}: no series has the label {tag}, which is a tag"] = None
         return list(keys)
 
     def _drop_histograms(self, field: str, series: list[Series], asked: Asked) -> None:

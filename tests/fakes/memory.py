@@ -58,6 +58,7 @@ class MemorySink:
     """
 
     name: str = "memory"
+    target: str = "memory"
     error: FedvitalsError | None = None
     defect: Exception | None = None
     refuses: Callable[[str, Any], bool] = lambda field, value: False

@@ -210,6 +210,13 @@ def test_another_label_is_refused(prometheus: FakePrometheus, label: str) -> Non
     }
 
 
+def test_a_tag_that_no_series_has_is_told(prometheus: FakePrometheus) -> None:
+    series = FakeSeries({"a": "1"}, at(s0="1"))
+    prometheus.queries = {"q_x": [series], "q_y": [series, FakeSeries({"a": "2", "b": "3"})]}
+    batch = extract(prometheus, measurement("a", "b", x="float", y="float"))
+    assert batch.warnings == ("x: no series has the label b, which is a tag",)
+
+
 def test_the_metrics_own_name_is_no_label(prometheus: FakePrometheus) -> None:
     prometheus.queries = {"q_x": [FakeSeries({"__name__": "latency", "a": "1"}, at(s0="1"))]}
     assert extract(prometheus, measurement("a", x="float")).frame["a"].tolist() == ["1"]
