@@ -68,7 +68,7 @@ def _collect(started: datetime, output: Path | None) -> Receipt:
     from flows.commands.collect import run_flow
 
     return run_flow(
-        type="performance", start=iso(started), stop="now", output=str(output) if output else None
+        type="all", start=iso(started), stop="now", output=str(output) if output else None
     )
 
 

@@ -1,6 +1,6 @@
 """A run's plan: everything checked before any work, and the tools to do it with."""
 
-import logging
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,24 +10,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.catalogue import Catalogue, Measurement, MetricType
+from tasks.core.catalogue import Catalogue, Measurement, MetricType, SourceName
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.loading import Sink
 from tasks.core.receipt import run_id_of
-from tasks.core.settings import Environment, Settings
+from tasks.core.retry import retrying
+from tasks.core.settings import Environment, InfluxService, Service, Settings
 from tasks.core.state import CellState
 from tasks.core.window import Window, iso, parse_time
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
-from tasks.patience import PatientSink, PatientSource
+from tasks.patience import PatientSource
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sources.prometheus import PrometheusSource
+from tasks.sources.rest import RestSource
 from tasks.sources.scrape import Page, ScrapeSource, fetch_page
+from tasks.sources.tls import TlsSource
 from tasks.validation.suites import Suite, read_suite, verify
 from tasks.work import Source, Tools
-
-logger = logging.getLogger(__name__)
 
 CollectType = Literal["all", "performance", "business", "security"]
 # the learning curve belongs to the first look at a training, so performance takes it along
@@ -51,13 +52,14 @@ class Plan:
     suites: Mapping[str, Suite]
     window: Window | None
     output: Path
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Toolbox:
     """The opened tools of a run."""
 
-    source: Source
+    sources: Mapping[SourceName, Source]
     sinks: tuple[Sink, ...]
     lake: Lake
     ledger: Ledger
@@ -67,7 +69,7 @@ class Toolbox:
     def tools(self, plan: Plan, measurement: Measurement, lock: RunLock) -> Tools:
         """What one measurement is processed with."""
         return Tools(
-            source=self.source,
+            source=self.sources[measurement.source],
             suite=plan.suites[measurement.name],
             lake=self.lake,
             ledger=self.ledger,
@@ -95,8 +97,14 @@ def make_plan(
     now = datetime.now(UTC)
     run_id = run_id_of(now, uuid.uuid4().hex[:6])
     chosen = settings.environment(environment)
+    _check_source(chosen)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    measurements = catalogue.select(TYPES[types], names)
+    selected = catalogue.select(TYPES[types], tuple(dict.fromkeys(names)))
+    measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
+    if selected and not measurements:
+        raise _without_source(
+            chosen, "FED_VIT_API_URL, which all of these measurements are read from"
+        )
     if not measurements:
         raise UsageInvalid(
             argument="--type",
@@ -104,6 +112,8 @@ def make_plan(
             mend="See what there is: fedvitals catalogue",
         )
     _check_steps(measurements, settings)
+    if output is not None:
+        _check_folder(output)
     return Plan(
         run_id=run_id,
         now=now,
@@ -113,6 +123,7 @@ def make_plan(
         suites=verified_suites(settings, measurements),
         window=_window(start, stop, now, settings),
         output=output or settings.home / "reports" / run_id,
+        warnings=_warnings(chosen, settings, selected),
     )
 
 
@@ -136,8 +147,19 @@ def verified_suites(settings: Settings, measurements: tuple[Measurement, ...]) -
 
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The ledger, closed at the end."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    """The ledger, closed at the end.
+
+    Raises:
+        ConfigurationInvalid: when there can be no folder for it.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where="FEDVITALS_HOME",
+            problem=f"{settings.home} cannot be made: {error.strerror}",
+            mend="Name a folder that can be written",
+        ) from error
     ledger = Ledger(settings.ledger_url)
     try:
         yield ledger
@@ -150,14 +172,13 @@ def opened_toolbox(plan: Plan) -> Iterator[Toolbox]:
     """The tools of a run, closed at the end.
 
     Raises:
-        ConfigurationInvalid: when the environment has no source.
         FedvitalsError: when the ledger or a source without history does not answer.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(opened_ledger(plan.settings))
         sinks = tuple(_open_sinks(plan, stack))
         yield Toolbox(
-            source=_open_source(plan, ledger, stack),
+            sources=dict(_open_sources(plan, ledger, stack)),
             sinks=sinks,
             lake=Lake(plan.settings.lake_url),
             ledger=ledger,
@@ -166,28 +187,44 @@ def opened_toolbox(plan: Plan) -> Iterator[Toolbox]:
         )
 
 
-def _open_source(plan: Plan, ledger: Ledger, stack: ExitStack) -> Source:
-    environment = plan.environment
-    if environment.prometheus is not None:
-        source = PrometheusSource(environment.prometheus)
+def _open_sources(
+    plan: Plan, ledger: Ledger, stack: ExitStack
+) -> Iterator[tuple[SourceName, Source]]:
+    """The sources that the plan's measurements need, by the name that the catalogue gives them."""
+    patience = plan.settings.pipeline.patience.total_seconds()
+    for name in dict.fromkeys(entry.source for entry in plan.measurements):
+        source = _open_source(name, plan, ledger, stack)
         stack.callback(source.close)
-        return PatientSource(source)
-    if environment.api is None:
-        raise ConfigurationInvalid(
-            where=f"environment {environment.name}",
-            problem="no source is configured",
-            mend="Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly",
-        )
-    page = fetch_page(environment.api)
-    kept = ledger.last_page(environment.name, page.url)
+        yield name, PatientSource(source, patience)
+
+
+def _open_source(
+    name: SourceName, plan: Plan, ledger: Ledger, stack: ExitStack
+) -> PrometheusSource | RestSource | TlsSource | ScrapeSource:
+    environment = plan.environment
+    if name == "prometheus" and environment.prometheus is not None:
+        return PrometheusSource(environment.prometheus)
+    assert environment.api is not None, "the plan leaves out what has no source"
+    if name == "rest":
+        return RestSource(environment.api, now=plan.now)
+    if name == "tls":
+        return TlsSource(environment.api, now=plan.now)
+    return _open_scrape(environment.name, environment.api, plan, ledger, stack)
+
+
+def _open_scrape(
+    environment: str, service: Service, plan: Plan, ledger: Ledger, stack: ExitStack
+) -> ScrapeSource:
+    """The service's /metrics page, and the one kept before, for rates."""
+    patience = plan.settings.pipeline.patience.total_seconds()
+    page = retrying(patience)(fetch_page, service)
+    kept = ledger.last_page(environment, page.url)
     previous = Page(url=page.url, time=kept[0], text=kept[1].decode()) if kept else None
     # only a run that ends well may move the page that the next rates are measured from
     stack.push(
-        lambda kind, error, trace: (
-            _keep_page(ledger, environment.name, page) if kind is None else None
-        )
+        lambda kind, error, trace: _keep_page(ledger, environment, page) if kind is None else None
     )
-    return PatientSource(ScrapeSource(page, previous))
+    return ScrapeSource(page, previous, plan.now)
 
 
 def _keep_page(ledger: Ledger, environment: str, page: Page) -> None:
@@ -196,16 +233,62 @@ def _keep_page(ledger: Ledger, environment: str, page: Page) -> None:
 
 def _open_sinks(plan: Plan, stack: ExitStack) -> Iterator[Sink]:
     service = plan.environment.influxdb
-    if service is None or not plan.settings.influxdb.enabled:
+    if service is None or service.token is None or not plan.settings.influxdb.enabled:
         return
-    if service.token is None:
-        logger.warning(
-            "sink=influxdb off: INFLUXDB_URL is set and no token is; set INFLUXDB_TOKEN to load"
-        )
-        return
-    sink = InfluxSink(service, plan.settings.influxdb)
+    patience = plan.settings.pipeline.patience.total_seconds()
+    sink = InfluxSink(service, plan.settings.influxdb, deadline_seconds=patience)
     stack.callback(sink.close)
-    yield PatientSink(sink)
+    yield sink
+
+
+def _check_source(environment: Environment) -> None:
+    if environment.prometheus is None and environment.api is None:
+        mend = "PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+        raise _without_source(environment, mend)
+
+
+def _without_source(environment: Environment, variables: str) -> ConfigurationInvalid:
+    return ConfigurationInvalid(
+        where=f"environment {environment.name}",
+        problem="no source is configured",
+        mend=f"Set {variables}",
+    )
+
+
+def _has_source(entry: Measurement, environment: Environment) -> bool:
+    return entry.source == "prometheus" or environment.api is not None
+
+
+def _warnings(
+    environment: Environment, settings: Settings, selected: tuple[Measurement, ...]
+) -> tuple[str, ...]:
+    """What is off because it is not configured whole."""
+    left_out = [entry.name for entry in selected if not _has_source(entry, environment)]
+    warnings = []
+    if left_out:
+        warnings.append(f"left out, since FED_VIT_API_URL is not set: {', '.join(left_out)}")
+    service = environment.influxdb
+    if service is not None and service.token is None and settings.influxdb.enabled:
+        warnings.append(_untold_token(service))
+    return tuple(warnings)
+
+
+def _untold_token(service: InfluxService) -> str:
+    return (
+        f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are landed, "
+        "and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set"
+    )
+
+
+def _check_folder(output: Path) -> None:
+    """A report that cannot be written must not be found out when all the work is done."""
+    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageInvalid(
+            argument="--output",
+            problem=f"{there} is no folder that can be written",
+            mend="Name another folder",
+        )
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

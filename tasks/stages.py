@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from tasks import plan as planning
-from tasks.core.errors import LockHeld
+from tasks.core.errors import FedvitalsError
 from tasks.core.receipt import Outcome, Receipt, write_receipt
 from tasks.core.settings import Settings
 from tasks.core.window import Window, floor
-from tasks.lake.windows import append_states
+from tasks.lake.windows import WINDOWS, append_states
 from tasks.plan import CollectType, Plan, Toolbox, opened_ledger, opened_toolbox
 from tasks.progress import shown_progress
 from tasks.rounds import Job, Progress, work
-from tasks.telling import final_state, publish_artifacts, write_report
+from tasks.telling import publish_artifacts, write_report
+from tasks.work import SOURCES_WITH_HISTORY
 
 # what travels between stages stays in this process: nothing is cached, stored or run again
 PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -43,7 +43,10 @@ def plan(
     output: Path | None,
 ) -> Plan:
     """Checks the whole configuration and says what the run will do."""
-    return planning.make_plan(settings, environment, type, measurements, start, stop, output)
+    made = planning.make_plan(settings, environment, type, measurements, start, stop, output)
+    for warning in made.warnings:
+        get_run_logger().warning(warning)
+    return made
 
 
 @task(name="collect", **PLAIN)
@@ -55,25 +58,28 @@ def collect(plan: Plan) -> Worked:
 
 @task(name="account", **PLAIN)
 def account(flow: str, plan: Plan, worked: Worked) -> Receipt:
-    """Adds up what became of every value."""
-    return receipt_of(flow, plan, worked)
+    """Adds up what became of every value, and keeps the receipt in the ledger."""
+    receipt = receipt_of(flow, plan, worked)
+    _keep(plan, receipt)
+    return receipt
 
 
 @task(name="report", **PLAIN)
 def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
     """Writes the report, publishes it as artifacts, and puts its path on the receipt."""
-    written = write_report(plan, covered_window(plan), receipt, worked.outcomes)
+    window = covered_window(plan, worked.outcomes)
+    written = write_report(plan, window, receipt, worked.outcomes)
     publish_artifacts(written, receipt)
-    return receipt.model_copy(update={"report": str(written.files.html)})
+    receipt = receipt.model_copy(update={"report": str(written.files.html)})
+    _keep(plan, receipt)
+    return receipt
 
 
-def close(plan: Plan, receipt: Receipt) -> State[Receipt]:
-    """Keeps the receipt in the ledger and says how the run ended."""
+def _keep(plan: Plan, receipt: Receipt) -> None:
     with opened_ledger(plan.settings) as ledger:
         ledger.keep_run(
             receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json()
         )
-    return final_state(receipt)
 
 
 def work_through(plan: Plan, progress: Progress) -> Worked:
@@ -83,12 +89,24 @@ def work_through(plan: Plan, progress: Progress) -> Worked:
         FedvitalsError: when the tools cannot be opened; nothing was done then.
     """
     started = time.perf_counter()
+    outcomes: list[Outcome] = []
     with opened_toolbox(plan) as toolbox:
         try:
-            outcomes = tuple(_work(job, plan, toolbox, progress) for job in _jobs(plan))
+            for job in _jobs(plan):
+                outcomes.append(_work(job, plan, toolbox, progress))
         finally:
-            append_states(toolbox.lake, toolbox.states)
-    return Worked(outcomes=outcomes, seconds=time.perf_counter() - started)
+            # what is landed has to be told, even by a run that is interrupted
+            outcomes += _append_states(toolbox)
+    return Worked(outcomes=tuple(outcomes), seconds=time.perf_counter() - started)
+
+
+def _append_states(toolbox: Toolbox) -> list[Outcome]:
+    """One append for all cells; a failure is an outcome, since it must not hide the others."""
+    try:
+        append_states(toolbox.lake, toolbox.states)
+    except FedvitalsError as error:
+        return [Outcome(measurement=WINDOWS, state="failed", problems=(str(error),))]
+    return []
 
 
 def receipt_of(flow: str, plan: Plan, worked: Worked) -> Receipt:
@@ -101,25 +119,31 @@ def receipt_of(flow: str, plan: Plan, worked: Worked) -> Receipt:
         flow=flow,
         run_id=plan.run_id,
         environment=plan.environment.name,
-        window=covered_window(plan),
+        window=covered_window(plan, worked.outcomes),
         outcomes=worked.outcomes,
         seconds={"collect": worked.seconds},
     )
 
 
-def covered_window(plan: Plan) -> Window:
-    """The window that the run is about: the given one, else the cells of a first run up to now."""
+def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
+    """The window that the run is about: the given one, else up to now from the oldest cell read.
+
+    It reaches back at least as far as a first run would, so that a chart shows more than a sample.
+    """
     if plan.window is not None:
         return plan.window
     pipeline = plan.settings.pipeline
     newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
-    return Window(newest - pipeline.start_at * pipeline.cell, plan.now)
+    starts = [outcome.start for outcome in outcomes if outcome.start is not None]
+    return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
 
 
 def _jobs(plan: Plan) -> list[Job]:
+    """Samples come first, since they are dated with the run's time; the past can wait."""
+    entries = sorted(plan.measurements, key=lambda entry: entry.source in SOURCES_WITH_HISTORY)
     return [
         Job(entry, plan.environment.name, plan.window, plan.now, plan.settings.pipeline)
-        for entry in plan.measurements
+        for entry in entries
     ]
 
 
@@ -128,5 +152,5 @@ def _work(job: Job, plan: Plan, toolbox: Toolbox, progress: Progress) -> Outcome
     try:
         with toolbox.locks.hold(name, job.environment, plan.run_id) as lock:
             return work(job, toolbox.tools(plan, job.measurement, lock), progress)
-    except LockHeld as error:
+    except FedvitalsError as error:
         return Outcome(measurement=name, state="failed", problems=(str(error),))

@@ -15,6 +15,7 @@ from prefect.artifacts import (
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from tasks.core.errors import ReportNotWritten
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
@@ -38,7 +39,11 @@ class Report:
 def write_report(
     plan: Plan, window: Window, receipt: Receipt, outcomes: tuple[Outcome, ...]
 ) -> Report:
-    """Reads the window from the lake and writes the report's files below the plan's output folder."""
+    """Reads the window from the lake and writes the report's files into the plan's output folder.
+
+    Raises:
+        ReportNotWritten, LakeDamaged.
+    """
     lake = Lake(plan.settings.lake_url)
     lines = {line.name: line for line in receipt.measurements}
     verdicts = {o.measurement: o.verdicts[0] for o in outcomes if o.verdicts}
@@ -54,7 +59,11 @@ def write_report(
         for entry in plan.measurements
     )
     report = RunReport(receipt=receipt, generated_at=datetime.now(UTC), sections=sections)
-    return Report(files=write(report, plan.output), markdown=markdown(report))
+    try:
+        return Report(files=write(report, plan.output), markdown=markdown(report))
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise ReportNotWritten(folder=plan.output, problem=problem) from error
 
 
 def publish_artifacts(report: Report, receipt: Receipt) -> None:
@@ -84,10 +93,22 @@ def _row(receipt: Receipt, position: int) -> dict[str, str | int]:
     }
 
 
+def _message(receipt: Receipt) -> str:
+    parts = [
+        f"{receipt.values.landed} values landed, {receipt.values.quarantined} quarantined",
+        *(
+            f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
+            for name, counts in receipt.sinks.items()
+        ),
+    ]
+    failed = [line.name for line in receipt.measurements if line.state == "failed"]
+    return "; ".join([*parts, f"failed: {', '.join(failed)}"] if failed else parts)
+
+
 def final_state(receipt: Receipt) -> State[Receipt]:
     """The flow run's state: Failed when nothing landed by error, a Completed named Degraded when
     something is bad or pending, else Completed."""
-    message = f"{receipt.values.landed} values landed, {receipt.values.quarantined} quarantined"
+    message = _message(receipt)
     if receipt.status == "failed":
         problems = [p for line in receipt.measurements for p in line.problems]
         return Failed(

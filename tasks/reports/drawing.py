@@ -5,6 +5,7 @@ matplotlib is imported when something is drawn, and its pyplot never: flows draw
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -124,7 +125,12 @@ def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
         figure.text(0.5, 0.45, "no data in this window", ha="center", color=ON_WHITE.text)
     _key(figure, names if shown else ())
     data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # a letter that the font lacks becomes a box, which is no news for whoever runs fedvitals
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font", category=UserWarning
+        )
+        figure.savefig(data, format="png", metadata={"Software": None})
     return data.getvalue()
 
 

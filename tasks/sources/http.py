@@ -1,7 +1,8 @@
 """How a source is asked over HTTP: bounded in time, no redirects, failures as our errors."""
 
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,12 +16,24 @@ from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import AnswerInvalid, FedvitalsError, SourceRefused, SourceUnavailable
+from tasks.core.errors import (
+    AnswerInvalid,
+    CertificateInvalid,
+    ConfigurationInvalid,
+    FedvitalsError,
+    SourceRefused,
+    SourceUnavailable,
+)
 from tasks.core.settings import VARIABLES, Service
 
 PART_BYTES = 1 << 18
 QUOTED = 300
 UNAUTHORISED = (401, 403)
+CA_VARIABLE = "REQUESTS_CA_BUNDLE"
+# parts of OpenSSL that read files of certificates; what the service sends is read by others
+CA_FILE_LIBRARIES = ("X509", "PEM")
+# of OpenSSL's reasons (x509_vfy.h) those that another CA file would not mend
+TOO_EARLY, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,15 @@ API = Kind("the service's API", "api_token")
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one request may take, in seconds: to connect, between two bytes, in all."""
+    """How long one request may take, in seconds: to connect, between two bytes, in all.
+
+    largest: bytes that a body may have; None for any number.
+    """
 
     connect: float = 5.0
     silence: float = 60.0
     total: float = 120.0
+    largest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,9 @@ class Client:
         Raises:
             SourceUnavailable: no connection, no answer in time, half an answer.
             SourceRefused: a redirect, or the token is missing or wrong.
+            CertificateInvalid: the TLS certificate is not to be trusted.
+            AnswerInvalid: the body is larger than it may be; the rest of it is not read.
+            ConfigurationInvalid: the file of trusted CAs cannot be read.
         """
         asked = self.asked(what)
         deadline = time.monotonic() + self.limits.total
@@ -164,19 +184,41 @@ class Client:
             ) as response:
                 body = self._read(response, deadline, asked)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise asked.unavailable(reason(error)) from error
+            raise self._failed(error, asked) from error
+        except OSError as error:
+            # the one thing that requests looks for on the disk
+            raise ca_file_invalid(str(error)) from error
         answer = Answer(response.status_code, response.headers, body)
         self.refuse_detours(answer, asked)
         return answer
 
     def _read(self, response: requests.Response, deadline: float, asked: Asked) -> bytes:
+        told = response.headers.get("Content-Length", "")
+        self._check_size(int(told) if told.isdecimal() else 0, asked)
         # read1 returns after each arrival, so that a server that drips cannot pass the deadline
         parts: list[bytes] = []
+        size = 0
         while part := response.raw.read1(PART_BYTES, decode_content=True):
             parts.append(part)
+            size += len(part)
+            self._check_size(size, asked)
             if time.monotonic() > deadline:
                 raise asked.unavailable(f"no whole answer within {self.limits.total:g} s")
         return b"".join(parts)
+
+    def _check_size(self, size: int, asked: Asked) -> None:
+        if self.limits.largest is not None and size > self.limits.largest:
+            raise asked.invalid(f"it is larger than {self.limits.largest} bytes")
+
+    def _failed(self, error: Exception, asked: Asked) -> FedvitalsError:
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                mend = _mend_of_certificate(cause.verify_code, self.service.origin)
+                problem = cause.verify_message.removesuffix(".")
+                return CertificateInvalid(**vars(asked), problem=problem, mend=mend)
+            if isinstance(cause, ssl.SSLError) and cause.library in CA_FILE_LIBRARIES:
+                return ca_file_invalid(str(cause))
+        return asked.unavailable(reason(error))
 
     def refuse_detours(self, answer: Answer, asked: Asked) -> None:
         """Raises SourceRefused for a redirect and for a missing or wrong token."""
@@ -212,9 +254,32 @@ class Client:
 
 def reason(error: BaseException) -> str:
     """The innermost cause of a failed request, which is the one that a person can act on."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error) or type(error).__name__
+    *_, innermost = _causes(error)
+    return str(innermost) or type(innermost).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    inner: BaseException | None = error
+    while inner is not None:
+        yield inner
+        inner = inner.__cause__ or inner.__context__
+
+
+def ca_file_invalid(problem: str) -> ConfigurationInvalid:
+    """The error for a file or folder of trusted CAs that cannot be read."""
+    return ConfigurationInvalid(
+        where=CA_VARIABLE, problem=problem, mend="Name a file of certificates in PEM form"
+    )
+
+
+def _mend_of_certificate(code: int, origin: str) -> str:
+    if code == EXPIRED:
+        return "Renew the service's certificate"
+    if code == TOO_EARLY:
+        return "Check the clocks of both machines: the certificate's time has not begun"
+    if code in (OTHER_NAME, OTHER_ADDRESS):
+        return f"Give an address in {origin} that the certificate names, or have this one added"
+    return f"If you trust it, set {CA_VARIABLE} to a PEM file with the certificate of its CA"
 
 
 def service_checks(
@@ -233,10 +298,11 @@ def service_checks(
     if isinstance(found, str):
         return (*passed, ServiceCheck(kind.name, what, True, found))
     detail = found.facts["problem"]
+    mend = found.facts.get("mend") or f"Check the address in {service.origin} and any proxy"
     if isinstance(found, SourceUnavailable):
         mend = f"Start it, or mend the address in {service.origin}"
+    if isinstance(found, SourceUnavailable | CertificateInvalid | ConfigurationInvalid):
         return (ServiceCheck(kind.name, "reachable", False, detail, mend),)
-    mend = found.facts.get("mend") or f"Check the address in {service.origin} and any proxy"
     if found.facts.get("status") in UNAUTHORISED:
         return (passed[0], ServiceCheck(kind.name, "authorised", False, detail, mend))
     return (*passed, ServiceCheck(kind.name, what, False, detail, mend))

@@ -104,15 +104,20 @@ class ScrapeSource:
 
     name = "scrape"
 
-    def __init__(self, page: Page, previous: Page | None) -> None:
+    def __init__(self, page: Page, previous: Page | None, now: datetime | None = None) -> None:
+        """`now` is what the sample is dated with: the run's time, by default the page's.
+
+        A run that begins just before the end of a slot has its page from the next one.
+        """
         self._page = page
         self._previous = previous
+        self._now = now or page.time
 
     def close(self) -> None:
         """Nothing is open."""
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """One row a series at the page's time, floored to the catalogue's `every`.
+        """One row a series at the sample's time, floored to the catalogue's `every`.
 
         Outside the window there are no rows. Fields without a `scrape`, and fields of text, are
         null and listed in `not_served`. A value that is NaN, +Inf or -Inf is left out and counted.
@@ -126,7 +131,7 @@ class ScrapeSource:
             for name, spec in measurement.fields.items()
             if spec.scrape is not None and spec.type != "string"
         }
-        slot = floor(self._page.time, measurement.every)
+        slot = floor(self._now, measurement.every)
         reading = _Reading(measurement, self._page, self._previous)
         if window.start <= slot < window.stop:
             for name, scrape in served.items():

@@ -167,7 +167,7 @@ def _categories(column: tuple[str | None, ...], rows: Integers) -> pd.Categorica
     texts = sorted({text for text in column if text is not None})
     codes = {text: code for code, text in enumerate(texts)}
     of_series = np.array([-1 if text is None else codes[text] for text in column], dtype="int32")
-    index = pd.Index(texts) if texts else pd.Index([], dtype="object")
+    index = pd.Index(texts) if texts else pd.Index([], dtype="str")
     return pd.Categorical.from_codes(np.repeat(of_series, rows), categories=index)
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 
 from tasks.validation.engine import Ran
-from tasks.validation.model import MANY_COLUMNS, NOT_NULL, ONE_COLUMN, UNIQUE, Expectation
+from tasks.validation.model import (
+    IN_SET,
+    MANY_COLUMNS,
+    NOT_IN_SET,
+    NOT_NULL,
+    ONE_COLUMN,
+    PAIR,
+    UNIQUE,
+    Expectation,
+)
 
 # offending values that are shown
 _SAMPLES = 3
@@ -22,6 +31,12 @@ def limit_of(expectation: Expectation) -> str:
         limits = ["each key once"]
     elif expectation.type == NOT_NULL:
         limits = ["never missing"]
+    elif expectation.type in (IN_SET, NOT_IN_SET):
+        word = "one of" if expectation.type == IN_SET else "none of"
+        limits = [f"{word} {_shown(arguments['value_set'])}"]
+    elif expectation.type == PAIR:
+        least = "at least" if arguments.get("or_equal") else "more than"
+        limits = [f"{arguments['column_A']} {least} {arguments['column_B']}"]
     else:
         others = {key: value for key, value in arguments.items() if key not in told}
         limits = _bounds(arguments) + [f"{key} {_shown(value)}" for key, value in others.items()]

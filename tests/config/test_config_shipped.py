@@ -7,15 +7,19 @@ from typing import get_args
 import pytest
 import yaml
 
-from tasks.core.catalogue import Catalogue, FieldSpec, Measurement, MetricType
+from tasks.core.catalogue import TLS_TAGS, Catalogue, Fact, FieldSpec, Measurement, MetricType
 from tasks.core.settings import EnvironmentFile, InfluxTuning, Pipeline, load_settings, shipped
 
 CONFIG = shipped("config")
 CATALOGUE = Catalogue.read(CONFIG / "metrics.yaml")
-FIELDS = [
-    pytest.param(measurement, name, spec, id=f"{measurement.name}.{name}")
+ALL = [
+    (measurement, name, spec)
     for measurement in CATALOGUE.values()
     for name, spec in measurement.fields.items()
+]
+FIELDS = [pytest.param(*each, id=f"{each[0].name}.{each[1]}") for each in ALL]
+QUERIED = [
+    pytest.param(*each, id=f"{each[0].name}.{each[1]}") for each in ALL if each[2].query is not None
 ]
 
 # every metric of the reference service (without its prefix) and of the node exporter that the
@@ -38,9 +42,44 @@ METRICS = {
     },
     "edge_device_info": {"edge_device_info"},
     "training": {"training_loss", "model_accuracy"},
+    "federation": {"training_rounds_total", "connected_clients", "total_clients"},
+    "availability": {"up"},
+    "security_events": {
+        "unauthorized_requests_total", "encryption_failures_total", "certificate_expiry_days",
+    },
 }  # fmt: skip
+# the paths of the service's API, by measurement, with what is taken of each body
+PATHS = {
+    "clients": ("/api/clients/count", {"total", "connected", "active"}),
+    "participation": ("/api/clients/participation", {"participation_rate", "avg_data_quality"}),
+    "training_progress": (
+        "/api/training/progress",
+        {"current_round", "total_rounds", "global_accuracy", "convergence_rate"},
+    ),
+    "training_run": ("/api/training/status", {"state", "run_id"}),
+    "service_status": (
+        "/api/status",
+        {
+            "status", "version", "uptime_seconds", "requests.total", "requests.failed",
+            "storage.used_bytes", "storage.total_bytes",
+        },
+    ),
+    "security_checks": ("/health/detailed", {"checks.certificate.status"}),
+}  # fmt: skip
+TYPES = {
+    "federated": {"training"},
+    "business": {
+        "federation", "availability", "clients", "participation", "training_progress",
+        "training_run", "service_status",
+    },
+    "security": {"security_events", "security_checks", "tls_certificate"},
+}  # fmt: skip
+# what the end of a query makes of a value
+SCALES = {"/ 100": 0.01, "* 3600": 3600.0, "": 1.0}
+# numbers that are no amount of anything
+UNITLESS = {"training_loss", "convergence_rate"}
 PREFIX = "fed_vit_autorl_"
-METRIC = re.compile(r"\b((?:node_|fed_vit_autorl_)\w+)")
+METRIC = re.compile(r"\b((?:node_|fed_vit_autorl_)\w+|up(?=\{))")
 
 
 def test_the_settings_are_the_defaults_written_out() -> None:
@@ -70,7 +109,7 @@ def test_the_example_of_an_environment_is_valid() -> None:
     assert set(staging) == set(EnvironmentFile.model_fields)
 
 
-def test_all_performance_metrics_and_the_learning_ones_are_collected() -> None:
+def test_every_metric_that_the_vocabulary_promises_is_collected() -> None:
     found = {
         name: {
             metric.removeprefix(PREFIX)
@@ -78,15 +117,43 @@ def test_all_performance_metrics_and_the_learning_ones_are_collected() -> None:
             for metric in METRIC.findall(spec.query or "")
         }
         for name, measurement in CATALOGUE.items()
+        if measurement.source == "prometheus"
     }
 
     assert found == METRICS
-    types = {name: measurement.type for name, measurement in CATALOGUE.items()}
-    assert types.pop("training") == "federated"
-    assert set(types.values()) == {"performance"} <= set(get_args(MetricType))
 
 
-@pytest.mark.parametrize(("measurement", "name", "spec"), FIELDS)
+def test_every_path_of_the_api_is_read() -> None:
+    found = {
+        name: (
+            measurement.rest.endpoint,
+            {(spec.path or "").removeprefix("$.") for spec in measurement.fields.values()},
+        )
+        for name, measurement in CATALOGUE.items()
+        if measurement.rest is not None
+    }
+
+    assert found == PATHS
+    assert {m.name for m in CATALOGUE.values() if m.source == "rest"} == set(PATHS)
+
+
+def test_all_that_can_be_said_of_a_certificate_is_collected() -> None:
+    entry = CATALOGUE["tls_certificate"]
+    assert {spec.fact for spec in entry.fields.values()} == set(get_args(Fact))
+    assert entry.tags == TLS_TAGS
+    assert {m.name for m in CATALOGUE.values() if m.source == "tls"} == {entry.name}
+
+
+def test_what_is_not_performance_has_its_own_type() -> None:
+    found: dict[MetricType, set[str]] = {}
+    for name, measurement in CATALOGUE.items():
+        found.setdefault(measurement.type, set()).add(name)
+
+    assert found.pop("performance")
+    assert found == TYPES
+
+
+@pytest.mark.parametrize(("measurement", "name", "spec"), QUERIED)
 def test_a_query_aggregates_by_exactly_the_tags(
     measurement: Measurement, name: str, spec: FieldSpec
 ) -> None:
@@ -102,31 +169,34 @@ def test_a_query_aggregates_by_exactly_the_tags(
 
 @pytest.mark.parametrize(("measurement", "name", "spec"), FIELDS)
 def test_a_name_ends_in_its_base_unit(measurement: Measurement, name: str, spec: FieldSpec) -> None:
-    # a loss has no unit
-    assert name == "training_loss" or f"_{name}".endswith(f"_{spec.unit}")
-    assert bool(spec.unit) == (name != "training_loss")
+    assert f"_{name}".endswith(f"_{spec.unit}") or not spec.unit
+    is_number = spec.type in ("float", "int")
+    assert bool(spec.unit) == (is_number and name not in UNITLESS)
     assert "percent" not in name
     assert spec.description
 
 
-@pytest.mark.parametrize(("measurement", "name", "spec"), FIELDS)
+@pytest.mark.parametrize(("measurement", "name", "spec"), QUERIED)
 def test_what_the_service_shows_is_scraped_from_the_same_metric(
     measurement: Measurement, name: str, spec: FieldSpec
 ) -> None:
     assert spec.query is not None
     (metric, *others) = METRIC.findall(spec.query)
-    if metric.startswith("node_"):
+    # a page has neither the node exporter's metrics nor quotients of two
+    if not metric.startswith(PREFIX) or others:
         assert spec.scrape is None
         return
 
-    assert others == []
     assert spec.scrape is not None
     assert spec.scrape.metric == metric.removesuffix("_bucket")
-    assert spec.scrape.scale == (0.01 if spec.query.endswith("/ 100") else 1.0)
+    factors = (factor for end, factor in SCALES.items() if spec.query.endswith(end))
+    assert spec.scrape.scale == next(factors)
     if spec.scrape.as_ == "quantile":
         assert f"histogram_quantile({spec.scrape.quantile}, sum by" in spec.query
     elif spec.scrape.as_ == "rate":
-        assert f"sum by ({', '.join(measurement.tags)}) (rate({metric}[5m]))" == spec.query
+        span = "1h" if name.endswith("_per_hour") else "5m"
+        rate = f"sum by ({', '.join(measurement.tags)}) (rate({metric}[{span}]))"
+        assert spec.query in (rate, f"{rate} * 3600")
     else:
         assert spec.query.startswith(f"{spec.scrape.combine} by (")
 
@@ -141,4 +211,5 @@ def test_each_measurement_has_one_or_two_required_fields() -> None:
 
 
 def test_rates_are_sampled_more_often_than_their_range() -> None:
-    assert all(each.step <= timedelta(minutes=1) for each in CATALOGUE.values())
+    queried = [each for each in CATALOGUE.values() if each.source == "prometheus"]
+    assert all(each.step <= timedelta(minutes=1) for each in queried)

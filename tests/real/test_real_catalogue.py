@@ -29,9 +29,10 @@ def check(promtool: str, folder: Path, queries: dict[str, str]) -> subprocess.Co
 
 def test_every_query_parses(promtool: str, tmp_path: Path) -> None:
     queries = {
-        f"{name}:{field}": spec.query or ""
+        f"{name}:{field}": spec.query
         for name, measurement in CATALOGUE.items()
         for field, spec in measurement.fields.items()
+        if spec.query is not None
     }
 
     done = check(promtool, tmp_path, queries)

@@ -116,6 +116,14 @@ def test_the_start_of_the_window_belongs_to_it() -> None:
     assert len(ScrapeSource(page(GAUGES), None).extract(entry, "production", window).frame) == 3
 
 
+def test_a_page_of_the_next_slot_is_the_sample_of_the_run_that_asked_for_it() -> None:
+    entry = measurement("model", size={"metric": "model_size_bytes", "as": "value"})
+    window = Window(SLOT - entry.every, SLOT)
+    source = ScrapeSource(page(GAUGES), None, SLOT - timedelta(seconds=1))
+    batch = source.extract(entry, "production", window)
+    assert set(batch.frame["time"]) == {window.start}
+
+
 BEFORE = """\
 # TYPE requests counter
 requests_total{method="GET",status="200"} 100

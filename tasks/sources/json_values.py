@@ -1,0 +1,97 @@
+"""Values of JSON as the catalogue's types, exactly: nothing is converted that would change."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.catalogue import FieldType
+from tasks.core.json_path import kind_of
+
+WANTED: dict[FieldType, str] = {
+    "float": "a number",
+    "int": "a whole number",
+    "string": "a string",
+    "bool": "true or false",
+}
+# integers below this have a double of their own
+EXACT = 2.0**53
+HALF = "a string with half a character"
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A value that a field's type cannot hold, and why."""
+
+    value: Any
+    reason: str
+
+
+def fitted(value: Any, kind: FieldType) -> float | int | str | bool | Unfit | None:
+    """The value as a field of this type holds it. NaN and Inf stay floats, also of an int field."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return value if kind == "bool" else _unfit(value, kind)
+    if isinstance(value, int | float) and kind in ("float", "int"):
+        return _as_float(value) if kind == "float" else _as_int(value)
+    if isinstance(value, str) and kind == "string":
+        return value if is_writable(value) else Unfit(value, HALF)
+    return _unfit(value, kind)
+
+
+def _unfit(value: Any, kind: FieldType) -> Unfit:
+    return Unfit(value, f"{kind_of(value)} where {WANTED[kind]} belongs")
+
+
+def _as_float(value: float | int) -> float | Unfit:
+    try:
+        return float(value)
+    except OverflowError:
+        return Unfit(value, "a number beyond what 64 bits can hold")
+
+
+def _as_int(value: float | int) -> float | int | Unfit:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return value
+        if not value.is_integer() or abs(value) >= EXACT:
+            return Unfit(value, "a fraction where a whole number belongs")
+        return int(value)
+    if not SMALLEST <= value <= LARGEST:
+        return Unfit(value, "a number beyond what 64 bits can hold")
+    return value
+
+
+def is_writable(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON may name half of a surrogate pair, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def tag_text(value: Any) -> str | None:
+    """The value as a tag; None for null.
+
+    Raises:
+        TypeError: for what can be no name, saying what it is: a list, an object, half a character.
+    """
+    if isinstance(value, list | dict):
+        raise TypeError(kind_of(value))
+    if isinstance(value, str) and not is_writable(value):
+        raise TypeError(HALF)
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def shown(value: Any) -> str | float:
+    """The value as a quarantine record can hold it: a number, or text in UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float) or (
+        isinstance(value, int) and not isinstance(value, bool) and SMALLEST <= value <= LARGEST
+    ):
+        return value
+    return json.dumps(value)

@@ -1,0 +1,81 @@
+"""Samples of sources without history: one look a run, shared by all measurements that need it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+from tasks.core.batch import Batch, empty_frame
+from tasks.core.catalogue import Measurement
+from tasks.core.window import Window, floor, iso
+
+Seen = TypeVar("Seen")
+LATE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Look(Generic[Seen]):
+    """What was seen, the time that it is dated with, and how much later it was asked for."""
+
+    time: datetime
+    delay: timedelta
+    seen: Seen
+
+    def warnings(self, every: timedelta) -> tuple[str, ...]:
+        """Says so when the date is off by more than a slot, and by more than a minute."""
+        if self.delay <= max(every, LATE):
+            return ()
+        seconds = self.delay.total_seconds()
+        return (f"the sample was taken {seconds:.0f} s after the time it is dated with",)
+
+
+class Shared(Generic[Seen]):
+    """Looks when it is first asked, and answers all who ask later with that; safe between threads.
+
+    A look that fails is not kept, so that whoever asks next looks again.
+    """
+
+    def __init__(self, look: Callable[[], Seen], now: datetime | None = None) -> None:
+        """`now` is what the look is dated with: the run's time, by default the look's own."""
+        self._look = look
+        self._now = now
+        self._guard = threading.Lock()
+        self._last: Look[Seen] | None = None
+
+    def within(self, window: Window, every: timedelta) -> Look[Seen] | None:
+        """A look of which the time, floored to `every`, is in the window.
+
+        None when now is not in it: then nobody is asked. A look that is dated outside the window is
+        made anew.
+        """
+        with self._guard:
+            if self._last is None or not _is_in(self._last.time, window, every):
+                asked = datetime.now(UTC)
+                now = self._now or asked
+                if not _is_in(now, window, every):
+                    return None
+                self._last = Look(now, asked - now, self._look())
+            return self._last
+
+
+def _is_in(time: datetime, window: Window, every: timedelta) -> bool:
+    return window.start <= floor(time, every) < window.stop
+
+
+def nothing(measurement: Measurement, environment: str, window: Window, warning: str) -> Batch:
+    """A batch without rows, and why."""
+    return Batch(
+        measurement=measurement,
+        environment=environment,
+        window=window,
+        frame=empty_frame(measurement),
+        warnings=(warning,),
+    )
+
+
+def too_late(measurement: Measurement, environment: str, window: Window) -> Batch:
+    """A batch without rows, for a window that does not hold now."""
+    span = f"[{iso(window.start)}, {iso(window.stop)})"
+    warning = f"no sample: it is not {span} now, and the source has no history"
+    return nothing(measurement, environment, window, warning)

@@ -1,0 +1,183 @@
+"""The certificate with which a service answers over TLS, also one that is not to be trusted."""
+
+import socket
+import ssl
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from cryptography import x509
+from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
+
+from tasks.core.batch import Batch, build_frame
+from tasks.core.catalogue import Fact, Measurement
+from tasks.core.settings import Service
+from tasks.core.window import Window, floor
+from tasks.sources.http import API, Asked, ca_file_invalid
+from tasks.sources.sample import Shared, nothing, too_late
+
+WHAT = "its certificate"
+HTTPS_PORT = 443
+# to connect, and for each step of the handshake
+SECONDS = 5.0
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is to be known of a service's certificate.
+
+    `days_left` is negative once it has expired; `trusted` says whether it and its chain lead to a
+    CA that we trust and are valid now, whatever name they are for; `host_matches` whether it names
+    the host that the service is reached by.
+    """
+
+    days_left: float
+    issuer: str | None
+    subject: str | None
+    host_matches: bool
+    trusted: bool
+
+    def fact(self, name: Fact) -> float | str | bool | None:
+        """One of the facts that a field can name."""
+        value: float | str | bool | None = asdict(self)[name]
+        return value
+
+
+class TlsSource:
+    """Makes one sample of a measurement from the service's certificate.
+
+    It is looked at once, whoever asks first; use one source a run. Safe between threads. The
+    connection is direct, through no proxy.
+    """
+
+    name = "tls"
+
+    def __init__(self, service: Service, now: datetime | None = None) -> None:
+        """`now` is what the samples are dated with: the run's time, by default the look's."""
+        self._service = service
+        parts = urlsplit(service.url)
+        self._is_tls = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or HTTPS_PORT
+        self._shared = Shared(self._look, now)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """One row at the sample's time, floored to the catalogue's `every`.
+
+        Outside the window there is none, and nobody is asked. A service that is not reached by
+        https gives none either, with a warning.
+
+        Raises:
+            SourceUnavailable: no connection, or no TLS.
+            AnswerInvalid: its certificate cannot be read.
+            ConfigurationInvalid: the file of trusted CAs cannot be read.
+        """
+        if not self._is_tls:
+            warning = f"the service is not reached by TLS: {self._service.origin} is an http URL"
+            return nothing(measurement, environment, window, warning)
+        look = self._shared.within(window, measurement.every)
+        if look is None:
+            return too_late(measurement, environment, window)
+        tags = {"host": self._host, "port": str(self._port)}
+        columns: dict[str, object] = {
+            "time": [floor(look.time, measurement.every)],
+            "environment": [environment],
+            **{tag: [tags[tag]] for tag in measurement.tags},
+        }
+        for name, spec in measurement.fields.items():
+            assert spec.fact is not None, "a field of this source names a fact"
+            columns[name] = [look.seen.fact(spec.fact)]
+        return Batch(
+            measurement=measurement,
+            environment=environment,
+            window=window,
+            frame=build_frame(measurement, columns),
+            warnings=look.warnings(measurement.every),
+        )
+
+    def _look(self) -> Certificate:
+        asked = Asked(service=API.name, url=self._service.url, what=WHAT)
+        encoded, is_trusted = self._presented(asked)
+        try:
+            certificate = x509.load_der_x509_certificate(encoded)
+            left = certificate.not_valid_after_utc - datetime.now(UTC)
+            return Certificate(
+                days_left=left.total_seconds() / SECONDS_PER_DAY,
+                issuer=certificate.issuer.rfc4514_string() or None,
+                subject=certificate.subject.rfc4514_string() or None,
+                host_matches=_names(certificate, self._host),
+                trusted=is_trusted,
+            )
+        except ValueError as error:
+            raise asked.invalid(f"its certificate cannot be read: {error}") from error
+
+    def _presented(self, asked: Asked) -> tuple[bytes, bool]:
+        """The certificate in DER, and whether it is trusted."""
+        try:
+            return self._handshake(_verifying(self._service.url)), True
+        except ssl.SSLCertVerificationError:
+            pass
+        except (OSError, UnicodeError) as error:
+            raise asked.unavailable(str(error)) from error
+        try:
+            return self._handshake(_accepting()), False
+        except OSError as error:
+            raise asked.unavailable(str(error)) from error
+
+    def _handshake(self, context: ssl.SSLContext) -> bytes:
+        address = (self._host, self._port)
+        with (
+            socket.create_connection(address, timeout=SECONDS) as connection,
+            context.wrap_socket(connection, server_hostname=self._host) as secured,
+        ):
+            certificate = secured.getpeercert(binary_form=True)
+        # a server without one cannot finish a handshake that we take part in
+        assert certificate is not None
+        return certificate
+
+
+def _verifying(url: str) -> ssl.SSLContext:
+    """Trusts whom requests trusts: REQUESTS_CA_BUNDLE, or the CAs that come with it."""
+    with requests.Session() as session:
+        chosen = session.merge_environment_settings(url, {}, None, None, None)["verify"]
+    bundle = (
+        Path(chosen) if isinstance(chosen, str) else Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    )
+    try:
+        context = ssl.create_default_context(
+            cafile=None if bundle.is_dir() else str(bundle),
+            capath=str(bundle) if bundle.is_dir() else None,
+        )
+    except OSError as error:
+        raise ca_file_invalid(f"{bundle}: {error.strerror or error}") from error
+    context.check_hostname = False
+    return context
+
+
+def _accepting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    # nothing is sent over this connection: it is made to look at what cannot be trusted
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _names(certificate: x509.Certificate, host: str) -> bool:
+    """Whether the certificate names the host (RFC 6125: by its subjectAltName alone)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    texts = [("DNS", name) for name in names.get_values_for_type(x509.DNSName)]
+    texts += [("IP Address", str(a)) for a in names.get_values_for_type(x509.IPAddress)]
+    try:
+        match_hostname({"subjectAltName": tuple(texts)}, host)
+    except CertificateError:
+        return False
+    return True
