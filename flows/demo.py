@@ -76,16 +76,18 @@ def _collect(started: datetime, output: Path | None) -> Receipt:
 def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
     _write_config(folder)
     with ExitStack() as stack:
-        service = stack.enter_context(
+        training = stack.enter_context(
             processes.fl_server(folder / "services", ROUNDS, ROUND_SECONDS)
         )
+        service = training.http
         tell(f"a federated training of {ROUNDS} rounds runs at {service}")
         variables = {
             "FEDVITALS_HOME": str(folder),
             "FEDVITALS_CONFIG": str(folder / "config"),
             "FEDVITALS_LAKE_URL": "",
             "FEDVITALS_LEDGER_URL": "",
-            "FED_VIT_API_URL": service,
+            "FED_VIT_API_URL": training.https,
+            "REQUESTS_CA_BUNDLE": training.ca_file,
             "FED_VIT_API_TOKEN": "",
             **_prometheus(settings, service, folder, stack, tell),
             **_influxdb(settings, folder, stack, tell),

@@ -41,15 +41,24 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(cache / "fedvitals" / "bin"))
 
 
+@dataclass(frozen=True)
+class Training:
+    """A started federated training: its URLs, and the file with the CA of its certificate."""
+
+    http: str
+    https: str
+    ca_file: str
+
+
 @contextmanager
-def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[str]:
-    """A federated training that runs as a service; its URL."""
+def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Training]:
+    """A federated training that runs as a service."""
     command = [sys.executable, "-m", "deployments.services.fl_server", "--port", "0"]
     command += ["--rounds", str(rounds), "--round-seconds", str(round_seconds)]
     command += ["--tls-dir", str(folder / "tls"), "--https-port", "0"]
     with _running("fl_server", command, folder) as (process, output):
-        words = _wait(process, output, lambda: _first_line(output))
-        yield str(json.loads(words)["http"])
+        ready = json.loads(_wait(process, output, lambda: _first_line(output)))
+        yield Training(ready["http"], ready["https"], ready["ca_file"])
 
 
 @contextmanager

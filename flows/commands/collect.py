@@ -1,5 +1,6 @@
 """`fedvitals collect`: an ad-hoc run of the flow collect."""
 
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def collect(
-    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.PERFORMANCE,
+    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
     measurement: Annotated[
         list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
     ] = None,
@@ -49,7 +50,9 @@ def collect(
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
-    make_plan(load_settings(), environment, type.value, names, start, stop, output)
+    plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
+    for warning in plan.warnings:
+        print(f"fedvitals: {warning}", file=sys.stderr)
     receipt = run_flow(
         environment=environment,
         type=type.value,
@@ -69,8 +72,10 @@ def run_flow(**parameters: object) -> "Receipt":
         FedvitalsError: what ended the flow before it had a receipt.
     """
     from flows.collect import collect as flow
+    from flows.commands.prefect_server import require_server
     from tasks.core.receipt import Receipt
 
+    require_server()
     state = flow(**parameters, return_state=True)
     result = state.result(raise_on_failure=False)
     if isinstance(result, Receipt):

@@ -56,6 +56,7 @@ def examine(
     yield _tried("lake", "can be read", lambda: _lake(settings))
     yield from _sources(environment)
     yield from _influxdb(environment, create)
+    yield from _prefect()
 
 
 def _print(check: ServiceCheck) -> None:
@@ -83,8 +84,11 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 
     try:
         return ServiceCheck(service, what, True, attempt())
-    except (FedvitalsError, OSError) as error:
+    except FedvitalsError as error:
         return ServiceCheck(service, what, False, "no", str(error))
+    except OSError as error:
+        mend = "Set FEDVITALS_HOME to a folder that can be written"
+        return ServiceCheck(service, what, False, error.strerror or "no", mend)
 
 
 def _catalogue(settings: "Settings") -> str:
@@ -145,3 +149,11 @@ def _influxdb(environment: "Environment", create: bool) -> Iterator[ServiceCheck
     if create:
         yield create_bucket(environment.influxdb)
     yield from check(environment.influxdb)
+
+
+def _prefect() -> Iterator[ServiceCheck]:
+    from flows.commands.prefect_server import check_server
+
+    check = check_server()
+    if check is not None:
+        yield check

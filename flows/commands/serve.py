@@ -20,6 +20,7 @@ def serve() -> None:
 
     Needs a Prefect server: prefect server start, and PREFECT_API_URL=http://127.0.0.1:4200/api.
     """
+    from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid
     from tasks.core.settings import load_settings
 
@@ -30,6 +31,7 @@ def serve() -> None:
             problem="is not set, so nobody could see the flows",
             mend="Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api",
         )
+    require_server()
     from prefect import serve as serve_flows
 
     deployments = [to_deployment(entry) for entry in definitions()]

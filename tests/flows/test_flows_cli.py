@@ -1,0 +1,262 @@
+"""The commands: what they say, with and without --json, and how they end."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import COMMANDS
+from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.flows.installation import Installation, Ran, entry
+
+HELPS = [
+    (), ("demo",), ("doctor",), ("catalogue",), ("collect",), ("serve",), ("quarantine",),
+    ("quarantine", "ls"), ("quarantine", "show"), ("lake",), ("lake", "ls"), ("lake", "query"),
+]  # fmt: skip
+SLOW_MODULES = ("great_expectations", "prefect", "matplotlib", "pandas", "deltalake", "sklearn")
+IMPORTED = """
+import sys
+from flows.cli import main
+for command in {commands!r}:
+    sys.argv = ["fedvitals", *command, "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+sys.exit(repr([name for name in {slow!r} if name in sys.modules]))
+"""
+
+
+def test_help_of_every_command_is_there_and_imports_little() -> None:
+    code = IMPORTED.format(commands=HELPS, slow=SLOW_MODULES)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert done.stderr.strip() == "[]"
+    assert done.stdout.count("Usage: ") == len(HELPS)
+    assert {command[0] for command in HELPS if command} == set(COMMANDS)
+
+
+def test_version(bare: Installation) -> None:
+    assert bare.here("--version") == Ran(0, f"fedvitals {version('fedvitals')}\n", "")
+
+
+def test_an_unknown_command(bare: Installation) -> None:
+    ran = bare.here("colect")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "No such command 'colect'" in ran.err
+
+
+def checks_of(ran: Ran) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["service"], each["what"]): each for each in ran.document["checks"]}
+
+
+def test_doctor_with_nothing_configured(bare: Installation) -> None:
+    ran = bare.here("doctor", "--json")
+
+    assert (ran.code, ran.err) == (1, "")
+    assert ran.document["environment"] == "production"
+    checks = checks_of(ran)
+    bad = {key: each for key, each in checks.items() if not each["ok"]}
+    assert list(bad) == [("source", "is configured")]
+    assert bad["source", "is configured"]["mend"] == (
+        "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+    )
+    assert checks["settings", "prometheus"]["detail"] == "not configured"
+    assert checks["influxdb", "is configured"]["detail"].startswith("not configured: the lake")
+    assert checks["lake", "can be read"]["detail"] == f"0 tables, 0 rows in {bare.home}/lake"
+
+
+def test_doctor_tells_people_the_same(bare: Installation) -> None:
+    ran = bare.here("doctor")
+
+    assert (ran.code, ran.err) == (1, "")
+    marks = [line[:4].strip() for line in ran.out.splitlines()]
+    assert marks.count("BAD") == 1
+    assert ran.out.endswith(
+        "     " + " " * 12 + " → Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly\n"
+        "ok   influxdb     is configured: not configured: the lake keeps everything, and a later "
+        "InfluxDB can be filled from it\n"
+    )  # fmt: skip
+
+
+@pytest.fixture
+def prometheus() -> Iterator[FaultyPrometheus]:
+    with faulty_prometheus(token="planted-token") as running:
+        running.queries |= {"a": [constant()]}
+        yield running
+
+
+@pytest.fixture
+def influxdb() -> Iterator[FakeInfluxDB]:
+    with fake_influxdb(token="planted-influx", bucket=None) as running:
+        yield running
+
+
+@pytest.fixture
+def whole(bare: Installation, prometheus: FaultyPrometheus, influxdb: FakeInfluxDB) -> Installation:
+    """Everything configured, but that the bucket is missing."""
+    bare.variables |= {
+        "PROMETHEUS_URL": prometheus.url,
+        "PROMETHEUS_API_TOKEN": "planted-token",
+        "INFLUXDB_URL": influxdb.url,
+        "INFLUXDB_TOKEN": "planted-influx",
+    }
+    return bare.configure({"a": entry("a")})
+
+
+def test_doctor_creates_the_bucket(whole: Installation, influxdb: FakeInfluxDB) -> None:
+    before, creating, after = (
+        whole.here("doctor", *more, "--json") for more in ((), ("--create",), ())
+    )
+
+    assert (before.code, creating.code, after.code) == (1, 0, 0)
+    bucket = checks_of(before)["influxdb", "bucket"]
+    assert bucket["mend"] == "Make the bucket fedvitals: fedvitals doctor --create"
+    assert influxdb.bucket == "fedvitals"
+    assert all(each["ok"] for each in checks_of(after).values())
+    assert "planted" not in before.out + creating.out + after.out
+
+
+BROKEN: dict[str, tuple[dict[str, str], set[tuple[str, str]]]] = {
+    "wrong tokens": (
+        {"PROMETHEUS_API_TOKEN": "planted-x", "INFLUXDB_TOKEN": "planted-y"},
+        {("Prometheus", "authorised"), ("influxdb", "token")},
+    ),
+    "nobody there": (
+        {
+            "PROMETHEUS_URL": "http://127.0.0.1:9",
+            "INFLUXDB_URL": "http://127.0.0.1:9",
+            "FED_VIT_API_URL": "http://127.0.0.1:9",
+            "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        },
+        {
+            ("Prometheus", "reachable"),
+            ("influxdb", "reachable"),
+            ("the service's API", "reachable"),
+            ("prefect", "reachable"),
+        },
+    ),
+    "no home": (
+        {"FEDVITALS_HOME": "/dev/null/x"},
+        {
+            ("catalogue", "catalogue and suites are sound"),
+            ("home", "can be written"),
+            ("ledger", "answers"),
+            ("influxdb", "bucket"),
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("variables", "bad"), BROKEN.values(), ids=BROKEN.keys())
+def test_doctor_says_what_to_mend_of_everything_that_is_broken(
+    whole: Installation, variables: dict[str, str], bad: set[tuple[str, str]]
+) -> None:
+    whole.variables |= variables
+
+    ran = whole.here("doctor", "--json")
+
+    assert (ran.code, ran.err) == (1, "")
+    failed = {key: each for key, each in checks_of(ran).items() if not each["ok"]}
+    assert set(failed) == bad
+    assert all(each["mend"] for each in failed.values())
+    assert "planted" not in ran.out
+
+
+def test_doctor_with_a_broken_suite(whole: Installation) -> None:
+    with whole.changed_suite("a") as content:
+        content["expectations"].pop(0)
+
+    failed = checks_of(whole.here("doctor", "--json"))[
+        "catalogue", "catalogue and suites are sound"
+    ]
+
+    assert not failed["ok"]
+    assert "a.json: lacks expect_table_row_count_to_be_between" in failed["mend"]
+
+
+def test_catalogue_lists_what_is_shipped(bare: Installation) -> None:
+    ran = bare.here("catalogue", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    listed = {each["name"]: each for each in ran.document["measurements"]}
+    assert len(listed) >= 12
+    assert listed["training"] == {
+        "name": "training",
+        "type": "federated",
+        "source": "prometheus",
+        "tags": [],
+        "fields": ["training_loss", "model_accuracy_ratio"],
+        "suite": "training",
+    }
+
+
+def test_catalogue_for_people(bare: Installation) -> None:
+    ran = bare.configure({"a": entry("x", "y", tags=("k",))}).here("catalogue")
+
+    assert ran == Ran(
+        0,
+        "name  type         source      tags  fields  suite\n"
+        "a     performance  prometheus  k     x, y    a\n",
+        "",
+    )
+
+
+def test_catalogue_refuses_a_wrong_one(bare: Installation) -> None:
+    bare.configure({"a": entry("x")})
+    (bare.expectations / "a.json").unlink()
+
+    ran = bare.here("catalogue")
+
+    assert ran.code == 2
+    assert ran.complaint.startswith(f"suite {bare.expectations}/a.json: the file is missing")
+
+
+def test_catalogue_live_without_prometheus(bare: Installation) -> None:
+    ran = bare.configure({"a": entry("x")}).here("catalogue", "--live")
+
+    assert ran.code == 2
+    assert ran.complaint == "--live: no Prometheus is configured. Set PROMETHEUS_URL"
+
+
+def test_serve_without_a_prefect_server(bare: Installation) -> None:
+    ran = bare.here("serve")
+
+    assert ran.code == 2
+    assert ran.complaint.startswith("PREFECT_API_URL: is not set, so nobody could see the flows.")
+
+
+EMPTY: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {
+    ("lake", "ls"): ("the lake is empty\n", {"tables": []}),
+    ("quarantine", "ls"): ("nothing is in quarantine\n", {"quarantine": []}),
+}
+
+
+@pytest.mark.parametrize("command", EMPTY)
+def test_nothing_is_there_yet(bare: Installation, command: tuple[str, ...]) -> None:
+    words, document = EMPTY[command]
+
+    assert bare.here(*command) == Ran(0, words, "")
+    as_json = bare.here(*command, "--json")
+    assert (as_json.code, as_json.document) == (0, document)
+
+
+def test_quarantine_of_what_is_not_there(bare: Installation) -> None:
+    ran = bare.here("quarantine", "show", "a")
+
+    assert ran.code == 2
+    assert ran.complaint == (
+        "MEASUREMENT: the lake has no table 'a'. See the tables: fedvitals lake ls"
+    )

@@ -1,0 +1,151 @@
+"""`doctor` and `catalogue --live` against real servers."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.installation import Installation, entry
+from tests.real.history import history, selector
+from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.real.test_servers import eventually
+
+SETTLE_SECONDS = 2
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+    """One that scrapes itself, so that `up` and its own metrics have values now."""
+    home = tmp_path_factory.mktemp("prometheus")
+    old = history({selector("old", {}): [1.0] * 10}, 1772323200, 15)
+    with PrometheusServer(home, old) as probe:
+        target = f"127.0.0.1:{probe.port}"
+    home = tmp_path_factory.mktemp("prometheus")
+    with PrometheusServer(home, old, scrape={"itself": [target]}) as server:
+        server.config_path.write_text(
+            server.config_path.read_text().replace(target, f"127.0.0.1:{server.port}")
+        )
+        server.restart()
+        # a look is at what was there a settle delay ago
+        assert eventually(lambda: bool(server.query("up == 1", time.time() - SETTLE_SECONDS)))
+        yield server
+
+
+@pytest.fixture
+def installation(tmp_path: Path, prometheus: PrometheusServer) -> Installation:
+    return Installation(tmp_path, {"PROMETHEUS_URL": prometheus.url})
+
+
+def measurement(query: str, *tags: str, **more: Any) -> dict[str, Any]:
+    made = entry("x", tags=tags, **more)
+    made["fields"]["x"]["query"] = query
+    return made
+
+
+LIVE = {
+    "good": (measurement("count by (job) (up)", "job"), "ok", "1 series"),
+    "empty": (measurement("max(there_is_no_such_metric)"), "no_data", "no series now"),
+    "old": (measurement("max(old)"), "no_data", "no series now"),
+    "labels": (
+        measurement("up", "job"), "labels_differ",
+        "it has the labels ['instance'",
+    ),
+    "many": (
+        measurement(
+            "sum by (handler) (prometheus_http_request_duration_seconds_bucket)", "handler",
+            max_series=1,
+        ),
+        "too_many_series",
+        "max_series is 1; the label with the most values is handler",
+    ),
+    "wrong": (measurement("sum by (x"), "refused", "bad_data"),
+}  # fmt: skip
+
+
+def test_catalogue_live(installation: Installation) -> None:
+    installation.configure(
+        {name: made for name, (made, _, _) in LIVE.items()}, settle_delay=f"{SETTLE_SECONDS}s"
+    )
+
+    ran = installation.here("catalogue", "--live", "--json")
+
+    assert (ran.code, ran.err) == (1, "")
+    found = {each["measurement"]: each for each in ran.document["live"]}
+    assert {name: each["state"] for name, each in found.items()} == {
+        name: state for name, (_, state, _) in LIVE.items()
+    }
+    for name, (_, state, words) in LIVE.items():
+        assert found[name]["detail"].startswith(words)
+        assert bool(found[name]["mend"]) == (state != "ok")
+
+
+def test_catalogue_live_of_what_is_merely_not_there_yet(installation: Installation) -> None:
+    installation.configure(
+        {name: LIVE[name][0] for name in ("good", "empty")}, settle_delay=f"{SETTLE_SECONDS}s"
+    )
+
+    ran = installation.here("catalogue", "--live")
+
+    assert ran.code == 0
+    header, good, empty = ran.out.splitlines()
+    assert header.split() == ["measurement", "field", "state", "series", "detail", "mend"]
+    assert good.split()[:4] == ["good", "x", "ok", "1"]
+    assert empty.split()[:4] == ["empty", "x", "no_data", "0"]
+
+
+def test_catalogue_live_with_prometheus_down(installation: Installation) -> None:
+    installation.configure({"good": LIVE["good"][0]})
+    installation.variables["PROMETHEUS_URL"] = "http://127.0.0.1:9"
+
+    ran = installation.here("catalogue", "--live")
+
+    assert ran.code == 1
+    assert ran.complaint == (
+        "Prometheus at http://127.0.0.1:9 could not answer query of good.x: [Errno 111] Connection "
+        "refused. Check that it runs and is reachable; the next run tries again"
+    )
+
+
+def test_doctor_with_everything_there(
+    installation: Installation, influxdb: InfluxServer, bucket: str, prefect_server: PrefectServer
+) -> None:
+    installation.variables |= {
+        "INFLUXDB_URL": influxdb.url,
+        "INFLUXDB_TOKEN": influxdb.token,
+        "INFLUXDB_BUCKET": bucket,
+        "PREFECT_API_URL": prefect_server.api_url,
+    }
+
+    ran = installation.here("doctor", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    checks = ran.document["checks"]
+    assert [each for each in checks if not each["ok"]] == []
+    seen = {(each["service"], each["what"]) for each in checks}
+    assert {
+        ("catalogue", "catalogue and suites are sound"), ("ledger", "answers"),
+        ("lake", "can be read"), ("Prometheus", "authorised"), ("Prometheus", "has data"),
+        ("influxdb", "token"), ("influxdb", "bucket"), ("influxdb", "may write"),
+        ("influxdb", "may read"), ("prefect", "reachable"),
+    } <= seen  # fmt: skip
+    assert influxdb.token not in ran.out
+
+
+def test_doctor_with_a_wrong_token(
+    installation: Installation, influxdb: InfluxServer, bucket: str
+) -> None:
+    installation.variables |= {
+        "INFLUXDB_URL": influxdb.url,
+        "INFLUXDB_TOKEN": "planted-wrong-token",
+        "INFLUXDB_BUCKET": bucket,
+    }
+
+    ran = installation.here("doctor", "--json")
+
+    assert ran.code == 1
+    (bad,) = [each for each in ran.document["checks"] if not each["ok"]]
+    assert (bad["service"], bad["what"]) == ("influxdb", "token")
+    assert bad["mend"].startswith("Set INFLUXDB_TOKEN")
+    assert "planted" not in ran.out
