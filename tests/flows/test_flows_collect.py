@@ -89,7 +89,7 @@ def test_a_deployment_is_made_of_its_definition() -> None:
 
     assert (made.name, made.parameters, made.tags) == (
         "hourly",
-        {"type": "performance"},
+        {"type": "all"},
         ["fedvitals"],
     )
     (schedule,) = made.schedules

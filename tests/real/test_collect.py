@@ -92,7 +92,7 @@ def twice(
     here = connected(folder, prefect_server, prometheus, influxdb, bucket)
     ran, posts, files, tables = [], [], [], []
     for _ in range(2):
-        ran.append(here.run("collect", *SPAN, "--json"))
+        ran.append(here.run("collect", *SPAN, "--type", "performance", "--json"))
         posts.append(requests_to(influxdb, WRITE) + requests_to(influxdb, DELETE))
         files.append(here.files("lake"))
         tables.append(here.here("lake", "ls", "--json").document)
