@@ -26,7 +26,7 @@ class Pipeline(Strict):
     overlap: int = Field(default=1, ge=0, description="cells read again for late rows")
     start_at: int = Field(default=1, ge=0, description="cells before the newest, on the first run")
     heal_limit: int = Field(default=24, ge=1, description="cells a run goes back at most")
-    chunk_rows: int = Field(default=150_000, gt=0, description="rows of one commit, about")
+    chunk_rows: int = Field(default=300_000, gt=0, description="rows of one commit, about")
     workers: int = Field(default=2, ge=1, le=16, description="chunks under way at once")
     patience: Duration = Field(
         default=parse_duration("60s"),
@@ -45,6 +45,8 @@ class EnvironmentFile(Strict):
     influxdb_token: str | None = Field(default=None, description="name of a variable")
     influxdb_org: str | None = None
     influxdb_bucket: str | None = None
+    grafana_url: str | None = None
+    grafana_token: str | None = Field(default=None, description="name of a variable")
 
 
 # it becomes a tag everywhere, so it keeps clear of what some store refuses
@@ -92,6 +94,7 @@ class Environment(Strict):
     prometheus: Service | None = None
     api: Service | None = None
     influxdb: InfluxService | None = None
+    grafana: Service | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ VARIABLES = {
     "influxdb_token": "INFLUXDB_TOKEN",
     "influxdb_org": "INFLUXDB_ORG",
     "influxdb_bucket": "INFLUXDB_BUCKET",
+    "grafana_url": "GRAFANA_URL",
+    "grafana_token": "GRAFANA_API_KEY",
 }
 NOT_IN_A_LAKE = "[]^|\\%"
 DEFAULT_ORG = "fedvitals"
@@ -235,6 +240,7 @@ def _build(
         }
 
     prometheus, api, influxdb = service("prometheus"), service("api"), service("influxdb")
+    grafana = service("grafana")
     return Environment(
         name=name,
         prometheus=Service.model_validate(prometheus) if prometheus else None,
@@ -248,6 +254,7 @@ def _build(
         )
         if influxdb
         else None,
+        grafana=Service.model_validate(grafana) if grafana else None,
     )
 
 
