@@ -1,6 +1,7 @@
 """`fedvitals serve`: the flows on their schedules, in this process, for the Prefect UI."""
 
 import os
+import tempfile
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +25,7 @@ def serve() -> None:
     from tasks.core.errors import ConfigurationInvalid
     from tasks.core.settings import load_settings
 
-    load_settings()
+    settings = load_settings()
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigurationInvalid(
             where="PREFECT_API_URL",
@@ -34,6 +35,9 @@ def serve() -> None:
     require_server()
     from prefect import serve as serve_flows
 
+    # Prefect's runner keeps one folder for all in the temporary one, which another user may own
+    tempfile.tempdir = str(settings.home / "tmp")
+    Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
     deployments = [to_deployment(entry) for entry in definitions()]
     # a restart must find its schedules active
     serve_flows(*deployments, pause_on_shutdown=False, limit=1)
@@ -58,7 +62,14 @@ def to_deployment(entry: dict[str, Any]) -> Any:
         parameters=entry["parameters"],
         tags=entry["tags"],
         schedules=[_schedule(DeploymentScheduleCreate, spec) for spec in entry["schedules"]],
+        concurrency_limit=_limit(entry["concurrency_limit"]),
     )
+
+
+def _limit(spec: dict[str, Any]) -> Any:
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+
+    return ConcurrencyLimitConfig.model_validate(spec)
 
 
 def _schedule(create: Any, spec: dict[str, Any]) -> Any:

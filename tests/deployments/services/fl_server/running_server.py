@@ -53,6 +53,7 @@ def started(*arguments: str, **variables: str) -> Iterator[RunningServer]:
         try:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline() or "{}")
+            watchdog.cancel()
             assert ready.get("event") == "ready", "the server ended before it was ready"
             assert ready["pid"] == process.pid
             fields = {name: ready[name] for name in ("http", "https", "ca_file", "run_id")}
