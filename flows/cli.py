@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("demo", "doctor", "catalogue", "collect", "quarantine", "lake", "serve")
+COMMANDS = (
+    "demo",
+    "init",
+    "doctor",
+    "catalogue",
+    "suites",
+    "collect",
+    "report",
+    "quarantine",
+    "lake",
+    "serve",
+)
 
 app = typer.Typer(
     name="fedvitals",

@@ -1,4 +1,4 @@
-"""Collects measurements: extract, validate, land, load, report."""
+"""Collects measurements: extract, validate, land, load, tell, report."""
 
 from pathlib import Path
 
@@ -39,5 +39,7 @@ def collect(
     plan = stages.plan(load_settings(), environment, type, names, start, stop, folder)
     worked = stages.collect(plan)
     receipt = stages.account(collect.name, plan, worked)
+    if plan.environment.grafana is not None:
+        receipt = stages.annotate(plan, receipt)
     receipt = stages.report(plan, receipt, worked)
     return final_state(receipt)

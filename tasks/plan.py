@@ -13,11 +13,11 @@ from typing import Literal
 from tasks.core.catalogue import Catalogue, Measurement, MetricType, SourceName
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.loading import Sink
-from tasks.core.receipt import run_id_of
+from tasks.core.receipt import Outcome, run_id_of
 from tasks.core.retry import retrying
 from tasks.core.settings import Environment, InfluxService, Service, Settings
 from tasks.core.state import CellState
-from tasks.core.window import Window, iso, parse_time
+from tasks.core.window import Window, floor, iso, parse_time
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
@@ -94,8 +94,6 @@ def make_plan(
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
-    now = datetime.now(UTC)
-    run_id = run_id_of(now, uuid.uuid4().hex[:6])
     chosen = settings.environment(environment)
     _check_source(chosen)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
@@ -105,6 +103,39 @@ def make_plan(
         raise _without_source(
             chosen, "FED_VIT_API_URL, which all of these measurements are read from"
         )
+    warnings = _warnings(chosen, settings, selected)
+    return _plan(settings, chosen, types, measurements, (start, stop), output, warnings)
+
+
+def make_report_plan(
+    settings: Settings,
+    environment: str | None,
+    types: CollectType,
+    names: tuple[str, ...] = (),
+    start: str | None = None,
+    stop: str | None = None,
+    output: Path | None = None,
+) -> Plan:
+    """Says what a report from the lake is about; no source needs to be configured for it.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
+    """
+    chosen = settings.environment(environment)
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    measurements = catalogue.select(TYPES[types], tuple(dict.fromkeys(names)))
+    return _plan(settings, chosen, types, measurements, (start, stop), output, ())
+
+
+def _plan(
+    settings: Settings,
+    environment: Environment,
+    types: CollectType,
+    measurements: tuple[Measurement, ...],
+    times: tuple[str | None, str | None],
+    output: Path | None,
+    warnings: tuple[str, ...],
+) -> Plan:
     if not measurements:
         raise UsageInvalid(
             argument="--type",
@@ -114,17 +145,32 @@ def make_plan(
     _check_steps(measurements, settings)
     if output is not None:
         _check_folder(output)
+    now = datetime.now(UTC)
+    run_id = run_id_of(now, uuid.uuid4().hex[:6])
     return Plan(
         run_id=run_id,
         now=now,
         settings=settings,
-        environment=chosen,
+        environment=environment,
         measurements=measurements,
         suites=verified_suites(settings, measurements),
-        window=_window(start, stop, now, settings),
+        window=_window(*times, now, settings),
         output=output or settings.home / "reports" / run_id,
-        warnings=_warnings(chosen, settings, selected),
+        warnings=warnings,
     )
+
+
+def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
+    """The window that the run is about: the given one, else up to now from the oldest cell read.
+
+    It reaches back at least as far as a first run would, so that a chart shows more than a sample.
+    """
+    if plan.window is not None:
+        return plan.window
+    pipeline = plan.settings.pipeline
+    newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
+    starts = [outcome.start for outcome in outcomes if outcome.start is not None]
+    return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
 
 
 def verified_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
@@ -270,6 +316,11 @@ def _warnings(
     service = environment.influxdb
     if service is not None and service.token is None and settings.influxdb.enabled:
         warnings.append(_untold_token(service))
+    if environment.grafana is not None and environment.grafana.token is None:
+        warnings.append(
+            f"Grafana is off: {environment.grafana.origin} names one, and its token is not set "
+            "(GRAFANA_API_KEY, or the variable that environments.yaml names)"
+        )
     return tuple(warnings)
 
 

@@ -16,7 +16,7 @@ from tasks.land import Extracted, Landed, is_sample, land
 from tasks.load import load
 from tasks.validation.door import through_door
 from tasks.validation.validate import validate
-from tasks.work import Chunk, Stopwatch, Tools
+from tasks.work import Chunk, Stopwatch, Tools, source_salt
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _compare(
     chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
 ) -> Extracted:
     """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
-    salt = f"{tools.suite.digest}\0{chunk.measurement.digest}"
+    salt = source_salt(tools.suite, chunk.measurement)
     rows = split_cells(batch.frame, chunk.cells)
     digests = {cell: digest_rows(rows[cell], chunk.measurement, salt) for cell in chunk.cells}
     changed = tuple(

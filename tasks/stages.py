@@ -1,7 +1,9 @@
 """The Prefect tasks around the work: coarse, uncached, each a thin wrapper of plain functions."""
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +11,22 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import plan as planning
+from tasks.channels.grafana import GrafanaChannel, annotation_of
 from tasks.core.errors import FedvitalsError
 from tasks.core.receipt import Outcome, Receipt, write_receipt
 from tasks.core.settings import Settings
-from tasks.core.window import Window, floor
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.plan import CollectType, Plan, Toolbox, opened_ledger, opened_toolbox
+from tasks.plan import CollectType, Plan, Toolbox, covered_window, opened_ledger, opened_toolbox
 from tasks.progress import shown_progress
+from tasks.reporting import read_lake, write_report
 from tasks.rounds import Job, Progress, work
-from tasks.telling import publish_artifacts, write_report
+from tasks.telling import publish_artifacts
 from tasks.work import SOURCES_WITH_HISTORY
 
 # what travels between stages stays in this process: nothing is cached, stored or run again
 PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+# a mark on a dashboard is worth no longer wait
+CHANNEL_PATIENCE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,28 @@ def account(flow: str, plan: Plan, worked: Worked) -> Receipt:
     return receipt
 
 
+@task(name="annotate", **PLAIN)
+def annotate(plan: Plan, receipt: Receipt) -> Receipt:
+    """Marks the run on Grafana's dashboards; when that fails, a note on the receipt says so."""
+    service = plan.environment.grafana
+    if service is None or service.token is None:
+        return receipt
+    patience = min(plan.settings.pipeline.patience, CHANNEL_PATIENCE)
+    try:
+        with closing(GrafanaChannel(service, patience)) as channel:
+            channel.send(annotation_of(receipt, datetime.now(UTC)))
+    except FedvitalsError as error:
+        get_run_logger().warning(str(error))
+        return receipt.model_copy(update={"notes": (*receipt.notes, str(error))})
+    return receipt
+
+
 @task(name="report", **PLAIN)
 def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
     """Writes the report, publishes it as artifacts, and puts its path on the receipt."""
     window = covered_window(plan, worked.outcomes)
-    written = write_report(plan, window, receipt, worked.outcomes)
+    held = read_lake(plan, window)
+    written = write_report(plan, window, receipt, worked.outcomes, held)
     publish_artifacts(written, receipt)
     receipt = receipt.model_copy(update={"report": str(written.files.html)})
     _keep(plan, receipt)
@@ -123,19 +145,6 @@ def receipt_of(flow: str, plan: Plan, worked: Worked) -> Receipt:
         outcomes=worked.outcomes,
         seconds={"collect": worked.seconds},
     )
-
-
-def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
-    """The window that the run is about: the given one, else up to now from the oldest cell read.
-
-    It reaches back at least as far as a first run would, so that a chart shows more than a sample.
-    """
-    if plan.window is not None:
-        return plan.window
-    pipeline = plan.settings.pipeline
-    newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
-    starts = [outcome.start for outcome in outcomes if outcome.start is not None]
-    return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
 
 
 def _jobs(plan: Plan) -> list[Job]:

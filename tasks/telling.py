@@ -1,9 +1,7 @@
-"""What a run leaves behind for people: its report, its Prefect artifacts, its final state."""
+"""What a run leaves behind in Prefect: its artifacts and its final state."""
 
 import base64
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from prefect import runtime
 from prefect.artifacts import (
@@ -15,55 +13,11 @@ from prefect.artifacts import (
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.core.errors import ReportNotWritten
-from tasks.core.receipt import Outcome, Receipt
-from tasks.core.window import Window
-from tasks.lake.tables import Lake
-from tasks.plan import Plan
-from tasks.reports.page import markdown, write
-from tasks.reports.records import MeasurementSection, ReportFiles, RunReport
-from tasks.validation.limits import limits_of
+from tasks.core.receipt import Receipt
+from tasks.reporting import Report
 
 # Prefect stores larger ones, and then refuses their event
 MOST_IMAGE_BYTES = 48_000
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report and what of it goes to Prefect."""
-
-    files: ReportFiles
-    markdown: str
-
-
-def write_report(
-    plan: Plan, window: Window, receipt: Receipt, outcomes: tuple[Outcome, ...]
-) -> Report:
-    """Reads the window from the lake and writes the report's files into the plan's output folder.
-
-    Raises:
-        ReportNotWritten, LakeDamaged.
-    """
-    lake = Lake(plan.settings.lake_url)
-    lines = {line.name: line for line in receipt.measurements}
-    verdicts = {o.measurement: o.verdicts[0] for o in outcomes if o.verdicts}
-    sections = tuple(
-        MeasurementSection(
-            measurement=entry,
-            frame=lake.read(entry, receipt.environment, window),
-            quarantine=lake.quarantined(entry.name, receipt.environment, window),
-            verdict=verdicts.get(entry.name),
-            line=lines[entry.name],
-            limits=limits_of(plan.suites[entry.name]),
-        )
-        for entry in plan.measurements
-    )
-    report = RunReport(receipt=receipt, generated_at=datetime.now(UTC), sections=sections)
-    try:
-        return Report(files=write(report, plan.output), markdown=markdown(report))
-    except OSError as error:
-        problem = error.strerror or str(error)
-        raise ReportNotWritten(folder=plan.output, problem=problem) from error
 
 
 def publish_artifacts(report: Report, receipt: Receipt) -> None:

@@ -57,6 +57,11 @@ class Tools:
     record: Callable[[list[CellState]], None]
 
 
+def source_salt(suite: Suite, measurement: Measurement) -> str:
+    """What a source digest is of beside the rows: another suite or catalogue entry, another digest."""
+    return f"{suite.digest}\0{measurement.digest}"
+
+
 @dataclass
 class Stopwatch:
     """Seconds by stage."""

@@ -95,7 +95,7 @@ def test_an_adapter_is_wired(package: str, module: str, kind: type) -> None:
 
 
 def test_no_adapter_imports_another_package_of_adapters() -> None:
-    packages = ("sources", "validation", "lake", "ledger", "sinks", "reports")
+    packages = ("sources", "validation", "lake", "ledger", "sinks", "reports", "channels")
     wrong = [
         f"{name_of(path)} imports {imported}"
         for package in packages

@@ -102,5 +102,7 @@ def summary(receipt: "Receipt") -> str:
         worst = f", worst {verdict['worst']}" if verdict.get("worst") else ""
         lines.append(f"  {line.name:<28} {line.state:<12} {line.values.landed:>9} values{worst}")
         lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
-    lines.append(f"report   {receipt.report}")
+    lines += [f"note     {note}" for note in receipt.notes]
+    if receipt.report is not None:
+        lines.append(f"report   {receipt.report}")
     return "\n".join(lines)

@@ -56,6 +56,7 @@ def examine(
     yield _tried("lake", "can be read", lambda: _lake(settings))
     yield from _sources(environment)
     yield from _influxdb(environment, create)
+    yield from _grafana(environment)
     yield from _prefect()
 
 
@@ -70,7 +71,7 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
     yield ServiceCheck("settings", "expectations", True, str(settings.expectations))
     yield ServiceCheck("settings", "home", True, str(settings.home))
     yield ServiceCheck("settings", "environment", True, environment.name)
-    for name in ("prometheus", "api", "influxdb"):
+    for name in ("prometheus", "api", "influxdb", "grafana"):
         service = getattr(environment, name)
         detail = "not configured"
         if service is not None:
@@ -149,6 +150,18 @@ def _influxdb(environment: "Environment", create: bool) -> Iterator[ServiceCheck
     if create:
         yield create_bucket(environment.influxdb)
     yield from check(environment.influxdb)
+
+
+def _grafana(environment: "Environment") -> Iterator[ServiceCheck]:
+    from contextlib import closing
+    from datetime import timedelta
+
+    from tasks.channels.grafana import GrafanaChannel
+
+    if environment.grafana is None:
+        return
+    with closing(GrafanaChannel(environment.grafana, timedelta())) as channel:
+        yield channel.check()
 
 
 def _prefect() -> Iterator[ServiceCheck]:

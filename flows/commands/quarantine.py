@@ -1,5 +1,6 @@
-"""`fedvitals quarantine`: the values that were held back, and why."""
+"""`fedvitals quarantine`: the values that were held back, why, and once more through the suite."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,9 +18,12 @@ Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Look at the values that were held back.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Look at the values that were held back, or try them again.", no_args_is_help=True
+    )
     group.command("ls")(ls)
     group.command("show")(show)
+    group.command("retry")(retry)
     app.add_typer(group, name="quarantine")
 
 
@@ -67,6 +71,39 @@ def show(
     records = lake.quarantined(measurement, environment, _window(start, stop)).tail(limit)
     rows = _rows(records)
     print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
+
+
+def retry(
+    measurement: Annotated[
+        str | None, typer.Argument(help="Name of the measurement; without it, all.")
+    ] = None,
+    start: Start = None,
+    stop: Stop = None,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Try again what was held back, after a suite or a sink was mended; no source is asked.
+
+    What passes the suite in force is landed and loaded, the rest stays with its new reason. What a
+    sink refused is offered to it again. Example:
+
+    fedvitals quarantine retry http_latency --start -7d
+    """
+    from datetime import UTC, datetime
+
+    from flows.commands.collect import summary
+    from tasks.core.settings import load_settings
+    from tasks.core.window import EPOCH, Window
+    from tasks.retry_run import plan_retry, run_retry
+
+    now = datetime.now(UTC)
+    window = _window(start, stop) or Window(EPOCH, now)
+    plan = plan_retry(load_settings(), environment, measurement, window, now)
+    for warning in plan.warnings:
+        print(f"fedvitals: {warning}", file=sys.stderr)
+    receipt = run_retry(plan)
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))
 
 
 def _window(start: str | None, stop: str | None) -> "Window | None":

@@ -164,6 +164,20 @@ class SinkRefused(Terminal):
     message = "{sink} at {url} refused (HTTP {status}): {problem}. {mend}"
 
 
+class ChannelUnavailable(Transient):
+    """A channel did not take a message this time. Facts: channel, url, problem, retry_after (seconds or None)."""
+
+    message = (
+        "{channel} at {url}: {problem}. The message was not sent; the run is as good without it"
+    )
+
+
+class ChannelRefused(Terminal):
+    """A channel refuses a message until something is mended. Facts: channel, url, status, problem, mend."""
+
+    message = "{channel} at {url} refused the message (HTTP {status}): {problem}. {mend}"
+
+
 class SumsDiffer(Terminal):
     """A receipt's sums do not hold. Facts: what, left, right."""
 

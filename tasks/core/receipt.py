@@ -194,7 +194,7 @@ def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
 
 
 class MeasurementReceipt(BaseModel):
-    """One measurement's line of a Receipt."""
+    """One measurement's line of a Receipt; `failing` are the failed checks, worst first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -203,12 +203,16 @@ class MeasurementReceipt(BaseModel):
     rows: int
     values: Values
     verdict: dict[str, Any] | None
+    failing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 class Receipt(BaseModel):
-    """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall."""
+    """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall.
+
+    `notes` are sentences about the run as a whole, such as a channel that did not take its message.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -221,6 +225,7 @@ class Receipt(BaseModel):
     sinks: dict[str, SinkValues]
     measurements: tuple[MeasurementReceipt, ...]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
     report: str | None = None
 
     @property
@@ -280,6 +285,7 @@ def _line(outcome: Outcome) -> MeasurementReceipt:
         rows=outcome.rows,
         values=outcome.values,
         verdict=checks[0] if checks else None,
+        failing=tuple(c.check_id for verdict in outcome.verdicts[:1] for c in verdict.failed),
         problems=outcome.problems,
         warnings=outcome.warnings,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
@@ -38,7 +38,7 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
         table = _load(url, name) or _create(url, name, schema)
         missing = _new_columns(table, name, schema, tags)
         if missing:
-            with _telling(name):
+            with telling(name):
                 table.alter.add_columns(_delta_fields(missing))
                 table.update_incremental()
                 _flush(table)
@@ -75,7 +75,7 @@ def replace_rows(
     within = " OR ".join(
         f"(time >= '{iso(window.start)}' AND time < '{iso(window.stop)}')" for window in windows
     )
-    predicate = f"environment = {_quoted(environment)} AND ({within})"
+    predicate = f"environment = {quoted(environment)} AND ({within})"
     return _write(table, name, rows, predicate, metadata)
 
 
@@ -88,7 +88,7 @@ def _write(
     table: DeltaTable, name: str, rows: pa.Table, predicate: str | None, metadata: Any
 ) -> int:
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
-    with _WRITING[_place(table.table_uri)], _telling(name):
+    with _WRITING[_place(table.table_uri)], telling(name):
         _check_exact(table, name, rows.schema)
         if predicate is None:
             write_deltalake(table, rows, mode="append", commit_properties=properties)
@@ -112,13 +112,18 @@ def read_rows(
     Raises:
         LakeDamaged: when a file of the table is missing or torn.
     """
-    filters: list[tuple[str, str, Any]] = []
+    conditions = ["TRUE"]
     if environment is not None:
-        filters.append(("environment", "=", environment))
+        conditions.append(f"environment = {quoted(environment)}")
     if window is not None:
-        filters += [("time", ">=", window.start), ("time", "<", window.stop)]
-    with _telling(name):
-        return table.to_pyarrow_table(columns=columns, filters=filters or None)
+        conditions.append(f"time >= '{iso(window.start)}' AND time < '{iso(window.stop)}'")
+    names = ", ".join(f'"{column}"' for column in columns)
+    sql = f"SELECT {names} FROM landed WHERE {' AND '.join(conditions)}"
+    schema = arrow_schema_of(table)
+    with telling(name):
+        # to_pyarrow_table prepares every file of the table, a query only those of the window
+        rows = pa.table(QueryBuilder().register("landed", table).execute(sql))
+        return rows.cast(pa.schema([schema.field(column) for column in columns]))
 
 
 def local_files(table: DeltaTable) -> list[str]:
@@ -128,7 +133,7 @@ def local_files(table: DeltaTable) -> list[str]:
 
 
 @contextmanager
-def _telling(name: str) -> Iterator[None]:
+def telling(name: str) -> Iterator[None]:
     """Says in our words what the Delta library could not do."""
     try:
         yield
@@ -139,7 +144,7 @@ def _telling(name: str) -> Iterator[None]:
 
 
 def _load(url: str, name: str) -> DeltaTable | None:
-    with _telling(name):
+    with telling(name):
         try:
             table = DeltaTable(url)
         except TableNotFoundError as error:
@@ -161,7 +166,7 @@ def _has_files(url: str) -> bool:
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
-    with _telling(name):
+    with telling(name):
         table = DeltaTable.create(
             url, schema=schema, name=name, mode="ignore", configuration=CONFIGURATION
         )
@@ -234,7 +239,8 @@ def _place(url: str) -> str:
     return url.rstrip("/") if path is None else str(path.absolute())
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A string literal of SQL and of predicates."""
     return "'" + text.replace("'", "''") + "'"
 
 

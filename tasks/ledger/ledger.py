@@ -128,6 +128,16 @@ class Ledger:
         row = {"run_id": run_id, "flow": flow, "environment": environment, "receipt": receipt}
         self._upsert(runs, [row])
 
+    def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
+        """The receipts (JSON) of the newest runs of the flow that began before this run, newest first."""
+        query = (
+            select(runs.c.receipt)
+            .where(runs.c.flow == flow, runs.c.environment == environment, runs.c.run_id < before)
+            .order_by(runs.c.run_id.desc())
+            .limit(most)
+        )
+        return [row["receipt"] for row in self._rows(query)]
+
     def is_verified(self, digest: str) -> bool:
         """Whether a suite with this digest was verified before."""
         query = select(verified_suites).where(verified_suites.c.digest == digest)

@@ -4,7 +4,7 @@ Nothing here draws; tasks.reports.drawing does, as SVG or PNG.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,8 +13,8 @@ import pandas as pd
 from tasks.core.batch import time_micros
 from tasks.core.catalogue import Measurement
 from tasks.core.window import Window, micros
-from tasks.reports.records import Limits
-from tasks.reports.series import Floats, Integers, Series, Table
+from tasks.reports.records import Event, EventKind, Limits
+from tasks.reports.series import COLOURS, Floats, Integers, Series, Table
 from tasks.reports.units import Scale, digits, scale_for
 
 PLOT_PIXELS = 384  # width of a panel's plot in its own units
@@ -50,6 +50,15 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """An event from x to `stop`."""
+
+    kind: EventKind
+    x: float
+    stop: float
+
+
+@dataclass(frozen=True)
 class Panel:
     """One field over the window. x in seconds since its start, y in the scale's unit.
 
@@ -64,6 +73,7 @@ class Panel:
     crosses: tuple[Floats, Floats]
     beyond: tuple[Floats, Floats]
     y_range: tuple[float, float]
+    marks: tuple[Mark, ...] = ()
 
 
 def downsample(times: Integers, values: Floats, start: int, stop: int, buckets: int) -> Integers:
@@ -94,6 +104,7 @@ def panels_of(
     limits: Limits,
     window: Window,
     vertices: int = PANEL_VERTICES,
+    events: Sequence[Event] = (),
 ) -> tuple[Panel, ...]:
     """One panel for each field with a landed or a quarantined number.
 
@@ -103,7 +114,11 @@ def panels_of(
         _panel(measurement, table, name, quarantine, limits, window, vertices)
         for name in table.fields
     ]
-    return tuple(panel for panel in panels if panel is not None)
+    marks = tuple(
+        Mark(event.kind, *((t - window.start).total_seconds() for t in (event.start, event.stop)))
+        for event in events
+    )
+    return tuple(replace(panel, marks=marks) for panel in panels if panel is not None)
 
 
 def _panel(
@@ -226,7 +241,9 @@ def _thinned(
 def _trace(lines: Sequence[tuple[Floats, Floats]], colour: int | None) -> Trace:
     x, y = (np.concatenate(parts) for parts in zip(*lines, strict=True))
     there = ~np.isnan(x)
-    if max(np.count_nonzero(~np.isnan(line[0])) for line in lines) > MARKED_UP_TO:
+    longest = max(np.count_nonzero(~np.isnan(line[0])) for line in lines)
+    # among many lines, points would hide what they are points of
+    if longest > MARKED_UP_TO or len(lines) > COLOURS:
         neighbours = np.concatenate([[False], there, [False]])
         dots = there & ~neighbours[:-2] & ~neighbours[2:]
     else:

@@ -144,6 +144,7 @@ def _key(figure: Any, names: Sequence[str]) -> None:
 
 def _draw(axes: Any, panel: Panel, paint: Paint) -> None:
     _scaffold(axes, panel, paint)
+    _marks(axes, panel, paint)
     for trace in panel.traces:
         _line(axes, trace, paint)
     for limit in panel.limits:
@@ -183,6 +184,20 @@ def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
     )  # fmt: skip
 
 
+def _marks(axes: Any, panel: Panel, paint: Paint) -> None:
+    """Events as a strip along the time axis; a line down where another catalogue entry begins."""
+    across = axes.get_xaxis_transform()
+    for mark in panel.marks:
+        colour = paint.bad if mark.kind == "quarantined" else paint.rest
+        if mark.kind == "catalogue":
+            axes.axvline(mark.x, color=paint.text, linewidth=1, linestyle=(0, (1, 2)))
+        else:
+            axes.plot(
+                (mark.x, mark.stop), (0, 0), color=colour, linewidth=4, solid_capstyle="butt",
+                transform=across, clip_on=False, zorder=3,
+            )  # fmt: skip
+
+
 def _line(axes: Any, trace: Trace, paint: Paint) -> None:
     colour = paint.rest if trace.colour is None else paint.series[trace.colour]
     dashed = trace.colour is not None and trace.colour >= _SOLID
@@ -197,6 +212,9 @@ def _line(axes: Any, trace: Trace, paint: Paint) -> None:
 
 _POINT = re.compile(r"(-?\d+)\.(\d)\d*")
 _PATH = re.compile(r' d="([^"]{200,})"')
+# the marks of one line: each says its style again
+_MARKS = re.compile(r"<g>((?:\s*<use [^>]*/>)+)\s*</g>")
+_STYLE = re.compile(r' style="([^"]*)"')
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 
 
@@ -206,6 +224,7 @@ def _inline(document: str, label: str, prefix: str) -> str:
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = _MARKS.sub(_marks_once, body.replace("xlink:href", "href"))
     body = re.sub(r'(id="|href="#|url\(#)', rf"\1{prefix}_", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = _PATH.sub(lambda found: f' d="{_shortened(found[1])}"', body)
@@ -217,6 +236,15 @@ def _inline(document: str, label: str, prefix: str) -> str:
         f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(label)}">{body.strip()}'
     )
+
+
+def _marks_once(group: re.Match[str]) -> str:
+    """A group of marks that say their common style once."""
+    styles = set(_STYLE.findall(group[1]))
+    if len(styles) != 1:
+        return group[0]
+    marks = _POINT.sub(r"\1.\2", _STYLE.sub("", group[1]))
+    return f'<g style="{styles.pop()}">{marks}</g>'
 
 
 def _shortened(path: str) -> str:

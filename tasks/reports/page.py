@@ -1,6 +1,7 @@
 """The report of a run: one HTML page that needs nothing else, and its JSON twin."""
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -16,6 +17,14 @@ from markupsafe import Markup
 from tasks.reports import words
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
 from tasks.reports.drawing import panel_svg, png, sparkline
+from tasks.reports.multiples import (
+    FEWEST_OF_A_FIELD,
+    MOST_OF_A_FIELD,
+    MOST_OF_A_PAGE,
+    Multiples,
+    multiples_of,
+    ranked,
+)
 from tasks.reports.records import (
     Limits,
     MeasurementSection,
@@ -26,7 +35,7 @@ from tasks.reports.records import (
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary
 from tasks.reports.twin import twin_of
-from tasks.reports.units import human
+from tasks.reports.units import human, share, signed
 
 __all__ = [
     "Limits",
@@ -112,6 +121,7 @@ def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
         section.limits,
         content.report.window,
         vertices,
+        section.events,
     )
 
 
@@ -129,7 +139,9 @@ def _picture(content: _Content) -> bytes:
 
 def _page(content: _Content) -> str:
     report = content.report
-    entries = [_entry(content, index) for index in range(len(content.tables))]
+    small = _small_lines(content)
+    entries = [_entry(content, index, small) for index in range(len(content.tables))]
+    fields = [field for entry in content.twin["measurements"] for field in entry["fields"].values()]
     return (
         _templates()
         .get_template("report.html.j2")
@@ -137,6 +149,10 @@ def _page(content: _Content) -> str:
             report=report,
             receipt=report.receipt,
             sentence=words.status_sentence(report.receipt),
+            told=content.twin,
+            changed=words.changes_sentence(report.receipt, report.changes),
+            compared=words.comparisons_sentence(fields),
+            standing_out=_out_of_the_ordinary(content.twin),
             lines=_overview(content),
             entries=[entry for entry in entries if not _is_silent(entry)],
             silent=[entry for entry in entries if _is_silent(entry)],
@@ -144,27 +160,72 @@ def _page(content: _Content) -> str:
     )
 
 
-def _entry(content: _Content, index: int) -> dict[str, Any]:
+def _small_lines(content: _Content) -> int:
+    """How many small multiples each field may have, so that the page stays small."""
+    fields = sum(len(table.fields) for table in content.tables if table.oddness)
+    share = MOST_OF_A_PAGE // max(fields, 1)
+    return min(MOST_OF_A_FIELD, max(share, FEWEST_OF_A_FIELD))
+
+
+def _out_of_the_ordinary(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The comparisons that are not as usual: worse ones first, then by how far they are out."""
+    found = [
+        {"measurement": entry["name"], "field": name, "unit": field["unit"], **one}
+        for entry in told["measurements"]
+        for name, field in entry["fields"].items()
+        for one in field["comparisons"]
+        if one["judgement"] not in ("usual", "unknown")
+    ]
+    order = ("worse", "unusual", "better")
+    return sorted(found, key=lambda one: (order.index(one["judgement"]), -_excess(one)))
+
+
+def _excess(comparison: Mapping[str, Any]) -> float:
+    """How many widths of the usual range a change is outside of it."""
+    low, high = comparison["usual"]
+    out = max(low - comparison["change"], comparison["change"] - high)
+    return float(out / (high - low)) if high > low else math.inf
+
+
+def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
     """A measurement of the twin with its charts, as the template reads it."""
     entry = content.twin["measurements"][index]
     panels = _panels(content, index)
+    # ids are said again for every mark, so they are short
+    prefixes = [f"g{index}_{place}" for place in range(len(panels))]
     return {
         **entry,
-        "charts": [{"field": panel.field, "svg": _svg(entry, panel)} for panel in panels],
+        "charts": [
+            {
+                "field": panel.field,
+                "svg": _svg(entry, panel, prefix),
+                "small": _multiples(content, index, panel.field, small, prefix),
+            }
+            for panel, prefix in zip(panels, prefixes, strict=True)
+        ],
         "crossed": any(len(panel.crosses[0]) for panel in panels),
         "beyond": any(len(panel.beyond[0]) for panel in panels),
     }
+
+
+def _multiples(
+    content: _Content, index: int, field: str, most: int, prefix: str
+) -> Multiples | None:
+    table = content.tables[index]
+    if not table.oddness:
+        return None
+    return multiples_of(table, field, content.report.window, ranked(table, field, most), prefix)
 
 
 def _is_silent(entry: Mapping[str, Any]) -> bool:
     return entry["attention"] == "no_data" and not entry["quarantine"]["records"]
 
 
-def _svg(entry: Mapping[str, Any], panel: Panel) -> Markup:
+def _svg(entry: Mapping[str, Any], panel: Panel, prefix: str) -> Markup:
     label = words.field_sentence(
         panel.field, entry["fields"][panel.field], entry["series"]["count"]
     )
-    return panel_svg(panel, label, f"{entry['name']}_{panel.field}")
+    return panel_svg(panel, label, prefix)
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
@@ -209,6 +270,12 @@ def _templates() -> Environment:
         "tags": words.tags_text,
         "moment": words.moment,
         "checks": words.checks_sentence,
+        "signed": signed,
+        "share": share,
+        "against": words.against,
+        "usual": words.usual_text,
+        "parts": words.change_parts,
+        "event": words.event_text,
         "sink": words.sink_name,
     }
     environment.globals |= {
@@ -216,5 +283,7 @@ def _templates() -> Environment:
         "STATUS": words.STATUS,
         "STATES": words.STATES,
         "NO_DATA": words.NO_DATA,
+        "JUDGEMENTS": words.JUDGEMENTS,
+        "REPORT": words.REPORT,
     }
     return environment

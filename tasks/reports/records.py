@@ -2,19 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
 
 from tasks.core.catalogue import Measurement
-from tasks.core.receipt import STATE_ORDER, MeasurementReceipt, Receipt, Verdict
+from tasks.core.receipt import (
+    STATE_ORDER,
+    MeasurementReceipt,
+    MeasurementState,
+    Receipt,
+    RunState,
+    Values,
+    Verdict,
+)
 from tasks.core.severity import Severity
 from tasks.core.window import Window
 
 Attention = Literal["bad", "high", "warning", "ok", "unchanged", "no_data"]
 Limits = Mapping[str, tuple[float | None, float | None]]
+Means = Mapping[str, Mapping[timedelta, float]]
+EventKind = Literal["quarantined", "no_data", "not_collected", "catalogue"]
 
 _BY_SEVERITY: dict[str, Attention] = {
     Severity.CRITICAL: "bad",
@@ -33,12 +43,56 @@ _BY_STATE: dict[str, Attention] = {
 
 
 @dataclass(frozen=True)
+class Event:
+    """Something that fedvitals itself knows of a stretch of time [start, stop), in a sentence."""
+
+    kind: EventKind
+    start: datetime
+    stop: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class MeasurementChange:
+    """What is different about a measurement since an earlier run.
+
+    `started` are checks that fail now and did not then, `ended` the other way round; None for a
+    number of quarantined values that one of the two runs did not look for.
+    """
+
+    name: str
+    state_before: MeasurementState
+    state: MeasurementState
+    started: tuple[str, ...]
+    ended: tuple[str, ...]
+    quarantined_before: int | None
+    quarantined: int | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is different since the last run: `run_id`, its end, its status and its sums.
+
+    `measurements` holds only those that differ; `new` those that no earlier run knew.
+    """
+
+    run_id: str
+    stop: datetime
+    status: RunState
+    values: Values
+    measurements: tuple[MeasurementChange, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MeasurementSection:
     """One measurement of the run.
 
     `frame` holds the landed rows of the window in the layout of a Batch, in any order; `quarantine`
     the records of the window (tasks.core.quarantine). `limits` are the lower and the upper limit of
-    a field in its base unit, None where there is none: the chart draws them.
+    a field in its base unit, None where there is none: the chart draws them. `earlier` are the
+    means of a field in the window moved back by so much (tasks.reports.comparison.shifts_of).
+    `events` are drawn on the charts.
     """
 
     measurement: Measurement
@@ -47,6 +101,8 @@ class MeasurementSection:
     verdict: Verdict | None
     line: MeasurementReceipt
     limits: Limits = field(default_factory=dict)
+    earlier: Means = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
 
     @property
     def attention(self) -> Attention:
@@ -56,12 +112,16 @@ class MeasurementSection:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run, ready to be told. `notes` are sentences about the whole run."""
+    """A run, ready to be told. `notes` are sentences about the whole run.
+
+    `changes` is None when there is no earlier run to compare with.
+    """
 
     receipt: Receipt
     generated_at: datetime
     sections: tuple[MeasurementSection, ...]
     notes: tuple[str, ...] = ()
+    changes: Changes | None = None
 
     @property
     def window(self) -> Window:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from tasks.core.batch import canonical, time_micros
 from tasks.core.catalogue import Measurement
+from tasks.reports.oddness import Floats as Floats
+from tasks.reports.oddness import Oddness, oddness_of
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 NAMED = 6  # series told apart when there are more than COLOURS
@@ -33,12 +34,14 @@ class Table:
 
     `times` are microseconds since the epoch; `fields` holds each numeric field as floats, NaN where
     there is no value; `shown` are the series with a colour of their own, in the order of colours.
+    `oddness` has one entry for each series, or none when there are no more than COLOURS series.
     """
 
     times: Integers
     fields: Mapping[str, Floats]
     series: tuple[Series, ...]
     shown: tuple[Series, ...]
+    oddness: tuple[Oddness, ...] = ()
 
 
 def table_of(frame: pd.DataFrame, measurement: Measurement) -> Table:
@@ -50,8 +53,12 @@ def table_of(frame: pd.DataFrame, measurement: Measurement) -> Table:
         for name, spec in measurement.fields.items()
         if spec.type != "string"
     }
-    shown = series if len(series) <= COLOURS else _most_extreme(series, fields, measurement)
-    return Table(time_micros(ordered), fields, series, shown)
+    times = time_micros(ordered)
+    if len(series) <= COLOURS:
+        return Table(times, fields, series, series)
+    oddness = oddness_of(fields, [one.stop - one.start for one in series])
+    shown = _named(series, fields, measurement, oddness)
+    return Table(times, fields, series, shown, oddness)
 
 
 def _split(frame: pd.DataFrame, tags: Sequence[str]) -> tuple[Series, ...]:
@@ -71,14 +78,21 @@ def _split(frame: pd.DataFrame, tags: Sequence[str]) -> tuple[Series, ...]:
     return tuple(Series(tags, *span) for tags, span in zip(named, pairwise(edges), strict=True))
 
 
-def _most_extreme(
-    series: tuple[Series, ...], fields: Mapping[str, Floats], measurement: Measurement
+def _named(
+    series: tuple[Series, ...],
+    fields: Mapping[str, Floats],
+    measurement: Measurement,
+    oddness: tuple[Oddness, ...],
 ) -> tuple[Series, ...]:
-    """NAMED series in the frame's order: the fields take turns to name their most extreme one."""
+    """NAMED series in the frame's order: those that stand out most, and then, as the fields take
+    turns to name theirs, the most extreme ones.
+    """
     rankings = [
         _ranking(series, values, measurement.fields[name].better) for name, values in fields.items()
     ]
-    chosen: dict[int, None] = {}
+    odd = [index for index, one in enumerate(oddness) if one.stands_out]
+    odd.sort(key=lambda index: -oddness[index].score)
+    chosen: dict[int, None] = dict.fromkeys(odd[:NAMED])
     for turn in zip(*rankings, strict=True):
         for index in turn:
             if len(chosen) < NAMED:
@@ -117,8 +131,8 @@ def statistics(times: Integers, values: Floats) -> dict[str, float | int | None]
     }
 
 
-def labels(table: Table) -> tuple[str, list[str]]:
-    """What the shown series are called: the heading, and one label each.
+def labels(table: Table, series: Sequence[Series] = ()) -> tuple[str, list[str]]:
+    """What these series, by default the shown ones, are called: the heading, and one label each.
 
     Only tags that tell series apart are used; a series that lacks the tag shows a dash.
     """
@@ -127,5 +141,6 @@ def labels(table: Table) -> tuple[str, list[str]]:
     tags = list(table.series[0].tags)
     telling = [tag for tag in tags if len({one.tags[tag] for one in table.series}) > 1]
     names = telling or tags[:1]
-    texts = [" · ".join(one.tags[tag] or "–" for tag in names) for one in table.shown]
+    named = series or table.shown
+    texts = [" · ".join(one.tags[tag] or "–" for tag in names) for one in named]
     return " · ".join(names) or "series", [text or "all" for text in texts]

@@ -1,6 +1,7 @@
 """The report as a short markdown text, for a Prefect artifact."""
 
 import re
+from dataclasses import asdict
 
 from tasks.core.receipt import MeasurementReceipt
 from tasks.reports import words
@@ -22,6 +23,7 @@ def summary(report: RunReport) -> str:
         f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
         f"Report: `{_code(receipt.report)}`" if receipt.report else "",
         *(f"- {_plain(note)}" for note in report.notes),
+        _changed(report),
     ]
     parts = [
         "\n\n".join(part for part in head if part),
@@ -31,6 +33,17 @@ def summary(report: RunReport) -> str:
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return text.encode()[:MOST_BYTES].decode(errors="ignore")
+
+
+def _changed(report: RunReport) -> str:
+    """What is different since the last run, one line a measurement."""
+    if report.changes is None:
+        return ""
+    lines = [
+        f"- **{_plain(one.name)}**: {_plain('; '.join(words.change_parts(asdict(one))))}"
+        for one in report.changes.measurements[:MOST_CHECKS]
+    ]
+    return "\n".join([_plain(words.changes_sentence(report.receipt, report.changes)), "", *lines])
 
 
 def _sums(report: RunReport) -> str:

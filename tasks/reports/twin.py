@@ -11,8 +11,11 @@ import pandas as pd
 
 from tasks.core.receipt import CheckResult, Verdict
 from tasks.core.severity import Severity
-from tasks.core.window import iso
-from tasks.reports.records import MeasurementSection, RunReport
+from tasks.core.window import Window, iso
+from tasks.reports.comparison import comparisons_of
+from tasks.reports.multiples import MOST_OF_A_FIELD, names_of, ranked
+from tasks.reports.oddness import ODD, Oddness
+from tasks.reports.records import Changes, MeasurementSection, RunReport
 from tasks.reports.series import Table, labels, statistics
 
 FORMAT = "fedvitals-report/1"
@@ -28,13 +31,29 @@ def twin_of(
         "generated_at": iso(report.generated_at),
         "receipt": report.receipt.model_dump(mode="json"),
         "notes": list(report.notes),
+        "changes": _changes(report.changes) if report.changes else None,
         "measurements": [
-            _measurement(section, table) for section, table in zip(sections, tables, strict=True)
+            _measurement(section, table, report.window)
+            for section, table in zip(sections, tables, strict=True)
         ],
     }
 
 
-def _measurement(section: MeasurementSection, table: Table) -> dict[str, Any]:
+def _changes(changes: Changes) -> dict[str, Any]:
+    return {
+        "run_id": changes.run_id,
+        "stop": iso(changes.stop),
+        "status": changes.status,
+        "values": asdict(changes.values),
+        "measurements": [
+            {**asdict(one), "started": list(one.started), "ended": list(one.ended)}
+            for one in changes.measurements
+        ],
+        "new": list(changes.new),
+    }
+
+
+def _measurement(section: MeasurementSection, table: Table, window: Window) -> dict[str, Any]:
     line = section.line
     return {
         "name": section.measurement.name,
@@ -44,29 +63,48 @@ def _measurement(section: MeasurementSection, table: Table) -> dict[str, Any]:
         "state": line.state,
         "rows": line.rows,
         "values": asdict(line.values),
-        "fields": _fields(section, table),
+        "fields": _fields(section, table, window),
         "series": _series(table),
         "verdict": _verdict(section.verdict) if section.verdict else None,
         "quarantine": _quarantine(section.quarantine),
+        "events": [
+            {"kind": one.kind, "start": iso(one.start), "stop": iso(one.stop), "text": one.text}
+            for one in section.events
+        ],
         "problems": list(line.problems),
         "warnings": list(line.warnings),
     }
 
 
-def _fields(section: MeasurementSection, table: Table) -> dict[str, Any]:
-    return {
-        name: {
+def _fields(section: MeasurementSection, table: Table, window: Window) -> dict[str, Any]:
+    found = {}
+    for name, spec in section.measurement.fields.items():
+        if name in table.fields:
+            numbers = statistics(table.times, table.fields[name])
+        else:
+            numbers = _of_texts(section.frame, name)
+        found[name] = {
             "type": spec.type,
             "unit": spec.unit,
+            "better": spec.better,
             "description": spec.description,
-            **(
-                statistics(table.times, table.fields[name])
-                if name in table.fields
-                else _of_texts(section.frame, name)
-            ),
+            **numbers,
+            "comparisons": _comparisons(section, name, numbers["mean"], window),
         }
-        for name, spec in section.measurement.fields.items()
-    }
+    return found
+
+
+def _comparisons(
+    section: MeasurementSection, name: str, mean: float | None, window: Window
+) -> list[dict[str, Any]]:
+    earlier = section.earlier.get(name)
+    if mean is None or not earlier:
+        return []
+    better = section.measurement.fields[name].better
+    return [
+        {**asdict(one), "usual": list(one.usual) if one.usual else None}
+        for one in comparisons_of(mean, earlier, window.length, better)
+    ]
 
 
 def _of_texts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -77,10 +115,14 @@ def _of_texts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
 
 def _series(table: Table) -> dict[str, Any]:
     heading, names = labels(table)
+    odd = {
+        (one.start, one.stop): said for one, said in zip(table.series, table.oddness, strict=False)
+    }
     shown = [
         {
             "label": name,
             "tags": dict(one.tags),
+            "oddness": _oddness(odd.get((one.start, one.stop))),
             "fields": {
                 field: statistics(table.times[one.start : one.stop], values[one.start : one.stop])
                 for field, values in table.fields.items()
@@ -88,7 +130,28 @@ def _series(table: Table) -> dict[str, Any]:
         }
         for name, one in zip(names, table.shown, strict=True)
     ]
-    return {"count": len(table.series), "heading": heading, "shown": shown}
+    return {
+        "count": len(table.series),
+        "heading": heading,
+        "standing_out": sum(one.stands_out for one in table.oddness),
+        "shown": shown,
+        "ranked": {name: _ranked(table, name) for name in table.fields if table.oddness},
+    }
+
+
+def _ranked(table: Table, field: str) -> list[dict[str, Any]]:
+    order = ranked(table, field, MOST_OF_A_FIELD)
+    scores = [table.oddness[index].scores[field] for index in order]
+    return [
+        {"label": name, "score": score, "stands_out": score > ODD}
+        for name, score in zip(names_of(table, order), scores, strict=True)
+    ]
+
+
+def _oddness(oddness: Oddness | None) -> dict[str, Any] | None:
+    if oddness is None:
+        return None
+    return {"score": oddness.score, "field": oddness.field, "stands_out": oddness.stands_out}
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

@@ -61,6 +61,23 @@ def human(value: float | None, unit: str) -> str:
     return f"{digits(value / scale.divisor)} {scale.symbol}".strip()
 
 
+def signed(value: float, unit: str) -> str:
+    """A change of the base unit in words, with its sign: +4.2 ms, −3 pp; percentage points for shares."""
+    if not value:
+        return "±0"
+    sign = "+" if value > 0 else "−"
+    if unit in ("ratio", "percent"):
+        return f"{sign}{digits(abs(value) * (100 if unit == 'ratio' else 1))} pp"
+    return f"{sign}{human(abs(value), unit)}"
+
+
+def share(change: float, before: float, unit: str) -> str:
+    """A change beside what was before, in percent; empty for shares and where there was nothing."""
+    if not change or not before or unit in ("ratio", "percent"):
+        return ""
+    return f"{'+' if change > 0 else '−'}{digits(abs(change / before) * 100)} %"
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun: 1 value, 5,431 values."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

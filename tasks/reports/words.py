@@ -6,7 +6,8 @@ from typing import Any
 
 from tasks.core.receipt import Receipt, SinkValues
 from tasks.core.window import Window
-from tasks.reports.units import counted, human
+from tasks.reports.records import Changes
+from tasks.reports.units import counted, human, signed
 
 STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
 STATES = {
@@ -20,6 +21,15 @@ STATES = {
     "failed": "failed",
 }
 NO_DATA = "the source answered no data"
+# a receipt that was made from the lake: nothing was asked, nothing was sent
+REPORT = "report"
+JUDGEMENTS = {
+    "worse": "worse than usual",
+    "better": "better than usual",
+    "unusual": "unusual",
+    "usual": "usual",
+    "unknown": "",
+}
 _SINKS = {"influxdb": "InfluxDB"}
 
 
@@ -44,6 +54,8 @@ def status_sentence(receipt: Receipt) -> str:
 
 
 def _sinks(receipt: Receipt) -> list[str]:
+    if receipt.flow == REPORT:
+        return []
     if not receipt.sinks:
         return ["no sink is configured, the lake has it all"]
     return [f"loaded to {sink_name(name)}: {_loaded(sums)}" for name, sums in receipt.sinks.items()]
@@ -74,6 +86,77 @@ def checks_sentence(verdict: dict[str, Any]) -> str:
     return (
         f"{counted(verdict['declared'], 'check')} declared, {verdict['ran']} ran, "
         f"{verdict['failed']} failed"
+    )
+
+
+def against(comparison: dict[str, Any], window: Window) -> str:
+    """What a comparison of the twin is made with: the 1 h before, a day before, a week before."""
+    if comparison["against"] == "previous":
+        return f"the {length_text(window.length)} before"
+    return f"a {comparison['against']} before"
+
+
+def usual_text(comparison: dict[str, Any], unit: str) -> str:
+    """What change is usual, or why nothing is said of it."""
+    if comparison["usual"] is None:
+        return f"too little history: {counted(comparison['past'], 'earlier change')}"
+    low, high = (signed(value, unit) for value in comparison["usual"])
+    return f"usual {low} to {high}"
+
+
+def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
+    """How many comparisons there are of these fields of the twin, and what came of them."""
+    made = [one["judgement"] for field in fields for one in field["comparisons"]]
+    if not made:
+        return "The lake holds no earlier window to compare with."
+    judged = [judgement for judgement in made if judgement != "unknown"]
+    if not judged:
+        return (
+            f"{counted(len(made), 'comparison')} with earlier windows; "
+            "there is too little history to say what is usual."
+        )
+    usual = judged.count("usual")
+    told = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
+    unknown = len(made) - len(judged)
+    return f"{told}, {unknown:,} with too little history." if unknown else f"{told}."
+
+
+def changes_sentence(receipt: Receipt, changes: Changes | None) -> str:
+    """Which run this one is compared with, and whether anything is different."""
+    if receipt.flow == REPORT:
+        return "Made again from the lake, so there is no last run to compare with."
+    if changes is None:
+        return "This is the first run of its kind here: there is no last run to compare with."
+    last = f"the last run, whose window ended {moment(changes.stop)} UTC"
+    if changes.measurements or changes.new or changes.status != receipt.status:
+        return f"Compared with {last}."
+    return f"Nothing is different from {last}: the same states, and the same checks fail."
+
+
+def change_parts(change: dict[str, Any]) -> list[str]:
+    """What is different about a measurement, as short sentences."""
+    parts = []
+    before, now = change["state_before"], change["state"]
+    if before != now:
+        parts.append(f"{STATES[before]} → {STATES[now]}")
+    if change["started"]:
+        parts.append(f"fails now: {', '.join(change['started'])}")
+    if change["ended"]:
+        parts.append(f"no longer fails: {', '.join(change['ended'])}")
+    if bool(change["quarantined_before"]) != bool(change["quarantined"]):
+        parts.append(f"quarantined {change['quarantined_before']:,} → {change['quarantined']:,}")
+    return parts
+
+
+def event_text(event: dict[str, Any]) -> str:
+    """An event of the twin with its time: 06:00 – 07:00 12 values quarantined."""
+    start, stop = (datetime.fromisoformat(event[key]) for key in ("start", "stop"))
+    end = f"{stop:%H:%M}" if start.date() == stop.date() else moment(stop, seconds=False)
+    begin = moment(start, seconds=False)
+    return (
+        f"{begin}: {event['text']}"
+        if event["kind"] == "catalogue"
+        else f"{begin} – {end}: {event['text']}"
     )
 
 

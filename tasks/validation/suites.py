@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import pandas as pd
 
 from tasks.core.batch import build_frame
 from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.errors import ConfigurationInvalid
 from tasks.validation import engine
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import Complaint, check_structure, did_you_mean
 
-__all__ = ["Suite", "canonical_json", "read_suite", "verify"]
+__all__ = [
+    "Suite",
+    "canonical_json",
+    "read_suite",
+    "read_unchecked",
+    "suite_of",
+    "verify",
+    "write_suite",
+]
 
 # integers up to this size have a double of their own
 _EXACT = 2**53
@@ -64,10 +74,50 @@ def read_suite(folder: Path, measurement: Measurement) -> Suite:
         SuiteInvalid: when the file is missing or is no suite for this measurement.
     """
     path = folder / f"{measurement.suite_name}.json"
-    content = _read(path)
+    return suite_of(_read(path), measurement, path)
+
+
+def read_unchecked(folder: Path, name: str) -> Suite | None:
+    """The suite as it stands, whatever measurement it fits; None when the file is missing.
+
+    Raises:
+        SuiteInvalid: when the file is not JSON.
+    """
+    path = folder / f"{name}.json"
+    return Suite(name, path, _read(path), digest="") if path.is_file() else None
+
+
+def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
+    """The suite of a measurement with this content, checked as read_suite does.
+
+    Raises:
+        SuiteInvalid: when it is no suite for this measurement.
+    """
     check_structure(content, measurement, path)
     digest = hashlib.blake2b(canonical_json(content).encode(), digest_size=8).hexdigest()
     return Suite(measurement.suite_name, path, content, digest)
+
+
+def write_suite(suite: Suite) -> None:
+    """Puts the suite in place of its file, in canonical form; a crash leaves the old one or the new.
+
+    Raises:
+        ConfigurationInvalid: when it cannot be written.
+    """
+    draft = suite.path.with_name(f".{suite.path.name}.draft")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(canonical_json(suite.content))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(suite.path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ConfigurationInvalid(
+            where=suite.path,
+            problem=f"cannot be written: {error.strerror}",
+            mend="Make its folder one that can be written",
+        ) from error
 
 
 def _read(path: Path) -> Any:

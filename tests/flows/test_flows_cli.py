@@ -15,8 +15,9 @@ from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
 
 HELPS = [
-    (), ("demo",), ("doctor",), ("catalogue",), ("collect",), ("serve",), ("quarantine",),
-    ("quarantine", "ls"), ("quarantine", "show"), ("lake",), ("lake", "ls"), ("lake", "query"),
+    (), ("demo",), ("init",), ("doctor",), ("catalogue",), ("collect",), ("report",), ("serve",), ("quarantine",),
+    ("quarantine", "ls"), ("quarantine", "show"), ("quarantine", "retry"), ("suites",), ("suites", "check"),
+    ("suites", "learn"), ("suites", "diff"), ("lake",), ("lake", "ls"), ("lake", "query"),
 ]  # fmt: skip
 SLOW_MODULES = ("great_expectations", "prefect", "matplotlib", "pandas", "deltalake", "sklearn")
 IMPORTED = """

@@ -61,10 +61,16 @@ def test_the_flow_says_what_it_does() -> None:
 
 
 def test_nothing_is_cached_stored_or_tried_again_by_prefect() -> None:
-    tasks: list[Task[..., Any]] = [stages.plan, stages.collect, stages.account, stages.report]
+    tasks: list[Task[..., Any]] = [
+        stages.plan,
+        stages.collect,
+        stages.account,
+        stages.annotate,
+        stages.report,
+    ]
 
-    assert [each.persist_result for each in tasks] == [False] * 4
-    assert [each.retries for each in tasks] == [0] * 4
+    assert [each.persist_result for each in tasks] == [False] * 5
+    assert [each.retries for each in tasks] == [0] * 5
     assert all(each.cache_policy == NO_CACHE for each in tasks)
     assert (collect.persist_result, collect.retries) == (False, 0)
 
@@ -92,6 +98,10 @@ def test_a_deployment_is_made_of_its_definition() -> None:
         {"type": "all"},
         ["fedvitals"],
     )
+    assert (made.concurrency_limit, made.concurrency_options.collision_strategy) == (
+        1,
+        "CANCEL_NEW",
+    )
     (schedule,) = made.schedules
     assert (schedule.slug, schedule.active, schedule.schedule.cron) == ("hourly", True, "5 * * * *")
     assert schedule.schedule.timezone == "UTC"
@@ -103,7 +113,7 @@ def test_the_file_is_what_prefect_deploy_reads() -> None:
 
     assert content["name"] == "fedvitals"
     assert content["deployments"][0]["work_pool"] == {"name": "fedvitals"}
-    limit = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    limit = {"limit": 1, "collision_strategy": "CANCEL_NEW", "grace_period_seconds": 120}
     assert content["deployments"][0]["concurrency_limit"] == limit
 
 

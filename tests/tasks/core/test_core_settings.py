@@ -74,6 +74,23 @@ def test_folder_of_the_working_directory_is_taken_when_it_is_one(
     assert load_settings({}).config == shipped("config")
 
 
+def test_grafana_is_a_service_like_the_others(config: Path) -> None:
+    settings = load(config, GRAFANA_URL="https://grafana.example.com/sub/", GRAFANA_API_KEY=SECRET)
+    grafana = settings.environment(None).grafana
+    assert grafana is not None
+    assert (grafana.url, grafana.origin) == ("https://grafana.example.com/sub", "GRAFANA_URL")
+    assert grafana.token is not None
+    assert grafana.token.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+    entry = staging(grafana_url="http://grafana:3000", grafana_token="MY_GRAFANA")
+    other = load(config, entry, MY_GRAFANA="another").environment("staging").grafana
+    assert other is not None
+    assert (other.url, other.token and other.token.get_secret_value()) == (
+        "http://grafana:3000", "another",
+    )  # fmt: skip
+    assert load(config).environment(None).grafana is None
+
+
 def test_variables_make_the_default_environment(config: Path) -> None:
     settings = load(
         config,

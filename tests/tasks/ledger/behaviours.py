@@ -149,6 +149,24 @@ def runs_and_sound_suites_are_kept(ledger: Ledger) -> None:
     assert not ledger.is_verified("other")
 
 
+def the_last_runs_are_the_newest_of_their_kind(ledger: Ledger) -> None:
+    ids = ["20260131T235959-ffffff", "20260201T000000-aaaaaa", "20260201T000001-000000"]
+    for run_id in ids:
+        ledger.keep_run(run_id, "collect", "production", f'"{run_id}"')
+    ledger.keep_run("20260131T235959-eeeeee", "collect", "staging", "other")
+    ledger.keep_run("20260131T235959-dddddd", "backfill", "production", "other")
+    one, two, three = (f'"{run_id}"' for run_id in ids)
+    assert ledger.last_runs("collect", "production", "20260201T000002-000000", 9) == [
+        three,
+        two,
+        one,
+    ]
+    assert ledger.last_runs("collect", "production", ids[2], 9) == [two, one]
+    assert ledger.last_runs("collect", "production", ids[2], 1) == [two]
+    assert ledger.last_runs("collect", "production", ids[0], 9) == []
+    assert ledger.last_runs("collect", "nowhere", ids[2], 9) == []
+
+
 def odd_names_stay_apart(ledger: Ledger) -> None:
     odd = ["o'brien", '"; DROP TABLE cells; --', "täst 日本", "%", "_", "a\\"]
     ledger.record(state(0, environment=name, rows=number) for number, name in enumerate(odd))
@@ -165,5 +183,6 @@ CHECKS: list[Callable[[Ledger], None]] = [
     loads_go_there_and_back,
     the_last_page_is_kept,
     runs_and_sound_suites_are_kept,
+    the_last_runs_are_the_newest_of_their_kind,
     odd_names_stay_apart,
 ]

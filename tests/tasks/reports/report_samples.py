@@ -1,6 +1,7 @@
 """Reports with data like those of a federated service, for the tests of tasks.reports."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,9 @@ from tasks.core.receipt import (
 )
 from tasks.core.severity import Severity
 from tasks.core.window import Window
+from tasks.reports.comparison import shifts_of
 from tasks.reports.page import Limits, MeasurementSection, RunReport
+from tasks.reports.records import Changes, Event, MeasurementChange
 
 START = datetime(2026, 1, 31, 6, tzinfo=UTC)
 HOUR = Window(START, START + timedelta(hours=1))
@@ -273,6 +276,41 @@ def edge(rng: np.random.Generator, clients: int = 30, count: int = 240) -> Measu
     return section(entry, good, "landed", held, checks, limits, (), warning)
 
 
+def frame_means(one: MeasurementSection) -> dict[str, float]:
+    return {name: float(one.frame[name].mean()) for name in one.measurement.fields}
+
+
+def earlier_of(
+    means: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, dict[timedelta, float]]:
+    """A history of an hour around these means."""
+    shifts = shifts_of(timedelta(hours=1))
+    return {
+        name: {shift: mean * (1 + float(rng.normal(0, 0.01))) for shift in shifts}
+        for name, mean in means.items()
+    }
+
+
+EVENTS = (
+    Event("not_collected", START, START + timedelta(minutes=9), "not collected yet"),
+    Event("catalogue", START + timedelta(minutes=9), HOUR.stop, "from here on by another entry"),
+    Event("quarantined", START + timedelta(minutes=9), HOUR.stop, "5 values quarantined"),
+)
+CHANGES = Changes(
+    run_id="20260131T060112-d4e5f6",
+    stop=START,
+    status="ok",
+    values=Values(18_310, 18_310),
+    measurements=(
+        MeasurementChange("inference", "landed", "failed", (), (), None, None),
+        MeasurementChange(
+            "edge_devices", "landed", "landed", ("temperature.possible",), ("memory.free",), 0, 5
+        ),
+    ),
+    new=("model_files",),
+)
+
+
 def few(rng: np.random.Generator) -> MeasurementSection:
     entry = measurement(
         "model_files", {"size_bytes": field("bytes"), "load_seconds": field("seconds", "lower")},
@@ -304,8 +342,13 @@ def morning() -> RunReport:
         ),
     )
     gpu = silent("gpu", problems=("not offered by this service",))
-    return report(
-        training(rng), latency(rng), few(rng), silent("certificates"), edge(rng), refused, gpu,
+    before = frame_means(latency(np.random.default_rng(8)))
+    earlier = earlier_of(before, np.random.default_rng(9))
+    curve, slow = training(rng), replace(latency(rng), earlier=earlier)
+    files, hot = few(rng), replace(edge(rng), events=EVENTS)
+    told = report(
+        curve, slow, files, silent("certificates"), hot, refused, gpu,
         silent("deployments", "unchanged"),
         notes=("client_ids is hashed: client labels here are not the devices' own names.",),
     )  # fmt: skip
+    return replace(told, changes=CHANGES)

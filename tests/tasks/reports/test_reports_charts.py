@@ -13,13 +13,14 @@ from tasks.reports.charts import (
     PANEL_VERTICES,
     TREND_BUCKETS,
     Limit,
+    Mark,
     Panel,
     downsample,
     panels_of,
     time_ticks,
     trend_of,
 )
-from tasks.reports.records import Limits
+from tasks.reports.records import Event, Limits
 from tasks.reports.series import Floats, table_of
 from tests.tasks.reports.report_samples import HOUR, field, frame_of, measurement, times
 
@@ -147,6 +148,19 @@ def test_quarantined_numbers_are_crosses_at_their_time_and_those_far_out_lie_at_
     assert points(*one.crosses) == [(30.0, 70.0)]
     assert points(*one.beyond) == [(45.0, one.y_range[1])]
     assert one.y_range[1] == pytest.approx(72.1)
+
+
+def test_events_are_marked_on_every_panel_in_seconds_since_the_start() -> None:
+    entry = measurement("m", {"v": field(), "w": field()})
+    frame = frame_of(entry, {"time": times(2), "v": [1.0, 2.0], "w": [1.0, 2.0]})
+    half = HOUR.start + HOUR.length / 2
+    events = [
+        Event("no_data", HOUR.start, half, "none"),
+        Event("catalogue", half, HOUR.stop, "new"),
+    ]
+    found = panels_of(entry, table_of(frame, entry), no_records(), {}, HOUR, events=events)
+    marks = (Mark("no_data", 0.0, 1800.0), Mark("catalogue", 1800.0, 3600.0))
+    assert [one.marks for one in found] == [marks, marks]
 
 
 def test_a_field_with_nothing_but_quarantine_is_drawn() -> None:

@@ -1,6 +1,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 
 import matplotlib.image
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.core.quarantine import no_records
-from tasks.reports.charts import Panel, panels_of
+from tasks.reports.charts import Mark, Panel, panels_of
 from tasks.reports.drawing import HEIGHT, WIDTH, panel_svg, png, sparkline
 from tasks.reports.series import table_of
 from tests.tasks.reports.report_samples import HOUR, edge, field, frame_of, measurement, times
@@ -29,7 +30,7 @@ def plain(unit: str) -> Panel:
 
 def test_a_panel_is_one_element_that_takes_the_pages_colours(hot: Panel) -> None:
     svg = panel_svg(hot, 'hot & "high"', "edge")
-    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    root = ElementTree.fromstring(svg)
     assert root.attrib["viewBox"] == f"0 0 {WIDTH} {HEIGHT}"
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"] == 'hot & "high"'
@@ -48,6 +49,22 @@ def test_ids_start_with_the_prefix_and_are_found(hot: Panel) -> None:
     assert len(set(ids)) == len(ids)
     assert all(one.startswith("edge_heat_") for one in ids)
     assert {*re.findall(r'href="#([^"]*)"', svg), *re.findall(r"url\(#([^)]*)\)", svg)} <= set(ids)
+
+
+def test_an_event_is_a_strip_along_the_axis_and_a_new_entry_a_line() -> None:
+    bare = panel_svg(plain("s"), "", "p")
+    strip = panel_svg(replace(plain("s"), marks=(Mark("quarantined", 0.0, 60.0),)), "", "p")
+    line = panel_svg(replace(plain("s"), marks=(Mark("catalogue", 30.0, 60.0),)), "", "p")
+    assert strip.count("var(--bad)") == bare.count("var(--bad)") + 1
+    assert line.count("stroke-dasharray: 1,2") == bare.count("stroke-dasharray: 1,2") + 1
+
+
+def test_many_marks_say_their_style_once() -> None:
+    svg = panel_svg(plain("s"), "", "p")
+    marks = re.findall(r"<use [^>]*>", svg)
+    assert len(marks) >= 2
+    assert not any("style" in mark for mark in marks)
+    assert "xlink" not in svg
 
 
 def test_equal_panels_have_equal_bytes_in_any_thread(hot: Panel) -> None:

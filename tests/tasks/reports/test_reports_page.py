@@ -14,6 +14,7 @@ import pytest
 
 from tasks.core.receipt import Values
 from tasks.core.window import Window
+from tasks.reports.multiples import MOST_OF_A_PAGE
 from tasks.reports.page import RunReport, render, twin, write
 from tests.tasks.reports.report_samples import (
     HOUR,
@@ -70,15 +71,19 @@ def numbers(one: RunReport) -> set[float]:
     """Every number of the twin that the page shows."""
     told = twin(one)
     found = {*told["receipt"]["values"].values(), *told["receipt"]["seconds"].values()}
+    found |= set((told["changes"] or {"values": {}})["values"].values())
     for sums in told["receipt"]["sinks"].values():
         found |= set(sums.values())
     for entry in told["measurements"]:
         found |= {entry["rows"], entry["values"]["landed"], entry["values"]["quarantined"]}
         for said in entry["fields"].values():
             found |= {said[key] for key in ("last", "min", "mean", "max") if said["n"]}
+            found |= {one[key] for one in said["comparisons"] for key in ("before", "change")}
         if entry["series"]["count"] > 1:
             for shown in entry["series"]["shown"]:
                 found |= {said[key] for said in shown["fields"].values() for key in ("last", "max")}
+            marked = [one["oddness"] for one in entry["series"]["shown"] if one["oddness"]]
+            found |= {one["score"] for one in marked if one["stands_out"]}
         found |= {check["offending"] for check in (entry["verdict"] or {"checks": []})["checks"]}
         found |= {sample["number"] for sample in entry["quarantine"]["samples"]}
         found |= {entry["quarantine"]["records"]} - {0}
@@ -99,6 +104,11 @@ def test_the_page_says_what_the_run_was(html: str) -> None:
         "31 Jan 2026 07:01:12 UTC",
         "20260131T070112-a1b2c3",
         "client_ids is hashed",
+        "Compared with the last run, whose window ended 31 Jan 2026 06:00:00 UTC. The run before was all well.",
+        "inference landed → failed",
+        "edge_devices fails now: temperature.possible; no longer fails: memory.free; quarantined 0 → 5",
+        "model_files read for the first time",
+        "31 Jan 2026 06:09 – 07:00: 5 values quarantined",
         "4 checks declared, 4 ran, 2 failed",
         "certificates the source answered no data",
         "gpu not offered by this service",
@@ -198,6 +208,34 @@ def test_two_hundred_series_of_a_day_are_a_page_of_two_megabytes_at_most() -> No
     window = Window(HOUR.start, HOUR.start + timedelta(days=1))
     one = edge(np.random.default_rng(1), clients=200, count=5760)
     assert len(render(report(one, window=window)).encode()) <= 2_000_000
+
+
+def test_two_hundred_series_of_few_samples_are_small_too() -> None:
+    entry = measurement("m", {f"v{index}": field() for index in range(6)}, ("client",))
+    values = np.random.default_rng(1).normal(0, 1, 200 * 20)
+    columns = {name: values for name in entry.fields}
+    clients = np.repeat([f"client-{index:03}" for index in range(200)], 20)
+    frame = frame_of(entry, {"time": times(20) * 200, "client": clients, **columns})
+    html = render(report(section(entry, frame)))
+    # so many small lines go onto a page, however many fields there are
+    assert html.count('_middle"/>') == MOST_OF_A_PAGE
+    assert len(html.encode()) <= 1_500_000
+
+
+def test_many_series_are_small_multiples_and_those_that_stand_out_are_marked() -> None:
+    entry = measurement("m", {"v": field(), "w": field()}, ("client",))
+    names = [f"c{index:02}" for index in range(30)]
+    values = np.array([float(index) for index in range(30)])
+    odd = np.where(values == 7, 900.0, values)
+    frame = frame_of(entry, {"time": times(1) * 30, "client": names, "v": values, "w": odd})
+    html = render(report(section(entry, frame)))
+    (marked,) = re.findall(r'<li class="odd">.*?<span title="(.*?)">', html)
+    assert marked == "c07"
+    assert html.count('<ul>\n<li class="odd">') == 1
+    text = " ".join(Page(html).text.split())
+    assert "1 stands out from the others; the other named ones are the most extreme." in text
+    assert "6 more" in text
+    assert re.search(r"c07\s*[\d.]+ σ w", text)
 
 
 def test_files_are_written_whole(tmp_path: Path) -> None:

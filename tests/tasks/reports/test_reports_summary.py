@@ -1,7 +1,9 @@
 import dataclasses
 
 from tasks.reports.page import markdown
+from tasks.reports.records import MeasurementChange
 from tests.tasks.reports.report_samples import (
+    CHANGES,
     check,
     field,
     frame_of,
@@ -39,6 +41,17 @@ def test_an_empty_report_is_said_in_a_few_lines() -> None:
     assert text.startswith("# No data: staging\n\n0 measurements, 0 values landed")
     assert "| measurement |" not in text
     assert "Worst checks" not in text
+
+
+def test_what_changed_is_told_after_the_notes() -> None:
+    change = MeasurementChange("re_quests", "landed", "failed", ("a_b",), (), 0, 5)
+    changes = dataclasses.replace(CHANGES, measurements=(change,))
+    text = markdown(dataclasses.replace(small(), changes=changes))
+    assert (
+        "\n\nCompared with the last run, whose window ended 31 Jan 2026 06:00:00 UTC.\n\n"
+        r"- **re\_quests**: landed → failed; fails now: a\_b; quarantined 0 → 5"
+        "\n\n| values | number |"
+    ) in text
 
 
 def test_text_from_outside_is_neither_markup_nor_a_table() -> None:

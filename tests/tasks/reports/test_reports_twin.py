@@ -65,15 +65,19 @@ MEASUREMENT = {
         "kept": 0,
     },
     "fields": {
-        "latency_p95_seconds": {"type": "float", "unit": "seconds", "description": "", **LATENCY}
+        "latency_p95_seconds": {"type": "float", "unit": "seconds", "better": "lower", "description": "", **LATENCY,
+            "comparisons": [],
+        }
     },
     "series": {
         "count": 2,
         "heading": "method",
+        "standing_out": 0,
         "shown": [
             {
                 "label": "GET",
                 "tags": {"method": "GET"},
+                "oddness": None,
                 "fields": {
                     "latency_p95_seconds": {
                         "n": 3, "min": 0.1, "mean": pytest.approx(0.2), "max": 0.3, "last": 0.3,
@@ -83,6 +87,7 @@ MEASUREMENT = {
             {
                 "label": "POST",
                 "tags": {"method": "POST"},
+                "oddness": None,
                 "fields": {
                     "latency_p95_seconds": {
                         "n": 2, "min": 0.5, "mean": pytest.approx(0.6), "max": 0.7, "last": 0.7,
@@ -90,6 +95,7 @@ MEASUREMENT = {
                 },
             },
         ],
+        "ranked": {},
     },
     "verdict": {
         "suite": "requests",
@@ -101,6 +107,7 @@ MEASUREMENT = {
         "checks": [RANGE, COUNTED],
     },
     "quarantine": {"records": 1, "by_check": {"latency.range": 1}, "samples": [SAMPLE]},
+    "events": [],
     "problems": [],
     "warnings": [],
 }  # fmt: skip
@@ -113,6 +120,7 @@ def test_the_twin_of_a_small_report_exactly() -> None:
         "generated_at": "2026-01-31T07:01:12Z",
         "receipt": json.loads(one.receipt.model_dump_json()),
         "notes": [],
+        "changes": None,
         "measurements": [MEASUREMENT],
     }
 
@@ -134,10 +142,12 @@ def test_a_section_without_data_has_no_numbers() -> None:
         "measurements"
     ]
     assert one["fields"]["v"] == {
-        "type": "float", "unit": "", "description": "",
-        "n": 0, "min": None, "mean": None, "max": None, "last": None,
+        "type": "float", "unit": "", "better": "none", "description": "",
+        "n": 0, "min": None, "mean": None, "max": None, "last": None, "comparisons": [],
     }  # fmt: skip
-    assert one["series"] == {"count": 0, "heading": "", "shown": []}
+    assert one["series"] == {
+        "count": 0, "heading": "", "standing_out": 0, "shown": [], "ranked": {},
+    }  # fmt: skip
     assert one["verdict"] is None
     assert one["quarantine"] == {"records": 0, "by_check": {}, "samples": []}
 

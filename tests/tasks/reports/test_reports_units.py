@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.reports.units import Scale, counted, digits, human, scale_for
+from tasks.reports.units import Scale, counted, digits, human, scale_for, share, signed
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,34 @@ def test_nouns_follow_the_number() -> None:
     assert counted(1, "value") == "1 value"
     assert counted(5431, "value") == "5,431 values"
     assert counted(2, "series", "series") == "2 series"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (0.0042, "seconds", "+4.2 ms"),
+        (-2048.0, "bytes", "−2 KiB"),
+        (-0.031, "ratio", "−3.1 pp"),
+        (2.5, "percent", "+2.5 pp"),
+        (0.0, "seconds", "±0"),
+        (-12.0, "", "−12"),
+    ],
+)
+def test_a_change_is_said_with_its_sign(value: float, unit: str, expected: str) -> None:
+    assert signed(value, unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "unit", "expected"),
+    [
+        (1.0, 8.0, "seconds", "+12.5 %"),
+        (-1.0, -8.0, "", "−12.5 %"),
+        (0.1, 0.5, "ratio", ""),
+        (1.0, 0.0, "seconds", ""),
+        (0.0, 5.0, "seconds", ""),
+    ],
+)
+def test_a_change_is_said_beside_what_was(
+    change: float, before: float, unit: str, expected: str
+) -> None:
+    assert share(change, before, unit) == expected

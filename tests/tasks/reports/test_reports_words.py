@@ -1,3 +1,4 @@
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -5,14 +6,20 @@ import pytest
 from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, write_receipt
 from tasks.core.window import Window
 from tasks.reports.words import (
+    against,
+    change_parts,
+    changes_sentence,
     checks_sentence,
+    comparisons_sentence,
+    event_text,
     field_sentence,
     length_text,
     status_sentence,
     tags_text,
+    usual_text,
     window_text,
 )
-from tests.tasks.reports.report_samples import HOUR, START
+from tests.tasks.reports.report_samples import CHANGES, HOUR, START
 
 
 def receipt(*outcomes: Outcome) -> Receipt:
@@ -97,3 +104,74 @@ def test_windows() -> None:
     assert window_text(HOUR) == "31 Jan 2026 06:00 – 07:00 UTC (1 h)"
     clipped = Window(START, datetime(2026, 2, 1, 6, 59, 30, tzinfo=UTC))
     assert window_text(clipped) == ("31 Jan 2026 06:00:00 – 1 Feb 2026 06:59:30 UTC (1 d 59 min)")
+
+
+def test_a_report_from_the_lake_speaks_of_no_sink() -> None:
+    again = receipt(landed("a", {})).model_copy(update={"flow": "report"})
+    assert status_sentence(again) == "1 measurement, 10 values landed, 0 quarantined"
+    assert changes_sentence(again, None) == (
+        "Made again from the lake, so there is no last run to compare with."
+    )
+
+
+def test_the_last_run_is_told_when_something_is_different_and_when_nothing_is() -> None:
+    one = receipt(landed("a", {}))
+    assert changes_sentence(one, None).startswith("This is the first run of its kind here")
+    assert changes_sentence(one, CHANGES) == (
+        "Compared with the last run, whose window ended 31 Jan 2026 06:00:00 UTC."
+    )
+    same = dataclasses.replace(CHANGES, measurements=(), new=())
+    assert changes_sentence(one, same).startswith("Nothing is different from the last run")
+    worse = dataclasses.replace(same, status="degraded")
+    assert changes_sentence(one, worse).startswith("Compared with")
+
+
+def test_what_is_different_about_a_measurement_is_told_in_parts() -> None:
+    change = {
+        "state_before": "no_data", "state": "kept_older", "started": ("a", "b"), "ended": (),
+        "quarantined_before": 1200, "quarantined": 0,
+    }  # fmt: skip
+    assert change_parts(change) == [
+        "no data → kept older", "fails now: a, b", "quarantined 1,200 → 0",
+    ]  # fmt: skip
+    quiet = {"quarantined_before": None, "quarantined": None, "started": (), "ended": ("c",)}
+    assert change_parts({**change, **quiet, "state": "no_data"}) == ["no longer fails: c"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("previous", "the 1 h before"), ("day", "a day before"), ("week", "a week before")],
+)
+def test_a_comparison_says_with_what(kind: str, text: str) -> None:
+    assert against({"against": kind}, HOUR) == text
+
+
+def test_what_is_usual_is_told_or_why_it_is_not_known() -> None:
+    assert usual_text({"usual": [-0.002, 0.001], "past": 7}, "seconds") == "usual −2 ms to +1 ms"
+    assert usual_text({"usual": None, "past": 1}, "") == "too little history: 1 earlier change"
+
+
+@pytest.mark.parametrize(
+    ("judgements", "text"),
+    [
+        ([], "The lake holds no earlier window to compare with."),
+        (["unknown"], "1 comparison with earlier windows; there is too little history to say what is usual."),
+        (["usual", "worse"], "2 comparisons with earlier windows, 1 as usual."),
+        (["usual", "unknown"], "2 comparisons with earlier windows, 1 as usual, 1 with too little history."),
+    ],
+)  # fmt: skip
+def test_all_comparisons_are_told_in_one_sentence(judgements: list[str], text: str) -> None:
+    assert comparisons_sentence([{"comparisons": [{"judgement": j} for j in judgements]}]) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop", "text"),
+    [
+        ("no_data", "2026-03-01T07:00:00Z", "1 Mar 2026 06:00 – 07:00: it"),
+        ("no_data", "2026-03-02T07:00:00Z", "1 Mar 2026 06:00 – 2 Mar 2026 07:00: it"),
+        ("catalogue", "2026-03-01T07:00:00Z", "1 Mar 2026 06:00: it"),
+    ],
+)
+def test_an_event_is_told_with_its_time(kind: str, stop: str, text: str) -> None:
+    event = {"kind": kind, "start": "2026-03-01T06:00:00Z", "stop": stop, "text": "it"}
+    assert event_text(event) == text

@@ -1,0 +1,202 @@
+"""`fedvitals init`: a configuration for the Prometheus that is there."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import AsJson
+from flows.commands.show import print_json
+
+if TYPE_CHECKING:
+    from tasks.core.catalogue import Measurement
+    from tasks.core.settings import Environment, EnvironmentFile
+    from tasks.proposing.propose import Proposal
+
+# the addresses that are asked for, with what is said of each
+ADDRESSES = {
+    "prometheus_url": "Prometheus",
+    "api_url": "The service's API (empty for none)",
+    "influxdb_url": "InfluxDB (empty for none)",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("init")(init)
+
+
+def init(
+    prometheus_url: Annotated[
+        str | None, typer.Option(help="Its address; PROMETHEUS_URL when not given.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
+    ] = Path("."),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
+
+    Tokens are taken from the environment (PROMETHEUS_API_TOKEN), never asked for or written.
+    Examples:
+
+    fedvitals init --prometheus-url http://localhost:9090
+
+    fedvitals init --output monitoring --yes --json
+    """
+    from datetime import UTC, datetime
+
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import shipped
+    from tasks.proposing.files import document_of, texts_of
+    from tasks.proposing.propose import propose
+
+    asks = sys.stdin.isatty() and not yes
+    variables = addresses(prometheus_url, os.environ, asks)
+    chosen, entry = _environment(variables)
+    assert chosen.prometheus is not None, "its address was required"
+    catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
+    _tell(f"looking at {chosen.prometheus.url}")
+    proposal = propose(chosen.prometheus, catalogue, chosen.api is not None, datetime.now(UTC))
+    texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
+    _refuse_existing(output, texts, force)
+    _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
+    if asks:
+        typer.confirm(f"Write {len(texts)} files to {output.resolve()}?", abort=True, err=True)
+    _write(output, texts)
+    measurements = _checked(output)
+    if json:
+        print_json(document_of(proposal, (output / path for path in texts)))
+    else:
+        for line in _summary(proposal, output, measurements):
+            print(_printable(line))
+
+
+def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
+    """The variables, with the addresses that were given or typed in.
+
+    Raises:
+        UsageInvalid: when there is no address of a Prometheus.
+    """
+    from tasks.core.errors import UsageInvalid
+    from tasks.core.settings import VARIABLES
+
+    found = dict(environ)
+    if prometheus_url:
+        found[VARIABLES["prometheus_url"]] = prometheus_url
+    for key, what in ADDRESSES.items():
+        is_given = key == "prometheus_url" and prometheus_url
+        if asks and not is_given:
+            default = found.get(VARIABLES[key]) or (
+                "http://localhost:9090" if key == "prometheus_url" else ""
+            )
+            found[VARIABLES[key]] = typer.prompt(
+                what, default=default, show_default=bool(default), err=True
+            )
+    if not found.get(VARIABLES["prometheus_url"]):
+        raise UsageInvalid(
+            argument="--prometheus-url",
+            problem="no Prometheus is named",
+            mend="Give it, or set PROMETHEUS_URL",
+        )
+    return found
+
+
+def _environment(variables: Mapping[str, str]) -> "tuple[Environment, EnvironmentFile]":
+    """The default environment, and what environments.yaml is to say of it."""
+    from tasks.core.settings import VARIABLES, EnvironmentFile, load_settings, shipped
+
+    own = {"FEDVITALS_CONFIG": str(shipped("config"))}
+    chosen = load_settings({**variables, **own}).environment(None)
+    services = {"prometheus": chosen.prometheus, "api": chosen.api, "influxdb": chosen.influxdb}
+    entry: dict[str, str] = {}
+    for name, service in services.items():
+        if service is not None:
+            entry |= {f"{name}_url": service.url, f"{name}_token": VARIABLES[f"{name}_token"]}
+    if chosen.influxdb is not None:
+        entry |= {"influxdb_org": chosen.influxdb.org, "influxdb_bucket": chosen.influxdb.bucket}
+    return chosen, EnvironmentFile(**entry)
+
+
+def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> None:
+    from tasks.core.errors import UsageInvalid
+
+    there = [str(path) for path in texts if os.path.lexists(output / path)]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UsageInvalid(
+            argument="--output",
+            problem=f"{output / there[0]}{more} is there already",
+            mend="Name another folder, or overwrite with --force",
+        )
+
+
+def _write(output: Path, texts: Mapping[Path, str]) -> None:
+    from tasks.core.errors import UsageInvalid
+
+    try:
+        for path, text in texts.items():
+            (output / path).parent.mkdir(parents=True, exist_ok=True)
+            (output / path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageInvalid(
+            argument="--output",
+            problem=f"{error.filename} cannot be written: {error.strerror}",
+            mend="Name another folder",
+        ) from error
+
+
+def _checked(output: Path) -> "tuple[Measurement, ...]":
+    """Loads what was written as a run would, and keeps that the suites are sound."""
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import load_settings
+    from tasks.plan import verified_suites
+
+    settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
+    measurements = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    _tell(f"checking the suites of {len(measurements)} measurements")
+    verified_suites(settings, measurements)
+    return measurements
+
+
+def _summary(
+    proposal: "Proposal", output: Path, measurements: "tuple[Measurement, ...]"
+) -> list[str]:
+    lines = [f"kept     {_names([entry.name for entry in proposal.kept])}"]
+    lines += [f"dropped  {one.measurement}: {one.reason}" for one in proposal.dropped]
+    lines += [
+        f"proposed {one.measurement.name}: {len(one.drafts)} fields of {len(one.metrics)} metrics"
+        for one in proposal.proposed
+    ]
+    lines += [f"skipped  {one.metric}: {one.reason}" for one in proposal.skipped]
+    config = (output / "config").resolve()
+    where = "" if output.resolve() == Path.cwd() else f"FEDVITALS_CONFIG={config} "
+    lines += [
+        f"written  {config} and {config.parent / 'expectations'}; both are sound",
+        "next     edit them as you like, then collect:",
+        f"         {where}fedvitals collect{_types(measurements)}",
+    ]
+    return lines
+
+
+def _types(measurements: "tuple[Measurement, ...]") -> str:
+    by_default = ("performance", "federated")
+    return "" if all(entry.type in by_default for entry in measurements) else " --type all"
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) or "none of the shipped catalogue has data there"
+
+
+def _printable(text: str) -> str:
+    """A metric's name may hold any character, and none must draw on the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def _tell(text: str) -> None:
+    print(f"init: {text}", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""`fedvitals report`: the report of any window, made again from the lake."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.collect import Type
+from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
+from flows.commands.show import print_json
+
+if TYPE_CHECKING:
+    from tasks.core.receipt import Receipt
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("report")(report)
+
+
+def report(
+    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
+    measurement: Annotated[
+        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
+    ] = None,
+    start: Start = None,
+    stop: Stop = None,
+    environment: EnvironmentName = None,
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Make the report of any window again, from the lake. No source is asked, nothing is sent.
+
+    Without --start it is about the newest hour and the hour before. Exit code 0 also for a window
+    without data. Examples:
+
+    fedvitals report --start -24h
+
+    fedvitals report --start 2026-01-31T06:00 --stop 2026-01-31T12:00 --measurement training -o march
+    """
+    from tasks.core.settings import load_settings
+    from tasks.plan import make_report_plan
+    from tasks.reporting import remake
+
+    names = tuple(measurement or ())
+    receipt = remake(
+        make_report_plan(load_settings(), environment, type.value, names, start, stop, output)
+    )
+    if json:
+        print_json(_document(receipt))
+    else:
+        print(_summary(receipt))
+
+
+def _document(receipt: "Receipt") -> dict[str, Any]:
+    """The receipt, which is also in report.json, where all numbers are."""
+    document = receipt.model_dump(mode="json")
+    path = receipt.report or ""
+    return {**document, "twin": path.removesuffix(".html") + ".json"}
+
+
+def _summary(receipt: "Receipt") -> str:
+    values = receipt.values
+    lines = [
+        f"report of {receipt.environment}: {receipt.status}",
+        f"window   {receipt.window['start']} to {receipt.window['stop']}",
+        f"values   {values.landed} landed, {values.quarantined} in quarantine",
+    ]
+    for line in receipt.measurements:
+        failing = f"  fails: {', '.join(line.failing)}" if line.failing else ""
+        lines.append(f"  {line.name:<28} {line.state:<8} {line.values.landed:>9} values{failing}")
+    return "\n".join([*lines, f"report   {receipt.report}"])

@@ -1,0 +1,200 @@
+"""`fedvitals suites`: check the suites, learn ranges from history, compare with what is shipped."""
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.show import print_json, print_table
+
+if TYPE_CHECKING:
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.catalogue import Measurement as Entry
+    from tasks.core.settings import Settings
+    from tasks.validation.difference import Difference
+    from tasks.validation.learn import Learned
+    from tasks.validation.model import Suite
+
+Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("learn")(learn)
+    group.command("diff")(diff)
+    app.add_typer(group, name="suites")
+
+
+def check(json: AsJson = False) -> None:
+    """Check every suite of the catalogue, and name the files that no measurement uses.
+
+    Exit code 1 when something must be mended. Example:
+
+    fedvitals suites check
+    """
+    from tasks.core.settings import load_settings
+    from tasks.validation.review import review
+
+    settings = load_settings()
+    catalogue = _catalogue(settings)
+    flaws = [asdict(flaw) for flaw in review(settings.expectations, catalogue.values())]
+    names = sorted({entry.suite_name for entry in catalogue.values()})
+    print_json({"suites": names, "flaws": flaws}) if json else print_table(
+        flaws, empty=f"suites checked: {len(names)}, all sound"
+    )
+    if flaws:
+        raise typer.Exit(1)
+
+
+def learn(
+    measurement: Measurement,
+    start: Annotated[
+        str, typer.Option(help="Learn from here; ISO 8601 (UTC) or relative, such as -30d.")
+    ] = "-7d",
+    stop: Annotated[
+        str, typer.Option(help="Up to here; ISO 8601 (UTC), relative, or now.")
+    ] = "now",
+    environment: EnvironmentName = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the suite, instead of only showing the change.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Learn the usual range of each numeric field from the landed history, as warnings.
+
+    What people have set stays as it is; ranges learned earlier are replaced. Examples:
+
+    fedvitals suites learn http_latency
+
+    fedvitals suites learn http_latency --start -30d --write
+    """
+    from tasks.core.settings import load_settings
+    from tasks.validation.difference import difference
+    from tasks.validation.suites import read_suite, verify, write_suite
+
+    settings = load_settings()
+    if write:
+        _require_own(settings)
+    entry = _sole(_catalogue(settings), measurement)
+    suite = read_suite(settings.expectations, entry)
+    learned = _learned(suite, entry, settings, environment, (start, stop))
+    if write:
+        verify(learned.suite, entry)
+        write_suite(learned.suite)
+    changes = difference(suite, learned.suite)
+    if json:
+        told = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
+        print_json({**told, "changes": [asdict(change) for change in changes]})
+        return
+    _print(changes, empty="nothing changes")
+    for name, reason in learned.left_out.items():
+        print(f"fedvitals: no range for {name}: {reason}", file=sys.stderr)
+    end = f"written to {suite.path}" if write else "not written; to write it: --write"
+    print(end, file=sys.stderr)
+
+
+def _learned(
+    suite: "Suite",
+    entry: "Entry",
+    settings: "Settings",
+    environment: str | None,
+    times: tuple[str, str],
+) -> "Learned":
+    from tasks.core.window import Window, parse_time
+    from tasks.lake.tables import Lake
+    from tasks.validation.learn import learn as learn_from
+
+    now = datetime.now(UTC)
+    window = Window(parse_time(times[0], now, "--start"), parse_time(times[1], now, "--stop"))
+    chosen = settings.environment(environment).name
+    return learn_from(suite, entry, Lake(settings.lake_url).read(entry, chosen, window), window)
+
+
+def diff(measurement: Measurement, json: AsJson = False) -> None:
+    """Show what the suite in force has against the one that comes with fedvitals.
+
+    Example:
+
+    fedvitals suites diff http_latency
+    """
+    from tasks.core.settings import load_settings, shipped
+    from tasks.validation.difference import difference
+    from tasks.validation.suites import read_suite, read_unchecked
+
+    settings = load_settings()
+    entry = _entry(_catalogue(settings), measurement)
+    suite = read_suite(settings.expectations, entry)
+    theirs = read_unchecked(shipped("expectations"), entry.suite_name)
+    changes = difference(theirs, suite)
+    if json:
+        print_json(
+            {
+                "suite": str(suite.path),
+                "shipped": str(theirs.path) if theirs else None,
+                "changes": [asdict(change) for change in changes],
+            }
+        )
+        return
+    if theirs is None:
+        print(f"fedvitals: no suite {entry.suite_name} comes with fedvitals", file=sys.stderr)
+    _print(changes, empty="it is the suite that comes with fedvitals")
+
+
+def _print(changes: "tuple[Difference, ...]", empty: str) -> None:
+    print_table([asdict(change) for change in changes], empty=empty)
+
+
+def _catalogue(settings: "Settings") -> "Catalogue":
+    from tasks.core.catalogue import Catalogue
+
+    return Catalogue.read(settings.config / "metrics.yaml")
+
+
+def _entry(catalogue: "Catalogue", name: str) -> "Entry":
+    from tasks.core.errors import UsageInvalid
+
+    if name not in catalogue:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"{name!r} is not in the catalogue",
+            mend="List them: fedvitals catalogue",
+        )
+    return catalogue[name]
+
+
+def _require_own(settings: "Settings") -> None:
+    """What one service's history says must not become everybody's default."""
+    from tasks.core.errors import UsageInvalid
+    from tasks.core.settings import shipped
+
+    if settings.expectations == shipped("expectations"):
+        raise UsageInvalid(
+            argument="--write",
+            problem=f"the suites in force are those that come with fedvitals ({settings.expectations})",
+            mend="Copy the folders config and expectations to a place of yours, and set "
+            "FEDVITALS_CONFIG to that config",
+        )
+
+
+def _sole(catalogue: "Catalogue", name: str) -> "Entry":
+    """The measurement, which must be the only one of its suite: ranges differ."""
+    from tasks.core.errors import UsageInvalid
+
+    entry = _entry(catalogue, name)
+    others = [
+        other.name
+        for other in catalogue.values()
+        if other.suite_name == entry.suite_name and other.name != entry.name
+    ]
+    if others:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"its suite {entry.suite_name} is also that of {', '.join(others)}",
+            mend="Give it a suite of its own (`suite` in the catalogue), since ranges differ",
+        )
+    return entry

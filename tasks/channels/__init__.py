@@ -1,0 +1,1 @@
+"""Where fedvitals tells others what a run did: one module a channel."""

@@ -1,0 +1,220 @@
+"""Grafana: a run as an annotation, at most one of each run (Grafana HTTP API, annotations)."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
+from tasks.core.receipt import Receipt
+from tasks.core.retry import retrying
+from tasks.core.settings import Service
+
+NAME = "Grafana"
+TAGS = ("automation", "metrics")
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 5.0
+TOTAL_SECONDS = 10.0
+LARGEST_ANSWER = 1 << 20
+_QUOTED = 300
+_PART = 1 << 16
+_PATH = "/api/annotations"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A mark on every dashboard: one moment, a text, and tags of which `key` is of this run alone."""
+
+    time: datetime
+    text: str
+    tags: tuple[str, ...]
+    key: str
+
+    def body(self) -> dict[str, Any]:
+        """What Grafana is sent; its time is in milliseconds since the epoch."""
+        milliseconds = self.time.timestamp() * 1000
+        return {"time": round(milliseconds), "text": self.text, "tags": [*self.tags, self.key]}
+
+
+def annotation_of(receipt: Receipt, time: datetime) -> Annotation:
+    """The annotation of a run that ended as the receipt says."""
+    values = receipt.values
+    failed = [line.name for line in receipt.measurements if line.state == "failed"]
+    parts = [
+        f"{values.landed} values landed",
+        f"{values.quarantined} quarantined",
+        *([f"failed: {', '.join(failed)}"] if failed else []),
+    ]
+    text = (
+        f"fedvitals {receipt.flow} in {receipt.environment}: {receipt.status}; {', '.join(parts)}"
+    )
+    return Annotation(time=time, text=text, tags=TAGS, key=f"run:{receipt.run_id}")
+
+
+class GrafanaChannel:
+    """Annotations of one Grafana."""
+
+    name = NAME
+
+    def __init__(self, service: Service, patience: timedelta) -> None:
+        """`patience` is how long a Grafana that fails is asked again, over all tries."""
+        self.service = service
+        self._patience = patience.total_seconds()
+        self._token = service.token.get_secret_value() if service.token else ""
+        self._session = _Session()
+        self._session.auth = _Bearer(self._token)
+        self._session.headers.update({"User-Agent": "fedvitals", "Accept": "application/json"})
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._session.close()
+
+    def send(self, annotation: Annotation) -> bool:
+        """Adds the annotation; False when it is there already.
+
+        Every try looks first: Grafana takes the same one twice, and an answer may get lost.
+
+        Raises:
+            ChannelUnavailable: when it did not answer, or asked to come again, all the time.
+            ChannelRefused: when it will refuse the annotation again.
+        """
+        return bool(retrying(self._patience)(self._send_once, annotation))
+
+    def check(self) -> ServiceCheck:
+        """Whether it answers with this token; whether it may write shows only when it writes."""
+        try:
+            self._search({"limit": "1"})
+        except FedvitalsError as error:
+            return ServiceCheck(NAME, "answers", False, str(error.problem), mend=self._mend(error))
+        return ServiceCheck(NAME, "answers", True, "annotations can be read")
+
+    def _mend(self, error: FedvitalsError) -> str:
+        if isinstance(error, ChannelRefused):
+            return str(error.mend)
+        return f"Check that Grafana runs, and that {self.service.origin} is its URL"
+
+    def _search(self, query: Mapping[str, str]) -> list[Any]:
+        found = self._ask("GET", query, None)
+        if not isinstance(found, list):
+            raise self._refused(HTTPStatus.OK, "the answer is no list of annotations")
+        return found
+
+    def _send_once(self, annotation: Annotation) -> bool:
+        if self._search({"tags": annotation.key, "limit": "1"}):
+            return False
+        self._ask("POST", {}, annotation.body())
+        return True
+
+    def _ask(self, method: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
+        """The JSON of an answer with status 200."""
+        try:
+            with self._session.request(
+                method,
+                self.service.url + _PATH,
+                params=query,
+                json=body,
+                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                text = self._read(response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise self._unavailable(f"no answer: {error}", None) from error
+        if response.status_code != HTTPStatus.OK:
+            self._fail(response, text)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._refused(HTTPStatus.OK, "the answer is no JSON") from error
+
+    def _read(self, response: requests.Response) -> bytes:
+        """The body up to LARGEST_ANSWER: whoever says more is no Grafana, or says it in vain."""
+        deadline = time.monotonic() + TOTAL_SECONDS
+        parts: list[bytes] = []
+        # read1 returns after each arrival, so that a server that drips cannot pass the deadline
+        while part := response.raw.read1(_PART, decode_content=True):
+            parts.append(part)
+            if sum(map(len, parts)) > LARGEST_ANSWER:
+                break
+            if time.monotonic() > deadline:
+                raise self._unavailable(f"no whole answer within {TOTAL_SECONDS:g} s", None)
+        return b"".join(parts)[:LARGEST_ANSWER]
+
+    def _fail(self, response: requests.Response, body: bytes) -> NoReturn:
+        status = response.status_code
+        problem = f"HTTP {status}: {' '.join(body.decode('utf-8', 'replace').split())}"
+        asks_again = status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        if asks_again or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise self._unavailable(problem, seconds_asked(response.headers.get("Retry-After")))
+        raise self._refused(status, problem.partition(": ")[2] or "no reason given")
+
+    def _unavailable(self, problem: str, retry_after: float | None) -> ChannelUnavailable:
+        return ChannelUnavailable(
+            channel=NAME, url=self.service.url, problem=self._safe(problem), retry_after=retry_after
+        )
+
+    def _refused(self, status: int, problem: str) -> ChannelRefused:
+        return ChannelRefused(
+            channel=NAME,
+            url=self.service.url,
+            status=int(status),
+            problem=self._safe(problem),
+            mend=mend_of(status, self.service),
+        )
+
+    def _safe(self, text: str) -> str:
+        """Without our token, should something on the way have echoed it."""
+        safe = text.replace(self._token, "***") if self._token else text
+        return safe if len(safe) <= _QUOTED else f"{safe[:_QUOTED]}…"
+
+
+class _Bearer(AuthBase):
+    """Sets the token; without one it keeps requests from taking a login out of ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Session(requests.Session):
+    """Follows no redirect, so that the token goes to no other host."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+def mend_of(status: int, service: Service) -> str:
+    """What to do when Grafana refuses."""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return (
+            "Set GRAFANA_API_KEY (or the variable that environments.yaml names) to a service account's "
+            "token that may write annotations"
+        )
+    return f"Check that {service.origin} is the URL of a Grafana, and any proxy in front of it"
+
+
+def seconds_asked(header: str | None) -> float | None:
+    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - time.time())

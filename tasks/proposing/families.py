@@ -1,0 +1,154 @@
+"""Metric families, put together from the series of a Prometheus and what its targets say of them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tasks.sources.inventory import Described, Inventory, Labels
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+ALERTS = ("ALERTS", "ALERTS_FOR_STATE")
+_QUANTILE = re.compile(r"[01]|0?\.\d+")
+UNTYPED = ("", "unknown", "untyped")
+NO_MEASURE = {
+    "info": "it is always 1: what it tells is in its labels",
+    "gaugehistogram": "gauge histograms are left to you: write its query by hand",
+    "native": "a native histogram: write its query by hand, with histogram_quantile",
+    "created": "it only says since when another metric is counted",
+    "alerts": "Prometheus's own account of its alerts",
+}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A metric for which nothing is proposed, and why."""
+
+    metric: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric as its target means it.
+
+    series: the labels of what tells its series apart, without le and quantile.
+    guessed: nobody says its type; it was taken from its name and labels.
+    below_zero: a histogram has buckets for negative values.
+    """
+
+    name: str
+    kind: Kind
+    series: tuple[Labels, ...]
+    unit: str = ""
+    help: str = ""
+    quantiles: tuple[str, ...] = ()
+    guessed: bool = False
+    below_zero: bool = False
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of the metrics that it consists of."""
+        if self.kind in ("histogram", "summary"):
+            return tuple(self.name + end for end in ("", "_bucket", "_count", "_sum"))
+        return (self.name,)
+
+
+def families(inventory: Inventory) -> tuple[list[Family], list[Skipped]]:
+    """All families by name, and the metrics that make none."""
+    gathering = _Gathering(inventory)
+    found = [*gathering.histograms(), *gathering.summaries(), *gathering.singles()]
+    skipped = [
+        *gathering.skipped,
+        *(
+            Skipped(name, f"{count} series are too many to look at")
+            for name, count in inventory.too_many.items()
+        ),
+    ]
+    return sorted(found, key=lambda one: one.name), sorted(skipped, key=lambda one: one.metric)
+
+
+class _Gathering:
+    """Takes metrics away from those that are left, the manifold families first."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._left = dict(inventory.series)
+        self._described = inventory.described
+        self.skipped: list[Skipped] = []
+
+    def histograms(self) -> Iterator[Family]:
+        for name in [name for name in self._left if name.endswith("_bucket")]:
+            base, series = name.removesuffix("_bucket"), self._left[name]
+            if not all("le" in labels for labels in series):
+                continue
+            self._take(name, f"{base}_count", f"{base}_sum", f"{base}_created")
+            if self._told(base).type == "gaugehistogram":
+                self._skip(base, "gaugehistogram")
+            else:
+                family = self._family(base, "histogram", _without(series, "le"))
+                below_zero = any(labels["le"].startswith("-") for labels in series)
+                yield replace(family, below_zero=below_zero)
+
+    def summaries(self) -> Iterator[Family]:
+        for name in [name for name in self._left if name.endswith("_count")]:
+            base = name.removesuffix("_count")
+            own = self._left.get(base, [])
+            has_quantiles = bool(own) and all("quantile" in labels for labels in own)
+            if not has_quantiles and self._told(base).type != "summary":
+                continue
+            series = self._left[name]
+            self._take(base, name, f"{base}_sum", f"{base}_created")
+            told = {labels.get("quantile", "") for labels in own}
+            quantiles = sorted((text for text in told if _QUANTILE.fullmatch(text)), key=float)
+            yield self._family(base, "summary", series, tuple(quantiles))
+
+    def singles(self) -> Iterator[Family]:
+        for name, series in self._left.items():
+            told = self._told(name)
+            reason = self._no_measure(name, told)
+            if reason:
+                self._skip(name, reason)
+                continue
+            is_counter = told.type == "counter" or (
+                told.type in UNTYPED and name.endswith("_total")
+            )
+            yield self._family(name, "counter" if is_counter else "gauge", series)
+
+    def _no_measure(self, name: str, told: Described) -> str:
+        if name in ALERTS:
+            return "alerts"
+        if told.type == "info" or name.endswith("_info"):
+            return "info"
+        base = name.removesuffix("_created")
+        if base != name and (base in self._described or f"{base}_total" in self._described):
+            return "created"
+        # a family with buckets was taken already, so its samples are histograms themselves
+        return "native" if told.type in ("histogram", "gaugehistogram") else ""
+
+    def _family(
+        self, name: str, kind: Kind, series: list[Labels], quantiles: tuple[str, ...] = ()
+    ) -> Family:
+        told = self._told(name)
+        return Family(
+            name, kind, tuple(series), told.unit, told.help, quantiles, told.type in UNTYPED
+        )
+
+    def _told(self, name: str) -> Described:
+        """What the targets agree on. OpenMetrics calls a counter's family without its _total."""
+        told = self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
+        if len({one.type for one in told}) != 1:
+            return Described()
+        return told[0]
+
+    def _take(self, *names: str) -> None:
+        for name in names:
+            self._left.pop(name, None)
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.skipped.append(Skipped(name, NO_MEASURE[reason]))
+
+
+def _without(series: list[Labels], label: str) -> list[Labels]:
+    """The different label sets that remain without a label."""
+    rest = [{name: text for name, text in labels.items() if name != label} for labels in series]
+    return [dict(pairs) for pairs in dict.fromkeys(tuple(sorted(one.items())) for one in rest)]

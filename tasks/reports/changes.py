@@ -1,0 +1,59 @@
+"""What is different since the last run: states, sums, and checks that began or ceased to fail."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tasks.core.receipt import MeasurementReceipt, MeasurementState, Receipt
+from tasks.reports.records import Changes, MeasurementChange
+
+
+def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
+    """The receipt beside those of earlier runs, newest first; None without any.
+
+    A measurement is compared with the newest run that read it, and its checks with the newest one
+    that ran them: a run that found nothing new, or no data, says nothing about a check.
+    """
+    if not earlier:
+        return None
+    known = {line.name for one in earlier for line in one.measurements}
+    found = [_change(line, earlier) for line in receipt.measurements if line.name in known]
+    last = earlier[0]
+    return Changes(
+        run_id=last.run_id,
+        stop=datetime.fromisoformat(last.window["stop"]),
+        status=last.status,
+        values=last.values,
+        measurements=tuple(change for change in found if _differs(change)),
+        new=tuple(line.name for line in receipt.measurements if line.name not in known),
+    )
+
+
+def _change(line: MeasurementReceipt, earlier: Sequence[Receipt]) -> MeasurementChange:
+    lines = [each for one in earlier for each in one.measurements if each.name == line.name]
+    checked = next((each for each in lines if each.verdict is not None), None)
+    compared = line.verdict is not None and checked is not None
+    before = checked.failing if compared and checked is not None else ()
+    now = line.failing if compared else ()
+    return MeasurementChange(
+        name=line.name,
+        state_before=lines[0].state,
+        state=line.state,
+        started=tuple(check for check in now if check not in before),
+        ended=tuple(check for check in before if check not in now),
+        quarantined_before=checked.values.quarantined if compared and checked else None,
+        quarantined=line.values.quarantined if compared else None,
+    )
+
+
+def _differs(change: MeasurementChange) -> bool:
+    return bool(
+        _plain(change.state_before) != _plain(change.state)
+        or change.started
+        or change.ended
+        or bool(change.quarantined_before) != bool(change.quarantined)
+    )
+
+
+def _plain(state: MeasurementState) -> MeasurementState:
+    """Whether there was something new to land is no news."""
+    return "landed" if state == "unchanged" else state

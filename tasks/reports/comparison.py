@@ -1,0 +1,110 @@
+"""A mean beside those of earlier windows, and whether such a change is usual."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import numpy as np
+
+from tasks.core.catalogue import Better
+
+Against = Literal["previous", "day", "week"]
+Judgement = Literal["worse", "better", "unusual", "usual", "unknown"]
+
+DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
+PAST = 7  # earlier changes that say what is usual
+FEWEST = 5  # with fewer of them nothing is said
+HORIZON = 8 * WEEK  # what is usual is not looked for beyond
+USUAL = 3.0  # robust standard deviations
+MAD_TO_SIGMA = 1.4826
+_FLOOR = 1e-9  # of the value: a smaller change is none
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The mean of a field now and in an earlier window, in its base unit.
+
+    `change` is now - before; `usual` the least and the greatest usual change, None when fewer than
+    FEWEST of the `past` changes are known.
+    """
+
+    against: Against
+    before: float
+    change: float
+    usual: tuple[float, float] | None
+    past: int
+    judgement: Judgement
+
+
+def bases_of(length: timedelta) -> dict[Against, timedelta]:
+    """How far back each comparison of a window of this length goes.
+
+    A window of a day or more has no same hour a day before, as that would overlap it.
+    """
+    bases: dict[Against, timedelta] = {"previous": length}
+    if length < DAY:
+        bases["day"] = DAY
+    if length < WEEK:
+        bases["week"] = WEEK
+    return bases
+
+
+def shifts_of(length: timedelta) -> tuple[timedelta, ...]:
+    """By how much the window must be moved back to have all means that a comparison needs."""
+    shifts = {
+        base * times
+        for base in bases_of(length).values()
+        for times in range(1, PAST + 2)
+        if times == 1 or base * times <= HORIZON
+    }
+    return tuple(sorted(shifts))
+
+
+def comparisons_of(
+    now: float, earlier: Mapping[timedelta, float], length: timedelta, better: Better
+) -> tuple[Comparison, ...]:
+    """One comparison for each earlier window that has a mean.
+
+    Usual is what the same comparison gave before, each time as far back again: the median of those
+    changes, and on both sides of it three times their median absolute deviation, scaled by 1.4826
+    to a standard deviation (Leys et al. 2013, Journal of Experimental Social Psychology 49).
+    """
+    return tuple(
+        _comparison(against, base, now, earlier, better)
+        for against, base in bases_of(length).items()
+        if base in earlier
+    )
+
+
+def _comparison(
+    against: Against,
+    base: timedelta,
+    now: float,
+    earlier: Mapping[timedelta, float],
+    better: Better,
+) -> Comparison:
+    before = earlier[base]
+    pairs = [(earlier.get(base * n), earlier.get(base * (n + 1))) for n in range(1, PAST + 1)]
+    past = [new - old for new, old in pairs if new is not None and old is not None]
+    usual = _usual(past, _FLOOR * max(abs(now), abs(before))) if len(past) >= FEWEST else None
+    change = now - before
+    return Comparison(against, before, change, usual, len(past), _judge(change, usual, better))
+
+
+def _usual(changes: list[float], floor: float) -> tuple[float, float]:
+    centre = float(np.median(changes))
+    deviation = float(np.median(np.abs(np.array(changes) - centre)))
+    room = USUAL * MAD_TO_SIGMA * deviation + floor
+    return centre - room, centre + room
+
+
+def _judge(change: float, usual: tuple[float, float] | None, better: Better) -> Judgement:
+    if usual is None:
+        return "unknown"
+    if usual[0] <= change <= usual[1]:
+        return "usual"
+    if better == "none":
+        return "unusual"
+    rose = change > usual[1]
+    return "better" if rose == (better == "higher") else "worse"

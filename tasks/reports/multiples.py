@@ -1,0 +1,113 @@
+"""Small multiples: every series of a field as a small line on one scale, before the middle of all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from tasks.core.window import Window, micros
+from tasks.reports.series import Floats, Table, labels
+
+WIDTH, HEIGHT = 96, 34
+BUCKETS = 32
+MOST_OF_A_PAGE = 900  # small lines, some 0.4 MB
+MOST_OF_A_FIELD = 200
+FEWEST_OF_A_FIELD = 24
+# in the element itself: its copies are reached by no selector
+_MIDDLE = "fill:none;stroke:var(--rest);stroke-width:1.6"
+_FENCE = 3.0  # interquartile ranges beyond which nothing stretches the scale (Tukey's outer fences)
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """The middle of all series once, and one small picture for each of the series, in their order.
+
+    The pictures show the middle by its id, which is `middle_id`.
+    """
+
+    middle: Markup
+    middle_id: str
+    pictures: tuple[Markup, ...]
+
+
+def ranked(table: Table, name: str, most: int) -> list[int]:
+    """Indexes of the series, those first that are farthest out in this field, so many at most."""
+    scores = [one.scores[name] for one in table.oddness]
+    return sorted(range(len(scores)), key=lambda index: -scores[index])[:most]
+
+
+def multiples_of(
+    table: Table, name: str, window: Window, order: list[int], prefix: str
+) -> Multiples | None:
+    """The series at these indexes in a field; None when it has no number.
+
+    A point is the mean of a 32nd of the window. All series share one scale, which reaches from the
+    least to the greatest mean, but not beyond Tukey's outer fences; what lies out is at its edge.
+    """
+    means = _means(table, table.fields[name], window)
+    there = means[~np.isnan(means)]
+    if not len(there):
+        return None
+    low, high = _scale(there)
+    places = np.where(
+        np.isnan(means),
+        np.nan,
+        2 + (HEIGHT - 4) * (high - np.clip(means, low, high)) / (high - low),
+    )
+    filled = ~np.isnan(places).all(axis=0)
+    middle = np.full(BUCKETS, np.nan)
+    middle[filled] = np.nanmedian(places[:, filled], axis=0)
+    middle_id = f"{prefix}_middle"
+    return Multiples(
+        middle=Markup(f'<polyline id="{middle_id}" style="{_MIDDLE}" points="{_points(middle)}"/>'),
+        middle_id=middle_id,
+        pictures=tuple(_picture(places[index], middle_id) for index in order),
+    )
+
+
+def names_of(table: Table, order: list[int]) -> list[str]:
+    """What the series at these indexes are called."""
+    return labels(table, [table.series[index] for index in order])[1] if order else []
+
+
+def _means(table: Table, values: Floats, window: Window) -> Floats:
+    """The mean of each series (a row) in each part of the window (a column), NaN without a value."""
+    start, stop = micros(window.start), micros(window.stop)
+    lengths = [one.stop - one.start for one in table.series]
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    there = ~np.isnan(values) & (table.times >= start) & (table.times < stop)
+    bucket = (table.times[there] - start) * BUCKETS // (stop - start)
+    cells = rows[there] * BUCKETS + bucket
+    size = len(lengths) * BUCKETS
+    sums = np.bincount(cells, values[there], minlength=size)
+    counts = np.bincount(cells, minlength=size)
+    means = np.full(size, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means.reshape(len(lengths), BUCKETS)
+
+
+def _scale(means: Floats) -> tuple[float, float]:
+    first, third = np.quantile(means, [0.25, 0.75])
+    room = _FENCE * (third - first)
+    low = max(float(means.min()), float(first - room))
+    high = min(float(means.max()), float(third + room))
+    return (low, high) if high > low else (low - 1.0, low + 1.0)
+
+
+def _picture(places: Floats, middle_id: str) -> Markup:
+    there = np.flatnonzero(~np.isnan(places))
+    last = ""
+    if len(there):
+        x, y = _x(there[-1]), places[there[-1]]
+        last = f'<polyline points="{_points(places)}"/><circle cx="{x:.0f}" cy="{y:.1f}" r="1.7"/>'
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true"><use href="#{middle_id}"/>{last}</svg>'
+    )
+
+
+def _points(places: Floats) -> str:
+    return " ".join(f"{_x(at):.0f},{places[at]:.1f}" for at in np.flatnonzero(~np.isnan(places)))
+
+
+def _x(bucket: int) -> float:
+    return 2 + bucket * (WIDTH - 4) / (BUCKETS - 1)

@@ -1,0 +1,72 @@
+"""Which of many series is unlike the others, by a measure that the odd ones do not spoil."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+ODD = 3.5
+_SUMMARIES = ("median", "last", "max", "min")
+_OF_MEDIAN, _OF_MEAN = 0.6745, 1.253314
+
+
+@dataclass(frozen=True)
+class Oddness:
+    """How far a series is from the others in each field, in robust standard deviations."""
+
+    scores: Mapping[str, float]
+
+    @property
+    def field(self) -> str:
+        """The field in which it is farthest out."""
+        return max(self.scores, key=lambda name: self.scores[name])
+
+    @property
+    def score(self) -> float:
+        """How far it is out in that field."""
+        return self.scores[self.field]
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it is worth a look of its own."""
+        return self.score > ODD
+
+
+def oddness_of(fields: Mapping[str, Floats], lengths: Sequence[int]) -> tuple[Oddness, ...]:
+    """One for each series, which lie in every field one after the other, so many values each.
+
+    A series is told by its median, its last, its greatest and its least value. Each is compared
+    with those of all series by the modified z-score of Iglewicz and Hoaglin (How to Detect and
+    Handle Outliers, 1993): 0.6745 (x - median) / MAD, odd above 3.5; where more than half of the
+    series are equal, by their mean absolute deviation instead. The greatest one counts.
+    """
+    scores = {name: _scores(values, lengths) for name, values in fields.items()}
+    if not scores:
+        return ()
+    return tuple(
+        Oddness(dict(zip(scores, map(float, row), strict=True)))
+        for row in np.array(list(scores.values())).T
+    )
+
+
+def _scores(values: Floats, lengths: Sequence[int]) -> Floats:
+    codes = np.repeat(np.arange(len(lengths)), lengths)
+    told = pd.Series(values).groupby(codes).agg(list(_SUMMARIES))
+    parts = [_modified_z(told[name].to_numpy(dtype="float64")) for name in _SUMMARIES]
+    worst: Floats = np.max(parts, axis=0)
+    return worst
+
+
+def _modified_z(values: Floats) -> Floats:
+    """Absolute modified z-scores; 0 for a series without a value."""
+    there = values[~np.isnan(values)]
+    if not len(there):
+        return np.zeros(len(values))
+    distances = np.abs(values - np.median(there))
+    known = np.abs(there - np.median(there))
+    spread = float(np.median(known)) / _OF_MEDIAN or float(known.mean()) * _OF_MEAN
+    return np.nan_to_num(distances / spread) if spread else np.zeros(len(values))

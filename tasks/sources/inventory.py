@@ -1,0 +1,159 @@
+"""What a Prometheus has: its metrics with their type, unit and series."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from tasks.core.errors import SourceRefused
+from tasks.core.settings import Service
+from tasks.core.window import micros
+from tasks.sources.answers import METRIC_NAME, failure, read_refusal
+from tasks.sources.http import PROMETHEUS, Client, Limits
+
+COUNTS = f'count by ({METRIC_NAME}) ({{{METRIC_NAME}!=""}})'
+# how far back a series counts as there; Prometheus's own look-back
+RECENT = timedelta(minutes=5)
+# series that one question may answer, and that one metric may have to be looked at
+MOST_SERIES = 20_000
+# a longer question may be more than a proxy takes
+MOST_NAMES = 200
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What a target says of one of its metrics."""
+
+    type: str = ""
+    unit: str = ""
+    help: str = ""
+
+
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """series: of each metric, its series' labels without the name. described: by metric family.
+
+    too_many: number of series of the metrics that were not looked at for their number.
+    """
+
+    series: Mapping[str, list[Labels]]
+    described: Mapping[str, list[Described]]
+    too_many: Mapping[str, int]
+
+
+class _Sample(msgspec.Struct):
+    metric: Labels
+    value: tuple[float, str]
+
+
+class _Vector(msgspec.Struct):
+    result: list[_Sample]
+
+
+Content = TypeVar("Content")
+
+
+def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
+    """Everything that had a sample in the five minutes before `now`.
+
+    Raises:
+        SourceUnavailable, SourceOverloaded, SourceRefused, AnswerInvalid: as for any question.
+    """
+    with Client(service, PROMETHEUS, limits) as client:
+        form = {"query": COUNTS, "time": _seconds(now)}
+        vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
+        counts = {
+            one.metric[METRIC_NAME]: int(float(one.value[1]))
+            for one in vector.result
+            if METRIC_NAME in one.metric
+        }
+        series: dict[str, list[Labels]] = {}
+        for names in _portions({n: c for n, c in sorted(counts.items()) if c <= MOST_SERIES}):
+            for labels in _series(client, names, now):
+                series.setdefault(labels.pop(METRIC_NAME, ""), []).append(labels)
+        described = _described(client)
+    too_many = {name: count for name, count in counts.items() if count > MOST_SERIES}
+    return Inventory(series, described, too_many)
+
+
+def _described(client: Client) -> dict[str, list[Described]]:
+    """What the targets say; nothing when the service is one that keeps no metadata."""
+    try:
+        return _ask(client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None)
+    except SourceRefused as error:
+        if error.status != 404:
+            raise
+        return {}
+
+
+def lowest_and_highest(
+    service: Service, selectors: Mapping[str, str], now: datetime, limits: Limits | None = None
+) -> dict[str, tuple[float, float]]:
+    """Of each selector, by its key, the extremes over all its series in the hour before `now`.
+
+    A selector without samples, or with NaN only, is left out. Raises what `look` raises.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    with Client(service, PROMETHEUS, limits) as client:
+        for key, selector in selectors.items():
+            ends = []
+            for how in ("min", "max"):
+                query = f"{how}({how}_over_time({selector}[1h]))"
+                form = {"query": query, "time": _seconds(now)}
+                vector = _ask(client, "/api/v1/query", f"range of {key}", _Vector, form)
+                ends += [float(one.value[1]) for one in vector.result]
+            if len(ends) == 2 and not any(map(math.isnan, ends)):
+                found[key] = (ends[0], ends[1])
+    return found
+
+
+def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
+    """The names in groups that one question can ask for."""
+    names: list[str] = []
+    total = 0
+    for name, count in counts.items():
+        if names and (total + count > MOST_SERIES or len(names) == MOST_NAMES):
+            yield names
+            names, total = [], 0
+        names.append(name)
+        total += count
+    if names:
+        yield names
+
+
+def _series(client: Client, names: list[str], now: datetime) -> list[Labels]:
+    # a pattern of RE2 in a string of PromQL
+    pattern = "|".join(re.escape(name) for name in names).replace("\\", r"\\").replace('"', r"\"")
+    form = {
+        "match[]": f'{{{METRIC_NAME}=~"{pattern}"}}',
+        "start": _seconds(now - RECENT),
+        "end": _seconds(now),
+    }
+    return _ask(client, "/api/v1/series", "its series", list[Labels], form)
+
+
+def _ask(
+    client: Client, path: str, what: str, kind: type[Content], form: Mapping[str, str] | None
+) -> Content:
+    asked = client.asked(what)
+    answer = client.ask(path, what, form)
+    refusal = read_refusal(answer.body)
+    if answer.status != 200 or refusal is not None:
+        raise failure(client, answer, refusal, (form or {}).get("query", path), asked)
+    try:
+        envelope = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
+        return msgspec.json.decode(envelope["data"], type=kind)
+    except KeyError as error:
+        raise asked.invalid("it holds no data") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise asked.invalid(str(error)) from error
+
+
+def _seconds(moment: datetime) -> str:
+    return f"{micros(moment) / 1e6:.3f}"

@@ -1,0 +1,75 @@
+"""What one suite has against another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.validation.model import Expectation, Suite
+from tasks.validation.wording import limit_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One check that only one suite has, or that both have with other facts.
+
+    `old` and `new` say what differs, or all of a check that the other suite lacks; None where there
+    is none.
+    """
+
+    check_id: str
+    change: Literal["added", "removed", "changed"]
+    old: str | None
+    new: str | None
+
+
+def difference(old: Suite | None, new: Suite) -> tuple[Difference, ...]:
+    """How the new suite differs from the old one, None for no suite; checks are matched by check_id.
+
+    In the order of the new suite, then what was removed.
+    """
+    before = {each.check_id: each for each in old.expectations} if old else {}
+    after = {each.check_id: each for each in new.expectations}
+    return (*_of_new(before, after), *_removed(before, after))
+
+
+def _of_new(before: dict[str, Expectation], after: dict[str, Expectation]) -> Iterator[Difference]:
+    for check_id, expectation in after.items():
+        mine = _facts(expectation)
+        if check_id not in before:
+            yield Difference(check_id, "added", None, _shown(mine, ("column", "limit", "severity")))
+            continue
+        theirs = _facts(before[check_id])
+        other = tuple(name for name in mine if mine[name] != theirs[name])
+        # the words of a limit leave out what is rare
+        if len(other) > 1 and "arguments" in other:
+            other = tuple(name for name in other if name != "arguments")
+        if other:
+            yield Difference(check_id, "changed", _shown(theirs, other), _shown(mine, other))
+
+
+def _removed(before: dict[str, Expectation], after: dict[str, Expectation]) -> Iterator[Difference]:
+    for check_id, expectation in before.items():
+        if check_id not in after:
+            facts = _facts(expectation)
+            old = _shown(facts, ("column", "limit", "severity"))
+            yield Difference(check_id, "removed", old, None)
+
+
+def _facts(expectation: Expectation) -> dict[str, str]:
+    return {
+        "column": ", ".join(expectation.columns) or "the table",
+        "limit": limit_of(expectation),
+        "severity": expectation.severity.value,
+        "origin": expectation.origin,
+        "reason": expectation.reason,
+        "type": expectation.type,
+        "arguments": str(sorted(expectation.arguments.items())),
+    }
+
+
+def _shown(facts: dict[str, str], names: tuple[str, ...]) -> str:
+    """Column and limit speak for themselves, the others by name."""
+    told = [
+        facts[name] if name in ("column", "limit") else f"{name} {facts[name]}" for name in names
+    ]
+    return "; ".join(told)

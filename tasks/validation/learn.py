@@ -1,0 +1,176 @@
+"""Ranges learned from history, as warnings beside what people have set."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import UsageInvalid
+from tasks.core.severity import NAMES, Severity
+from tasks.core.window import Window, iso
+from tasks.validation.limits import BETWEEN, Bounds
+from tasks.validation.model import Suite
+from tasks.validation.structure import Origin
+from tasks.validation.suites import suite_of
+
+LEARNED: Origin = "learned"
+# the standard error of a quartile of normal values is then a tenth of the quartiles' distance
+FEWEST = 100
+# of the distance from the median to the quartile, beyond the quartile
+FENCE = 6.0
+TAILS = (0.005, 0.995)
+DIGITS = 3
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A suite with learned ranges, and of each numeric field without one the reason."""
+
+    suite: Suite
+    left_out: Mapping[str, str]
+
+
+def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: Window) -> Learned:
+    """The suite with a range for each numeric field of the landed rows (layout of a Batch).
+
+    A range goes from the lower to the upper fence of Kimber (Applied Statistics 39, 1990): six times
+    the distance from the median to the quartile beyond the quartile, each side by itself, so that a
+    skewed field has a long side and a short one. For a symmetric field these are Tukey's outer
+    fences, three times the interquartile range beyond the quartiles (Exploratory Data Analysis,
+    1977). Quartiles do not move when up to a quarter of the values is wild, so an incident in the
+    window does not become the normal case. A range is never tighter than the 0.5 % and 99.5 %
+    quantiles: a field that is nearly always the same has quartiles without a distance. Bounds are
+    rounded outwards to three digits, of an int to whole numbers.
+
+    All series are pooled. A bound that the critical limits of the suite imply is left out. Learned
+    ranges are warnings and take the place of earlier learned ones of the same field; all other
+    expectations stay as they are.
+
+    Raises:
+        UsageInvalid: when there is nothing to learn from, e.g. fewer than 100 values a field.
+        SuiteInvalid: when the new check's id is taken by another one.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for name, spec in measurement.fields.items():
+        if spec.type not in ("float", "int"):
+            continue
+        values = frame[name].dropna().to_numpy(dtype="float64")
+        bounds = _bounds(values, _possible(suite, name), is_int=spec.type == "int")
+        if isinstance(bounds, str):
+            left_out[name] = bounds
+        else:
+            found[name] = _expectation(name, bounds, values, window)
+    if not found:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"there is nothing to learn from for {measurement.name}: {_all(left_out)}",
+            mend="Name a longer window (--start), or collect more first",
+        )
+    content = {**suite.content, "expectations": _with(found, suite.content["expectations"])}
+    return Learned(suite_of(content, measurement, suite.path), left_out)
+
+
+def _all(left_out: Mapping[str, str]) -> str:
+    reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
+    return "; ".join(reasons) or "it has no numeric field"
+
+
+def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:
+    """The bounds worth a check, else why there are none."""
+    if len(values) < FEWEST:
+        return f"{len(values)} values, {FEWEST} are needed"
+    low, high = fences(values)
+    if low == high:
+        return f"nearly all of its {len(values)} values are {low:.12g}"
+    lower, upper = _outward(low, ROUND_FLOOR), _outward(high, ROUND_CEILING)
+    if is_int:
+        lower, upper = math.floor(lower), math.ceil(upper)
+    least, most = possible
+    bounds = (
+        None if not math.isfinite(lower) or (least is not None and lower <= least) else lower,
+        None if not math.isfinite(upper) or (most is not None and upper >= most) else upper,
+    )
+    if bounds == (None, None):
+        return "all that is possible is within its usual range"
+    return bounds
+
+
+def fences(values: Numbers) -> tuple[float, float]:
+    """The lower and the upper end of the usual range, as `learn` says, not rounded.
+
+    values are finite, at least one. Quantiles are interpolated linearly (type 7 of Hyndman and Fan,
+    American Statistician 50, 1996).
+    """
+    least, first, median, third, most = np.quantile(values, [TAILS[0], 0.25, 0.5, 0.75, TAILS[1]])
+    with np.errstate(over="ignore"):
+        lower, upper = first - FENCE * (median - first), third + FENCE * (third - median)
+    return float(min(lower, least)), float(max(upper, most))
+
+
+def _outward(value: float, rounding: str) -> float:
+    """Rounded to a few digits, exactly in the direction that widens the range."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    exact = Decimal(value)
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), rounding))
+
+
+def _possible(suite: Suite, column: str) -> Bounds:
+    """What the critical ranges of the suite leave possible."""
+    ranges = [
+        each.arguments
+        for each in suite.expectations
+        if each.type == BETWEEN
+        and each.severity is Severity.CRITICAL
+        and each.arguments["column"] == column
+        and each.arguments.get("mostly", 1) == 1
+    ]
+    least = [each["min_value"] for each in ranges if each.get("min_value") is not None]
+    most = [each["max_value"] for each in ranges if each.get("max_value") is not None]
+    return max(least, default=None), min(most, default=None)
+
+
+def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> dict[str, Any]:
+    """As it stands in a suite's file."""
+    lower, upper = bounds
+    outside = int(
+        (values < (-math.inf if lower is None else lower)).sum()
+        + (values > (math.inf if upper is None else upper)).sum()
+    )
+    given = {"column": name, "min_value": lower, "max_value": upper}
+    return {
+        "type": BETWEEN,
+        "kwargs": {key: value for key, value in given.items() if value is not None},
+        "severity": NAMES[Severity.WARNING].great_expectations,
+        "meta": {
+            "check_id": f"{name}_usual",
+            "severity": Severity.WARNING.value,
+            "origin": LEARNED,
+            "reason": f"Usual range of {len(values)} values, {iso(window.start)} to "
+            f"{iso(window.stop)}, of which {outside} lie outside it.",
+        },
+    }
+
+
+def _with(
+    found: Mapping[str, dict[str, Any]], expectations: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The expectations with the new ones in place of the earlier ones of a field, else at the end."""
+    rest = dict(found)
+    result = []
+    for each in expectations:
+        is_learned = each["meta"]["origin"] == LEARNED and each["type"] == BETWEEN
+        column = each["kwargs"].get("column")
+        if not (is_learned and column in found):
+            result.append(each)
+        elif column in rest:
+            result.append(rest.pop(column))
+    return [*result, *rest.values()]

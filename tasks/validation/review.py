@@ -1,0 +1,62 @@
+"""All suites of a catalogue looked at, each flaw told."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import SuiteInvalid
+from tasks.validation.model import Suite
+from tasks.validation.suites import canonical_json, read_suite, verify
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """What is wrong with a suite's file, or with the check of it that is named, and what to do."""
+
+    suite: str
+    check_id: str | None
+    problem: str
+    mend: str
+
+
+def review(folder: Path, measurements: Iterable[Measurement]) -> Iterator[Flaw]:
+    """Every flaw of the folder's suites, in the order of the measurements, then unused files.
+
+    Of one suite the first thing that Great Expectations or fedvitals refuses is told, and whether
+    the file is in canonical form, in which two suites can be compared line by line.
+    """
+    used = set()
+    for entry in measurements:
+        try:
+            suite = read_suite(folder, entry)
+            if suite.name not in used:
+                yield from _form(suite)
+            verify(suite, entry)
+        except SuiteInvalid as error:
+            name = Path(error.suite).name
+            yield Flaw(name, error.check_id, error.problem, error.mend)
+        used.add(entry.suite_name)
+    for path in sorted(folder.glob("*.json")):
+        if path.stem not in used:
+            mend = "Delete it, or name it under `suite` in the catalogue"
+            yield Flaw(path.name, None, "no measurement uses it", mend)
+
+
+def _form(suite: Suite) -> Iterator[Flaw]:
+    found = suite.path.read_text(encoding="utf-8")
+    wanted = canonical_json(suite.content)
+    if found == wanted:
+        return
+    theirs, ours = found.split("\n"), wanted.split("\n")
+    same = [mine == other for mine, other in zip(theirs, ours, strict=False)]
+    line = same.index(False) if False in same else len(same)
+    expected = "nothing more" if line == len(ours) else f"`{ours[line].strip()}`"
+    if line == len(ours) - 1:
+        expected = "a line end and nothing more"
+    yield Flaw(
+        suite.path.name,
+        None,
+        f"is not in canonical form, from line {line + 1} on",
+        f"Sort its keys and indent it by 2 spaces; there should be {expected}",
+    )

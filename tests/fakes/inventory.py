@@ -1,0 +1,65 @@
+"""A Prometheus with metrics of which a test says type, help and series; values only where told."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from werkzeug import Response
+
+from tests.fakes.prometheus import FakePrometheus, FakeSeries, Refused, _time
+
+COUNTS = 'count by (__name__) ({__name__!=""})'
+MATCH = re.compile(r'\{__name__=~"(.*)"\}')
+
+
+@dataclass
+class FakeInventory(FakePrometheus):
+    """`metrics`: the labels of each metric's series. `described`: type, unit and help of a family.
+
+    A query that is not in `queries` has no data.
+    """
+
+    metrics: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    described: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    keeps_metadata: bool = True
+
+    def _routed(self, path: str, method: str, form: Mapping[str, str]) -> Response:
+        if path == "/api/v1/series" and method in ("GET", "POST"):
+            return self._success(self._matching(form))
+        if path == "/api/v1/metadata" and method == "GET" and self.keeps_metadata:
+            keys = ("type", "unit", "help")
+            return self._success(
+                {name: [dict(zip(keys, one, strict=True)) for one in told]
+                 for name, told in self.described.items()}
+            )  # fmt: skip
+        return super()._routed(path, method, form)
+
+    def _series(self, form: Mapping[str, str]) -> Any:
+        query = form.get("query", "")
+        if query == COUNTS:
+            counts = {name: len(series) for name, series in self.metrics.items()} | self.counts
+            return [_constant(name, count) for name, count in counts.items()]
+        if query in self.queries:
+            return super()._series(form)
+        return []
+
+    def _matching(self, form: Mapping[str, str]) -> list[dict[str, str]]:
+        match = MATCH.fullmatch(form.get("match[]", ""))
+        if match is None:
+            raise Refused(400, "bad_data", "no match[] parameter provided")
+        if _time("end", form) < _time("start", form):
+            raise Refused(400, "bad_data", "end timestamp must not be before start time")
+        # a string of PromQL, then a pattern
+        pattern = re.compile(match[1].replace(r"\"", '"').replace("\\\\", "\\"))
+        return [
+            {"__name__": name, **labels}
+            for name, series in self.metrics.items()
+            if pattern.fullmatch(name)
+            for labels in series
+        ]
+
+
+def _constant(name: str, count: int) -> FakeSeries:
+    return FakeSeries({"__name__": name}, lambda _: str(count))

@@ -1,0 +1,97 @@
+"""A run as an annotation in Grafana; a Grafana that fails costs a note and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from tests.fakes.grafana import TOKEN, FakeGrafana, fails
+from tests.flows.faulty import constant, faulty_prometheus
+from tests.flows.installation import Installation, entry
+
+WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
+
+
+@pytest.fixture
+def grafana() -> Iterator[FakeGrafana]:
+    with HTTPServer(threaded=True) as server:
+        yield FakeGrafana(server)
+
+
+@pytest.fixture
+def collecting(installed: Installation, grafana: FakeGrafana) -> Iterator[Installation]:
+    with faulty_prometheus() as prometheus:
+        prometheus.queries |= {"a": [constant()]}
+        installed.variables |= {
+            "PROMETHEUS_URL": prometheus.url,
+            "GRAFANA_URL": grafana.url,
+            "GRAFANA_API_KEY": TOKEN,
+        }
+        yield installed.configure({"m": entry("a")})
+
+
+@pytest.mark.slow
+def test_every_run_is_annotated_once(collecting: Installation, grafana: FakeGrafana) -> None:
+    first, second = (collecting.here("collect", "--json", *WINDOW).document for _ in range(2))
+
+    assert [(one["text"], one["tags"]) for one in grafana.annotations] == [
+        (
+            "fedvitals collect in production: ok; 60 values landed, 0 quarantined",
+            ["automation", "metrics", f"run:{first['run_id']}"],
+        ),
+        (
+            "fedvitals collect in production: ok; 0 values landed, 0 quarantined",
+            ["automation", "metrics", f"run:{second['run_id']}"],
+        ),
+    ]
+    assert (first["notes"], second["notes"]) == ([], [])
+
+
+@pytest.mark.slow
+def test_a_grafana_that_fails_is_a_note_and_the_run_is_as_good(
+    collecting: Installation, grafana: FakeGrafana
+) -> None:
+    grafana.faults = [fails(503, f"no key {TOKEN}")] * 100
+
+    ran = collecting.here("collect", "--json", *WINDOW)
+
+    document = ran.document
+    assert (ran.code, document["status"]) == (0, "ok")
+    (note,) = document["notes"]
+    assert note.startswith(f"Grafana at {grafana.url}: HTTP 503")
+    assert note.endswith("The message was not sent; the run is as good without it")
+    assert "Grafana at" in (collecting.home / "reports" / document["run_id"] / "report.html").read_text("utf-8")  # fmt: skip
+    assert collecting.holding(TOKEN) == []
+
+
+@pytest.mark.slow
+def test_a_token_that_is_wrong_is_a_note(collecting: Installation, grafana: FakeGrafana) -> None:
+    collecting.variables["GRAFANA_API_KEY"] = "wrong"
+
+    ran = collecting.here("collect", *WINDOW)
+
+    assert ran.code == 0
+    assert "note     Grafana at" in ran.out
+    assert "Set GRAFANA_API_KEY" in ran.out
+    assert len(grafana.asked) == 1
+
+
+@pytest.mark.slow
+def test_without_a_token_grafana_is_off_with_one_warning(
+    collecting: Installation, grafana: FakeGrafana
+) -> None:
+    del collecting.variables["GRAFANA_API_KEY"]
+
+    ran = collecting.here("collect", "--json", *WINDOW)
+
+    assert (ran.code, ran.document["notes"], grafana.asked) == (0, [], [])
+    assert ran.err.count("Grafana is off: GRAFANA_URL names one, and its token is not set") == 1
+
+
+def test_doctor_asks_grafana(bare: Installation, grafana: FakeGrafana) -> None:
+    bare.variables |= {"GRAFANA_URL": grafana.url, "GRAFANA_API_KEY": TOKEN}
+    checks = {(each["service"], each["what"]): each for each in bare.here("doctor", "--json").document["checks"]}  # fmt: skip
+    assert checks["Grafana", "answers"]["ok"]
+    assert (
+        checks["settings", "grafana"]["detail"] == f"{grafana.url} (from GRAFANA_URL), with a token"
+    )

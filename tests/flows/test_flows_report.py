@@ -1,0 +1,72 @@
+"""`fedvitals report`, as its user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flows.installation import Installation, entry
+
+DAY = ("--start", "2026-03-01", "--stop", "2026-03-02")
+
+
+@pytest.fixture
+def empty(bare: Installation) -> Installation:
+    return bare.configure({"load": entry("busy_ratio"), "other": entry("value")})
+
+
+def test_a_window_without_data_is_told_and_good(empty: Installation) -> None:
+    ran = empty.here("report", *DAY)
+
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[:3] == [
+        "report of production: no_data",
+        "window   2026-03-01T00:00:00Z to 2026-03-02T00:00:00Z",
+        "values   0 landed, 0 in quarantine",
+    ]
+    assert lines[-1].startswith(f"report   {empty.home / 'reports'}")
+    assert Path(lines[-1].removeprefix("report   ")).is_file()
+
+
+def test_one_document_names_the_files(empty: Installation) -> None:
+    ran = empty.here(
+        "report", *DAY, "--json", "--measurement", "load", "-o", str(empty.folder / "r")
+    )
+
+    assert ran.code == 0
+    document = ran.document
+    assert (document["flow"], document["status"]) == ("report", "no_data")
+    assert [line["name"] for line in document["measurements"]] == ["load"]
+    assert document["report"] == str(empty.folder / "r" / "report.html")
+    assert document["twin"] == str(empty.folder / "r" / "report.json")
+    told = json.loads(Path(document["twin"]).read_text("utf-8"))
+    assert told["receipt"]["run_id"] == document["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--start", "soon"), "'soon' is not a time"),
+        (("--start", "2026-03-02", "--stop", "2026-03-01"), "is empty or runs backwards"),
+        (("--stop", "2026-03-01"), "is missing while --stop is given"),
+        (("--measurement", "nothing"), "nothing"),
+        (("-e", "nowhere"), "there is no environment 'nowhere'"),
+        (("--type", "security"), "no measurement of type security"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_written(
+    empty: Installation, arguments: tuple[str, ...], complaint: str
+) -> None:
+    ran = empty.here("report", *arguments)
+
+    assert ran.code == 2
+    assert complaint in ran.complaint
+    assert not (empty.home / "reports").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(empty: Installation) -> None:
+    (empty.folder / "taken").write_text("a file")
+    ran = empty.here("report", *DAY, "-o", str(empty.folder / "taken"))
+    assert ran.code == 2
+    assert "--output" in ran.complaint
