@@ -123,18 +123,26 @@ def _missed(job: Job, ledger: Ledger) -> Iterator[Outcome]:
     yield Outcome(measurement=job.measurement.name, state="lost", warnings=(warning,))
 
 
-def _check_source(job: Job, tools: Tools) -> None:
-    last = tools.ledger.newest(job.measurement.name, job.environment)
+def _prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
+    """Makes the table ready; a word when it is gone that the ledger still knows."""
+    name = job.measurement.name
+    last = tools.ledger.newest(name, job.environment)
     if last is not None and last.source != tools.source.name:
         raise SchemaChanged(
-            table=job.measurement.name,
+            table=name,
             problem=f"in {job.environment} it was filled from {last.source}, this run reads {tools.source.name}",
         )
+    if last is not None and not tools.lake.has(name):
+        tools.ledger.forget(name, job.environment)
+        warning = (
+            "the lake has no table of it any more: what is due is read as if for the first time"
+        )
+        yield Outcome(measurement=name, state="lost", warnings=(warning,))
     tools.lake.prepare(job.measurement)
 
 
 def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
-    _check_source(job, tools)
+    yield from _prepared(job, tools)
     if tools.source.name not in SOURCES_WITH_HISTORY:
         yield from _sample(job, tools, progress)
         return

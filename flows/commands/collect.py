@@ -39,7 +39,8 @@ def collect(
 ) -> None:
     """Collect what is due, or a window: extract, validate, land, load, report.
 
-    Without --start it reads from the last covered hour to now. Examples:
+    Without --start it reads what is due: the newest hour, the one before it again for late values,
+    and what earlier runs missed. Examples:
 
     fedvitals collect
 

@@ -51,6 +51,14 @@ class Lake:
             if not path.name.startswith("_") and (path / "_delta_log").is_dir()
         )
 
+    def has(self, name: str) -> bool:
+        """Whether the measurement has a table.
+
+        Raises:
+            LakeDamaged: when there is something that is no table.
+        """
+        return existing_table(self.table_url(name), name) is not None
+
     def prepare(self, measurement: Measurement) -> None:
         """Makes the measurement's table or checks that it still fits, before any work.
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, or_, select
+from sqlalchemy import Connection, Table, and_, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -64,6 +64,14 @@ class Ledger:
     def oldest(self, measurement: str, environment: str) -> CellState | None:
         """The state of the oldest known cell."""
         return self._first(measurement, environment, cells.c.cell_start.asc())
+
+    def forget(self, measurement: str, environment: str) -> None:
+        """Drops all cell states of the measurement, whose rows are gone; what sinks have is kept."""
+        statement = delete(cells).where(
+            cells.c.measurement == measurement, cells.c.environment == environment
+        )
+        with self._begin() as connection:
+            connection.execute(statement)
 
     def record(self, states: Iterable[CellState]) -> None:
         """Writes the states, in one transaction."""

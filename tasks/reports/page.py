@@ -78,7 +78,8 @@ def markdown(report: RunReport) -> str:
 
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
-    """Writes report.html, report.json and chart.png into the folder, each whole or not at all.
+    """Writes metrics-report.html, report.json, chart.png and a <type>-metrics.json for each type of
+    measurement into the folder, each whole or not at all.
 
     The page comes last, so that who finds it finds the others.
 
@@ -87,12 +88,30 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
     """
     content = _content(report)
     folder.mkdir(parents=True, exist_ok=True)
-    made = ReportFiles(folder / "report.html", folder / "report.json", folder / "chart.png")
-    document = json.dumps(content.twin, ensure_ascii=False, indent=1, allow_nan=False)
+    by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
+    made = ReportFiles(
+        html=folder / "metrics-report.html",
+        json=folder / "report.json",
+        chart=folder / "chart.png",
+        by_type=tuple(by_type),
+    )
     _replace(made.chart, _picture(content))
-    _replace(made.json, document.encode())
+    for path, document in {made.json: content.twin, **by_type}.items():
+        text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        _replace(path, text.encode())
     _replace(made.html, _page(content).encode())
     return made
+
+
+def _by_type(content: _Content) -> dict[str, dict[str, Any]]:
+    """The twin's measurements of each type, with what they need to be read alone."""
+    receipt, entries = content.twin["receipt"], content.twin["measurements"]
+    about = {name: receipt[name] for name in ("flow", "run_id", "environment", "window")}
+    about["generated_at"] = content.twin["generated_at"]
+    return {
+        kind: {**about, "type": kind, "measurements": [e for e in entries if e["type"] == kind]}
+        for kind in dict.fromkeys(entry["type"] for entry in entries)
+    }
 
 
 def _replace(path: Path, data: bytes) -> None:

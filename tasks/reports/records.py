@@ -148,6 +148,7 @@ class ReportFiles:
     html: Path
     json: Path
     chart: Path
+    by_type: tuple[Path, ...]
 
 
 def attention_of(line: MeasurementReceipt, verdict: Verdict | None = None) -> Attention:

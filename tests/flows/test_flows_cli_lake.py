@@ -56,7 +56,7 @@ window   2026-03-01T00:00:00Z to 2026-03-01T01:00:00Z
 values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 kept
   shares                       landed              54 values, worst critical
   none                         no_data              0 values
-report   {home}/reports/\1/report.html
+report   {home}/reports/\1/metrics-report.html
 """
 
     assert collected.ran.code == 1

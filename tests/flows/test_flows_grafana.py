@@ -60,7 +60,7 @@ def test_a_grafana_that_fails_is_a_note_and_the_run_is_as_good(
     (note,) = document["notes"]
     assert note.startswith(f"Grafana at {grafana.url}: HTTP 503")
     assert note.endswith("The message was not sent; the run is as good without it")
-    assert "Grafana at" in (collecting.home / "reports" / document["run_id"] / "report.html").read_text("utf-8")  # fmt: skip
+    assert "Grafana at" in (collecting.home / "reports" / document["run_id"] / "metrics-report.html").read_text("utf-8")  # fmt: skip
     assert collecting.holding(TOKEN) == []
 
 

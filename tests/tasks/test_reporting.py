@@ -255,4 +255,4 @@ def test_without_a_start_it_is_about_the_newest_hour_and_the_hour_before(
     start, stop = (datetime.fromisoformat(receipt.window[key]) for key in ("start", "stop"))
     assert stop == plan.now
     assert HOUR <= stop - start <= 2 * HOUR + settings.pipeline.settle_delay
-    assert receipt.report == str(installation.folder / "out" / "report.html")
+    assert receipt.report == str(installation.folder / "out" / "metrics-report.html")

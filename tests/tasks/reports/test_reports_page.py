@@ -245,9 +245,24 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     assert files.html.read_text(encoding="utf-8") == render(one)
     assert json.loads(files.json.read_text(encoding="utf-8")) == twin(one)
     assert matplotlib.image.imread(files.chart).shape == (374, 1012, 4)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "chart.png", "report.html", "report.json",
-    ]  # fmt: skip
+    kinds = {section.measurement.type for section in one.sections}
+    assert {path.name for path in folder.iterdir()} == {
+        "chart.png", "metrics-report.html", "report.json", *(f"{kind}-metrics.json" for kind in kinds),
+    }  # fmt: skip
+
+
+def test_each_type_has_a_file_of_its_own(tmp_path: Path) -> None:
+    one = morning()
+    whole = twin(one)
+    found = {
+        path.name: json.loads(path.read_text("utf-8")) for path in write(one, tmp_path).by_type
+    }
+    kinds = {entry["type"] for entry in whole["measurements"]}
+    assert set(found) == {f"{kind}-metrics.json" for kind in kinds}
+    for document in found.values():
+        assert document["run_id"] == whole["receipt"]["run_id"]
+        of_kind = [e for e in whole["measurements"] if e["type"] == document["type"]]
+        assert document["measurements"] == of_kind
 
 
 def test_a_report_is_written_over_the_older_one(tmp_path: Path) -> None:
