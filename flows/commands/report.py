@@ -52,7 +52,7 @@ def report(
 
 
 def _document(receipt: "Receipt") -> dict[str, Any]:
-    """The receipt, which is also in report.json, where all numbers are."""
+    """The receipt, which is also in metrics-report.json, where all numbers are."""
     document = receipt.model_dump(mode="json")
     path = receipt.report or ""
     return {**document, "twin": path.removesuffix(".html") + ".json"}

@@ -78,7 +78,7 @@ def markdown(report: RunReport) -> str:
 
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
-    """Writes metrics-report.html, report.json, chart.png and a <type>-metrics.json for each type of
+    """Writes metrics-report.html, metrics-report.json, chart.png and a <type>-metrics.json for each type of
     measurement into the folder, each whole or not at all.
 
     The page comes last, so that who finds it finds the others.
@@ -91,7 +91,7 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
     by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
     made = ReportFiles(
         html=folder / "metrics-report.html",
-        json=folder / "report.json",
+        json=folder / "metrics-report.json",
         chart=folder / "chart.png",
         by_type=tuple(by_type),
     )

@@ -139,7 +139,7 @@ def test_the_receipt_has_the_promised_shape(twice: Twice) -> None:
         for line in receipt["measurements"]:
             assert list(line)[:5] == ["name", "state", "rows", "values", "verdict"]
             # what there is besides, only says more
-            assert set(line) <= {"name", "state", "rows", "values", "verdict", "problems", "warnings"}  # fmt: skip
+            assert set(line) <= {"name", "state", "rows", "values", "verdict", "problems", "warnings", "failing"}  # fmt: skip
             assert list(line["values"]) == COUNTS
             assert line["verdict"] is None or list(line["verdict"]) == ["passed", "failed", "worst"]
         assert {"extract", "validate", "land", "load"} <= set(receipt["seconds"])

@@ -247,7 +247,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     assert matplotlib.image.imread(files.chart).shape == (374, 1012, 4)
     kinds = {section.measurement.type for section in one.sections}
     assert {path.name for path in folder.iterdir()} == {
-        "chart.png", "metrics-report.html", "report.json", *(f"{kind}-metrics.json" for kind in kinds),
+        "chart.png", "metrics-report.html", "metrics-report.json", *(f"{kind}-metrics.json" for kind in kinds),
     }  # fmt: skip
 
 
@@ -276,9 +276,9 @@ def test_a_folder_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file", encoding="utf-8")
     with pytest.raises(FileExistsError):
         write(small(), tmp_path / "taken")
-    (tmp_path / "blocked" / "report.json").mkdir(parents=True)
+    (tmp_path / "blocked" / "metrics-report.json").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         write(small(), tmp_path / "blocked")
     assert sorted(path.name for path in (tmp_path / "blocked").iterdir()) == [
-        "chart.png", "report.json",
+        "chart.png", "metrics-report.json",
     ]  # fmt: skip
