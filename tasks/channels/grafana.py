@@ -4,8 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -16,7 +15,7 @@ from requests.auth import AuthBase
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.receipt import Receipt
-from tasks.core.retry import retrying
+from tasks.core.retry import retrying, seconds_asked
 from tasks.core.settings import Service
 
 NAME = "Grafana"
@@ -204,17 +203,3 @@ def mend_of(status: int, service: Service) -> str:
             "token that may write annotations"
         )
     return f"Check that {service.origin} is the URL of a Grafana, and any proxy in front of it"
-
-
-def seconds_asked(header: str | None) -> float | None:
-    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time.time())

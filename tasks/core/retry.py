@@ -1,5 +1,9 @@
 """Retries: of Transient errors only, with backoff, jitter and one deadline over all tries."""
 
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_base, wait_exponential_jitter
 
@@ -44,3 +48,17 @@ def retrying(deadline: float) -> Retrying:
         stop=_StopBefore(deadline),
         reraise=True,
     )
+
+
+def seconds_asked(header: str | None) -> float | None:
+    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - time.time())

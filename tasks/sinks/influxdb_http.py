@@ -2,11 +2,9 @@
 
 import gzip
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -17,6 +15,7 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.retry import seconds_asked
 from tasks.core.settings import InfluxService
 
 NAME = "influxdb"
@@ -221,16 +220,3 @@ def quoted(text: str) -> str:
     """A string literal of a delete predicate; in Flux `${` has a meaning besides."""
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'
-
-
-def seconds_asked(header: str | None) -> float | None:
-    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())

@@ -4,8 +4,6 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -24,6 +22,7 @@ from tasks.core.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from tasks.core.retry import seconds_asked
 from tasks.core.settings import VARIABLES, Service
 
 PART_BYTES = 1 << 18
@@ -93,15 +92,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds of Retry-After, which is a number or an HTTP date; None when not given."""
-        text = self.headers.get("Retry-After", "").strip()
-        if text.isdecimal():
-            return float(text)
-        try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        return seconds_asked(self.headers.get("Retry-After"))
 
 
 class _Bearer(AuthBase):

@@ -15,7 +15,6 @@ from tasks.channels.grafana import (
     Annotation,
     GrafanaChannel,
     annotation_of,
-    seconds_asked,
 )
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
@@ -253,11 +252,3 @@ def test_a_token_that_is_echoed_is_not_told(grafana: FakeGrafana) -> None:
         send(grafana.service())
     assert TOKEN not in str(caught.value)
     assert "no such key ***" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [(None, None), ("7", 7.0), ("soon", None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
-)
-def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
-    assert seconds_asked(header) == seconds

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
 
 from tasks.core.errors import LakeBusy, LakeDamaged, SinkUnavailable
-from tasks.core.retry import retrying
+from tasks.core.retry import retrying, seconds_asked
 
 BUSY = LakeBusy(table="t", problem="p")
 DAMAGED = LakeDamaged(table="t", problem="p")
@@ -95,3 +97,27 @@ def test_waits_grow() -> None:
     # each with up to 0.2 s of jitter
     assert 0.2 <= first < 0.5
     assert 0.4 <= second < 0.7
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        (" 17 ", 17.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ],
+)
+def test_reads_a_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
+    assert seconds_asked(header) == seconds
+
+
+def test_reads_a_retry_after_as_a_date() -> None:
+    now = datetime.now(UTC)
+    later = seconds_asked(format_datetime(now + timedelta(seconds=60), usegmt=True))
+    assert later is not None
+    assert 50 < later <= 60
+    assert seconds_asked(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0.0

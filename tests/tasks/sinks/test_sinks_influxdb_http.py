@@ -1,11 +1,10 @@
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tasks.core.errors import SinkUnavailable
-from tasks.sinks.influxdb_http import Answer, InfluxHttp, quoted, seconds_asked
+from tasks.sinks.influxdb_http import Answer, InfluxHttp, quoted
 from tests.fakes.influxdb import Fault, fake_influxdb
 from tests.tasks.sinks.sink_samples import service_of
 
@@ -90,22 +89,6 @@ def test_a_message_is_shortened_to_one_line() -> None:
 )
 def test_quotes_a_literal(text: str, literal: str) -> None:
     assert quoted(text) == literal
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [(None, None), ("0", 0.0), (" 17 ", 17.0), ("soon", None), ("-1", None), ("", None)],
-)
-def test_reads_a_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
-    assert seconds_asked(header) == seconds
-
-
-def test_reads_a_retry_after_as_a_date() -> None:
-    now = datetime.now(UTC)
-    later = seconds_asked(format_datetime(now + timedelta(seconds=60), usegmt=True))
-    assert later is not None
-    assert 50 < later <= 60
-    assert seconds_asked(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0.0
 
 
 def test_asks_and_gives_the_servers_answer() -> None:
