@@ -211,12 +211,12 @@ def test_chunks_hold_about_chunk_rows(
     times = [at(5 + tenth / 10) for tenth in range(5)]
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * 5))
     bench.run(at(5.5) + MINUTE)
-    assert asked(bench)[1:] == windows
+    assert sorted(asked(bench)[1:]) == sorted(windows)
 
 
 def test_chunk_is_never_longer_than_a_week(bench: Bench) -> None:
     bench.run(at(400), Window(at(0), at(400)))
-    assert asked(bench)[1:] == [(0, 168), (168, 336), (336, 399)]
+    assert sorted(asked(bench)[1:]) == [(0, 168), (168, 336), (336, 399)]
 
 
 def test_source_that_changed_is_refused(bench: Bench) -> None:
