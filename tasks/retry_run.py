@@ -13,8 +13,9 @@ from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.plan import Plan, Toolbox, opened_toolbox, verified_suites
+from tasks.plan import Plan, verified_suites
 from tasks.retrying import Retry, retry
+from tasks.toolbox import Toolbox, opened_toolbox
 from tasks.work import Tools
 
 FLOW = "quarantine retry"

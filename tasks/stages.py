@@ -16,11 +16,12 @@ from tasks.core.errors import FedvitalsError
 from tasks.core.receipt import Outcome, Receipt, write_receipt
 from tasks.core.settings import Settings
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.plan import CollectType, Plan, Toolbox, covered_window, opened_ledger, opened_toolbox
+from tasks.plan import CollectType, Plan, covered_window, opened_ledger
 from tasks.progress import shown_progress
 from tasks.reporting import read_lake, write_report
 from tasks.rounds import Job, Progress, work
 from tasks.telling import publish_artifacts
+from tasks.toolbox import Toolbox, opened_toolbox
 from tasks.work import SOURCES_WITH_HISTORY
 
 # what travels between stages stays in this process: nothing is cached, stored or run again
