@@ -1,7 +1,7 @@
 """What the shipped catalogue's hourly run costs, and the command around it.
 
-`python -m benchmarks.hourly [--json]`: starts a real Prometheus with history, a real InfluxDB and
-a real Prefect server, and prints medians of one run. Seconds of one machine say little; what they
+`python -m benchmarks.hourly [--json]`: starts a real Prometheus with history, the demo service for
+its API and certificate, a real InfluxDB and a real Prefect server, and prints medians of one run. Seconds of one machine say little; what they
 are made of says more.
 """
 
@@ -14,16 +14,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tasks.core.settings import shipped
+from tasks.core.window import floor, iso
+from tests.deployments.services.fl_server.running_server import started
 from tests.real.process import environment
 from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
-from tests.real.service_history import FIRST, service_history
+from tests.real.service_history import service_history
 
 REPETITIONS = 5
-HOUR = f"{FIRST:%Y-%m-%d}T03:00:00Z", f"{FIRST:%Y-%m-%d}T04:00:00Z"
+HOUR = timedelta(hours=1)
+# the newest of the five hours of history is the one that is not over yet
+BEGAN = floor(datetime.now(UTC), HOUR) - 4 * HOUR
+PAST = [iso(BEGAN + HOUR), iso(BEGAN + 2 * HOUR)]
 TRIVIAL = """
 from prefect import flow, task
 @task
@@ -48,8 +54,10 @@ def main() -> None:
 def _measure(folder: Path) -> dict[str, Any]:
     for name in ("prometheus", "influxdb", "prefect"):
         (folder / name).mkdir()
+    tls = ("--https-port", "0", "--tls-dir", str(folder))
     with (
-        PrometheusServer(folder / "prometheus", service_history()) as prometheus,
+        PrometheusServer(folder / "prometheus", service_history(BEGAN)) as prometheus,
+        started(*tls) as service,
         InfluxServer(folder / "influxdb") as influxdb,
         PrefectServer(folder / "prefect") as prefect,
     ):
@@ -57,6 +65,8 @@ def _measure(folder: Path) -> dict[str, Any]:
             {
                 "FEDVITALS_CONFIG": str(shipped("config")),
                 "PROMETHEUS_URL": prometheus.url,
+                "FED_VIT_API_URL": str(service.https),
+                "REQUESTS_CA_BUNDLE": str(service.ca_file),
                 "INFLUXDB_URL": influxdb.url,
                 "INFLUXDB_TOKEN": influxdb.token,
                 "INFLUXDB_ORG": influxdb.org,
@@ -71,7 +81,7 @@ def _measure(folder: Path) -> dict[str, Any]:
 
 
 def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
-    """One process: the hour collected, and reported, each time into a fresh home."""
+    """One process: what is due collected, and reported, each time into a fresh home."""
     from tasks.core.settings import load_settings
     from tasks.plan import covered_window, make_plan
     from tasks.reporting import read_lake, write_report
@@ -80,7 +90,7 @@ def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
     def run(number: int) -> tuple[float, float]:
         home = folder / f"warm-{number}"
         settings = load_settings({**variables, "FEDVITALS_HOME": str(home)})
-        plan = make_plan(settings, None, "all", (), *HOUR)
+        plan = make_plan(settings, None, "all")
         started = time.perf_counter()
         worked = work_through(plan, lambda name, done, total: None)
         receipt = receipt_of("collect", plan, worked)
@@ -97,15 +107,15 @@ def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
 
 def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     """The command against a running Prefect server, and what a trivial flow takes there."""
-    arguments = ["collect", "--start", HOUR[0], "--stop", HOUR[1]]
+    past = ["collect", "--start", PAST[0], "--stop", PAST[1]]
     homes = iter(range(REPETITIONS + 1))
 
     def fresh() -> dict[str, str]:
         return {**variables, "FEDVITALS_HOME": str(folder / f"command-{next(homes)}")}
 
     again = fresh()
-    _timed([*_FEDVITALS, *arguments], again)
-    code = LOADED.format(arguments=", ".join(repr(argument) for argument in arguments))
+    _timed([*_FEDVITALS, *past], again)
+    code = LOADED.format(arguments=", ".join(repr(argument) for argument in past))
     checked = subprocess.run(
         [sys.executable, "-c", code], env=again, capture_output=True, text=True, check=True
     )
@@ -116,8 +126,8 @@ def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
             )
         ),
         "trivial_flow_seconds": _median(lambda: _timed([sys.executable, "-c", TRIVIAL], variables)),
-        "command_seconds": _median(lambda: _timed([*_FEDVITALS, *arguments], fresh())),
-        "nothing_to_do_seconds": _median(lambda: _timed([*_FEDVITALS, *arguments], again)),
+        "command_seconds": _median(lambda: _timed([*_FEDVITALS, "collect"], fresh())),
+        "nothing_to_do_seconds": _median(lambda: _timed([*_FEDVITALS, *past], again)),
         "nothing_to_do_imports_great_expectations": checked.stderr.strip().endswith("True"),
     }
 
@@ -141,7 +151,8 @@ def _timed(command: list[str], variables: Mapping[str, str]) -> float:
     done = subprocess.run(
         command, env={**os.environ, **variables}, capture_output=True, check=False
     )
-    if done.returncode:
+    # 1: it ran, and the demo service is not in the best of health
+    if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr.decode()[-2000:])
     return time.perf_counter() - started
 

@@ -16,9 +16,15 @@ COMMANDS = (
     "catalogue",
     "suites",
     "collect",
+    "federated",
+    "backfill",
+    "replay",
+    "reconcile",
     "report",
     "quarantine",
+    "maintain",
     "lake",
+    "ledger",
     "serve",
 )
 

@@ -20,6 +20,7 @@ def collect(
     start: str | None = None,
     stop: str | None = None,
     output: str | None = None,
+    accept_shrink: bool = False,
 ) -> State[Receipt]:
     """Reads what is due, or a window, checks it, lands it in the lake, and loads it into the sinks.
 
@@ -33,13 +34,19 @@ def collect(
         start: ISO 8601 (UTC) or relative to now, such as -24h; empty: what is due.
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
         output: Folder for the report; empty: reports/<run> in FEDVITALS_HOME.
+        accept_shrink: Values that the source no longer has go from lake and sinks; otherwise they
+            are kept.
     """
     folder = Path(output) if output else None
     names = tuple(measurements or ())
     plan = stages.plan(load_settings(), environment, type, names, start, stop, folder)
-    worked = stages.collect(plan)
+    worked = stages.collect(plan, accept_shrink)
     receipt = stages.account(collect.name, plan, worked)
+    receipt = stages.watch(plan, receipt)
     if plan.environment.grafana is not None:
         receipt = stages.annotate(plan, receipt)
-    receipt = stages.report(plan, receipt, worked)
+    if output or not receipt.is_idle:
+        receipt = stages.report(plan, receipt, worked)
+    if plan.settings.heartbeat_url is not None:
+        receipt = stages.heartbeat(plan, receipt)
     return final_state(receipt)

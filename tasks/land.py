@@ -26,11 +26,15 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Landed:
-    """The changed cells as they stand now, with their rows, and how many older values were kept
-    that the source should have answered again."""
+    """The changed cells as they stand now, with their rows.
+
+    Of the older values that the source should have answered again and did not, `kept` stay and
+    `erased` were taken out.
+    """
 
     frames: Mapping[CellState, pd.DataFrame]
     kept: int
+    erased: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class _Merged:
 
     frame: pd.DataFrame
     kept: int = 0
+    erased: int = 0
     shrunk: frozenset[Cell] = frozenset()
     held: Mapping[Cell, str] = field(default_factory=dict)
 
@@ -73,7 +78,8 @@ def land(
     tools.ledger.record([*frames, *_covered_further(chunk, extracted, known)])
     tools.record(list(frames))
     # a source without history never answers twice for a value, so there is nothing to tell
-    return Landed(frames=frames, kept=0 if is_sample(tools) else merged.kept)
+    kept = 0 if is_sample(tools) else merged.kept
+    return Landed(frames=frames, kept=kept, erased=merged.erased)
 
 
 def _forget(extracted: Extracted, known: Mapping[Cell, CellState], tools: Tools) -> None:
@@ -99,20 +105,33 @@ def _with_older(
         return _Merged(frame=good)
     span = Window(extracted.changed[0].start, extracted.changed[-1].stop)
     landed_before = tools.lake.read(chunk.measurement, chunk.environment, span)
-    parts, kept, shrunk, held = [good], 0, set(), {}
+    parts, kept, erased, shrunk, held = [good], 0, 0, set(), {}
     for cell, older in split_cells(landed_before, extracted.changed).items():
         if older.empty:
             continue
         seen = extracted.rows[cell]
         stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
-        parts.append(stays.rows)
-        kept += stays.values
+        stayed, gone = _vanished(stays.rows, chunk)
+        parts.append(stayed)
+        kept += 0 if chunk.accept_shrink else count_values(gone, chunk.measurement)
+        if chunk.accept_shrink and len(gone):
+            erased += count_values(gone, chunk.measurement)
+            shrunk.add(cell)
         held[cell] = digest_rows(older, chunk.measurement)
         # where the ledger is behind the lake, nobody knows what the sinks were given
         if stays.lost or held[cell] != _digest_before(known, cell):
             shrunk.add(cell)
     frame = united(parts, chunk.measurement) if any(len(part) for part in parts[1:]) else good
-    return _Merged(frame=frame, kept=kept, shrunk=frozenset(shrunk), held=held)
+    return _Merged(frame=frame, kept=kept, erased=erased, shrunk=frozenset(shrunk), held=held)
+
+
+def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of older rows that did not come again those that stay, and those that should have come.
+
+    Outside the chunk's window the source was not asked.
+    """
+    is_asked = (older["time"] >= chunk.window.start) & (older["time"] < chunk.window.stop)
+    return (older[~is_asked] if chunk.accept_shrink else older), older[is_asked]
 
 
 def _state(
@@ -162,6 +181,8 @@ def _commit_quarantine(
     cells = [state.cell for state in frames]
     name, span = chunk.measurement.name, Window(cells[0].start, cells[-1].stop)
     found = tools.lake.quarantined(name, chunk.environment, span)
+    if bad.empty and found.empty:
+        return
     earlier = [slice_cell(found, cell) for cell in cells]
     stay = [
         _still_true(records, chunk, merged.held.get(state.cell) != state.landed_digest, tools)

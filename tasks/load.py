@@ -11,6 +11,8 @@ from tasks.core.receipt import MeasurementState, SinkValues
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
+from tasks.lake.tables import Lake
+from tasks.ledger.ledger import Ledger
 from tasks.work import Tools
 
 
@@ -42,22 +44,41 @@ def load(
     problems: list[str] = []
     for sink in tools.sinks:
         owed = _owed(sink, measurement, environment, frames, tools)
-        cells = list(owed.values())
-        answers = sink.load(measurement, environment, cells) if cells else []
-        counts[sink.name] = sum((answer.values for answer in answers), SinkValues())
-        problems += [str(answer.error) for answer in answers if answer.error is not None]
-        refusals = [answer.refusals for answer in answers if len(answer.refusals)]
-        if refusals:
-            # before the ledger says loaded, or a crash in between would lose why
-            _quarantine(measurement, pd.concat(refusals, ignore_index=True), tools)
-            problems.append(_refusal(sink, counts[sink.name].refused, refusals[0]))
-        states = {state.cell: state for state in owed}
-        tools.ledger.record_loads(
-            _load_state(sink.target, states[answer.cell], answer)
-            for answer in answers
-            if answer.error is None
-        )
+        loaded = deliver(sink, measurement, environment, owed, tools.lake, tools.ledger)
+        counts |= loaded.sinks
+        problems += loaded.problems
     return Loaded(counts, tuple(dict.fromkeys(problems)))
+
+
+def deliver(
+    sink: Sink,
+    measurement: Measurement,
+    environment: str,
+    owed: Mapping[CellState, CellToLoad],
+    lake: Lake,
+    ledger: Ledger,
+) -> Loaded:
+    """Brings these cells to the sink and keeps what it answered; a cell's state says as what.
+
+    Raises:
+        LakeBusy, LakeDamaged, LedgerUnavailable: not of the sink, whose failures are in the answer.
+    """
+    cells = list(owed.values())
+    answers = sink.load(measurement, environment, cells) if cells else []
+    values = sum((answer.values for answer in answers), SinkValues())
+    problems = [str(answer.error) for answer in answers if answer.error is not None]
+    refusals = [answer.refusals for answer in answers if len(answer.refusals)]
+    if refusals:
+        # before the ledger says loaded, or a crash in between would lose why
+        _quarantine(measurement, environment, pd.concat(refusals, ignore_index=True), cells, lake)
+        problems.append(_refusal(sink, values.refused, refusals[0]))
+    states = {state.cell: state for state in owed}
+    ledger.record_loads(
+        _load_state(sink.target, states[answer.cell], answer)
+        for answer in answers
+        if answer.error is None
+    )
+    return Loaded({sink.name: values}, tuple(dict.fromkeys(problems)))
 
 
 def _owed(
@@ -81,10 +102,28 @@ def _owed(
     }
 
 
-def _quarantine(measurement: Measurement, refusals: pd.DataFrame, tools: Tools) -> None:
+def _quarantine(
+    measurement: Measurement,
+    environment: str,
+    refusals: pd.DataFrame,
+    cells: list[CellToLoad],
+    lake: Lake,
+) -> None:
+    """Keeps the refusals; one that is told already, as when a cell is sent again, is not doubled."""
+    span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
+    told = lake.quarantined(measurement.name, environment, span)
+    keys = zip(*(refusals[name] for name in _SAME), strict=True)
+    known = set(zip(*(told[name] for name in _SAME), strict=True))
+    new = refusals[[key not in known for key in keys]]
+    if new.empty:
+        return
     for attempt in retrying(COMMIT_DEADLINE_SECONDS):
         with attempt:
-            tools.lake.quarantine_more(measurement, refusals)
+            lake.quarantine_more(measurement, new)
+
+
+# what makes two records of a refusal one
+_SAME = ("time", "tags", "field", "text", "check_id")
 
 
 def _lacks(state: CellState, had: Mapping[Cell, LoadState]) -> bool:

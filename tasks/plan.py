@@ -12,6 +12,7 @@ from typing import Literal
 
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.own import own_measurement
 from tasks.core.receipt import Outcome, run_id_of
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
@@ -19,13 +20,17 @@ from tasks.ledger.ledger import Ledger
 from tasks.validation.suites import Suite, read_suite, verify
 
 CollectType = Literal["all", "performance", "business", "security"]
-# the learning curve belongs to the first look at a training, so performance takes it along
-TYPES: Mapping[CollectType, frozenset[MetricType]] = {
-    "all": frozenset({"performance", "federated", "business", "security"}),
-    "performance": frozenset({"performance", "federated"}),
+# what collect takes, and the type that has a flow of its own
+PlanType = Literal[CollectType, "federated"]
+TYPES: Mapping[PlanType, frozenset[MetricType]] = {
+    "all": frozenset({"performance", "business", "security"}),
+    "performance": frozenset({"performance"}),
     "business": frozenset({"business"}),
     "security": frozenset({"security"}),
+    "federated": frozenset({"federated"}),
 }
+# the learning curve belongs to the first look at a training, so collect takes it along
+LEARNING_CURVE = "training"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Plan:
 def make_plan(
     settings: Settings,
     environment: str | None,
-    types: CollectType,
+    types: PlanType,
     names: tuple[str, ...] = (),
     start: str | None = None,
     stop: str | None = None,
@@ -60,7 +65,8 @@ def make_plan(
     chosen = settings.environment(environment)
     _check_source(chosen)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    selected = catalogue.select(TYPES[types], tuple(dict.fromkeys(names)))
+    selected = _selected(catalogue, types, names, settings)
+    _check_asked(selected)
     measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
     if selected and not measurements:
         raise _without_source(
@@ -73,7 +79,7 @@ def make_plan(
 def make_report_plan(
     settings: Settings,
     environment: str | None,
-    types: CollectType,
+    types: PlanType,
     names: tuple[str, ...] = (),
     start: str | None = None,
     stop: str | None = None,
@@ -86,14 +92,34 @@ def make_report_plan(
     """
     chosen = settings.environment(environment)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    measurements = catalogue.select(TYPES[types], tuple(dict.fromkeys(names)))
+    measurements = _selected(catalogue, types, names, settings)
     return _plan(settings, chosen, types, measurements, (start, stop), output, ())
+
+
+def _selected(
+    catalogue: Catalogue, types: PlanType, names: tuple[str, ...], settings: Settings
+) -> tuple[Measurement, ...]:
+    """The measurements of the type, or the named ones; none of single clients when these are off."""
+    if names:
+        chosen = catalogue.select(frozenset(), tuple(dict.fromkeys(names)))
+    else:
+        wanted = TYPES[types]
+        with_curve = "performance" in wanted
+        chosen = tuple(
+            entry
+            for entry in catalogue.values()
+            if entry.type in wanted
+            or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
+        )
+    if settings.client_ids == "off":
+        chosen = tuple(entry for entry in chosen if entry.identity is None)
+    return chosen
 
 
 def _plan(
     settings: Settings,
     environment: Environment,
-    types: CollectType,
+    types: PlanType,
     measurements: tuple[Measurement, ...],
     times: tuple[str | None, str | None],
     output: Path | None,
@@ -116,7 +142,8 @@ def _plan(
         settings=settings,
         environment=environment,
         measurements=measurements,
-        suites=verified_suites(settings, measurements),
+        # what a run says of itself is checked like the rest, so a fault in its suite is told now
+        suites=verified_suites(settings, (*measurements, own_measurement())),
         window=_window(*times, now, settings),
         output=output or settings.home / "reports" / run_id,
         warnings=warnings,
@@ -143,15 +170,19 @@ def verified_suites(settings: Settings, measurements: tuple[Measurement, ...]) -
         SuiteInvalid: naming the file and what to mend.
     """
     suites = {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
-    # another Great Expectations may know other expectations
-    checker = version("great-expectations")
     with opened_ledger(settings) as ledger:
         for entry in measurements:
-            proof = f"{suites[entry.name].digest}-{entry.digest}-{checker}"
+            proof = proof_of(suites[entry.name], entry)
             if not ledger.is_verified(proof):
                 verify(suites[entry.name], entry)
                 ledger.keep_verified(proof)
     return suites
+
+
+def proof_of(suite: Suite, entry: Measurement) -> str:
+    """What the ledger keeps of a suite that was found sound for a measurement."""
+    # another Great Expectations may know other expectations
+    return f"{suite.digest}-{entry.digest}-{version('great-expectations')}"
 
 
 @contextmanager
@@ -188,6 +219,16 @@ def _without_source(environment: Environment, variables: str) -> ConfigurationIn
         problem="no source is configured",
         mend=f"Set {variables}",
     )
+
+
+def _check_asked(selected: tuple[Measurement, ...]) -> None:
+    own = [entry.name for entry in selected if entry.source == "receipt"]
+    if own:
+        raise UsageInvalid(
+            argument="--measurement",
+            problem=f"{own[0]} is not collected: every run writes it of itself",
+            mend=f"See it: fedvitals report --measurement {own[0]}",
+        )
 
 
 def _has_source(entry: Measurement, environment: Environment) -> bool:

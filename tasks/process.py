@@ -7,16 +7,15 @@ import pandas as pd
 
 from tasks.core.batch import Batch, canonical, count_values, split_cells
 from tasks.core.catalogue import Measurement
-from tasks.core.digest import digest_rows
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
 from tasks.core.state import CellState
-from tasks.core.window import Cell
+from tasks.core.window import Cell, Window
 from tasks.land import Extracted, Landed, is_sample, land
 from tasks.load import load
 from tasks.validation.door import through_door
 from tasks.validation.validate import validate
-from tasks.work import Chunk, Stopwatch, Tools, source_salt
+from tasks.work import Chunk, Stopwatch, Tools, source_digest
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,13 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
 def load_pending(
     measurement: Measurement, environment: str, states: list[CellState], tools: Tools
 ) -> Outcome:
-    """Loads landed cells that a sink lacks from the lake, without touching the source."""
+    """Loads landed cells that a sink lacks from the lake, without touching the source.
+
+    The cells are next to each other, so that they are read at once.
+    """
     watch = Stopwatch()
     with watch.stage("load"):
-        frames = {s: tools.lake.read(measurement, environment, s.cell) for s in states}
+        frames = _landed(measurement, environment, states, tools)
         loaded = load(measurement, environment, frames, tools)
     return Outcome(
         measurement=measurement.name,
@@ -82,17 +84,31 @@ def load_pending(
     )
 
 
+def _landed(
+    measurement: Measurement, environment: str, states: list[CellState], tools: Tools
+) -> dict[CellState, pd.DataFrame]:
+    cells = sorted(state.cell for state in states)
+    span = Window(cells[0].start, cells[-1].stop)
+    rows = split_cells(tools.lake.read(measurement, environment, span), cells)
+    return {state: rows[state.cell] for state in states}
+
+
 def _compare(
     chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
 ) -> Extracted:
     """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
-    salt = source_salt(tools.suite, chunk.measurement)
     rows = split_cells(batch.frame, chunk.cells)
-    digests = {cell: digest_rows(rows[cell], chunk.measurement, salt) for cell in chunk.cells}
+    digests = {
+        cell: source_digest(rows[cell], tools.suite, chunk.measurement) for cell in chunk.cells
+    }
     changed = tuple(
         cell
         for cell in chunk.cells
-        if is_sample(tools) or cell not in known or known[cell].source_digest != digests[cell]
+        if is_sample(tools)
+        # what was kept before may have to go now, though the source answers the same
+        or chunk.accept_shrink
+        or cell not in known
+        or known[cell].source_digest != digests[cell]
     )
     return Extracted(batch=batch, rows=rows, digests=digests, changed=changed)
 
@@ -132,6 +148,7 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
         dropped_by_rule=batch.dropped_values,
         unchanged=sum(count_values(extracted.rows[cell], chunk.measurement) for cell in same),
         kept=landed.kept,
+        erased=landed.erased,
     )
 
 
@@ -140,7 +157,7 @@ def _state(
 ) -> MeasurementState:
     if values.kept:
         return "kept_older"
-    if values.landed or values.quarantined:
+    if values.landed or values.quarantined or values.erased:
         return "landed"
     held = any(state.values for state in known.values())
     return "unchanged" if values.unchanged or (held and not extracted.changed) else "no_data"

@@ -3,19 +3,27 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
 from tasks.core.batch import Batch, count_values
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import ReportNotWritten
-from tasks.core.receipt import Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.own import OWN, own_measurement
+from tasks.core.receipt import (
+    MeasurementReceipt,
+    Outcome,
+    Receipt,
+    Values,
+    Verdict,
+    write_receipt,
+)
 from tasks.core.window import Window
 from tasks.lake.history import means
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
-from tasks.plan import Plan, covered_window, opened_ledger
+from tasks.plan import Plan, covered_window, opened_ledger, verified_suites
 from tasks.reports.changes import changes_of
 from tasks.reports.comparison import shifts_of
 from tasks.reports.events import events_of
@@ -84,6 +92,7 @@ def write_report(
     with opened_ledger(plan.settings) as ledger:
         kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
         sections = _sections(plan, window, receipt, outcomes, held, ledger)
+    sections += _own_section(plan, window, receipt)
     report = RunReport(
         receipt=receipt,
         generated_at=datetime.now(UTC),
@@ -164,6 +173,38 @@ def _sections(
         )
         for entry in plan.measurements
     )
+
+
+def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[MeasurementSection, ...]:
+    """What fedvitals says of its runs in the window, beside the receipt's sums; none without runs."""
+    entry, lake = own_measurement(), Lake(plan.settings.lake_url)
+    # the run itself stands at the very end of the window that it is about
+    until = Window(window.start, window.stop + timedelta(microseconds=1))
+    frame = lake.read(entry, receipt.environment, until)
+    if frame.empty or entry in plan.measurements:
+        return ()
+    suite = verified_suites(plan.settings, (entry,))[OWN]
+    held = Held(frame, lake.quarantined(OWN, receipt.environment, until))
+    verdict = validate(Batch(entry, receipt.environment, until, frame), suite).verdict
+    landed = count_values(frame, entry)
+    line = MeasurementReceipt(
+        name=OWN,
+        state="landed",
+        rows=len(frame),
+        values=Values(extracted=landed, landed=landed),
+        verdict=verdict.short(),
+        failing=tuple(check.check_id for check in verdict.failed),
+    )
+    section = MeasurementSection(
+        measurement=entry,
+        frame=frame,
+        quarantine=held.quarantine,
+        verdict=verdict,
+        line=line,
+        limits=limits_of(suite),
+        earlier=_earlier(lake, entry, receipt.environment, window, held),
+    )
+    return (section,)
 
 
 def _earlier(lake: Lake, entry: Measurement, environment: str, window: Window, held: Held) -> Means:

@@ -89,6 +89,10 @@ def run_retry(plan: Plan) -> Receipt:
     outcomes: list[Outcome] = []
     # without measurements no source is opened
     with opened_toolbox(replace(plan, measurements=())) as toolbox:
+        if toolbox.caught_up:
+            outcomes.append(
+                Outcome(measurement=WINDOWS, state="unchanged", warnings=toolbox.caught_up)
+            )
         try:
             for measurement in plan.measurements:
                 outcomes.append(_retry(plan, plan.window, measurement, toolbox))

@@ -20,7 +20,7 @@ from tasks.held_back import take_up
 from tasks.load import load
 from tasks.merge import keep_older
 from tasks.validation.validate import validate
-from tasks.work import Stopwatch, Tools, source_salt
+from tasks.work import Stopwatch, Tools, source_digest
 
 _VALUE = ["time", "environment", "tags", "field"]
 
@@ -264,10 +264,9 @@ def _judged_state(
     """The source digest is of what was judged. It is true whatever the source has: a collect that
     is answered just these rows would come to just this end, and any other answer is a change.
     """
-    salt = source_salt(tools.suite, wanted.measurement)
     return replace(
         before,
-        source_digest=digest_rows(seen, wanted.measurement, salt),
+        source_digest=source_digest(seen, tools.suite, wanted.measurement),
         quarantined=int(kept["field"].notna().sum()),
         catalogue_digest=wanted.measurement.digest,
         run_id=tools.run_id,

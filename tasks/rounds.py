@@ -2,54 +2,29 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SchemaChanged
-from tasks.core.receipt import Outcome, joined
-from tasks.core.settings import Pipeline
-from tasks.core.window import Cell, Window, floor, iso
-from tasks.ledger.ledger import Ledger
+from tasks.core.receipt import Outcome, SinkValues, joined
+from tasks.core.state import CellState
+from tasks.core.window import Cell, Window, floor, format_duration, iso
+from tasks.due import Job, find_due
+from tasks.lake_states import MIGRATING
+from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
 from tasks.process import load_pending, process
+from tasks.training_rounds import SOURCES_OF_ROUNDS, new_rounds
 from tasks.work import SOURCES_WITH_HISTORY, Chunk, Tools
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["Job", "Progress", "work"]
+
 MOST_CELLS = 168
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One measurement of one environment, and what a run wants of it.
-
-    `window` is None for "what is due"; `settled` is up to when the source's data are final.
-    """
-
-    measurement: Measurement
-    environment: str
-    window: Window | None
-    now: datetime
-    pipeline: Pipeline
-
-    @property
-    def settled(self) -> datetime:
-        """Up to when data may be read, on the measurement's own step."""
-        return floor(self.now - self.pipeline.settle_delay, self.measurement.step)
-
-    @property
-    def newest(self) -> datetime:
-        """Start of the newest cell of which anything may be read."""
-        return floor(self.settled - timedelta(microseconds=1), self.pipeline.cell)
-
-    @property
-    def earliest(self) -> datetime:
-        """How far back a run goes when nobody names a window."""
-        return self.newest - self.pipeline.heal_limit * self.pipeline.cell
 
 
 def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
@@ -57,12 +32,12 @@ def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
 
     An error ends the job's extraction, never the run: it is in the outcome, and what is landed stays.
     """
-    read = _told(job, _outcomes(job, tools, progress))
-    pending = _told(job, _pending(job, tools))
+    read = told(job, _outcomes(job, tools, progress))
+    pending = told(job, pending_loaded(job, tools))
     return joined(job.measurement.name, [*read, *pending])
 
 
-def _told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     """The outcomes up to an error, and the error as the last of them."""
     try:
         yield from outcomes
@@ -78,55 +53,112 @@ def _told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         yield _failed(job, problem)
 
 
-def due_cells(job: Job, ledger: Ledger) -> list[Cell]:
-    """The cells to read: those of the window, else the newest, the overlap before it, and the gaps.
-
-    The newest comes first, the rest follows, oldest first.
-    """
-    if job.window is not None:
-        window = job.window.widened(job.pipeline.cell).clipped(job.settled)
-        cells = list(window.cells(job.pipeline.cell)) if window else []
-    else:
-        cells = _due_now(job, ledger)
-    return cells[-1:] + cells[:-1]
-
-
-def _due_now(job: Job, ledger: Ledger) -> list[Cell]:
-    """A run that ended early has covered the newest cell and left gaps before it."""
-    name, pipeline, newest = job.measurement.name, job.pipeline, job.newest
-    last, first = ledger.newest(name, job.environment), ledger.oldest(name, job.environment)
-    if last is None or first is None:
-        start = newest - pipeline.start_at * pipeline.cell
-        return list(Window(start, newest + pipeline.cell).cells(pipeline.cell))
-    overlapped = min(last.cell.start, newest) - pipeline.overlap * pipeline.cell
-    start = max(min(overlapped, first.cell.start), job.earliest)
-    window = Window(start, newest + pipeline.cell)
-    known = ledger.cells(name, job.environment, window)
-    covered = {c for c in known if known[c].covered_until >= min(c.stop, job.settled)}
-    return [
-        cell
-        for cell in window.cells(pipeline.cell)
-        if cell.start >= overlapped or cell not in covered
-    ]
-
-
-def _missed(job: Job, ledger: Ledger) -> Iterator[Outcome]:
-    """Says once what was missed and is too far back to be read unasked."""
-    last = ledger.newest(job.measurement.name, job.environment)
-    if job.window is not None or last is None or last.covered_until >= job.earliest:
+def _lost(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
+    """Ends the gaps that the source has no more: they are never asked for again unasked."""
+    if not lost.stretches:
         return
-    start, stop = iso(last.covered_until), iso(job.earliest)
+    span = Window(lost.stretches[0].start, lost.stretches[-1].stop)
+    known = tools.ledger.cells(job.measurement.name, job.environment, span)
+    _record([_as_lost(cell, known.get(cell), job, tools) for cell in lost.cells()], tools)
+    retention = format_duration(job.pipeline.source_retention)
     warning = (
-        f"{start} to {stop} was missed, and is further back than heal_limit. "
-        f"To read it, collect with --start {start} --stop {stop}"
+        f"{_cells(lost)} missed, and further back than {tools.source.name} keeps its data "
+        f"(source_retention, {retention}): lost, and not asked for again. If it has them all the "
+        f"same, collect with --start {iso(span.start)} --stop {iso(span.stop)}"
     )
     yield Outcome(measurement=job.measurement.name, state="lost", warnings=(warning,))
 
 
-def _prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
+def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> CellState:
+    """Of a cell that was read in part, what is landed stays as it is."""
+    if known is not None:
+        return replace(known, state="lost", covered_until=cell.stop, made_at=datetime.now(UTC))
+    return CellState(
+        measurement=job.measurement.name,
+        environment=job.environment,
+        cell=cell,
+        source=tools.source.name,
+        covered_until=cell.stop,
+        state="lost",
+        source_digest="",
+        landed_digest="",
+        rows=0,
+        values=0,
+        quarantined=0,
+        erasures=0,
+        catalogue_digest=job.measurement.digest,
+        run_id=tools.run_id,
+    )
+
+
+def _left(job: Job, left: Gaps) -> Iterator[Outcome]:
+    """Says what later runs have to read: this run has work pending."""
+    if not left.stretches:
+        return
+    start, stop = iso(left.stretches[0].start), iso(left.stretches[-1].stop)
+    warning = (
+        f"{_cells(left)} missed, and still to be read: a run reads {job.pipeline.heal_limit} of "
+        f"them (heal_limit), so the next ones go on. To read them now, collect with "
+        f"--start {start} --stop {stop}"
+    )
+    yield Outcome(measurement=job.measurement.name, state="pending", warnings=(warning,))
+
+
+def _cells(gaps: Gaps) -> str:
+    start, stop = iso(gaps.stretches[0].start), iso(gaps.stretches[-1].stop)
+    number = "1 cell was" if gaps.count == 1 else f"{gaps.count} cells were"
+    return f"{start} to {stop}: {number}"
+
+
+def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
+    """No time that has not come can have been read: a clock was ahead, and it will be read again."""
+    name = job.measurement.name
+    beyond = covered_beyond(tools.ledger, name, job.environment, job.settled, job.pipeline.cell)
+    if not beyond:
+        return
+    now = datetime.now(UTC)
+    _record(
+        [replace(state, covered_until=job.settled, made_at=now) for state in beyond],
+        tools,
+    )
+    furthest = iso(max(state.covered_until for state in beyond))
+    warning = (
+        f"an earlier run read up to {furthest}, which is later than this one may: a clock was wrong, "
+        "or settle_delay is longer now. That time is read again when it has come"
+    )
+    yield Outcome(measurement=name, state="no_data", warnings=(warning,))
+
+
+def _reopen(job: Job, late: tuple[Cell, ...], tools: Tools) -> None:
+    """Makes gaps of the cells that are read again, until they are.
+
+    The newest cell comes first: after a run that dies behind it, nobody would know any more that
+    these are to be read again.
+    """
+    if not late:
+        return
+    span = Window(late[0].start, job.newest + job.pipeline.cell)
+    known = tools.ledger.cells(job.measurement.name, job.environment, span)
+    if any(cell.start == job.newest for cell in known):
+        return  # what is the newest was it before, so that they stay the last ones
+    tools.lock.check()
+    tools.ledger.record(
+        replace(known[cell], covered_until=cell.start) for cell in late if cell in known
+    )
+
+
+def _record(states: list[CellState], tools: Tools) -> None:
+    tools.lock.check()
+    tools.ledger.record(states)
+    tools.record(states)
+
+
+def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Makes the table ready; a word when it is gone that the ledger still knows."""
     name = job.measurement.name
     last = tools.ledger.newest(name, job.environment)
+    if last is not None and last.state == MIGRATING:
+        raise SchemaChanged(table=name, problem="a migration of it was begun and not ended")
     if last is not None and last.source != tools.source.name:
         raise SchemaChanged(
             table=name,
@@ -142,18 +174,28 @@ def _prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
 
 
 def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
-    yield from _prepared(job, tools)
+    yield from prepared(job, tools)
+    if tools.source.name in SOURCES_OF_ROUNDS:
+        yield from new_rounds(job, tools)
+        return
     if tools.source.name not in SOURCES_WITH_HISTORY:
         yield from _sample(job, tools, progress)
         return
-    cells = due_cells(job, tools.ledger)
+    if job.window is None:
+        yield from _taken_back(job, tools)
+    due = find_due(job, tools.ledger)
+    yield from _lost(job, due.lost, tools)
+    yield from _left(job, due.left)
+    cells = due.cells
     if not cells:
         return
-    yield from _missed(job, tools.ledger)
-    first = process(_chunk(job, (cells[0],)), tools)
+    _reopen(job, due.late, tools)
+    first = process(chunk_of(job, (cells[0],)), tools)
     progress(job.measurement.name, 1, len(cells))
     yield first
-    chunks = [_chunk(job, group) for group in _groups(cells[1:], _cells_a_chunk(job, first, tools))]
+    chunks = [
+        chunk_of(job, group) for group in groups(cells[1:], _cells_a_chunk(job, first, tools))
+    ]
     done = 1
     for chunk, outcome in _at_once(chunks, job, tools):
         yield outcome
@@ -192,31 +234,34 @@ def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
         warning = f"{tools.source.name} has no history: only a window that holds now can be read"
         yield Outcome(measurement=job.measurement.name, state="no_data", warnings=(warning,))
         return
-    last = tools.ledger.newest(job.measurement.name, job.environment)
-    if last is not None and last.covered_until > slot.start:
+    cell = next(slot.cells(job.pipeline.cell))
+    known = tools.ledger.cells(job.measurement.name, job.environment, slot).get(cell)
+    # what is beyond the slot, a clock that was ahead has left
+    if known is not None and slot.start < known.covered_until <= slot.stop:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
-    cell = next(slot.cells(job.pipeline.cell))
     yield process(Chunk(job.measurement, job.environment, (cell,), slot), tools)
     progress(job.measurement.name, 1, 1)
 
 
-def _chunk(job: Job, cells: tuple[Cell, ...]) -> Chunk:
+def chunk_of(job: Job, cells: tuple[Cell, ...]) -> Chunk:
+    """The chunk of these adjacent cells, clipped where time has not come yet."""
     span = Window(cells[0].start, min(cells[-1].stop, job.settled))
-    return Chunk(job.measurement, job.environment, cells, span)
+    return Chunk(job.measurement, job.environment, cells, span, job.accept_shrink)
 
 
 def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
     """How many cells make a chunk of about `chunk_rows`, judged by the fullest cell known."""
-    last = tools.ledger.newest(job.measurement.name, job.environment)
-    rows = max(first.rows, last.rows if last else 0)
+    name, environment = job.measurement.name, job.environment
+    last = tools.ledger.newest(name, environment)
+    rows = max(first.rows, most_rows(tools.ledger, name, environment))
     if last is not None and last.covered_until < last.cell.stop:
         covered = (last.covered_until - last.cell.start) / last.cell.length
-        rows = int(rows / max(covered, 0.01))
+        rows = max(rows, int(last.rows / max(covered, 0.01)))
     return max(1, min(MOST_CELLS, job.pipeline.chunk_rows // max(rows, 1)))
 
 
-def _groups(cells: list[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
+def groups(cells: Sequence[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
     """Adjacent cells, so many at most."""
     group: list[Cell] = []
     for cell in cells:
@@ -228,16 +273,48 @@ def _groups(cells: list[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
         yield tuple(group)
 
 
-def _pending(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Loads what earlier runs left, in groups of about `chunk_rows`."""
+def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
+    """Loads what earlier runs left, the newest first, a chunk's rows at a time.
+
+    Once a sink has taken nothing of a group, the rest is told as pending without a look at the lake.
+    """
     for sink in tools.sinks:
         states = tools.ledger.pending(sink.target, job.measurement.name, job.environment)
         states = [state for state in states if state.run_id != tools.run_id]
-        size = max(1, job.pipeline.chunk_rows // max([1, *(state.rows for state in states)]))
-        for start in range(0, len(states), size):
-            group = states[start : start + size]
-            one = replace(tools, sinks=(sink,))
-            yield load_pending(job.measurement, job.environment, group, one)
+        one = replace(tools, sinks=(sink,))
+        is_away = False
+        for group in _loads(states, job.pipeline.chunk_rows):
+            if is_away:
+                yield _still_pending(job, sink.name, group)
+                continue
+            outcome = load_pending(job.measurement, job.environment, group, one)
+            counts = outcome.sinks[sink.name]
+            is_away = counts.pending == counts.owed > 0
+            yield outcome
+
+
+def _loads(states: list[CellState], most: int) -> Iterator[list[CellState]]:
+    """Adjacent cells, newest first, of so many rows together at most or one alone."""
+    group: list[CellState] = []
+    rows = 0
+    for state in states:
+        is_full = rows + state.rows > most or len(group) == MOST_CELLS
+        if group and (is_full or state.cell.stop != group[-1].cell.start):
+            yield group
+            group, rows = [], 0
+        group.append(state)
+        rows += state.rows
+    if group:
+        yield group
+
+
+def _still_pending(job: Job, sink: str, states: list[CellState]) -> Outcome:
+    owed = sum(state.values for state in states)
+    return Outcome(
+        measurement=job.measurement.name,
+        state="pending",
+        sinks={sink: SinkValues(owed=owed, pending=owed)},
+    )
 
 
 def _failed(job: Job, problem: str) -> Outcome:

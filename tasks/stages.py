@@ -5,44 +5,41 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import get_run_logger
 
 from tasks import plan as planning
-from tasks.channels.grafana import GrafanaChannel, annotation_of
+from tasks import self_watch
 from tasks.core.errors import FedvitalsError
-from tasks.core.receipt import Outcome, Receipt, write_receipt
+from tasks.core.receipt import ExitCode, Outcome, Receipt, write_receipt
+from tasks.core.retry import counted_retries
 from tasks.core.settings import Settings
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.plan import CollectType, Plan, covered_window, opened_ledger
+from tasks.plan import Plan, PlanType, covered_window, opened_ledger
 from tasks.progress import shown_progress
-from tasks.reporting import read_lake, write_report
 from tasks.rounds import Job, Progress, work
-from tasks.telling import publish_artifacts
+from tasks.staging import stage
 from tasks.toolbox import Toolbox, opened_toolbox
 from tasks.work import SOURCES_WITH_HISTORY
 
-# what travels between stages stays in this process: nothing is cached, stored or run again
-PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 # a mark on a dashboard is worth no longer wait
 CHANNEL_PATIENCE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
 class Worked:
-    """What became of each measurement, and how many seconds all of it took."""
+    """What became of each measurement, how many seconds all of it took, and what was tried again."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float
+    retries: int = 0
 
 
-@task(name="plan", **PLAIN)
+@stage("plan")
 def plan(
     settings: Settings,
     environment: str | None,
-    type: CollectType,
+    type: PlanType,
     measurements: tuple[str, ...],
     start: str | None,
     stop: str | None,
@@ -55,14 +52,14 @@ def plan(
     return made
 
 
-@task(name="collect", **PLAIN)
-def collect(plan: Plan) -> Worked:
+@stage("collect")
+def collect(plan: Plan, accept_shrink: bool) -> Worked:
     """Extracts, validates, lands and loads every measurement of the plan."""
     with shown_progress() as progress:
-        return work_through(plan, progress)
+        return work_through(plan, progress, accept_shrink=accept_shrink)
 
 
-@task(name="account", **PLAIN)
+@stage("account")
 def account(flow: str, plan: Plan, worked: Worked) -> Receipt:
     """Adds up what became of every value, and keeps the receipt in the ledger."""
     receipt = receipt_of(flow, plan, worked)
@@ -70,9 +67,38 @@ def account(flow: str, plan: Plan, worked: Worked) -> Receipt:
     return receipt
 
 
-@task(name="annotate", **PLAIN)
+@stage("watch")
+def watch(plan: Plan, receipt: Receipt) -> Receipt:
+    """Lands and loads the run's own figures; when that fails, a note on the receipt says so."""
+    watched = self_watch.watch(plan, receipt)
+    for note in watched.notes[len(receipt.notes) :]:
+        get_run_logger().warning(note)
+    _keep(plan, watched)
+    return watched
+
+
+@stage("heartbeat")
+def heartbeat(plan: Plan, receipt: Receipt) -> Receipt:
+    """Tells the heartbeat's address of a good run; when that fails, a note on the receipt says so."""
+    from tasks.channels.heartbeat import Heartbeat
+
+    url = plan.settings.heartbeat_url
+    if url is None or receipt.exit_code != ExitCode.GOOD:
+        return receipt
+    try:
+        Heartbeat(url).send()
+    except FedvitalsError as error:
+        get_run_logger().warning(str(error))
+        receipt = receipt.model_copy(update={"notes": (*receipt.notes, str(error))})
+        _keep(plan, receipt)
+    return receipt
+
+
+@stage("annotate")
 def annotate(plan: Plan, receipt: Receipt) -> Receipt:
     """Marks the run on Grafana's dashboards; when that fails, a note on the receipt says so."""
+    from tasks.channels.grafana import GrafanaChannel, annotation_of
+
     service = plan.environment.grafana
     if service is None or service.token is None:
         return receipt
@@ -86,9 +112,13 @@ def annotate(plan: Plan, receipt: Receipt) -> Receipt:
     return receipt
 
 
-@task(name="report", **PLAIN)
+@stage("report")
 def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
     """Writes the report, publishes it as artifacts, and puts its path on the receipt."""
+    # a run with nothing to do does not pay for the imports
+    from tasks.reporting import read_lake, write_report
+    from tasks.telling import publish_artifacts
+
     window = covered_window(plan, worked.outcomes)
     held = read_lake(plan, window)
     written = write_report(plan, window, receipt, worked.outcomes, held)
@@ -105,22 +135,33 @@ def _keep(plan: Plan, receipt: Receipt) -> None:
         )
 
 
-def work_through(plan: Plan, progress: Progress) -> Worked:
+def work_through(plan: Plan, progress: Progress, *, accept_shrink: bool = False) -> Worked:
     """Works through every measurement of the plan, one lock each; one append to _windows for all.
+
+    With `accept_shrink` landed values that their source no longer has are taken out.
 
     Raises:
         FedvitalsError: when the tools cannot be opened; nothing was done then.
     """
     started = time.perf_counter()
     outcomes: list[Outcome] = []
-    with opened_toolbox(plan) as toolbox:
+    with counted_retries() as retries, opened_toolbox(plan) as toolbox:
+        outcomes += told_of(toolbox)
         try:
-            for job in _jobs(plan):
+            for job in _jobs(plan, accept_shrink):
                 outcomes.append(_work(job, plan, toolbox, progress))
         finally:
             # what is landed has to be told, even by a run that is interrupted
             outcomes += _append_states(toolbox)
-    return Worked(outcomes=tuple(outcomes), seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Worked(outcomes=tuple(outcomes), seconds=seconds, retries=retries.value)
+
+
+def told_of(toolbox: Toolbox) -> list[Outcome]:
+    """What is to be said of a ledger that was taught what it had missed."""
+    if not toolbox.caught_up:
+        return []
+    return [Outcome(measurement=WINDOWS, state="unchanged", warnings=toolbox.caught_up)]
 
 
 def _append_states(toolbox: Toolbox) -> list[Outcome]:
@@ -145,14 +186,22 @@ def receipt_of(flow: str, plan: Plan, worked: Worked) -> Receipt:
         window=covered_window(plan, worked.outcomes),
         outcomes=worked.outcomes,
         seconds={"collect": worked.seconds},
+        retries=worked.retries,
     )
 
 
-def _jobs(plan: Plan) -> list[Job]:
+def _jobs(plan: Plan, accept_shrink: bool) -> list[Job]:
     """Samples come first, since they are dated with the run's time; the past can wait."""
     entries = sorted(plan.measurements, key=lambda entry: entry.source in SOURCES_WITH_HISTORY)
     return [
-        Job(entry, plan.environment.name, plan.window, plan.now, plan.settings.pipeline)
+        Job(
+            entry,
+            plan.environment.name,
+            plan.window,
+            plan.now,
+            plan.settings.pipeline,
+            accept_shrink,
+        )
         for entry in entries
     ]
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from typing import TYPE_CHECKING
 
 from prefect import runtime
 from prefect.artifacts import (
@@ -14,13 +15,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.core.receipt import Receipt
-from tasks.reporting import Report
+
+if TYPE_CHECKING:
+    from tasks.reporting import Report
 
 # Prefect stores larger ones, and then refuses their event
 MOST_IMAGE_BYTES = 48_000
 
 
-def publish_artifacts(report: Report, receipt: Receipt) -> None:
+def publish_artifacts(report: "Report", receipt: Receipt) -> None:
     """Puts a summary, a table, a picture and a link to the report beside the flow run in Prefect."""
     if runtime.flow_run.id is None:
         return

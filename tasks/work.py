@@ -1,13 +1,17 @@
 """What work on a chunk is made of: the chunk itself, the tools, and the seconds it took."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import pandas as pd
+
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Measurement
+from tasks.core.digest import digest_rows
 from tasks.core.loading import Sink
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
@@ -34,13 +38,15 @@ class Source(Protocol):
 class Chunk:
     """The unit of work: adjacent cells of one measurement and environment.
 
-    `window` is what is extracted: the cells, clipped where time has not come yet.
+    `window` is what is extracted: the cells, clipped where time has not come yet. With
+    `accept_shrink` values of the window that the source no longer has are taken out of the lake.
     """
 
     measurement: Measurement
     environment: str
     cells: tuple[Cell, ...]
     window: Window
+    accept_shrink: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,19 @@ class Tools:
     record: Callable[[list[CellState]], None]
 
 
-def source_salt(suite: Suite, measurement: Measurement) -> str:
-    """What a source digest is of beside the rows: another suite or catalogue entry, another digest."""
-    return f"{suite.digest}\0{measurement.digest}"
+def source_digest(rows: pd.DataFrame, suite: Suite, measurement: Measurement) -> str:
+    """Digest of what was extracted: of suite and catalogue entry in front, of the rows behind."""
+    return f"{_rules_of(suite, measurement)}-{digest_rows(rows, measurement)}"
+
+
+def is_by_rules(state: CellState, suite: Suite, measurement: Measurement) -> bool:
+    """Whether the cell was extracted for this suite and this catalogue entry, whatever its rows."""
+    return state.source_digest.startswith(f"{_rules_of(suite, measurement)}-")
+
+
+def _rules_of(suite: Suite, measurement: Measurement) -> str:
+    text = f"{suite.digest}\0{measurement.digest}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass

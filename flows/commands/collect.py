@@ -35,6 +35,13 @@ def collect(
     stop: Stop = None,
     environment: EnvironmentName = None,
     output: Output = None,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option(
+            "--accept-shrink",
+            help="Take out of lake and sinks what the source no longer has; otherwise it is kept.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Collect what is due, or a window: extract, validate, land, load, report.
@@ -45,6 +52,8 @@ def collect(
     fedvitals collect
 
     fedvitals collect --start -24h --stop now --json
+
+    fedvitals collect --measurement training --start -24h --accept-shrink
     """
     from tasks.core.settings import load_settings
     from tasks.plan import make_plan
@@ -61,6 +70,7 @@ def collect(
         start=start,
         stop=stop,
         output=str(output) if output else None,
+        accept_shrink=accept_shrink,
     )
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))
@@ -91,7 +101,8 @@ def summary(receipt: "Receipt") -> str:
         f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}",
         f"window   {receipt.window['start']} to {receipt.window['stop']}",
         f"values   {values.extracted} extracted: {values.landed} landed, {values.quarantined} quarantined, "
-        f"{values.dropped_by_rule} dropped by rule, {values.unchanged} unchanged; {values.kept} kept",
+        f"{values.dropped_by_rule} dropped by rule, {values.unchanged} unchanged; {values.kept} kept"
+        + (f", {values.erased} erased" if values.erased else ""),
     ]
     for name, counts in receipt.sinks.items():
         lines.append(
@@ -106,4 +117,8 @@ def summary(receipt: "Receipt") -> str:
     lines += [f"note     {note}" for note in receipt.notes]
     if receipt.report is not None:
         lines.append(f"report   {receipt.report}")
+    elif receipt.is_idle:
+        lines.append(
+            "report   none, since nothing changed; fedvitals report makes one of any window"
+        )
     return "\n".join(lines)

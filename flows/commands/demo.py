@@ -16,7 +16,11 @@ def demo(output: Output = None, json: AsJson = False) -> None:
     """Run a small federated training, collect and report it while it trains.
 
     Prometheus and InfluxDB are used when they are on the PATH or configured; without them the
-    training's /metrics is read directly and the lake keeps everything.
+    training's /metrics is read directly and the lake keeps everything. Examples:
+
+    fedvitals demo
+
+    fedvitals demo --output demo-report --json
     """
     from deployments.services.processes import NotStarted
     from flows.commands.collect import summary

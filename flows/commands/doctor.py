@@ -28,7 +28,11 @@ def doctor(
 ) -> None:
     """Check settings, files and each configured service in turn, and say what to mend.
 
-    Exit code 1 when something must be mended.
+    Exit code 1 when something must be mended. Examples:
+
+    fedvitals doctor
+
+    fedvitals doctor --create --environment staging
     """
     from tasks.core.settings import load_settings
 
@@ -53,10 +57,11 @@ def examine(
     yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
     yield _tried("home", "can be written", lambda: _home(settings))
     yield _tried("ledger", "answers", lambda: _ledger(settings))
-    yield _tried("lake", "can be read", lambda: _lake(settings))
+    yield _tried("lake", "can be read and written", lambda: _lake(settings))
     yield from _sources(environment)
     yield from _influxdb(environment, create)
     yield from _grafana(environment)
+    yield from _heartbeat(settings)
     yield from _prefect()
 
 
@@ -119,7 +124,9 @@ def _lake(settings: "Settings") -> str:
     from tasks.lake.query import describe
     from tasks.lake.tables import Lake
 
-    tables = describe(Lake(settings.lake_url))
+    lake = Lake(settings.lake_url)
+    lake.try_writing()
+    tables = describe(lake)
     return (
         f"{len(tables)} tables, {sum(table.rows for table in tables)} rows in {settings.lake_url}"
     )
@@ -162,6 +169,13 @@ def _grafana(environment: "Environment") -> Iterator[ServiceCheck]:
         return
     with closing(GrafanaChannel(environment.grafana, timedelta())) as channel:
         yield channel.check()
+
+
+def _heartbeat(settings: "Settings") -> Iterator[ServiceCheck]:
+    from tasks.channels.heartbeat import Heartbeat
+
+    if settings.heartbeat_url is not None:
+        yield Heartbeat(settings.heartbeat_url).check()
 
 
 def _prefect() -> Iterator[ServiceCheck]:

@@ -158,7 +158,9 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     from tasks.plan import verified_suites
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
-    measurements = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    entries = Catalogue.read(settings.config / "metrics.yaml").values()
+    # what fedvitals measures of itself is in no file
+    measurements = tuple(entry for entry in entries if entry.source != "receipt")
     _tell(f"checking the suites of {len(measurements)} measurements")
     verified_suites(settings, measurements)
     return measurements

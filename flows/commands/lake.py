@@ -1,23 +1,37 @@
-"""`fedvitals lake`: what is in the lake."""
+"""`fedvitals lake`: what is in the lake, and what is done to it by hand."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson
+from flows.commands.options import AsJson, EnvironmentName, Start, Stop
 from flows.commands.show import print_json, print_table
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+    from tasks.rebuilding import Rebuilding
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Look into the lake.", no_args_is_help=True)
+    group = typer.Typer(help="Look into the lake, mend it, or take from it.", no_args_is_help=True)
     group.command("ls")(ls)
     group.command("query")(query)
+    group.command("export")(export)
+    group.command("migrate")(migrate)
+    group.command("repair")(repair)
     app.add_typer(group, name="lake")
 
 
 def ls(json: AsJson = False) -> None:
-    """List the lake's tables with rows, size and range of time."""
+    """List the lake's tables with rows, size and range of time. Example:
+
+    fedvitals lake ls --json
+    """
     from dataclasses import asdict
 
     from tasks.core.settings import load_settings
@@ -45,3 +59,158 @@ def query(
 
     rows: list[dict[str, Any]] = ask(Lake(load_settings().lake_url), sql).to_pylist()
     print_json({"rows": rows}) if json else print_table(rows, empty="no rows")
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+
+
+def export(
+    measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    start: Start = None,
+    stop: Stop = None,
+    format: Annotated[Format, typer.Option(help="Of the file.")] = Format.CSV,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Write landed rows to a file for other tools, ordered by time.
+
+    Without --environment the rows of all, without --start the rows of all time. Examples:
+
+    fedvitals lake export http_latency --start -7d --output latency.csv
+
+    fedvitals lake export training --format parquet --output training.parquet
+    """
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from tasks.core.settings import load_settings
+    from tasks.core.window import EPOCH, Window, parse_time
+    from tasks.lake.export import export as write
+    from tasks.lake.tables import Lake
+
+    now = datetime.now(UTC)
+    window = None
+    if start is not None or stop is not None:
+        since = parse_time(start, now, "--start") if start else EPOCH
+        window = Window(since, parse_time(stop or "now", now, "--stop"))
+    lake = Lake(load_settings().lake_url)
+    written = write(lake, measurement, environment, window, format.value, output)
+    print_json(asdict(written)) if json else print(f"{written.rows} rows in {written.file}")
+
+
+def migrate(
+    measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="OLD:NEW, of a tag or field; may be repeated.", metavar="OLD:NEW"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Make a table fit the catalogue that was changed: tags, fields, names, types, source.
+
+    A new tag is null in old rows. What went is removed. An int becomes a float, a float an int where
+    all values are the same then. The rows change in one commit; sinks get the cells again, erased
+    first. Examples:
+
+    fedvitals lake migrate training --dry-run
+
+    fedvitals lake migrate training --rename loss:training_loss
+    """
+    from dataclasses import asdict
+
+    from tasks.migrating import erase_with, sources_of
+    from tasks.migrating import migrate as change
+
+    renames = _renames(rename or [])
+    with _opened() as (settings, work):
+        entry = work.catalogue.get(measurement)
+        sources = sources_of(settings, entry) if entry is not None else {}
+        erase = erase_with(settings)
+        done = asdict(change(work, measurement, renames, sources, dry=dry_run, erase=erase))
+    if json:
+        print_json({"is_dry_run": dry_run, **done})
+        return
+    facts = [f"{name:<12} {_short(value)}" for name, value in done.items() if value]
+    print("\n".join([*facts, "nothing was changed: --dry-run"] if dry_run else facts))
+
+
+def repair(
+    measurement: Annotated[str | None, typer.Option(help="Only this measurement.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is torn.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Mend torn tables: move aside what is torn, and have the next run read again what is lost.
+
+    Nothing is deleted: it goes to _torn in the lake. Exit code 1 when something was torn. Examples:
+
+    fedvitals lake repair --dry-run
+
+    fedvitals lake repair
+    """
+    from dataclasses import asdict
+
+    from tasks.repairing import find_damage
+    from tasks.repairing import repair as mend
+
+    with _opened() as (_, work):
+        done = find_damage(work, measurement) if dry_run else mend(work, measurement)
+    if json:
+        print_json({"is_dry_run": dry_run, **asdict(done)})
+    else:
+        torn = [
+            {"table": t.table, "file": d.path, "problem": d.problem, "moved to": t.moved_to}
+            for t in done.tables
+            for d in t.damage
+        ]
+        print_table(torn, empty="nothing is torn")
+        if done.cells:
+            print("\nto be read again by the next collect, as far as the source still has it:")
+            print_table([asdict(each) for each in done.cells], empty="")
+    raise typer.Exit(1 if done.tables or done.cells else 0)
+
+
+@contextmanager
+def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
+    import uuid
+    from datetime import UTC, datetime
+
+    from tasks.core.receipt import run_id_of
+    from tasks.core.settings import load_settings
+    from tasks.lake.tables import Lake
+    from tasks.plan import opened_ledger
+    from tasks.rebuilding import rebuilding
+
+    settings = load_settings()
+    run_id = run_id_of(datetime.now(UTC), uuid.uuid4().hex[:6])
+    with opened_ledger(settings) as ledger:
+        yield settings, rebuilding(settings, Lake(settings.lake_url), ledger, run_id)
+
+
+def _renames(pairs: list[str]) -> dict[str, str]:
+    from tasks.core.errors import UsageInvalid
+
+    renames = {}
+    for pair in pairs:
+        old, colon, new = pair.partition(":")
+        if not (old and colon and new):
+            raise UsageInvalid(
+                argument=f"--rename {pair}",
+                problem="is no pair of names",
+                mend="Write OLD:NEW, the name in the table and the name in the catalogue",
+            )
+        renames[old] = new
+    return renames
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        told = {k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()}
+        return ", ".join(f"{name}: {text}" for name, text in told.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
-    """Count what is in quarantine, by measurement, check and environment."""
+    """Count what is in quarantine, by measurement, check and environment. Example:
+
+    fedvitals quarantine ls --environment staging
+    """
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
 
@@ -56,7 +59,10 @@ def show(
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """Show the values of one measurement with key, check, limit and reason."""
+    """Show the values of one measurement with key, check, limit and reason. Example:
+
+    fedvitals quarantine show http_latency --start -24h --limit 50
+    """
     from tasks.core.errors import UsageInvalid
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake

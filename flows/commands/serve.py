@@ -10,6 +10,9 @@ from typing import Any
 import typer
 import yaml
 
+# a long backfill must not keep the scheduled runs waiting
+RUNS_AT_ONCE = 5
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -20,6 +23,9 @@ def serve() -> None:
     """Serve the flows: scheduled, and to be started by hand in the Prefect UI.
 
     Needs a Prefect server: prefect server start, and PREFECT_API_URL=http://127.0.0.1:4200/api.
+    It runs until it is stopped; run it as a service. Example:
+
+    fedvitals serve
     """
     from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid
@@ -40,7 +46,7 @@ def serve() -> None:
     Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
     deployments = [to_deployment(entry) for entry in definitions()]
     # a restart must find its schedules active
-    serve_flows(*deployments, pause_on_shutdown=False, limit=1)
+    serve_flows(*deployments, pause_on_shutdown=False, limit=RUNS_AT_ONCE)
 
 
 def definitions() -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from tasks.core.window import Cell, Window, micros
 pa.set_memory_pool(pa.system_memory_pool())
 
 TIME_TYPE = "datetime64[us, UTC]"
+# made once a layout, since making one costs as much as a frame with rows
+_EMPTY_FRAMES: dict[object, pd.DataFrame] = {}
 _NO_TEXT = pd.CategoricalDtype(pd.Index([], dtype="str"))
 PANDAS_TYPES: dict[FieldType, str] = {
     "float": "float64",
@@ -117,7 +119,11 @@ def _as_category(values: Any) -> pd.Series:
 
 def empty_frame(measurement: Measurement) -> pd.DataFrame:
     """A frame without rows."""
-    return build_frame(measurement, {name: [] for name in columns_of(measurement)})
+    layout = (measurement.all_tags, tuple((n, spec.type) for n, spec in measurement.fields.items()))
+    if layout not in _EMPTY_FRAMES:
+        columns: dict[str, Any] = {name: [] for name in columns_of(measurement)}
+        _EMPTY_FRAMES[layout] = build_frame(measurement, columns)
+    return _EMPTY_FRAMES[layout].copy(deep=False)
 
 
 def canonical(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
@@ -156,6 +162,9 @@ def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.Dat
     One pass for all cells: the parts share the memory of one reordered frame.
     """
     times = time_micros(frame)
+    if len(cells) == 1 and _is_within(times, cells[0]):
+        is_fresh = frame.index.equals(pd.RangeIndex(len(frame)))
+        return {cells[0]: frame if is_fresh else frame.reset_index(drop=True)}
     starts = np.array([micros(cell.start) for cell in cells])
     stops = np.array([micros(cell.stop) for cell in cells])
     numbers = np.searchsorted(starts, times, side="right") - 1
@@ -167,6 +176,12 @@ def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.Dat
         cell: rows.iloc[first:last].reset_index(drop=True)
         for cell, first, last in zip(cells, edges, edges[1:], strict=False)
     }
+
+
+def _is_within(times: np.ndarray[Any, np.dtype[np.int64]], cell: Cell) -> bool:
+    return not len(times) or bool(
+        times.min() >= micros(cell.start) and times.max() < micros(cell.stop)
+    )
 
 
 def slice_cell(frame: pd.DataFrame, cell: Window) -> pd.DataFrame:

@@ -3,18 +3,20 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.core.documents import Duration, Strict, parse, read_yaml
-from tasks.core.errors import UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.history import ROUND_TAGS, HistoryFact, facts_of
 from tasks.core.json_path import JsonPath
-from tasks.core.window import parse_duration
+from tasks.core.window import floor, format_duration, parse_duration
 
 MetricType = Literal["performance", "business", "security", "federated", "health", "pipeline"]
-SourceName = Literal["prometheus", "rest", "tls"]
+SourceName = Literal["prometheus", "rest", "tls", "federated", "receipt"]
 FieldType = Literal["float", "int", "string", "bool"]
 Better = Literal["lower", "higher", "none"]
 Fact = Literal["days_left", "issuer", "subject", "host_matches", "trusted"]
@@ -33,8 +35,12 @@ ORIGINS: dict[SourceName, tuple[str, ...]] = {
     "prometheus": ("query", "scrape"),
     "rest": ("path",),
     "tls": ("fact",),
+    "federated": ("history",),
+    # what a run says of itself (tasks/core/own.py); the run knows which figure is which
+    "receipt": (),
 }
 
+_SHORTEST_RETENTION = timedelta(days=1)
 RESERVED = frozenset({"time", "environment", "field", "measurement"})
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 
@@ -95,6 +101,9 @@ class FieldSpec(Strict):
     scrape: Scrape | None = None
     path: JsonPath | None = Field(default=None, description="JSONPath in a row of a REST answer")
     fact: Fact | None = Field(default=None, description="of the service's TLS certificate")
+    history: HistoryFact | None = Field(
+        default=None, description="of a round, or of a client in it, in the training's history"
+    )
     type: FieldType = "float"
     unit: str = Field(default="", description="base unit, e.g. seconds, bytes, ratio")
     better: Better = "none"
@@ -113,11 +122,23 @@ def _check_origin(name: str, spec: FieldSpec, source: SourceName) -> None:
     wrong = [key for key in spec.origins if key not in allowed]
     if wrong:
         raise ValueError(f"field {name}: `{wrong[0]}` does not go with `source: {source}`")
-    if not spec.origins:
+    if allowed and not spec.origins:
         keys = " or a ".join(f"`{key}`" for key in allowed)
         raise ValueError(f"field {name}: needs a {keys}{', or both' * (len(allowed) > 1)}")
     if spec.fact is not None and spec.type != FACT_TYPES[spec.fact]:
         raise ValueError(f"field {name}: {spec.fact} is of type {FACT_TYPES[spec.fact]}")
+
+
+def _check_history(name: str, spec: FieldSpec, tags: tuple[str, ...]) -> None:
+    facts = facts_of(tags)
+    if facts is None or spec.history is None:
+        return
+    if spec.history not in facts:
+        raise ValueError(
+            f"field {name}: with the tags {', '.join(tags)} there is no {spec.history}"
+        )
+    if spec.type != facts[spec.history]:
+        raise ValueError(f"field {name}: {spec.history} is of type {facts[spec.history]}")
 
 
 class Measurement(Strict):
@@ -136,6 +157,12 @@ class Measurement(Strict):
     step: Duration = Field(description="distance of two samples of one series")
     every: Duration = Field(description="slot of a source without history")
     max_series: int = Field(gt=0)
+    identity: Name | None = Field(
+        default=None, description="the tag that names a client, written as client_ids says"
+    )
+    retention: Duration | None = Field(
+        default=None, description="how long its rows are kept; without it, for ever"
+    )
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
@@ -146,16 +173,40 @@ class Measurement(Strict):
         return self
 
     @model_validator(mode="after")
+    def _is_kept_a_while(self) -> Self:
+        # what late rows and healed gaps may still change must not be gone
+        if self.retention is not None and self.retention < _SHORTEST_RETENTION:
+            raise ValueError(f"`retention` must be {format_duration(_SHORTEST_RETENTION)} or more")
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
         for name, spec in self.fields.items():
             _check_origin(name, spec, self.source)
+            _check_history(name, spec, self.tags)
         if (self.rest is not None) != (self.source == "rest"):
             raise ValueError("`rest` goes with `source: rest`, and only with it")
         if self.rest is not None and set(self.rest.tags) != set(self.tags):
             raise ValueError("`rest.tags` must say where each tag is, and nothing else")
         if self.source == "tls" and not set(self.tags) <= set(TLS_TAGS):
             raise ValueError(f"of a certificate the tags can be {' and '.join(TLS_TAGS)}")
+        if self.source == "federated":
+            self._check_history()
+        if self.identity is not None and self.identity not in self.tags:
+            raise ValueError("`identity` must be one of the tags")
         return self
+
+    def _check_history(self) -> None:
+        if facts_of(self.tags) is None:
+            raise ValueError("of a training's history the tags are run_id (rounds) or client")
+        needed: tuple[HistoryFact, ...] = (
+            ("round",) if self.tags == ROUND_TAGS else ("run_id", "round")
+        )
+        missing = [fact for fact in needed if self.field_of(fact) is None]
+        if missing:
+            raise ValueError(
+                f"needs a field with `history: {missing[0]}`, which tells rounds apart"
+            )
 
     @property
     def suite_name(self) -> str:
@@ -172,11 +223,24 @@ class Measurement(Strict):
         """The columns that name one row."""
         return (*self.all_tags, "time")
 
+    def field_of(self, fact: HistoryFact) -> str | None:
+        """The field that holds this fact of a training's history; None when no field does."""
+        return next((name for name, spec in self.fields.items() if spec.history == fact), None)
+
+    def kept_from(self, now: datetime, cell: timedelta) -> datetime | None:
+        """Start of the oldest cell that is kept, which is never cut; None when all are."""
+        return None if self.retention is None else floor(now - self.retention, cell)
+
     @property
     def digest(self) -> str:
         """Hash of all that decides what the data look like."""
         text = self.model_dump_json(
-            exclude={"description": True, "fields": {"__all__": {"description"}}}, by_alias=True
+            exclude={
+                "description": True,
+                "retention": True,
+                "fields": {"__all__": {"description"}},
+            },
+            by_alias=True,
         )
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -238,12 +302,23 @@ class Catalogue(Mapping[str, Measurement]):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The catalogue of a metrics.yaml.
+        """The catalogue of a metrics.yaml, with what fedvitals measures of itself as the last entry.
 
         Raises:
             ConfigurationInvalid: naming every wrong key.
         """
-        return cls(parse(_File, read_yaml(path), str(path)).measurements)
+        # it is made of what is here
+        from tasks.core.own import OWN, own_measurement
+
+        measurements = parse(_File, read_yaml(path), str(path)).measurements
+        own = [n for n, entry in measurements.items() if n == OWN or entry.source == "receipt"]
+        if own:
+            raise ConfigurationInvalid(
+                where=f"{path}: measurements.{own[0]}",
+                problem="this measurement is fedvitals's own and stands in no file",
+                mend="Take it out, or give it another name and source",
+            )
+        return cls({**measurements, OWN: own_measurement()})
 
     def select(
         self, types: frozenset[MetricType], names: tuple[str, ...] = ()

@@ -63,6 +63,10 @@ class SourceUnavailable(Transient):
     message = "{service} at {url} could not answer {what}: {problem}. Check that it runs and is reachable; the next run tries again"
 
 
+class SourceTimedOut(SourceUnavailable):
+    """A source did not answer within its time. Facts: service, url, what, problem."""
+
+
 class SourceOverloaded(Transient):
     """A source said that the question was too much. Facts: service, url, what, problem."""
 
@@ -114,7 +118,10 @@ class SeriesExceeded(Terminal):
 class SchemaChanged(Terminal):
     """A lake table does not fit the catalogue. Facts: table, problem."""
 
-    message = "lake table {table}: {problem}. Undo the change in the catalogue, or give the measurement a new name there"
+    message = (
+        "lake table {table}: {problem}. Undo the change in the catalogue, or make it in the lake too "
+        "(first with --dry-run): fedvitals lake migrate {table}"
+    )
 
 
 class LakeBusy(Transient):
@@ -127,9 +134,41 @@ class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Restore its folder from a backup, or move it away: "
-        "a run then begins a new one"
+        "lake table {table}: {problem}. Look what is torn: fedvitals lake repair --dry-run; "
+        "without --dry-run it is moved aside, and what is lost is read again"
     )
+
+
+class MadeByNewer(Terminal):
+    """A lake or ledger has a layout that is not known yet. Facts: what, version, known."""
+
+    message = (
+        "{what} was made by a newer fedvitals: it is of version {version}, this one knows "
+        "{known}. Install the newer fedvitals; nothing was touched"
+    )
+    exit_code = 2
+
+
+class MigrationRefused(Terminal):
+    """A table cannot be made to fit the catalogue. Facts: table, problem, mend."""
+
+    message = "lake table {table} cannot be migrated: {problem}. {mend}"
+    exit_code = 2
+
+
+class LakeUnavailable(Transient):
+    """The object store under the lake did not answer this time. Facts: table, problem."""
+
+    message = (
+        "lake table {table}: the object store did not answer: {problem}. Check that it runs and is "
+        "reachable; nothing was lost, the next run tries again"
+    )
+
+
+class LakeRefused(Terminal):
+    """The object store under the lake refuses for good. Facts: table, problem, mend."""
+
+    message = "lake table {table}: {problem}. {mend}"
 
 
 class LedgerUnavailable(Transient):
@@ -150,6 +189,15 @@ class LockLost(Terminal):
     """The lock of a measurement was lost while working. Facts: measurement, environment."""
 
     message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written; run again"
+
+
+class WorkerLost(Transient):
+    """A worker of a cluster ended in the middle of its work. Facts: problem."""
+
+    message = (
+        "a worker of the cluster was lost: {problem}. What it landed stays; the next run goes on. "
+        "When it ran out of memory, give a shorter --chunk"
+    )
 
 
 class SinkUnavailable(Transient):
@@ -197,4 +245,11 @@ class QueryInvalid(Terminal):
     """A query on the lake is wrong. Facts: problem, mend."""
 
     message = "lake query: {problem}. {mend}"
+    exit_code = 2
+
+
+class RunFileInvalid(Terminal):
+    """A file of a training run cannot be read as one. Facts: file, problem, mend."""
+
+    message = "{file}: {problem}. {mend}"
     exit_code = 2

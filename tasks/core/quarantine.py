@@ -53,7 +53,7 @@ _NO_RECORDS = SCHEMA.empty_table().to_pandas()
 
 def no_records() -> pd.DataFrame:
     """An empty frame of records."""
-    return _NO_RECORDS.copy()
+    return _NO_RECORDS.copy(deep=False)
 
 
 def records(

@@ -1,6 +1,6 @@
 """What a run says at the end. All sums count values, that is non-null field cells."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import IntEnum
@@ -36,7 +36,7 @@ Sums = TypeVar("Sums", "Values", "SinkValues")
 
 @dataclass(frozen=True)
 class Values:
-    """Where the extracted values went."""
+    """Where the extracted values went; beside them the older values that the source has no more."""
 
     extracted: int = 0
     landed: int = 0
@@ -44,6 +44,7 @@ class Values:
     dropped_by_rule: int = 0
     unchanged: int = 0
     kept: int = 0
+    erased: int = 0
 
     def __add__(self, other: "Values") -> "Values":
         return _added(self, other)
@@ -158,7 +159,7 @@ def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
         verdicts=_joined_verdicts(parts),
         problems=tuple(dict.fromkeys(p for part in parts for p in part.problems)),
         warnings=tuple(
-            dict.fromkeys([*(w for part in parts for w in part.warnings), *_of_kept(values)])
+            dict.fromkeys([*(w for part in parts for w in part.warnings), *_of_vanished(values)])
         ),
         seconds=_joined_seconds(parts),
         start=min((part.start for part in parts if part.start is not None), default=None),
@@ -211,7 +212,8 @@ class MeasurementReceipt(BaseModel):
 class Receipt(BaseModel):
     """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall.
 
-    `notes` are sentences about the run as a whole, such as a channel that did not take its message.
+    `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
+    measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the run as a whole, such as a channel that did not take its message.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -225,8 +227,17 @@ class Receipt(BaseModel):
     sinks: dict[str, SinkValues]
     measurements: tuple[MeasurementReceipt, ...]
     seconds: dict[str, float]
+    retries: int = 0
+    lag_seconds: float | None = None
     notes: tuple[str, ...] = ()
     report: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing changed and nothing was owed: the last report still tells all there is."""
+        states = {line.state for line in self.measurements}
+        owed = any(counts.owed for counts in self.sinks.values())
+        return "unchanged" in states and states <= {"unchanged", "no_data"} and not owed
 
     @property
     def exit_code(self) -> ExitCode:
@@ -248,6 +259,7 @@ def write_receipt(
     window: Window,
     outcomes: Iterable[Outcome],
     seconds: dict[str, float],
+    retries: int = 0,
 ) -> Receipt:
     """The receipt of a run, from one outcome a measurement.
 
@@ -274,6 +286,7 @@ def write_receipt(
         seconds={
             name: round(took, 4) for name, took in {**_joined_seconds(parts), **seconds}.items()
         },
+        retries=retries,
     )
 
 
@@ -291,10 +304,11 @@ def _line(outcome: Outcome) -> MeasurementReceipt:
     )
 
 
-def _of_kept(values: Values) -> tuple[str, ...]:
-    if not values.kept:
-        return ()
-    return (f"the source no longer has {values.kept} values; they are kept as landed before",)
+def _of_vanished(values: Values) -> Iterator[str]:
+    if values.kept:
+        yield f"the source no longer has {values.kept} values; they are kept as landed before"
+    if values.erased:
+        yield f"the source no longer has {values.erased} values; they were taken out of the lake"
 
 
 def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunState:
@@ -305,7 +319,7 @@ def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues])
     if "failed" in states and not alive:
         return "failed"
     unloaded = any(counts.pending or counts.refused for counts in sinks.values())
-    if "failed" in states or unloaded or any(_is_bad(line) for line in lines):
+    if states & {"failed", "pending"} or unloaded or any(_is_bad(line) for line in lines):
         return "degraded"
     return "ok" if alive else "no_data"
 

@@ -1,6 +1,10 @@
 """Retries: of Transient errors only, with backoff, jitter and one deadline over all tries."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -13,6 +17,36 @@ FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
 # for a commit to the lake that met another writer
 COMMIT_DEADLINE_SECONDS = 30.0
+
+
+@dataclass
+class RetryCount:
+    """How often something was tried again."""
+
+    value: int = 0
+
+
+_counts: list[RetryCount] = []
+_counting = threading.Lock()
+
+
+@contextmanager
+def counted_retries() -> Iterator[RetryCount]:
+    """Counts the retries of this process during the block, in whatever thread they happen."""
+    count = RetryCount()
+    with _counting:
+        _counts.append(count)
+    try:
+        yield count
+    finally:
+        with _counting:
+            _counts[:] = [each for each in _counts if each is not count]
+
+
+def _count_one(retry_state: RetryCallState) -> None:
+    with _counting:
+        for count in _counts:
+            count.value += 1
 
 
 class _WaitAsAsked(wait_base):
@@ -46,6 +80,7 @@ def retrying(deadline: float) -> Retrying:
         retry=retry_if_exception_type(Transient),
         wait=_WaitAsAsked(),
         stop=_StopBefore(deadline),
+        before_sleep=_count_one,
         reraise=True,
     )
 

@@ -3,16 +3,20 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.places import checked_heartbeat, checked_lake
 from tasks.core.window import parse_duration
+
+_LONGEST_READ = timedelta(hours=1)
 
 
 class Pipeline(Strict):
@@ -24,14 +28,51 @@ class Pipeline(Strict):
         description="how long a source's newest data may still change",
     )
     overlap: int = Field(default=1, ge=0, description="cells read again for late rows")
-    start_at: int = Field(default=1, ge=0, description="cells before the newest, on the first run")
-    heal_limit: int = Field(default=24, ge=1, description="cells a run goes back at most")
+    start_at: int = Field(
+        default=1, ge=0, description="cells before the newest that no run leaves out"
+    )
+    heal_limit: int = Field(
+        default=24, ge=1, description="missed cells that a run reads of a measurement at most"
+    )
+    source_retention: Duration = Field(
+        default=parse_duration("15d"),
+        description="how long the source keeps its data; what was missed further back is lost",
+    )
     chunk_rows: int = Field(default=300_000, gt=0, description="rows of one commit, about")
     workers: int = Field(default=2, ge=1, le=16, description="chunks under way at once")
+    queries_at_once: int = Field(
+        default=4, ge=1, le=100, description="queries that a Prometheus is asked at once"
+    )
     patience: Duration = Field(
         default=parse_duration("60s"),
         description="how long a service that fails is asked again, before the next run tries",
     )
+
+
+class Maintenance(Strict):
+    """What `maintain` keeps, and for how long."""
+
+    quarantine: Duration = Field(
+        default=parse_duration("30d"), description="how long records of quarantine are kept"
+    )
+    files: Duration = Field(
+        default=parse_duration("2h"),
+        description="how long a file that was replaced is left to those who still read it",
+    )
+    runs: Duration = Field(
+        default=parse_duration("90d"), description="how long receipts of runs are kept"
+    )
+    backups: int = Field(default=7, ge=0, description="backups of a SQLite ledger; 0 for none")
+
+    @field_validator("files")
+    @classmethod
+    def _readers_can_end(cls, length: timedelta) -> timedelta:
+        if length < _LONGEST_READ or length % _LONGEST_READ:
+            raise ValueError("must be a whole number of hours, for a reader may take one")
+        return length
+
+
+ClientIds = Literal["plain", "hashed", "off"]
 
 
 class EnvironmentFile(Strict):
@@ -55,7 +96,9 @@ EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 
 class _EnvironmentsFile(Strict):
     default_environment: EnvironmentName = "production"
+    client_ids: ClientIds = Field(default="hashed", description="how clients are named")
     pipeline: Pipeline = Pipeline()
+    maintenance: Maintenance = Maintenance()
     environments: dict[EnvironmentName, EnvironmentFile] = Field(default_factory=dict)
 
 
@@ -107,9 +150,13 @@ class Settings:
     lake_url: str
     ledger_url: str = field(repr=False)  # it may hold a password
     pipeline: Pipeline
+    maintenance: Maintenance
     influxdb: InfluxTuning
     environments: Mapping[str, Environment]
     default_environment: str
+    client_ids: ClientIds = "hashed"
+    client_key: SecretStr | None = None
+    heartbeat_url: SecretStr | None = None
 
     def environment(self, name: str | None) -> Environment:
         """The environment of that name, the default one for None.
@@ -140,7 +187,8 @@ VARIABLES = {
     "grafana_url": "GRAFANA_URL",
     "grafana_token": "GRAFANA_API_KEY",
 }
-NOT_IN_A_LAKE = "[]^|\\%"
+CLIENT_KEY_VARIABLE = "FEDVITALS_CLIENT_KEY"
+SHORTEST_CLIENT_KEY = 16
 DEFAULT_ORG = "fedvitals"
 DEFAULT_BUCKET = "fedvitals"
 
@@ -174,25 +222,28 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         home=home,
         config=config,
         expectations=expectations,
-        lake_url=_checked_lake(env.get("FEDVITALS_LAKE_URL") or str(home / "lake")),
+        lake_url=checked_lake(env.get("FEDVITALS_LAKE_URL") or str(home / "lake")),
         ledger_url=env.get("FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
         pipeline=content.pipeline,
+        maintenance=content.maintenance,
         influxdb=sinks.influxdb,
         environments=named,
         default_environment=default,
+        client_ids=content.client_ids,
+        client_key=_checked_client_key(env),
+        heartbeat_url=checked_heartbeat(env),
     )
 
 
-def _checked_lake(url: str) -> str:
-    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
-    unfit = sorted(set(path) & set(NOT_IN_A_LAKE))
-    if unfit and ("://" not in path):
+def _checked_client_key(env: Mapping[str, str]) -> SecretStr | None:
+    key = env.get(CLIENT_KEY_VARIABLE)
+    if key and len(key) < SHORTEST_CLIENT_KEY:
         raise ConfigurationInvalid(
-            where="FEDVITALS_LAKE_URL (by default lake in FEDVITALS_HOME)",
-            problem=f"the path has {' '.join(unfit)}, of which the Delta library makes another path",
-            mend="Choose another folder",
+            where=CLIENT_KEY_VARIABLE,
+            problem=f"the key has fewer than {SHORTEST_CLIENT_KEY} characters, so it could be guessed",
+            mend="Set a longer one, the same on every machine that reads this service",
         )
-    return url
+    return SecretStr(key) if key else None
 
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:

@@ -1,10 +1,15 @@
 """How a cell stands: what was extracted, what was landed, and how far it is covered."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.window import Cell, iso
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,7 @@ class CellState:
     `source_digest` is of what was extracted, the suite and the catalogue entry; `landed_digest` of
     the good rows, which is what sinks are compared with. `erasures` counts the landings that took
     values away: a sink that saw fewer must erase before it writes. `quarantined` counts values.
+    `made_at` is when this was found out, under the lock: of two states of a cell the later is in force.
     """
 
     measurement: str
@@ -30,12 +36,16 @@ class CellState:
     erasures: int
     catalogue_digest: str
     run_id: str
+    made_at: datetime = field(default_factory=_now, compare=False, repr=False)
 
     def brief(self) -> dict[str, Any]:
-        """What a commit's metadata say of the cell."""
+        """What a commit's metadata say of the cell: all of its state but measurement and run."""
         return {
+            "environment": self.environment,
+            "from": self.source,
             "cell": iso(self.cell.start),
             "stop": iso(self.cell.stop),
+            "state": self.state,
             "covered_until": iso(self.covered_until),
             "source": self.source_digest,
             "landed": self.landed_digest,
@@ -43,7 +53,38 @@ class CellState:
             "values": self.values,
             "quarantined": self.quarantined,
             "erasures": self.erasures,
+            "catalogue": self.catalogue_digest,
+            "made_at": iso(self.made_at),
         }
+
+    @classmethod
+    def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
+        """The state that a commit's metadata tell.
+
+        Raises:
+            KeyError, ValueError: when it is not what `brief` gives.
+        """
+        return cls(
+            measurement=measurement,
+            environment=brief["environment"],
+            cell=Cell(_moment(brief["cell"]), _moment(brief["stop"])),
+            source=brief["from"],
+            covered_until=_moment(brief["covered_until"]),
+            state=brief["state"],
+            source_digest=brief["source"],
+            landed_digest=brief["landed"],
+            rows=brief["rows"],
+            values=brief["values"],
+            quarantined=brief["quarantined"],
+            erasures=brief["erasures"],
+            catalogue_digest=brief["catalogue"],
+            run_id=run_id,
+            made_at=_moment(brief["made_at"]),
+        )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True)

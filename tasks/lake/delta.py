@@ -5,6 +5,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,10 +13,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
 from tasks.core.window import Window, iso
-from tasks.lake.durability import empty_entry, sync_commit
+from tasks.lake.durability import empty_entry, last_checkpoint, sync_commit
+from tasks.lake.storage import holds_anything, storage_options, trouble
 
 CONFIGURATION = {
     "delta.logRetentionDuration": "interval 1 hours",
@@ -33,6 +36,7 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
         SchemaChanged: when a column went or changed its type, or a tag is new.
         LakeBusy: when another writer made or changed it first.
         LakeDamaged: when the table cannot be read or made.
+        LakeUnavailable, LakeRefused: when the object store under it does not answer, or refuses.
     """
     with _WRITING[_place(url)]:
         table = _load(url, name) or _create(url, name, schema)
@@ -84,6 +88,99 @@ def append_rows(table: DeltaTable, name: str, rows: pa.Table, metadata: Any = No
     return _write(table, name, rows, None, metadata)
 
 
+def replace_all_rows(table: DeltaTable, name: str, rows: pa.Table) -> int:
+    """Commits rows in place of all that this state of the table holds; the new version.
+
+    What somebody appended since it was read stays. Raises as replace_rows does.
+    """
+    with _WRITING[_place(table.table_uri)], telling(name):
+        _check_exact(table, name, rows.schema)
+        write_deltalake(table, rows, mode="overwrite")
+        _flush(table)
+    return int(table.version())
+
+
+def swap_files(
+    table: DeltaTable, name: str, added: list[AddAction], removed: list[RemoveAction]
+) -> int:
+    """Commits files that were written in place of others with the same rows; the new version.
+
+    Raises:
+        LakeBusy: when another writer changed a row of these files first.
+        LakeDamaged: when the table cannot be written.
+    """
+    with _WRITING[_place(table.table_uri)], telling(name):
+        before = table.version()
+        table.create_write_transaction([*added, *removed], mode="append", schema=table.schema())
+        table.update_incremental()
+        _flush_since(table, before)
+    return int(table.version())
+
+
+def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, metadata: Any) -> int:
+    """Commits rows in place of all that the table holds, with their columns in place of its own.
+
+    One atomic commit, flushed to disk; the new version. It names no rows to replace: with a
+    predicate the library would drop columns of rows that it leaves.
+
+    Raises:
+        LakeBusy: when another writer committed first; nothing was changed.
+        LakeDamaged: when the table cannot be read or written.
+    """
+    properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
+    with _WRITING[_place(table.table_uri)], telling(name):
+        write_deltalake(
+            table, rows, mode="overwrite", schema_mode="overwrite", commit_properties=properties
+        )
+        _flush(table)
+    return int(table.version())
+
+
+def remove_missing_files(table: DeltaTable, name: str) -> int:
+    """Takes the files that are not there out of the table, in one commit when there are any.
+
+    Raises:
+        LakeBusy: when another writer committed first.
+        LakeDamaged: when the table cannot be written.
+    """
+    with _WRITING[_place(table.table_uri)], telling(name):
+        missing = table.repair(dry_run=True)["files_removed"]
+        if missing:
+            table.repair()
+            table.update_incremental()
+            _flush(table)
+    return len(missing)
+
+
+def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
+    """Removes the files that no row needs, once they are older than `keep` (whole hours); their count.
+
+    These are the ones that commits replaced so long ago, and those that a crash left without a
+    commit. Then a checkpoint is written, and log entries before it that are older than the table's
+    log retention go.
+
+    Raises:
+        LakeDamaged: when the table cannot be read or written.
+    """
+    chosen: dict[str, Any] = {
+        "retention_hours": keep // timedelta(hours=1),
+        "enforce_retention_duration": False,
+        "full": True,
+    }
+    with _WRITING[_place(table.table_uri)], telling(name):
+        before, path = table.version(), local_path(table.table_uri)
+        # the removal commits twice, also when there is nothing to remove
+        unneeded = table.vacuum(dry_run=True, **chosen)
+        if unneeded:
+            table.vacuum(dry_run=False, **chosen)
+            _flush_since(table, before)
+        if path is None or last_checkpoint(path) != table.version():
+            table.create_checkpoint()
+            _flush(table)
+        table.cleanup_metadata()
+    return len(unneeded)
+
+
 def _write(
     table: DeltaTable, name: str, rows: pa.Table, predicate: str | None, metadata: Any
 ) -> int:
@@ -127,9 +224,8 @@ def read_rows(
 
 
 def local_files(table: DeltaTable) -> list[str]:
-    """The table's Parquet files: paths on the local disk, else URLs."""
-    files = table.file_uris()
-    return files if local_path(table.table_uri) is None else [unquote(file) for file in files]
+    """The Parquet files of a table on the local disk."""
+    return [unquote(file) for file in table.file_uris()]
 
 
 @contextmanager
@@ -138,21 +234,25 @@ def telling(name: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise LakeBusy(table=name, problem=_first_line(error)) from error
+        raise trouble(name, error) or LakeBusy(table=name, problem=_first_line(error)) from error
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
-        raise LakeDamaged(table=name, problem=_first_line(error)) from error
+        raise trouble(name, error) or LakeDamaged(table=name, problem=_first_line(error)) from error
 
 
 def _load(url: str, name: str) -> DeltaTable | None:
     with telling(name):
         try:
-            table = DeltaTable(url)
-        except TableNotFoundError as error:
-            if _has_files(url):
+            table = _read(url)
+        except TableNotFoundError:
+            if not _has_files(url):
+                return None
+            try:
+                # another process may have made it since
+                table = _read(url)
+            except TableNotFoundError as error:
                 raise LakeDamaged(
                     table=name, problem="it holds files but no readable log"
                 ) from error
-            return None
     path = local_path(url)
     empty = None if path is None else empty_entry(path, table.version())
     if empty is not None:
@@ -160,15 +260,26 @@ def _load(url: str, name: str) -> DeltaTable | None:
     return table
 
 
+def _read(url: str) -> DeltaTable:
+    return DeltaTable(url, storage_options=storage_options(url))
+
+
 def _has_files(url: str) -> bool:
     folder = local_path(url)
-    return folder is not None and folder.is_dir() and any(folder.iterdir())
+    if folder is None:
+        return holds_anything(url)
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
     with telling(name):
         table = DeltaTable.create(
-            url, schema=schema, name=name, mode="ignore", configuration=CONFIGURATION
+            url,
+            schema=schema,
+            name=name,
+            mode="ignore",
+            configuration=CONFIGURATION,
+            storage_options=storage_options(url),
         )
         _flush(table)
     return table
@@ -177,21 +288,27 @@ def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
 def _new_columns(
     table: DeltaTable, name: str, schema: pa.Schema, tags: tuple[str, ...]
 ) -> list[pa.Field]:
+    changed = misfits(table, schema, tags)
+    if changed:
+        raise SchemaChanged(table=name, problem="; ".join(changed))
+    held = arrow_schema_of(table)
+    return [field for field in schema if field.name not in held.names]
+
+
+def misfits(table: DeltaTable, schema: pa.Schema, tags: tuple[str, ...]) -> list[str]:
+    """What of the table does not fit the schema, other than fields that are new; empty when all does."""
     held = arrow_schema_of(table)
     changed = [
         f"column {field.name} is {held.field(field.name).type}, the catalogue says {field.type}"
         for field in schema
         if field.name in held.names and held.field(field.name).type != field.type
     ]
-    missing = [field for field in schema if field.name not in held.names]
     changed += [
         f"column {n} is no longer in the catalogue" for n in held.names if n not in schema.names
     ]
     # rows with and without a tag would stand side by side, and every sum over them would be wrong
-    changed += [f"tag {field.name} is new" for field in missing if field.name in tags]
-    if changed:
-        raise SchemaChanged(table=name, problem="; ".join(changed))
-    return missing
+    new_tags = [tag for tag in tags if tag not in held.names]
+    return changed + [f"tag {tag} is new" for tag in new_tags]
 
 
 def arrow_schema_of(table: DeltaTable) -> pa.Schema:
@@ -224,6 +341,14 @@ def _flush(table: DeltaTable) -> None:
     path = local_path(table.table_uri)
     if path is not None:
         sync_commit(path, table.version())
+
+
+def _flush_since(table: DeltaTable, before: int) -> None:
+    """Flushes every commit after that version, for an operation that makes several."""
+    path = local_path(table.table_uri)
+    if path is not None:
+        for version in range(before + 1, table.version() + 1):
+            sync_commit(path, version)
 
 
 def local_path(url: str) -> Path | None:

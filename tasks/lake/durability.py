@@ -44,6 +44,15 @@ def empty_entry(table: Path, version: int) -> int | None:
     return None
 
 
+def last_checkpoint(table: Path) -> int | None:
+    """The version of the table's newest checkpoint; None when it has none that can be read."""
+    try:
+        told = json.loads((table / "_delta_log" / "_last_checkpoint").read_text(encoding="utf-8"))
+        return int(told["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def sync(path: Path) -> None:
     """Flushes a file's or folder's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -85,10 +85,13 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
     table = existing_table(url, view)
     if table is None:
         return
-    files = local_files(table)
-    if files:
+    files = table.file_uris()
+    if files and local_path(url) is None:
+        # DuckDB would have to download its httpfs to reach the files by itself
+        relation = connection.from_arrow(table.to_pyarrow_dataset())
+    elif files:
         # a column that came later is missing in the older files
-        relation = connection.read_parquet(files, union_by_name=True)
+        relation = connection.read_parquet(local_files(table), union_by_name=True)
     else:
         relation = connection.from_arrow(pa.schema(table.schema().to_arrow()).empty_table())
     relation.create_view(view)
@@ -96,8 +99,9 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
 
 def _shut_in(connection: "duckdb.DuckDBPyConnection", lake: Lake) -> None:
     folder = local_path(lake.url)
-    inside = str(folder).replace("'", "''") if folder is not None else ""
-    connection.execute(f"SET allowed_directories = ['{inside}']")
+    # on an object store DuckDB reaches nothing by itself: its tables are Arrow datasets
+    inside = [] if folder is None else [str(folder)]
+    connection.execute("SET allowed_directories = ?", [inside])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -1,6 +1,8 @@
 """The lake: a table a measurement and its quarantine, in the layout of a Batch."""
 
+import tempfile
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -19,37 +21,83 @@ from tasks.lake.delta import (
     local_path,
     open_table,
     read_rows,
+    replace_all_rows,
     replace_rows,
+    telling,
 )
+from tasks.lake.storage import folders, try_writing
+from tasks.lake.version import check_version, write_version
 
 QUARANTINE = "_quarantine"
+LOG = "_delta_log"
 # without them pandas makes floats of integers as soon as one is null, and large ones change
 _EXACT_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class Lake:
-    """All tables below one URL: a local folder, or an object store that deltalake knows."""
+    """All tables below one URL: a local folder, or an object store that deltalake knows.
+
+    Its version is looked at before the first table is, so all that asks for a table raises
+    MadeByNewer when the layout is one that this fedvitals does not know.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
+    @cached_property
+    def _says_version(self) -> bool:
+        return check_version(self.url)
+
+    def say_version(self) -> None:
+        """Writes the lake's version when it has none yet. Call it before a table is made.
+
+        Raises:
+            MadeByNewer, LakeDamaged, LakeUnavailable, LakeRefused.
+        """
+        if not self._says_version:
+            write_version(self.url)
+            self._says_version = True
+
     def table_url(self, name: str) -> str:
-        """Where the measurement's table is."""
+        """Where the measurement's table is. Raises as say_version does."""
+        # the first look raises when the version is a newer one
+        _ = self._says_version
         return f"{self.url}/{name}"
 
     def quarantine_url(self, name: str) -> str:
-        """Where the measurement's quarantine is."""
-        return f"{self.url}/{QUARANTINE}/{name}"
+        """Where the measurement's quarantine is. Raises as say_version does."""
+        return self.table_url(f"{QUARANTINE}/{name}")
 
     def names(self) -> list[str]:
-        """The measurements that have a table, by name. Local lakes only."""
+        """The measurements that have a table, by name.
+
+        Raises:
+            LakeUnavailable, LakeRefused.
+        """
         folder = local_path(self.url)
-        found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
+        if folder is None:
+            with telling(self.url):
+                found = [name for name in folders(self.url) if not name.startswith("_")]
+                return [name for name in found if LOG in folders(self.table_url(name))]
+        there = folder.iterdir() if folder.is_dir() else iter(())
         return sorted(
-            path.name
-            for path in found
-            if not path.name.startswith("_") and (path / "_delta_log").is_dir()
+            path.name for path in there if not path.name.startswith("_") and (path / LOG).is_dir()
         )
+
+    def try_writing(self) -> None:
+        """Writes something as a landing does, and takes it away again.
+
+        Raises:
+            LakeUnavailable, LakeRefused: of an object store.
+            OSError: of a local disk.
+        """
+        folder = local_path(self.url)
+        if folder is None:
+            with telling(self.url):
+                try_writing(self.url)
+        elif folder.is_dir():
+            with tempfile.TemporaryFile(dir=folder):
+                pass
 
     def has(self, name: str) -> bool:
         """Whether the measurement has a table.
@@ -97,6 +145,8 @@ class Lake:
             return empty_frame(measurement)
         known = [c for c in columns_of(measurement) if c in arrow_schema_of(table).names]
         rows = read_rows(table, measurement.name, known, environment, window)
+        if not len(rows):
+            return empty_frame(measurement)
         rows = rows.to_pandas(types_mapper=_EXACT_TYPES.get)
         missing = {tag: [None] * len(rows) for tag in measurement.tags if tag not in known}
         return build_frame(measurement, {**{c: rows[c] for c in known}, **missing})
@@ -124,6 +174,11 @@ class Lake:
         table = self._open_quarantine(measurement.name)
         append_rows(table, f"{QUARANTINE}/{measurement.name}", _records_to_arrow(records))
 
+    def replace_quarantine(self, name: str, records: pd.DataFrame) -> None:
+        """One atomic commit: the records in place of all records of the measurement."""
+        table = self._open_quarantine(name)
+        replace_all_rows(table, f"{QUARANTINE}/{name}", _records_to_arrow(records))
+
     def quarantined(
         self, name: str, environment: str | None = None, window: Window | None = None
     ) -> pd.DataFrame:
@@ -140,10 +195,12 @@ class Lake:
         return rows.sort_values(["time", "tags", "field"], ignore_index=True)
 
     def _open(self, measurement: Measurement) -> DeltaTable:
+        self.say_version()
         url = self.table_url(measurement.name)
         return open_table(url, measurement.name, arrow_schema(measurement), measurement.all_tags)
 
     def _open_quarantine(self, name: str) -> DeltaTable:
+        self.say_version()
         label = f"{QUARANTINE}/{name}"
         return open_table(self.quarantine_url(name), label, QUARANTINE_SCHEMA)
 

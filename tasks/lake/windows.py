@@ -2,11 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 
 import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 
+from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
-from tasks.lake.delta import append_rows, existing_table, open_table, read_rows
+from tasks.core.window import EPOCH, Cell
+from tasks.lake.delta import (
+    append_rows,
+    arrow_schema_of,
+    existing_table,
+    open_table,
+    read_rows,
+    telling,
+)
 from tasks.lake.tables import Lake
 
 WINDOWS = "_windows"
@@ -28,6 +39,8 @@ SCHEMA = pa.schema(
         ("erasures", pa.int64()),
         ("catalogue_digest", pa.string()),
         ("run_id", pa.string()),
+        # when the state was found out, under the lock; lakes from before it have null
+        ("made_at", _MOMENT),
     ]
 )
 
@@ -41,12 +54,15 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
     rows = [_row(state) for state in states]
     if not rows:
         return
-    table = open_table(lake.table_url(WINDOWS), WINDOWS, SCHEMA)
-    append_rows(table, WINDOWS, pa.Table.from_pylist(rows, schema=SCHEMA))
+    lake.say_version()
+    for attempt in retrying(COMMIT_DEADLINE_SECONDS):
+        with attempt:
+            table = open_table(lake.table_url(WINDOWS), WINDOWS, SCHEMA)
+            append_rows(table, WINDOWS, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def read_states(lake: Lake) -> pa.Table:
-    """All that was ever appended; of several rows of one cell the last run's is in force.
+    """All rows that are kept, also those that a later one of the same cell replaced.
 
     Raises:
         LakeDamaged: when the table cannot be read.
@@ -54,10 +70,71 @@ def read_states(lake: Lake) -> pa.Table:
     table = existing_table(lake.table_url(WINDOWS), WINDOWS)
     if table is None:
         return SCHEMA.empty_table()
-    return read_rows(table, WINDOWS, SCHEMA.names, None, None)
+    return _whole(read_rows(table, WINDOWS, _known(table), None, None))
+
+
+def states_in_force(lake: Lake) -> list[CellState]:
+    """The state of each cell as the lake knows it, by measurement, environment and time.
+
+    Of several rows of a cell the one in force is that which was found out last (`made_at`, taken
+    under the lock of the measurement; then the run's id): runs append in the order in which they
+    end, which need not be that in which they landed the cell.
+
+    Raises:
+        LakeDamaged: when the table cannot be read.
+    """
+    table = existing_table(lake.table_url(WINDOWS), WINDOWS)
+    rows = SCHEMA.empty_table() if table is None else rows_in_force(table)
+    return [_state(row) for row in rows.to_pylist()]
+
+
+def rows_in_force(table: DeltaTable) -> pa.Table:
+    """The rows of _windows that are in force, in the order of states_in_force.
+
+    Raises:
+        LakeDamaged: when the table cannot be read.
+    """
+    names = _known(table)
+    columns = ", ".join(f'"{name}"' for name in names)
+    latest = ", ".join(f'"{name}" DESC' for name in ("run_id", *_REST) if name in names)
+    if "made_at" in names:
+        latest = f'"made_at" DESC NULLS LAST, {latest}'
+    sql = (
+        f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY measurement, "
+        f"environment, cell_start ORDER BY {latest}) AS place FROM states) WHERE place = 1 "
+        "ORDER BY measurement, environment, cell_start"
+    )
+    with telling(WINDOWS):
+        rows = pa.table(QueryBuilder().register("states", table).execute(sql))
+        return _whole(rows.cast(pa.schema([SCHEMA.field(name) for name in names])))
+
+
+# they make the order whole, so that everybody finds the same row in force
+_REST = ("covered_until", "erasures", "source_digest", "landed_digest")
+
+
+def _known(table: DeltaTable) -> list[str]:
+    held = arrow_schema_of(table).names
+    return [name for name in SCHEMA.names if name in held]
+
+
+def _whole(rows: pa.Table) -> pa.Table:
+    """The rows with all columns; one that came later is null in a lake from before it."""
+    for field in SCHEMA:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
 def _row(state: CellState) -> dict[str, object]:
     row = asdict(state)
     row.pop("cell")
     return {**row, "cell_start": state.cell.start, "cell_stop": state.cell.stop}
+
+
+def _state(row: dict[str, object]) -> CellState:
+    start, stop = row.pop("cell_start"), row.pop("cell_stop")
+    assert isinstance(start, datetime)
+    assert isinstance(stop, datetime)
+    made_at = row.pop("made_at") or EPOCH
+    return CellState(cell=Cell(start, stop), made_at=made_at, **row)  # type: ignore[arg-type]

@@ -1,13 +1,23 @@
 """The ledger: which cell is landed with which digest, and which sink has it."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, or_, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,12 +30,12 @@ from tasks.ledger.schema import (
     as_text,
     cells,
     loads,
-    metadata,
     open_engine,
     pages,
     runs,
     verified_suites,
 )
+from tasks.ledger.version import bring_up_to_date
 
 
 class Ledger:
@@ -35,7 +45,7 @@ class Ledger:
         self._engine = open_engine(url)
         self.url = make_url(url).render_as_string(hide_password=True)
         with self._begin() as connection:
-            metadata.create_all(connection)
+            bring_up_to_date(connection, self.url)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -47,6 +57,10 @@ class Ledger:
             return DatabaseLocks(self._engine)
         return FileLocks(folder)
 
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """One transaction on the database, for what only upkeep asks of it."""
+        return self._begin()
+
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
         """The known states of the window's cells."""
         query = select(cells).where(
@@ -55,7 +69,7 @@ class Ledger:
             cells.c.cell_start < as_text(window.stop),
             cells.c.cell_stop > as_text(window.start),
         )
-        return {state.cell: state for state in map(_cell_state, self._rows(query))}
+        return {state.cell: state for state in map(cell_state, self._rows(query))}
 
     def newest(self, measurement: str, environment: str) -> CellState | None:
         """The state of the newest known cell."""
@@ -72,6 +86,34 @@ class Ledger:
         )
         with self._begin() as connection:
             connection.execute(statement)
+
+    def relearn(
+        self, measurement: str, environment: str, states: Iterable[CellState], *, is_all: bool
+    ) -> None:
+        """Writes states that were read back from the lake, in one transaction; no sink has them.
+
+        What is known of their cells goes first, and of all cells of the measurement if `is_all`.
+        """
+        rows = [_cell_row(state) for state in states]
+        with self._begin() as connection:
+            for table in (cells, loads):
+                statement = delete(table).where(
+                    table.c.measurement == measurement, table.c.environment == environment
+                )
+                if is_all:
+                    connection.execute(statement)
+                elif rows:
+                    starts = [{"start": row["cell_start"]} for row in rows]
+                    is_one = table.c.cell_start == bindparam("start")
+                    connection.execute(statement.where(is_one), starts)
+            if rows:
+                connection.execute(cells.insert(), rows)
+
+    def newest_run(self) -> str:
+        """The id of the newest run that changed a cell; empty when no cell is known."""
+        return (
+            next(iter(self._rows(select(func.max(cells.c.run_id).label("newest")))))["newest"] or ""
+        )
 
     def record(self, states: Iterable[CellState]) -> None:
         """Writes the states, in one transaction."""
@@ -93,6 +135,18 @@ class Ledger:
     def record_loads(self, states: Iterable[LoadState]) -> None:
         """Writes what a sink has, in one transaction."""
         self._upsert(loads, [_load_row(state) for state in states])
+
+    def forget_loads(self, sink: str, measurement: str, environment: str, window: Window) -> None:
+        """Drops what the sink was given of the window's cells, so that they are owed to it again."""
+        statement = delete(loads).where(
+            loads.c.sink == sink,
+            loads.c.measurement == measurement,
+            loads.c.environment == environment,
+            loads.c.cell_start < as_text(window.stop),
+            loads.c.cell_stop > as_text(window.start),
+        )
+        with self._begin() as connection:
+            connection.execute(statement)
 
     def pending(self, sink: str, measurement: str, environment: str) -> list[CellState]:
         """The cells whose landed digest is not in the sink, newest first."""
@@ -116,7 +170,7 @@ class Ledger:
             )
             .order_by(cells.c.cell_start.desc())
         )
-        return [_cell_state(row) for row in self._rows(query)]
+        return [cell_state(row) for row in self._rows(query)]
 
     def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
         """The /metrics page kept by an earlier run, with its time."""
@@ -162,7 +216,11 @@ class Ledger:
             .order_by(order)
             .limit(1)
         )
-        return next(map(_cell_state, self._rows(query)), None)
+        return next(map(cell_state, self._rows(query)), None)
+
+    def ask(self, query: Select[Any]) -> list[dict[str, Any]]:
+        """The rows that a query of the schema's tables answers, by column."""
+        return self._rows(query)
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self._begin() as connection:
@@ -203,6 +261,7 @@ def _cell_row(state: CellState) -> dict[str, Any]:
         "covered_until": as_text(state.covered_until),
     }
     row.pop("cell")
+    row.pop("made_at")
     return row
 
 
@@ -222,7 +281,8 @@ def _cell_of(row: dict[str, Any]) -> Cell:
     )
 
 
-def _cell_state(row: dict[str, Any]) -> CellState:
+def cell_state(row: dict[str, Any]) -> CellState:
+    """The state in a row of the table cells."""
     covered = datetime.fromisoformat(row.pop("covered_until"))
     return CellState(cell=_cell_of(row), covered_until=covered, **row)
 

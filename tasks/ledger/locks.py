@@ -47,6 +47,53 @@ class FileRunLock:
             raise LockLost(**self._names)
 
 
+class DistantFileLock:
+    """A file lock of another process of this machine, seen from a worker of the same run.
+
+    The kernel tells nobody else who holds a file, so its holder's note is read: it must name the
+    run, and the process that wrote it must live. A lock that was lost and not yet taken by another
+    run, while its process lives on, is not noticed here.
+    """
+
+    def __init__(self, holder: Path, run_id: str, measurement: str, environment: str) -> None:
+        self._holder = holder
+        self._run_id = run_id
+        self._names = {"measurement": measurement, "environment": environment}
+
+    def check(self) -> None:
+        """Raises LockLost when the note names another run, or its process is gone."""
+        try:
+            held = json.loads(self._holder.read_text(encoding="utf-8"))
+            is_held = held["run_id"] == self._run_id and held["host"] == socket.gethostname()
+            is_held = is_held and _is_alive(held["pid"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise LockLost(**self._names) from error
+        if not is_held:
+            raise LockLost(**self._names)
+
+
+class DistantDatabaseLock:
+    """An advisory lock that another session of the same run holds, seen from a worker."""
+
+    def __init__(self, engine: Engine, run_id: str, measurement: str, environment: str) -> None:
+        self._engine = engine
+        self._asked = {
+            "key": _as_number(measurement, environment),
+            "name": _session_name(run_id),
+        }
+        self._names = {"measurement": measurement, "environment": environment}
+
+    def check(self) -> None:
+        """Raises LockLost when no session of the run holds the lock."""
+        try:
+            with self._engine.connect() as connection:
+                held = connection.execute(_IS_OF_RUN, self._asked).scalar()
+        except LOST as error:
+            raise LockLost(**self._names) from error
+        if not held:
+            raise LockLost(**self._names)
+
+
 class DatabaseRunLock:
     """An advisory lock of a PostgreSQL session, freed by the server when the session ends."""
 
@@ -82,8 +129,7 @@ class FileLocks:
             LockHeld: at once, naming who holds it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{_as_file_name(measurement, environment)}.lock"
-        holder = path.with_suffix(".json")
+        path, holder = self._paths(measurement, environment)
         # the lock is checked from the threads that work under it
         lock = FileLock(path, thread_local=False)
         try:
@@ -97,6 +143,15 @@ class FileLocks:
             yield FileRunLock(lock, measurement, environment)
         finally:
             lock.release()
+
+    def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
+        """The lock that another process of the run holds."""
+        _, holder = self._paths(measurement, environment)
+        return DistantFileLock(holder, run_id, measurement, environment)
+
+    def _paths(self, measurement: str, environment: str) -> tuple[Path, Path]:
+        path = self._folder / f"{_as_file_name(measurement, environment)}.lock"
+        return path, path.with_suffix(".json")
 
 
 class DatabaseLocks:
@@ -119,9 +174,13 @@ class DatabaseLocks:
         finally:
             self._release(connection, measurement, environment)
 
+    def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
+        """The lock that another session of the run holds."""
+        return DistantDatabaseLock(self._engine, run_id, measurement, environment)
+
     def _acquired(self, measurement: str, environment: str, run_id: str) -> Connection:
         key = {"key": _as_number(measurement, environment)}
-        name = {"name": f"fedvitals {run_id}"[:63]}
+        name = {"name": _session_name(run_id)}
         with ExitStack() as stack:
             try:
                 connection = stack.enter_context(self._engine.connect())
@@ -163,6 +222,10 @@ _HELD = (
     "AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
 )
 _IS_MINE = text(f"SELECT count(*) {_HELD} AND l.pid = pg_backend_pid()")
+_IS_OF_RUN = text(
+    f"SELECT count(*) {_HELD} AND EXISTS "
+    "(SELECT 1 FROM pg_stat_activity a WHERE a.pid = l.pid AND a.application_name = :name)"
+)
 _HOLDER = text(
     "SELECT (SELECT application_name FROM pg_stat_activity a WHERE a.pid = l.pid) "
     f"|| ' (session ' || l.pid || ')' {_HELD}"
@@ -177,6 +240,20 @@ def _as_file_name(measurement: str, environment: str) -> str:
 def _as_number(measurement: str, environment: str) -> int:
     digest = hashlib.blake2b(f"{measurement}\0{environment}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _session_name(run_id: str) -> str:
+    return f"fedvitals {run_id}"[:63]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _this_process(run_id: str) -> dict[str, str | int]:

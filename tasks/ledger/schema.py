@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Engine,
+    Index,
     LargeBinary,
     MetaData,
     String,
@@ -45,6 +46,17 @@ cells = Table(
     Column("catalogue_digest", String(64), nullable=False),
     Column("run_id", String(64), nullable=False),
 )
+# few at any time, and asked for by every run
+cells_read_in_part = Index(
+    "cells_read_in_part",
+    cells.c.measurement,
+    cells.c.environment,
+    cells.c.cell_start,
+    sqlite_where=cells.c.covered_until < cells.c.cell_stop,
+    postgresql_where=cells.c.covered_until < cells.c.cell_stop,
+)
+# the newest run is asked for by every run
+cells_of_run = Index("cells_of_run", cells.c.run_id)
 loads = Table(
     "loads",
     metadata,
@@ -73,6 +85,12 @@ runs = Table(
     Column("flow", String(64), nullable=False),
     Column("environment", String(200), nullable=False),
     Column("receipt", Text, nullable=False),
+)
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 verified_suites = Table(
     "verified_suites", metadata, Column("digest", String(200), primary_key=True)

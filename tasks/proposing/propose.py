@@ -61,9 +61,12 @@ def propose(
     if not inventory.series and not inventory.too_many:
         raise NothingFound(url=service.url, problem="has no data of the last five minutes")
     reasons = {
-        name: _reason_against(service, entry, has_api, now) for name, entry in catalogue.items()
+        name: _reason_against(service, entry, has_api, now)
+        for name, entry in catalogue.items()
+        # what fedvitals measures of itself is there anyway
+        if entry.source != "receipt"
     }
-    kept = tuple(entry for name, entry in catalogue.items() if not reasons[name])
+    kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
     found, skipped = families(inventory)
     drafts, known = _drafts(found, kept)
     groups = _checked(grouped(drafts, catalogue), service, now)

@@ -43,22 +43,22 @@ ON_WHITE = Paint(
     rest="#b9bec4", text="#4f5963", grid="#e3e5e8", limit="#8a5a00", bad="#c8102e",
 )  # fmt: skip
 # colours that occur nowhere else: each becomes a CSS variable of the page
-_STAND_IN = Paint(
+STAND_IN = Paint(
     series=tuple(f"#a1b2c{index}" for index in range(8)),
     rest="#a1b2d0", text="#a1b2d1", grid="#a1b2d2", limit="#a1b2d3", bad="#a1b2d4",
 )  # fmt: skip
 _VARIABLES = {
-    **{colour: f"var(--s{index})" for index, colour in enumerate(_STAND_IN.series)},
-    _STAND_IN.rest: "var(--rest)",
-    _STAND_IN.text: "currentColor",
-    _STAND_IN.grid: "var(--grid)",
-    _STAND_IN.limit: "var(--limit)",
-    _STAND_IN.bad: "var(--bad)",
+    **{colour: f"var(--s{index})" for index, colour in enumerate(STAND_IN.series)},
+    STAND_IN.rest: "var(--rest)",
+    STAND_IN.text: "currentColor",
+    STAND_IN.grid: "var(--grid)",
+    STAND_IN.limit: "var(--limit)",
+    STAND_IN.bad: "var(--bad)",
 }
 
 
 @cache
-def _figure_class() -> Any:
+def figure_class() -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -73,7 +73,7 @@ def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
 
     label: what a screen reader says. prefix: for the ids, unique in the page, letters, digits and _.
     """
-    figure = _figure_class()(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+    figure = figure_class()(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
     axes = figure.add_axes(
         (
             _LEFT / WIDTH,
@@ -82,13 +82,13 @@ def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
             1 - (_TOP + _BOTTOM) / HEIGHT,
         )
     )
-    _draw(axes, panel, _STAND_IN)
+    _draw(axes, panel, STAND_IN)
     text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
-    return Markup(_inline(text.getvalue(), label, prefix))
+    figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
+    return Markup(inline(text.getvalue(), label, prefix))
 
 
-_METADATA = ("Date", "Creator", "Format", "Type")
+METADATA = ("Date", "Creator", "Format", "Type")
 
 
 def sparkline(means: Floats) -> Markup:
@@ -114,7 +114,7 @@ def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
     """
     shown = list(panels[:4])
     width = max(len(shown), 1)
-    figure = _figure_class()(figsize=(max(4.6 * width, 6.4), 3.4), dpi=110, facecolor="white")
+    figure = figure_class()(figsize=(max(4.6 * width, 6.4), 3.4), dpi=110, facecolor="white")
     figure.text(0.01, 0.94, title, fontsize=11, weight="bold", color="#1c2024", parse_math=False)
     for index, panel in enumerate(shown):
         left = 0.06 / width + index / width
@@ -218,8 +218,13 @@ _STYLE = re.compile(r' style="([^"]*)"')
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 
 
-def _inline(document: str, label: str, prefix: str) -> str:
-    """The SVG element alone: colours as variables, ids of its own, coordinates as fine as seen."""
+def inline(
+    document: str, label: str, prefix: str, size: tuple[int, int] = (WIDTH, HEIGHT), kind: str = "panel"
+) -> str:
+    """The SVG element alone: colours as variables, ids of its own, coordinates as fine as seen.
+
+    size: of the drawing in its own units. kind: the element's class.
+    """
     body = document[document.index("<svg") :]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
@@ -233,7 +238,7 @@ def _inline(document: str, label: str, prefix: str) -> str:
     for stand_in, variable in _VARIABLES.items():
         body = body.replace(stand_in, variable)
     return (
-        f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" '
         f'aria-label="{escape(label)}">{body.strip()}'
     )
 

@@ -51,3 +51,5 @@ def _told(state: CellState, before: CellState | None) -> Iterator[tuple[EventKin
         yield "quarantined", f"{counted(state.quarantined, 'value')} quarantined"
     if state.state == "no_data":
         yield "no_data", "the source had no data"
+    if state.state == "lost":
+        yield "not_collected", "missed, and lost: the source no longer had it"

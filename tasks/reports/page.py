@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +34,7 @@ from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary
 from tasks.reports.twin import twin_of
 from tasks.reports.units import human, share, signed
+from tasks.reports.whole_file import replace_file
 
 __all__ = [
     "Limits",
@@ -95,11 +94,11 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
         chart=folder / "chart.png",
         by_type=tuple(by_type),
     )
-    _replace(made.chart, _picture(content))
+    replace_file(made.chart, _picture(content))
     for path, document in {made.json: content.twin, **by_type}.items():
         text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-        _replace(path, text.encode())
-    _replace(made.html, _page(content).encode())
+        replace_file(path, text.encode())
+    replace_file(made.html, _page(content).encode())
     return made
 
 
@@ -112,15 +111,6 @@ def _by_type(content: _Content) -> dict[str, dict[str, Any]]:
         kind: {**about, "type": kind, "measurements": [e for e in entries if e["type"] == kind]}
         for kind in dict.fromkeys(entry["type"] for entry in entries)
     }
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _content(report: RunReport) -> _Content:
@@ -300,6 +290,7 @@ def _templates() -> Environment:
     environment.globals |= {
         "window_text": words.window_text,
         "STATUS": words.STATUS,
+        "headline": words.headline,
         "STATES": words.STATES,
         "NO_DATA": words.NO_DATA,
         "JUDGEMENTS": words.JUDGEMENTS,

@@ -18,7 +18,7 @@ def summary(report: RunReport) -> str:
     """Status, sums, measurements and worst verdicts, worst first, and where the whole report is."""
     receipt = report.receipt
     head = [
-        f"# {words.STATUS[receipt.status]}: {_plain(receipt.environment)}",
+        f"# {words.headline(receipt)}: {_plain(receipt.environment)}",
         _plain(words.status_sentence(receipt)) + ".",
         f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
         f"Report: `{_code(receipt.report)}`" if receipt.report else "",
@@ -55,6 +55,7 @@ def _sums(report: RunReport) -> str:
         ("dropped by rule", values.dropped_by_rule),
         ("unchanged", values.unchanged),
         ("kept", values.kept),
+        ("erased", values.erased),
     ]
     return "\n".join(
         [

@@ -58,7 +58,10 @@ def human(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     scale = scale_for(unit, value)
-    return f"{digits(value / scale.divisor)} {scale.symbol}".strip()
+    number, symbol = digits(value / scale.divisor), scale.symbol
+    if number == "1" and symbol == unit:
+        symbol = symbol.removesuffix("s")
+    return f"{number} {symbol}".strip()
 
 
 def signed(value: float, unit: str) -> str:

@@ -38,6 +38,14 @@ def sink_name(name: str) -> str:
     return _SINKS.get(name, name)
 
 
+def headline(receipt: Receipt) -> str:
+    """The run's state in a few words; a limit that is broken badly is named, though the run is good."""
+    high = [line for line in receipt.measurements if (line.verdict or {}).get("worst") == "high"]
+    if receipt.status == "ok" and high:
+        return f"{counted(len(high), 'measurement')} out of limits"
+    return STATUS[receipt.status]
+
+
 def status_sentence(receipt: Receipt) -> str:
     """What the run did: how much landed, was held back, and reached the sinks."""
     values = receipt.values

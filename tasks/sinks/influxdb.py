@@ -20,7 +20,7 @@ from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
 from tasks.core.window import Cell
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
-from tasks.sinks.line_protocol import Integers, to_lines
+from tasks.sinks.line_protocol import Integers, Lines, to_lines
 
 DEADLINE_SECONDS = 30.0
 CHECK_ID = "influxdb_refused"
@@ -82,6 +82,7 @@ class InfluxSink:
             load.erase([entry.cell for entry in group if entry.erase_first], environment)
             load.write(self._lines_per_post)
         except (SinkUnavailable, SinkRefused) as error:
+            _forget_traces(error)
             return error
         return None
 
@@ -121,8 +122,8 @@ class _Load:
         self._patience = patience
         self._frame = frame
         self._measurement = measurement
-        self._lines = to_lines(frame, measurement)
-        self._settled = self._lines.values == 0
+        self._values = _values_of_rows(frame, measurement)
+        self._settled = self._values == 0
         self._refused: dict[str, list[Integers]] = {}
         self._is_erased = False
 
@@ -138,21 +139,27 @@ class _Load:
         self._is_erased = True
 
     def write(self, lines_per_post: int) -> None:
-        """Posts every line; returns when all are settled."""
-        rows = np.flatnonzero(self._lines.values)
-        for first in range(0, len(rows), lines_per_post):
-            self._write(rows[first : first + lines_per_post])
+        """Posts every line; returns when all are settled.
 
-    def _write(self, rows: Integers) -> None:
+        Lines are made a post at a time: those of a large cell would be larger than its rows.
+        """
+        rows = np.flatnonzero(self._values)
+        for first in range(0, len(rows), lines_per_post):
+            part = rows[first : first + lines_per_post]
+            span = self._frame.iloc[part[0] : part[-1] + 1]
+            self._write(part, to_lines(span, self._measurement))
+
+    def _write(self, rows: Integers, lines: Lines) -> None:
         """Posts the lines of these rows, in ever smaller parts until only offenders are refused.
 
         k offenders of n lines cost O(k log n) posts, and one more split when they have a reason in
         common. What is stored of a refused part already is sent again, which changes nothing.
+        The lines begin with that of the first of the rows.
         """
         parts = [rows]
         while parts:
             part = parts.pop()
-            write = partial(self._http.write, self._body(part), self._lines.precision)
+            write = partial(self._http.write, _body(lines, part - rows[0]), lines.precision)
             answer = self._patience.ask(write)
             if answer.written:
                 self._settled[part] = True
@@ -161,14 +168,6 @@ class _Load:
                 self._settled[part] = True
             else:
                 parts.extend(reversed(self._split(part, answer)))
-
-    def _body(self, part: Integers) -> bytes:
-        starts, stops = self._lines.offsets[part], self._lines.offsets[part + 1]
-        buffer = self._lines.buffer
-        if np.array_equal(starts[1:], stops[:-1]):
-            return bytes(buffer[starts[0] : stops[-1]])
-        bounds = zip(starts.tolist(), stops.tolist(), strict=True)
-        return b"".join(buffer[start:stop] for start, stop in bounds)
 
     def _split(self, part: Integers, answer: Answer) -> list[Integers]:
         """Two parts, cut so that offenders with one reason end up in one of them where possible.
@@ -201,7 +200,7 @@ class _Load:
     def _answer(
         self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
     ) -> CellAnswer:
-        owed = int(self._lines.values[rows].sum())
+        owed = int(self._values[rows].sum())
         is_erased = self._is_erased or not entry.erase_first
         if error and not (is_erased and self._settled[rows].all()):
             return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
@@ -224,6 +223,35 @@ class _Load:
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
 
+def _forget_traces(error: BaseException) -> None:
+    """Lets go of the frames that the error came through.
+
+    They lead back to the load that keeps the error, and its rows would stay in memory until the
+    cycle collector comes by: with a sink that is down, those of many chunks.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+
+
+def _values_of_rows(frame: pd.DataFrame, measurement: Measurement) -> Integers:
+    """How many values (non-null fields) each row holds, of shape (rows,)."""
+    counts = np.zeros(len(frame), dtype="int64")
+    for name in measurement.fields:
+        counts += frame[name].notna().to_numpy()
+    return counts
+
+
+def _body(lines: Lines, part: Integers) -> bytes:
+    """The lines with these numbers."""
+    starts, stops = lines.offsets[part], lines.offsets[part + 1]
+    if np.array_equal(starts[1:], stops[:-1]):
+        return bytes(lines.buffer[starts[0] : stops[-1]])
+    bounds = zip(starts.tolist(), stops.tolist(), strict=True)
+    return b"".join(lines.buffer[start:stop] for start, stop in bounds)
+
+
 def _reason(answer: str) -> Reason:
     return Reason(
         stage="sink",
@@ -237,7 +265,7 @@ def _reason(answer: str) -> Reason:
 
 
 def _groups(cells: list[CellToLoad], rows: int) -> Iterator[list[CellToLoad]]:
-    """Whole cells of about so many rows at a time, so that few lines are in memory at once."""
+    """Whole cells of about so many rows at a time: one cell's answer is never in two of them."""
     group: list[CellToLoad] = []
     for entry in cells:
         if group and sum(len(each.frame) for each in group) + len(entry.frame) > rows:

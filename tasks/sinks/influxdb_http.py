@@ -10,9 +10,6 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 import msgspec
-import urllib3
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.rest import ApiException
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.retry import seconds_asked
@@ -96,17 +93,25 @@ class InfluxHttp:
         self.service = service
         self._token = service.token.get_secret_value() if service.token else ""
         self._compress = compress
+        self._timeout = timeout
+
+    @cached_property
+    def _client(self) -> Any:
+        # a run with nothing to load does not pay for the import
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+
         milliseconds = timedelta(milliseconds=1)
-        self._client: Any = InfluxDBClient(
-            url=service.url,
+        return InfluxDBClient(
+            url=self.service.url,
             token=self._token,
-            org=service.org,
-            timeout=(CONNECT_TIMEOUT / milliseconds, timeout / milliseconds),
+            org=self.service.org,
+            timeout=(CONNECT_TIMEOUT / milliseconds, self._timeout / milliseconds),
         )
 
     def close(self) -> None:
         """Gives the connections back."""
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     def write(self, body: bytes, precision: str) -> Answer:
         """Posts lines. The answer is one about the lines: written, names_lines, or 413 (too large).
@@ -151,6 +156,9 @@ class InfluxHttp:
         Raises:
             SinkUnavailable: when there was no whole answer.
         """
+        import urllib3
+        from influxdb_client.rest import ApiException
+
         try:
             response = self._client.api_client.call_api(
                 path,

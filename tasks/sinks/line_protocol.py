@@ -88,9 +88,14 @@ def _heads(frame: pd.DataFrame, measurement: Measurement) -> pa.Array:
     parts = [[name] * len(first_rows)]
     for tag in tags:
         key = _escaped(tag, ",= ")
-        texts = [f",{key}={_escaped(value, ',= ')}" for value in frame[tag].cat.categories]
-        texts.append("")  # the code -1 stands for null
-        parts.append([texts[code] for code in frame[tag].cat.codes.to_numpy()[first_rows]])
+        column = frame[tag]
+        codes, numbers_of = np.unique(column.cat.codes.to_numpy()[first_rows], return_inverse=True)
+        # the code -1 stands for null; of a large cell's categories a part of its rows has few
+        texts = [
+            f",{key}={_escaped(column.cat.categories[code], ',= ')}" if code >= 0 else ""
+            for code in codes
+        ]
+        parts.append([texts[number] for number in numbers_of])
     heads = ["".join(pieces) for pieces in zip(*parts, strict=True)]
     return pa.array(heads, TEXT).take(numbers)
 
@@ -125,6 +130,9 @@ def _as_text(column: pd.Series, kind: FieldType, name: str) -> pa.Array:
         numbers = pa.array(column, pa.int64(), from_pandas=True).cast(TEXT)
         return pc.binary_join_element_wise(numbers, _text("i"), _text(""))
     texts = pa.array(column, TEXT, from_pandas=True)
+    if isinstance(texts, pa.ChunkedArray):
+        # as strings are that were put together from several files of the lake
+        texts = texts.combine_chunks()
     for character in ("\\", '"'):
         texts = pc.replace_substring(texts, character, f"\\{character}")
     return pc.binary_join_element_wise(_text('"'), texts, _text('"'), _text(""))

@@ -16,6 +16,7 @@ from tasks.sources.http import Answer, Asked, Client
 STATUS_OF = {"bad_data": 400, "execution": 422, "not_found": 404, "internal": 500}
 UNAVAILABLE = 503
 _TOO_MUCH = re.compile(r"timed out|timeout|too many samples", re.IGNORECASE)
+_IN_QUEUE = "query queue"
 
 _READ = csv.ReadOptions(use_threads=False, column_names=["time", "value"])
 _CONVERT = csv.ConvertOptions(
@@ -129,13 +130,15 @@ def failure(
     """The error of an answer that is none of success; refusal is None when it is not Prometheus's.
 
     Too many samples is SourceOverloaded whatever its status (Prometheus gives 422), since a
-    smaller window helps.
+    smaller window helps. It does not help a query that never got its turn among the others.
     """
     if refusal is None:
         words = client.quoted(answer.body.decode(errors="replace")) or "no reason given"
         mend = f"Check the address in {client.service.origin}"
         return client.failure(answer, asked, words, mend)
     words = client.quoted(f"{refusal.error_type}: {refusal.error}")
+    if refusal.error_type == "timeout" and _IN_QUEUE in refusal.error:
+        return asked.unavailable(words, answer.retry_after)
     if refusal.error_type == "timeout" or _TOO_MUCH.search(refusal.error):
         return SourceOverloaded(**vars(asked), problem=words)
     if refusal.error_type == "canceled":

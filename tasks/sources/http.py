@@ -20,6 +20,7 @@ from tasks.core.errors import (
     ConfigurationInvalid,
     FedvitalsError,
     SourceRefused,
+    SourceTimedOut,
     SourceUnavailable,
 )
 from tasks.core.retry import seconds_asked
@@ -75,6 +76,10 @@ class Asked:
     def unavailable(self, problem: str, retry_after: float | None = None) -> SourceUnavailable:
         """The error for an answer that may come right; retry_after in seconds."""
         return SourceUnavailable(**vars(self), problem=problem, retry_after=retry_after)
+
+    def timed_out(self, problem: str) -> SourceTimedOut:
+        """The error for an answer that did not come, or not whole, within its time."""
+        return SourceTimedOut(**vars(self), problem=problem, retry_after=None)
 
     def refused(self, status: int, problem: str, mend: str) -> SourceRefused:
         """The error for a question that will be refused again."""
@@ -155,7 +160,8 @@ class Client:
         """The answer to a GET, or to a POST of the form. Its status may be an error's.
 
         Raises:
-            SourceUnavailable: no connection, no answer in time, half an answer.
+            SourceUnavailable: no connection, half an answer.
+            SourceTimedOut: no answer in time.
             SourceRefused: a redirect, or the token is missing or wrong.
             CertificateInvalid: the TLS certificate is not to be trusted.
             AnswerInvalid: the body is larger than it may be; the rest of it is not read.
@@ -194,7 +200,7 @@ class Client:
             size += len(part)
             self._check_size(size, asked)
             if time.monotonic() > deadline:
-                raise asked.unavailable(f"no whole answer within {self.limits.total:g} s")
+                raise asked.timed_out(f"no whole answer within {self.limits.total:g} s")
         return b"".join(parts)
 
     def _check_size(self, size: int, asked: Asked) -> None:
@@ -209,6 +215,8 @@ class Client:
                 return CertificateInvalid(**vars(asked), problem=problem, mend=mend)
             if isinstance(cause, ssl.SSLError) and cause.library in CA_FILE_LIBRARIES:
                 return ca_file_invalid(str(cause))
+            if isinstance(cause, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
+                return asked.timed_out(reason(error))
         return asked.unavailable(reason(error))
 
     def refuse_detours(self, answer: Answer, asked: Asked) -> None:

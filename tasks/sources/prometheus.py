@@ -1,13 +1,16 @@
 """Prometheus's history, by /api/v1/query_range."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Measurement
-from tasks.core.errors import KeyRepeated, LabelsDiffer
+from tasks.core.errors import KeyRepeated, LabelsDiffer, SourceOverloaded, SourceTimedOut
 from tasks.core.settings import Service
 from tasks.core.window import Window, format_duration, micros
 from tasks.sources.answers import (
@@ -27,6 +30,10 @@ from tasks.sources.wide import Booleans, Floats, Grid, Integers, Key, Wide, key_
 RANGE = "/api/v1/query_range"
 # Prometheus refuses when (end - start) / step, rounded down, is more than this
 MAX_POINTS = 11_000
+# a query that is too much is halved down to so many slots, then given up
+FEWEST_POINTS = 10
+# a silent server may be slow or dead: each half costs the whole wait again
+MOST_SILENCES = 2
 
 
 class PrometheusSource:
@@ -34,12 +41,21 @@ class PrometheusSource:
 
     A value that is NaN, +Inf or -Inf is left out and counted, as is a native histogram sample.
     Staleness markers need no rule: PromQL drops them, so no range answer holds one.
+    A query that Prometheus calls too much, or does not answer in time, is halved in time, and the
+    source remembers what length went well. No more queries are asked at once than `gate` lets in.
     """
 
     name = "prometheus"
 
-    def __init__(self, service: Service, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        limits: Limits | None = None,
+        gate: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self._client = Client(service, PROMETHEUS, limits)
+        self._gate = gate or nullcontext()
+        self._slots: dict[str, int] = {}
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -52,7 +68,8 @@ class PrometheusSource:
 
         Raises:
             SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
-            SourceOverloaded: the query took too long or needs too many samples.
+            SourceTimedOut: no answer in time, also to a quarter of the question.
+            SourceOverloaded: ten slots of the query still take too long or need too many samples.
             SourceRefused: a wrong query, address or token.
             AnswerInvalid: what came is not Prometheus's protocol, or does not fit the field's type.
             LabelsDiffer, KeyRepeated, SeriesExceeded: the series do not fit the catalogue.
@@ -64,9 +81,9 @@ class PrometheusSource:
             if spec.query is None or spec.type == "string":
                 not_served.append(name)
                 continue
-            for page in grid.pages(MAX_POINTS):
-                asked = self._client.asked(f"query of {measurement.name}.{name}")
-                reading.take(name, self._fetch(spec.query, page, asked), grid, page, asked)
+            asked = self._client.asked(f"query of {measurement.name}.{name}")
+            for page, matrix in self._pages(spec.query, grid, asked):
+                reading.take(name, matrix, grid, page, asked)
         return Batch(
             measurement=measurement,
             environment=environment,
@@ -77,23 +94,28 @@ class PrometheusSource:
             not_served=tuple(not_served),
         )
 
-    def _fetch(self, query: str, page: Grid, asked: Asked) -> Matrix:
-        form = {
-            "query": query,
-            "start": _seconds(micros(page.first)),
-            "end": _seconds(micros(page.last)),
-            "step": format_duration(page.step),
-            # so that Prometheus gives up, and says so, before we hang up
-            "timeout": f"{int(self._client.limits.silence * 900)}ms",
-        }
-        answer = self._client.ask(RANGE, asked.what, form)
-        if answer.status >= 300:
-            raise failure(self._client, answer, read_refusal(answer.body), query, asked)
-        matrix = read_matrix(answer.body, asked)
-        if isinstance(matrix, Refusal):
-            answer = Answer(matrix.status, answer.headers, answer.body)
-            raise failure(self._client, answer, matrix, query, asked)
-        return matrix
+    def _pages(self, query: str, grid: Grid, asked: Asked) -> Iterator[tuple[Grid, Matrix]]:
+        """The answers over the grid, in order, each with the part of the grid that it is for."""
+        for page in grid.pages(self._slots.get(query, MAX_POINTS)):
+            yield from self._halves(query, page, asked, MOST_SILENCES)
+
+    def _halves(
+        self, query: str, page: Grid, asked: Asked, silences: int
+    ) -> Iterator[tuple[Grid, Matrix]]:
+        try:
+            with self._gate:
+                matrix = ask_range(self._client, query, page, asked)
+        except (SourceOverloaded, SourceTimedOut) as error:
+            silences -= isinstance(error, SourceTimedOut)
+            if page.slots < 2 * FEWEST_POINTS or silences < 0:
+                raise
+        else:
+            yield page, matrix
+            return
+        half = (page.slots + 1) // 2
+        self._slots[query] = min(half, self._slots.get(query, half))
+        for part in page.pages(half):
+            yield from self._halves(query, part, asked, silences)
 
 
 class _Reading:
@@ -178,6 +200,30 @@ def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
     if (np.diff(series * page.slots + slots) <= 0).any():
         raise asked.invalid("the times of a series are not in order")
     return slots
+
+
+def ask_range(client: Client, query: str, grid: Grid, asked: Asked) -> Matrix:
+    """What the query has at the grid's moments; the grid has slots.
+
+    Raises:
+        SourceUnavailable, SourceTimedOut, SourceOverloaded, SourceRefused, AnswerInvalid.
+    """
+    form = {
+        "query": query,
+        "start": _seconds(micros(grid.first)),
+        "end": _seconds(micros(grid.last)),
+        "step": format_duration(grid.step),
+        # so that Prometheus gives up, and says so, before we hang up
+        "timeout": f"{int(client.limits.silence * 900)}ms",
+    }
+    answer = client.ask(RANGE, asked.what, form)
+    if answer.status >= 300:
+        raise failure(client, answer, read_refusal(answer.body), query, asked)
+    matrix = read_matrix(answer.body, asked)
+    if isinstance(matrix, Refusal):
+        answer = Answer(matrix.status, answer.headers, answer.body)
+        raise failure(client, answer, matrix, query, asked)
+    return matrix
 
 
 def _seconds(moment: int) -> str:

@@ -1,6 +1,5 @@
 """A service's REST API: what the paths of the catalogue select in its JSON answers."""
 
-import json
 import math
 import threading
 from collections import Counter, defaultdict
@@ -20,6 +19,7 @@ from tasks.core.settings import Service
 from tasks.core.severity import Severity
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, Client, Limits
+from tasks.sources.json_body import json_of
 from tasks.sources.json_values import WANTED, Unfit, fitted, shown, tag_text
 from tasks.sources.sample import Shared, nothing, too_late
 from tasks.sources.wide import Key, Wide
@@ -92,35 +92,7 @@ class RestSource:
             words = self._client.quoted(answer.body.decode(errors="replace")) or "no reason given"
             mend = f"Check the address in {self._client.service.origin}, and rest.endpoint in the catalogue"
             raise self._client.failure(answer, asked, words, mend)
-        if "html" in answer.headers.get("Content-Type", ""):
-            raise asked.invalid("it is an HTML page")
-        return _Document(asked, content=_parsed(answer.body, asked))
-
-
-def _parsed(body: bytes, asked: Asked) -> Any:
-    """The JSON in the body. NaN, Infinity and -Infinity are taken too: services do write them.
-
-    Raises:
-        SourceUnavailable: it ends too early.
-        AnswerInvalid: it is no JSON.
-    """
-    try:
-        return json.loads(body)
-    except json.JSONDecodeError as error:
-        if _is_cut(error):
-            raise asked.unavailable("the answer ends in its middle") from error
-        raise asked.invalid(f"it is not JSON: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise asked.invalid(f"its JSON cannot be read: {error}") from error
-
-
-def _is_cut(error: json.JSONDecodeError) -> bool:
-    """Whether an object or a list began and did not come to its end."""
-    text = error.doc.strip()
-    if not text.startswith(("{", "[")):
-        return False
-    is_open = not text.endswith(("}", "]")) or error.msg.startswith("Unterminated string")
-    return is_open or not error.doc[error.pos :].strip()
+        return _Document(asked, content=json_of(answer, asked))
 
 
 @dataclass(frozen=True)

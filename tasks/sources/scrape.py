@@ -232,3 +232,24 @@ def _combine(values: list[float], scrape: Scrape) -> float:
     if scrape.combine == "min":
         return float(np.fmin.reduce(values))
     return sum(values) / (len(values) if scrape.combine == "mean" else 1)
+
+
+class AbsentPage:
+    """Stands for a page that could not be read, in a run that has other things to do."""
+
+    name = ScrapeSource.name
+
+    def __init__(self, error: FedvitalsError) -> None:
+        """`error` is why."""
+        self._error = error
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """Never a batch.
+
+        Raises:
+            FedvitalsError: why the page could not be read.
+        """
+        raise self._error

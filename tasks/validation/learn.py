@@ -13,8 +13,8 @@ from tasks.core.catalogue import Measurement
 from tasks.core.errors import UsageInvalid
 from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window, iso
-from tasks.validation.limits import BETWEEN, Bounds
-from tasks.validation.model import Suite
+from tasks.validation.limits import Bounds
+from tasks.validation.model import BETWEEN, Suite
 from tasks.validation.structure import Origin
 from tasks.validation.suites import suite_of
 

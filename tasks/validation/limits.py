@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.validation.suites import Suite
+from tasks.validation.model import BETWEEN, Suite
 
-BETWEEN = "expect_column_values_to_be_between"
 Bounds = tuple[float | None, float | None]
 
 

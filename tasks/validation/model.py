@@ -9,7 +9,9 @@ from tasks.core.severity import Severity
 
 ROW_COUNT = "expect_table_row_count_to_be_between"
 UNIQUE = "expect_compound_columns_to_be_unique"
+BETWEEN = "expect_column_values_to_be_between"
 NOT_NULL = "expect_column_values_to_not_be_null"
+NULL = "expect_column_values_to_be_null"
 IN_SET = "expect_column_values_to_be_in_set"
 NOT_IN_SET = "expect_column_values_to_not_be_in_set"
 PAIR = "expect_column_pair_values_a_to_be_greater_than_b"

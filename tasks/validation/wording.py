@@ -11,6 +11,7 @@ from tasks.validation.model import (
     MANY_COLUMNS,
     NOT_IN_SET,
     NOT_NULL,
+    NULL,
     ONE_COLUMN,
     PAIR,
     UNIQUE,
@@ -31,6 +32,8 @@ def limit_of(expectation: Expectation) -> str:
         limits = ["each key once"]
     elif expectation.type == NOT_NULL:
         limits = ["never missing"]
+    elif expectation.type == NULL:
+        limits = ["always missing"]
     elif expectation.type in (IN_SET, NOT_IN_SET):
         word = "one of" if expectation.type == IN_SET else "none of"
         limits = [f"{word} {_shown(arguments['value_set'])}"]

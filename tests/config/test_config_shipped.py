@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tasks.core.catalogue import TLS_TAGS, Catalogue, Fact, FieldSpec, Measurement, MetricType
+from tasks.core.history import facts_of
 from tasks.core.settings import EnvironmentFile, InfluxTuning, Pipeline, load_settings, shipped
 
 CONFIG = shipped("config")
@@ -43,6 +44,15 @@ METRICS = {
     "edge_device_info": {"edge_device_info"},
     "training": {"training_loss", "model_accuracy"},
     "federation": {"training_rounds_total", "connected_clients", "total_clients"},
+    "fl_training": {
+        "convergence_rate", "client_updates_total", "client_dropped_total",
+        "aggregation_duration_seconds_bucket",
+    },
+    "fl_clients": {
+        "total_clients", "connected_clients", "active_clients", "data_quality_score",
+        "data_drift_score",
+    },
+    "fl_budget": {"privacy_epsilon_remaining", "privacy_delta_used", "noise_scale"},
     "availability": {"up"},
     "security_events": {
         "unauthorized_requests_total", "encryption_failures_total", "certificate_expiry_days",
@@ -57,6 +67,24 @@ PATHS = {
         {"current_round", "total_rounds", "global_accuracy", "convergence_rate"},
     ),
     "training_run": ("/api/training/status", {"state", "run_id"}),
+    "fl_progress": (
+        "/api/training/progress",
+        {
+            "run_id", "current_round", "total_rounds", "active_clients", "global_accuracy",
+            "convergence_rate",
+        },
+    ),
+    "fl_participation": (
+        "/api/clients/participation",
+        {"total_clients", "active_clients", "participation_rate", "avg_data_quality"},
+    ),
+    "fl_privacy": (
+        "/api/privacy/status",
+        {
+            "epsilon_remaining", "delta_used", "privacy_budget_utilization", "epsilon_budget",
+            "noise_multiplier", "sampling_rate",
+        },
+    ),
     "service_status": (
         "/api/status",
         {
@@ -67,17 +95,25 @@ PATHS = {
     "security_checks": ("/health/detailed", {"checks.certificate.status"}),
 }  # fmt: skip
 TYPES = {
-    "federated": {"training"},
+    "federated": {
+        "training", "fl_progress", "fl_participation", "fl_privacy", "fl_rounds",
+        "fl_round_clients", "fl_training", "fl_clients", "fl_budget",
+    },
     "business": {
         "federation", "availability", "clients", "participation", "training_progress",
         "training_run", "service_status",
     },
     "security": {"security_events", "security_checks", "tls_certificate"},
+    "pipeline": {"fedvitals_pipeline"},
 }  # fmt: skip
 # what the end of a query makes of a value
 SCALES = {"/ 100": 0.01, "* 3600": 3600.0, "": 1.0}
 # numbers that are no amount of anything
-UNITLESS = {"training_loss", "convergence_rate"}
+UNITLESS = {
+    "training_loss", "convergence_rate", "exit_code", "loss", "round", "delta", "delta_used",
+    "noise_multiplier", "noise_scale", "epsilon_spent", "epsilon_remaining", "epsilon_budget",
+    "budget_utilization", "data_drift_score",
+}  # fmt: skip
 PREFIX = "fed_vit_autorl_"
 METRIC = re.compile(r"\b((?:node_|fed_vit_autorl_)\w+|up(?=\{))")
 
@@ -144,6 +180,23 @@ def test_all_that_can_be_said_of_a_certificate_is_collected() -> None:
     assert {m.name for m in CATALOGUE.values() if m.source == "tls"} == {entry.name}
 
 
+def test_all_that_a_history_tells_is_collected() -> None:
+    found = {m.name: m for m in CATALOGUE.values() if m.source == "federated"}
+    assert {name: m.tags for name, m in found.items()} == {
+        "fl_rounds": ("run_id",), "fl_round_clients": ("client",),
+    }  # fmt: skip
+    for measurement in found.values():
+        facts = facts_of(measurement.tags)
+        assert {spec.history for spec in measurement.fields.values()} == set(facts or ())
+
+
+def test_who_a_client_is_goes_by_the_setting() -> None:
+    assert {m.name: m.identity for m in CATALOGUE.values() if m.identity} == {
+        "fl_round_clients": "client"
+    }
+    assert load_settings({}).client_ids == "hashed"
+
+
 def test_what_is_not_performance_has_its_own_type() -> None:
     found: dict[MetricType, set[str]] = {}
     for name, measurement in CATALOGUE.items():
@@ -159,12 +212,11 @@ def test_a_query_aggregates_by_exactly_the_tags(
 ) -> None:
     assert spec.query is not None
     groups = re.findall(r"by \(([\w, ]*)\)", spec.query)
-    tags = ", ".join(measurement.tags)
+    # le goes into the quantile and does not come out
+    inner = ["le"] if spec.query.startswith("histogram_quantile") else []
 
     assert groups
-    # le goes into the quantile and does not come out
-    expected = f"{tags}, le" if spec.query.startswith("histogram_quantile") else tags
-    assert set(groups) == {expected}
+    assert set(groups) == {", ".join([*measurement.tags, *inner])}
 
 
 @pytest.mark.parametrize(("measurement", "name", "spec"), FIELDS)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from tests.fakes.influxdb_query import answered
 from tests.fakes.lines import Line, Value, read_lines
 
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -53,7 +54,8 @@ class Post:
 
 @dataclass
 class FakeInfluxDB:
-    """The server's state and knobs. `faults` are met by writes and deletes, one each (None: none), then `always`."""
+    """The server's state and knobs. `faults` are met by writes and deletes, one each (None: none), then `always`;
+    queries meet `query_faults`."""
 
     server: HTTPServer
     org: str = "fedvitals"
@@ -66,6 +68,7 @@ class FakeInfluxDB:
     version: Literal["2.9.1", "2.0"] = "2.9.1"
     faults: deque[Fault | None] = field(default_factory=deque)
     always: Fault | None = None
+    query_faults: deque[Fault | None] = field(default_factory=deque)
     points: dict[Key, dict[str, Value]] = field(default_factory=dict)
     types: dict[tuple[str, str], type] = field(default_factory=dict)
     posts: list[Post] = field(default_factory=list)
@@ -227,13 +230,16 @@ class FakeInfluxDB:
         return Response(status=204)
 
     def _query(self, request: Request) -> Response:
+        if fault := self.query_faults.popleft() if self.query_faults else None:
+            return self._spoilt(request, fault)
         if unknown := self._unknown_token(request) or self._unknown_org(request):
             return unknown
         flux = request.get_json()["query"]
         if not self.may_read or f'from(bucket: "{self.bucket}")' not in flux:
             what = f'could not find bucket "{self.bucket}"'
             return _error(404, "not found", f"failed to initialize execute state: {what}")
-        return Response("\r\n", 200, content_type="text/csv")
+        with self.lock:
+            return Response(answered(flux, self.points), 200, content_type="text/csv")
 
     def _orgs(self, request: Request) -> Response:
         asked_one = "org" in request.args

@@ -8,17 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from flows.cli import COMMANDS
+from flows.cli import COMMANDS, app
 from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
 
-HELPS = [
-    (), ("demo",), ("init",), ("doctor",), ("catalogue",), ("collect",), ("report",), ("serve",), ("quarantine",),
-    ("quarantine", "ls"), ("quarantine", "show"), ("quarantine", "retry"), ("suites",), ("suites", "check"),
-    ("suites", "learn"), ("suites", "diff"), ("lake",), ("lake", "ls"), ("lake", "query"),
-]  # fmt: skip
+
+def helps() -> dict[tuple[str, ...], str]:
+    """Every command and group by the words that call it, with its help text."""
+    found: dict[tuple[str, ...], str] = {}
+
+    def walk(words: tuple[str, ...], command: Any) -> None:
+        found[words] = command.help or ""
+        for name, inner in getattr(command, "commands", {}).items():
+            walk((*words, name), inner)
+
+    walk((), get_command(app))
+    return found
+
+
+HELPS = list(helps())
+LEAVES = [words for words in HELPS if not any(other[:-1] == words for other in HELPS if other)]
 SLOW_MODULES = ("great_expectations", "prefect", "matplotlib", "pandas", "deltalake", "sklearn")
 IMPORTED = """
 import sys
@@ -46,6 +58,11 @@ def test_help_of_every_command_is_there_and_imports_little() -> None:
     assert done.stderr.strip() == "[]"
     assert done.stdout.count("Usage: ") == len(HELPS)
     assert {command[0] for command in HELPS if command} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_the_help_of_a_command_shows_how_it_is_called(words: tuple[str, ...]) -> None:
+    assert f"fedvitals {' '.join(words)}" in " ".join(helps()[words].split())
 
 
 def test_version(bare: Installation) -> None:
@@ -76,7 +93,10 @@ def test_doctor_with_nothing_configured(bare: Installation) -> None:
     )
     assert checks["settings", "prometheus"]["detail"] == "not configured"
     assert checks["influxdb", "is configured"]["detail"].startswith("not configured: the lake")
-    assert checks["lake", "can be read"]["detail"] == f"0 tables, 0 rows in {bare.home}/lake"
+    assert (
+        checks["lake", "can be read and written"]["detail"]
+        == f"0 tables, 0 rows in {bare.home}/lake"
+    )
 
 
 def test_doctor_tells_people_the_same(bare: Installation) -> None:

@@ -67,7 +67,7 @@ def test_lake_ls(collected: Collected) -> None:
     ran = collected.installation.here("lake", "ls", "--json")
 
     tables = {table["name"]: table for table in ran.document["tables"]}
-    assert set(tables) == {"shares", "none"}
+    assert set(tables) == {"shares", "none", "fedvitals_pipeline"}
     facts = tables["shares"]
     assert (facts["rows"], facts["files"]) == (54, 1)
     assert (facts["first"], facts["last"]) == ("2026-03-01T00:01:00Z", "2026-03-01T00:59:00Z")

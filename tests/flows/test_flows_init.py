@@ -80,7 +80,9 @@ def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> Non
         {"metric": "build_info", "reason": "it is always 1: what it tells is in its labels"}
     ]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    assert {one["measurement"] for one in ran.document["dropped"]} == set(catalogue)
+    assert {one["measurement"] for one in ran.document["dropped"]} == set(catalogue) - {
+        "fedvitals_pipeline"
+    }
 
 
 def test_the_configuration_names_the_services_and_holds_no_token(
@@ -127,10 +129,12 @@ def test_what_the_service_itself_tells_is_kept_with_its_suite_and_comments(
     ran = bare.here("init", "-o", str(out), "--json")
 
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    of_the_service = [name for name, entry in catalogue.items() if entry.source != "prometheus"]
+    of_the_service = [
+        name for name, entry in catalogue.items() if entry.source not in ("prometheus", "receipt")
+    ]
     assert ran.document["kept"] == of_the_service
     mine = Catalogue.read(out / "config/metrics.yaml")
-    assert list(mine) == [*of_the_service, "app"]
+    assert list(mine) == [*of_the_service, "app", "fedvitals_pipeline"]
     assert all(mine[name] == catalogue[name] for name in of_the_service)
     text = (shipped("expectations") / "clients.json").read_text()
     assert (out / "expectations/clients.json").read_text() == text

@@ -86,7 +86,7 @@ def test_after_the_suite_was_mended(held: Held) -> None:
         "ok",
         None,
     )
-    assert document["values"] == {"extracted": 2, "landed": 1, "quarantined": 0, "dropped_by_rule": 0, "unchanged": 1, "kept": 0}  # fmt: skip
+    assert document["values"] == {"extracted": 2, "landed": 1, "quarantined": 0, "dropped_by_rule": 0, "unchanged": 1, "kept": 0, "erased": 0}  # fmt: skip
     (line,) = document["measurements"]
     assert (line["name"], line["state"], line["verdict"]) == (
         "shares",

@@ -17,6 +17,7 @@ from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
 from tests.tasks.ledger.behaviours import CHECKS, DAY, cell, state
+from tests.tasks.ledger.gap_behaviours import GAP_CHECKS
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -57,7 +58,7 @@ def end_sessions(database: str, like: str = "fedvitals %") -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *GAP_CHECKS])
 def test_ledger_does_what_every_ledger_does(
     ledger: Ledger, check: Callable[[Ledger], None]
 ) -> None:
@@ -97,6 +98,19 @@ def test_second_holder_is_refused_at_once_and_told_who_holds_it(locks: DatabaseL
             other.check()
     with locks.hold("m", "production", "run-2") as lock:
         lock.check()
+
+
+def test_workers_of_the_run_see_its_lock_and_those_of_another_do_not(
+    locks: DatabaseLocks, database: str
+) -> None:
+    with locks.hold("m", "production", "run-1"):
+        locks.watch("m", "production", "run-1").check()
+        for name, run_id in (("m", "run-2"), ("other", "run-1")):
+            with pytest.raises(LockLost, match=f"{name} in production: the lock was lost"):
+                locks.watch(name, "production", run_id).check()
+        end_sessions(database)
+        with pytest.raises(LockLost):
+            locks.watch("m", "production", "run-1").check()
 
 
 def test_lock_is_given_back_at_once_again_and_again(locks: DatabaseLocks) -> None:

@@ -126,7 +126,7 @@ def test_doctor_with_everything_there(
     seen = {(each["service"], each["what"]) for each in checks}
     assert {
         ("catalogue", "catalogue and suites are sound"), ("ledger", "answers"),
-        ("lake", "can be read"), ("Prometheus", "authorised"), ("Prometheus", "has data"),
+        ("lake", "can be read and written"), ("Prometheus", "authorised"), ("Prometheus", "has data"),
         ("influxdb", "token"), ("influxdb", "bucket"), ("influxdb", "may write"),
         ("influxdb", "may read"), ("prefect", "reachable"),
     } <= seen  # fmt: skip

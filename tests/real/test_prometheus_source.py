@@ -11,11 +11,13 @@ from tasks.core.catalogue import FieldSpec, Measurement
 from tasks.core.errors import LabelsDiffer, SourceOverloaded, SourceRefused
 from tasks.core.settings import Service
 from tasks.core.window import Window
+from tasks.sources.counting import SeriesCount, count_series
 from tasks.sources.discovery import check, probe
 from tasks.sources.histogram import quantile_of
-from tasks.sources.prometheus import PrometheusSource
+from tasks.sources.prometheus import RANGE, PrometheusSource
 from tests.real.history import history, selector
 from tests.real.servers import PrometheusServer
+from tests.real.service_history import requests_to
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 T0 = int(START.timestamp())
@@ -172,10 +174,57 @@ def test_too_many_samples_is_too_much(make_prometheus: Callable[..., PrometheusS
     server.start()
     source = PrometheusSource(service(server))
     entry = measurement(x="sum by (client) (latency)")
+    # 5 series of 200 samples, in pieces of 500 samples at most
+    frame = source.extract(entry, "production", window(0, 3000)).frame
+    assert frame["x"].tolist() == [float(n) for n in range(200)] * 5
+    source.close()
+
+
+def test_query_of_which_ten_steps_are_too_much_is_given_up(
+    make_prometheus: Callable[..., PrometheusServer],
+) -> None:
+    values = {selector("latency", {"client": str(n)}): np.arange(200.0) for n in range(5)}
+    server = make_prometheus(history(values, T0, STEP))
+    server.stop()
+    server.command.append("--query.max-samples=30")
+    server.start()
+    source = PrometheusSource(service(server))
+    entry = measurement(x="sum by (client) (latency)")
     with pytest.raises(SourceOverloaded, match="would load too many samples"):
         source.extract(entry, "production", window(0, 3000))
-    assert source.extract(entry, "production", window(0, 300)).values == 100
+    assert source.extract(entry, "production", window(0, 30)).values == 10
     source.close()
+
+
+def test_query_that_takes_too_long_is_halved(
+    make_prometheus: Callable[..., PrometheusServer],
+) -> None:
+    values = {selector("latency", {"client": str(n)}): np.arange(1000.0) for n in range(200)}
+    server = make_prometheus(history(values, T0, STEP))
+    server.stop()
+    server.command.append("--query.timeout=300ms")
+    server.start()
+    source = PrometheusSource(service(server))
+    slow = "sum by (client) (quantile_over_time(0.5, latency[1h]))"
+    entry = measurement(x=slow).model_copy(update={"max_series": 200})
+    before = requests_to(server, RANGE)
+    assert source.extract(entry, "production", window(3600, 15000)).values == 760 * 200
+    source.close()
+    assert requests_to(server, RANGE) - before > 1
+
+
+def test_counts_are_those_of_the_series(prometheus: PrometheusServer) -> None:
+    entry = measurement(
+        x="sum by (client, method) (latency) # all",
+        none="sum by (client, method) (no_such_metric)",
+        one="scalar(sum(latency))",
+    )
+    counts = count_series(service(prometheus), entry, window(0, 450))
+    assert counts == {
+        "x": SeriesCount(7, 7.0),
+        "none": SeriesCount(0, 0.0),
+        "one": SeriesCount(1, 1.0),
+    }
 
 
 @pytest.mark.parametrize("quantile", [0.01, 0.07, 0.25, 0.5, 0.9, 0.95, 0.99])

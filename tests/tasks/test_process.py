@@ -68,9 +68,16 @@ def test_covered_until_moves_on_when_nothing_changed(bench: Bench) -> None:
     bench.run(at(1.75))
     states = [bench.state(hour) for hour in (0, 1)]
     assert [state.covered_until for state in states if state] == [at(1), at(1.75 - 1 / 60)]
-    bench.run(at(1.6))
+
+
+def test_covered_until_goes_back_with_the_clock(bench: Bench) -> None:
+    """Else time that a wrong clock ran through would never be read when it comes."""
+    put(bench, 0.25, 1.25)
+    bench.run(at(1.75))
+    outcome = bench.run(at(1.6))
     states = [bench.state(hour) for hour in (0, 1)]
-    assert [state.covered_until for state in states if state] == [at(1), at(1.75 - 1 / 60)]
+    assert [state.covered_until for state in states if state] == [at(1), at(1.6 - 1 / 60)]
+    assert "read up to 2026-01-01T01:44:00Z, which is later than" in outcome.warnings[0]
 
 
 def test_no_data_is_a_state_of_its_own_and_reaches_no_suite(bench: Bench) -> None:
@@ -226,6 +233,6 @@ def test_torn_lake_is_told_and_nothing_is_loaded(bench: Bench) -> None:
     put(bench, 0.25, 0.5)
     outcome = bench.run(NOW)
     assert outcome.state == "failed"
-    assert "Restore its folder from a backup" in outcome.problems[0]
+    assert "fedvitals lake repair" in outcome.problems[0]
     with pytest.raises(LakeDamaged):
         bench.landed(0)

@@ -76,7 +76,14 @@ class Bench:
     def lake(self) -> Lake:
         return Lake(str(self.folder / "lake"))
 
-    def run(self, now: datetime, window: Window | None = None, **changed: Any) -> Outcome:
+    def run(
+        self,
+        now: datetime,
+        window: Window | None = None,
+        *,
+        accept_shrink: bool = False,
+        **changed: Any,
+    ) -> Outcome:
         """One run, as the stages do it for one measurement; `changed` replaces tools."""
         self.runs += 1
         run_id = f"run-{self.runs}"
@@ -92,7 +99,7 @@ class Bench:
                 run_id=run_id,
                 record=self.recorded.extend,
             )
-            job = Job(self.measurement, "production", window, now, self.pipeline)
+            job = Job(self.measurement, "production", window, now, self.pipeline, accept_shrink)
             return work(job, replace(tools, **changed), lambda *told: self.progress.append(told))
 
     def landed(self, hour: int, hours: int = 1) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The catalogue: the shipped one, its defaults, and every way to write one wrong."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ NAMES = (
         (with_entry(name="y"), "the file: unknown key measurements.x.name: the key above is the name"),
         (with_entry(taggs=["b"]), "unknown key measurements.x.taggs (did you mean tags?)"),
         (with_entry(type="speed"), "measurements.x.type: Input should be 'performance', 'business', 'security', 'federated', 'health' or 'pipeline'"),
-        (with_entry(source="prometeus"), "measurements.x.source: Input should be 'prometheus', 'rest' or 'tls'"),
+        (with_entry(source="prometeus"), "measurements.x.source: Input should be 'prometheus', 'rest', 'tls', 'federated' or 'receipt'"),
         (with_entry(tags=["environment"]), f"measurements.x.tags.0: 'environment' {NAMES}"),
         (with_entry(tags=["9a"]), f"measurements.x.tags.0: '9a' {NAMES}"),
         (with_entry(tags=["a"]), "measurements.x: tags and fields share the name a"),
@@ -137,6 +137,7 @@ def test_digest_changes_with_all_but_what_is_told_to_people() -> None:
     same = entry.model_copy(
         update={
             "description": "told better",
+            "retention": timedelta(days=9),
             "fields": {"a": field.model_copy(update={"description": "so too"})},
         }
     )
@@ -152,3 +153,27 @@ def test_digest_changes_with_all_but_what_is_told_to_people() -> None:
     digests = {entry.model_copy(update=other).digest for other in others}
     assert len(digests) == len(others)
     assert entry.digest not in digests
+
+
+def test_rows_are_kept_in_whole_cells() -> None:
+    entry = Measurement.model_validate(
+        {**ENTRY, "name": "x", "step": "15s", "every": "60s", "max_series": 1, "retention": "2d"}
+    )
+    now, hour = datetime(2026, 1, 10, 12, 30, tzinfo=UTC), timedelta(hours=1)
+
+    assert entry.kept_from(now, hour) == datetime(2026, 1, 8, 12, tzinfo=UTC)
+    assert entry.model_copy(update={"retention": None}).kept_from(now, hour) is None
+
+
+def test_a_retention_that_late_rows_could_outlive_is_refused() -> None:
+    with pytest.raises(ValueError, match="`retention` must be 1d or more"):
+        Measurement.model_validate(
+            {
+                **ENTRY,
+                "name": "x",
+                "step": "15s",
+                "every": "60s",
+                "max_series": 1,
+                "retention": "23h",
+            }
+        )

@@ -22,6 +22,12 @@ TLS: dict[str, Any] = {
     "tags": ["host", "port"],
     "fields": {"days": {"fact": "days_left"}},
 }
+ROUNDS: dict[str, Any] = {
+    "type": "federated",
+    "source": "federated",
+    "tags": ["run_id"],
+    "fields": {"round": {"history": "round", "type": "int"}},
+}
 PROMETHEUS: dict[str, Any] = {"type": "performance", "fields": {"a": {"query": "up"}}}
 
 
@@ -96,3 +102,41 @@ def test_what_does_not_go_together_is_named(
 def test_an_endpoint_is_on_the_service(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(ConfigurationInvalid, match="String should match pattern"):
         read(tmp_path, {**REST, "rest": {**REST["rest"], "endpoint": endpoint}})
+
+
+def test_a_history_is_of_rounds_or_of_their_clients(tmp_path: Path) -> None:
+    entry = read(tmp_path, ROUNDS)
+    assert (entry.field_of("round"), entry.field_of("loss"), entry.identity) == (
+        "round",
+        None,
+        None,
+    )
+    clients = {
+        **ROUNDS,
+        "tags": ["client"],
+        "identity": "client",
+        "fields": {**ROUNDS["fields"], "run": {"history": "run_id", "type": "string"}},
+    }
+    assert read(tmp_path, clients).field_of("run_id") == "run"
+    assert read(tmp_path, clients).identity == "client"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"tags": []}, "of a training's history the tags are run_id (rounds) or client"),
+        ({"tags": ["client"]}, "needs a field with `history: run_id`, which tells rounds apart"),
+        ({"fields": {"l": {"history": "loss"}}}, "needs a field with `history: round`"),
+        ({"fields": {"r": {"history": "round"}}}, "field r: round is of type int"),
+        ({"fields": {"r": {"history": "examples"}}}, "field r: with the tags run_id there is no examples"),
+        ({"fields": {"r": {"path": "$.r"}}}, "field r: `path` does not go with `source: federated`"),
+        ({"identity": "client"}, "`identity` must be one of the tags"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_history_is_refused(
+    tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        read(tmp_path, {**ROUNDS, **changed})
+    assert problem in str(caught.value)

@@ -15,7 +15,15 @@ from tasks.core import errors
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, Terminal, Transient
 
 ROOT = Path(__file__).parents[3]
-USAGE = {"ConfigurationInvalid", "UsageInvalid", "SuiteInvalid", "QueryInvalid"}
+USAGE = {
+    "MadeByNewer",
+    "MigrationRefused",
+    "ConfigurationInvalid",
+    "UsageInvalid",
+    "SuiteInvalid",
+    "QueryInvalid",
+    "RunFileInvalid",
+}
 
 
 def below(root: type[FedvitalsError]) -> Iterator[type[FedvitalsError]]:

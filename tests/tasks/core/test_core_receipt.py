@@ -186,3 +186,20 @@ def test_run_ids_sort_by_time() -> None:
     ids = [run_id_of(START + timedelta(seconds=9 * n), "token") for n in range(20)]
     assert ids[0] == "20260101T000000-token"
     assert sorted(ids) == ids
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "idle"),
+    [
+        ((Outcome("a", "unchanged"), Outcome("b", "no_data")), True),
+        ((Outcome("a", "no_data"),), False),
+        ((Outcome("a", "unchanged"), Outcome("b", "landed")), False),
+        ((Outcome("a", "unchanged"), Outcome("b", "failed")), False),
+        ((Outcome("a", "unchanged", sinks={"influxdb": SinkValues(1, 1)}),), False),
+    ],
+)
+def test_a_run_is_idle_when_nothing_changed_and_nothing_was_owed(
+    outcomes: tuple[Outcome, ...], idle: bool
+) -> None:
+    window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    assert write_receipt("collect", "run", "staging", window, outcomes, {}).is_idle is idle

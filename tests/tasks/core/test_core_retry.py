@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
 
-from tasks.core.errors import LakeBusy, LakeDamaged, SinkUnavailable
-from tasks.core.retry import retrying, seconds_asked
+from tasks.core.errors import LakeBusy, LakeDamaged, SinkUnavailable, UsageInvalid
+from tasks.core.retry import counted_retries, retrying, seconds_asked
 
 BUSY = LakeBusy(table="t", problem="p")
 DAMAGED = LakeDamaged(table="t", problem="p")
@@ -121,3 +122,32 @@ def test_reads_a_retry_after_as_a_date() -> None:
     assert later is not None
     assert 50 < later <= 60
     assert seconds_asked(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0.0
+
+
+def test_retries_are_counted_while_somebody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    answers = iter([False, False, True] * 3)
+
+    def ask() -> None:
+        if not next(answers):
+            raise unavailable(0)
+
+    retrying(5)(ask)
+    with counted_retries() as all_of_them:
+        retrying(5)(ask)
+        with counted_retries() as some, ThreadPoolExecutor(1) as pool:
+            pool.submit(retrying(5), ask).result()
+
+    assert (some.value, all_of_them.value) == (2, 4)
+
+
+def test_what_succeeds_or_fails_for_good_at_once_is_no_retry() -> None:
+    def refuse() -> None:
+        raise UsageInvalid(argument="a", problem="p", mend="m")
+
+    with counted_retries() as count:
+        retrying(5)(lambda: None)
+        with pytest.raises(UsageInvalid):
+            retrying(5)(refuse)
+
+    assert count.value == 0

@@ -56,8 +56,9 @@ def test_shipped_configuration_loads_without_any_variable(
 
 
 def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
-    shipped_pipeline = load(config).pipeline
+    shipped_pipeline, shipped_maintenance = load(config).pipeline, load(config).maintenance
     assert load(config, {"environments": {}}).pipeline == shipped_pipeline
+    assert load(config, {"environments": {}}).maintenance == shipped_maintenance
     shipped_influxdb = load(config).influxdb
     (config / "sinks.yaml").write_text("influxdb: {}", encoding="utf-8")
     assert load(config).influxdb == shipped_influxdb
@@ -165,6 +166,10 @@ def test_lake_elsewhere_is_taken(config: Path, path: str) -> None:
         ({"pipeline": {"start_at": -1}}, "pipeline.start_at: Input should be greater than or equal to 0"),
         ({"pipeline": {"heal_limit": 0}}, "pipeline.heal_limit: Input should be greater than or equal to 1"),
         ({"pipeline": {"chunk_rows": 0}}, "pipeline.chunk_rows: Input should be greater than 0"),
+        ({"maintenance": {"files": "90m"}}, "maintenance.files: must be a whole number of hours"),
+        ({"maintenance": {"files": "30m"}}, "maintenance.files: must be a whole number of hours"),
+        ({"maintenance": {"backups": -1}}, "maintenance.backups: Input should be greater than or equal to 0"),
+        ({"maintenance": {"runs": 90}}, "maintenance.runs: 90 is not a duration"),
         ({"pipeline": {"workers": 17}}, "pipeline.workers: Input should be less than or equal to 16"),
         ({"environments": {"a\\": {}}}, "environments.a\\.[key]: String should match pattern"),
         ({"environments": {"staging": None}}, "environments.staging: Input should be a valid dictionary"),

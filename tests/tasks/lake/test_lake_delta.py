@@ -48,7 +48,7 @@ def test_torn_log_entry_is_told_and_nothing_is_written(
     put(lake, [1.5], 1)
     entry(lake, version).write_text(content)
     files = sorted(log(lake).iterdir())
-    with pytest.raises(LakeDamaged, match=r"lake table example: .*move it away"):
+    with pytest.raises(LakeDamaged, match=r"lake table example: .*fedvitals lake repair"):
         ratios(lake)
     with pytest.raises(LakeDamaged):
         put(lake, [2.5], 2)

@@ -201,7 +201,7 @@ def test_change_of_type_and_rename_are_refused(
         lambda: lake.land(other, empty_frame(other), [cell(0)], "production", None),
     ]
     for attempt in attempts:
-        with pytest.raises(SchemaChanged, match="give the measurement a new name") as caught:
+        with pytest.raises(SchemaChanged, match="fedvitals lake migrate example") as caught:
             attempt()
         assert problem in caught.value.problem
     assert (version(lake), ratios(lake)) == (before, [0.5])
@@ -263,7 +263,7 @@ def test_torn_parquet_is_told_when_rows_or_records_are_read(lake: Lake) -> None:
     lake.quarantine(M, refused([0.5]), [cell(0)], "production")
     for file in Path(lake.url).rglob("*.parquet"):
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(LakeDamaged, match="move it away"):
+    with pytest.raises(LakeDamaged, match="fedvitals lake repair"):
         ratios(lake)
     with pytest.raises(LakeDamaged, match="lake table _quarantine/example: "):
         lake.quarantined("example")

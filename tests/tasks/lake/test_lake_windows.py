@@ -1,6 +1,7 @@
 """The table _windows: the lake holds its own state."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, append_states, read_states
 from tests.tasks.lake.lake_samples import cell
 
+MADE = datetime(2026, 2, 1, tzinfo=UTC)
 STATE = CellState(
     measurement="example",
     environment="production",
@@ -26,6 +28,7 @@ STATE = CellState(
     erasures=4,
     catalogue_digest="c",
     run_id="run-1",
+    made_at=MADE,
 )
 
 
@@ -49,7 +52,7 @@ def test_states_are_appended_in_one_commit_and_read_back(tmp_path: Path) -> None
         "measurement": "example", "environment": "production", "cell_start": cell(0).start,
         "cell_stop": cell(0).stop, "source": "prometheus", "covered_until": cell(0).stop,
         "state": "landed", "source_digest": "s", "landed_digest": "l", "rows": 1, "values": 2,
-        "quarantined": 3, "erasures": 4, "catalogue_digest": "c", "run_id": "run-1",
+        "quarantined": 3, "erasures": 4, "catalogue_digest": "c", "run_id": "run-1", "made_at": MADE,
     }  # fmt: skip
     assert [(row["run_id"], row["rows"]) for row in told] == [
         ("run-1", 1),

@@ -127,6 +127,17 @@ def loads_go_there_and_back(ledger: Ledger) -> None:
     assert ledger.loads("influxdb", "m", "production", cell(0)) == {cell(0): load(0, erasures=5)}
 
 
+def forgotten_loads_are_owed_again(ledger: Ledger) -> None:
+    ledger.record([state(0), state(1), state(2)])
+    others = [load(1, sink="other"), load(1, environment="staging"), load(1, measurement="n")]
+    ledger.record_loads([load(0), load(1), load(2), *others])
+    ledger.forget_loads("influxdb", "m", "production", cell(1))
+    assert ledger.pending("influxdb", "m", "production") == [state(1)]
+    assert ledger.loads("other", "m", "production", cell(1)) == {cell(1): others[0]}
+    assert ledger.loads("influxdb", "m", "staging", cell(1)) == {cell(1): others[1]}
+    assert ledger.loads("influxdb", "n", "production", cell(1)) == {cell(1): others[2]}
+
+
 def the_last_page_is_kept(ledger: Ledger) -> None:
     url = "http://localhost:8000/metrics"
     assert ledger.last_page("production", url) is None
@@ -181,6 +192,7 @@ CHECKS: list[Callable[[Ledger], None]] = [
     newest_and_oldest_are_by_time,
     pending_is_what_a_sink_lacks,
     loads_go_there_and_back,
+    forgotten_loads_are_owed_again,
     the_last_page_is_kept,
     runs_and_sound_suites_are_kept,
     the_last_runs_are_the_newest_of_their_kind,

@@ -62,7 +62,7 @@ MEASUREMENT = {
     "rows": 6,
     "values": {
         "extracted": 6, "landed": 5, "quarantined": 1, "dropped_by_rule": 0, "unchanged": 0,
-        "kept": 0,
+        "kept": 0, "erased": 0,
     },
     "fields": {
         "latency_p95_seconds": {"type": "float", "unit": "seconds", "better": "lower", "description": "", **LATENCY,

@@ -52,6 +52,8 @@ def test_a_value_is_said_with_its_unit() -> None:
     assert human(0.04826, "seconds") == "48.3 ms"
     assert human(0.914, "ratio") == "91.4 %"
     assert human(5431.0, "") == "5,431"
+    assert (human(1.0, "devices"), human(2.0, "devices")) == ("1 device", "2 devices")
+    assert (human(1.0, "seconds"), human(1.0, "bytes")) == ("1 s", "1 B")
 
 
 def test_no_value_is_a_dash() -> None:

@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, write_receipt
+from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, Verdict, write_receipt
+from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.reports.words import (
     against,
@@ -13,13 +14,14 @@ from tasks.reports.words import (
     comparisons_sentence,
     event_text,
     field_sentence,
+    headline,
     length_text,
     status_sentence,
     tags_text,
     usual_text,
     window_text,
 )
-from tests.tasks.reports.report_samples import CHANGES, HOUR, START
+from tests.tasks.reports.report_samples import CHANGES, HOUR, START, check
 
 
 def receipt(*outcomes: Outcome) -> Receipt:
@@ -28,6 +30,25 @@ def receipt(*outcomes: Outcome) -> Receipt:
 
 def landed(name: str, sinks: dict[str, SinkValues], values: Values | None = None) -> Outcome:
     return Outcome(name, "landed", 1, values or Values(10, 10), sinks)
+
+
+def failing(name: str, severity: Severity) -> Outcome:
+    return dataclasses.replace(
+        landed(name, {}), verdicts=(Verdict(name, (check("limit", severity, success=False),)),)
+    )
+
+
+def test_a_run_that_went_well_and_broke_no_limit_is_well() -> None:
+    assert headline(receipt(landed("a", {}), failing("b", Severity.WARNING))) == "All well"
+
+
+def test_a_broken_limit_of_high_severity_is_in_the_headline() -> None:
+    told = receipt(failing("a", Severity.HIGH), landed("b", {}))
+    assert (told.status, headline(told)) == ("ok", "1 measurement out of limits")
+
+
+def test_a_state_that_is_not_ok_is_the_headline() -> None:
+    assert headline(receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))) == "Degraded"
 
 
 def test_a_good_run_in_one_sentence() -> None:

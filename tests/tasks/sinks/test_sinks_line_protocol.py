@@ -251,3 +251,14 @@ def test_half_a_million_rows_take_a_fraction_of_a_second() -> None:
     assert len(lines.offsets) == 576_001
     # 0.09 s on two quiet cores; the limit leaves room for a busy machine
     assert min(took) < 1.0
+
+
+def test_strings_that_were_put_together_from_parts() -> None:
+    measurement = make_measurement(s="string")
+    parts = [make_frame(measurement, [{"time": n, "s": f'"{n}"'}]) for n in (1, 2)]
+    frame = parts[0].iloc[[0, 0]].reset_index(drop=True)
+    frame["s"] = pd.concat([part["s"] for part in parts], ignore_index=True)
+    assert texts(to_lines(frame, measurement)) == [
+        'latency,environment=production s="\\"1\\"" 1\n',
+        'latency,environment=production s="\\"2\\"" 1\n',
+    ]

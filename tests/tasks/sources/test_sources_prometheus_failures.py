@@ -61,6 +61,7 @@ def refusal(kind: str, words: str, status: int) -> Response:
 
 TOO_MANY = "query processing would load too many samples into memory in query execution"
 TIMED_OUT = "query timed out in expression evaluation"
+IN_QUEUE = "query timed out in query queue"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,7 @@ TIMED_OUT = "query timed out in expression evaluation"
         (refusal("execution", "many-to-many", 200), SourceRefused, "execution: many-to-many"),
         (refusal("execution", TOO_MANY, 422), SourceOverloaded, f"execution: {TOO_MANY}"),
         (refusal("timeout", TIMED_OUT, 503), SourceOverloaded, f"timeout: {TIMED_OUT}"),
+        (refusal("timeout", IN_QUEUE, 503), SourceUnavailable, f"timeout: {IN_QUEUE}"),
         (refusal("canceled", "query was canceled", 499), SourceUnavailable, "canceled: query was canceled"),
         (refusal("unavailable", "starting", 503), SourceUnavailable, "HTTP 503: unavailable: starting"),
         (refusal("internal", "disk", 200), SourceUnavailable, "HTTP 500: internal: disk"),

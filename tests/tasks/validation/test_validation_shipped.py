@@ -35,9 +35,22 @@ TEAM_LIMITS = {
     ("clients", "active_clients"): [("at least 50", "warning")],
     ("participation", "data_quality_ratio"): [("at least 0.7", "warning")],
     ("training_progress", "accuracy_ratio"): [("at least 0.85", "warning")],
+    ("fl_progress", "active_clients"): [("at least 50", "warning")],
+    ("fl_progress", "accuracy_ratio"): [("at least 0.85", "warning")],
+    ("fl_participation", "active_clients"): [("at least 50", "warning")],
+    ("fl_participation", "data_quality_ratio"): [("at least 0.7", "warning")],
+    ("fl_privacy", "epsilon_remaining"): [("at least 0.1", "high")],
+    ("fl_clients", "active_clients"): [("at least 50", "warning")],
+    ("fl_clients", "data_quality_ratio"): [("at least 0.7", "warning")],
+    ("fl_clients", "data_drift_score"): [("at most 0.5", "warning")],
+    ("fl_budget", "epsilon_remaining"): [("at least 0.1", "high")],
     ("security_events", "unauthorized_requests_per_second"): [("at most 0.0333333333333", "high")],
     ("security_events", "certificate_days"): [("at least 7", "high"), ("at least 30", "warning")],
     ("tls_certificate", "certificate_days"): [("at least 7", "high"), ("at least 30", "warning")],
+    ("fedvitals_pipeline", "lag_seconds"): [("at most 7200", "warning")],
+    ("fedvitals_pipeline", "pending_values"): [("at most 0", "warning")],
+    ("fedvitals_pipeline", "refused_values"): [("at most 0", "high")],
+    ("fedvitals_pipeline", "failed_measurements"): [("at most 0", "high")],
 }
 # what is physically possible, by the unit of a field
 POSSIBLE = {
@@ -49,13 +62,29 @@ POSSIBLE = {
     "clients": "0 to 10000000000",
     "rounds": "0 to 1000000000000",
     "rounds_per_hour": "0 to 3600000000000",
+    "examples": "0 to 1e+18",
     "requests": "0 to 1e+18",
     "days": "-1000000 to 3000000",
+    "values": "0 to 1e+18",
+    "measurements": "0 to 1000000",
+    "retries": "0 to 1000000000",
 }
 # what has no unit has limits of its own
 UNITLESS = {
     "training_loss": "0 to 1.79769313486e+308",
+    "exit_code": "0 to 3",
     "convergence_rate": "-1.79769313486e+308 to 1.79769313486e+308",
+    "loss": "-1.79769313486e+308 to 1.79769313486e+308",
+    "round": "0 to 1000000000000",
+    "delta": "0 to 1",
+    "delta_used": "0 to 1",
+    "noise_multiplier": "0 to 1.79769313486e+308",
+    "noise_scale": "0 to 1.79769313486e+308",
+    "epsilon_spent": "0 to 1.79769313486e+308",
+    "epsilon_remaining": "-1.79769313486e+308 to 1.79769313486e+308",
+    "epsilon_budget": "0 to 1.79769313486e+308",
+    "budget_utilization": "0 to 1.79769313486e+308",
+    "data_drift_score": "0 to 1.79769313486e+308",
 }
 # the words that a text may be, the truths that should hold, and which columns belong together
 OTHER_CHECKS = {
@@ -71,6 +100,16 @@ OTHER_CHECKS = {
     ("training_progress", "completed_of_planned"): (
         "planned_rounds at least completed_rounds", "warning",
     ),
+    ("fl_progress", "completed_of_planned"): (
+        "planned_rounds at least completed_rounds", "warning",
+    ),
+    ("fl_participation", "active_among_total"): ("total_clients at least active_clients", "warning"),
+    ("fl_privacy", "remaining_of_budget"): ("epsilon_budget at least epsilon_remaining", "warning"),
+    ("fl_rounds", "spent_of_budget"): ("epsilon_budget at least epsilon_spent", "high"),
+    ("fl_rounds", "all_finite"): ("always missing", "high"),
+    ("fl_round_clients", "state_known"): ("one of dropped, late, reported", "info"),
+    ("fl_clients", "connected_among_total"): ("total_clients at least connected_clients", "warning"),
+    ("fl_clients", "active_among_total"): ("total_clients at least active_clients", "warning"),
     ("service_status", "failed_of_total"): ("total_requests at least failed_requests", "warning"),
     ("service_status", "used_of_total"): (
         "storage_total_bytes at least storage_used_bytes", "warning",

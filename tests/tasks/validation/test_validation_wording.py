@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.severity import Severity
 from tasks.validation.engine import Ran
-from tasks.validation.model import IN_SET, NOT_IN_SET, PAIR, Expectation
+from tasks.validation.model import IN_SET, NOT_IN_SET, NULL, PAIR, Expectation
 from tasks.validation.wording import limit_of, observed_by
 from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
@@ -36,6 +36,7 @@ def an(kind: str, **arguments: Any) -> Expectation:
         (ROW_COUNT, {"min_value": 1}, "at least 1"),
         (UNIQUE, {"column_list": ["a", "time"]}, "each key once"),
         (NOT_NULL, {"column": "a"}, "never missing"),
+        (NULL, {"column": "a"}, "always missing"),
         (NOT_NULL, {"column": "a", "mostly": 0.5}, "never missing, in 50 % of rows at least"),
         (
             "expect_column_values_to_match_regex",

@@ -1,0 +1,198 @@
+"""Whether verdicts and forecasts hold: the tables of docs/science.md.
+
+`python -m benchmarks.science [--json] [--histories DIR] [--every N] [--curves N] [--write]`: own
+runs (benchmarks/data/fedavg_runs.parquet), synthetic curves with known truth, and every CSV (round,
+loss, accuracy) in DIR. Forecasts are made at 10 to 90 % of the rounds; the history of a run is made
+of the runs of all other configurations. --every takes each N-th own run (its history stays whole),
+--curves sets how many synthetic curves there are, --write puts the tables into docs/science.md.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.science_forecasts import Run, points, summaries
+from benchmarks.science_sets import folder_runs, own_runs, synthetic_runs
+from benchmarks.science_synthetic import TEST_SEED
+from benchmarks.science_verdicts import breaks, verdicts
+from tasks.analysis.convergence import judge
+from tasks.analysis.curve import Curve, from_arrays
+from tasks.analysis.forecast import forecast
+from tasks.analysis.onset import onsets
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "science.md"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+NOISES = (0.005, 0.02)
+LONG_ROUNDS, LONG_HISTORY = 1000, 60
+REPETITIONS = 5
+TEACHERS = 400
+"""Synthetic curves that "stays as it is" learns its spread from."""
+
+
+def main() -> None:
+    """Measures everything, prints it, and writes the page where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--histories", type=Path, help="folder of CSV histories; none: left out")
+    parser.add_argument("--every", type=int, default=1, help="take each N-th own run")
+    parser.add_argument("--curves", type=int, default=2000, help="synthetic curves")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/science.md")
+    options = parser.parse_args()
+    figures = measure(options.histories, options.every, options.curves)
+    text = tables(figures)
+    if options.write:
+        write(PAGE, text)
+    print(json.dumps(figures, indent=2) if options.json else text)
+
+
+def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
+    """All figures, by section."""
+    own = own_runs()
+    synthetic = synthetic_runs(TEST_SEED, curves)
+    figures: dict[str, Any] = {"speed": _told("speed", speed())}
+    sets: list[tuple[str, Sequence[Run], Sequence[Run], Sequence[Run]]] = [
+        ("own runs, with history", own[::every], own, own),
+        ("own runs, alone", own[::every], (), own),
+        ("synthetic curves, alone", synthetic, (), synthetic[:TEACHERS]),
+    ]
+    if histories is not None:
+        others = folder_runs(histories)
+        sets.append(("other histories, with history", others, others, others))
+        sets.append(("other histories, alone", others, (), others))
+        figures["onsets"] = _told("onsets", onsets_of(others))
+    figures["forecasts"] = {
+        name: _told(name, {k: asdict(v) for k, v in summaries(points(*three)).items()})
+        for name, *three in sets
+    }
+    each = curves // len(NOISES)
+    figures["verdicts"] = [
+        _told("verdicts", verdict_figures(TEST_SEED + index * each, each, noise))
+        for index, noise in enumerate(NOISES)
+    ]
+    figures["own onsets"] = own_onsets(own)
+    return figures
+
+
+def _told(name: str, figures: Any) -> Any:
+    print(f"measured: {name}", file=sys.stderr)
+    return figures
+
+
+def verdict_figures(first_seed: int, count: int, noise: float) -> dict[str, float]:
+    """Verdicts and breaks on so many synthetic curves at that noise."""
+    said = verdicts(first_seed, count, noise)
+    found = breaks(first_seed, count, noise)
+    tempting = [one for one in said if one.tempting]
+    return {
+        "noise": noise,
+        "verdicts": len(said),
+        "right": float(np.mean([one.right for one in said])),
+        "misled": float(np.mean([one.misled for one in tempting])),
+        "breaks": len(found.late),
+        "in_time": found.in_time,
+        "false_per_1000": found.false_per_1000,
+        "healthy_rounds": found.healthy_rounds,
+    }
+
+
+def onsets_of(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    """Every break found in each run."""
+    return {run.group: [asdict(one) for one in onsets(run.curve)] for run in runs}
+
+
+def own_onsets(runs: Sequence[Run]) -> dict[str, float]:
+    """Onsets in the own runs, none of which was made to break."""
+    rounds = sum(len(run.curve) for run in runs)
+    found = sum(len(onsets(run.curve)) for run in runs)
+    return {"rounds": rounds, "false_per_1000": 1000.0 * found / rounds}
+
+
+def speed() -> dict[str, float]:
+    """Median seconds for verdict and forecast of a run of 1,000 rounds at half its way, and what 60
+    past runs of as many rounds add."""
+    curve, *past = (_long(index) for index in range(1 + LONG_HISTORY))
+    half = curve.until(LONG_ROUNDS // 2)
+    alone = _seconds(half, ())
+    return {"alone": alone, "added_by_history": _seconds(half, past) - alone}
+
+
+def _long(seed: int) -> Curve:
+    rng = np.random.default_rng(seed)
+    x = np.arange(1, LONG_ROUNDS + 1)
+    level = rng.uniform(0.9, 0.95) - 0.8 * (1 + x / rng.uniform(5, 12)) ** -0.8
+    return from_arrays(str(seed), x, level + rng.normal(0.0, 0.004, len(x)))
+
+
+def _seconds(curve: Curve, history: Sequence[Curve]) -> float:
+    took = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        judge(curve, history=history)
+        forecast(curve, LONG_ROUNDS, history)
+        took.append(time.perf_counter() - start)
+    return float(np.median(took))
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    parts = [_forecast_table(name, rows) for name, rows in figures["forecasts"].items()]
+    return "\n\n".join([*parts, _verdict_table(figures), _speed_line(figures["speed"])])
+
+
+def _forecast_table(name: str, rows: dict[str, dict[str, float]]) -> str:
+    head = (
+        f"**Forecasts, {name}**\n\n"
+        "| rounds seen | forecasts | 80 % interval holds | width | error | error / stays | CRPS / stays |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    lines = [
+        f"| {share} | {row['points']} | {row['coverage']:.1%} | {row['width']:.3f} |"
+        f" {row['error']:.4f} | {row['ratio']:.2f} | {row['crps_ratio']:.2f} |"
+        for share, row in rows.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def _verdict_table(figures: dict[str, Any]) -> str:
+    head = (
+        "**Verdicts and breaks, synthetic curves**\n\n"
+        "| noise sd | verdicts | right | converged said wrongly | breaks | found ≤ 5 rounds late |"
+        " false onsets / 1,000 healthy rounds |\n|---|---|---|---|---|---|---|"
+    )
+    lines = [
+        f"| {row['noise']} | {row['verdicts']} | {row['right']:.1%} | {row['misled']:.2%} |"
+        f" {row['breaks']} | {row['in_time']:.1%} | {row['false_per_1000']:.3f} |"
+        for row in figures["verdicts"]
+    ]
+    own = figures["own onsets"]
+    last = (
+        f"\nOwn runs: {own['false_per_1000']:.2f} onsets a thousand rounds"
+        f" ({own['rounds']} rounds)."
+    )
+    return "\n".join([head, *lines, last])
+
+
+def _speed_line(figures: dict[str, float]) -> str:
+    return (
+        f"**Speed**: verdict and forecast of a run of 1,000 rounds at half its way take"
+        f" {figures['alone']:.2f} s; {LONG_HISTORY} past runs add"
+        f" {figures['added_by_history']:.2f} s."
+    )
+
+
+def write(page: Path, text: str) -> None:
+    """Puts the tables between the page's marks."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

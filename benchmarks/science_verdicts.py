@@ -1,0 +1,165 @@
+"""How often the verdicts are right, and how late and how falsely breaks are found.
+
+Truth is made of the definitions of the verdicts, applied to the noise-free curve, to the known size
+of the noise and to the known asymptote.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.science_synthetic import Synthetic, make
+from tasks.analysis.convergence import judge
+from tasks.analysis.curve import Floats
+from tasks.analysis.observed import window_of
+from tasks.analysis.onset import onsets
+from tasks.analysis.settings import VerdictSettings
+
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+MISLEADING_GAP = 0.02
+LATE = 5
+HEALTHY = ("growth", "late", "jump", "constant")
+BEYOND = 2.0
+CLEAR_PERIODS = 4.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One verdict beside the truth; possible holds more than one kind where the definitions leave
+    it open; tempting is a curve that has more than 0.02 to gain, or falls, so that converged would
+    mislead."""
+
+    kind: str
+    share: float
+    possible: tuple[str, ...]
+    said: str
+    tempting: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether the verdict is a possible one."""
+        return self.said in self.possible
+
+    @property
+    def misled(self) -> bool:
+        """Whether converged was said of a tempting curve."""
+        return self.tempting and self.said == "converged"
+
+
+def judged(curve: Synthetic, share: float) -> Judged:
+    """The verdict on the first `share` of the rounds."""
+    count = max(3, round(share * len(curve.clean)))
+    possible = truth(curve, count)
+    said = judge(curve.curve.until(count)).kind
+    gap = curve.asymptote[count - 1] - curve.clean[count - 1]
+    tempting = bool(gap > MISLEADING_GAP or possible == ("diverging",))
+    return Judged(curve.kind, share, possible, said, tempting)
+
+
+def truth(curve: Synthetic, count: int, settings: VerdictSettings | None = None) -> tuple[str, ...]:
+    """What may be said of the first `count` rounds.
+
+    A wave of which fewer than four periods were seen may be called oscillating or not. A fall that is not beyond noise (its slope within two standard errors of the least-squares slope
+    of the window) may be called diverging or what it would be called if it were flat.
+    """
+    settings = settings or VerdictSettings()
+    if count < settings.least_rounds:
+        return ("too_short",)
+    clean, sigma = curve.clean[:count], float(curve.sigma[count - 1])
+    window = window_of(count, settings.window_rounds, settings.window_share)
+    limit = max(settings.collapse_drop, settings.collapse_noise * sigma)
+    if _held(clean, settings.held_rounds, limit) - clean[-1] > limit:
+        return ("collapsed",)
+    slope = _slope(clean[-window:])
+    error = sigma / np.sqrt(window * (window**2 - 1) / 12.0)
+    if slope < -settings.flat_trend - BEYOND * error:
+        return ("diverging",)
+    rest = _rising_or_flat(curve, count, slope, settings)
+    maybe = ("diverging",) if slope < -settings.flat_trend else ()
+    periods = np.count_nonzero(np.diff(np.sign(curve.wave[:count]))) / 2.0
+    if periods >= CLEAR_PERIODS:
+        return (*maybe, "oscillating")
+    return (*maybe, "oscillating", rest) if periods > 0 else (*maybe, rest)
+
+
+def _rising_or_flat(curve: Synthetic, count: int, slope: float, settings: VerdictSettings) -> str:
+    if slope > settings.flat_trend:
+        return "improving"
+    gap = curve.asymptote[count - 1] - curve.clean[count - 1]
+    return "converged" if gap <= settings.converged_gap else "improving"
+
+
+def _held(clean: Floats, rounds: int, limit: float) -> float:
+    """The highest level that ten rounds in a row before the last one kept, within the limit."""
+    if len(clean) <= rounds:
+        return -np.inf
+    windows = np.lib.stride_tricks.sliding_window_view(clean[:-1], rounds)
+    lowest = windows.min(axis=1)
+    steady = windows.max(axis=1) - lowest <= limit
+    return float(lowest[steady].max(initial=-np.inf))
+
+
+def _slope(values: Floats) -> float:
+    x = np.arange(len(values)) - (len(values) - 1) / 2.0
+    return float(values @ x / (x @ x))
+
+
+def verdicts(first_seed: int, count: int, noise: float) -> list[Judged]:
+    """All verdicts on `count` synthetic curves at that noise."""
+    return [
+        judged(curve, share)
+        for curve in (make(first_seed + index, noise) for index in range(count))
+        for share in SHARES
+    ]
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """How breaks were found: rounds from the first at which the fall was beyond noise, for each
+    true break (infinite when it was missed); false onsets among so many healthy rounds."""
+
+    late: tuple[float, ...]
+    false: int
+    healthy_rounds: int
+
+    @property
+    def in_time(self) -> float:
+        """Share found at most five rounds late."""
+        return float(np.mean(np.array(self.late) <= LATE))
+
+    @property
+    def false_per_1000(self) -> float:
+        """False onsets a thousand healthy rounds."""
+        return 1000.0 * self.false / max(1, self.healthy_rounds)
+
+
+def breaks(first_seed: int, count: int, noise: float) -> Breaks:
+    """Breaks in `count` synthetic curves at that noise."""
+    late: list[float] = []
+    false = healthy = 0
+    for index in range(count):
+        curve = make(first_seed + index, noise)
+        found = onsets(curve.curve)
+        if curve.kind in HEALTHY:
+            false += len(found)
+            healthy += len(curve.clean)
+        elif curve.kind in ("collapse", "divergence"):
+            late.append(_late(curve, [one.found for one in found]))
+    return Breaks(tuple(late), false, healthy)
+
+
+def _late(curve: Synthetic, found: list[int]) -> float:
+    """Rounds between the first at which the fall is beyond noise and the first onset found since
+    the fall began. Beyond noise: below the level before the fall by three standard deviations and
+    at least 0.01."""
+    assert curve.onset is not None
+    level = curve.clean[curve.onset - 2]
+    fall = level - curve.clean[curve.onset - 1 :]
+    beyond = np.flatnonzero(fall > max(0.01, 3.0 * curve.sigma[0]))
+    if not len(beyond):
+        return 0.0
+    start = curve.onset + int(beyond[0])
+    if start + LATE > len(curve.clean):
+        return 0.0
+    since = [one for one in found if one >= curve.onset]
+    return float(since[0] - start) if since else float("inf")

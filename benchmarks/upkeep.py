@@ -1,0 +1,289 @@
+"""What upkeep is for: landing, questions to the lake and to the ledger, after long use.
+
+`python -m benchmarks.upkeep [--json]`: lands hand-made batches into a lake of its own, without any
+source, suite or sink, and prints each figure beside what is promised. All commits are flushed to the
+disk of the temporary folder.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import Batch, split_cells
+from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
+from tasks.core.digest import digest_rows
+from tasks.core.quarantine import no_records
+from tasks.core.settings import Maintenance, Pipeline, Settings, load_settings
+from tasks.core.state import CellState, LoadState
+from tasks.core.window import Cell, Window
+from tasks.due import Job, find_due
+from tasks.lake.query import query
+from tasks.lake.tables import Lake
+from tasks.land import Extracted, land
+from tasks.ledger.ledger import Ledger
+from tasks.maintaining import UpkeepPlan, maintain
+from tasks.validation.suites import Suite
+from tasks.work import Chunk, Tools
+
+MEASUREMENTS = 40
+COMMITS = 2_000
+WINDOWS = 100_000
+REPETITIONS = 5
+START = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOURLY = (
+    "SELECT time_bucket(INTERVAL '1 hour', time) AS hour, avg(latency_seconds) AS mean "
+    "FROM month GROUP BY hour ORDER BY hour"
+)
+
+
+@dataclass
+class _Nothing:
+    """A source that is never asked, and a lock that holds."""
+
+    name: str = "prometheus"
+
+    def check(self) -> None:
+        """It holds."""
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """Never called: the batches are at hand."""
+        raise AssertionError("the benchmark asks no source")
+
+
+@dataclass
+class Bench:
+    """A lake and a ledger below a folder."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lake = Lake(str(self.folder / "lake"))
+        self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
+
+    def land(self, entry: Measurement, cell: Cell, frame: pd.DataFrame) -> None:
+        """Lands one cell as a run does it, behind extraction and suite."""
+        nothing = _Nothing()
+        tools = Tools(
+            source=nothing, suite=_SUITE, lake=self.lake, ledger=self.ledger, sinks=(),
+            lock=nothing, run_id="run", record=lambda states: None,
+        )  # fmt: skip
+        window = Window(cell.start, cell.stop)
+        rows = split_cells(frame, (cell,))
+        digests = {cell: digest_rows(frame, entry, "salt")}
+        extracted = Extracted(Batch(entry, "production", window, frame), rows, digests, (cell,))
+        known = self.ledger.cells(entry.name, "production", window)
+        chunk = Chunk(entry, "production", (cell,), window)
+        land(chunk, extracted, frame, no_records(), known, tools)
+
+    def maintain(self, now: datetime, entries: list[Measurement]) -> None:
+        """One daily run, as if all that is there were an hour older."""
+        for path in self.folder.glob("lake/*/_delta_log/*"):
+            long_ago = path.stat().st_mtime - 7200
+            os.utime(path, (long_ago, long_ago))
+        catalogue = Catalogue({entry.name: entry for entry in entries})
+        maintain(UpkeepPlan(f"{now:%Y%m%dT%H%M%S}-bench", now, self.settings, catalogue))
+
+    @property
+    def settings(self) -> Settings:
+        """The shipped ones, without a copy of the ledger each day."""
+        shipped = load_settings({"FEDVITALS_HOME": str(self.folder)})
+        return replace(shipped, maintenance=Maintenance(backups=0))
+
+
+# landing asks no suite
+_SUITE = Suite(name="none", path=Path("none"), content={}, digest="none")
+
+
+def measurement(name: str) -> Measurement:
+    """One field by method and instance, each 15 s."""
+    spec = FieldSpec(query="q", unit="seconds", required=True)
+    return Measurement(
+        name=name, type="performance", tags=("instance", "method"),
+        fields={"latency_seconds": spec}, step=timedelta(seconds=15), every=timedelta(minutes=1),
+        max_series=1000,
+    )  # fmt: skip
+
+
+def batch(window: Window, series: int, step_seconds: int, seed: int = 7) -> pd.DataFrame:
+    """A frame in the layout of a Batch, in canonical order, with values of full precision."""
+    count = int(window.length.total_seconds()) // step_seconds
+    times = pd.date_range(window.start, periods=count, freq=f"{step_seconds}s", unit="us")
+    values = np.random.default_rng(seed).normal(0.2, 0.01, count * series)
+    instances = [f"10.0.0.{number:03}:8000" for number in range(series)]
+    return pd.DataFrame(
+        {
+            "time": np.tile(times, series),
+            "environment": pd.Categorical.from_codes([0] * (count * series), ["production"]),
+            "instance": pd.Categorical.from_codes(np.repeat(range(series), count), instances),
+            "method": pd.Categorical.from_codes([0] * (count * series), ["GET"]),
+            "latency_seconds": values,
+        }
+    ).astype({"time": "datetime64[us, UTC]"})
+
+
+def cell_at(hour: int) -> Cell:
+    """The cell so many hours after the start."""
+    return Cell(START + hour * HOUR, START + (hour + 1) * HOUR)
+
+
+def used(folder: Path, daily: bool) -> tuple[Bench, float, int]:
+    """A measurement after COMMITS hourly commits, seconds of its last 20, and its files."""
+    bench, entry = Bench(folder), measurement("m00")
+    seconds = []
+    for hour in range(COMMITS):
+        frame = batch(cell_at(hour), series=10, step_seconds=60, seed=hour)
+        started = time.perf_counter()
+        bench.land(entry, cell_at(hour), frame)
+        seconds.append(time.perf_counter() - started)
+        if daily and hour % 24 == 23:
+            bench.maintain(cell_at(hour).stop, [entry])
+    files = len(list((folder / "lake" / "m00").glob("*.parquet")))
+    return bench, statistics.median(seconds[-20:]), files
+
+
+def newest_cells(bench: Bench, hour: int) -> float:
+    """Seconds in which the newest cell of all measurements is landed, the best of some hours."""
+    entries = [measurement(f"m{number:02}") for number in range(MEASUREMENTS)]
+    for entry in entries:
+        bench.lake.prepare(entry)
+    return min(_landed(bench, entries, hour + n) for n in range(REPETITIONS))
+
+
+def _landed(bench: Bench, entries: list[Measurement], hour: int) -> float:
+    cell = cell_at(hour)
+    frames = [batch(cell, series=10, step_seconds=60, seed=n) for n in range(len(entries))]
+    started = time.perf_counter()
+    for entry, frame in zip(entries, frames, strict=True):
+        bench.land(entry, cell, frame)
+    return time.perf_counter() - started
+
+
+def multiplied(bench: Bench) -> Bench:
+    """The used measurement's table once for each measurement."""
+    source = bench.folder / "lake" / "m00"
+    for number in range(1, MEASUREMENTS):
+        target = source.with_name(f"m{number:02}")
+        if not target.exists():
+            shutil.copytree(source, target)
+    return bench
+
+
+def month_query(folder: Path) -> tuple[int, float]:
+    """Rows of a month of 100 series at 15 s, and seconds for its hourly means."""
+    bench, entry = Bench(folder), measurement("month")
+    for day in range(30):
+        window = Window(START + day * DAY, START + (day + 1) * DAY)
+        frame = batch(window, series=100, step_seconds=15, seed=day)
+        bench.lake.land(entry, frame, list(window.cells(HOUR)), "production", None)
+    rows = query(bench.lake, "SELECT count(*) AS n FROM month")["n"][0].as_py()
+    return rows, _best(lambda: query(bench.lake, HOURLY))
+
+
+def ledger_questions(folder: Path, windows_each: int) -> dict[str, float]:
+    """Seconds of each question about one measurement, in a ledger of WINDOWS windows."""
+    bench = Bench(folder)
+    for number in range(WINDOWS // windows_each):
+        states = list(_states(f"m{number:02}", windows_each))
+        bench.ledger.record(states)
+        bench.ledger.record_loads(_load_of(state) for state in states[:-24])
+    now = cell_at(windows_each - 1).stop + HOUR / 2
+    job = Job(measurement("m00"), "production", None, now, Pipeline())
+    last = Window(now - DAY, now)
+    questions: dict[str, Callable[[], object]] = {
+        "due": lambda: find_due(job, bench.ledger),
+        "pending": lambda: bench.ledger.pending("sink", "m00", "production"),
+        "newest": lambda: bench.ledger.newest("m00", "production"),
+        "oldest": lambda: bench.ledger.oldest("m00", "production"),
+        "cells_of_a_day": lambda: bench.ledger.cells("m00", "production", last),
+        "loads_of_a_day": lambda: bench.ledger.loads("sink", "m00", "production", last),
+    }
+    return {name: _best(ask) for name, ask in questions.items()}
+
+
+def _states(name: str, count: int) -> Iterator[CellState]:
+    for hour in range(count):
+        cell = cell_at(hour)
+        yield CellState(
+            name, "production", cell, "prometheus", cell.stop, "landed", f"{hour:016x}",
+            f"{hour:016x}", 2400, 2400, 0, 0, "c" * 16, "20260101T000000-bench",
+        )  # fmt: skip
+
+
+def _load_of(state: CellState) -> LoadState:
+    return LoadState("sink", state.measurement, state.environment, state.cell, state.landed_digest, 0, 2400, 0)  # fmt: skip
+
+
+def _best(ask: Callable[[], object]) -> float:
+    return min(_seconds(ask) for _ in range(REPETITIONS))
+
+
+def _seconds(ask: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    ask()
+    return time.perf_counter() - started
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """All figures, in seconds."""
+    fresh = newest_cells(Bench(folder / "fresh"), 0)
+    figures: dict[str, Any] = {"measurements": MEASUREMENTS, "commits": COMMITS, "fresh": fresh}
+    for name, daily in (("with_upkeep", True), ("without_upkeep", False)):
+        bench, commit, files = used(folder / name, daily)
+        figures[name] = {"commit": commit, "files_on_disk": files}
+        figures[name]["newest_cells"] = newest_cells(multiplied(bench), COMMITS)
+        shutil.rmtree(folder / name)
+    rows, seconds = month_query(folder / "month")
+    figures["month"] = {"rows": rows, "hourly_means": seconds}
+    shutil.rmtree(folder / "month")
+    figures["ledger"] = ledger_questions(folder / "many", WINDOWS // MEASUREMENTS)
+    figures["ledger_of_one_measurement"] = ledger_questions(folder / "one", WINDOWS)
+    return figures
+
+
+def _table(figures: dict[str, Any]) -> str:
+    fresh = figures["fresh"]
+    kept, left = figures["with_upkeep"], figures["without_upkeep"]
+    rows = [
+        ("newest cell of 40 measurements landed", fresh, "≤ 1 s"),
+        ("  after 2,000 commits, maintain daily", kept["newest_cells"], f"≤ {1.5 * fresh:.2f} s"),
+        ("  after 2,000 commits, without", left["newest_cells"], ""),
+        (
+            f"hourly means over {figures['month']['rows']:,} rows",
+            figures["month"]["hourly_means"],
+            "≤ 1 s",
+        ),
+        *((f"ledger of 100,000 windows: {n}", s, "≤ 0.05 s") for n, s in figures["ledger"].items()),
+        *(
+            (f"  all of one measurement: {n}", s, "")
+            for n, s in figures["ledger_of_one_measurement"].items()
+        ),
+    ]
+    return "\n".join(f"{name:<46} {seconds:>8.3f} s  {told}" for name, seconds, told in rows)
+
+
+def main() -> None:
+    """Measures everything and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder))
+    print(json.dumps(figures, indent=2) if options.json else _table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""`fedvitals backfill`: a long stretch of the past, chunk by chunk."""
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from flows.commands.collect import Type, summary
+from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.show import print_json, print_table
+
+if TYPE_CHECKING:
+    from tasks.backfill_plan import Backfill
+    from tasks.backfill_survey import Share, Survey
+    from tasks.core.receipt import Receipt
+
+
+class Runner(StrEnum):
+    """Where chunks are worked on."""
+
+    THREADS = "threads"
+    DASK = "dask"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("backfill")(backfill)
+
+
+def backfill(
+    start: Annotated[str, typer.Option(help="ISO 8601 (UTC) or relative, such as -30d.")],
+    stop: Annotated[str, typer.Option(help="ISO 8601 (UTC), relative, or now.")] = "now",
+    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
+    measurement: Annotated[
+        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
+    ] = None,
+    chunk: Annotated[str | None, typer.Option(help="Length of a chunk, such as 6h.")] = None,
+    environment: EnvironmentName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is to do.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Read all again; take out what the source no longer has."),
+    ] = False,
+    runner: Annotated[Runner, typer.Option(help="Where chunks are worked on.")] = Runner.THREADS,
+    workers: Annotated[int | None, typer.Option(help="How many chunks at once.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Dask scheduler, such as tcp://127.0.0.1:8786.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Fill back: read what of a window is not yet read, chunk by chunk, oldest first.
+
+    It may be killed and started again: what is landed is not read again. Examples:
+
+    fedvitals backfill --start -30d --dry-run
+
+    fedvitals backfill --start 2026-01-01 --stop 2026-02-01 --chunk 6h --workers 4
+
+    fedvitals backfill --start -7d --measurement http_latency --replace
+    """
+    from tasks.backfill_plan import Asked, make_backfill
+    from tasks.core.settings import load_settings
+
+    asked = Asked(
+        start, stop, environment, type.value, measurement, chunk, replace, runner.value, workers, address
+    )  # fmt: skip
+    # the user's mistakes are found here, before a flow run is begun
+    wanted = make_backfill(load_settings(), asked)
+    for warning in wanted.plan.warnings:
+        print(f"fedvitals: {warning}", file=sys.stderr)
+    if dry_run:
+        _look(wanted, json)
+    receipt = run_flow(**asdict(asked))
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))
+
+
+def run_flow(**parameters: Any) -> "Receipt":
+    """Runs the flow here and now; its receipt.
+
+    Raises:
+        FedvitalsError: what ended the flow before it had a receipt.
+    """
+    from flows.backfill import backfill as flow
+    from flows.commands.prefect_server import require_server
+    from tasks.core.receipt import Receipt
+
+    require_server()
+    state = flow(**parameters, return_state=True)
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, Receipt):
+        return result
+    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+
+
+def _look(wanted: "Backfill", json: bool) -> NoReturn:
+    """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
+    from tasks.backfill_survey import survey
+    from tasks.plan import opened_ledger
+
+    with opened_ledger(wanted.plan.settings) as ledger:
+        found = survey(wanted, ledger)
+    for problem in found.problems:
+        print(f"fedvitals: {problem}", file=sys.stderr)
+    if json:
+        print_json(document(wanted, found))
+    else:
+        print_table([_row(share, found) for share in found.shares], "nothing to read")
+        print(found.line())
+    raise typer.Exit(1 if found.problems else 0)
+
+
+def document(wanted: "Backfill", found: "Survey") -> dict[str, Any]:
+    """The plan as one JSON document; times in seconds, null where nothing could be counted."""
+    plan, manner = wanted.plan, wanted.manner
+    assert plan.window is not None, "a backfill always has a window"
+    rows = [_row(share, found) for share in found.shares]
+    return {
+        "environment": plan.environment.name,
+        "window": {"start": plan.window.start, "stop": plan.window.stop},
+        "replace": manner.replace,
+        "runner": manner.runner,
+        "workers": manner.workers,
+        "cells": sum(row["cells"] for row in rows),
+        "to_read": sum(row["to_read"] for row in rows),
+        "chunks": sum(row["chunks"] for row in rows),
+        "values": found.values,
+        "seconds": round(found.seconds, 1),
+        "values_per_second": round(found.pace.values_per_second),
+        "origin": found.pace.origin,
+        "measurements": rows,
+        "problems": found.problems,
+    }
+
+
+def _row(share: "Share", found: "Survey") -> dict[str, Any]:
+    seconds = None if share.values is None else share.values / found.pace.values_per_second
+    return {
+        "measurement": share.measurement,
+        "cells": share.cells,
+        "to_read": share.due,
+        "chunks": share.chunks,
+        "series": share.series,
+        "values": share.values,
+        "seconds": None if seconds is None else round(seconds, 1),
+    }

@@ -1,0 +1,79 @@
+"""`fedvitals ledger`: what the ledger knows, and reading it back from the lake."""
+
+from typing import Any
+
+import typer
+
+from flows.commands.options import AsJson
+from flows.commands.show import print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(
+        help="Look into the ledger, or read it back from the lake.", no_args_is_help=True
+    )
+    group.command("ls")(ls)
+    group.command("rebuild")(rebuild)
+    app.add_typer(group, name="ledger")
+
+
+def ls(json: AsJson = False) -> None:
+    """List what the ledger knows: cells and values by measurement, and what each sink lacks.
+
+    Example:
+
+    fedvitals ledger ls --json
+    """
+    from dataclasses import asdict
+
+    from tasks.core.settings import load_settings
+    from tasks.ledger.overview import overview
+    from tasks.ledger.version import LEDGER_VERSION
+    from tasks.plan import opened_ledger
+
+    with opened_ledger(load_settings()) as ledger:
+        url, rows = ledger.url, [asdict(known) for known in overview(ledger)]
+    if json:
+        print_json({"ledger": url, "version": LEDGER_VERSION, "measurements": rows})
+        return
+    print(f"{url}, version {LEDGER_VERSION}")
+    print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
+
+
+def rebuild(json: AsJson = False) -> None:
+    """Read the ledger's cells back from the lake; every cell counts as pending for every sink.
+
+    For a ledger that was deleted, damaged, or restored from a backup. No source is asked. What was
+    loaded before is sent again, which changes nothing there. Receipts of runs are not in the lake.
+    Example:
+
+    fedvitals ledger rebuild
+    """
+    import uuid
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from tasks.core.receipt import run_id_of
+    from tasks.core.settings import load_settings
+    from tasks.lake.tables import Lake
+    from tasks.plan import opened_ledger
+    from tasks.rebuilding import rebuild as read_back
+    from tasks.rebuilding import rebuilding
+
+    settings = load_settings()
+    run_id = run_id_of(datetime.now(UTC), uuid.uuid4().hex[:6])
+    with opened_ledger(settings) as ledger:
+        url = ledger.url
+        found = read_back(rebuilding(settings, Lake(settings.lake_url), ledger, run_id))
+    rows = [asdict(each) for each in found]
+    if json:
+        print_json({"ledger": url, "measurements": rows})
+    else:
+        print_table(rows, empty="the lake tells of no cell")
+    raise typer.Exit(1 if any(each.lost for each in found) else 0)
+
+
+def _as_line(row: dict[str, Any]) -> dict[str, Any]:
+    pending = [f"{count} for {sink}" for sink, count in row["pending"].items() if count]
+    return {**row, "pending": pending}

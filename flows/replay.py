@@ -1,0 +1,37 @@
+"""Brings what is landed into a sink again, from the lake alone."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks import sink_stages as stages
+from tasks.core.receipt import Receipt
+from tasks.core.settings import load_settings
+from tasks.plan import CollectType
+from tasks.telling import final_state
+
+
+@flow(name="replay", persist_result=False)
+def replay(
+    sink: str = "influxdb",
+    environment: str | None = None,
+    type: CollectType = "all",
+    measurements: list[str] | None = None,
+    start: str | None = None,
+    stop: str | None = None,
+) -> State[Receipt]:
+    """Loads any range of the lake into a sink, whatever the ledger believes that it has.
+
+    For a new or an emptied InfluxDB. No source is asked. A replay that was stopped may be started
+    again: sending a value twice stores it once.
+
+    Args:
+        sink: Which sink.
+        environment: Environment of config/environments.yaml; empty: the default one.
+        type: Which measurements of the catalogue; all: every one of it.
+        measurements: Only these measurements, whatever their type; empty: all of the type.
+        start: ISO 8601 (UTC) or relative to now, such as -24h; empty: all that the lake has.
+        stop: ISO 8601 (UTC), relative to now, or now; empty: now.
+    """
+    names = tuple(measurements or ())
+    plan = stages.plan(load_settings(), sink, environment, type, names, start, stop)
+    return final_state(stages.replay(plan, sink))

@@ -1,0 +1,1 @@
+"""What is concluded from training runs: pure functions, without I/O."""

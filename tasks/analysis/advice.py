@@ -1,0 +1,228 @@
+"""Stop or go on, and what going on is expected to bring."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.analysis.convergence import Verdict
+from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.privacy import Race, own, usable_gains
+from tasks.analysis.remaining_time import RemainingTime, duration
+from tasks.analysis.robust import quantile_interval
+
+Action = Literal["go_on", "stop", "undecided", "none"]
+OPENINGS: dict[Action, str] = {
+    "go_on": "Go on",
+    "stop": "Stop",
+    "undecided": "Undecided",
+    "none": "No advice yet",
+}
+WORTH = 0.01
+"""A gain on the scale 0 to 1 that is worth going on for."""
+UNLIKELY = 0.1
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, and why.
+
+    gain is what going on to the end of plan or budget is expected to bring, per_round and per_epsilon
+    the same by further round and by unit of epsilon; in the metric's own unit, more is better. None
+    for what is not known; why_not says what it needs.
+    """
+
+    action: Action
+    sentence: str
+    reasons: tuple[str, ...]
+    gain: Interval | None
+    per_round: Interval | None
+    per_epsilon: Interval | None
+    why_not: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that an advice rests on; target is on the scale 0 to 1."""
+
+    curve: Curve
+    verdict: Verdict
+    forecast: Forecast | NoForecast
+    race: Race | None
+    time: RemainingTime
+    target: float | None
+    worth: float = WORTH
+    level: float = 0.8
+
+
+def advise(evidence: Evidence) -> Advice:
+    """The advice; "none" when there is neither a verdict nor a forecast to base one on.
+
+    The numbers are read off the draws of forecast and spending, pair by pair, so that a gain and its
+    price belong together.
+    """
+    gains, ahead = _gains(evidence)
+    gain = _interval(evidence, gains)
+    per_round, per_epsilon, why_not = _rates(evidence, gains, ahead)
+    action, reason = _decide(evidence, gain)
+    reasons = [reason] if reason else []
+    reasons += [] if action == "none" else _further(evidence, gain, per_round, per_epsilon, ahead)
+    text = "; ".join(reasons)
+    return Advice(
+        action,
+        f"{OPENINGS[action]}: {text}.",
+        tuple(reasons),
+        gain,
+        per_round,
+        per_epsilon,
+        why_not,
+    )
+
+
+def _gains(evidence: Evidence) -> tuple[Floats, Floats]:
+    if isinstance(evidence.forecast, NoForecast):
+        return np.empty(0), np.empty(0)
+    race, level = evidence.race, evidence.verdict.level
+    return usable_gains(
+        evidence.forecast,
+        race.last_rounds if race else None,
+        level.estimate if level is not None else None,
+    )
+
+
+def _interval(evidence: Evidence, gains: Floats) -> Interval | None:
+    if not len(gains):
+        return None
+    return quantile_interval(gains * own(evidence.curve), evidence.level)
+
+
+def _rates(
+    evidence: Evidence, gains: Floats, ahead: Floats
+) -> tuple[Interval | None, Interval | None, tuple[str, ...]]:
+    """Gain per further round and per unit of epsilon, and why one is missing."""
+    if isinstance(evidence.forecast, NoForecast):
+        return None, None, (f"the gain needs a forecast: {evidence.forecast.reason}",)
+    going = ahead > 0.0
+    if not going.any():
+        return None, None, ("no round is left that plan and budget allow",)
+    unit = own(evidence.curve)
+    per_round = quantile_interval(unit * gains[going] / ahead[going], evidence.level)
+    pace = evidence.race.pace if evidence.race else None
+    if pace is None:
+        return per_round, None, ("the gain by epsilon needs the epsilon spent so far",)
+    count = min(len(pace.rate), len(ahead))
+    spent = pace.spent_each(np.resize(ahead, len(pace.rate)))[:count] - pace.spent_now
+    priced = going[:count] & (spent > 0.0)
+    if not priced.any():
+        return per_round, None, ("the gain by epsilon needs an epsilon that grows",)
+    rate = unit * gains[:count][priced] / spent[priced]
+    return per_round, quantile_interval(rate, evidence.level), ()
+
+
+def _decide(evidence: Evidence, gain: Interval | None) -> tuple[Action, str]:
+    """What to do, and the first reason."""
+    verdict, race, forecast = evidence.verdict, evidence.race, evidence.forecast
+    if verdict.kind == "collapsed":
+        before = f" before round {verdict.onset_round}" if verdict.onset_round is not None else ""
+        return "stop", f"the run has collapsed; go back to the model{before}"
+    if verdict.kind == "diverging":
+        return "stop", "the run diverges, so that every further round costs accuracy"
+    if race is not None and race.is_exhausted:
+        return "stop", "the privacy budget is used up"
+    if not isinstance(forecast, NoForecast):
+        if evidence.target is not None and forecast.now >= evidence.target:
+            return "stop", "the target is reached"
+        if not len(forecast.rounds):
+            return "stop", "the plan is done"
+        if gain is not None:
+            return _by_gain(evidence, forecast, gain)
+    return _by_verdict(evidence)
+
+
+def _by_gain(evidence: Evidence, forecast: Forecast, gain: Interval) -> tuple[Action, str]:
+    worth = evidence.worth * own(evidence.curve)
+    flat = evidence.verdict.kind in ("converged", "plateau")
+    chance = _chance(evidence, forecast)
+    if flat and gain.low <= worth:
+        if evidence.verdict.kind == "plateau":
+            return "stop", "the run is on a plateau that similar runs went beyond; change something"
+        return "stop", "the run has converged"
+    if gain.high <= worth:
+        return "stop", "little is left to gain"
+    if gain.low <= 0.0:
+        return "undecided", "the gain to expect cannot be told from none"
+    if chance is not None and chance <= UNLIKELY:
+        return (
+            "undecided",
+            f"there is more to gain, but the target is likely missed (chance {chance:.0%})",
+        )
+    if flat:
+        return "undecided", "the curve is flat now, and yet the forecast sees more to gain"
+    return "go_on", "there is more to gain"
+
+
+def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
+    """Without a forecast only the verdict speaks."""
+    verdict = evidence.verdict
+    if verdict.kind == "too_short":
+        return "none", f"{verdict.rounds} rounds are too few to judge"
+    if verdict.kind == "converged":
+        return "stop", "the run has converged"
+    if verdict.kind == "plateau":
+        return "stop", "the run is on a plateau that similar runs went beyond; change something"
+    if verdict.kind == "oscillating":
+        return (
+            "undecided",
+            "the run swings; a smaller learning rate or more clients a round may calm it",
+        )
+    trend = verdict.trend
+    if trend is not None and trend.low > 0.0:
+        unit = own(evidence.curve)
+        return "go_on", f"the run gains {trend.estimate * unit:.2g} a round now"
+    return "undecided", "the run improves slowly, and without a forecast nothing says how far"
+
+
+def _chance(evidence: Evidence, forecast: Forecast) -> float | None:
+    """Of reaching the target within the plan, and within the budget where there is one."""
+    if evidence.target is None:
+        return None
+    if evidence.race is not None and evidence.race.probability is not None:
+        return evidence.race.probability
+    return forecast.reach(evidence.target).probability
+
+
+def _further(
+    evidence: Evidence,
+    gain: Interval | None,
+    per_round: Interval | None,
+    per_epsilon: Interval | None,
+    ahead: Floats,
+) -> list[str]:
+    """Gain, price, chance and time, as far as they are known."""
+    texts = []
+    if gain is not None and per_round is not None:
+        rounds = float(np.median(ahead))
+        plural = "round" if rounds == 1 else "rounds"
+        text = f"{rounds:.0f} further {plural} are expected to gain {_span(gain)}, {per_round.estimate:.2g} a round"
+        if per_epsilon is not None:
+            text += f" and {per_epsilon.estimate:.2g} per unit of epsilon"
+        texts.append(text)
+    forecast = evidence.forecast
+    chance = None if isinstance(forecast, NoForecast) else _chance(evidence, forecast)
+    if chance is not None and chance < 1.0:
+        within = (
+            "within the privacy budget "
+            if evidence.race and evidence.race.probability is not None
+            else ""
+        )
+        texts.append(f"the target is reached {within}with a chance of {chance:.0%}")
+    remaining = evidence.time.remaining
+    if remaining is not None and remaining.estimate > 0.0:
+        texts.append(f"the rest of the plan takes {duration(remaining.estimate)}")
+    return texts
+
+
+def _span(interval: Interval) -> str:
+    return f"{interval.estimate:.2g} ({interval.low:.2g} to {interval.high:.2g})"

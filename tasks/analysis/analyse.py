@@ -1,0 +1,120 @@
+"""One run analysed whole, and several compared."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tasks.analysis.advice import Evidence, advise
+from tasks.analysis.comparison import Compared, Comparison, compare_runs
+from tasks.analysis.convergence import judge
+from tasks.analysis.curve import Curve, Floats, curve_of
+from tasks.analysis.forecast import Forecast, NoForecast, forecast
+from tasks.analysis.participation import Counts, participation
+from tasks.analysis.privacy import passages, race_of
+from tasks.analysis.remaining_time import remaining_time
+from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
+from tasks.core.training import TrainingRun
+
+
+def analyse(
+    run: TrainingRun,
+    history: Sequence[TrainingRun] = (),
+    settings: AnalysisSettings | None = None,
+    counts: Sequence[Counts] = (),
+) -> RunAnalysis:
+    """The analysis of a run beside the service's earlier runs; of those, the run itself is left out.
+
+    The plan is the setting's, else the run's own, else the longest similar run of the history;
+    without any there is no forecast, and its reason says what is needed. counts are the clients of
+    rounds that name none. Nothing here raises on odd data: what cannot be told says why.
+    """
+    settings = settings or AnalysisSettings()
+    curve = curve_of(run, settings.metric)
+    past = [
+        curve_of(one, curve.metric)
+        for one in history
+        if one is not run and one.run_id != run.run_id
+    ]
+    target = None if settings.target is None else curve.scaled(settings.target)
+    planned = _planned(run, settings)
+    verdict = judge(curve, settings.verdict, past)
+    ahead = forecast(curve, planned, past, replace(settings.forecast, level=settings.level))
+    if not isinstance(ahead, NoForecast):
+        planned = ahead.planned_rounds
+    left = None if planned is None or not len(curve) else max(0, planned - int(curve.rounds[-1]))
+    time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
+    now = None if verdict.level is None else verdict.level.estimate
+    race = race_of(run, curve, ahead, target, settings.level, now)
+    evidence = Evidence(
+        curve, verdict, ahead, race, time, target, settings.verdict.converged_gap, settings.level
+    )
+    return RunAnalysis(
+        run_id=run.run_id,
+        source=run.source,
+        curve=curve,
+        verdict=verdict,
+        forecast=ahead,
+        target=target,
+        planned_rounds=planned,
+        time=time,
+        participation=participation(
+            run.rounds, curve, counts, settings.level, settings.straggler_spreads
+        ),
+        race=race,
+        advice=advise(evidence),
+        findings=(verdict.finding(), *(race.findings if race else ())),
+        notes=tuple(_notes(run, curve, settings)),
+    )
+
+
+def compare(
+    analyses: Sequence[RunAnalysis], called: Sequence[str] | None = None
+) -> tuple[Comparison, ...]:
+    """Each run against the best of them, by its name (its run_id where none is given); empty below
+    two. Runs of one name get the place beside it."""
+    names = list(called) if called is not None else [one.run_id for one in analyses]
+    shown = [
+        name if names.count(name) == 1 else f"{name} ({place})"
+        for place, name in enumerate(names, start=1)
+    ]
+    return compare_runs(
+        [Compared(name, one.curve, one.forecast) for name, one in zip(shown, analyses, strict=True)]
+    )
+
+
+def _planned(run: TrainingRun, settings: AnalysisSettings) -> int | None:
+    """The number of the plan's last round; a run that counts from 0 ends one before its total."""
+    total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
+    if total is None:
+        return None
+    counts_from_0 = bool(run.rounds) and run.rounds[0].round == 0
+    return total - 1 if counts_from_0 and run.rounds[-1].round < total else total
+
+
+def _further(ahead: Forecast | NoForecast, target: float | None) -> Floats | None:
+    """Draws of further rounds until the target."""
+    if isinstance(ahead, NoForecast) or target is None:
+        return None
+    return np.asarray(passages(ahead, target) - ahead.last_round)
+
+
+def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[str]:
+    """Lines on what was left out or asked in vain."""
+    notes = []
+    missing = len(curve) - int(np.isfinite(curve.values).sum())
+    if len(curve) and missing == len(curve):
+        notes.append(f"no round tells a {curve.metric} that is a number")
+    elif missing:
+        notes.append(f"{missing} of {len(curve)} rounds tell no {curve.metric} that is a number")
+    target = settings.target
+    if target is not None and curve.metric == "accuracy" and target > 1.0:
+        notes.append(f"a target of {target:g} is beyond the possible: accuracy is a share, 0 to 1")
+    if target is not None and curve.metric == "loss" and target < 0.0:
+        notes.append(f"a target of {target:g} is beyond the possible: a loss is at least 0")
+    if target is not None and np.isnan(target):
+        notes.append("the target is no number")
+    skipped = [b.round - a.round - 1 for a, b in zip(run.rounds, run.rounds[1:], strict=False)]
+    if any(skipped):
+        notes.append(f"{sum(skipped)} rounds between the first and the last are missing")
+    return notes

@@ -1,0 +1,97 @@
+"""The clients of a run as columns: one entry for each client drawn for a round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.analysis.curve import Floats, Ints
+from tasks.core.training import Round
+
+REPORTED, LATE, DROPPED, UNKNOWN = 0, 1, 2, 3
+# the words that services have for what became of a client, lower case
+STATES = {
+    **dict.fromkeys(("reported", "ok", "success", "succeeded", "completed", "complete", "done"), 0),
+    **dict.fromkeys(("finished", "active", "submitted", "trained"), REPORTED),
+    **dict.fromkeys(("late", "straggler", "stale", "too_late", "overdue"), LATE),
+    **dict.fromkeys(("dropped", "dropout", "drop_out", "lost", "failed", "failure"), DROPPED),
+    **dict.fromkeys(("error", "timeout", "timed_out", "aborted", "crashed", "inactive"), DROPPED),
+    **dict.fromkeys(("disconnected", "offline", "unreachable", "missing"), DROPPED),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Index i means the same client in the same round in every column.
+
+    round is an index into numbers, client one into ids; state is REPORTED, LATE, DROPPED or UNKNOWN;
+    the floats are NaN where nothing was told. has_states says whether any state was told.
+    """
+
+    ids: tuple[str, ...]
+    numbers: Ints
+    round: Ints
+    client: Ints
+    examples: Floats
+    accuracy: Floats
+    seconds: Floats
+    quality: Floats
+    state: Ints
+    has_states: bool
+
+    def __len__(self) -> int:
+        """Clients drawn, over all rounds."""
+        return len(self.round)
+
+    def of_clients(self, chosen: NDArray[np.bool_] | None = None) -> Floats:
+        """Count of the chosen entries, by client."""
+        keep = np.ones(len(self), dtype=bool) if chosen is None else chosen
+        return np.bincount(self.client[keep], minlength=len(self.ids)).astype(np.float64)
+
+    def of_rounds(self, chosen: NDArray[np.bool_] | None = None) -> Floats:
+        """Count of the chosen entries, by round."""
+        keep = np.ones(len(self), dtype=bool) if chosen is None else chosen
+        return np.bincount(self.round[keep], minlength=len(self.numbers)).astype(np.float64)
+
+
+def columns(rounds: Sequence[Round]) -> Columns:
+    """The clients of all rounds that tell of them, ids in the order of their names."""
+    told = [r for r in rounds if r.clients is not None]
+    entries = [client for r in told for client in r.clients or ()]
+    names = [client.id for client in entries]
+    ids = sorted(set(names))
+    place = {name: index for index, name in enumerate(ids)}
+    accuracy = _floats([client.accuracy for client in entries])
+    seconds = _floats([client.seconds for client in entries])
+    return Columns(
+        tuple(ids),
+        np.array([r.round for r in told], dtype=np.int64),
+        np.repeat(np.arange(len(told)), [len(r.clients or ()) for r in told]).astype(np.int64),
+        np.array([place[name] for name in names], dtype=np.int64),
+        _floats([client.examples for client in entries]),
+        accuracy,
+        seconds,
+        _floats([client.data_quality for client in entries]),
+        _states([client.state for client in entries], np.isfinite(accuracy) | np.isfinite(seconds)),
+        any(client.state is not None for client in entries),
+    )
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    """None and what is no finite number as NaN."""
+    column = np.array(values, dtype=np.float64)
+    return np.where(np.isfinite(column), column, np.nan)
+
+
+def _states(words: Sequence[str | None], answered: NDArray[np.bool_]) -> Ints:
+    """The state of each; who told something without a word for it has reported."""
+    known = {word: _state(word) for word in set(words)}
+    states = np.array([known[word] for word in words], dtype=np.int64)
+    wordless = np.array([word is None for word in words], dtype=bool)
+    return np.where(wordless & answered, REPORTED, states)
+
+
+def _state(word: str | None) -> int:
+    plain = (word or "").strip().lower().replace("-", "_").replace(" ", "_")
+    return STATES.get(plain, UNKNOWN)

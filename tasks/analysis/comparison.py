@@ -1,0 +1,245 @@
+"""Runs compared: which is better, by how much."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.analysis import noise
+from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.observed import window_of
+from tasks.analysis.robust import quantile_interval, student_quantile
+
+LEVEL = 0.95
+"""A difference is said to be one when this interval does not hold 0."""
+LEAST_ROUNDS = 5
+FINAL_ROUNDS = 5
+DRAWS = 4000
+SEED = 0
+Basis = Literal["paired rounds", "last rounds"]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One run, as far as a comparison needs it."""
+
+    name: str
+    curve: Curve
+    forecast: Forecast | NoForecast
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs. Differences are first less second in the metric's own unit, positive where the first
+    is better (also of a loss); better is None when undecided.
+
+    level is that of the levels at the same round, `round`; final that of the forecast final levels.
+    n counts the rounds behind level. Both speak of these two trainings, not of their settings: for
+    those, several seeds each are needed.
+    """
+
+    first: str
+    second: str
+    better: str | None
+    metric: str
+    round: int | None
+    basis: Basis | None
+    level: Interval | None
+    final: Interval | None
+    n: int
+    sentence: str
+    why_not: tuple[str, ...]
+
+
+def compare_runs(runs: Sequence[Compared], level: float = LEVEL) -> tuple[Comparison, ...]:
+    """Each run against the best one, the best one first in each pair, in the order of the runs; of
+    two runs that is one pair. Empty below two runs.
+
+    The best is the one with the highest level at the last round that all have, of those that have
+    any value.
+    """
+    if len(runs) < 2:
+        return ()
+    best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, _common_end(runs)))
+    return tuple(compare_two(runs[best], runs[i], level) for i in range(len(runs)) if i != best)
+
+
+def _common_end(runs: Sequence[Compared]) -> int:
+    ends = [int(run.curve.rounds[-1]) for run in runs if len(run.curve)]
+    return min(ends, default=0)
+
+
+def _standing(curve: Curve, end: int) -> float:
+    values = curve.values[(curve.rounds <= end) & np.isfinite(curve.values)]
+    return float(values[-FINAL_ROUNDS:].mean()) if len(values) else -np.inf
+
+
+def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comparison:
+    """The comparison of two runs.
+
+    Where rounds match they are paired: what both share (the same data, the same schedule) falls out
+    of the difference of a round. The mean of the last rounds' differences has an interval by the
+    noise's white and slow parts (tasks.analysis.noise), since successive rounds are not independent
+    (Zwiers and von Storch, "Taking serial correlation into account in tests of the mean", J. Climate
+    1995), with Student's quantile. The forecast finals are compared draw by draw.
+    """
+    if first.curve.metric != second.curve.metric:
+        reason = "one tells accuracy and the other loss only"
+        return _undecidable(first, second, reason)
+    unit = 1.0 if first.curve.metric == "accuracy" else _shared_unit(first.curve, second.curve)
+    if unit is None:
+        return _undecidable(first, second, "no loss is told")
+    one, other = _aligned(first.curve, second.curve)
+    end, basis, difference, n = _at_equal_rounds(one, other, level)
+    final, why_not = _final(first, second, level)
+    if difference is None:
+        why_not = (
+            f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed",
+            *why_not,
+        )
+    shown = None if difference is None else _times(difference, unit)
+    better = _better(first.name, second.name, shown, final)
+    return Comparison(
+        first.name, second.name, better, first.curve.metric, end, basis, shown, final, n,
+        _sentence(first.name, second.name, better, end, shown, final), why_not,
+    )  # fmt: skip
+
+
+def _shared_unit(first: Curve, second: Curve) -> float | None:
+    worst = max(first.worst, second.worst)
+    return worst if worst > 0.0 else None
+
+
+def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
+    """Both on one scale: of losses, the larger of the two worst ones counts as 0."""
+    if first.metric == "accuracy":
+        return first, second
+    worst = max(first.worst, second.worst)
+    return _on_scale(first, worst), _on_scale(second, worst)
+
+
+def _on_scale(curve: Curve, worst: float) -> Curve:
+    values = 1.0 - (1.0 - curve.values) * curve.worst / worst
+    return Curve(curve.name, curve.metric, curve.rounds, values, curve.lost, worst)
+
+
+def _at_equal_rounds(
+    first: Curve, second: Curve, level: float
+) -> tuple[int | None, Basis | None, Interval | None, int]:
+    """Last round of both, how they were compared, difference of the levels there, rounds behind it."""
+    if not len(first) or not len(second):
+        return None, None, None, 0
+    end = int(min(first.rounds[-1], second.rounds[-1]))
+    shared, at_first, at_second = np.intersect1d(first.rounds, second.rounds, return_indices=True)
+    differences = first.values[at_first] - second.values[at_second]
+    differences = differences[np.isfinite(differences) & (shared <= end)]
+    window = window_of(len(differences))
+    if len(differences) >= LEAST_ROUNDS:
+        return (
+            end,
+            "paired rounds",
+            _mean(differences, window, level),
+            min(window, len(differences)),
+        )
+    parts = [_last(curve, end) for curve in (first, second)]
+    if min(len(part) for part in parts) < LEAST_ROUNDS:
+        return end, None, None, 0
+    means = [_mean(part, window_of(len(part)), level) for part in parts]
+    middle = means[0].estimate - means[1].estimate
+    reach = float(np.hypot(means[0].high - means[0].estimate, means[1].high - means[1].estimate))
+    count = min(min(window_of(len(part)), len(part)) for part in parts)
+    return end, "last rounds", Interval(middle, middle - reach, middle + reach, level), count
+
+
+def _last(curve: Curve, end: int) -> Floats:
+    return curve.values[(curve.rounds <= end) & np.isfinite(curve.values)]
+
+
+def _mean(values: Floats, window: int, level: float) -> Interval:
+    """Mean of the last rounds with its interval by the noise of the whole."""
+    last = values[-window:]
+    about = noise.estimate(noise.without_spikes(values))
+    variance = max(about.of_mean(float(len(last))), float(last.var(ddof=1)) / len(last))
+    reach = student_quantile(level, len(last) - 1.0) * float(np.sqrt(variance))
+    middle = float(last.mean())
+    return Interval(middle, middle - reach, middle + reach, level)
+
+
+def _final(
+    first: Compared, second: Compared, level: float
+) -> tuple[Interval | None, tuple[str, ...]]:
+    """Difference of the forecast finals in the metric's own unit, better is positive."""
+    draws = []
+    rng = np.random.default_rng(SEED)
+    for one in (first, second):
+        if isinstance(one.forecast, NoForecast):
+            return None, (f"the finals need a forecast of {one.name}: {one.forecast.reason}",)
+        scaled = _finals(one, one.forecast, rng)
+        own = scaled if one.curve.metric == "accuracy" else -one.curve.worst * (1.0 - scaled)
+        draws.append(own)
+    return quantile_interval(draws[0] - draws[1], level), ()
+
+
+def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
+    """Draws of the final level; of a finished run, of what its last five rounds stand for."""
+    if ahead.levels.size:
+        return ahead.levels[rng.integers(0, len(ahead.levels), size=DRAWS), -1]
+    values = run.curve.values[np.isfinite(run.curve.values)]
+    about = noise.estimate(noise.without_spikes(values))
+    sd = float(np.sqrt(about.of_mean(float(min(FINAL_ROUNDS, len(values))))))
+    return np.asarray(ahead.now + sd * rng.normal(size=DRAWS))
+
+
+def _times(interval: Interval, unit: float) -> Interval:
+    return Interval(
+        interval.estimate * unit, interval.low * unit, interval.high * unit, interval.level
+    )
+
+
+def _better(first: str, second: str, now: Interval | None, final: Interval | None) -> str | None:
+    """The better one by what is known of the end, else by the level at equal rounds; None when the
+    interval holds 0, or when the two are sure and contradict each other."""
+    sides = [_side(one) for one in (final, now) if one is not None]
+    if not sides or {1, -1} <= set(sides):
+        return None
+    # of a forecast that cannot tell, the level so far is no answer: curves may cross
+    return {1: first, -1: second, 0: None}[sides[0]]
+
+
+def _side(interval: Interval) -> int:
+    return 1 if interval.low > 0.0 else -1 if interval.high < 0.0 else 0
+
+
+def _sentence(
+    first: str,
+    second: str,
+    better: str | None,
+    end: int | None,
+    now: Interval | None,
+    final: Interval | None,
+) -> str:
+    parts = []
+    if now is not None:
+        parts.append(f"at round {end} {first} is {_by(now)} {second}")
+    if final is not None:
+        parts.append(f"in the end it is forecast to be {_by(final)} {second}")
+    text = "; ".join(parts) or "there is too little to compare"
+    lead = (
+        f"{better} is better" if better is not None else f"Undecided between {first} and {second}"
+    )
+    return f"{lead}: {text}."
+
+
+def _by(interval: Interval) -> str:
+    word = "ahead of" if interval.estimate >= 0 else "behind"
+    return f"{abs(interval.estimate):.2g} ({interval.low:+.2g} to {interval.high:+.2g}) {word}"
+
+
+def _undecidable(first: Compared, second: Compared, reason: str) -> Comparison:
+    return Comparison(
+        first.name, second.name, None, first.curve.metric, None, None, None, None, 0,
+        f"{first.name} and {second.name} cannot be compared: {reason}.", (reason,),
+    )  # fmt: skip

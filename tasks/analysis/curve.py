@@ -1,0 +1,105 @@
+"""A run's curve: one metric over the rounds, on a scale from 0 (worst) to 1 (best)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.training import Round, TrainingRun
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Metric = Literal["accuracy", "loss"]
+
+# the loss that counts as 0 on the scale is the worst of the first rounds
+FIRST_ROUNDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One metric of one run; index i means the same round in every array.
+
+    rounds are ascending, not always without holes; values are the metric on the scale 0 to 1 where
+    more is better, NaN for a round that did not tell it; losses are as told, NaN or Inf where the
+    service said so. lost is True for a round whose loss or metric was told and is not a finite
+    number. worst is the metric's value at scale 0 (1 for accuracy never matters, see `unscaled`).
+    """
+
+    name: str
+    metric: Metric
+    rounds: Ints
+    values: Floats
+    lost: Bools
+    worst: float = 0.0
+
+    def __len__(self) -> int:
+        """Rounds seen."""
+        return len(self.rounds)
+
+    def unscaled(self, value: float) -> float:
+        """A value of the scale in the metric's own unit."""
+        return value if self.metric == "accuracy" else self.worst * (1.0 - value)
+
+    def scaled(self, value: float) -> float:
+        """The metric's own value (a target, say) on the scale; the inverse of `unscaled`."""
+        return value if self.metric == "accuracy" else 1.0 - value / self.worst
+
+    def until(self, count: int) -> "Curve":
+        """The first `count` rounds seen."""
+        return Curve(
+            self.name,
+            self.metric,
+            self.rounds[:count],
+            self.values[:count],
+            self.lost[:count],
+            self.worst,
+        )
+
+
+def from_arrays(
+    name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None = None
+) -> Curve:
+    """A curve of the accuracy where any is told, else of the loss. Arrays are of equal length,
+    rounds ascending; accuracy is a share, NaN for a hole; a loss that is no finite number counts as
+    lost where any other is one.
+
+    A loss is scaled as 1 - loss / worst, cut at 0, with the worst of the first five finite losses.
+    """
+    lost: Bools = np.zeros(len(rounds), dtype=bool)
+    if loss is not None and np.isfinite(loss).any():
+        lost = ~np.isfinite(loss)
+    return _curve(name, rounds, accuracy, loss, lost)
+
+
+def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
+    """The run's curve of that metric; without one, accuracy where any round tells it, else loss."""
+    rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
+    accuracy = None if metric == "loss" else _column(run.rounds, "accuracy")
+    loss = None if metric == "accuracy" else _column(run.rounds, "loss")
+    lost = np.array(
+        [one.loss is not None and not np.isfinite(one.loss) for one in run.rounds], dtype=bool
+    )
+    return _curve(run.run_id, rounds, accuracy, loss, lost)
+
+
+def _curve(
+    name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None, lost: Bools
+) -> Curve:
+    numbers = np.asarray(rounds, dtype=np.int64)
+    if accuracy is not None and (loss is None or np.isfinite(accuracy).any()):
+        values = np.where(np.isfinite(accuracy), accuracy, np.nan)
+        return Curve(name, "accuracy", numbers, np.clip(values, 0.0, 1.0), lost)
+    losses = np.full(len(numbers), np.nan) if loss is None else np.asarray(loss, dtype=np.float64)
+    finite = losses[np.isfinite(losses)]
+    worst = max(0.0, float(np.max(finite[:FIRST_ROUNDS], initial=0.0))) or 1.0
+    values = np.clip(1.0 - np.where(np.isfinite(losses), losses, np.nan) / worst, 0.0, 1.0)
+    return Curve(name, "loss", numbers, values, lost, worst)
+
+
+def _column(rounds: tuple[Round, ...], name: str) -> Floats:
+    return np.array(
+        [np.nan if getattr(one, name) is None else getattr(one, name) for one in rounds],
+        dtype=np.float64,
+    )

@@ -1,0 +1,147 @@
+"""How evenly the model serves the clients: spread and worst decile of their accuracy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.analysis.client_columns import DROPPED, Columns
+from tasks.analysis.curve import Floats
+from tasks.analysis.interval import Interval
+from tasks.analysis.robust import student_quantile
+
+WORST_SHARE = 0.1
+LEAST_CLIENTS = 3
+DRAWS = 400
+SEED = 0
+RECENT_SHARE = 0.5
+LEAST_RECENT = 8
+SWEEPS = 30
+SETTLED = 1e-7
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Accuracy across clients, each weighing as its examples do (or all alike: is_weighted).
+
+    mean, spread (standard deviation), worst_decile (mean of the worst tenth of the examples) and gap
+    (best less worst client) are shares, 0 to 1; n is how many clients tell their accuracy.
+    """
+
+    mean: Interval
+    spread: Interval
+    worst_decile: Interval
+    gap: float
+    worst_client: str
+    is_weighted: bool
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Each client's accuracy as of now, by client: estimate, standard error (NaN where none can be
+    had), how many rounds it rests on, and its examples."""
+
+    accuracy: Floats
+    error: Floats
+    rounds: Floats
+    examples: Floats
+
+
+def standing(table: Columns) -> Standing:
+    """Each client's accuracy as of the last rounds, comparable although clients took part in
+    different ones.
+
+    Accuracy grows over the rounds, so who was drawn early would look bad: a client's accuracy is the
+    level of the last rounds plus what it was above or below its rounds, over the second half of the
+    run (the additive model of clients and rounds, fitted by alternating means: Friedman and
+    Stuetzle, "Projection pursuit regression", JASA 1981, for backfitting).
+    """
+    clients = len(table.ids)
+    examples = _mean_by(table.client, table.examples, clients)
+    recent = max(LEAST_RECENT, int(np.ceil(RECENT_SHARE * len(table.numbers))))
+    keep = np.isfinite(table.accuracy) & (table.state != DROPPED)
+    keep &= table.round >= len(table.numbers) - recent
+    client, at, value = table.client[keep], table.round[keep], table.accuracy[keep]
+    if not len(value):
+        nothing = np.full(clients, np.nan)
+        return Standing(nothing, nothing, np.zeros(clients), examples)
+    count = np.bincount(client, minlength=clients).astype(np.float64)
+    of_client, of_round = np.zeros(clients), np.zeros(len(table.numbers))
+    for _ in range(SWEEPS):
+        of_round = _filled(_mean_by(at, value - of_client[client], len(of_round)))
+        fresh = _filled(_mean_by(client, value - of_round[at], clients))
+        settled = float(np.abs(fresh - of_client).max(initial=0.0)) < SETTLED
+        of_client = fresh
+        if settled:
+            break
+    told_rounds = np.unique(at)
+    level = float(of_round[told_rounds[-max(1, LEAST_RECENT // 2) :]].mean())
+    squares = _mean_by(client, (value - of_client[client] - of_round[at]) ** 2, clients)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+    accuracy = np.where(count > 0, np.clip(level + of_client, 0.0, 1.0), np.nan)
+    return Standing(accuracy, error, count, examples)
+
+
+def _mean_by(
+    groups: "np.ndarray[tuple[int], np.dtype[np.int64]]", values: Floats, count: int
+) -> Floats:
+    """Mean of the finite values of each group, NaN without any."""
+    finite = np.isfinite(values)
+    sums = np.bincount(groups[finite], values[finite], count)
+    sizes = np.bincount(groups[finite], minlength=count)
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
+
+
+def _filled(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def client_interval(now: Standing, index: int, level: float) -> Interval | None:
+    """One client's accuracy with Student's interval over its rounds; None below two rounds."""
+    if not np.isfinite(now.error[index]) or now.rounds[index] < 2:
+        return None
+    middle = float(now.accuracy[index])
+    reach = float(now.error[index]) * student_quantile(level, float(now.rounds[index]) - 1.0)
+    return Interval(middle, max(0.0, middle - reach), min(1.0, middle + reach), level)
+
+
+def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
+    """The fairness of a run; None when fewer than three clients tell their accuracy.
+
+    Spread and worst tenth are what the literature of fair federated learning reports (Li, Sanjabi,
+    Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
+    bootstrap over clients (Efron and Tibshirani, "An introduction to the bootstrap" 1993, 13.3).
+    """
+    told = np.flatnonzero(np.isfinite(now.accuracy))
+    if len(told) < LEAST_CLIENTS:
+        return None
+    accuracy, examples = now.accuracy[told], now.examples[told]
+    is_weighted = bool(np.isfinite(examples).all() and (examples > 0).all())
+    weights = examples if is_weighted else np.ones(len(told))
+    rng = np.random.default_rng(SEED)
+    picks = rng.integers(0, len(told), size=(DRAWS, len(told)))
+    draws = np.stack([_figures(accuracy[one], weights[one]) for one in picks])
+    whole = _figures(accuracy, weights)
+    lows, highs = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    mean, spread, worst = (
+        Interval(float(e), float(min(e, low)), float(max(e, high)), level)
+        for e, low, high in zip(whole, lows, highs, strict=True)
+    )
+    return Fairness(
+        mean, spread, worst,
+        float(accuracy.max() - accuracy.min()), table.ids[told[int(np.argmin(accuracy))]],
+        is_weighted, len(told),
+    )  # fmt: skip
+
+
+def _figures(accuracy: Floats, weights: Floats) -> Floats:
+    """Weighted mean, standard deviation, and mean of the worst tenth of the weight."""
+    total = weights.sum()
+    mean = float(accuracy @ weights / total)
+    spread = float(np.sqrt((accuracy - mean) ** 2 @ weights / total))
+    order = np.argsort(accuracy, kind="stable")
+    before = np.cumsum(weights[order]) - weights[order]
+    # the client on the border counts with the part that is below it
+    part = np.clip(WORST_SHARE * total - before, 0.0, weights[order])
+    return np.array([mean, spread, float(accuracy[order] @ part / part.sum())])

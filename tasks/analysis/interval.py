@@ -1,0 +1,13 @@
+"""A number with its interval."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the central interval that holds the truth with probability `level`."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float

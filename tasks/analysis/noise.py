@@ -1,0 +1,93 @@
+"""The noise on a curve: how large it is, how long it lasts, and which points are outliers.
+
+Everything is robust, since the curves that matter most have spikes, jumps and holes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tasks.analysis.curve import Floats
+
+MAD_TO_SD = 1.4826
+LEAST_VARIANCE = 1e-8
+UNKNOWN = 0.01
+MEMORY = 0.7
+"""Correlation of the slow part from one round to the next."""
+LAG = 5
+ENOUGH_FOR_THE_SLOW_PART = 20
+OUTLIER = 4.0
+REACH = 3
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variances: white noise, and a slow part that fades by MEMORY a round."""
+
+    white: float
+    slow: float
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of one round's value about the level."""
+        return float(np.sqrt(self.white + self.slow))
+
+    def of_mean(self, count: float) -> float:
+        """Variance of the mean of so many successive rounds about the level."""
+        return self.white / count + self.slow * float(slow_share(np.array([count]))[0])
+
+
+def estimate(values: Floats) -> Noise:
+    """The noise of finite values in order, from their second differences at lags 1 and 5.
+
+    Second differences take out level and trend (Gasser, Sroka and Jennen-Steinmetz, "Residual
+    variance and residual pattern in nonlinear regression", Biometrika 1986); their median absolute
+    deviation resists outliers (Rousseeuw and Croux, JASA 1993). White noise has the same variance
+    at both lags, a first-order autoregressive part a larger one at the longer lag, and the two
+    equations are solved for the two parts.
+    """
+    near = _second_difference_variance(values, 1)
+    if near is None:
+        return Noise(UNKNOWN**2, 0.0)
+    far = (
+        _second_difference_variance(values, LAG)
+        if len(values) >= ENOUGH_FOR_THE_SLOW_PART
+        else None
+    )
+    near_slow, far_slow = _slow_gain(1), _slow_gain(LAG)
+    slow = 0.0 if far is None else max(0.0, (far - near) / (far_slow - near_slow))
+    slow = min(slow, near / near_slow)
+    return Noise(max((near - near_slow * slow) / 6.0, LEAST_VARIANCE), slow)
+
+
+def _second_difference_variance(values: Floats, lag: int) -> float | None:
+    if len(values) < 2 * lag + 3:
+        return None
+    differences = values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag]
+    return float((MAD_TO_SD * np.median(np.abs(differences))) ** 2)
+
+
+def _slow_gain(lag: int) -> float:
+    """Variance of a second difference of an autoregressive series of variance 1."""
+    return float(6.0 - 8.0 * MEMORY**lag + 2.0 * MEMORY ** (2 * lag))
+
+
+def slow_share(counts: Floats) -> Floats:
+    """Variance of the mean of so many successive rounds of the slow part, whose variance is 1."""
+    total = counts * (1.0 - MEMORY**2) - 2.0 * MEMORY * (1.0 - MEMORY**counts)
+    return np.asarray(total / (counts * (1.0 - MEMORY)) ** 2)
+
+
+def without_spikes(values: Floats) -> Floats:
+    """The values with lone outliers put on the median of the seven around them; the last value is
+    never touched (Hampel, "The influence curve and its role in robust estimation", JASA 1974)."""
+    if len(values) <= 2 * REACH:
+        return values
+    around = sliding_window_view(np.pad(values, REACH, mode="reflect"), 2 * REACH + 1)
+    medians = np.median(around, axis=1)
+    spread = MAD_TO_SD * np.median(np.abs(around - medians[:, None]), axis=1)
+    limit = OUTLIER * np.maximum(spread, estimate(values).sd)
+    outlying = np.abs(values - medians) > limit
+    outlying[-1] = False
+    return np.where(outlying, medians, values)

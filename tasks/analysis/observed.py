@@ -1,0 +1,114 @@
+"""What is known of a curve, made small: points for the model, their noise, and how far to trust a
+shape."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.analysis import noise
+from tasks.analysis.curve import Bools, Curve, Floats, Ints
+from tasks.analysis.noise import MEMORY, Noise
+
+MOST_POINTS = 64
+EARLY_POINTS, LATE_POINTS = 30, 24
+LEAST_RECENT = 40
+FLOOR = 0.5
+"""The least scale of the discrepancy, in standard deviations of the noise."""
+FADE = 1.0
+"""The discrepancy's variance falls as 1 / rounds ** FADE from now on."""
+
+
+def window_of(count: int, least: int = 8, share: float = 0.1) -> int:
+    """How many of the last rounds count as now: at least 8, and 10 % of those seen."""
+    return max(least, int(np.ceil(share * count - 1e-9)))
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """A curve's finite values, reduced to at most some 60 points.
+
+    x counts rounds from 1 at the curve's first one; y are means of `size` rounds each, noise_matrix
+    is the covariance of their noise; now is the x of the last round, noise that of the last rounds.
+    variance is the discrepancy's variance of unit scale, accumulated up to each x, `present` its
+    increment for each unit of log x at now.
+    """
+
+    x: Floats
+    y: Floats
+    size: Floats
+    noise_matrix: Floats
+    noise: Noise
+    now: float
+    variance: Floats
+    present: float
+
+    def accumulated(self, x: Floats) -> Floats:
+        """The discrepancy's variance of unit scale up to x, past and future."""
+        past = np.interp(np.log(x), np.log(self.x), self.variance)
+        ahead = (np.maximum(x, self.now) / self.now) ** -FADE
+        return np.asarray(past + self.present * (1.0 - ahead) / FADE)
+
+
+def observe(curve: Curve) -> Observed | None:
+    """None when no round has a finite value."""
+    finite = np.isfinite(curve.values)
+    if not finite.any():
+        return None
+    x = (curve.rounds[finite] - curve.rounds[0] + 1).astype(np.float64)
+    raw = curve.values[finite]
+    window = window_of(len(raw))
+    clean = noise.without_spikes(raw)
+    recent = noise.estimate(clean[-max(LEAST_RECENT, 2 * window) :])
+    overall = noise.estimate(clean)
+    starts = _starts(len(raw), window)
+    size = np.diff(np.append(starts, len(raw))).astype(np.float64)
+    points_x = np.add.reduceat(x, starts) / size
+    points_y = np.add.reduceat(clean, starts) / size
+    late = starts >= len(raw) - 2 * window
+    matrix = _noise_matrix(points_x, size, late, recent, overall)
+    variance, present = _discrepancy(points_x, points_y, recent)
+    return Observed(points_x, points_y, size, matrix, recent, float(x[-1]), variance, present)
+
+
+def _starts(count: int, window: int) -> Ints:
+    """Where each point's rounds begin: evenly in log rounds at first, evenly in the last ones."""
+    if count <= MOST_POINTS:
+        return np.arange(count)
+    border = max(count - 2 * window, 1)
+    early = np.exp(np.linspace(0.0, np.log(border), EARLY_POINTS)) - 1.0
+    late = np.linspace(border, count, LATE_POINTS, endpoint=False)
+    return np.asarray(np.unique(np.concatenate([early, late]).astype(np.int64)))
+
+
+def _noise_matrix(
+    x: Floats,
+    size: Floats,
+    late: Bools,
+    now: Noise,
+    all_: Noise,
+) -> Floats:
+    # early rounds are often noisier and never trusted more than the late ones
+    white = np.where(late, now.white, max(now.white, all_.white)) / size
+    slow = np.where(late, now.slow, max(now.slow, all_.slow)) * noise.slow_share(size)
+    between = MEMORY ** np.abs(np.subtract.outer(x, x))
+    matrix = np.outer(np.sqrt(slow), np.sqrt(slow)) * between
+    return np.asarray(matrix + np.diag(white + noise.LEAST_VARIANCE))
+
+
+def _discrepancy(x: Floats, y: Floats, now: Noise) -> tuple[Floats, float]:
+    """Accumulated variance at each x, and its density now, for a discrepancy of unit scale.
+
+    No family is true. What the shape misses is a random walk in log rounds (Kennedy and O'Hagan,
+    "Bayesian calibration of computer models", JRSS B 2001, for a discrepancy beside a model) whose
+    steps are in proportion to what was left to gain: large in the early rounds, small in the late
+    ones, never below half the noise.
+    """
+    padded = np.pad(y, 1, mode="edge")
+    smooth = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+    level = np.median(smooth[-3:])
+    half = np.interp(x[-1] / 2.0, x, smooth)
+    present = (level - half) ** 2 + (FLOOR * now.sd) ** 2
+    left = np.maximum.accumulate(np.abs(level - smooth)[::-1])[::-1]
+    density = left**2 + present
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(np.log(x))
+    return np.concatenate([[0.0], np.cumsum(steps)]), float(present)

@@ -1,0 +1,332 @@
+"""Odd behaviour of a training as its service tells it: plain comparisons, nothing is estimated.
+
+Each finding says what was told, by whom, and where it does not fit. None of it is a reason to hold
+a value back: what looks odd is told beside the data, never instead of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.snapshots import Repeat, Snapshot, Watched
+from tasks.core.training import Round, TrainingRun
+from tasks.core.window import iso
+
+# shares are often told with two digits
+SHARE_TOLERANCE = 0.005 + 1e-9
+# epsilons come from sums of floats
+EPSILON_TOLERANCE = 1e-9
+MOST_NAMED = 10
+
+
+def oddities(watched: Watched) -> list[Finding]:
+    """All that is odd about the newest run, worst first.
+
+    Looks at its rounds, at the snapshots since the run before it ended, and at the step from that
+    run to this one. A number that was not told is compared with nothing.
+    """
+    run = watched.current
+    if run is None:
+        return []
+    before = watched.runs[-2] if len(watched.runs) > 1 else None
+    snapshots = _of_run(watched.snapshots, run)
+    found = [
+        *_begun_anew(before, run),
+        *_counter(snapshots),
+        *_missing_rounds(run),
+        *_repeated_rounds(run, watched.repeats),
+        *_order(run),
+        *_spent_epsilon(run),
+        *_remaining_epsilon(snapshots),
+        *_plan(run),
+        *_totals(snapshots),
+        *_budget(snapshots),
+        *_history_and_progress(run, snapshots),
+    ]
+    return sorted(found, key=lambda finding: finding.severity.rank)
+
+
+def _of_run(snapshots: Sequence[Snapshot], run: TrainingRun) -> list[Snapshot]:
+    """The snapshots of the run: by its id, else those since its first round began."""
+    starts = [r.started for r in run.rounds if r.started is not None]
+    began = min(starts, default=None)
+    return [
+        s
+        for s in snapshots
+        if (s.run_id == run.run_id if s.run_id is not None else began is None or s.time >= began)
+    ]
+
+
+def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Finding]:
+    if before is None or not before.rounds:
+        return
+    reached, planned = before.rounds[-1].round, before.total_rounds
+    is_cut = planned is not None and reached < planned
+    of_plan = f" of {planned} planned" if planned is not None else ""
+    yield Finding(
+        kind="run_began",
+        severity=Severity.WARNING if is_cut else Severity.INFO,
+        sentence=f"The run {run.run_id} was begun after {before.run_id} had got to round {reached}{of_plan}.",
+        evidence={
+            "run_id": run.run_id,
+            "before": before.run_id,
+            "reached": reached,
+            "planned": planned,
+        },
+    )
+
+
+def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    told = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
+    is_named = any(s.run_id is not None for s in snapshots)
+    where = " within one run" if is_named else ", of a service that names no runs"
+    for (earlier, before), (later, after) in pairwise(told):
+        if after < before:
+            yield Finding(
+                kind="counter_went_back",
+                severity=Severity.WARNING,
+                sentence=f"The round counter went back from {before} to {after}{where}, "
+                f"between {iso(earlier)} and {iso(later)}.",
+                evidence={"before": before, "after": after, **_between(earlier, later)},
+            )
+
+
+def _between(earlier: datetime, later: datetime) -> dict[str, str]:
+    return {"from": iso(earlier), "to": iso(later)}
+
+
+def _missing_rounds(run: TrainingRun) -> Iterator[Finding]:
+    """Holes in the numbers, and what came before the first that was seen."""
+    numbers = [r.round for r in run.rounds]
+    if not numbers:
+        return
+    seen = set(numbers)
+    missing = [n for n in range(min(1, numbers[0]), numbers[-1]) if n not in seen and n > 0]
+    if not missing:
+        return
+    is_history = run.rounds[0].started is not None
+    why = (
+        "its history does not have them"
+        if is_history
+        else "its service offers no history, so that rounds between two polls are not seen"
+    )
+    yield Finding(
+        kind="rounds_missing",
+        severity=Severity.WARNING if is_history else Severity.INFO,
+        sentence=f"{_counted(len(missing), 'round')} of {run.run_id} up to round {numbers[-1]} "
+        f"{'is' if len(missing) == 1 else 'are'} missing ({_named(missing)}): {why}.",
+        evidence={"run_id": run.run_id, "missing": len(missing), "rounds": missing[:MOST_NAMED]},
+        estimate=float(len(missing)),
+        n=len(numbers),
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """Numbers as ranges: 3, 5 to 8; the first ones of many."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    texts = [str(a) if a == b else f"{a} to {b}" for a, b in ranges[:MOST_NAMED]]
+    return ", ".join(texts) + (", …" if len(ranges) > MOST_NAMED else "")
+
+
+def _repeated_rounds(run: TrainingRun, repeats: Sequence[Repeat]) -> Iterator[Finding]:
+    mine = [repeat for repeat in repeats if repeat.run_id == run.run_id]
+    if not mine:
+        return
+    numbers = sorted(repeat.round for repeat in mine)
+    yield Finding(
+        kind="rounds_repeated",
+        severity=Severity.WARNING,
+        sentence=f"{_counted(len(mine), 'round')} of {run.run_id} ran more than once "
+        f"({_named(numbers)}): the counter went back. The last of each counts.",
+        evidence={
+            "run_id": run.run_id,
+            "rounds": numbers[:MOST_NAMED],
+            "starts": {str(r.round): [iso(s) for s in r.starts] for r in mine[:MOST_NAMED]},
+        },
+        estimate=float(len(mine)),
+        n=len(run.rounds),
+    )
+
+
+def _order(run: TrainingRun) -> Iterator[Finding]:
+    dated = [(r.round, r.started) for r in run.rounds if r.started is not None]
+    odd = [after for (_, first), (after, second) in pairwise(dated) if second < first]
+    if odd:
+        yield Finding(
+            kind="rounds_out_of_order",
+            severity=Severity.WARNING,
+            sentence=f"{_counted(len(odd), 'round')} of {run.run_id} started before the one with the "
+            f"number below it ({_named(odd)}).",
+            evidence={"run_id": run.run_id, "rounds": odd[:MOST_NAMED]},
+        )
+
+
+def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
+    told = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
+    for (earlier, before), (later, after) in pairwise(told):
+        if after < before - EPSILON_TOLERANCE:
+            yield Finding(
+                kind="epsilon_grew",
+                severity=Severity.HIGH,
+                sentence=f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
+                f"{earlier} to {after:.6g} after round {later}: what is spent cannot come back.",
+                evidence={
+                    "run_id": run.run_id,
+                    "rounds": [earlier, later],
+                    "spent": [before, after],
+                },
+            )
+    budget = run.privacy.epsilon_budget if run.privacy is not None else None
+    if told and budget is not None and told[-1][1] > budget + EPSILON_TOLERANCE:
+        number, spent = told[-1]
+        yield Finding(
+            kind="epsilon_overspent",
+            severity=Severity.HIGH,
+            sentence=f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}.",
+            evidence={"run_id": run.run_id, "round": number, "spent": spent, "budget": budget},
+            estimate=spent - budget,
+        )
+
+
+def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    told = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
+    for (earlier, before), (later, after) in pairwise(told):
+        if after > before + EPSILON_TOLERANCE:
+            yield Finding(
+                kind="epsilon_grew",
+                severity=Severity.HIGH,
+                sentence=f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
+                f"between {iso(earlier)} and {iso(later)}: what is spent cannot come back.",
+                evidence={"remaining": [before, after], **_between(earlier, later)},
+            )
+    if told and told[-1][1] < -EPSILON_TOLERANCE:
+        time, left = told[-1]
+        yield Finding(
+            kind="epsilon_overspent",
+            severity=Severity.HIGH,
+            sentence=f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none.",
+            evidence={"time": iso(time), "remaining": left},
+            estimate=-left,
+        )
+
+
+def _plan(run: TrainingRun) -> Iterator[Finding]:
+    if run.rounds and run.total_rounds is not None and run.rounds[-1].round > run.total_rounds:
+        last = run.rounds[-1].round
+        yield Finding(
+            kind="totals_disagree",
+            severity=Severity.WARNING,
+            sentence=f"{run.run_id} has got to round {last}, and {run.total_rounds} rounds were planned.",
+            evidence={"what": "rounds and plan", "last": last, "planned": run.total_rounds},
+        )
+
+
+def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    """What the newest snapshot says of clients, number against number."""
+    last = snapshots[-1] if snapshots else None
+    if last is None or last.total_clients is None:
+        return
+    total = last.total_clients
+    for what, active in (
+        ("participation", last.participating_clients),
+        ("progress", last.active_clients),
+    ):
+        if active is not None and active > total:
+            sentence = (
+                f"The service's {what} tells of {active:g} active clients of {total:g} in all."
+            )
+            yield _disagreement(last, sentence, what=what, active=active, total=total)
+    share, active = last.participation_ratio, last.participating_clients
+    if share is None or active is None or total <= 0:
+        return
+    if abs(share - active / total) > SHARE_TOLERANCE:
+        sentence = (
+            f"The service says that {share:.4g} of the clients take part, and {active:g} of "
+            f"{total:g} are {active / total:.4g}."
+        )
+        yield _disagreement(
+            last, sentence, what="participation", share=share, active=active, total=total
+        )
+
+
+def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    """What the newest snapshot says of epsilon, number against number."""
+    last = snapshots[-1] if snapshots else None
+    if last is None:
+        return
+    left, budget, used = last.epsilon_remaining, last.epsilon_budget, last.budget_utilization
+    if left is None or budget is None or budget <= 0:
+        return
+    if left > budget + EPSILON_TOLERANCE:
+        sentence = f"The service says that epsilon {left:.6g} is left of a budget of {budget:.6g}."
+        yield _disagreement(last, sentence, what="budget", remaining=left, budget=budget)
+    # a service may stop at nothing left, and yet have used more than all
+    is_floored = left == 0 and used is not None and used >= 1
+    if used is not None and not is_floored and abs(used - (1 - left / budget)) > SHARE_TOLERANCE:
+        sentence = (
+            f"The service says that {used:.4g} of the privacy budget is used, and epsilon {left:.6g} "
+            f"left of {budget:.6g} makes {1 - left / budget:.4g}."
+        )
+        yield _disagreement(last, sentence, what="budget", used=used, remaining=left, budget=budget)
+
+
+def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    """The newest snapshot against the history, which is read after it.
+
+    A round may end between the two, so that only a round which had ended before the snapshot's slot
+    can be missing in it.
+    """
+    last = snapshots[-1] if snapshots else None
+    dated = [r for r in run.rounds if r.started is not None]
+    if last is None or last.current_round is None or not dated:
+        return
+    newest, counted = dated[-1].round, last.current_round
+    if counted > newest:
+        sentence = f"The service says that round {counted} is finished, and its history ends with round {newest}."
+        yield _disagreement(last, sentence, what="rounds", progress=counted, history=newest)
+    ended = [r.round for r in dated if _ended_before(r, last.time)]
+    if ended and max(ended) > counted:
+        sentence = (
+            f"The service says that round {counted} is the last one, and its history has round "
+            f"{max(ended)}, which had ended before."
+        )
+        yield _disagreement(last, sentence, what="rounds", progress=counted, history=max(ended))
+    same = next((r.accuracy for r in dated if r.round == counted), None)
+    if same is None or last.accuracy is None:
+        return
+    if abs(same - last.accuracy) > SHARE_TOLERANCE:
+        sentence = (
+            f"Of round {counted} the service's progress says an accuracy of {last.accuracy:.4g}, "
+            f"and its history {same:.4g}."
+        )
+        yield _disagreement(last, sentence, what="accuracy", progress=last.accuracy, history=same)
+
+
+def _ended_before(each: Round, time: datetime) -> bool:
+    if each.started is None or each.seconds is None or not each.seconds >= 0:
+        return False
+    # seconds that no calendar can hold
+    if each.seconds > 1e9:
+        return False
+    return each.started + timedelta(seconds=each.seconds) < time
+
+
+def _disagreement(snapshot: Snapshot, sentence: str, **evidence: Any) -> Finding:
+    return Finding(
+        kind="totals_disagree",
+        severity=Severity.WARNING,
+        sentence=sentence,
+        evidence={"time": iso(snapshot.time), **evidence},
+    )

@@ -1,0 +1,337 @@
+"""Who takes part: drop-outs, stragglers, fairness, data quality, and what it has to do with progress."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.analysis import robust
+from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, Columns, columns
+from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.fairness import Fairness, Standing, client_interval, fairness, standing
+from tasks.analysis.interval import Interval
+from tasks.core.training import Round
+
+LEVEL = 0.8
+STRAGGLER_SPREADS = 3.0
+LEAST_IN_A_ROUND = 4
+LEAST_SPREAD = 0.05
+"""A round's spread of seconds counts as at least this share of its median."""
+MOST_IN_THE_MAP = 60
+SURE = 0.95
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The clients of one round as mere counts; None for what was not told."""
+
+    round: int
+    drawn: float | None
+    reported: float | None
+    data_quality: float | None = None
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client over the run. Shares are 0 to 1, seconds and examples medians; badness orders the
+    table, worst first: how often it is lost or late, and how far its accuracy is below the mean."""
+
+    id: str
+    drawn: int
+    dropped: int
+    late: int
+    drop_outs: Interval | None
+    stragglers: Interval | None
+    accuracy: Interval | None
+    accuracy_now: float | None
+    examples: float | None
+    seconds: float | None
+    data_quality: float | None
+    badness: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How progress goes along with participation: an association, not a cause.
+
+    correlation is Spearman's, without what both owe to the round; gain what the metric's gain of a
+    round (on the scale 0 to 1) is higher by with one more client.
+    """
+
+    correlation: Interval
+    gain: Interval | None
+    n: int
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """states of shape (clients, rounds): -1 not drawn, else as tasks.analysis.client_columns."""
+
+    ids: tuple[str, ...]
+    rounds: tuple[int, ...]
+    states: NDArray[np.int8]
+
+
+@dataclass(frozen=True, eq=False)
+class Participation:
+    """Participation in a run; every number that is None has its reason in why_not.
+
+    drop_outs and stragglers are shares of the clients drawn; share_trend is the change of the share
+    of clients that report, quality_trend that of the mean data quality, each a round. clients is the
+    table, worst first; it is empty when clients are told as counts only.
+    """
+
+    sentence: str
+    rounds: int
+    clients_seen: int
+    a_round: float | None
+    drop_outs: Interval | None
+    stragglers: Interval | None
+    share_trend: Interval | None
+    quality_trend: Interval | None
+    fairness: Fairness | None
+    effect: Effect | None
+    clients: tuple[Client, ...]
+    heat_map: HeatMap | None
+    why_not: Mapping[str, str]
+
+
+def participation(
+    rounds: Sequence[Round],
+    curve: Curve | None = None,
+    counts: Sequence[Counts] = (),
+    level: float = LEVEL,
+    straggler_spreads: float = STRAGGLER_SPREADS,
+) -> Participation | None:
+    """The participation of a run; None when nothing at all is told of clients.
+
+    curve is what progress is read off. counts stand in where the rounds name no clients.
+    """
+    table = columns(rounds)
+    if len(table):
+        return _named(table, curve, level, straggler_spreads)
+    if counts:
+        return _counted(counts, curve, level)
+    return None
+
+
+def _named(table: Columns, curve: Curve | None, level: float, spreads: float) -> Participation:
+    slow = stragglers(table, spreads)
+    now = standing(table)
+    told = table.state != UNKNOWN
+    gone = table.state == DROPPED
+    has_states = table.has_states
+    timed = np.isfinite(table.seconds) | (table.state == LATE)
+    drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
+    quality = _quality(table)
+    numbers = table.numbers.astype(np.float64)
+    part = Participation(
+        sentence="",
+        rounds=len(table.numbers),
+        clients_seen=len(table.ids),
+        a_round=float(np.mean(drawn)),
+        drop_outs=robust.share(float(gone.sum()), float(told.sum()), level) if has_states else None,
+        stragglers=robust.share(float(slow.sum()), float(timed.sum()), level),
+        share_trend=_trend(numbers, reported / np.maximum(drawn, 1.0)) if has_states else None,
+        quality_trend=_trend(numbers, quality),
+        fairness=fairness(table, now, level),
+        effect=effect(curve, table.numbers.astype(np.float64), reported) if has_states else None,
+        clients=_clients(table, now, slow, level, has_states),
+        heat_map=None,
+        why_not={},
+    )
+    return _told(replace(part, heat_map=_heat_map(table, part.clients) if has_states else None))
+
+
+def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Participation:
+    def column(name: str) -> Floats:
+        told = [getattr(one, name) for one in counts]
+        return np.array([np.nan if v is None else v for v in told], dtype=np.float64)
+
+    numbers, drawn, reported = column("round"), column("drawn"), column("reported")
+    both = np.isfinite(drawn) & np.isfinite(reported) & (drawn > 0) & (reported <= drawn)
+    active = reported if np.isfinite(reported).any() else drawn
+    part = Participation(
+        sentence="",
+        rounds=len(counts),
+        clients_seen=int(np.nanmax(drawn)) if np.isfinite(drawn).any() else 0,
+        a_round=float(np.nanmean(active)) if np.isfinite(active).any() else None,
+        drop_outs=robust.share(
+            float((drawn - reported)[both].sum()), float(drawn[both].sum()), level
+        ),
+        stragglers=None,
+        share_trend=_trend(numbers[both], (reported / np.where(both, drawn, 1.0))[both]),
+        quality_trend=_trend(numbers, column("data_quality")),
+        fairness=None,
+        effect=effect(curve, numbers, active),
+        clients=(),
+        heat_map=None,
+        why_not={"clients": "clients are told as counts only"},
+    )
+    return _told(part)
+
+
+def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np.bool_]:
+    """Which entries were late by the service's word, or took more than the round's median and so many
+    of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
+    "How to detect and handle outliers" 1993, for median and MAD)."""
+    slow = table.state == LATE
+    timed = np.isfinite(table.seconds) & (table.state != DROPPED)
+    at, seconds = table.round[timed], table.seconds[timed]
+    count = len(table.numbers)
+    medians = robust.group_medians(at, seconds, count)
+    spread = np.maximum(robust.group_spreads(at, seconds, medians), LEAST_SPREAD * np.abs(medians))
+    enough = np.bincount(at, minlength=count) >= LEAST_IN_A_ROUND
+    limit = np.where(enough, medians + spreads * spread, np.inf)
+    slow[timed] |= seconds > limit[at]
+    return slow
+
+
+def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect | None:
+    """How each round's gain goes along with how many clients took part in it; None where too few
+    rounds tell both or one of them does not vary.
+
+    The trend of both over the rounds is taken out: by ranks in the correlation, by running medians
+    in the slope (Theil-Sen).
+    """
+    if curve is None:
+        return None
+    gains = _gains(curve)
+    known = np.array([gains.get(int(n), np.nan) for n in numbers])
+    correlation = robust.partial_spearman(taking_part, known, numbers, SURE)
+    if correlation is None:
+        return None
+    finite = np.isfinite(known) & np.isfinite(taking_part)
+    slope = robust.theil_sen(_detrended(taking_part[finite]), _detrended(known[finite]), SURE)
+    sentence = "No association of progress with participation can be told from chance."
+    if correlation.low > 0.0 or correlation.high < 0.0:
+        word = "more" if correlation.estimate > 0 else "less"
+        sentence = (
+            f"Rounds with more clients gained {word} (correlation {correlation.estimate:.2f}, "
+            f"{correlation.low:.2f} to {correlation.high:.2f}): an association, not a cause."
+        )
+    return Effect(correlation, slope, int(finite.sum()), sentence)
+
+
+def _gains(curve: Curve) -> dict[int, float]:
+    """What each round gained on the one right before it."""
+    steps = np.diff(curve.values)
+    next_to = np.diff(curve.rounds) == 1
+    return {
+        int(number): float(step)
+        for number, step, near in zip(curve.rounds[1:], steps, next_to, strict=True)
+        if near and np.isfinite(step)
+    }
+
+
+def _detrended(values: Floats) -> Floats:
+    from scipy.ndimage import median_filter
+
+    return np.asarray(values - median_filter(values, size=11, mode="nearest"))
+
+
+def _trend(numbers: Floats, values: Floats) -> Interval | None:
+    return robust.theil_sen(numbers, values, SURE)
+
+
+def _quality(table: Columns) -> Floats:
+    """Mean data quality of each round, weighted by examples where all tell them."""
+    told = np.isfinite(table.quality)
+    weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
+    weights = weights if np.isfinite(weights[told]).all() else np.ones(len(table))
+    count = len(table.numbers)
+    sums = np.bincount(table.round[told], (table.quality * weights)[told], count)
+    whole = np.bincount(table.round[told], weights[told], count)
+    return np.where(whole > 0, sums / np.where(whole > 0, whole, 1.0), np.nan)
+
+
+def _clients(
+    table: Columns, now: Standing, slow: NDArray[np.bool_], level: float, has_states: bool
+) -> tuple[Client, ...]:
+    drawn, gone = table.of_clients(), table.of_clients(table.state == DROPPED)
+    late = table.of_clients(slow)
+    told = table.of_clients(table.state != UNKNOWN)
+    timed = table.of_clients(np.isfinite(table.seconds) | (table.state == LATE))
+    medians = {
+        name: _medians(table, getattr(table, name)) for name in ("examples", "seconds", "quality")
+    }
+    badness = _badness(gone, late, told, now)
+    order = np.lexsort((np.arange(len(drawn)), -badness))
+    return tuple(
+        Client(
+            id=table.ids[i],
+            drawn=int(drawn[i]),
+            dropped=int(gone[i]),
+            late=int(late[i]),
+            drop_outs=robust.share(gone[i], told[i], level) if has_states else None,
+            stragglers=robust.share(late[i], timed[i], level),
+            accuracy=client_interval(now, i, level),
+            accuracy_now=_number(now.accuracy[i]),
+            examples=_number(medians["examples"][i]),
+            seconds=_number(medians["seconds"][i]),
+            data_quality=_number(medians["quality"][i]),
+            badness=float(badness[i]),
+        )
+        for i in order
+    )
+
+
+def _badness(gone: Floats, late: Floats, told: Floats, now: Standing) -> Floats:
+    """Share of rounds lost or late (drawn towards 0 while they are few) plus what the accuracy is
+    below the mean."""
+    lost = (gone + 0.5 * late) / (told + 2.0)
+    known = np.isfinite(now.accuracy)
+    mean = float(now.accuracy[known].mean()) if known.any() else 0.0
+    return np.asarray(lost + np.where(known, np.maximum(0.0, mean - now.accuracy), 0.0))
+
+
+def _medians(table: Columns, values: Floats) -> Floats:
+    finite = np.isfinite(values)
+    return robust.group_medians(table.client[finite], values[finite], len(table.ids))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
+    """The worst clients over all rounds, worst first."""
+    ids = tuple(client.id for client in clients[:MOST_IN_THE_MAP])
+    row = np.full(len(table.ids), -1)
+    place = {name: index for index, name in enumerate(table.ids)}
+    row[[place[name] for name in ids]] = np.arange(len(ids))
+    kept = row[table.client] >= 0
+    states = np.full((len(ids), len(table.numbers)), -1, dtype=np.int8)
+    states[row[table.client[kept]], table.round[kept]] = table.state[kept]
+    return HeatMap(ids, tuple(int(n) for n in table.numbers), states)
+
+
+REASONS = {
+    "drop_outs": "what became of each client is not told",
+    "stragglers": "no seconds and no late clients are told",
+    "share_trend": "at least 6 rounds with the state of their clients are needed",
+    "quality_trend": "at least 6 rounds with a data quality are needed",
+    "fairness": "at least 3 clients with their accuracy are needed",
+    "effect": "at least 10 rounds with a gain and a number of clients that varies are needed",
+}
+
+
+def _told(part: Participation) -> Participation:
+    """With its sentence, and the reason of each number that is missing."""
+    missing = {name: why for name, why in REASONS.items() if getattr(part, name) is None}
+    texts = []
+    if part.a_round is not None:
+        texts.append(f"{part.a_round:.3g} clients a round over {part.rounds} rounds")
+    if part.drop_outs is not None:
+        texts.append(f"{part.drop_outs.estimate:.1%} drop out")
+    if part.stragglers is not None:
+        texts.append(f"{part.stragglers.estimate:.1%} straggle")
+    if part.fairness is not None:
+        texts.append(
+            f"the worst tenth is at {part.fairness.worst_decile.estimate:.3f},"
+            f" the mean at {part.fairness.mean.estimate:.3f}"
+        )
+    text = "; ".join(texts) or "Hardly anything is told of the clients"
+    return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

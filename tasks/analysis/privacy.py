@@ -1,0 +1,312 @@
+"""The privacy race: what comes first, the target or the end of the privacy budget."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.analysis import accounting
+from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.robust import quantile_interval
+from tasks.analysis.spending import DRAWS, Pace, Told, pace, started, told
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import PrivacyTerms, Round, TrainingRun
+
+AGREE_WITHIN = 0.05
+"""Epsilons this close, as a share, agree: accountants differ a little."""
+AGREE_LEAST = 0.01
+LEVEL = 0.8
+Source = Literal["service", "accounting"]
+
+
+@dataclass(frozen=True, eq=False)
+class Race:
+    """The race between target and budget.
+
+    exhausted is the last round that the budget affords, None when that is not known (why_not) or
+    epsilon does not grow; probability that the target is reached within budget and plan; forgone
+    what stopping now gives up: the gain until budget or plan ends, in the metric's own unit, more is
+    better. recomputed is epsilon by dp-accounting at the last round told, None when the terms are
+    not. last_rounds are draws of the last round afforded (Inf: never spent), pace draws of how
+    epsilon goes on (None by accounting alone).
+    """
+
+    sentence: str
+    budget: float | None
+    spent: float | None
+    exhausted: Interval | None
+    is_exhausted: bool
+    source: Source | None
+    probability: float | None
+    forgone: Interval | None
+    recomputed: float | None
+    findings: tuple[Finding, ...]
+    why_not: tuple[str, ...]
+    last_rounds: Floats | None
+    pace: Pace | None
+
+    def remaining_at(self, last_round: int, rounds: Floats, shares: Floats) -> Floats | None:
+        """The fan of the burn-down: quantiles of the epsilon left at future rounds, of shape
+        (shares, rounds)."""
+        if self.pace is None or self.budget is None:
+            return None
+        spent = self.pace.spent_at(np.asarray(rounds, dtype=np.float64) - last_round)
+        return np.asarray(np.quantile(self.budget - spent, shares, axis=0))
+
+
+def race_of(
+    run: TrainingRun,
+    curve: Curve,
+    forecast: Forecast | NoForecast,
+    target: float | None = None,
+    level: float = LEVEL,
+    level_now: float | None = None,
+) -> Race | None:
+    """The race of a run whose curve is forecast; target and level_now (without it, the mean of the
+    last five rounds) are on the scale 0 to 1. None for a run that tells nothing of privacy."""
+    told_now = told(run.rounds, run.privacy)
+    if (
+        told_now.spent_now is None
+        and told_now.budget is None
+        and not accounting.is_told(run.privacy)
+    ):
+        return None
+    return race(told_now, run.privacy, curve, forecast, target, level, level_now)
+
+
+def race(
+    epsilon: Told,
+    terms: PrivacyTerms | None,
+    curve: Curve,
+    forecast: Forecast | NoForecast,
+    target: float | None,
+    level: float = LEVEL,
+    level_now: float | None = None,
+) -> Race:
+    """The race from what is told of epsilon and the forecast's draws.
+
+    Both are drawn independently: how fast a mechanism spends does not depend on what is learned. The
+    target's first passage is read off each draw of the forecast, and the chance is the share of
+    pairs in which it comes no later than the last round afforded.
+    """
+    check = _Check(epsilon, terms)
+    going = pace(epsilon)
+    last_rounds, source = _last_rounds(epsilon, check, going)
+    why_not = [*check.why_not]
+    if last_rounds is None:
+        why_not.append(
+            "when epsilon runs out needs a budget and an epsilon, or the terms of the mechanism"
+        )
+    if isinstance(forecast, NoForecast):
+        why_not.append(f"the race needs a forecast: {forecast.reason}")
+    elif target is None:
+        why_not.append("the chance to reach the target needs a target")
+    reached = (
+        None if isinstance(forecast, NoForecast) or target is None else passages(forecast, target)
+    )
+    chance = None if reached is None or last_rounds is None else wins(reached, last_rounds)
+    spent = epsilon.spent_now if epsilon.spent_now is not None else check.recomputed
+    is_over = epsilon.budget is not None and spent is not None and spent >= epsilon.budget
+    exhausted = _exhausted(last_rounds, level)
+    if last_rounds is not None and exhausted is None:
+        why_not.append("epsilon does not grow, so that nothing says when it runs out")
+    return Race(
+        _sentence(epsilon, spent, exhausted, is_over, chance),
+        epsilon.budget, spent, exhausted, is_over, source, chance,
+        _forgone(curve, forecast, last_rounds, level, level_now),
+        check.recomputed, check.findings, tuple(why_not), last_rounds, going,
+    )  # fmt: skip
+
+
+def passages(forecast: Forecast, target: float) -> Floats:
+    """Draws of the first round whose level is at the target, Inf where the plan ends before."""
+    if forecast.now >= target:
+        return np.array([float(forecast.last_round)])
+    if not len(forecast.rounds):
+        return np.array([np.inf])
+    reached = forecast.levels >= target
+    first = forecast.rounds[np.argmax(reached, axis=1)].astype(np.float64)
+    return np.where(reached.any(axis=1), first, np.inf)
+
+
+def wins(reached: Floats, last_rounds: Floats) -> float:
+    """Chance that a draw of the round that reaches the target is no later than one of the last round
+    afforded; Inf never reaches it."""
+    ordered = np.sort(last_rounds)
+    finite = reached[np.isfinite(reached)]
+    afforded = 1.0 - np.searchsorted(ordered, finite, side="left") / len(ordered)
+    return float(afforded.sum() / len(reached))
+
+
+class _Check:
+    """Epsilon by dp-accounting beside the one told."""
+
+    def __init__(self, epsilon: Told, terms: PrivacyTerms | None) -> None:
+        self.findings: tuple[Finding, ...] = ()
+        self.why_not: tuple[str, ...] = ()
+        self.recomputed: float | None = None
+        self.agrees = False
+        self.last_round: float | None = None
+        if not accounting.is_told(terms) or terms is None:
+            self.why_not = (
+                "epsilon is not recomputed: noise multiplier, sampling rate and delta are not all known",
+            )
+            return
+        mechanism = (terms.noise_multiplier, terms.sampling_rate, terms.delta)
+        try:
+            self._compare(epsilon, mechanism)  # type: ignore[arg-type]
+        except accounting.AccountingMissing:
+            self.why_not = ("epsilon is not recomputed: dp-accounting is not installed",)
+
+    def _compare(self, epsilon: Told, mechanism: tuple[float, float, float]) -> None:
+        origin = started(epsilon)
+        at = int(epsilon.rounds[-1]) if len(epsilon.rounds) else epsilon.last_round
+        self.recomputed = accounting.epsilon_after(*mechanism, at - origin)
+        said = epsilon.spent_now
+        apart = abs(said - self.recomputed) if said is not None else 0.0
+        self.agrees = apart <= max(AGREE_LEAST, AGREE_WITHIN * self.recomputed)
+        if said is not None and not self.agrees:
+            self.findings = (_disagreement(said, self.recomputed, at, mechanism),)
+        if self.agrees and epsilon.budget is not None:
+            # what the service says runs out is its own count
+            scale = self.recomputed / said if said else 1.0
+            within = accounting.rounds_within(*mechanism, epsilon.budget * scale)
+            self.last_round = np.inf if within is None else float(origin + within)
+
+
+def _disagreement(
+    said: float, counted: float, at: int, mechanism: tuple[float, float, float]
+) -> Finding:
+    noise, rate, delta = mechanism
+    word = "less" if said < counted else "more"
+    return Finding(
+        "epsilon_disagrees",
+        # a budget that is spent faster than told is the dangerous side
+        Severity.HIGH if said < counted else Severity.WARNING,
+        f"The service says epsilon {said:.4g} is spent at round {at}, {word} than the {counted:.4g} that "
+        f"noise {noise:g}, sampling rate {rate:g} and delta {delta:g} make.",
+        {
+            "round": at, "told": said, "recomputed": counted, "noise_multiplier": noise,
+            "sampling_rate": rate, "delta": delta,
+        },
+        estimate=said - counted,
+        n=1,
+    )  # fmt: skip
+
+
+def _last_rounds(
+    epsilon: Told, check: _Check, going: Pace | None
+) -> tuple[Floats | None, Source | None]:
+    """Draws of the last round afforded: by the terms where they agree with what is told, else by the
+    epsilons told."""
+    if epsilon.budget is None:
+        return None, None
+    spent = epsilon.spent_now
+    if spent is not None and spent > epsilon.budget:
+        over = np.flatnonzero(epsilon.spent > epsilon.budget)
+        first = int(epsilon.rounds[over[0]]) if len(over) else epsilon.last_round
+        return np.full(DRAWS, float(first - 1)), "service"
+    if check.last_round is not None:
+        return np.full(DRAWS, check.last_round), "accounting"
+    if going is None:
+        return None, None
+    return epsilon.last_round + going.rounds_for(epsilon.budget - going.spent_now), "service"
+
+
+def _exhausted(last_rounds: Floats | None, level: float) -> Interval | None:
+    if last_rounds is None:
+        return None
+    shares = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    low, middle, high = np.quantile(last_rounds, shares, method="inverted_cdf")
+    if not np.isfinite(high):
+        return None
+    return Interval(float(middle), float(low), float(high), level)
+
+
+def _forgone(
+    curve: Curve,
+    forecast: Forecast | NoForecast,
+    last_rounds: Floats | None,
+    level: float,
+    level_now: float | None,
+) -> Interval | None:
+    """Level at the end of plan or budget less that of now, by pairs of draws."""
+    if isinstance(forecast, NoForecast):
+        return None
+    gains = usable_gains(forecast, last_rounds, level_now)[0]
+    if not len(gains):
+        return Interval(0.0, 0.0, 0.0, level)
+    return quantile_interval(gains * own(curve), level)
+
+
+def own(curve: Curve) -> float:
+    """What 1 on the scale is in the metric's own unit."""
+    return 1.0 if curve.metric == "accuracy" else curve.worst
+
+
+def usable_gains(
+    forecast: Forecast, last_rounds: Floats | None, level_now: float | None = None
+) -> tuple[Floats, Floats]:
+    """Draws of the gain on level_now (else the mean of the last five rounds) until plan or budget
+    ends, on the scale, and of the rounds that takes; empty when the plan is over."""
+    if not len(forecast.rounds):
+        return np.empty(0), np.empty(0)
+    now = forecast.now if level_now is None else level_now
+    count = len(forecast.levels)
+    if last_rounds is None:
+        steps = np.full(count, len(forecast.rounds) - 1)
+    else:
+        afforded = np.resize(last_rounds, count)
+        steps = np.searchsorted(forecast.rounds, afforded, side="right") - 1
+    gains = forecast.levels[np.arange(count), np.maximum(steps, 0)] - now
+    ahead = forecast.rounds[np.maximum(steps, 0)] - forecast.last_round
+    none_left = steps < 0
+    return np.where(none_left, 0.0, gains), np.where(none_left, 0.0, ahead.astype(np.float64))
+
+
+def _sentence(
+    epsilon: Told,
+    spent: float | None,
+    exhausted: Interval | None,
+    is_over: bool,
+    chance: float | None,
+) -> str:
+    if is_over and spent is not None and epsilon.budget is not None:
+        return (
+            f"The privacy budget is used up: epsilon {spent:.3g} of {epsilon.budget:.3g} is spent."
+        )
+    parts = []
+    if spent is not None:
+        of = f" of {epsilon.budget:.3g}" if epsilon.budget is not None else ""
+        parts.append(f"Epsilon {spent:.3g}{of} is spent")
+    if exhausted is not None:
+        around = (
+            f" ({exhausted.low:.0f} to {exhausted.high:.0f})"
+            if exhausted.high > exhausted.low
+            else ""
+        )
+        parts.append(f"the budget lasts until round {exhausted.estimate:.0f}{around}")
+    if chance is not None:
+        parts.append(f"the target is reached before with a chance of {chance:.0%}")
+    text = "; ".join(parts) or "nothing is known of epsilon"
+    return text[0].upper() + text[1:] + "."
+
+
+def race_from_arrays(
+    curve: Curve,
+    forecast: Forecast | NoForecast,
+    rounds: "list[int]",
+    epsilon: "list[float]",
+    budget: float,
+    target: float,
+) -> Race:
+    """The race from plain lists: epsilon spent at the end of each round; target on the scale."""
+    told_rounds = tuple(
+        Round(number, None, None, None, None, spent, None)
+        for number, spent in zip(rounds, epsilon, strict=True)
+    )
+    terms = PrivacyTerms(None, None, None, epsilon_budget=budget, epsilon_remaining=None)
+    return race(told(told_rounds, terms), terms, curve, forecast, target)

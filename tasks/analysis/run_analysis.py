@@ -1,0 +1,149 @@
+"""What is known of a run after its analysis, and the same as a JSON document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.analysis.advice import Advice
+from tasks.analysis.comparison import Comparison
+from tasks.analysis.convergence import Verdict
+from tasks.analysis.curve import Curve, Metric
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.participation import Participation
+from tasks.analysis.privacy import Race
+from tasks.analysis.remaining_time import RemainingTime
+from tasks.analysis.settings import ForecastSettings, VerdictSettings
+from tasks.core.finding import Finding
+
+LEVEL = 0.8
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """How a run is analysed."""
+
+    metric: Metric | None = None
+    """What is judged; without one, accuracy where any round tells it, else loss."""
+    total_rounds: int | None = None
+    """How many rounds are planned; without it, what the run says, else the longest similar run."""
+    target: float | None = None
+    """The level to reach, in the metric's own unit (accuracy as a share)."""
+    level: float = LEVEL
+    """Probability that an interval holds the truth."""
+    straggler_spreads: float = 3.0
+    """Beyond the median by so many robust standard deviations is a straggler."""
+    verdict: VerdictSettings = field(default_factory=VerdictSettings)
+    forecast: ForecastSettings = field(default_factory=ForecastSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class RunAnalysis:
+    """One run analysed. forecast.final and target are on the scale 0 to 1 of curve, which says what
+    that is in the metric's own unit; notes are lines on what was left out or is needed."""
+
+    run_id: str
+    source: str
+    curve: Curve
+    verdict: Verdict
+    forecast: Forecast | NoForecast
+    target: float | None
+    planned_rounds: int | None
+    time: RemainingTime
+    participation: Participation | None
+    race: Race | None
+    advice: Advice
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+    def document(self, file: str | None = None) -> dict[str, Any]:
+        """The analysis as JSON can hold it: finite numbers, null for what is not known."""
+        return {
+            "file": file,
+            "run_id": self.run_id,
+            "source": self.source,
+            "rounds_seen": len(self.curve),
+            "metric": self.curve.metric,
+            "verdict": self.verdict.kind,
+            "sentence": self.verdict.sentence,
+            "evidence": plain(self.verdict.evidence),
+            "trend_per_round": self._own(self.verdict.trend, self._difference),
+            "level": self._own(self.verdict.level, self.curve.unscaled),
+            "asymptote": self._own(self.verdict.asymptote, self.curve.unscaled),
+            "onset_round": self.verdict.onset_round,
+            "planned_rounds": self.planned_rounds,
+            "target": None if self.target is None else plain(self.curve.unscaled(self.target)),
+            "forecast": self._forecast(),
+            "forecast_needs": (
+                self.forecast.reason if isinstance(self.forecast, NoForecast) else None
+            ),
+            "time": plain(self.time),
+            "participation": plain(self.participation),
+            "privacy": plain(self.race),
+            "advice": plain(self.advice),
+            "findings": plain(self.findings),
+            "notes": list(self.notes),
+        }
+
+    def _difference(self, value: float) -> float:
+        return value if self.curve.metric == "accuracy" else -value * self.curve.worst
+
+    def _own(self, interval: Interval | None, unit: Any) -> dict[str, Any] | None:
+        """An interval in the metric's own unit; of a loss, low and high change places."""
+        if interval is None:
+            return None
+        low, high = sorted((unit(interval.low), unit(interval.high)))
+        return {
+            "estimate": plain(unit(interval.estimate)),
+            "low": plain(low),
+            "high": plain(high),
+            "level": interval.level,
+        }
+
+    def _forecast(self) -> dict[str, Any] | None:
+        forecast = self.forecast
+        if isinstance(forecast, NoForecast):
+            return None
+        reach = None if self.target is None else forecast.reach(self.target)
+        return {
+            "final": self._own(forecast.final, self.curve.unscaled),
+            "rounds_to_target": plain(reach),
+            "planned_rounds": forecast.planned_rounds,
+            "level_now": plain(self.curve.unscaled(forecast.now)),
+            "rests_on_rounds": forecast.n,
+            "similar_runs": list(forecast.neighbours),
+            "share_of_similar_runs": plain(forecast.history_share),
+        }
+
+
+def comparison_document(comparisons: tuple[Comparison, ...]) -> list[dict[str, Any]] | None:
+    """The comparisons as JSON can hold them; null when there was nothing to compare."""
+    return [plain(one) for one in comparisons] or None
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them: dataclasses as objects, without the arrays that charts are drawn
+    from; numbers that are not finite as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {one.name: getattr(value, one.name) for one in fields(value)}
+        return {name: plain(part) for name, part in held.items() if not _is_for_charts(part)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
+
+
+def _is_for_charts(value: Any) -> bool:
+    """Arrays, and records of them."""
+    if isinstance(value, np.ndarray):
+        return True
+    return is_dataclass(value) and any(
+        isinstance(getattr(value, one.name), np.ndarray) for one in fields(value)
+    )

@@ -1,0 +1,113 @@
+"""The service's own past runs as shapes: this run may go on as one of them did.
+
+A past run h says: level(x) = p + q (h(x) - h(now)), with p near where h stood at this round (or less
+near: both are tried) and q near 1. Runs whose beginning fits weigh more, by their evidence. This is
+forecasting by analogues (Lorenz, "Atmospheric predictability as revealed by naturally occurring
+analogues", J. Atmos. Sci. 1969), and of learning curves by earlier ones (Chandrashekaran and Lane,
+"Speeding up hyper-parameter optimization by extrapolation of learning curves using previous builds",
+ECML PKDD 2017), put on the same footing as the parametric families.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.analysis import noise
+from tasks.analysis.curve import Bools, Curve, Floats
+
+MOST_RUNS = 60
+LEAST_POINTS = 3
+SMOOTHING = 0.06
+"""Half the width of the running mean, in rounds so far."""
+LEVEL_SPREADS = (0.02, 0.15)
+GAIN_SPREAD = 0.25
+FINAL_ROUNDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PastRun:
+    """A finished run without holes or spikes: x from 1, raw values and smoothed ones."""
+
+    name: str
+    curve: Curve
+    x: Floats
+    values: Floats
+    smooth: Floats
+
+    def level_at(self, x: float) -> float:
+        """Mean of the five rounds up to x."""
+        last = int(np.searchsorted(self.x, x, side="right"))
+        return float(self.values[max(0, last - FINAL_ROUNDS) : last].mean())
+
+
+def past_run(curve: Curve) -> PastRun | None:
+    """None when too few rounds have a finite value."""
+    finite = np.isfinite(curve.values)
+    if int(finite.sum()) < LEAST_POINTS:
+        return None
+    x = (curve.rounds[finite] - curve.rounds[0] + 1).astype(np.float64)
+    values = curve.values[finite]
+    return PastRun(curve.name, curve, x, values, _smooth(x, noise.without_spikes(values)))
+
+
+def _smooth(x: Floats, values: Floats) -> Floats:
+    """Running mean over a width that grows with the rounds, as learning slows down."""
+    half = np.floor(SMOOTHING * x)
+    index = np.arange(len(x))
+    # the same number of rounds on both sides, so that a trend is not bent
+    half = np.minimum(np.minimum(half, index), len(x) - 1 - index).astype(np.int64)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray((sums[index + half + 1] - sums[index - half]) / (2 * half + 1))
+
+
+def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[PastRun]:
+    """The past runs of this metric that got as far as x_end (any, without one), most similar
+    first, at most MOST_RUNS. Similar: small mean distance of the values at the rounds seen."""
+    runs = [past_run(one) for one in history if one.metric == curve.metric]
+    mine = past_run(curve)
+    far = -np.inf if x_end is None else x_end
+    fit = [one for one in runs if one is not None and one.x[-1] >= far]
+    if mine is None:
+        return fit[:MOST_RUNS]
+    return sorted(fit, key=lambda one: distance(mine, one))[:MOST_RUNS]
+
+
+def distance(one: PastRun, other: PastRun) -> float:
+    """Mean absolute distance of the smoothed curves over the rounds of the first, later ones
+    weighing more."""
+    theirs = np.interp(one.x, other.x, other.smooth)
+    return float(np.average(np.abs(theirs - one.smooth), weights=one.x))
+
+
+class HistoryShapes:
+    """Past runs as shapes: u is 1, v is what the run has gained since now; each run twice, once
+    with its level taken seriously and once not."""
+
+    def __init__(self, runs: Sequence[PastRun], now: float, x_end: float) -> None:
+        """x_end is where the plan ends; nobody knows what follows."""
+        self.runs, self.now, self.x_end = runs, now, x_end
+        copies = len(LEVEL_SPREADS)
+        levels = self._values(np.array([now]))[:, 0]
+        self.levels = np.tile(levels, copies)
+        self.log_prior: Floats = np.full(len(self.levels), -np.log(len(self.levels)))
+        self.centre = np.stack([self.levels, np.ones(len(self.levels))])
+        spreads = np.repeat(LEVEL_SPREADS, len(runs))
+        self.spread = np.stack([spreads, np.full(len(spreads), GAIN_SPREAD)])
+
+    def _values(self, x: Floats) -> Floats:
+        return np.stack([np.interp(x, run.x, run.smooth) for run in self.runs])
+
+    def at(self, x: Floats) -> tuple[Floats, Floats]:
+        """u and v, each of shape (J, x)."""
+        values = np.tile(self._values(x), (len(LEVEL_SPREADS), 1))
+        return np.ones_like(values), values - self.levels[:, None]
+
+    def end(self) -> tuple[Floats, Floats]:
+        """u and v where the plan ends."""
+        u, v = self.at(np.array([self.x_end]))
+        return u[:, 0], v[:, 0]
+
+    def allowed(self, p: Floats, q: Floats) -> Bools:
+        """Everything but a run turned upside down."""
+        return np.asarray((q > 0.0) & np.isfinite(p))

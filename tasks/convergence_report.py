@@ -1,0 +1,194 @@
+"""The convergence report from analyses: what of them is shown, as text and as charts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.analysis.comparison import Comparison
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
+from tasks.convergence_parts import (
+    burn_of,
+    client_lines,
+    heat_of,
+    numbers_of,
+    participation_of,
+    privacy_of,
+    time_of,
+)
+from tasks.core.errors import ReportNotWritten
+from tasks.core.finding import Finding
+from tasks.reports import convergence as page
+from tasks.reports.convergence import ConvergenceFiles
+from tasks.reports.convergence_records import (
+    FAN,
+    ComparisonLine,
+    ConvergenceReport,
+    CurveChart,
+    RunSection,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """One run with its analysis: the file that it came from (None: the service), what is odd about
+    that file, and what the metric is called."""
+
+    analysis: RunAnalysis
+    file: str | None = None
+    findings: tuple[Finding, ...] = ()
+    metric: str | None = None
+
+    @property
+    def metric_name(self) -> str:
+        """As it was asked for, else accuracy or loss."""
+        return self.metric or self.analysis.curve.metric
+
+    @property
+    def every_finding(self) -> tuple[Finding, ...]:
+        """Those about the file, and those of the analysis beside its verdict."""
+        about = [one for one in self.analysis.findings if one.kind != "convergence"]
+        return (*self.findings, *about)
+
+
+def document_of(
+    analyses: Sequence[Analysed], comparisons: Sequence[Comparison]
+) -> dict[str, Any]:
+    """The analyses as one JSON document; finite numbers, null for what is not known."""
+    return {
+        "runs": [_run_document(one) for one in analyses],
+        "comparison": comparison_document(tuple(comparisons)),
+    }
+
+
+def _run_document(one: Analysed) -> dict[str, Any]:
+    told = one.analysis.document(one.file)
+    return {
+        **told,
+        "metric": one.metric_name,
+        "findings": [*plain(one.findings), *told["findings"]],
+    }
+
+
+def write_convergence(
+    analyses: Sequence[Analysed],
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    environment: str | None = None,
+    notes: Sequence[str] = (),
+    generated_at: datetime | None = None,
+) -> ConvergenceFiles:
+    """Writes convergence-report.html, convergence-analysis.json and convergence-chart.png.
+
+    environment is that of a followed service, None for files. notes are lines that go above all runs.
+
+    Raises:
+        ReportNotWritten: when the folder cannot be written.
+    """
+    report = ConvergenceReport(
+        sections=tuple(map(section_of, analyses)),
+        generated_at=generated_at or datetime.now(UTC),
+        document=document_of(analyses, comparisons),
+        environment=environment,
+        comparison=tuple(map(_comparison_line, comparisons)),
+        notes=tuple(notes),
+    )
+    try:
+        return page.write(report, folder)
+    except OSError as error:
+        raise ReportNotWritten(folder=folder, problem=error.strerror or str(error)) from error
+
+
+def section_of(one: Analysed) -> RunSection:
+    """What the page shows of one run."""
+    analysis = one.analysis
+    forecast = analysis.forecast
+    return RunSection(
+        name=analysis.run_id,
+        source=one.file or analysis.source,
+        verdict=analysis.verdict.kind,
+        sentence=analysis.verdict.sentence,
+        metric=one.metric_name,
+        rounds_seen=len(analysis.curve),
+        curve=curve_of(one),
+        numbers=numbers_of(analysis, one.metric_name),
+        advice=analysis.advice.sentence,
+        forecast_note=_forecast_note(forecast),
+        time=time_of(analysis),
+        privacy=privacy_of(analysis),
+        burn=burn_of(analysis),
+        participation=participation_of(analysis),
+        heat=heat_of(analysis),
+        clients=client_lines(analysis),
+        findings=one.every_finding,
+        notes=analysis.notes,
+    )
+
+
+def _forecast_note(forecast: Forecast | NoForecast) -> str:
+    if isinstance(forecast, NoForecast):
+        return f"No forecast: {forecast.reason}."
+    if not len(forecast.rounds):
+        return "The plan is over: there is nothing left to forecast."
+    if not forecast.neighbours:
+        return f"The forecast rests on the {forecast.n} rounds of this run alone."
+    count = len(forecast.neighbours)
+    return (
+        f"The forecast rests on the {forecast.n} rounds of this run and, for "
+        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it."
+    )
+
+
+def curve_of(one: Analysed) -> CurveChart:
+    """The curve in the metric's own unit, with the fan of the forecast."""
+    analysis = one.analysis
+    curve, forecast = analysis.curve, analysis.forecast
+    fan_rounds: tuple[int, ...] = ()
+    fan: tuple[tuple[float, ...], ...] = ()
+    if isinstance(forecast, Forecast) and len(forecast.rounds):
+        rows = np.vectorize(curve.unscaled)(forecast.quantiles(FAN))
+        # of a loss, low and high change places
+        fan = tuple(tuple(map(float, row)) for row in np.sort(rows, axis=0))
+        fan_rounds = tuple(map(int, forecast.rounds))
+    return CurveChart(
+        rounds=tuple(map(int, curve.rounds)),
+        values=tuple(float(curve.unscaled(value)) for value in curve.values),
+        is_share=curve.metric == "accuracy",
+        name=one.metric_name,
+        fan_rounds=fan_rounds,
+        fan=fan,
+        target=None if analysis.target is None else curve.unscaled(analysis.target),
+        lost=tuple(int(number) for number in curve.rounds[curve.lost]),
+        broken=analysis.verdict.onset_round,
+    )
+
+
+def _comparison_line(one: Comparison) -> ComparisonLine:
+    return ComparisonLine(
+        first=one.first,
+        second=one.second,
+        better=one.better,
+        at_round=one.round,
+        level=_span(one.level),
+        final=_span(one.final),
+        sentence=one.sentence,
+        why_not=one.why_not,
+    )
+
+
+def _span(interval: Interval | None) -> str | None:
+    if interval is None:
+        return None
+    low, middle, high = interval.low, interval.estimate, interval.high
+    return f"{middle:+.2g} ({low:+.2g} to {high:+.2g}, {interval.level:.0%})".replace("-", "−")
+
+
+def verdict_counts(analyses: Sequence[Analysed]) -> Mapping[str, int]:
+    """How many runs have each verdict, in the order of the runs."""
+    kinds = [one.analysis.verdict.kind for one in analyses]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

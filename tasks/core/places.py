@@ -1,0 +1,69 @@
+"""Addresses that are checked before any work, without a word that could hold a secret."""
+
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from tasks.core.errors import ConfigurationInvalid
+
+HEARTBEAT_VARIABLE = "FEDVITALS_HEARTBEAT_URL"
+NOT_IN_A_LAKE = "[]^|\\%"
+OBJECT_STORES = ("s3", "gs", "az")
+
+
+def checked_lake(url: str) -> str:
+    """The lake's URL or folder as it was given.
+
+    Raises:
+        ConfigurationInvalid: when no lake can be there.
+    """
+    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+    problem = _problem_with_store(url) if "://" in path else _problem_with_folder(path)
+    if problem is not None:
+        raise ConfigurationInvalid(
+            where="FEDVITALS_LAKE_URL (by default lake in FEDVITALS_HOME)",
+            problem=problem,
+            mend="Name a folder, or an object store such as s3://bucket/prefix, gs:// or az://",
+        )
+    return url
+
+
+def _problem_with_folder(path: str) -> str | None:
+    unfit = " ".join(sorted(set(path) & set(NOT_IN_A_LAKE)))
+    if not unfit:
+        return None
+    return f"the path has {unfit}, of which the Delta library makes another path"
+
+
+def _problem_with_store(url: str) -> str | None:
+    """What is wrong, without the URL itself, which may hold a secret."""
+    scheme, _, place = url.partition("://")
+    if scheme not in OBJECT_STORES:
+        return f"{scheme}:// is no object store that a lake can be on"
+    if "@" in place or "?" in place or "#" in place:
+        return "holds credentials or a part after ? or #; they go into the store's own variables"
+    return None if place.partition("/")[0] else "names no bucket"
+
+
+def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
+    """The URL to be asked after each good run; all of it is secret, since a token may be in its path.
+
+    Raises:
+        ConfigurationInvalid: when it is no http or https URL.
+    """
+    url = env.get(HEARTBEAT_VARIABLE)
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigurationInvalid(
+            where=HEARTBEAT_VARIABLE,
+            problem="is not an http or https URL",
+            mend="Give the URL that the watching service shows, such as https://hc.example/ping/<id>",
+        )
+    return SecretStr(url)

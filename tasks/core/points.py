@@ -1,0 +1,83 @@
+"""Stored points of a sink as it gives them back: by series, for comparing with what is landed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+
+from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.window import EPOCH, Cell, Window
+
+# from the epoch up to what 64 bits of nanoseconds can hold
+ALL_TIME = Window(EPOCH, datetime(2262, 1, 1, tzinfo=UTC))
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, order=True)
+class SeriesKey:
+    """One field of one set of tags: (name, value) pairs by name, environment among them."""
+
+    tags: tuple[tuple[str, str], ...]
+    field: str
+
+
+@dataclass(frozen=True)
+class SeriesSum:
+    """What one series has in one cell: the number of its values, and of numbers their sum.
+
+    The sum is of the values added one by one in the order of time, as 64-bit floats, or as integers
+    when all are; two sides that add so get the same bits. None where there is nothing to add.
+    """
+
+    count: int
+    sum: float | int | None
+
+
+@dataclass(frozen=True)
+class Points:
+    """The values of one series; times are nanoseconds since the epoch, ascending and different.
+
+    `values` has the Python type of `kind`; `kind` is not a field type where a series has values of
+    several types, or of one that the catalogue does not have.
+    """
+
+    kind: FieldType | str
+    times: Integers
+    values: np.ndarray[Any, Any]
+
+
+Sums = dict[Cell, dict[SeriesKey, SeriesSum]]
+
+
+class Reader(Protocol):
+    """What can be asked of a sink that gives back what it was given.
+
+    Every method raises SinkUnavailable or SinkRefused when it gets no proper answer.
+    """
+
+    name: str
+    target: str
+
+    def retention(self) -> timedelta | None:
+        """How long values are kept; None for ever, or when the sink does not say."""
+        ...
+
+    def counts(
+        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
+    ) -> Mapping[Cell, int]:
+        """How many values each cell has; one that has none is left out."""
+        ...
+
+    def sums(
+        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
+    ) -> Sums:
+        """Count and sum of each series in each cell of the window."""
+        ...
+
+    def points(
+        self, measurement: Measurement, environment: str, window: Window
+    ) -> dict[SeriesKey, Points]:
+        """Every value of the window."""
+        ...

@@ -1,0 +1,91 @@
+"""What a reconcile found: where a sink differs from the lake, why, and what was mended."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.core.receipt import ExitCode
+
+# why a value differs; of refused and expired ones loading again would mend nothing
+Why = Literal["pending", "missing", "changed", "extra", "refused", "expired"]
+EXPLAINED: frozenset[Why] = frozenset({"refused", "expired"})
+MeasurementVerdict = Literal["equal", "pending", "differs", "failed"]
+
+
+class Facts(BaseModel):
+    """What one side has in one cell.
+
+    `sum` is of all numbers. `key_hash` is of the keys (tags, field, time), whatever their order: the
+    sum modulo 2^64 of a 64-bit hash of each, in hexadecimal; of no keys it is 0.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    sum: float
+    key_hash: str
+
+
+class CellDifference(BaseModel):
+    """One cell that differed: both sides as they were found, and why, in values.
+
+    `mended` says that after --fix nothing is left to mend; `left` is what is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    measurement: str
+    start: str
+    stop: str
+    lake: Facts
+    sink: Facts
+    reasons: dict[Why, int]
+    mended: bool = False
+    left: dict[Why, int]
+
+
+class MeasurementLine(BaseModel):
+    """One measurement: how many cells and values were compared, how many cells differed or were mended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: MeasurementVerdict
+    cells: int = 0
+    lake_values: int = 0
+    sink_values: int = 0
+    differing: int = 0
+    mended: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class Reconciliation(BaseModel):
+    """What one reconcile found; `values` are counted as they were before any mending."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    environment: str
+    sink: str
+    deep: bool
+    fix: bool
+    window: dict[str, str] | None
+    measurements: tuple[MeasurementLine, ...]
+    differences: tuple[CellDifference, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 equal, or what differs is explained; 1 differences left; 3 when only pending is left."""
+        states = {line.state for line in self.measurements}
+        if states & {"differs", "failed"}:
+            return ExitCode.BAD_FOUND
+        return ExitCode.PARTIAL if "pending" in states else ExitCode.GOOD
+
+
+def verdict_of(left: list[dict[Why, int]]) -> MeasurementVerdict:
+    """The state of a measurement, given what is left in its cells."""
+    reasons = {why for each in left for why in each} - EXPLAINED
+    if not reasons:
+        return "equal"
+    return "pending" if reasons == {"pending"} else "differs"

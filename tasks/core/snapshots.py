@@ -1,0 +1,55 @@
+"""What a service said of its training at one moment, and what fedvitals saw of the training in all."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.core.training import TrainingRun
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One poll's totals, dated with its slot (UTC). None stands for what was not told.
+
+    Shares and accuracies are 0 to 1; epsilon and its budget are totals of the run.
+    """
+
+    time: datetime
+    run_id: str | None = None
+    current_round: int | None = None
+    total_rounds: int | None = None
+    active_clients: float | None = None
+    accuracy: float | None = None
+    convergence_rate: float | None = None
+    total_clients: float | None = None
+    participating_clients: float | None = None
+    participation_ratio: float | None = None
+    data_quality: float | None = None
+    epsilon_remaining: float | None = None
+    epsilon_budget: float | None = None
+    budget_utilization: float | None = None
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    sampling_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A round of which one run has several starts, oldest first; the last one counts."""
+
+    run_id: str
+    round: int
+    starts: tuple[datetime, ...]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A service's trainings as they were seen: runs and snapshots in the order of time."""
+
+    runs: tuple[TrainingRun, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+
+    @property
+    def current(self) -> TrainingRun | None:
+        """The newest run; None when there was none."""
+        return self.runs[-1] if self.runs else None

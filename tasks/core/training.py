@@ -1,0 +1,68 @@
+"""A training run as a record: what readers of any origin return and every analysis takes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class ClientRound:
+    """One client drawn for one round. None stands for what was not told.
+
+    accuracy and data_quality are shares, 0 to 1; seconds is the time its work took; state is the
+    service's own word for what became of it, such as reported, late or dropped.
+    """
+
+    id: str
+    examples: int | None
+    accuracy: float | None
+    seconds: float | None
+    state: str | None
+    data_quality: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round. None stands for what was not told, NaN only for a NaN that was.
+
+    round counts from the first one as the source does; started is in UTC; seconds is its wall time;
+    accuracy is a share, 0 to 1; epsilon is the privacy budget spent up to its end. clients is None
+    when the source tells of no client, and empty when it told that none took part.
+    """
+
+    round: int
+    started: datetime | None
+    seconds: float | None
+    loss: float | None
+    accuracy: float | None
+    epsilon: float | None
+    clients: tuple[ClientRound, ...] | None
+
+
+@dataclass(frozen=True)
+class PrivacyTerms:
+    """The terms of a run's differential privacy; None for each that was not told.
+
+    sampling_rate is the share of clients drawn a round; noise_multiplier is in units of the clip
+    norm; epsilon_budget and epsilon_remaining are totals of the run.
+    """
+
+    delta: float | None
+    sampling_rate: float | None
+    noise_multiplier: float | None
+    epsilon_budget: float | None
+    epsilon_remaining: float | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training: its rounds in ascending order, each once.
+
+    total_rounds is what the run is planned to have; source says where the record was read from, such
+    as lake or a file's name.
+    """
+
+    run_id: str
+    rounds: tuple[Round, ...]
+    total_rounds: int | None
+    privacy: PrivacyTerms | None
+    source: str

@@ -1,0 +1,328 @@
+"""Trainings read back from the lake: all runs of a service, and what it said of them at each poll."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.history import CLIENT_TAGS, ROUND_TAGS, HistoryFact
+from tasks.core.snapshots import Repeat, Snapshot, Watched
+from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
+from tasks.core.window import EPOCH, Window
+from tasks.lake.tables import Lake
+
+OF_HISTORY, OF_PROGRESS = "lake: history", "lake: progress"
+PROGRESS = "/api/training/progress"
+PARTICIPATION = "/api/clients/participation"
+PRIVACY = "/api/privacy/status"
+# which part of a snapshot each place in a body is
+PARTS: Mapping[str, Mapping[str, str]] = {
+    PROGRESS: {
+        "$.run_id": "run_id",
+        "$.current_round": "current_round",
+        "$.total_rounds": "total_rounds",
+        "$.active_clients": "active_clients",
+        "$.global_accuracy": "accuracy",
+        "$.convergence_rate": "convergence_rate",
+    },
+    PARTICIPATION: {
+        "$.total_clients": "total_clients",
+        "$.active_clients": "participating_clients",
+        "$.participation_rate": "participation_ratio",
+        "$.avg_data_quality": "data_quality",
+    },
+    PRIVACY: {
+        "$.epsilon_remaining": "epsilon_remaining",
+        "$.delta_used": "delta",
+        "$.privacy_budget_utilization": "budget_utilization",
+        "$.epsilon_budget": "epsilon_budget",
+        "$.noise_multiplier": "noise_multiplier",
+        "$.sampling_rate": "sampling_rate",
+    },
+}
+WHOLE = ("current_round", "total_rounds")
+EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
+MOMENT = timedelta(microseconds=1)
+Row = dict[str, Any]
+
+
+def training_runs(
+    lake: Lake, environment: str, catalogue: Catalogue, runs_with_clients: int = 1
+) -> list[TrainingRun]:
+    """All runs of the environment that are in the lake, by the start of their first round.
+
+    Of a round that ran twice in one run the later start counts. Only the newest `runs_with_clients`
+    have their clients, which are by far the most rows; in the others `clients` is None. A run whose
+    service offers no history has the rounds that polls happened to see, without start or loss
+    (source "lake: progress").
+
+    Raises:
+        LakeDamaged: when a table cannot be read.
+    """
+    return list(watched(lake, environment, catalogue, runs_with_clients).runs)
+
+
+def watched(
+    lake: Lake, environment: str, catalogue: Catalogue, runs_with_clients: int = 1
+) -> Watched:
+    """All runs as training_runs has them, all snapshots, and the rounds that ran twice.
+
+    Raises:
+        LakeDamaged: when a table cannot be read.
+    """
+    snapshots = _snapshots(lake, environment, catalogue)
+    rounds, clients = _measurement(catalogue, ROUND_TAGS), _measurement(catalogue, CLIENT_TAGS)
+    by_run = [] if rounds is None else list(_by_run(_told(lake, environment, rounds, EVER)))
+    history = _completed([_run(rows) for rows in by_run], snapshots)
+    begun = [(_began(run), run) for run in history]
+    begun += _seen_in_passing(snapshots, history)
+    runs = [run for _, run in sorted(begun, key=lambda each: each[0])]
+    if clients is not None and runs_with_clients > 0:
+        newest = runs[-runs_with_clients:]
+        runs[-runs_with_clients:] = [_with_clients(r, lake, environment, clients) for r in newest]
+    repeats = tuple(repeat for rows in by_run for repeat in _repeats(rows))
+    return Watched(tuple(runs), tuple(snapshots), repeats)
+
+
+def _measurement(catalogue: Catalogue, tags: tuple[str, ...]) -> Measurement | None:
+    found = (m for m in catalogue.values() if m.source == "federated" and m.tags == tags)
+    return next(found, None)
+
+
+def _told(lake: Lake, environment: str, measurement: Measurement, window: Window) -> Iterator[Row]:
+    """Each landed row by facts, with its time and its tags; None for null."""
+    frame = lake.read(measurement, environment, window)
+    names = {**{tag: tag for tag in measurement.tags}}
+    names |= {spec.history: n for n, spec in measurement.fields.items() if spec.history is not None}
+    columns = [frame[column].astype("object").tolist() for column in names.values()]
+    for time, *cells in zip(frame["time"], *columns, strict=True):
+        yield {"time": _moment(time), **dict(zip(names, map(_plain, cells), strict=True))}
+
+
+def _moment(time: Any) -> datetime:
+    moment: datetime = time.to_pydatetime()
+    return moment.astimezone(UTC)
+
+
+def _plain(value: Any) -> Any:
+    """The value as a Python object, None for any kind of null."""
+    # pandas has three kinds; NaN is the one that is a float
+    is_told = isinstance(value, str | int | float) and value == value
+    return value if is_told else None
+
+
+def _by_run(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of each run in the order of time, the runs by their first."""
+    runs: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["round"] is not None and row["run_id"] is not None:
+            runs.setdefault(row["run_id"], []).append(row)
+    ordered = [sorted(found, key=_time) for found in runs.values()]
+    return sorted(ordered, key=lambda found: _time(found[0]))
+
+
+def _time(row: Row) -> datetime:
+    time: datetime = row["time"]
+    return time
+
+
+def _run(rows: Sequence[Row]) -> TrainingRun:
+    last = {row["round"]: row for row in rows}
+    return TrainingRun(
+        run_id=rows[0]["run_id"],
+        rounds=tuple(_round(last[number]) for number in sorted(last)),
+        total_rounds=None,
+        privacy=_terms(rows[-1]),
+        source=OF_HISTORY,
+    )
+
+
+def _round(row: Row) -> Round:
+    odd = set((row.get("not_finite") or "").split(","))
+
+    def number(fact: HistoryFact) -> float | None:
+        return math.nan if fact in odd else row.get(fact)
+
+    return Round(
+        round=row["round"],
+        started=row["time"],
+        seconds=number("seconds"),
+        loss=number("loss"),
+        accuracy=number("accuracy"),
+        epsilon=number("epsilon"),
+        clients=None,
+    )
+
+
+def _terms(row: Row) -> PrivacyTerms | None:
+    terms = PrivacyTerms(
+        delta=row.get("delta"),
+        sampling_rate=row.get("sampling_rate"),
+        noise_multiplier=row.get("noise_multiplier"),
+        epsilon_budget=row.get("epsilon_budget"),
+        epsilon_remaining=None,
+    )
+    return None if terms == PrivacyTerms(None, None, None, None, None) else terms
+
+
+def _repeats(rows: Sequence[Row]) -> Iterator[Repeat]:
+    starts: dict[int, list[datetime]] = {}
+    for row in rows:
+        starts.setdefault(row["round"], []).append(row["time"])
+    for number, times in sorted(starts.items()):
+        if len(times) > 1:
+            yield Repeat(rows[0]["run_id"], number, tuple(times))
+
+
+def _began(run: TrainingRun) -> datetime:
+    return min((r.started for r in run.rounds if r.started is not None), default=EPOCH)
+
+
+def _completed(runs: list[TrainingRun], snapshots: Sequence[Snapshot]) -> list[TrainingRun]:
+    """The runs with what only snapshots tell: the plan, and what is left of the budget."""
+    starts = [_began(run) for run in runs] + [EVER.stop]
+    return [
+        _complete(run, [s for s in snapshots if is_about(s, run, start, stop)])
+        for run, (start, stop) in zip(runs, pairwise(starts), strict=True)
+    ]
+
+
+def is_about(snapshot: Snapshot, run: TrainingRun, start: datetime, stop: datetime) -> bool:
+    """Whether the snapshot tells of the run, which began at start and was followed by one at stop."""
+    if snapshot.run_id is not None and run.source == OF_HISTORY:
+        return snapshot.run_id == run.run_id
+    return start <= snapshot.time < stop
+
+
+def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
+    told = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
+    planned = [s.total_rounds for s in about if s.total_rounds is not None]
+    return replace(
+        run,
+        total_rounds=planned[-1] if planned else None,
+        privacy=_with_snapshot(run.privacy, told[-1]) if told else run.privacy,
+    )
+
+
+def _with_snapshot(terms: PrivacyTerms | None, snapshot: Snapshot) -> PrivacyTerms:
+    """The terms of the history, where it has them; else those of the snapshot."""
+    known = terms or PrivacyTerms(None, None, None, None, None)
+
+    def first(told: float | None, otherwise: float | None) -> float | None:
+        return otherwise if told is None else told
+
+    return PrivacyTerms(
+        delta=first(known.delta, snapshot.delta),
+        sampling_rate=first(known.sampling_rate, snapshot.sampling_rate),
+        noise_multiplier=first(known.noise_multiplier, snapshot.noise_multiplier),
+        epsilon_budget=first(known.epsilon_budget, snapshot.epsilon_budget),
+        epsilon_remaining=snapshot.epsilon_remaining,
+    )
+
+
+def _with_clients(
+    run: TrainingRun, lake: Lake, environment: str, measurement: Measurement
+) -> TrainingRun:
+    """The run with the clients of each round; without any it has none to tell of."""
+    starts = [r.started for r in run.rounds if r.started is not None]
+    if not starts:
+        return run
+    window = Window(min(starts), max(starts) + MOMENT)
+    found: dict[tuple[int, datetime], list[ClientRound]] = {}
+    for row in _told(lake, environment, measurement, window):
+        if row["run_id"] == run.run_id and row["round"] is not None:
+            found.setdefault((row["round"], row["time"]), []).append(_client(row))
+    if not found:
+        return run
+    rounds = tuple(
+        replace(r, clients=tuple(found.get((r.round, r.started), ())))
+        if r.started is not None
+        else r
+        for r in run.rounds
+    )
+    return replace(run, rounds=rounds)
+
+
+def _client(row: Row) -> ClientRound:
+    examples = row.get("examples")
+    return ClientRound(
+        id=row["client"],
+        examples=None if examples is None else int(examples),
+        accuracy=row.get("accuracy"),
+        seconds=row.get("seconds"),
+        state=row.get("state"),
+        data_quality=row.get("data_quality"),
+    )
+
+
+def _snapshots(lake: Lake, environment: str, catalogue: Catalogue) -> list[Snapshot]:
+    """What the polls were told, by their slot."""
+    slots: dict[datetime, Row] = {}
+    for measurement in catalogue.values():
+        rest = measurement.rest
+        if measurement.type != "federated" or rest is None or rest.endpoint not in PARTS:
+            continue
+        names = {
+            PARTS[rest.endpoint][spec.path]: name
+            for name, spec in measurement.fields.items()
+            if spec.path is not None and spec.path in PARTS[rest.endpoint]
+        }
+        frame = lake.read(measurement, environment, EVER)
+        columns = [frame[name].astype("object").tolist() for name in names.values()]
+        for time, *cells in zip(frame["time"], *columns, strict=True):
+            told = {part: _plain(cell) for part, cell in zip(names, cells, strict=True)}
+            slots.setdefault(_moment(time), {}).update(told)
+    return [_snapshot(time, slots[time]) for time in sorted(slots)]
+
+
+def _snapshot(time: datetime, told: Row) -> Snapshot:
+    whole = {part: int(told[part]) for part in WHOLE if told.get(part) is not None}
+    return Snapshot(time=time, **{**told, **whole})
+
+
+def _seen_in_passing(
+    snapshots: Sequence[Snapshot], runs: Sequence[TrainingRun]
+) -> list[tuple[datetime, TrainingRun]]:
+    """The runs of which no history is landed, from the rounds that polls saw, and the first poll.
+
+    Without a run_id, a counter that goes back begins a run, named by the poll that saw it first.
+    """
+    named = {run.run_id for run in runs}
+    began = _began(runs[0]) if runs else EVER.stop
+    groups: list[list[Snapshot]] = []
+    for snapshot in snapshots:
+        if snapshot.current_round is None or _has_history(snapshot, named, began):
+            continue
+        if groups and _goes_on(groups[-1][-1], snapshot):
+            groups[-1].append(snapshot)
+        else:
+            groups.append([snapshot])
+    return [(group[0].time, run) for group in groups if (run := _run_of(group)).rounds]
+
+
+def _has_history(snapshot: Snapshot, named: set[str], began: datetime) -> bool:
+    return snapshot.run_id in named if snapshot.run_id is not None else snapshot.time >= began
+
+
+def _goes_on(before: Snapshot, after: Snapshot) -> bool:
+    if before.run_id is not None and after.run_id is not None:
+        return before.run_id == after.run_id
+    return (after.current_round or 0) >= (before.current_round or 0)
+
+
+def _run_of(group: Sequence[Snapshot]) -> TrainingRun:
+    seen = {s.current_round: s for s in group if s.current_round}
+    run = TrainingRun(
+        run_id=next((s.run_id for s in group if s.run_id), f"run-{group[0].time:%Y%m%dT%H%M%SZ}"),
+        rounds=tuple(
+            Round(number, None, None, None, seen[number].accuracy, None, None)
+            for number in sorted(seen)
+        ),
+        total_rounds=None,
+        privacy=None,
+        source=OF_PROGRESS,
+    )
+    return _complete(run, group)

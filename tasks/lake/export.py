@@ -1,0 +1,125 @@
+"""Landed rows as a file for other tools; a day of them is in memory at once."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EIO
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from tasks.core.errors import UsageInvalid
+from tasks.core.window import Window
+from tasks.lake.delta import arrow_schema_of, existing_table, read_rows
+from tasks.lake.migration import days_of
+from tasks.lake.tables import Lake
+
+Format = Literal["csv", "parquet", "jsonl"]
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
+_ROWS_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    file: str
+    format: Format
+    rows: int
+    bytes: int
+
+
+def export(
+    lake: Lake,
+    name: str,
+    environment: str | None,
+    window: Window | None,
+    format: Format,
+    file: Path,
+) -> Exported:
+    """Writes the measurement's rows of the window, ordered by time and tags; None stands for all.
+
+    Columns are the table's, nulls stay nulls (nothing between the commas in CSV), floats are exact.
+    Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is there once it is whole.
+
+    Raises:
+        UsageInvalid: when there is no such table, or the file cannot be written.
+        LakeDamaged: when the table cannot be read.
+    """
+    table = existing_table(lake.table_url(name), name)
+    if table is None:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"the lake has no table {name!r}",
+            mend="See the tables: fedvitals lake ls",
+        )
+    schema, rows = arrow_schema_of(table), 0
+    days = days_of(table, name, window)
+    order = [(column, "ascending") for column in _order(schema)]
+    with _whole_file(file) as draft, _WRITERS[format](draft, schema) as write:
+        for day in days:
+            part = read_rows(table, name, schema.names, environment, day).sort_by(order)
+            write(part)
+            rows += len(part)
+    return Exported(str(file), format, rows, file.stat().st_size)
+
+
+def _order(schema: pa.Schema) -> list[str]:
+    return ["time", *(field.name for field in schema if pa.types.is_string(field.type))]
+
+
+@contextmanager
+def _whole_file(file: Path) -> Iterator[Path]:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(file)
+    except OSError as error:
+        raise UsageInvalid(
+            argument="--output",
+            problem=f"{file} cannot be written: {os.strerror(error.errno or EIO)}",
+            mend="Name a file in a folder that can be written",
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+Write = Callable[[pa.Table], None]
+
+
+@contextmanager
+def _csv(file: Path, schema: pa.Schema) -> Iterator[Write]:
+    with csv.CSVWriter(str(file), _with_texts(schema.empty_table()).schema) as writer:
+        yield lambda rows: writer.write_table(_with_texts(rows))
+
+
+@contextmanager
+def _parquet(file: Path, schema: pa.Schema) -> Iterator[Write]:
+    with pq.ParquetWriter(str(file), schema, compression="zstd") as writer:
+        yield writer.write_table
+
+
+@contextmanager
+def _jsonl(file: Path, schema: pa.Schema) -> Iterator[Write]:
+    encoder = msgspec.json.Encoder()
+    with file.open("wb") as stream:
+
+        def write(rows: pa.Table) -> None:
+            for batch in _with_texts(rows).to_batches(max_chunksize=_ROWS_AT_ONCE):
+                stream.write(encoder.encode_lines(batch.to_pylist()))
+
+        yield write
+
+
+_WRITERS = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}
+
+
+def _with_texts(rows: pa.Table) -> pa.Table:
+    index = rows.schema.get_field_index("time")
+    return rows.set_column(index, "time", pc.strftime(rows["time"], format=_ISO))

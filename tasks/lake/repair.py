@@ -1,0 +1,181 @@
+"""What is torn of one table on the local disk: found, and moved aside so that the table works again.
+
+Nothing is ever deleted. What a crash left beside the log is no damage; `maintain` removes it.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from tasks.lake.durability import sync
+
+_ENTRY = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..+)?\.parquet")
+_LAST = "_last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file of a table, by its path in the table's folder, and what is wrong with it.
+
+    `is_there` is false for a file that is missing; the whole folder has the path `.`.
+    """
+
+    path: str
+    problem: str
+    is_there: bool = True
+
+
+def damage_of_log(folder: Path) -> list[Damage]:
+    """What of a table's log has to go so that the library can read it, newest first.
+
+    Of the entries behind the last sound checkpoint all from the first torn or missing one on: what
+    they say rests on what is not known any more. Entries before it are not needed, torn ones go.
+    """
+    log = folder / "_delta_log"
+    checkpoints = list(_torn_checkpoints(log))
+    torn = {Path(each.path).name for each in checkpoints}
+    base = max((v for v, name in _checkpoints(log) if name not in torn), default=-1)
+    entries = sorted((int(p.stem), p) for p in _matching(log, _ENTRY))
+    found = [
+        Damage(_in(folder, path), problem)
+        for version, path in entries
+        if version <= base and (problem := _problem_of_entry(path))
+    ]
+    behind = [(version, path) for version, path in entries if version > base]
+    cut = _first_unusable(behind, base)
+    for version, path in behind:
+        if cut is not None and version >= cut:
+            found.append(
+                Damage(_in(folder, path), _problem_of_entry(path) or "rests on a torn entry")
+            )
+    found += checkpoints
+    return sorted(found, key=lambda each: each.path, reverse=True)
+
+
+def damage_of_files(folder: Path, log: list[Damage]) -> list[Damage] | None:
+    """The table's Parquet files that are missing or cannot be read; each is read to its end.
+
+    `log` is what will go from the log. None when the rest of it says no state of the table.
+    """
+    files = _files(folder, {Path(each.path).name for each in log})
+    if files is None:
+        return None
+    found = []
+    for path, size in sorted(files.items()):
+        problem = _problem_of_parquet(folder / path, size)
+        if problem is not None:
+            found.append(Damage(path, problem, is_there=(folder / path).exists()))
+    return found
+
+
+def _files(folder: Path, gone: set[str]) -> dict[str, int] | None:
+    """The Parquet files, with their sizes, that the table has by the sound part of its log."""
+    with tempfile.TemporaryDirectory() as copy:
+        log = Path(copy) / "_delta_log"
+        log.mkdir()
+        for path in (folder / log.name).iterdir():
+            if path.is_file() and path.name not in gone:
+                shutil.copy(path, log / path.name)
+        try:
+            table = DeltaTable(copy)
+            actions = pa.table(table.get_add_actions(flatten=True))
+        except (DeltaError, OSError):
+            return None
+    names = [unquote(name) for name in actions["path"].to_pylist()]
+    return dict(zip(names, actions["size_bytes"].to_pylist(), strict=True))
+
+
+def move_aside(folder: Path, target: Path, damage: list[Damage]) -> None:
+    """Moves the files that are there into the target folder, in this order, flushed to the disk."""
+    for each in damage:
+        if not each.is_there:
+            continue
+        source, destination = folder / each.path, target / each.path
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, destination)
+        sync(destination.parent)
+        sync(source.parent)
+
+
+def _first_unusable(entries: list[tuple[int, Path]], base: int) -> int | None:
+    expected = base + 1
+    for version, path in entries:
+        if version != expected or _problem_of_entry(path):
+            return min(version, expected)
+        expected += 1
+    return None
+
+
+def _problem_of_entry(path: Path) -> str | None:
+    content = path.read_bytes()
+    if not content.strip():
+        return "a log entry of 0 bytes"
+    try:
+        actions = [json.loads(line) for line in content.splitlines() if line.strip()]
+    except ValueError:
+        return "a torn log entry"
+    return None if all(isinstance(action, dict) for action in actions) else "a torn log entry"
+
+
+def _problem_of_parquet(path: Path, size: int) -> str | None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return "a Parquet file that is missing"
+    if found == 0:
+        return "a Parquet file of 0 bytes"
+    if found != size:
+        return f"a Parquet file of {found} bytes, which had {size}"
+    return None if _is_parquet(path) else "a torn Parquet file"
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def _torn_checkpoints(log: Path) -> Iterator[Damage]:
+    names = [name for _, name in _checkpoints(log)]
+    torn = {name for name in names if not _is_parquet(log / name)}
+    yield from (Damage(f"{log.name}/{name}", "a torn checkpoint") for name in sorted(torn))
+    last = log / _LAST
+    if last.exists() and not _is_sound_pointer(last, set(names) - torn):
+        yield Damage(f"{log.name}/{_LAST}", "it names no checkpoint that can be read")
+
+
+def _is_sound_pointer(last: Path, names: set[str]) -> bool:
+    try:
+        version = int(json.loads(last.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return any(name.startswith(f"{version:020d}.") for name in names)
+
+
+def _checkpoints(log: Path) -> list[tuple[int, str]]:
+    found = ((_CHECKPOINT.fullmatch(p.name), p.name) for p in _matching(log, _CHECKPOINT))
+    return [(int(match[1]), name) for match, name in found if match]
+
+
+def _matching(log: Path, pattern: re.Pattern[str]) -> list[Path]:
+    return [path for path in sorted(log.glob("*")) if pattern.fullmatch(path.name)]
+
+
+def _in(folder: Path, path: Path) -> str:
+    return str(path.relative_to(folder))

@@ -1,0 +1,133 @@
+"""Upkeep of one Delta table: fewer files, no old rows, nothing left that nobody needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
+from tasks.lake.compaction import Compacted, compact, files_of
+from tasks.lake.delta import (
+    existing_table,
+    open_table,
+    remove_old_files,
+    replace_all_rows,
+    telling,
+)
+from tasks.lake.tables import Lake
+from tasks.lake.windows import SCHEMA, WINDOWS, rows_in_force
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a table is: files and bytes of its present state, without what it replaced."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Size") -> "Size":
+        return Size(self.files + other.files, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done to a table: rows that expired, files that became part of others, files removed."""
+
+    before: Size = Size()
+    after: Size = Size()
+    expired: int = 0
+    compacted: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a table keeps: rows not before `kept_from` (None: all), replaced files for `files`.
+
+    Rows from `until` on still change, so they are not made part of a larger file.
+    """
+
+    kept_from: datetime | None
+    until: datetime
+    files: timedelta
+
+
+def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None]) -> Upkeep:
+    """Expires rows, makes one file of each day, and removes the files that nobody needs any more.
+
+    No row changes but those that expire. Each step is whole in itself, so that a crash between two
+    leaves a sound table. `check` is called before each commit, to see that the locks still hold.
+
+    Raises:
+        LakeBusy: when other writers committed first again and again; what is done stays.
+        LakeDamaged: when the table cannot be read or written.
+        LockLost: by `check`.
+    """
+    before = size_of(table)
+    done = retrying(COMMIT_DEADLINE_SECONDS)(_compacted, table, name, rules, check)
+    removed = retrying(COMMIT_DEADLINE_SECONDS)(remove_old_files, table, name, rules.files)
+    return Upkeep(before, size_of(table), done.expired, done.files, removed)
+
+
+def _compacted(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None]) -> Compacted:
+    with telling(name):
+        table.update_incremental()
+    return compact(table, name, rules.kept_from, rules.until, check)
+
+
+def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedelta) -> Upkeep:
+    """Leaves in _windows the row in force of each cell, less the cells before `kept_from`.
+
+    One atomic commit of all that is kept: whoever reads sees the rows of before or those of after.
+    What a run appends meanwhile stays beside it.
+
+    Raises:
+        LakeBusy, LakeDamaged.
+    """
+    if existing_table(lake.table_url(WINDOWS), WINDOWS) is None:
+        return Upkeep()
+    return retrying(COMMIT_DEADLINE_SECONDS)(_states_kept_up, lake, kept_from, files)
+
+
+def _states_kept_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedelta) -> Upkeep:
+    # a lake from before a column of it gets that column
+    table = open_table(lake.table_url(WINDOWS), WINDOWS, SCHEMA)
+    before, total = size_of(table), _rows_of(table)
+    rows = _unexpired(rows_in_force(table), kept_from)
+    if len(rows) < total or before.files > 1:
+        replace_all_rows(table, WINDOWS, rows)
+    removed = remove_old_files(table, WINDOWS, files)
+    return Upkeep(before, size_of(table), total - len(rows), 0, removed)
+
+
+def size_of(table: DeltaTable) -> Size:
+    """Files and bytes of the table's present state."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return Size(len(actions), pc.sum(actions["size_bytes"]).as_py() or 0)
+
+
+def environments_of(table: DeltaTable, name: str) -> frozenset[str]:
+    """The environments that the table has rows of.
+
+    Raises:
+        LakeDamaged: when the table cannot be read.
+    """
+    return frozenset(known for file in files_of(table, name) for known in file.environments)
+
+
+def _rows_of(table: DeltaTable) -> int:
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return pc.sum(actions["num_records"]).as_py() or 0
+
+
+def _unexpired(rows: pa.Table, kept_from: Mapping[str, datetime]) -> pa.Table:
+    for name, moment in kept_from.items():
+        old = pc.and_(
+            pc.equal(rows["measurement"], name),
+            pc.less_equal(rows["cell_stop"], pa.scalar(moment, pa.timestamp("us", tz="UTC"))),
+        )
+        rows = rows.filter(pc.invert(old))
+    return rows

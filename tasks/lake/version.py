@@ -1,0 +1,82 @@
+"""The file of the lake's version: which layout its tables have, so that none is ever misread."""
+
+import json
+import os
+import secrets
+
+from deltalake._internal import DeltaFileSystemHandler
+
+from tasks.core.errors import LakeDamaged, MadeByNewer
+from tasks.lake.delta import local_path, telling
+from tasks.lake.durability import sync
+from tasks.lake.storage import storage_options
+
+FILE = "_fedvitals.json"
+# of a lake without the file: all that were made before there was one have its layout
+LAKE_VERSION = 1
+
+
+def check_version(url: str) -> bool:
+    """Whether the lake says its version; a lake that says none is of version 1, or not there.
+
+    Raises:
+        MadeByNewer: when it is one that this fedvitals does not know.
+        LakeDamaged: when the file is torn.
+        LakeUnavailable, LakeRefused: when the object store does not answer, or refuses.
+    """
+    content = _read(url)
+    if content is None:
+        return False
+    version = _parse(content)
+    if version > LAKE_VERSION:
+        raise MadeByNewer(what=f"lake {url}", version=version, known=LAKE_VERSION)
+    return True
+
+
+def write_version(url: str) -> None:
+    """Says that the lake has the layout of this fedvitals; atomic, and flushed to a local disk.
+
+    Raises:
+        LakeDamaged: when it cannot be written.
+    """
+    content = json.dumps({"lake": LAKE_VERSION}).encode()
+    folder = local_path(url)
+    with telling(FILE):
+        if folder is None:
+            stream = _store(url).open_output_stream(FILE, None)
+            stream.write(content)
+            stream.close()  # type: ignore[attr-defined]
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        # two processes may write it at once
+        draft = folder / f"{FILE}.{secrets.token_hex(4)}"
+        draft.write_bytes(content)
+        sync(draft)
+        os.replace(draft, folder / FILE)
+        sync(folder)
+
+
+def _read(url: str) -> bytes | None:
+    folder = local_path(url)
+    with telling(FILE):
+        try:
+            if folder is not None:
+                return (folder / FILE).read_bytes()
+            stream = _store(url).open_input_file(FILE)
+            return bytes(stream.read(stream.size()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _parse(content: bytes) -> int:
+    try:
+        version = json.loads(content)["lake"]
+    except (ValueError, KeyError, TypeError):
+        version = None
+    if not isinstance(version, int) or version < 1:
+        raise LakeDamaged(table=FILE, problem="it names no version")
+    return version
+
+
+def _store(url: str) -> DeltaFileSystemHandler:
+    return DeltaFileSystemHandler(url, storage_options(url))

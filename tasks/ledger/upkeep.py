@@ -1,0 +1,174 @@
+"""Upkeep of the ledger: a backup, and an end to what is no longer needed."""
+
+import os
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from tasks.core.errors import LedgerUnavailable
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.schema import as_text, cells, loads, pages, runs, verified_suites
+
+# of each flow and environment, however old: a report compares with them
+RUNS_ALWAYS_KEPT = 10
+BACKUPS = "ledger-*.db"
+# less is not worth writing the whole file again
+SHARE_WORTH_FREEING = 0.25
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """How many kept records went."""
+
+    runs: int
+    pages: int
+    suites: int
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The new copy of the ledger, and how many older copies went."""
+
+    path: Path
+    removed: int
+
+
+def environments_of(ledger: Ledger, measurement: str) -> frozenset[str]:
+    """The environments that the ledger knows cells of the measurement in."""
+    query = select(cells.c.environment).where(cells.c.measurement == measurement).distinct()
+    with ledger.transaction() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
+def forget_before(ledger: Ledger, measurement: str, moment: datetime) -> int:
+    """Drops the cells that end by then, with what sinks have of them; how many cells there were."""
+    with ledger.transaction() as connection:
+        for table in (loads, cells):
+            ended = (table.c.measurement == measurement) & (table.c.cell_stop <= as_text(moment))
+            done = connection.execute(delete(table).where(ended))
+        return done.rowcount
+
+
+def clean(ledger: Ledger, before: datetime, suites: frozenset[str] | None) -> Cleaned:
+    """Drops receipts and pages from before the moment, and the proofs of other suites than these.
+
+    The newest receipts of each flow and environment stay. None for suites keeps all proofs.
+    """
+    with ledger.transaction() as connection:
+        return Cleaned(
+            runs=_drop_runs(connection, f"{before:%Y%m%dT%H%M%S}"),
+            pages=connection.execute(delete(pages).where(pages.c.time < as_text(before))).rowcount,
+            suites=0 if suites is None else _drop_suites(connection, suites),
+        )
+
+
+def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None:
+    """A copy of a SQLite ledger as `ledger-<name>.db` in the folder, and the end of all but `keep`.
+
+    Made with SQLite's own online backup, so a run may write meanwhile, and looked through before an
+    older one goes. None for a PostgreSQL ledger, whose backups are its server's, and for keep = 0.
+
+    Raises:
+        LedgerUnavailable: when it cannot be written or is not sound; the older ones stay.
+    """
+    if keep == 0:
+        return None
+    with ledger.transaction() as connection:
+        source = connection.connection.driver_connection
+        if not isinstance(source, sqlite3.Connection):
+            return None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = _copied(source, folder, name)
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerUnavailable(
+                url=ledger.url, problem=f"no backup in {folder}: {error}"
+            ) from error
+    older = sorted(folder.glob(BACKUPS))[:-keep]
+    for each in older:
+        each.unlink(missing_ok=True)
+    return Backup(path, len(older))
+
+
+def shrink(ledger: Ledger) -> None:
+    """Gives a SQLite ledger's free space back, where it is much, and empties its write-ahead log.
+
+    A PostgreSQL server does so by itself. What another process holds open is left for next time.
+    """
+    with ledger.transaction() as connection:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            return
+        free, pages_ = (
+            driver.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("freelist_count", "page_count")
+        )
+        if free > SHARE_WORTH_FREEING * pages_:
+            driver.execute("VACUUM")
+        driver.execute("PRAGMA optimize")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def bytes_of(ledger: Ledger) -> int | None:
+    """The size of a SQLite ledger's file; None for one on a server."""
+    with ledger.transaction() as connection:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            return None
+        sizes = [driver.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "page_size")]
+    return int(sizes[0] * sizes[1])
+
+
+def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
+    """The copy, whole and flushed to the disk before it has its name."""
+    path, unfinished = folder / f"ledger-{name}.db", folder / f"ledger-{name}.db.part"
+    try:
+        with closing(sqlite3.connect(unfinished)) as target:
+            source.backup(target)
+            # a copy in one file, whatever becomes of files beside it
+            target.execute("PRAGMA journal_mode=DELETE")
+            (said,) = target.execute("PRAGMA quick_check").fetchone()
+        if said != "ok":
+            raise sqlite3.DatabaseError(f"the copy is not sound: {said}")
+        for place in (unfinished, folder):
+            _sync(place)
+        unfinished.rename(path)
+        _sync(folder)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _drop_runs(connection: Connection, before: str) -> int:
+    query = select(runs.c.run_id, runs.c.flow, runs.c.environment).order_by(runs.c.run_id.desc())
+    seen: Counter[tuple[str, str]] = Counter()
+    old = []
+    for run_id, flow, environment in connection.execute(query):
+        seen[flow, environment] += 1
+        if run_id < before and seen[flow, environment] > RUNS_ALWAYS_KEPT:
+            old.append({"old": run_id})
+    if old:
+        connection.execute(delete(runs).where(runs.c.run_id == bindparam("old")), old)
+    return len(old)
+
+
+def _drop_suites(connection: Connection, kept: frozenset[str]) -> int:
+    held = connection.execute(select(verified_suites.c.digest)).scalars().all()
+    gone = [{"gone": digest} for digest in held if digest not in kept]
+    if gone:
+        by_digest = delete(verified_suites).where(verified_suites.c.digest == bindparam("gone"))
+        connection.execute(by_digest, gone)
+    return len(gone)

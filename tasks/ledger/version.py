@@ -1,0 +1,81 @@
+"""The version of the ledger's tables: an older ledger is brought up to date, a newer one is refused."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.schema import CreateIndex
+
+from tasks.core.errors import MadeByNewer
+from tasks.ledger.schema import cells_of_run, cells_read_in_part, meta, metadata
+
+# 1: without the table `meta` and without indexes
+LEDGER_VERSION = 2
+_INDEXES = (cells_read_in_part, cells_of_run)
+# any number that no measurement's lock has: theirs are hashes
+_LOCK = 1
+
+
+def bring_up_to_date(connection: Connection, url: str) -> None:
+    """Makes the tables of a new ledger, changes those of an older one; a sound one is only looked at.
+
+    A SQLite file is copied before it is changed, to `<file>.version-<its version>`. `url` is what
+    messages say.
+
+    Raises:
+        MadeByNewer: when the ledger is of a version that this fedvitals does not know.
+    """
+    if _is_sound(connection, url):
+        return
+    # of several processes that find this at once, one does it
+    _lock(connection)
+    if _is_sound(connection, url):
+        return
+    version = _version(connection)
+    if version is not None:
+        _copy(connection, version)
+    metadata.create_all(connection)
+    if version is not None:
+        for index in _INDEXES:
+            connection.execute(CreateIndex(index, if_not_exists=True))
+    connection.execute(meta.delete())
+    connection.execute(meta.insert().values(key="version", value=str(LEDGER_VERSION)))
+
+
+def _is_sound(connection: Connection, url: str) -> bool:
+    version = _version(connection)
+    if version is not None and version > LEDGER_VERSION:
+        raise MadeByNewer(what=f"ledger {url}", version=version, known=LEDGER_VERSION)
+    there = set(inspect(connection).get_table_names())
+    return version == LEDGER_VERSION and set(metadata.tables) <= there
+
+
+def _version(connection: Connection) -> int | None:
+    """The version of the tables; None when there are none."""
+    there = inspect(connection).get_table_names()
+    if "meta" in there:
+        value = connection.execute(select(meta.c.value).where(meta.c.key == "version")).scalar()
+        if value is not None:
+            return int(value)
+    return 1 if "cells" in there else None
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _copy(connection: Connection, version: int) -> None:
+    """A copy of a SQLite file beside it, whole or not there."""
+    name = connection.engine.url.database
+    if connection.dialect.name != "sqlite" or not name:
+        return
+    target = Path(f"{name}.version-{version}")
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    with closing(sqlite3.connect(name)) as source, closing(sqlite3.connect(draft)) as copy:
+        source.backup(copy)
+    draft.replace(target)

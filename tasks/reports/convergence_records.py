@@ -1,0 +1,145 @@
+"""What the convergence report shows of each run: plain numbers, in the metric's own unit."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from tasks.core.finding import Finding
+
+VerdictKind = Literal[
+    "too_short", "collapsed", "diverging", "oscillating", "improving", "plateau", "converged"
+]
+FAN = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""The quantiles of a fan."""
+NOT_DRAWN, REPORTED, LATE, DROPPED, UNKNOWN = -1, 0, 1, 2, 3
+Floats = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number and its interval at a level, 0 to 1."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Number:
+    """A line of numbers: what it is, its value as text, its interval as text, else why there is none."""
+
+    label: str
+    value: str | None
+    interval: str | None = None
+    why_not: str | None = None
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """The learning curve. values has NaN where nothing was told; fan has a row of levels for each
+    quantile of FAN at each of fan_rounds, both empty without a forecast. lost are the rounds whose
+    loss was no finite number, broken the one at which the run broke."""
+
+    rounds: tuple[int, ...]
+    values: Floats
+    is_share: bool
+    name: str
+    fan_rounds: tuple[int, ...] = ()
+    fan: tuple[Floats, ...] = ()
+    target: float | None = None
+    lost: tuple[int, ...] = ()
+    broken: int | None = None
+
+
+@dataclass(frozen=True)
+class BurnChart:
+    """What is left of the privacy budget after each round, and the race: when it runs out, and when
+    the target is reached, as rounds."""
+
+    rounds: tuple[int, ...]
+    left: Floats
+    budget: float
+    fan_rounds: tuple[int, ...] = ()
+    fan: tuple[Floats, ...] = ()
+    exhausted: Spread | None = None
+    reached: Spread | None = None
+
+
+@dataclass(frozen=True)
+class HeatChart:
+    """states has a row for each client, worst first, and a state for each round."""
+
+    clients: tuple[str, ...]
+    rounds: tuple[int, ...]
+    states: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class ClientLine:
+    """One client; texts are ready to be read, None where nothing was told."""
+
+    name: str
+    drawn: int
+    drop_outs: str | None
+    late: str | None
+    accuracy: str | None
+    examples: str | None
+    seconds: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run's analysis: a sentence, its numbers, and what is missing with the reason."""
+
+    title: str
+    sentence: str
+    numbers: tuple[Number, ...] = ()
+    why_not: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """One run. parts are those beside the curve; the charts and the clients stand with theirs."""
+
+    name: str
+    source: str
+    verdict: VerdictKind
+    sentence: str
+    metric: str
+    rounds_seen: int
+    curve: CurveChart
+    numbers: tuple[Number, ...]
+    advice: str | None = None
+    forecast_note: str | None = None
+    time: Part | None = None
+    privacy: Part | None = None
+    burn: BurnChart | None = None
+    participation: Part | None = None
+    heat: HeatChart | None = None
+    clients: tuple[ClientLine, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonLine:
+    """A run beside the best one."""
+
+    name: str
+    verdict: VerdictKind
+    value: str
+    difference: str | None
+    sentence: str | None
+
+
+@dataclass(frozen=True)
+class ConvergenceReport:
+    """The whole page. document is its twin: what --json prints."""
+
+    sections: tuple[RunSection, ...]
+    generated_at: datetime
+    document: dict[str, Any]
+    environment: str | None = None
+    comparison: tuple[ComparisonLine, ...] = ()
+    compared: str | None = None
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,270 @@
+"""Reads back what a bucket of InfluxDB 2 holds: counts and sums by series, or every value."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.points import Points, SeriesKey, SeriesSum, Sums
+from tasks.core.retry import retrying
+from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.window import Cell, Window, iso
+from tasks.sinks.influxdb_http import LONGEST_MESSAGE, NAME, Answer, InfluxHttp, quoted
+
+DEADLINE_SECONDS = 30.0
+KINDS: dict[str, FieldType] = {
+    "double": "float",
+    "long": "int",
+    "string": "string",
+    "boolean": "bool",
+}
+# columns of an answer that are not tags
+_PLAIN = {"", "result", "table", "_time", "_value", "_field"}
+
+
+class InfluxReader:
+    """One bucket as a Reader. Answers are annotated CSV, read whole."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        service: InfluxService,
+        tuning: InfluxTuning,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
+        """`deadline_seconds` is how long one question is asked again while it fails."""
+        self.target = f"{service.url} {service.org}/{service.bucket}"
+        self._service = service
+        self._http = InfluxHttp(service, tuning.timeout)
+        self._deadline = deadline_seconds
+
+    def close(self) -> None:
+        """Gives connections back."""
+        self._http.close()
+
+    def retention(self) -> timedelta | None:
+        """How long the bucket keeps points; None for ever, or when the token may not see it.
+
+        Raises:
+            SinkUnavailable, SinkRefused.
+        """
+        place = {"org": self._service.org, "name": self._service.bucket}
+        answer = self._ask(partial(self._http.ask, "GET", "/api/v2/buckets", place))
+        try:
+            listed = msgspec.json.decode(answer.body).get("buckets") or [{}]
+            rules = listed[0].get("retentionRules", [])
+            seconds = max((rule.get("everySeconds", 0) for rule in rules), default=0)
+        except (msgspec.DecodeError, AttributeError, TypeError) as error:
+            raise self._improper(answer.short) from error
+        return timedelta(seconds=seconds) if seconds else None
+
+    def counts(
+        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
+    ) -> dict[Cell, int]:
+        """How many values of the measurement and environment each cell of the grid has.
+
+        Raises:
+            SinkUnavailable, SinkRefused.
+        """
+        flux = (
+            f"{self._range(measurement, environment, window)}"
+            f'{_each(cell, "count")} |> group(columns: ["_time"]) |> sum()'
+        )
+        found: dict[Cell, int] = {}
+        for row in self._query(flux):
+            start = datetime.fromisoformat(row.cells["_time"])
+            found[Cell(start, start + cell)] = int(row.cells["_value"])
+        return dict(sorted(found.items()))
+
+    def sums(
+        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
+    ) -> Sums:
+        """Count of each series in each cell of the window, and the sum of the catalogue's numbers.
+
+        A sum that the server cannot make, since somebody stored a field as another type, is None.
+
+        Raises:
+            SinkUnavailable, SinkRefused.
+        """
+        whole = self._range(measurement, environment, window)
+        counted = self._by_cell(f"{whole}{_each(cell, 'count')}{_SHORT}", cell)
+        summed: dict[Cell, dict[SeriesKey, Any]] = {}
+        numbers = [n for n, spec in measurement.fields.items() if spec.type in ("float", "int")]
+        if numbers:
+            terms = " or ".join(f"r._field == {_text(name)}" for name in numbers)
+            wanted = f"{whole} |> filter(fn: (r) => {terms})"
+            try:
+                summed = self._by_cell(f"{wanted}{_each(cell, 'sum')}{_SHORT}", cell)
+            except SinkRefused:
+                # the counts were answered, so it is the sums that cannot be made
+                summed = {}
+        return {
+            at: {key: SeriesSum(n, summed.get(at, {}).get(key)) for key, n in series.items()}
+            for at, series in counted.items()
+        }
+
+    def points(
+        self, measurement: Measurement, environment: str, window: Window
+    ) -> dict[SeriesKey, Points]:
+        """Every value of the window, by series.
+
+        Raises:
+            SinkUnavailable, SinkRefused.
+        """
+        flux = f"{self._range(measurement, environment, window)}{_SHORT}"
+        times: defaultdict[SeriesKey, list[str]] = defaultdict(list)
+        values: defaultdict[SeriesKey, list[Any]] = defaultdict(list)
+        kinds: defaultdict[SeriesKey, set[str]] = defaultdict(set)
+        for row in self._query(flux):
+            times[row.key].append(row.cells["_time"].removesuffix("Z"))
+            values[row.key].append(row.value)
+            kinds[row.key].add(row.kind)
+        return {key: _points(times[key], values[key], kinds[key]) for key in times}
+
+    def _range(self, measurement: Measurement, environment: str, window: Window) -> str:
+        return (
+            f"from(bucket: {_text(self._service.bucket)}) "
+            f"|> range(start: {iso(window.start)}, stop: {iso(window.stop)}) "
+            f"|> filter(fn: (r) => r._measurement == {_text(measurement.name)} "
+            f"and r.environment == {_text(environment)})"
+        )
+
+    def _by_cell(self, flux: str, cell: timedelta) -> dict[Cell, dict[SeriesKey, Any]]:
+        found: defaultdict[Cell, dict[SeriesKey, Any]] = defaultdict(dict)
+        for row in self._query(flux):
+            start = datetime.fromisoformat(row.cells["_time"])
+            series = found[Cell(start, start + cell)]
+            # a field that is of two types in two shards of one cell comes as two tables
+            series[row.key] = row.value + series.get(row.key, 0)
+        return dict(found)
+
+    def _query(self, flux: str) -> Iterator["_Row"]:
+        body = {"query": flux, "type": "flux", "dialect": {"annotations": ["datatype"]}}
+        place = {"org": self._service.org}
+        headers = {"Accept": "application/csv"}
+        ask = partial(self._http.ask, "POST", "/api/v2/query", place, body, headers)
+        answer = self._ask(ask)
+        yield from self._rows(answer.body.decode("utf-8", "replace"))
+
+    def _rows(self, text: str) -> Iterator["_Row"]:
+        """The rows of an annotated CSV; an error may come behind good rows, under status 200."""
+        schema = _Schema()
+        for line in csv.reader(io.StringIO(text, newline="")):
+            if not line or line == [""]:
+                schema = _Schema()
+            elif line[0] == "#datatype":
+                schema.datatypes = line
+            elif not schema.names:
+                schema.names = line
+            elif "error" in schema.names:
+                problem = " ".join(line[schema.names.index("error")].split())
+                raise self._refused(HTTPStatus.OK, problem[:LONGEST_MESSAGE])
+            else:
+                yield schema.row(line)
+
+    def _ask(self, request: Any) -> Answer:
+        """The answer to a question, asked again while the server is not up to it."""
+
+        def once() -> Answer:
+            answer: Answer = request()
+            if answer.status in (408, 429) or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise SinkUnavailable(
+                    sink=NAME,
+                    url=self._service.url,
+                    problem=f"HTTP {answer.status}: {answer.short}",
+                    retry_after=answer.retry_after,
+                )
+            return answer
+
+        answer = retrying(self._deadline)(once)
+        if answer.status != HTTPStatus.OK:
+            raise self._refused(answer.status, answer.short)
+        return answer
+
+    def _refused(self, status: int, problem: str) -> SinkRefused:
+        mend = (
+            f"It was asked for what it holds: let the token read the bucket {self._service.bucket}, "
+            "and check the URL and any proxy in front of it"
+        )
+        return SinkRefused(
+            sink=NAME, url=self._service.url, status=int(status), problem=problem, mend=mend
+        )
+
+    def _improper(self, problem: str) -> SinkRefused:
+        return self._refused(HTTPStatus.OK, f"not the answer of an InfluxDB 2: {problem}")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of an answer: its columns as text, its series, its value and the value's type."""
+
+    cells: dict[str, str]
+    key: SeriesKey
+    value: Any
+    kind: str
+
+
+@dataclass
+class _Schema:
+    """The columns of the tables that follow, until the next empty line."""
+
+    datatypes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    keys: dict[tuple[str, ...], SeriesKey] = field(default_factory=dict)
+
+    def row(self, line: list[str]) -> _Row:
+        cells = dict(zip(self.names, line, strict=True))
+        kind = dict(zip(self.names, self.datatypes, strict=True)).get("_value", "")
+        return _Row(cells, self._key(cells), _value(cells["_value"], kind), KINDS.get(kind, kind))
+
+    def _key(self, cells: dict[str, str]) -> SeriesKey:
+        named = tuple(cells.get(name, "") for name in self.names if name not in _TIMED)
+        if named not in self.keys:
+            tags = sorted((k, v) for k, v in cells.items() if k not in _PLAIN and v != "")
+            self.keys[named] = SeriesKey(tuple(tags), cells.get("_field", ""))
+        return self.keys[named]
+
+
+_TIMED = {"_time", "_value"}
+# what every row would repeat
+_SHORT = ' |> drop(columns: ["_start", "_stop", "_measurement"])'
+
+
+def _each(cell: timedelta, function: str) -> str:
+    """Cell by cell; the server's own grid begins at the epoch too. It answers from its index."""
+    micros = cell // timedelta(microseconds=1)
+    every = f"every: {micros}us, fn: {function}, createEmpty: false"
+    return f' |> aggregateWindow({every}, timeSrc: "_start")'
+
+
+def _text(text: str) -> str:
+    """A string literal of Flux, in which `${` has a meaning besides."""
+    return quoted(text).replace("${", r"\${")
+
+
+def _value(text: str, kind: str) -> Any:
+    if kind == "double":
+        return float(text)
+    if kind in ("long", "unsignedLong"):
+        return int(text)
+    return text == "true" if kind == "boolean" else text
+
+
+def _points(times: list[str], values: list[Any], kinds: set[str]) -> Points:
+    moments = np.array(times, dtype="datetime64[ns]").astype("int64")
+    order = np.argsort(moments, kind="stable")
+    kind = "/".join(sorted(kinds))
+    types: dict[str, str] = {"float": "float64", "int": "int64", "bool": "bool"}
+    return Points(kind, moments[order], np.array(values, dtype=types.get(kind, "object"))[order])

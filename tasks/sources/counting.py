@@ -1,0 +1,65 @@
+"""How much a measurement has over a window, asked cheaply: numbers of series at a few moments."""
+
+from dataclasses import dataclass
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import SourceRefused
+from tasks.core.settings import Service
+from tasks.core.window import Window
+from tasks.sources.answers import read_points
+from tasks.sources.http import PROMETHEUS, Asked, Client, Limits
+from tasks.sources.prometheus import ask_range
+from tasks.sources.wide import Grid
+
+# moments at which the series are counted
+MOST_MOMENTS = 24
+# a query of one number has no series to count
+_IS_A_NUMBER = "got scalar"
+
+
+@dataclass(frozen=True)
+class SeriesCount:
+    """Of one query over a window: series at the fullest moment, and on average over time."""
+
+    most: int
+    mean: float
+
+
+def count_series(
+    service: Service, measurement: Measurement, window: Window, limits: Limits | None = None
+) -> dict[str, SeriesCount]:
+    """The count of each field that a query serves, at 24 moments of the window at most.
+
+    Raises:
+        SourceUnavailable, SourceTimedOut, SourceOverloaded, SourceRefused, AnswerInvalid.
+    """
+    moments = _moments(window, measurement)
+    with Client(service, PROMETHEUS, limits) as client:
+        return {
+            name: _count(client, spec.query, moments, client.asked(f"count of {measurement.name}.{name}"))
+            for name, spec in measurement.fields.items()
+            if spec.query is not None and spec.type != "string"
+        }  # fmt: skip
+
+
+def _moments(window: Window, measurement: Measurement) -> Grid:
+    """Multiples of the step, evenly over the window."""
+    all_slots = Grid.of(window, measurement.step)
+    stride = max(1, -(-all_slots.slots // MOST_MOMENTS))
+    return Grid(all_slots.first, stride * measurement.step, -(-all_slots.slots // stride))
+
+
+def _count(client: Client, query: str, moments: Grid, asked: Asked) -> SeriesCount:
+    if not moments.slots:
+        return SeriesCount(0, 0.0)
+    try:
+        # a comment at the query's end must not swallow the bracket
+        matrix = ask_range(client, f"count(\n{query}\n)", moments, asked)
+    except SourceRefused as error:
+        if not error.problem.endswith(_IS_A_NUMBER):
+            raise
+        return SeriesCount(1, 1.0)
+    # where there is no series, there is no count either
+    counts = read_points(matrix.series, asked).values
+    most = int(counts.max()) if len(counts) else 0
+    return SeriesCount(most, float(counts.sum()) / moments.slots)

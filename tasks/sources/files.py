@@ -1,0 +1,111 @@
+"""Reads training runs from files, whatever wrote them."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.core.training import TrainingRun
+from tasks.sources.run_files import csv_text, flower, nvflare, progress, records, tensorboard
+from tasks.sources.run_files.runs import runs_of
+from tasks.sources.run_files.table import RunFile, Table, invalid
+
+MOST_BYTES = 100 * 1024**2
+"""A run of 1,000 rounds and 200 clients has about 20 MB; a file is held in memory as a whole."""
+KNOWN = "CSV, fl-progress.json, Flower's history as JSON, NVFlare's cross_val_results.json and TensorBoard's event files can be read"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_runs(path: Path) -> list[TrainingRun]:
+    """The runs of one file, in its order.
+
+    Raises:
+        RunFileInvalid: when the file cannot be read as runs.
+    """
+    return list(read_file(path).runs)
+
+
+def read_file(path: Path, metric: str | None = None) -> RunFile:
+    """The runs of one file and what is odd about it. metric: accuracy, loss or a column's name; None
+    for the accuracy, else the loss.
+
+    Raises:
+        RunFileInvalid: when the file cannot be read as runs.
+    """
+    file, run_id = str(path), path.stem
+    _check(path)
+    if tensorboard.is_events(path):
+        return runs_of(tensorboard.table_of(path, file, run_id), metric)
+    text = _text(path)
+    if not text.strip():
+        raise invalid(file, "it is empty", KNOWN)
+    if path.suffix.lower() == ".json" or text.lstrip()[0] in "{[":
+        content = _json(text, file)
+        if nvflare.is_cross_validation(content) and not flower.is_flower(content):
+            return nvflare.runs_of(content, file, run_id, metric)
+        return runs_of(_table(content, file, run_id), metric)
+    return runs_of(csv_text.table_of(text, file, run_id), metric)
+
+
+def _table(content: Any, file: str, run_id: str) -> Table:
+    shapes: tuple[tuple[Callable[[Any], bool], Callable[[Any, str, str], Table]], ...] = (
+        (progress.is_progress, progress.table_of),
+        (flower.is_flower, flower.table_of),
+        (records.is_records, records.table_of),
+    )
+    for is_it, table_of in shapes:
+        if is_it(content):
+            return table_of(content, file, run_id)
+    keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else ""
+    problem = f"the JSON is of no known form{f' (keys: {keys})' if keys else ''}"
+    raise invalid(file, problem, KNOWN)
+
+
+def _check(path: Path) -> None:
+    """Whether the file is there and of a size to be read, before it is opened."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise invalid(
+            str(path), error.strerror or str(error), "Name a file of a training run"
+        ) from error
+    if stat.S_ISDIR(about.st_mode):
+        raise invalid(
+            str(path),
+            "it is a folder",
+            "Name the files in it; --history takes a folder of earlier runs",
+        )
+    if not stat.S_ISREG(about.st_mode):
+        raise invalid(str(path), "it is no file", "Name a file of a training run")
+    if about.st_size > MOST_BYTES:
+        raise invalid(
+            str(path),
+            f"it has {about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB are read into memory",
+            "A run needs one line a round: keep the columns of round, loss and accuracy",
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise invalid(str(path), error.strerror or str(error), "Make the file readable") from error
+    try:
+        text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise invalid(str(path), f"byte {error.start} is no text in UTF-8", KNOWN) from error
+    if "\0" in text:
+        raise invalid(str(path), "it is binary", KNOWN)
+    return text
+
+
+def _json(text: str, file: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise invalid(
+            file, f"line {error.lineno}, column {error.colno}: {error.msg}", "Mend the JSON"
+        ) from error
+    except RecursionError as error:
+        raise invalid(file, "the JSON is nested too deep", KNOWN) from error

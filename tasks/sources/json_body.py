@@ -1,0 +1,34 @@
+"""The JSON of an answer, or the error that says what came instead."""
+
+import json
+from typing import Any
+
+from tasks.sources.http import Answer, Asked
+
+
+def json_of(answer: Answer, asked: Asked) -> Any:
+    """The JSON in the body. NaN, Infinity and -Infinity are taken too: services do write them.
+
+    Raises:
+        SourceUnavailable: it ends too early.
+        AnswerInvalid: it is no JSON.
+    """
+    if "html" in answer.headers.get("Content-Type", ""):
+        raise asked.invalid("it is an HTML page")
+    try:
+        return json.loads(answer.body)
+    except json.JSONDecodeError as error:
+        if _is_cut(error):
+            raise asked.unavailable("the answer ends in its middle") from error
+        raise asked.invalid(f"it is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise asked.invalid(f"its JSON cannot be read: {error}") from error
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Whether an object or a list began and did not come to its end."""
+    text = error.doc.strip()
+    if not text.startswith(("{", "[")):
+        return False
+    is_open = not text.endswith(("}", "]")) or error.msg.startswith("Unterminated string")
+    return is_open or not error.doc[error.pos :].strip()

@@ -1,0 +1,202 @@
+"""The rounds in an answer of the history: dated, told apart by run, and made into rows."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from tasks.core.catalogue import Measurement
+from tasks.core.history import HistoryFact, KnownRun
+from tasks.core.json_path import kind_of
+from tasks.core.window import EPOCH
+from tasks.sources.http import Asked
+from tasks.sources.json_values import tag_text
+from tasks.sources.told import MISSING, Told
+
+# what 64 bits of nanoseconds can hold, as InfluxDB counts them
+LATEST = datetime(2262, 1, 1, tzinfo=UTC)
+LARGEST_NUMBER = 2**53
+# counted among the drawn alone when a service calls it otherwise
+STATES: tuple[HistoryFact, ...] = ("reported", "late", "dropped")
+TERMS: tuple[HistoryFact, ...] = ("delta", "sampling_rate", "noise_multiplier", "epsilon_budget")
+NUMBERS: tuple[HistoryFact, ...] = ("seconds", "loss", "accuracy", "epsilon")
+Named = Sequence[tuple[str, "HistoryRound"]]
+
+
+@dataclass(frozen=True)
+class HistoryRound:
+    """One round as the service tells it, its number and its start (UTC)."""
+
+    number: int
+    started: datetime
+    item: dict[str, Any]
+
+    @classmethod
+    def of(cls, item: dict[str, Any]) -> Self | None:
+        """The round; None when it has no number or no start that a store can hold."""
+        number, started = item.get("round"), _moment(item.get("started"))
+        if isinstance(number, bool) or not isinstance(number, int | float) or started is None:
+            return None
+        if not float(number).is_integer() or not 0 <= number < LARGEST_NUMBER:
+            return None
+        return cls(int(number), started, item)
+
+
+def _moment(found: Any) -> datetime | None:
+    """A time in ISO 8601, in UTC when it names no zone."""
+    if not isinstance(found, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(found)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if EPOCH <= moment < LATEST else None
+
+
+def dated(items: Iterable[dict[str, Any]]) -> list[HistoryRound]:
+    """The rounds with a number and a start, by their start; of one start in the order they came."""
+    found = [HistoryRound.of(item) for item in items]
+    return sorted((each for each in found if each is not None), key=lambda each: each.started)
+
+
+def runs_of(
+    rounds: Sequence[HistoryRound], run_id: str | None, known: KnownRun | None
+) -> list[str]:
+    """The run of each round, in order: the service's own name for it, else told by the counter.
+
+    A counter that goes back begins a new run, which is named by the start of its first round. Rounds
+    that are known already, or that go on where the known ones end, are of the known run.
+    """
+    if run_id is not None:
+        return [run_id] * len(rounds)
+    named: list[str] = []
+    before = -1
+    for each in rounds:
+        if not named:
+            name = known.run_id if known and _belong(rounds, known) else run_name(each.started)
+        elif each.number < before:
+            name = run_name(each.started)
+        else:
+            name = named[-1]
+        named.append(name)
+        before = each.number
+    return named
+
+
+def _belong(rounds: Sequence[HistoryRound], known: KnownRun) -> bool:
+    """Whether the first of the rounds are of the known run."""
+    number, started = known.last
+    if any((each.number, each.started) in known.rounds for each in rounds):
+        return True
+    return rounds[0].number > number and rounds[0].started > started
+
+
+def run_name(started: datetime) -> str:
+    """The name of a run that its service gives none: when its first round that was seen started."""
+    return f"run-{started:%Y%m%dT%H%M%S.%fZ}"
+
+
+def count_undated(told: Told, items: Sequence[dict[str, Any]]) -> None:
+    """Counts what the rounds without number or start hold, which belong to no time."""
+    if not items:
+        return
+    told.dropped["undated"] += sum(_is_number(item.get(fact)) for item in items for fact in NUMBERS)
+    told.warnings.append(
+        f"{len(items)} rounds are left out: they have no whole number (round), or no start in "
+        "ISO 8601 (started)"
+    )
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def fill_rounds(told: Told, measurement: Measurement, named: Named, body: dict[str, Any]) -> None:
+    """One row a round, with the terms of privacy that the body names for all of them."""
+    terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
+    strange: Counter[str] = Counter()
+    for run_id, each in named:
+        facts: dict[HistoryFact, Any] = {"round": each.number, **terms}
+        facts |= {fact: each.item.get(fact, MISSING) for fact in NUMBERS}
+        facts |= _of_clients(each.item.get("clients", MISSING), strange)
+        facts["not_finite"] = _not_finite(facts)
+        told.add(each.started, (run_id,), _fields(measurement, facts))
+    for state, count in strange.items():
+        told.warnings.append(
+            f"{count} clients have the state {state!r}, which is none of {', '.join(STATES)}: "
+            "they are counted as drawn alone"
+        )
+
+
+def _not_finite(facts: dict[HistoryFact, Any]) -> str | None:
+    odd = [n for n in NUMBERS if isinstance(facts[n], float) and not math.isfinite(facts[n])]
+    return ",".join(odd) or None
+
+
+def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
+    """How many clients there were, by state, and the mean of their data quality."""
+    facts: tuple[HistoryFact, ...] = ("drawn", *STATES, "data_quality")
+    if not isinstance(found, list):
+        # null is told as such; anything else is for the measurement of the clients to refuse
+        return dict.fromkeys(facts, MISSING if found is MISSING else None)
+    clients = [client for client in found if isinstance(client, dict)]
+    states = Counter(str(client.get("state")) for client in clients if client.get("state"))
+    strange.update({state: n for state, n in states.items() if state not in STATES})
+    quality = [q for q in (client.get("data_quality") for client in clients) if _is_finite(q)]
+    counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
+    has_states = bool(states) or not clients
+    counts |= {state: states[state] if has_states else MISSING for state in STATES}
+    return counts | {"data_quality": sum(quality) / len(quality) if quality else None}
+
+
+def _is_finite(found: Any) -> bool:
+    return _is_number(found) and math.isfinite(found)
+
+
+def fill_clients(told: Told, measurement: Measurement, named: Named, asked: Asked) -> None:
+    """One row a client of each round.
+
+    Raises:
+        AnswerInvalid: something else stands where the list, a client or its name should.
+    """
+    without = 0
+    for run_id, each in named:
+        clients = each.item.get("clients")
+        if clients is None:
+            without += 1
+            continue
+        if not isinstance(clients, list):
+            raise asked.invalid(f"clients of round {each.number} is {kind_of(clients)}, not a list")
+        for client in clients:
+            name, facts = _client(client, each, asked)
+            facts |= {"run_id": run_id, "round": each.number}
+            told.add(each.started, (name,), _fields(measurement, facts))
+    if without:
+        told.warnings.append(
+            f"clients: not offered by this service in {without} of {len(named)} rounds"
+        )
+
+
+def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:
+    """A client's name, and what is told of it."""
+    if not isinstance(found, dict):
+        raise asked.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
+    try:
+        name = tag_text(found.get("id"))
+    except TypeError as error:
+        raise asked.invalid(f"the id of a client of round {each.number} is {error}") from error
+    if not name:
+        raise asked.invalid(f"a client of round {each.number} has no id")
+    facts: tuple[HistoryFact, ...] = ("examples", "accuracy", "seconds", "state", "data_quality")
+    return name, {fact: found.get(fact, MISSING) for fact in facts}
+
+
+def _fields(measurement: Measurement, facts: dict[HistoryFact, Any]) -> dict[str, Any]:
+    return {
+        name: facts[spec.history]
+        for name, spec in measurement.fields.items()
+        if spec.history is not None
+    }

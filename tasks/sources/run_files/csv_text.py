@@ -1,0 +1,86 @@
+"""CSV: comma, semicolon or tab, with a header line; quotes and decimal commas as people write them."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.sources.run_files.table import About, Table, invalid, odd
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+CSV_MEND = "The first line names the columns, such as round,loss,accuracy"
+
+
+def table_of(text: str, file: str, run_id: str) -> Table:
+    """The table of a CSV file.
+
+    Raises:
+        RunFileInvalid: without a header, with a column twice, or with a line of another length.
+    """
+    lines = text.splitlines()
+    start = next((place for place, line in enumerate(lines) if line.strip()), None)
+    if start is None:
+        raise invalid(file, "it is empty", CSV_MEND)
+    header = lines[start].lstrip("# ") if lines[start].startswith("#") else lines[start]
+    separator = max(SEPARATORS, key=header.count)
+    if not header.count(separator):
+        raise invalid(file, f"line {start + 1} has one column only", CSV_MEND)
+    body = io.StringIO("\n".join([header, *lines[start + 1 :]]))
+    reader = csv.reader(body, delimiter=separator, skipinitialspace=True)
+    try:
+        names = [name.strip() for name in next(reader)]
+        rows = [(reader.line_num + start, row) for row in reader]
+    except csv.Error as error:
+        raise invalid(file, f"line {reader.line_num + start}: {error}", CSV_MEND) from error
+    _check_header(file, names, start + 1)
+    filled = [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
+    kept, findings = _whole(file, names, [r for r in filled if not r[1][0].startswith("#")])
+    if not kept:
+        raise invalid(file, "it has a header and no round", "Name a file of a run that has begun")
+    columns = {name: [row[place] for _, row in kept] for place, name in enumerate(names) if name}
+    if not names[0] and "round" not in columns:
+        # the index that pandas writes without a name
+        columns = {"step": [row[0] for _, row in kept], **columns}
+    return Table(About(run_id, file), columns, [f"line {line}" for line, _ in kept], findings)
+
+
+def _check_header(file: str, names: Sequence[str], line: int) -> None:
+    if all(_is_number(name) for name in names):
+        raise invalid(file, f"line {line} has numbers where the columns' names should be", CSV_MEND)
+    folded = [name.casefold() for name in names]
+    for place, name in enumerate(folded):
+        if name and name in folded[:place]:
+            raise invalid(
+                file,
+                f"line {line}: column {names[place]} is there twice, as column "
+                f"{folded.index(name) + 1} and {place + 1}",
+                "Remove or rename one of them",
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(
+    file: str, names: Sequence[str], rows: list[tuple[int, list[str]]]
+) -> tuple[list[tuple[int, list[str]]], tuple[Finding, ...]]:
+    """The rows, without a last one that is still being written."""
+    findings: tuple[Finding, ...] = ()
+    if len(rows) > 1 and len(rows[-1][1]) < len(names):
+        sentence = f"The last line ({rows[-1][0]}) is cut off and left out."
+        findings = (odd("line_cut_off", sentence, Severity.INFO, line=rows[-1][0]),)
+        rows = rows[:-1]
+    for line, row in rows:
+        if len(row) != len(names):
+            raise invalid(
+                file,
+                f"line {line} has {len(row)} cells where the header names {len(names)} columns",
+                "Mend the line; a cell with a separator in it needs quotes",
+            )
+    return rows, findings

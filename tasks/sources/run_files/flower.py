@@ -1,0 +1,116 @@
+"""Flower's results as JSON: the History of its older simulations, the Result of its newer ones, and
+lists of rounds."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.sources.run_files.table import About, Table, invalid
+
+LOSSES = ("losses_distributed", "losses_centralized")
+METRICS = ("metrics_distributed_fit", "metrics_distributed", "metrics_centralized")
+RESULTS = ("train_metrics_clientapp", "evaluate_metrics_clientapp", "evaluate_metrics_serverapp")
+# the words by which a column's place is known
+PLACES = {
+    "losses_distributed": "eval",
+    "losses_centralized": "centralized",
+    "metrics_distributed_fit": "fit",
+    "metrics_distributed": "eval",
+    "metrics_centralized": "centralized",
+    "train_metrics_clientapp": "train",
+    "train_metrics": "train",
+    "evaluate_metrics_clientapp": "eval",
+    "evaluate_metrics_serverapp": "centralized",
+    "federated_evaluate": "eval",
+    "centralized_evaluate": "centralized",
+}
+ROUND_KEYS = ("round", "server_round", "epoch", "step")
+MEND = "A History has lists of [round, value], such as losses_centralized: [[1, 0.7], [2, 0.5]]"
+Cells = dict[int, dict[str, Any]]
+
+
+def is_flower(content: Any) -> bool:
+    """Whether this is a History or a Result, by itself or under the key history."""
+    return _inside(content) is not None
+
+
+def table_of(content: Any, file: str, run_id: str) -> Table:
+    """The rounds of a History or a Result.
+
+    Raises:
+        RunFileInvalid: when a series is no list of rounds and values, or none has one.
+    """
+    told = _inside(content) or {}
+    cells: Cells = {}
+    for key in PLACES:
+        if key in told:
+            for number, name, value in _series(told[key], file, key):
+                cells.setdefault(number, {})[f"{PLACES[key]}_{name}"] = value
+    if not cells:
+        raise invalid(file, "the history has no round", "Name the file of a run that has begun")
+    numbers = sorted(cells)
+    names = dict.fromkeys(name for number in numbers for name in cells[number])
+    columns = {name: [cells[number].get(name) for number in numbers] for name in names}
+    about = About(run_id, file, _plan(content))
+    return Table(about, {"round": numbers, **columns}, [f"round {number}" for number in numbers])
+
+
+def _inside(content: Any) -> Mapping[str, Any] | None:
+    if not isinstance(content, Mapping):
+        return None
+    if any(key in content for key in PLACES):
+        return content
+    return _inside(content.get("history"))
+
+
+def _plan(content: Mapping[str, Any]) -> int | None:
+    told = content.get("num_rounds")
+    return told if isinstance(told, int) and told > 0 else None
+
+
+def _series(told: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
+    """Round, name and value of each entry, whatever of the shapes in use it has."""
+    default = "loss" if key in LOSSES else "value"
+    if told is None:
+        return
+    if isinstance(told, Mapping):
+        for name, entries in told.items():
+            if isinstance(entries, Mapping):
+                number = _round(name, file, f"{key}.{name}")
+                yield from ((number, each, value) for each, value in entries.items())
+            else:
+                yield from _list(entries, file, f"{key}.{name}", str(name))
+    else:
+        yield from _list(told, file, key, default)
+
+
+def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
+    if not isinstance(entries, list):
+        raise invalid(file, f"{where} is no list", MEND)
+    for place, entry in enumerate(entries):
+        spot = f"{where}[{place}]"
+        if isinstance(entry, Mapping):
+            key = next((each for each in ROUND_KEYS if each in entry), None)
+            number = place + 1 if key is None else _round(entry[key], file, spot)
+            yield from (
+                (number, name if each == "value" else str(each), value)
+                for each, value in entry.items()
+                if each != key
+            )
+        elif isinstance(entry, list) and len(entry) == 2:
+            number, value = _round(entry[0], file, spot), entry[1]
+            inner = value.items() if isinstance(value, Mapping) else [(name, value)]
+            yield from ((number, str(each), one) for each, one in inner)
+        elif entry is None or isinstance(entry, int | float):
+            yield place + 1, name, entry
+        else:
+            raise invalid(file, f"{spot} is no [round, value]", MEND)
+
+
+def _round(told: Any, file: str, where: str) -> int:
+    try:
+        number = float(told)
+    except (TypeError, ValueError):
+        number = -1.0
+    if number < 0 or not number.is_integer():
+        raise invalid(file, f"{where}: {str(told)[:40]!r} is no round", MEND)
+    return int(number)

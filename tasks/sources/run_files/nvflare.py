@@ -1,0 +1,102 @@
+"""NVFlare's cross-site validation: what each model reaches at each site, without rounds."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import ClientRound, Round, TrainingRun
+from tasks.sources.run_files.names import ACCURACY, metric_kind, normal
+from tasks.sources.run_files.table import RunFile, invalid, odd
+
+FINAL_MODEL = "SRV_FL_global_model.pt"
+SERVER = "SRV_"
+Matrix = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def is_cross_validation(content: Any) -> bool:
+    """Whether this is {site: {model: {metric: number}}}."""
+    if not isinstance(content, Mapping) or not content:
+        return False
+    models = [each for each in content.values()]
+    if not all(isinstance(each, Mapping) and each for each in models):
+        return False
+    told = [metrics for each in models for metrics in each.values()]
+    return all(
+        isinstance(metrics, Mapping)
+        and any(isinstance(value, int | float) for value in metrics.values())
+        for metrics in told
+    )
+
+
+def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunFile:
+    """One record of the server's model at each site, which is what fairness is judged by; without a
+    server's model, of the mean over all models there.
+
+    Raises:
+        RunFileInvalid: when no metric is an accuracy, or not the wanted one.
+    """
+    models = dict.fromkeys(model for at_site in content.values() for model in at_site)
+    servers = [model for model in models if model.startswith(SERVER)]
+    chosen = FINAL_MODEL if FINAL_MODEL in servers else servers[0] if servers else None
+    metric = _metric(content, file, wanted)
+    values = {site: _of_site(at_site, chosen, metric) for site, at_site in content.items()}
+    scale = 100.0 if any(value > 1.0 for value in values.values() if value is not None) else 1.0
+    for site, value in values.items():
+        if value is not None and not 0.0 <= value <= 100.0:
+            raise invalid(
+                file,
+                f"{site}: {value:g} is no share of {metric}",
+                "Name another metric with --metric",
+            )
+    clients = tuple(
+        ClientRound(site, None, None if value is None else value / scale, None, None, None)
+        for site, value in values.items()
+    )
+    told = [client.accuracy for client in clients if client.accuracy is not None]
+    mean = math.fsum(told) / len(told) if told else None
+    run = TrainingRun(run_id, (Round(0, None, None, None, mean, None, clients),), None, None, file)
+    return RunFile((run,), (_matrix(content, chosen, metric, len(models)),), scale > 1.0)
+
+
+def _metric(content: Matrix, file: str, wanted: str | None) -> str:
+    names = dict.fromkeys(
+        name
+        for at_site in content.values()
+        for metrics in at_site.values()
+        for name, value in metrics.items()
+        if isinstance(value, int | float)
+    )
+    asked = [name for name in names if wanted is not None and normal(name) == normal(wanted)]
+    accuracies = [name for name in names if set(normal(name).split("_")) & ACCURACY]
+    found = asked or (accuracies if wanted in (None, "accuracy") else [])
+    if not found or metric_kind(found[0]) == "loss":
+        raise invalid(
+            file,
+            "the sites' results have no accuracy"
+            if wanted is None
+            else f"there is no share {wanted}",
+            f"Name a metric of which more is better with --metric; there are {', '.join(names)}",
+        )
+    return found[0]
+
+
+def _of_site(
+    at_site: Mapping[str, Mapping[str, Any]], model: str | None, metric: str
+) -> float | None:
+    results = [at_site.get(model, {})] if model is not None else list(at_site.values())
+    told = [each[metric] for each in results if isinstance(each.get(metric), int | float)]
+    return math.fsum(told) / len(told) if told else None
+
+
+def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:
+    what = f"of model {model}" if model is not None else f"as the mean of {models} models"
+    return odd(
+        "without_rounds",
+        f"The file holds {metric} {what} at {len(content)} sites, without rounds: it tells of "
+        "fairness, not of convergence.",
+        Severity.INFO,
+        sites=len(content),
+        models=models,
+    )

@@ -1,0 +1,84 @@
+"""What is odd about a run in a file: told, never hidden."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import TrainingRun
+from tasks.sources.run_files.rows import Row
+from tasks.sources.run_files.table import odd
+
+EPSILON_TOLERANCE = 1e-9
+MOST_NAMED = 20
+
+
+def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rounds told twice, rounds left out, and an epsilon that goes the wrong way. rows are those of
+    the run in the file's order."""
+    if all(row.client is None for row in rows):
+        yield from _went_back(run.run_id, rows)
+    yield from _missing(run)
+    yield from _spent_fell(run)
+    yield from _left_grew(run.run_id, rows)
+
+
+def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
+    for before, row in pairwise(rows):
+        earlier, later = before.told.round, row.told.round
+        if later < earlier:
+            yield odd(
+                "counter_went_back",
+                f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a "
+                "round that is told twice the last counts.",
+                before=earlier,
+                after=later,
+                place=row.place,
+            )
+
+
+def _missing(run: TrainingRun) -> Iterator[Finding]:
+    numbers = [each.round for each in run.rounds]
+    steps = {later - earlier for earlier, later in pairwise(numbers)}
+    # evaluated every tenth round, say
+    if len(steps) < 2:
+        return
+    gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
+    count = sum(last - first + 1 for first, last in gaps)
+    told = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
+    more = ", …" if len(gaps) > MOST_NAMED else ""
+    yield odd(
+        "rounds_missing",
+        f"{count} {'round' if count == 1 else 'rounds'} of {run.run_id} up to round {numbers[-1]} "
+        f"{'is' if count == 1 else 'are'} missing ({told}{more}).",
+        Severity.INFO,
+        missing=count,
+    )
+
+
+def _spent_fell(run: TrainingRun) -> Iterator[Finding]:
+    spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
+    for (earlier, before), (later, after) in pairwise(spent):
+        if after < before - EPSILON_TOLERANCE:
+            yield odd(
+                "epsilon_grew",
+                f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round {earlier} "
+                f"to {after:.6g} after round {later}: what is spent cannot come back.",
+                Severity.HIGH,
+                rounds=[earlier, later],
+                spent=[before, after],
+            )
+
+
+def _left_grew(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
+    left = [(row.told.round, row.remaining) for row in rows if row.remaining is not None]
+    for (earlier, before), (later, after) in pairwise(left):
+        if after > before + EPSILON_TOLERANCE:
+            yield odd(
+                "epsilon_grew",
+                f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to "
+                f"{after:.6g} at round {later}: what is spent cannot come back.",
+                Severity.HIGH,
+                rounds=[earlier, later],
+                remaining=[before, after],
+            )

@@ -1,0 +1,68 @@
+"""fl-progress.json: the training as flow `federated` writes it, and as the service tells it alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.training import PrivacyTerms
+from tasks.sources.run_files.table import About, Table, invalid
+
+SEED_KEYS = {"current_round", "global_accuracy"}
+
+
+def is_progress(content: Any) -> bool:
+    """Whether this is the progress of a training."""
+    return isinstance(content, Mapping) and (
+        content.keys() >= SEED_KEYS
+        or ("current_round" in content and isinstance(content.get("rounds"), list))
+    )
+
+
+def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
+    """The rounds, or the one round that the totals tell when there are none.
+
+    Raises:
+        RunFileInvalid: when rounds is not a list of objects.
+    """
+    name = content.get("run_id")
+    total = content.get("total_rounds")
+    about = About(
+        run_id=name if isinstance(name, str) and name else run_id,
+        source=file,
+        total_rounds=int(total) if isinstance(total, int | float) and 0 < total < 1e9 else None,
+        privacy=_terms(content),
+    )
+    rounds = content.get("rounds") or []
+    if not isinstance(rounds, list) or not all(isinstance(one, Mapping) for one in rounds):
+        raise invalid(file, "rounds is not a list of objects", "Each has round, loss and accuracy")
+    if not rounds and content.get("current_round") is None:
+        raise invalid(file, "it has no round", "Name a file of a run that has finished a round")
+    if not rounds:
+        told = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
+        return Table(about, {name: [cell] for name, cell in told.items()}, ["current_round"])
+    names = ("round", "started", "seconds", "loss", "accuracy", "epsilon")
+    return Table(
+        about,
+        {name: [_cell(one, name) for one in rounds] for name in names},
+        [f"rounds[{place}]" for place in range(len(rounds))],
+    )
+
+
+def _cell(one: Mapping[str, Any], name: str) -> Any:
+    """NaN is no JSON, so those numbers are named apart."""
+    odd = one.get("not_finite")
+    return float("nan") if isinstance(odd, list) and name in odd else one.get(name)
+
+
+def _terms(content: Mapping[str, Any]) -> PrivacyTerms | None:
+    def told(name: str) -> float | None:
+        value = content.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    terms = PrivacyTerms(
+        delta=told("delta_used"),
+        sampling_rate=told("sampling_rate"),
+        noise_multiplier=told("noise_multiplier"),
+        epsilon_budget=told("epsilon_budget"),
+        epsilon_remaining=told("epsilon_remaining"),
+    )
+    return None if terms == PrivacyTerms(None, None, None, None, None) else terms

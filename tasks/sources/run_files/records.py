@@ -1,0 +1,70 @@
+"""JSON without a name of its own: a list of rounds, or columns as lists."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.sources.run_files.flower import PLACES
+from tasks.sources.run_files.table import About, Table, invalid
+
+LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data")
+
+
+def is_records(content: Any) -> bool:
+    """Whether this is a list of objects, alone or under a usual key, or lists of equal length."""
+    return _rows(content) is not None or _columns(content) is not None
+
+
+def table_of(content: Any, file: str, run_id: str) -> Table:
+    """The rows as a table; a nested object's columns are named by its key and theirs.
+
+    Raises:
+        RunFileInvalid: when the list is empty.
+    """
+    columns = _columns(content)
+    if columns is not None:
+        length = len(next(iter(columns.values())))
+        return Table(About(run_id, file), columns, [f"entry {place}" for place in range(length)])
+    rows = [_flat(row) for row in _rows(content) or []]
+    if not rows:
+        raise invalid(file, "it has no round", "Name a file of a run that has finished a round")
+    names = dict.fromkeys(name for row in rows for name in row)
+    told = {name: [row.get(name) for row in rows] for name in names}
+    return Table(About(run_id, file), told, [f"entry {place}" for place in range(len(rows))])
+
+
+def _rows(content: Any) -> list[Mapping[str, Any]] | None:
+    if isinstance(content, list) and all(isinstance(row, Mapping) for row in content):
+        return content
+    if isinstance(content, Mapping):
+        return next(
+            (found for key in LISTS if (found := _listed(content.get(key))) is not None), None
+        )
+    return None
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]] | None:
+    return _rows(value) if isinstance(value, list) else None
+
+
+def _columns(content: Any) -> dict[str, list[Any]] | None:
+    if not isinstance(content, Mapping):
+        return None
+    found = {name: cells for name, cells in content.items() if _is_column(cells)}
+    if not found and isinstance(content.get("history"), Mapping):
+        return _columns(content["history"])
+    lengths = {len(cells) for cells in found.values()}
+    return found if len(lengths) == 1 and lengths != {0} else None
+
+
+def _is_column(cells: Any) -> bool:
+    return isinstance(cells, list) and all(c is None or isinstance(c, int | float) for c in cells)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{PLACES.get(name, name)}_{each}": one for each, one in value.items()}
+        elif not isinstance(value, list):
+            flat[name] = value
+    return flat

@@ -1,0 +1,166 @@
+"""Training runs from a table: one row a round, or one a client and round, or several runs below each
+other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
+
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import PrivacyTerms, Round, TrainingRun
+from tasks.sources.run_files.names import Roles, roles_of
+from tasks.sources.run_files.oddness import oddness_of
+from tasks.sources.run_files.rows import Row, rows_of
+from tasks.sources.run_files.shares import in_percent
+from tasks.sources.run_files.table import RunFile, Table, invalid, number, odd
+
+Group = tuple[str, list[Row]]
+T = TypeVar("T")
+
+
+def runs_of(table: Table, wanted: str | None) -> RunFile:
+    """The runs of the table, with `wanted` (accuracy, loss or a column's name) as the metric.
+
+    Raises:
+        RunFileInvalid: when the table cannot be read as runs, with the row and the column to blame.
+    """
+    roles = roles_of(table, wanted)
+    rows = list(rows_of(table, roles))
+    if not rows:
+        raise invalid(
+            table.about.source, "it has no round", "Name a file of a run that has finished a round"
+        )
+    groups, findings = _groups(table, roles, rows)
+    counted = odd("rounds_counted", "No column is a round by its name: each row counts as one.")
+    found = [*table.findings, *([counted] if roles.round is None else []), *findings]
+    runs = []
+    for name, members in groups:
+        run = _run(table, roles, name, members)
+        # a file's total is of no single one of its runs
+        runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
+        found += oddness_of(run, members)
+    percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
+    return RunFile(tuple(runs), tuple(found), percent)
+
+
+def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
+    """The rows of each run, in the order in which the runs begin in the file."""
+    run_id = table.about.run_id
+    if any(row.run is not None for row in rows):
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            by_name.setdefault(row.run or run_id, []).append(row)
+        groups = list(by_name.items())
+        how = f"by column {roles.run}"
+    elif roles.client is not None:
+        return [(run_id, rows)], []
+    else:
+        pieces = _pieces(rows)
+        groups = [(f"{run_id} ({place})", piece) for place, piece in enumerate(pieces, 1)]
+        how = "the round counter starts anew at " + ", ".join(p[0].place for p in pieces[1:])
+    if len(groups) == 1:
+        return [(groups[0][0] if roles.run else run_id, groups[0][1])], []
+    sentence = f"The file holds {len(groups)} runs ({how}); each is analysed by itself."
+    return groups, [odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])]
+
+
+def _pieces(rows: list[Row]) -> list[list[Row]]:
+    """The rows cut where the counter comes back to where it began; a file with the newest round on
+    top is turned."""
+    rounds = [row.told.round for row in rows]
+    if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
+        return [rows[::-1]]
+    pieces = [[rows[0]]]
+    for before, row in pairwise(rows):
+        is_restart = row.told.round < before.told.round and row.told.round <= max(
+            1, pieces[-1][0].told.round
+        )
+        if is_restart:
+            pieces.append([row])
+        else:
+            pieces[-1].append(row)
+    return pieces
+
+
+def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
+    by_round: dict[int, list[Row]] = {}
+    for row in rows:
+        by_round.setdefault(row.told.round, []).append(row)
+    return TrainingRun(
+        run_id=name,
+        rounds=tuple(_merged(by_round[told]) for told in sorted(by_round)),
+        total_rounds=table.about.total_rounds or _plan(table, roles),
+        privacy=table.about.privacy or _terms(table, roles),
+        source=table.about.source,
+    )
+
+
+def _plan(table: Table, roles: Roles) -> int | None:
+    told = _newest(table, roles, "total_rounds")
+    return int(told) if told is not None and 0 < told < float("inf") else None
+
+
+def _terms(table: Table, roles: Roles) -> PrivacyTerms | None:
+    """The terms by the last row that tells each."""
+    terms = PrivacyTerms(
+        delta=_newest(table, roles, "delta"),
+        sampling_rate=_newest(table, roles, "sampling_rate"),
+        noise_multiplier=_newest(table, roles, "noise_multiplier"),
+        epsilon_budget=_newest(table, roles, "epsilon_budget"),
+        epsilon_remaining=_newest(table, roles, "epsilon_remaining"),
+    )
+    return None if terms == PrivacyTerms(None, None, None, None, None) else terms
+
+
+def _newest(table: Table, roles: Roles, role: str) -> float | None:
+    name = roles.single.get(role)
+    if name is None:
+        return None
+    return _last(number(table, name, row) for row in range(len(table.places)))
+
+
+def _merged(rows: Sequence[Row]) -> Round:
+    """One round of the rows that tell of it: of what is told twice the last counts."""
+    own = [row.told for row in rows if row.client is None]
+    clients = [row.client for row in rows if row.client is not None]
+    first = rows[0].told
+    merged = Round(
+        round=first.round,
+        started=_last(row.started for row in own) or first.started,
+        seconds=_last(row.seconds for row in own),
+        loss=_last(row.loss for row in own),
+        accuracy=_last(row.accuracy for row in own),
+        epsilon=_last(row.told.epsilon for row in rows),
+        clients=tuple(clients) if clients else _last(row.clients for row in own),
+    )
+    return _with_means(merged, rows) if clients or merged.clients else merged
+
+
+def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
+    """What the server did not tell: the mean over its clients, weighted by examples."""
+    of_clients = [(row.told.loss, row.client.examples) for row in rows if row.client is not None]
+    accuracies = [(client.accuracy, client.examples) for client in merged.clients or ()]
+    lengths = [c.seconds for c in merged.clients or () if c.seconds is not None]
+    return replace(
+        merged,
+        accuracy=_mean(accuracies) if merged.accuracy is None else merged.accuracy,
+        loss=_mean(of_clients) if merged.loss is None else merged.loss,
+        seconds=max(lengths, default=None) if merged.seconds is None else merged.seconds,
+    )
+
+
+def _mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
+    told = [(value, weight) for value, weight in values if value is not None]
+    if not told:
+        return None
+    weights = [1 if weight is None else weight for _, weight in told]
+    if any(weight is None for _, weight in told) or not sum(weights):
+        weights = [1] * len(told)
+    return sum(value * weight for (value, _), weight in zip(told, weights, strict=True)) / sum(
+        weights
+    )
+
+
+def _last(values: Iterable[T | None]) -> T | None:
+    return next((each for each in reversed(list(values)) if each is not None), None)

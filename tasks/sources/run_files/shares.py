@@ -1,0 +1,68 @@
+"""Accuracies as shares, 0 to 1, whether a file tells them as fractions or in percent."""
+
+from itertools import pairwise
+
+from tasks.sources.run_files.names import is_percent
+from tasks.sources.run_files.table import Table, invalid, number
+
+PERCENT_MEND = "Write all of them as fractions, or all in percent with percent in the column's name"
+
+
+def shares_of(table: Table, name: str) -> list[float | None]:
+    """The column as shares. Percent is known by the column's name, by signs in its cells, or by a
+    value above 1.
+
+    Raises:
+        RunFileInvalid: for a value that no share can be, and for percent mixed with fractions.
+    """
+    values = [number(table, name, row) for row in range(len(table.places))]
+    finite = [
+        (row, value)
+        for row, value in enumerate(values)
+        if value is not None and abs(value) < float("inf")
+    ]
+    for row, value in finite:
+        if not 0.0 <= value <= 100.0:
+            raise invalid(
+                table.about.source,
+                f"{table.places[row]}, column {name}: {value:g} is no share, neither as a fraction nor in percent",
+                "Name another column with --metric, or mend the value",
+            )
+    if not in_percent(table, name):
+        return values
+    if not _says_percent(table, name):
+        _check_mixed(table, name, finite)
+    return [None if value is None else value / 100.0 for value in values]
+
+
+def in_percent(table: Table, name: str) -> bool:
+    """Whether the column is told in percent.
+
+    Raises:
+        RunFileInvalid: for a cell that is no number.
+    """
+    values = (number(table, name, row) for row in range(len(table.places)))
+    return _says_percent(table, name) or any(v is not None and 1.0 < v <= 100.0 for v in values)
+
+
+def _says_percent(table: Table, name: str) -> bool:
+    return is_percent(name) or _signed(table, name)
+
+
+def _signed(table: Table, name: str) -> bool:
+    """Whether every cell that tells something has a percent sign."""
+    cells = [cell for cell in table.columns[name] if cell is not None and str(cell).strip()]
+    return bool(cells) and all(str(cell).strip().endswith("%") for cell in cells)
+
+
+def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> None:
+    """A step across 1 that is smaller when the lesser value is taken a hundredfold is a change of
+    units."""
+    for (_, before), (row, after) in pairwise(finite):
+        low, high = sorted((before, after))
+        if low <= 1.0 < high and low > 0.0 and abs(100.0 * low - high) < high - low:
+            raise invalid(
+                table.about.source,
+                f"{table.places[row]}, column {name}: percent is mixed with fractions ({before:g}, then {after:g})",
+                PERCENT_MEND,
+            )

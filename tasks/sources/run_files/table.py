@@ -1,0 +1,151 @@
+"""What every format is read into: named columns of cells, and where each row was."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.core.errors import RunFileInvalid
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import PrivacyTerms, TrainingRun
+
+MOST_ROUNDS = 1_000_000_000
+"""A greater number counts something else."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file tells of the whole run; None for what it does not."""
+
+    run_id: str
+    source: str
+    total_rounds: int | None = None
+    privacy: PrivacyTerms | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as the file names them, all of one length; a cell is text, a number or None.
+
+    places says where each row was, as people look for it: line 7, rounds[3].
+    """
+
+    about: About
+    columns: Mapping[str, Sequence[Any]]
+    places: Sequence[str]
+    findings: tuple[Finding, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """The runs of one file in its order, what is odd about the file, and whether it tells the accuracy
+    in percent (the runs have shares)."""
+
+    runs: tuple[TrainingRun, ...]
+    findings: tuple[Finding, ...]
+    in_percent: bool
+
+
+def invalid(file: str, problem: str, mend: str) -> RunFileInvalid:
+    """The error that ends the reading of a file."""
+    return RunFileInvalid(file=file, problem=problem, mend=mend)
+
+
+def odd(
+    kind: str, sentence: str, severity: Severity = Severity.WARNING, **evidence: Any
+) -> Finding:
+    """A finding about a file."""
+    return Finding(kind, severity, sentence, evidence)
+
+
+def number(table: Table, name: str, row: int) -> float | None:
+    """The cell as a number; None where nothing is told, NaN and Inf as they were.
+
+    Raises:
+        RunFileInvalid: for a cell that is no number.
+    """
+    cell = table.columns[name][row]
+    if cell is None or isinstance(cell, bool):
+        return None
+    if isinstance(cell, int | float):
+        return _float(cell)
+    text = str(cell).strip()
+    if not text or text.lower() in ("none", "null", "n/a", "na", "-", "–"):
+        return None
+    try:
+        return _float(_plain(text))
+    except ValueError:
+        raise invalid(
+            table.about.source,
+            f"{table.places[row]}, column {name}: {_short(text)} is no number",
+            "Mend the cell or leave it empty",
+        ) from None
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _plain(text: str) -> str:
+    """The number without a percent sign, with a point where a comma stood."""
+    bare = text.removesuffix("%").strip()
+    if "_" in bare:
+        raise ValueError(bare)
+    return bare.replace(",", ".") if bare.count(",") == 1 and "." not in bare else bare
+
+
+def _short(text: str) -> str:
+    cut = text if len(text) <= 40 else f"{text[:40]}…"
+    return repr(cut)
+
+
+def whole(table: Table, name: str, row: int, what: str) -> int | None:
+    """The cell as a count.
+
+    Raises:
+        RunFileInvalid: for a cell that is no whole number from 0 to a billion.
+    """
+    value = number(table, name, row)
+    if value is None:
+        return None
+    if math.isfinite(value) and value.is_integer() and 0 <= value <= MOST_ROUNDS:
+        return int(value)
+    raise invalid(
+        table.about.source,
+        f"{table.places[row]}, column {name}: {what} cannot be {value:g}",
+        "It counts, so it is a whole number from 0 on",
+    )
+
+
+def text(table: Table, name: str, row: int) -> str | None:
+    """The cell as a name; None where nothing is told."""
+    cell = table.columns[name][row]
+    if cell is None:
+        return None
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell).strip() or None
+
+
+def moment(cell: Any) -> datetime | None:
+    """A time of ISO 8601, or of seconds or milliseconds since 1970; None for anything else."""
+    try:
+        since = float(cell)
+    except (TypeError, ValueError):
+        since = math.nan
+    if 1e11 <= since < 1e14:
+        since /= 1000.0
+    if 1e9 <= since < 1e11:
+        return datetime.fromtimestamp(since, UTC)
+    if not isinstance(cell, str):
+        return None
+    try:
+        told = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return None
+    return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)

@@ -1,0 +1,72 @@
+"""`fedvitals ledger`, and a collect whose ledger was deleted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.influxdb import fake_influxdb
+from tests.flows.faulty import constant, faulty_prometheus
+from tests.flows.installation import Installation, Ran, entry
+
+WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
+LATER = ("--start", "2026-03-01T05:00:00Z", "--stop", "2026-03-01T06:00:00Z")
+
+
+def delete_ledger(home: Path) -> None:
+    for path in home.glob("ledger.db*"):
+        path.unlink()
+
+
+def of_shares(ran: Ran) -> dict[str, Any]:
+    """What is told of it; a run also watches itself."""
+    told: list[dict[str, Any]] = ran.document["measurements"]
+    return next(each for each in told if each["measurement"] == "shares")
+
+
+def test_nothing_is_known_of_nothing(bare: Installation) -> None:
+    url = f"sqlite:///{bare.home}/ledger.db"
+    bare.configure({"shares": entry("share")})
+    assert bare.here("ledger", "ls").out == f"{url}, version 2\nthe ledger knows no cell\n"
+    assert bare.here("ledger", "ls", "--json").document == {
+        "ledger": url,
+        "version": 2,
+        "measurements": [],
+    }
+    assert bare.here("ledger", "rebuild").out == "the lake tells of no cell\n"
+
+
+@pytest.mark.slow
+def test_a_deleted_ledger_costs_nothing(installed: Installation) -> None:
+    installed.configure({"shares": entry("share", tags=("room",))})
+    with faulty_prometheus() as prometheus:
+        prometheus.queries["share"] = [constant("0.5", room="a")]
+        installed.variables["PROMETHEUS_URL"] = prometheus.url
+        assert installed.here("collect", *WINDOW).code == 0
+    known = of_shares(installed.here("ledger", "ls", "--json"))
+    assert (known["cells"], known["values"], known["pending"]) == (3, 180, {})
+    delete_ledger(installed.home)
+
+    # the source is gone by now
+    rebuilt = installed.here("ledger", "rebuild", "--json")
+    assert (rebuilt.code, of_shares(rebuilt)) == (
+        0,
+        {
+            "measurement": "shares", "environment": "production", "cells": 3, "values": 180,
+            "corrected": 0, "torn": 0, "lost": 0, "unchecked": "",
+        },
+    )  # fmt: skip
+    assert of_shares(installed.here("ledger", "ls", "--json")) == known
+
+    delete_ledger(installed.home)
+    with fake_influxdb() as influxdb:
+        installed.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": influxdb.token}
+        ran = installed.here("collect", *LATER, "--json")
+        # its own window fails, what is in the lake is loaded all the same
+        assert ran.document["sinks"]["influxdb"]["loaded"] >= 180
+        lines = {line["name"]: line for line in ran.document["measurements"]}
+        told = " ".join(lines["_windows"]["warnings"])
+        assert "the ledger did not know 3 cells of shares in production" in told
+        assert influxdb.count_values("shares") == 180
+    again = of_shares(installed.here("ledger", "ls", "--json"))
+    assert (again["cells"], list(again["pending"].values())) == (3, [0])

@@ -1,0 +1,166 @@
+"""`fedvitals maintain`: one run over everything, what it says, and how it ends."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from flows.commands.maintain import summary
+from flows.commands.serve import definitions
+from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep, status_of
+from tasks.ledger.locks import FileLocks
+from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.flows.installation import Installation, Ran, entry
+
+# every run measures itself, also one with nothing to do
+PIPELINE = "fedvitals_pipeline"
+
+
+@pytest.fixture
+def prometheus() -> Iterator[FaultyPrometheus]:
+    with faulty_prometheus() as running:
+        running.queries |= {"a": [constant()], "b": [constant()]}
+        yield running
+
+
+@pytest.fixture
+def two(installed: Installation, prometheus: FaultyPrometheus) -> Installation:
+    installed.variables |= {"PROMETHEUS_URL": prometheus.url}
+    return installed.configure({"a": entry("a"), "b": entry("b")})
+
+
+def states(ran: Ran) -> dict[str, str]:
+    return {t["name"]: t["state"] for t in ran.document["tables"] if t["name"] != PIPELINE}
+
+
+def versions(installed: Installation) -> dict[str, int]:
+    tables = installed.here("lake", "ls", "--json").document["tables"]
+    return {table["name"]: table["version"] for table in tables if table["name"] != PIPELINE}
+
+
+def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> None:
+    for start in ("-5h", "-4h", "-3h"):
+        assert two.here("collect", "--start", start, "--stop", "-2h").code == 0
+    before = two.here("lake", "query", "SELECT * FROM a ORDER BY time", "--json").document
+    assert len(before["rows"]) > 100
+
+    ran = two.here("maintain", "--json")
+
+    assert ran.code == 0, ran.err
+    document = ran.document
+    assert (document["flow"], document["status"]) == ("maintain", "ok")
+    assert document["environments"] == ["production"]
+    assert states(ran) == {"a": "done", "b": "done", "_windows": "done"}
+    assert two.files("backups") == [f"backups/ledger-{document['run_id']}.db"]
+    assert document["ledger"]["backup"] == str(two.home / "backups" / f"ledger-{document['run_id']}.db")  # fmt: skip
+    assert two.here("lake", "query", "SELECT * FROM a ORDER BY time", "--json").document == before
+    left = versions(two)
+    again = two.here("collect", "--start", "-5h", "--stop", "-2h", "--json").document
+    found = {line["name"]: line["state"] for line in again["measurements"]}
+    assert (found["a"], found["b"]) == ("unchanged", "unchanged")
+    assert versions(two) == left
+
+
+def test_people_are_told_the_same(two: Installation) -> None:
+    assert two.here("collect").code == 0
+    with two.changed("metrics.yaml") as content:
+        content["measurements"]["a"]["retention"] = "1d"
+    (two.home / "lake" / "b" / "_delta_log" / f"{1:020d}.json").write_text("")
+
+    with FileLocks(two.home / "locks").hold("a", "production", "run-x"):
+        ran = two.here("maintain")
+
+    assert ran.code == 1
+    lines = [line for line in ran.out.splitlines() if PIPELINE not in line]
+    assert lines[0].endswith(": degraded")
+    assert lines[1].split()[:2] == ["a", "locked"]
+    assert "a in production is locked by run run-x" in lines[2]
+    assert lines[3].split()[:2] == ["b", "damaged"]
+    assert "lake table b" in lines[4]
+    assert lines[5].split()[:2] == ["_windows", "done"]
+    assert lines[6].startswith("ledger   done, backup ")
+
+
+def test_what_another_run_holds_is_left_and_told(two: Installation) -> None:
+    assert two.here("collect").code == 0
+
+    with FileLocks(two.home / "locks").hold("a", "production", "run-x"):
+        ran = two.here("maintain", "--json")
+
+    assert ran.code == 3
+    assert states(ran) == {"a": "locked", "b": "done", "_windows": "done"}
+    assert ran.document["status"] == "pending"
+
+
+def test_a_wrong_setting_ends_it_before_anything_is_done(bare: Installation) -> None:
+    bare.configure({"a": entry("a")})
+    with bare.changed("environments.yaml") as content:
+        content["maintenance"] = {"files": "30m", "quarantin": "1d"}
+
+    ran = bare.here("maintain")
+
+    assert ran.code == 2
+    assert "maintenance.files: must be a whole number of hours" in ran.complaint
+    assert "unknown key maintenance.quarantin (did you mean quarantine?)" in ran.complaint
+    assert not (bare.home / "lake").exists()
+
+
+def test_a_retention_of_less_than_a_day_is_refused(bare: Installation) -> None:
+    bare.configure({"a": entry("a")})
+    with bare.changed("metrics.yaml") as content:
+        content["measurements"]["a"]["retention"] = "1h"
+
+    ran = bare.here("maintain")
+
+    assert ran.code == 2
+    assert "measurements.a: `retention` must be 1d or more" in ran.complaint
+
+
+def test_it_is_deployed_daily() -> None:
+    (found,) = [each for each in definitions() if each["name"] == "maintain"]
+
+    assert found["entrypoint"] == "flows/maintain.py:maintain"
+    assert [each["cron"] for each in found["schedules"]] == ["35 2 * * *"]
+
+
+LINES = {
+    "ok": ((), "ok", 0),
+    "locked": (("locked",), "pending", 3),
+    "pending": (("pending", "done"), "pending", 3),
+    "damaged": (("locked", "damaged"), "degraded", 1),
+}
+
+
+@pytest.mark.parametrize(("tables", "status", "code"), LINES.values(), ids=LINES.keys())
+def test_the_worst_table_decides(tables: tuple[str, ...], status: str, code: int) -> None:
+    lines = tuple(TableUpkeep(name=f"t{n}", state=state) for n, state in enumerate(tables))  # type: ignore[arg-type]
+    done = Maintained(
+        flow="maintain", run_id="r", environments=("production",), tables=lines, ledger=LedgerUpkeep(),
+        status=status_of(lines, LedgerUpkeep()), seconds=1,
+    )  # fmt: skip
+
+    assert (done.status, done.exit_code) == (status, code)
+    assert json.loads(done.model_dump_json())["status"] == status
+
+
+def test_a_ledger_that_could_not_be_kept_up_is_work_left() -> None:
+    ledger = LedgerUpkeep(state="pending", problems=("no backup",))
+    assert status_of((), ledger) == "pending"
+
+
+def test_the_summary_counts_what_went() -> None:
+    table = TableUpkeep(
+        name="a", files_before=9, files_after=2, bytes_before=900, bytes_after=300,
+        rows_expired=5, quarantine_expired=1, cells_expired=2,
+    )  # fmt: skip
+    done = Maintained(
+        flow="maintain", run_id="r", environments=("production",), status="ok", tables=(table,),
+        ledger=LedgerUpkeep(runs_removed=3), notes=("a note",), seconds=1,
+    )  # fmt: skip
+
+    assert summary(done).splitlines() == [
+        "maintain r: ok",
+        f"  {'a':<28} done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
+        "ledger   done, no backup; removed: 3 receipts",
+        "note     a note",
+    ]

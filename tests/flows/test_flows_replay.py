@@ -1,0 +1,222 @@
+"""`fedvitals replay` and `fedvitals reconcile` as commands, with a fake InfluxDB."""
+
+from collections.abc import Iterator
+
+import pytest
+from prefect import Flow
+
+from flows.reconcile import reconcile
+from flows.replay import replay
+from tasks.core.catalogue import Catalogue
+from tasks.core.window import Window
+from tasks.lake.windows import append_states
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.locks import FileLocks
+from tasks.validation.suites import read_suite
+from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.fakes.memory import MemorySink, MemorySource
+from tests.flows.installation import Installation, entry
+from tests.tasks.workbench import Bench, at, rows
+
+TOKEN = "planted-influx-5d1c"
+BOTH = [("replay", "--sink", "influxdb"), ("reconcile",)]
+
+
+def fill(installation: Installation, name: str, **columns: list[float]) -> None:
+    """Lands three hours of a measurement; nothing is loaded, and no source is configured."""
+    measurement = Catalogue.read(installation.config / "metrics.yaml")[name]
+    ledger = Ledger(f"sqlite:///{installation.home / 'ledger.db'}")
+    bench = Bench(
+        folder=installation.home,
+        measurement=measurement,
+        suite=read_suite(installation.expectations, measurement),
+        source=MemorySource(rows(measurement, [])),
+        sink=MemorySink(),
+        ledger=ledger,
+    )
+    bench.put(rows(measurement, [at(0.5), at(1.5), at(2.5)], **columns))
+    bench.run(at(4), Window(at(0), at(3)), sinks=())
+    append_states(bench.lake, bench.recorded)
+    ledger.close()
+
+
+@pytest.fixture
+def influxdb() -> Iterator[FakeInfluxDB]:
+    with fake_influxdb(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def landed(installed: Installation, influxdb: FakeInfluxDB) -> Installation:
+    """Two measurements in the lake, three values each."""
+    installed.configure({"a": entry("a"), "b": entry("b")}, chunk_rows=2)
+    installed.home.mkdir()
+    fill(installed, "a", a=[1.0, 2.0, 3.0])
+    fill(installed, "b", b=[4.0, 5.0, 6.0])
+    installed.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": TOKEN}
+    return installed
+
+
+def test_replay_fills_the_sink_and_says_a_receipt(
+    landed: Installation, influxdb: FakeInfluxDB
+) -> None:
+    ran = landed.here("replay", "--sink", "influxdb", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    receipt = ran.document
+    assert (receipt["flow"], receipt["status"]) == ("replay", "ok")
+    assert receipt["sinks"]["influxdb"] == {
+        "owed": 6, "loaded": 6, "pending": 0, "refused": 0, "skipped_by_rule": 0,
+    }  # fmt: skip
+    states = {line["name"]: line["state"] for line in receipt["measurements"]}
+    assert states["a"] == states["b"] == "unchanged"
+    assert receipt["window"]["start"] == "2026-01-01T00:00:00Z"
+    assert (influxdb.count_values("a"), influxdb.count_values("b")) == (3, 3)
+    assert landed.holding(TOKEN) == []
+
+
+def test_replay_of_one_measurement_and_window(landed: Installation, influxdb: FakeInfluxDB) -> None:
+    ran = landed.here(
+        "replay", "--sink", "influxdb", "--measurement", "b",
+        "--start", "2026-01-01T01:10:00Z", "--stop", "2026-01-01T01:20:00Z",
+    )  # fmt: skip
+
+    assert ran.code == 0
+    assert ran.out.splitlines()[2:] == [
+        "influxdb 1 owed: 1 loaded, 0 pending, 0 refused",
+        "  b                            sent                 1 rows",
+    ]
+    assert (influxdb.count_values("a"), influxdb.count_values("b")) == (0, 1)
+
+
+def test_replay_with_the_sink_down_is_pending(landed: Installation, influxdb: FakeInfluxDB) -> None:
+    influxdb.always = Fault()
+    ran = landed.here("replay", "--sink", "influxdb", "--json")
+
+    assert (ran.code, ran.document["status"]) == (3, "degraded")
+    counts = ran.document["sinks"]["influxdb"]
+    assert (counts["owed"], counts["pending"]) == (6, 6)
+
+
+def test_replay_names_tables_that_left_the_catalogue(landed: Installation) -> None:
+    with landed.changed("metrics.yaml") as content:
+        del content["measurements"]["b"]
+    ran = landed.here("replay", "--sink", "influxdb", "--json")
+
+    assert ran.code == 0
+    assert ran.document["notes"] == ["left out, since no longer in the catalogue: b"]
+
+
+def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB) -> None:
+    pending = landed.here("reconcile", "--json")
+    assert (pending.code, pending.err) == (3, "")
+    assert [each["reasons"] for each in pending.document["differences"]] == [{"pending": 1}] * 6
+
+    landed.here("replay", "--sink", "influxdb")
+    equal = landed.here("reconcile", "--json")
+    assert (equal.code, equal.document["differences"]) == (0, [])
+
+    gone = next(key for key in influxdb.points if key[0] == "a")
+    del influxdb.points[gone]
+    differs = landed.here("reconcile", "--measurement", "a")
+    assert differs.code == 1
+    assert differs.out.splitlines()[2:] == [
+        "  a                            differs        3          3          2       1       0",
+        "    2026-01-01T00:00:00Z  lake 1, sink 0: 1 missing",
+    ]
+    mended = landed.here("reconcile", "--fix", "--json")
+    assert mended.code == 0
+    (difference,) = mended.document["differences"]
+    assert difference["mended"] is True
+    assert difference["lake"] == {
+        "count": 1,
+        "sum": 1.0,
+        "key_hash": difference["lake"]["key_hash"],
+    }
+    assert influxdb.count_values("a") == 3
+    assert landed.holding(TOKEN) == []
+
+
+def test_what_the_lake_was_told_to_expire_stays_in_the_sink(
+    landed: Installation, influxdb: FakeInfluxDB
+) -> None:
+    landed.here("replay", "--sink", "influxdb")
+    with landed.changed("metrics.yaml") as content:
+        content["measurements"]["a"]["retention"] = "24h"
+    ran = landed.here("reconcile", "--fix", "--measurement", "a", "--json")
+
+    assert (ran.code, ran.document["differences"]) == (0, [])
+    assert influxdb.count_values("a") == 3
+
+
+def test_reconcile_while_the_measurement_is_locked(
+    landed: Installation, influxdb: FakeInfluxDB
+) -> None:
+    with FileLocks(landed.home / "locks").hold("a", "production", "other"):
+        ran = landed.here("reconcile", "--measurement", "a")
+        sent = landed.here("replay", "--sink", "influxdb", "--measurement", "a")
+
+    assert (ran.code, sent.code) == (1, 1)
+    assert "a in production is locked by run other" in ran.out
+    assert "a in production is locked by run other" in sent.out
+    assert influxdb.count_values("a") == 0
+
+
+BAD_INPUT = {
+    "backwards": (("--start", "-1h", "--stop", "-2h"), "is empty or runs backwards"),
+    "no time": (("--start", "yesterday"), "'yesterday' is not a time"),
+    "stop alone": (("--stop", "now"), "is missing while --stop is given"),
+    "measurement": (("--measurement", "nobodys"), "nobodys is not in the catalogue"),
+    "environment": (("--environment", "nobodys"), "there is no environment 'nobodys'"),
+}
+
+
+@pytest.fixture
+def configured(bare: Installation) -> Installation:
+    bare.variables |= {"INFLUXDB_URL": "http://127.0.0.1:9", "INFLUXDB_TOKEN": TOKEN}
+    return bare.configure({"a": entry("a")})
+
+
+@pytest.mark.parametrize("command", BOTH, ids=["replay", "reconcile"])
+@pytest.mark.parametrize(("more", "said"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_line(
+    configured: Installation, command: tuple[str, ...], more: tuple[str, ...], said: str
+) -> None:
+    ran = configured.here(*command, *more)
+
+    assert ran.code == 2
+    assert said in ran.complaint
+
+
+def test_an_unknown_sink(configured: Installation) -> None:
+    ran = configured.here("replay", "--sink", "influx")
+
+    assert ran.code == 2
+    assert ran.complaint == "--sink: there is no sink 'influx'. Known: influxdb"
+
+
+@pytest.mark.parametrize("command", BOTH, ids=["replay", "reconcile"])
+def test_no_influxdb(configured: Installation, command: tuple[str, ...]) -> None:
+    del configured.variables["INFLUXDB_TOKEN"]
+    without_token = configured.here(*command)
+    del configured.variables["INFLUXDB_URL"]
+    without = configured.here(*command)
+
+    assert (without.code, without_token.code) == (2, 2)
+    assert without.complaint.startswith("environment production: no InfluxDB is configured. Set ")
+    assert without_token.complaint.startswith("INFLUXDB_URL: names an InfluxDB whose token is not")
+
+
+@pytest.mark.parametrize("command", BOTH, ids=["replay", "reconcile"])
+def test_influxdb_is_off(configured: Installation, command: tuple[str, ...]) -> None:
+    configured.write_yaml("sinks.yaml", {"influxdb": {"enabled": False}})
+    ran = configured.here(*command)
+
+    assert (ran.code, ran.complaint.startswith("sinks.yaml: influxdb.enabled")) == (2, True)
+
+
+@pytest.mark.parametrize("flow", [replay, reconcile])
+def test_flows_describe_their_parameters(flow: Flow) -> None:  # type: ignore[type-arg]
+    properties = flow.parameters.properties
+    assert properties
+    assert all(each.get("description") for each in properties.values())

@@ -1,0 +1,193 @@
+"""`fedvitals backfill` as processes: killed and started again, four at once, and on a Dask cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from tasks.core.catalogue import Catalogue
+from tasks.core.window import Window, iso
+from tasks.lake.tables import Lake
+from tests.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.flows.installation import COMMAND, Installation, entry
+from tests.real.servers import PrefectServer
+
+HOURS = 12
+START = datetime(2026, 1, 5, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(hours=HOURS))
+SPAN = ("--start", iso(WINDOW.start), "--stop", iso(WINDOW.stop))
+# what the slowest machine needs until all commands are under way
+PATIENCE = 240
+
+
+@dataclass
+class GatedPrometheus(FakePrometheus):
+    """Answers the query `a`, whose value is the time, as long as the gate is open."""
+
+    gate: Event = field(default_factory=Event)
+    pause: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.gate.set()
+        counted = FakeSeries({}, lambda _: "1")
+        self.queries |= {"a": [FakeSeries({}, self._value)], "count(\na\n)": [counted]}
+
+    def _value(self, time_: int) -> str:
+        assert self.gate.wait(PATIENCE)
+        # once a range, at its first moment
+        if time_ % 3_600_000 == 0:
+            time.sleep(self.pause)
+        return str(time_ // 1000)
+
+    @property
+    def windows(self) -> list[str]:
+        """The start of each range of data that was asked for."""
+        return [form["start"] for form in self.asked if form.get("query") == "a"]
+
+
+@pytest.fixture
+def prometheus() -> Iterator[GatedPrometheus]:
+    with HTTPServer(threaded=True) as server:
+        yield GatedPrometheus(server)
+
+
+def an_installation(
+    folder: Path, prefect: PrefectServer, prometheus: GatedPrometheus
+) -> Installation:
+    folder.mkdir(exist_ok=True)
+    made = Installation(
+        folder, {"PREFECT_API_URL": prefect.api_url, "PROMETHEUS_URL": prometheus.url}
+    )
+    # the service waits at its gate for longer than a query should take
+    return made.configure({"a": entry("a")}, patience="60s")
+
+
+@pytest.fixture
+def installed(
+    tmp_path: Path, prefect_server: PrefectServer, prometheus: GatedPrometheus
+) -> Installation:
+    return an_installation(tmp_path / "here", prefect_server, prometheus)
+
+
+@contextmanager
+def begun(here: Installation, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process, which is killed at the end of the block if it still runs."""
+    process = subprocess.Popen(
+        [str(COMMAND), "backfill", *SPAN, "--chunk", "1h", "--json", *arguments],
+        cwd=here.folder,
+        env=here.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def landed(here: Installation) -> list[tuple[Any, float]]:
+    measurement = Catalogue.read(here.config / "metrics.yaml")["a"]
+    frame = Lake(str(here.home / "lake")).read(measurement, "production", WINDOW)
+    return list(zip(frame["time"].tolist(), frame["a"].tolist(), strict=True))
+
+
+def whole() -> list[float]:
+    return [START.timestamp() + 60 * n for n in range(60 * HOURS)]
+
+
+def test_killed_and_started_again_it_goes_on(
+    installed: Installation, prometheus: GatedPrometheus
+) -> None:
+    prometheus.pause = 0.5
+    with begun(installed) as process:
+        wait_until(lambda: len(prometheus.windows) >= 6 or process.poll() is not None)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    before = len(set(prometheus.windows))
+    assert 6 <= before < HOURS
+    prometheus.pause = 0.0
+
+    again = installed.run("backfill", *SPAN, "--chunk", "1h", "--json", timeout=PATIENCE)
+
+    assert again.code == 0
+    assert [value for _, value in landed(installed)] == whole()
+    asked = Counter(prometheus.windows)
+    assert len(asked) == HOURS
+    # of the two workers each had one chunk under way
+    assert sum(count - 1 for count in asked.values()) <= 2
+    assert again.document["values"]["landed"] >= 60 * (HOURS - before)
+    once_more = installed.run("backfill", *SPAN, "--json", timeout=PATIENCE)
+    assert once_more.document["values"]["extracted"] == 0
+    assert Counter(prometheus.windows) == asked
+
+
+def test_of_four_at_once_one_works_and_the_others_name_it(
+    installed: Installation, prometheus: GatedPrometheus
+) -> None:
+    prometheus.gate.clear()
+    with (
+        begun(installed) as first,
+        begun(installed) as second,
+        begun(installed) as third,
+        begun(installed) as fourth,
+    ):
+        four = [first, second, third, fourth]
+        wait_until(lambda: sum(one.poll() is not None for one in four) == 3)
+        [worker] = [one for one in four if one.poll() is None]
+        prometheus.gate.set()
+        out, _ = worker.communicate(timeout=PATIENCE)
+        others = [(one.returncode, one.communicate()[0]) for one in four if one is not worker]
+    receipt = json.loads(out)
+    assert (worker.returncode, receipt["values"]["landed"]) == (0, 60 * HOURS)
+    for code, text in others:
+        assert code == 1
+        [line] = json.loads(text)["measurements"]
+        assert line["state"] == "failed"
+        holder = f"locked by run {receipt['run_id']} (process {worker.pid} on "
+        assert holder in line["problems"][0]
+    assert Counter(prometheus.windows).most_common(1)[0][1] == 1
+    assert [value for _, value in landed(installed)] == whole()
+
+
+def test_dask_lands_what_threads_land(
+    tmp_path: Path, prefect_server: PrefectServer, prometheus: GatedPrometheus
+) -> None:
+    documents, rows = [], []
+    for runner in ("threads", "dask"):
+        here = an_installation(tmp_path / runner, prefect_server, prometheus)
+        ran = here.run(
+            "backfill", *SPAN, "--chunk", "3h", "--runner", runner, "--json", timeout=PATIENCE
+        )
+        assert (ran.code, runner) == (0, runner)
+        documents.append({**ran.document, "seconds": None, "run_id": None})
+        rows.append(landed(here))
+        again = here.run("backfill", *SPAN, "--runner", runner, "--json", timeout=PATIENCE)
+        assert again.document["values"]["extracted"] == 0
+    assert documents[0] == documents[1]
+    assert rows[0] == rows[1]
+    assert [value for _, value in rows[1]] == whole()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)

@@ -1,0 +1,257 @@
+"""A ledger that is gone, old or locked, and a disk that is full: nothing is lost, nothing doubled."""
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks import stages
+from tests.flows.installation import Installation, entry
+from tests.real.nursery import Nursery, a_nursery
+from tests.real.process import missing
+from tests.real.servers import InfluxServer
+from tests.real.whole_way import PATIENCE, Ended, WholeWay, hours, wait_until, whole_way
+
+DAY = hours(3)
+NEXT = hours(1, first=3)
+BOTH = hours(4)
+# two measurements of two series and a value a minute
+VALUES_AN_HOUR = 2 * 2 * 60
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    with a_nursery(tmp_path_factory.mktemp("nursery") / "log") as nursery:
+        yield nursery
+
+
+@pytest.fixture
+def way(tmp_path: Path, influxdb: InfluxServer, bucket: str) -> Iterator[WholeWay]:
+    installed = Installation(tmp_path / "here")
+    installed.folder.mkdir()
+    with whole_way(installed, influxdb, bucket) as way:
+        installed.configure(
+            {name: entry(name, tags=("room",)) for name in ("alpha", "beta")}, patience="2s"
+        )
+        for name in ("alpha", "beta"):
+            for room in ("a", "b"):
+                way.source.put(name, 0.25, room=room)
+        yield way
+
+
+def ledger_files(way: WholeWay) -> list[Path]:
+    return sorted(way.installed.home.glob("ledger.db*"))
+
+
+def lose_ledger(way: WholeWay) -> None:
+    for path in ledger_files(way):
+        path.unlink()
+
+
+def without_source(way: WholeWay) -> None:
+    """From now on nobody answers at its address."""
+    way.installed.variables["PROMETHEUS_URL"] = "http://127.0.0.1:1"
+
+
+@contextmanager
+def without_influxdb(way: WholeWay) -> Iterator[None]:
+    url, way.installed.variables["INFLUXDB_URL"] = way.influxdb.url, "http://127.0.0.1:1"
+    yield
+    way.installed.variables["INFLUXDB_URL"] = url
+
+
+def ends_whole(way: WholeWay) -> None:
+    """The next run makes up for all, and the one behind it has nothing to do."""
+    assert way.collect(BOTH).exit_code == 0
+    way.assert_whole(BOTH)
+    again = way.collect(BOTH)
+    assert (again.values.landed, again.sinks["influxdb"].owed) == (0, 0)
+
+
+def test_ledger_deleted_with_the_source_stopped(way: WholeWay, nursery: Nursery) -> None:
+    with without_influxdb(way):
+        assert way.collect(DAY).sinks["influxdb"].pending == 3 * VALUES_AN_HOUR
+    without_source(way)
+    lose_ledger(way)
+    rebuilt = way.installed.run("ledger", "rebuild", "--json", timeout=PATIENCE)
+    assert rebuilt.code == 0
+    told = {each["measurement"]: each["cells"] for each in rebuilt.document["measurements"]}
+    assert (told["alpha"], told["beta"]) == (3, 3)
+    lose_ledger(way)
+
+    # without a word of ours too; what it was to read fails, what the lake has is loaded
+    ran = way.run(nursery, NEXT)
+
+    assert ran.code == 1
+    assert "the ledger did not know 3 cells of alpha in production" in ran.text
+    way.assert_whole(DAY)
+
+
+def test_ledger_older_than_the_lake(way: WholeWay, nursery: Nursery, tmp_path: Path) -> None:
+    assert way.collect(DAY).exit_code == 0
+    for path in ledger_files(way):
+        shutil.copy(path, tmp_path / path.name)
+    with without_influxdb(way):
+        assert way.collect(BOTH).sinks["influxdb"].pending == VALUES_AN_HOUR
+    lose_ledger(way)
+    for path in tmp_path.glob("ledger.db*"):
+        shutil.copy(path, way.installed.home / path.name)
+    without_source(way)
+
+    ran = way.run(nursery, DAY)
+
+    assert "the ledger did not know 1 cells of alpha in production" in ran.text
+    way.assert_whole(BOTH)
+
+
+def test_killed_between_a_landing_and_the_append_to_windows(
+    way: WholeWay, nursery: Nursery
+) -> None:
+    function = stages.append_states
+    point = f"{function.__module__}:{function.__qualname__}:before:1"
+    assert way.run(nursery, DAY, point).code == -signal.SIGKILL
+    assert not (way.installed.home / "lake" / "_windows").exists()
+    lose_ledger(way)
+
+    rebuilt = way.installed.run("ledger", "rebuild", "--json", timeout=PATIENCE)
+
+    told = {each["measurement"]: each["values"] for each in rebuilt.document["measurements"]}
+    assert told == {"alpha": 360, "beta": 360}
+    asked = "SELECT DISTINCT measurement FROM _windows"
+    rows = way.command("lake", "query", asked, "--json").document["rows"]
+    assert sorted(row["measurement"] for row in rows) == ["alpha", "beta"]
+    ends_whole(way)
+
+
+@contextmanager
+def locked(way: WholeWay) -> Iterator[None]:
+    """Another process's write lock on the ledger, of a user who looks into it by hand."""
+    path = way.installed.home / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            database.execute("ROLLBACK")
+
+
+def test_ledger_locked_for_longer_than_a_run_waits(way: WholeWay, nursery: Nursery) -> None:
+    """From the start, and in the midst of a run, when nothing of the new hour is landed yet."""
+    ledger = way.installed.home / "ledger.db"
+    assert way.collect(DAY).exit_code == 0
+    way.installed.variables["FEDVITALS_LEDGER_URL"] = f"sqlite:///{ledger}?timeout=0.2"
+    with locked(way):
+        refused = way.run(nursery, NEXT)
+    assert refused.code != 0
+    assert "LedgerUnavailable: ledger sqlite:///" in refused.text
+    assert "database is locked" in refused.text
+
+    way.source.gate.clear()
+    with way.begun(nursery, NEXT) as running:
+        assert way.source.reached.wait(PATIENCE)
+        with locked(way):
+            way.source.gate.set()
+            ended = running.ended()
+    assert ended.code != 0
+    assert "database is locked" in ended.text
+
+    del way.installed.variables["FEDVITALS_LEDGER_URL"]
+    ends_whole(way)
+
+
+def test_ledger_locked_for_a_while_is_waited_for(way: WholeWay, nursery: Nursery) -> None:
+    assert way.collect(DAY).exit_code == 0
+    table = way.installed.home / "lake" / "alpha" / "_delta_log"
+    before = len(list(table.iterdir()))
+    way.source.gate.clear()
+    with way.begun(nursery, NEXT) as running:
+        assert way.source.reached.wait(PATIENCE)
+        with locked(way):
+            way.source.gate.set()
+            # behind the commit comes the ledger, which is waited for
+            wait_until(lambda: len(list(table.iterdir())) > before)
+        ended = running.ended()
+    assert (ended.code, ended.receipt["values"]["landed"]) == (0, VALUES_AN_HOUR)
+    way.assert_whole(BOTH)
+
+
+@contextmanager
+def with_small_files(nursery: Nursery, most: int) -> Iterator[None]:
+    """Her children cannot write a file of more bytes, as with a quota; nobody needs to be root."""
+    resource.prlimit(nursery.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    yield
+    free = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(nursery.pid, resource.RLIMIT_FSIZE, free)
+
+
+def is_told(ended: Ended, *words: str) -> bool:
+    """It failed, and says why."""
+    return ended.code not in (0, 3) and any(word in ended.text for word in words)
+
+
+@pytest.mark.parametrize("most", [12_000, 40_000])
+def test_files_that_may_not_grow(way: WholeWay, nursery: Nursery, most: int) -> None:
+    assert way.collect(DAY).exit_code == 0
+    with with_small_files(nursery, most):
+        ended = way.run(nursery, NEXT)
+    assert is_told(ended, "File too large", "disk I/O error", "disk is full"), ended
+    ends_whole(way)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which root can mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        missing("a small disk", "run these tests as root, who may mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def filled_up(disk: Path, left: int) -> Iterator[None]:
+    """So many bytes are left on the disk."""
+    ballast = disk / "ballast"
+    state = os.statvfs(disk)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - left)
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+def on_the_disk(way: WholeWay, disk: Path, what: str) -> None:
+    """The whole home of the installation, or just its lake or ledger."""
+    if what == "home":
+        way.installed.home.symlink_to(disk, target_is_directory=True)
+    elif what == "lake":
+        way.installed.home.mkdir()
+        (way.installed.home / "lake").symlink_to(disk, target_is_directory=True)
+    else:
+        way.installed.variables["FEDVITALS_LEDGER_URL"] = f"sqlite:///{disk / 'ledger.db'}"
+
+
+@pytest.mark.parametrize("what", ["home", "lake", "ledger"])
+def test_disk_full(way: WholeWay, nursery: Nursery, small_disk: Path, what: str) -> None:
+    on_the_disk(way, small_disk, what)
+    assert way.collect(DAY).exit_code == 0
+    page = os.sysconf("SC_PAGE_SIZE")
+    for left in (0, 3 * page):
+        with filled_up(small_disk, left):
+            ended = way.run(nursery, NEXT)
+        assert is_told(ended, "No space left", "disk is full", "disk I/O error"), (left, ended)
+    ends_whole(way)

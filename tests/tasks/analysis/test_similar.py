@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.analysis import mixture
+from tasks.analysis.curve import Curve, from_arrays
+from tasks.analysis.observed import observe
+from tasks.analysis.similar import HistoryShapes, choose, past_run
+
+
+def curve(name: str, values: Any, start: int = 1) -> Curve:
+    told = np.asarray(values, dtype=np.float64)
+    return from_arrays(name, np.arange(start, start + len(told)), told)
+
+
+def rising(rounds: int, end: float) -> Any:
+    return end * (1.0 - np.exp(-np.arange(1, rounds + 1) / 8.0))
+
+
+def test_the_nearest_runs_come_first_and_short_ones_not_at_all() -> None:
+    history = [
+        curve("far", rising(60, 0.5)),
+        curve("near", rising(60, 0.88)),
+        curve("short", rising(40, 0.9)),
+    ]
+
+    chosen = choose(curve("now", rising(20, 0.9)), history, 60.0)
+
+    assert [run.name for run in chosen] == ["near", "far"]
+
+
+def test_runs_of_another_metric_are_no_history() -> None:
+    losses = from_arrays("loss", np.arange(1, 61), None, np.linspace(2.0, 1.0, 60))
+
+    assert choose(curve("now", rising(20, 0.9)), [losses], 60.0) == []
+
+
+def test_smoothing_keeps_a_line_straight() -> None:
+    run = past_run(curve("line", np.linspace(0.0, 0.9, 91)))
+
+    assert run is not None
+    assert run.smooth == pytest.approx(np.linspace(0.0, 0.9, 91))
+    assert run.level_at(91.0) == pytest.approx(0.88)
+
+
+def test_a_run_of_two_rounds_is_no_past_run() -> None:
+    assert past_run(curve("tiny", [0.1, 0.2])) is None
+
+
+def test_a_past_run_says_what_it_gained_since() -> None:
+    runs = choose(curve("now", rising(20, 0.9)), [curve("past", rising(60, 0.9))], 60.0)
+
+    shapes = HistoryShapes(runs, 20.0, 60.0)
+    u, v = shapes.at(np.array([20.0, 60.0]))
+
+    assert u.tolist() == [[1.0, 1.0]] * 2
+    assert v[:, 0].tolist() == [0.0, 0.0]
+    assert v[0, 1] == pytest.approx(rising(60, 0.9)[-1] - rising(20, 0.9)[-1], abs=0.01)
+
+
+def test_the_share_goes_to_the_source_that_was_right() -> None:
+    # late risers: no family sees the rise coming, the past does
+    late = [
+        np.where(np.arange(60) < 30, 0.1, 0.1 + 0.02 * (np.arange(60) - 30) * (1 + n / 40))
+        for n in range(12)
+    ]
+    now = curve("now", late[0][:25])
+    runs = choose(now, [curve(str(n), one) for n, one in enumerate(late)], 60.0)
+
+    mix = mixture.learn(runs, 25.0, 60.0, np.random.default_rng(0))
+
+    assert mix.share > 0.7
+
+
+def test_without_trials_the_share_is_even_and_the_width_is_kept() -> None:
+    runs = choose(curve("now", rising(20, 0.9)), [curve("past", rising(60, 0.9))], 60.0)
+
+    mix = mixture.learn(runs, 20.0, 60.0, np.random.default_rng(0))
+
+    assert mix == mixture.Mix(0.5, 1.0)
+
+
+def test_widened_draws_keep_their_median() -> None:
+    draws = np.random.default_rng(0).uniform(0.4, 0.6, size=(999, 2))
+
+    wide = mixture.widened(draws, 1.5)
+
+    assert np.median(wide, axis=0) == pytest.approx(np.median(draws, axis=0))
+    assert wide.std() == pytest.approx(1.5 * draws.std(), rel=0.02)
+
+
+def test_mixed_draws_come_from_all_over_both() -> None:
+    mixed = mixture.mixed(np.arange(100.0), np.arange(1000.0, 1100.0), 0.25)
+
+    assert len(mixed) == 100
+    assert np.count_nonzero(mixed < 500) == 25
+    assert mixed.min() < 10
+    assert mixed.max() > 1090
+
+
+def test_the_default_width_follows_the_share_seen() -> None:
+    observed = observe(curve("now", rising(20, 0.9)))
+    assert observed is not None
+
+    assert mixture.default_widening(observed, np.array([200.0, 40.0, 20.0])) == pytest.approx(
+        [mixture.WIDER[0], mixture.WIDER[3], mixture.WIDER[5]]
+    )

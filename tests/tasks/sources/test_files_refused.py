@@ -1,0 +1,49 @@
+"""What is no file of a run at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.sources import files
+from tests.tasks.sources.run_files_bench import complaint
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "none.csv").startswith("none.csv: No such file or directory. ")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    assert complaint(folder) == (
+        "runs: it is a folder. Name the files in it; --history takes a folder of earlier runs"
+    )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    os.mkfifo(path)
+
+    assert complaint(path).startswith("run.csv: it is no file. ")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x93NUMPY\x01\x00v\x00", b"round,acc\n1,\x00\n", bytes(range(256))]
+)
+def test_a_binary_file(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "run.csv"
+    path.write_bytes(data)
+
+    assert "run.csv: it is binary" in complaint(path) or "is no text in UTF-8" in complaint(path)
+
+
+def test_a_file_of_200_mb_is_refused_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.csv"
+    with path.open("wb") as handle:
+        handle.truncate(200_000_000)
+    monkeypatch.setattr(files, "_text", lambda path: pytest.fail("it was opened"))
+
+    assert complaint(path) == (
+        "run.csv: it has 200 MB, at most 105 MB are read into memory. A run needs one line a round: "
+        "keep the columns of round, loss and accuracy"
+    )
