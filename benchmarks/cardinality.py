@@ -94,7 +94,7 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
     """The hour, in this process; peaks are megabytes of resident memory."""
     from benchmarks.pipeline_parts import imports
     from tasks.core.settings import load_settings
-    from tasks.plan import make_plan
+    from tasks.run.plan import make_plan
     from tasks.stages import receipt_of, work_through
 
     place = Where(**where)

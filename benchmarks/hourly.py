@@ -83,8 +83,8 @@ def _measure(folder: Path) -> dict[str, Any]:
 def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
     """One process: what is due collected, and reported, each time into a fresh home."""
     from tasks.core.settings import load_settings
-    from tasks.plan import covered_window, make_plan
-    from tasks.reporting import read_lake, write_report
+    from tasks.run.plan import covered_window, make_plan
+    from tasks.run.reporting import read_lake, write_report
     from tasks.stages import receipt_of, work_through
 
     def run(number: int) -> tuple[float, float]:

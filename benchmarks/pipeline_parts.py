@@ -42,7 +42,7 @@ def ours(where: Where, repetitions: int) -> dict[str, Any]:
 
 def _collect(where: Where) -> dict[str, Any]:
     from tasks.core.settings import load_settings
-    from tasks.plan import make_plan
+    from tasks.run.plan import make_plan
     from tasks.stages import receipt_of, work_through
 
     span, bucket = window(), _new_bucket(where)
@@ -105,7 +105,7 @@ def _ready_lines(where: Where, folder: Path) -> list[Path]:
     """All lines in one file, then the same in eight."""
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.plan import make_plan
+    from tasks.run.plan import make_plan
     from tasks.sinks.line_protocol import to_lines
     from tasks.stages import work_through
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.chunk.land import Extracted, land
+from tasks.chunk.work import Chunk, Tools
 from tasks.core.batch import Batch, split_cells
 from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
 from tasks.core.digest import digest_rows
@@ -28,14 +30,12 @@ from tasks.core.quarantine import no_records
 from tasks.core.settings import Maintenance, Pipeline, Settings, load_settings
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
-from tasks.due import Job, find_due
 from tasks.lake.query import query
 from tasks.lake.tables import Lake
-from tasks.land import Extracted, land
 from tasks.ledger.ledger import Ledger
-from tasks.maintaining import UpkeepPlan, maintain
+from tasks.run.due import Job, find_due
+from tasks.upkeep.maintaining import UpkeepPlan, maintain
 from tasks.validation.suites import Suite
-from tasks.work import Chunk, Tools
 
 MEASUREMENTS = 40
 COMMITS = 2_000

@@ -3,13 +3,13 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import backfill_stages as stages
-from tasks.backfill_plan import FLOW, Asked, Runner
+from tasks.backfill import stages
+from tasks.backfill.plan import FLOW, Asked, Runner
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.plan import PlanType
+from tasks.run.plan import PlanType
+from tasks.run.telling import final_state
 from tasks.stages import account
-from tasks.telling import final_state
 
 
 @flow(name=FLOW, persist_result=False)

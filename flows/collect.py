@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from tasks import stages
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.plan import CollectType
-from tasks.telling import final_state
+from tasks.run.plan import CollectType
+from tasks.run.telling import final_state
 
 
 @flow(name="collect", persist_result=False)

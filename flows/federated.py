@@ -5,10 +5,11 @@ from pathlib import Path
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import federated_stages, stages
+from tasks import stages
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.telling import final_state
+from tasks.run.telling import final_state
+from tasks.training import stages as federated_stages
 
 
 @flow(name="federated", persist_result=False)

@@ -3,9 +3,9 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import upkeep_stages as stages
 from tasks.core.maintained import Maintained
 from tasks.core.settings import load_settings
+from tasks.upkeep import stages
 
 
 @flow(name="maintain", persist_result=False)

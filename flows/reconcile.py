@@ -3,10 +3,10 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import sink_stages as stages
 from tasks.core.reconciliation import Reconciliation
 from tasks.core.settings import load_settings
-from tasks.sink_runs import How
+from tasks.delivery import stages
+from tasks.delivery.runs import How
 
 SINK = "influxdb"
 

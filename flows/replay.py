@@ -3,11 +3,11 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import sink_stages as stages
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.plan import CollectType
-from tasks.telling import final_state
+from tasks.delivery import stages
+from tasks.run.plan import CollectType
+from tasks.run.telling import final_state
 
 
 @flow(name="replay", persist_result=False)

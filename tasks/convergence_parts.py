@@ -1,6 +1,7 @@
 """The parts of an analysis as lines of text: each number with its interval, or why there is none."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.participation import Client, Participation
 from tasks.analysis.remaining_time import duration
 from tasks.analysis.run_analysis import RunAnalysis
+from tasks.core.training import Round
 from tasks.reports.convergence_records import (
     FAN,
     BurnChart,
@@ -61,24 +63,33 @@ def _trend(analysis: RunAnalysis) -> Number:
     if analysis.curve.metric == "accuracy":
         return Number("trend a round", *_points(trend))
     worst = analysis.curve.worst
-    falling = Interval(-trend.estimate * worst, -trend.high * worst, -trend.low * worst, trend.level)
+    falling = Interval(
+        -trend.estimate * worst, -trend.high * worst, -trend.low * worst, trend.level
+    )
     return Number("trend a round", *_signed(falling))
 
 
 def _points(interval: Interval) -> tuple[str, str]:
     """A change of a share in percentage points."""
-    one, low, high = (f"{100 * v:+.2g}".replace("-", "−") for v in (interval.estimate, interval.low, interval.high))
+    one, low, high = (
+        f"{100 * v:+.2g}".replace("-", "−")
+        for v in (interval.estimate, interval.low, interval.high)
+    )
     return f"{one} pp", f"{low} to {high} pp ({interval.level:.0%})"
 
 
 def _signed(interval: Interval) -> tuple[str, str]:
-    one, low, high = (f"{v:+.3g}".replace("-", "−") for v in (interval.estimate, interval.low, interval.high))
+    one, low, high = (
+        f"{v:+.3g}".replace("-", "−") for v in (interval.estimate, interval.low, interval.high)
+    )
     return one, f"{low} to {high} ({interval.level:.0%})"
 
 
 def _plain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Number:
     if interval is None:
-        reasons = [why for why in analysis.advice.why_not if "epsilon" in why or "epsilon" not in label]
+        reasons = [
+            why for why in analysis.advice.why_not if "epsilon" in why or "epsilon" not in label
+        ]
         return Number(label, None, None, reasons[0] if reasons else "there is no forecast")
     show = _points if analysis.curve.metric == "accuracy" else _signed
     return Number(label, *show(interval))
@@ -164,7 +175,9 @@ def _epsilon(value: float | None) -> str | None:
     return None if value is None else f"{value:.3g}"
 
 
-def burn_of(analysis: RunAnalysis, epsilons: tuple[tuple[int, float], ...] = ()) -> BurnChart | None:
+def burn_of(
+    analysis: RunAnalysis, epsilons: tuple[tuple[int, float], ...] = ()
+) -> BurnChart | None:
     """The epsilon left after each round, and the race; None without a budget or an epsilon."""
     race = analysis.race
     told = epsilons or analysis.epsilons
@@ -238,7 +251,11 @@ def _share(label: str, interval: Interval | None, why_not: str | None) -> Number
     if interval is None:
         return Number(label, None, None, why_not)
     low, high = 100 * interval.low, 100 * interval.high
-    return Number(label, f"{100 * interval.estimate:.1f} %", f"{low:.1f} to {high:.1f} % ({interval.level:.0%})")
+    return Number(
+        label,
+        f"{100 * interval.estimate:.1f} %",
+        f"{low:.1f} to {high:.1f} % ({interval.level:.0%})",
+    )
 
 
 def _change(label: str, interval: Interval | None, why_not: str | None) -> Number:
@@ -265,7 +282,11 @@ def client_lines(analysis: RunAnalysis) -> tuple[ClientLine, ...]:
 
 def _client(client: Client) -> ClientLine:
     accuracy = client.accuracy
-    shown = None if accuracy is None else f"{100 * accuracy.estimate:.1f} % ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
+    shown = (
+        None
+        if accuracy is None
+        else f"{100 * accuracy.estimate:.1f} % ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
+    )
     if shown is None and client.accuracy_now is not None:
         shown = f"{100 * client.accuracy_now:.1f} %"
     return ClientLine(

@@ -1,6 +1,6 @@
 """The convergence report from analyses: what of them is shown, as text and as charts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from tasks.convergence_parts import (
 )
 from tasks.core.errors import ReportNotWritten
 from tasks.core.finding import Finding
+from tasks.core.training import TrainingRun
 from tasks.reports import convergence as page
 from tasks.reports.convergence import ConvergenceFiles
 from tasks.reports.convergence_records import (
@@ -39,6 +40,7 @@ class Analysed:
     """One run with its analysis: the file that it came from (None: the service), what is odd about
     that file, and what the metric is called."""
 
+    run: TrainingRun
     analysis: RunAnalysis
     file: str | None = None
     findings: tuple[Finding, ...] = ()
@@ -56,9 +58,7 @@ class Analysed:
         return (*self.findings, *about)
 
 
-def document_of(
-    analyses: Sequence[Analysed], comparisons: Sequence[Comparison]
-) -> dict[str, Any]:
+def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """The analyses as one JSON document; finite numbers, null for what is not known."""
     return {
         "runs": [_run_document(one) for one in analyses],
@@ -121,7 +121,7 @@ def section_of(one: Analysed) -> RunSection:
         forecast_note=_forecast_note(forecast),
         time=time_of(analysis),
         privacy=privacy_of(analysis),
-        burn=burn_of(analysis),
+        burn=burn_of(analysis, one.run.rounds),
         participation=participation_of(analysis),
         heat=heat_of(analysis),
         clients=client_lines(analysis),
@@ -187,8 +187,3 @@ def _span(interval: Interval | None) -> str | None:
     low, middle, high = interval.low, interval.estimate, interval.high
     return f"{middle:+.2g} ({low:+.2g} to {high:+.2g}, {interval.level:.0%})".replace("-", "−")
 
-
-def verdict_counts(analyses: Sequence[Analysed]) -> Mapping[str, int]:
-    """How many runs have each verdict, in the order of the runs."""
-    kinds = [one.analysis.verdict.kind for one in analyses]
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from tasks.chunk.land import Extracted, Landed, is_sample, land
+from tasks.chunk.load import load
+from tasks.chunk.work import Chunk, Stopwatch, Tools, source_digest
 from tasks.core.batch import Batch, canonical, count_values, split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
-from tasks.land import Extracted, Landed, is_sample, land
-from tasks.load import load
 from tasks.validation.door import through_door
 from tasks.validation.validate import validate
-from tasks.work import Chunk, Stopwatch, Tools, source_digest
 
 
 @dataclass(frozen=True)

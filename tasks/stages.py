@@ -8,19 +8,19 @@ from pathlib import Path
 
 from prefect import get_run_logger
 
-from tasks import plan as planning
-from tasks import self_watch
+from tasks.chunk.work import SOURCES_WITH_HISTORY
 from tasks.core.errors import FedvitalsError
 from tasks.core.receipt import ExitCode, Outcome, Receipt, write_receipt
 from tasks.core.retry import counted_retries
 from tasks.core.settings import Settings
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.plan import Plan, PlanType, covered_window, opened_ledger
-from tasks.progress import shown_progress
-from tasks.rounds import Job, Progress, work
-from tasks.staging import stage
-from tasks.toolbox import Toolbox, opened_toolbox
-from tasks.work import SOURCES_WITH_HISTORY
+from tasks.run import plan as planning
+from tasks.run import self_watch
+from tasks.run.plan import Plan, PlanType, covered_window, opened_ledger
+from tasks.run.progress import shown_progress
+from tasks.run.rounds import Job, Progress, work
+from tasks.run.staging import stage
+from tasks.run.toolbox import Toolbox, opened_toolbox
 
 # a mark on a dashboard is worth no longer wait
 CHANNEL_PATIENCE = timedelta(seconds=10)
@@ -116,8 +116,8 @@ def annotate(plan: Plan, receipt: Receipt) -> Receipt:
 def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
     """Writes the report, publishes it as artifacts, and puts its path on the receipt."""
     # a run with nothing to do does not pay for the imports
-    from tasks.reporting import read_lake, write_report
-    from tasks.telling import publish_artifacts
+    from tasks.run.reporting import read_lake, write_report
+    from tasks.run.telling import publish_artifacts
 
     window = covered_window(plan, worked.outcomes)
     held = read_lake(plan, window)

@@ -88,7 +88,7 @@ def test_an_adapter_has_a_test_file(package: str, module: str, kind: type) -> No
 
 @pytest.mark.parametrize(("package", "module", "kind"), ADAPTERS, ids=IDS)
 def test_an_adapter_is_wired(package: str, module: str, kind: type) -> None:
-    tree = ast.parse((ROOT / "tasks" / "toolbox.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "tasks" / "run" / "toolbox.py").read_text("utf-8"))
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
 
     assert kind.__name__ in called

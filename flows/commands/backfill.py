@@ -12,8 +12,8 @@ from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
-    from tasks.backfill_plan import Backfill
-    from tasks.backfill_survey import Share, Survey
+    from tasks.backfill.plan import Backfill
+    from tasks.backfill.survey import Share, Survey
     from tasks.core.receipt import Receipt
 
 
@@ -62,7 +62,7 @@ def backfill(
 
     fedvitals backfill --start -7d --measurement http_latency --replace
     """
-    from tasks.backfill_plan import Asked, make_backfill
+    from tasks.backfill.plan import Asked, make_backfill
     from tasks.core.settings import load_settings
 
     asked = Asked(
@@ -99,8 +99,8 @@ def run_flow(**parameters: Any) -> "Receipt":
 
 def _look(wanted: "Backfill", json: bool) -> NoReturn:
     """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
-    from tasks.backfill_survey import survey
-    from tasks.plan import opened_ledger
+    from tasks.backfill.survey import survey
+    from tasks.run.plan import opened_ledger
 
     with opened_ledger(wanted.plan.settings) as ledger:
         found = survey(wanted, ledger)

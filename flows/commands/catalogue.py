@@ -38,7 +38,7 @@ def catalogue(
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
-    from tasks.plan import verified_suites
+    from tasks.run.plan import verified_suites
 
     settings = load_settings()
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())

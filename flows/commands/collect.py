@@ -56,7 +56,7 @@ def collect(
     fedvitals collect --measurement training --start -24h --accept-shrink
     """
     from tasks.core.settings import load_settings
-    from tasks.plan import make_plan
+    from tasks.run.plan import make_plan
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun

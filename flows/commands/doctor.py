@@ -99,7 +99,7 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
-    from tasks.plan import verified_suites
+    from tasks.run.plan import verified_suites
 
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
     return f"{len(entries)} measurements, {len(verified_suites(settings, entries))} suites"
@@ -114,7 +114,7 @@ def _home(settings: "Settings") -> str:
 
 
 def _ledger(settings: "Settings") -> str:
-    from tasks.plan import opened_ledger
+    from tasks.run.plan import opened_ledger
 
     with opened_ledger(settings) as ledger:
         return ledger.url

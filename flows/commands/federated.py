@@ -30,7 +30,7 @@ def federated(
     fedvitals federated --output fl --json
     """
     from tasks.core.settings import load_settings
-    from tasks.plan import make_plan
+    from tasks.run.plan import make_plan
 
     # the user's mistakes are found here, before a flow run is begun
     plan = make_plan(load_settings(), environment, "federated", output=output)

@@ -155,7 +155,7 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     """Loads what was written as a run would, and keeps that the suites are sound."""
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
-    from tasks.plan import verified_suites
+    from tasks.run.plan import verified_suites
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()

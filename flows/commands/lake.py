@@ -13,7 +13,7 @@ from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
-    from tasks.rebuilding import Rebuilding
+    from tasks.upkeep.rebuilding import Rebuilding
 
 
 def register(app: typer.Typer) -> None:
@@ -125,8 +125,8 @@ def migrate(
     """
     from dataclasses import asdict
 
-    from tasks.migrating import erase_with, sources_of
-    from tasks.migrating import migrate as change
+    from tasks.upkeep.migrating import erase_with, sources_of
+    from tasks.upkeep.migrating import migrate as change
 
     renames = _renames(rename or [])
     with _opened() as (settings, work):
@@ -156,8 +156,8 @@ def repair(
     """
     from dataclasses import asdict
 
-    from tasks.repairing import find_damage
-    from tasks.repairing import repair as mend
+    from tasks.upkeep.repairing import find_damage
+    from tasks.upkeep.repairing import repair as mend
 
     with _opened() as (_, work):
         done = find_damage(work, measurement) if dry_run else mend(work, measurement)
@@ -184,8 +184,8 @@ def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
     from tasks.core.receipt import run_id_of
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.plan import opened_ledger
-    from tasks.rebuilding import rebuilding
+    from tasks.run.plan import opened_ledger
+    from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()
     run_id = run_id_of(datetime.now(UTC), uuid.uuid4().hex[:6])

@@ -30,7 +30,7 @@ def ls(json: AsJson = False) -> None:
     from tasks.core.settings import load_settings
     from tasks.ledger.overview import overview
     from tasks.ledger.version import LEDGER_VERSION
-    from tasks.plan import opened_ledger
+    from tasks.run.plan import opened_ledger
 
     with opened_ledger(load_settings()) as ledger:
         url, rows = ledger.url, [asdict(known) for known in overview(ledger)]
@@ -57,9 +57,9 @@ def rebuild(json: AsJson = False) -> None:
     from tasks.core.receipt import run_id_of
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.plan import opened_ledger
-    from tasks.rebuilding import rebuild as read_back
-    from tasks.rebuilding import rebuilding
+    from tasks.run.plan import opened_ledger
+    from tasks.upkeep.rebuilding import rebuild as read_back
+    from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()
     run_id = run_id_of(datetime.now(UTC), uuid.uuid4().hex[:6])

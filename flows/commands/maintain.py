@@ -28,7 +28,7 @@ def maintain(json: AsJson = False) -> None:
     fedvitals maintain --json
     """
     from tasks.core.settings import load_settings
-    from tasks.maintaining import make_upkeep_plan
+    from tasks.upkeep.maintaining import make_upkeep_plan
 
     # the user's mistakes are found here, before a flow run is begun
     make_upkeep_plan(load_settings())

@@ -100,7 +100,7 @@ def retry(
     from flows.commands.collect import summary
     from tasks.core.settings import load_settings
     from tasks.core.window import EPOCH, Window
-    from tasks.retry_run import plan_retry, run_retry
+    from tasks.quarantine.retry_run import plan_retry, run_retry
 
     now = datetime.now(UTC)
     window = _window(start, stop) or Window(EPOCH, now)

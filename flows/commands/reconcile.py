@@ -42,7 +42,7 @@ def reconcile(
     """
     from flows.reconcile import SINK
     from tasks.core.settings import load_settings
-    from tasks.sink_runs import plan_of_lake
+    from tasks.delivery.runs import plan_of_lake
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun

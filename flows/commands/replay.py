@@ -38,7 +38,7 @@ def replay(
     fedvitals replay --sink influxdb --start -30d --measurement http_latency --json
     """
     from tasks.core.settings import load_settings
-    from tasks.sink_runs import plan_of_lake
+    from tasks.delivery.runs import plan_of_lake
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun

@@ -38,8 +38,8 @@ def report(
     fedvitals report --start 2026-01-31T06:00 --stop 2026-01-31T12:00 --measurement training -o march
     """
     from tasks.core.settings import load_settings
-    from tasks.plan import make_report_plan
-    from tasks.reporting import remake
+    from tasks.run.plan import make_report_plan
+    from tasks.run.reporting import remake
 
     names = tuple(measurement or ())
     receipt = remake(

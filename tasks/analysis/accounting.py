@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from importlib.util import find_spec
 
 from tasks.core.training import PrivacyTerms
 
@@ -10,8 +11,9 @@ ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512)
 MOST_ROUNDS = 1_000_000
 
 
-class AccountingMissing(Exception):
-    """dp-accounting is not installed."""
+def is_installed() -> bool:
+    """Whether dp-accounting, which is optional, is there."""
+    return find_spec("dp_accounting") is not None
 
 
 def is_told(terms: PrivacyTerms | None) -> bool:
@@ -35,18 +37,13 @@ def epsilon_after(
 
     By the accountant of Rényi differential privacy (Mironov, "Rényi differential privacy", CSF 2017;
     of the sampled Gaussian: Mironov, Talwar and Zhang, arXiv 1908.10530, 2019), neighbours differing
-    by one client.
-
-    Raises:
-        AccountingMissing: when dp-accounting is not installed.
+    by one client. Needs dp-accounting.
     """
     if rounds <= 0:
         return 0.0
-    try:
-        import dp_accounting
-        from dp_accounting.rdp import rdp_privacy_accountant as rdp
-    except ImportError as error:
-        raise AccountingMissing from error
+    import dp_accounting
+    from dp_accounting.rdp import rdp_privacy_accountant as rdp
+
     event = dp_accounting.PoissonSampledDpEvent(
         sampling_rate, dp_accounting.GaussianDpEvent(noise_multiplier)
     )
@@ -61,11 +58,7 @@ def rounds_within(
     noise_multiplier: float, sampling_rate: float, delta: float, budget: float
 ) -> int | None:
     """The most rounds whose epsilon stays within the budget (equal is within); None when a million
-    do.
-
-    Raises:
-        AccountingMissing: when dp-accounting is not installed.
-    """
+    do. Needs dp-accounting."""
 
     def spent(rounds: int) -> float:
         return epsilon_after(noise_multiplier, sampling_rate, delta, rounds)

@@ -155,11 +155,11 @@ class _Check:
                 "epsilon is not recomputed: noise multiplier, sampling rate and delta are not all known",
             )
             return
-        mechanism = (terms.noise_multiplier, terms.sampling_rate, terms.delta)
-        try:
-            self._compare(epsilon, mechanism)  # type: ignore[arg-type]
-        except accounting.AccountingMissing:
+        if not accounting.is_installed():
             self.why_not = ("epsilon is not recomputed: dp-accounting is not installed",)
+            return
+        noise, rate, delta = terms.noise_multiplier, terms.sampling_rate, terms.delta
+        self._compare(epsilon, (noise or 0.0, rate or 0.0, delta or 0.0))
 
     def _compare(self, epsilon: Told, mechanism: tuple[float, float, float]) -> None:
         origin = started(epsilon)

@@ -18,8 +18,8 @@ from tasks.analysis.curve import Bools, Curve, Floats
 
 MOST_RUNS = 60
 LEAST_POINTS = 3
-SMOOTHING = 0.06
-"""Half the width of the running mean, in rounds so far."""
+LEAST_HALF, SMOOTHING = 2, 0.06
+"""Half the width of the local lines: at least 2 rounds, and this share of the rounds so far."""
 LEVEL_SPREADS = (0.02, 0.15)
 GAIN_SPREAD = 0.25
 FINAL_ROUNDS = 5
@@ -52,13 +52,22 @@ def past_run(curve: Curve) -> PastRun | None:
 
 
 def _smooth(x: Floats, values: Floats) -> Floats:
-    """Running mean over a width that grows with the rounds, as learning slows down."""
-    half = np.floor(SMOOTHING * x)
+    """Local lines over a width that grows with the rounds, as learning slows down (Cleveland,
+    "Robust locally weighted regression and smoothing scatterplots", JASA 1979, with equal weights):
+    a trend is not bent, at the ends neither."""
+    half = np.maximum(LEAST_HALF, np.floor(SMOOTHING * x)).astype(np.int64)
     index = np.arange(len(x))
-    # the same number of rounds on both sides, so that a trend is not bent
-    half = np.minimum(np.minimum(half, index), len(x) - 1 - index).astype(np.int64)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    return np.asarray((sums[index + half + 1] - sums[index - half]) / (2 * half + 1))
+    first, last = np.maximum(index - half, 0), np.minimum(index + half, len(x) - 1) + 1
+    # centred, so that long runs lose no digits
+    places = index - index.mean()
+    sums = [
+        np.concatenate([[0.0], np.cumsum(one)])
+        for one in (places, places**2, values, places * values)
+    ]
+    count = last - first
+    mean_x, square, mean_y, product = ((one[last] - one[first]) / count for one in sums)
+    slope = (product - mean_x * mean_y) / np.maximum(square - mean_x**2, 1e-12)
+    return np.asarray(mean_y + slope * (places - mean_x))
 
 
 def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[PastRun]:

@@ -36,7 +36,14 @@ def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:
     figure, axes = _axes(SIZE, chart.name)
     rounds, values = np.asarray(chart.rounds, dtype=float), np.asarray(chart.values, dtype=float)
     _fan(axes, chart.fan_rounds, chart.fan, 1)
-    axes.plot(rounds, values, color=STAND_IN.series[0], linewidth=1.4, marker=_marker(len(rounds)), markersize=3)
+    axes.plot(
+        rounds,
+        values,
+        color=STAND_IN.series[0],
+        linewidth=1.4,
+        marker=_marker(len(rounds)),
+        markersize=3,
+    )
     if chart.fan_rounds and len(rounds):
         _upright(axes, float(rounds[-1]), "now")
     if chart.broken is not None:
@@ -72,7 +79,14 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     """The epsilon that is left, its fan, and the race: budget's end and target as bars."""
     figure, axes = _axes(SMALL, "epsilon left")
     _fan(axes, chart.fan_rounds, chart.fan, 1)
-    axes.plot(chart.rounds, chart.left, color=STAND_IN.series[0], linewidth=1.4, marker=_marker(len(chart.rounds)), markersize=3)
+    axes.plot(
+        chart.rounds,
+        chart.left,
+        color=STAND_IN.series[0],
+        linewidth=1.4,
+        marker=_marker(len(chart.rounds)),
+        markersize=3,
+    )
     _level(axes, 0.0, "used up")
     top = max([chart.budget, *chart.left]) * 1.02
     for spread, height, text, colour in (
@@ -138,7 +152,9 @@ def _columns(states: Any) -> Any:
     if count <= MOST_COLUMNS:
         return states
     edges = np.linspace(0, count, MOST_COLUMNS + 1).astype(int)
-    return np.stack([_worst(states[:, a:b]) for a, b in zip(edges, edges[1:], strict=False)], axis=1)
+    return np.stack(
+        [_worst(states[:, a:b]) for a, b in zip(edges, edges[1:], strict=False)], axis=1
+    )
 
 
 def _worst(states: Any) -> Any:
@@ -224,7 +240,14 @@ def _level(axes: Any, y: float, text: str) -> None:
 
 
 def _bar(axes: Any, spread: Spread, y: float, text: str, colour: str) -> None:
-    axes.plot((spread.low, spread.high), (y, y), color=colour, linewidth=5, solid_capstyle="round", alpha=0.5)
+    axes.plot(
+        (spread.low, spread.high),
+        (y, y),
+        color=colour,
+        linewidth=5,
+        solid_capstyle="round",
+        alpha=0.5,
+    )
     axes.plot(spread.estimate, y, color=colour, marker="o", markersize=6, linestyle="none")
     axes.annotate(
         text, (spread.low, y), (-8, 0), xycoords="data", textcoords="offset points", ha="right",

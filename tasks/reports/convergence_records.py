@@ -119,17 +119,21 @@ class RunSection:
     heat: HeatChart | None = None
     clients: tuple[ClientLine, ...] = ()
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ComparisonLine:
-    """A run beside the best one."""
+    """Two runs: by how much the first is ahead, as text, at the last round of both and in the end."""
 
-    name: str
-    verdict: VerdictKind
-    value: str
-    difference: str | None
-    sentence: str | None
+    first: str
+    second: str
+    better: str | None
+    at_round: int | None
+    level: str | None
+    final: str | None
+    sentence: str
+    why_not: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -141,5 +145,4 @@ class ConvergenceReport:
     document: dict[str, Any]
     environment: str | None = None
     comparison: tuple[ComparisonLine, ...] = ()
-    compared: str | None = None
     notes: tuple[str, ...] = field(default=())

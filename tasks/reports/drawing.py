@@ -219,7 +219,11 @@ _LONG = re.compile(r"(\d\.\d\d)\d+")
 
 
 def inline(
-    document: str, label: str, prefix: str, size: tuple[int, int] = (WIDTH, HEIGHT), kind: str = "panel"
+    document: str,
+    label: str,
+    prefix: str,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    kind: str = "panel",
 ) -> str:
     """The SVG element alone: colours as variables, ids of its own, coordinates as fine as seen.
 

@@ -30,7 +30,7 @@ from flows.collect import collect
 from flows.commands.collect import Type
 from flows.commands.serve import definitions, to_deployment
 from tasks import stages
-from tasks.plan import CollectType
+from tasks.run.plan import CollectType
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
 from tests.flows.installation import COMMAND, Installation, entry
 from tests.real.servers import PrefectServer

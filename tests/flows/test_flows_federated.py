@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from pytest_httpserver import HTTPServer
 
 from flows.federated import federated
-from tasks import federated_stages
 from tasks.core.settings import shipped
+from tasks.training import stages as federated_stages
 from tests.fakes.influxdb import FakeInfluxDB
 from tests.fakes.training import HISTORY, METRICS, PRIVACY, ROUND, FakeTraining, a_round
 from tests.flows.installation import Installation, Ran

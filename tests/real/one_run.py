@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.plan import make_plan
-from tasks.self_watch import watch
+from tasks.run.plan import make_plan
+from tasks.run.self_watch import watch
 from tasks.stages import _keep, receipt_of, work_through
 
 

@@ -163,7 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_half(self, body: bytes) -> None:
         parts = urlsplit(self.proxy.upstream)
         with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
-            head = f"{self.requestline}\r\n{self.headers}".replace("\r\n", "\n").replace("\n", "\r\n")
+            head = f"{self.requestline}\r\n{self.headers}".replace("\r\n", "\n").replace(
+                "\n", "\r\n"
+            )
             connection.sendall(head.encode("latin-1") + body[: len(body) // 2])
 
     def _answer(

@@ -13,20 +13,20 @@ from queue import Queue
 import pytest
 
 from tasks import stages
+from tasks.chunk.land import _commit_quarantine, _commit_rows, _forget, land
+from tasks.chunk.load import deliver
 from tasks.lake.delta import _write
 from tasks.lake.durability import sync
 from tasks.lake.tables import Lake
 from tasks.lake.windows import append_states
-from tasks.land import _commit_quarantine, _commit_rows, _forget, land
 from tasks.ledger.ledger import Ledger
-from tasks.load import deliver
-from tasks.plan import make_plan, verified_suites
 from tasks.process import _compare, process
-from tasks.self_watch import watch
+from tasks.run.plan import make_plan, verified_suites
+from tasks.run.self_watch import watch
+from tasks.run.telling import publish_artifacts
 from tasks.sinks.influxdb import InfluxSink, _Load
 from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sources.prometheus import PrometheusSource, ask_range
-from tasks.telling import publish_artifacts
 from tasks.validation.validate import validate
 from tests.flows.installation import Installation
 from tests.real.faults import (

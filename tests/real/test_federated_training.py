@@ -12,8 +12,8 @@ import requests
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
-from tasks.federating import training_runs
 from tasks.lake.tables import Lake
+from tasks.training.federating import training_runs
 from tests.deployments.services.fl_server.running_server import RunningServer, started
 from tests.flows.installation import COMMAND, Installation, Ran
 from tests.real.servers import InfluxServer, PrefectServer, quoted

@@ -8,9 +8,9 @@ from tasks.core.loading import CellToLoad
 from tasks.core.settings import Environment, InfluxService, InfluxTuning, Pipeline, load_settings
 from tasks.core.window import parse_duration
 from tasks.ledger.locks import FileLocks
-from tasks.migrating import erase_with, migrate
-from tasks.rebuilding import Rebuilding
 from tasks.sinks.influxdb import InfluxSink
+from tasks.upkeep.migrating import erase_with, migrate
+from tasks.upkeep.rebuilding import Rebuilding
 from tests.real.servers import InfluxServer
 from tests.tasks.validation.examples import a_measurement
 from tests.tasks.workbench import HOUR, a_bench, at, cell, rows

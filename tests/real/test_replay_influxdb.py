@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.comparing import compare, landed_points
 from tasks.core.receipt import SinkValues
 from tasks.core.window import Window
+from tasks.delivery.comparing import compare, landed_points
 from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import service_at
 from tests.tasks.lake_and_sink import Standing, standing_at

@@ -11,9 +11,9 @@ from tasks.core.points import ALL_TIME, Points, SeriesKey
 from tasks.core.receipt import Outcome
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
+from tasks.delivery.reconciling import Found, Sides, Wanted, reconcile
+from tasks.delivery.replaying import Replay, Stores, replay
 from tasks.ledger.locks import FileLocks
-from tasks.reconciling import Found, Sides, Wanted, reconcile
-from tasks.replaying import Replay, Stores, replay
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_read import InfluxReader
 from tests.tasks.workbench import FIELDS, HOUR, START, Bench, a_bench, at, rows

@@ -1,0 +1,84 @@
+"""A chunk worked on apart from the run: in another process, maybe on another machine."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tasks.chunk.work import Chunk
+from tasks.core.errors import ConfigurationInvalid
+from tasks.core.receipt import Outcome
+from tasks.core.settings import Settings
+from tasks.core.state import CellState
+from tasks.process import process
+from tasks.run.plan import Plan
+from tasks.run.toolbox import opened_toolbox
+from tasks.validation.suites import Suite, read_suite
+
+Gate = AbstractContextManager[Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told. It holds no address and no secret: those are the worker's own."""
+
+    run_id: str
+    now: datetime
+    chunk: Chunk
+    suite_digest: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of an order, and the cells whose state changed."""
+
+    outcome: Outcome
+    states: tuple[CellState, ...]
+
+
+def process_apart(order: Order, settings: Settings, gate: Callable[[int], Gate]) -> Done:
+    """Works on one chunk with tools of this process, under the lock that the run holds.
+
+    The worker looks before each commit whether the run still holds the lock, as far as that can be
+    seen from here; of two commits to one table at once the lake lets one win, and the other is
+    tried again.
+
+    gate: makes of a number what lets so many queries of the whole run through at once.
+
+    Raises:
+        ConfigurationInvalid: when this worker has another suite than the run.
+        FedvitalsError: as process.
+    """
+    chunk = order.chunk
+    plan = _plan(order, settings)
+    with opened_toolbox(plan, gate(settings.pipeline.queries_at_once)) as toolbox:
+        lock = toolbox.locks.watch(chunk.measurement.name, chunk.environment, order.run_id)
+        outcome = process(chunk, toolbox.tools(plan, chunk.measurement, lock))
+        return Done(outcome, tuple(toolbox.states))
+
+
+def _plan(order: Order, settings: Settings) -> Plan:
+    entry = order.chunk.measurement
+    return Plan(
+        run_id=order.run_id,
+        now=order.now,
+        settings=settings,
+        environment=settings.environment(order.chunk.environment),
+        measurements=(entry,),
+        suites={entry.name: _same_suite(order, settings)},
+        window=order.chunk.window,
+        output=settings.home,
+        warnings=(),
+    )
+
+
+def _same_suite(order: Order, settings: Settings) -> Suite:
+    suite = read_suite(settings.expectations, order.chunk.measurement)
+    if suite.digest != order.suite_digest:
+        raise ConfigurationInvalid(
+            where=str(settings.expectations / f"{order.chunk.measurement.suite_name}.json"),
+            problem="the suite of this worker is not that of the run",
+            mend="Give all workers the same configuration",
+        )
+    return suite

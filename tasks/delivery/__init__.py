@@ -1,0 +1,1 @@
+"""From the lake into sinks: replay, and whether lake and sink agree."""

@@ -1,0 +1,29 @@
+"""Patience with outside services: retries within a deadline, and no second wait in one run."""
+
+from tasks.chunk.work import Source
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import SourceUnavailable
+from tasks.core.retry import retrying
+from tasks.core.window import Window
+
+
+class PatientSource:
+    """A source whose Transient errors are retried; after it gave up once, each call is one try."""
+
+    def __init__(self, source: Source, deadline_seconds: float) -> None:
+        self.name = source.name
+        self._source = source
+        self._deadline = deadline_seconds
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """As the source does.
+
+        Raises:
+            FedvitalsError: of the source, a Transient one only after the deadline.
+        """
+        try:
+            return retrying(self._deadline)(self._source.extract, measurement, environment, window)
+        except SourceUnavailable:
+            self._deadline = 0.0
+            raise

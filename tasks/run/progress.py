@@ -1,0 +1,38 @@
+"""Progress of long work on a terminal; nothing when nobody looks."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.run.rounds import Progress
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A function that is told how many cells of a measurement are done.
+
+    It draws on standard error when that is a terminal, else it keeps quiet.
+    """
+    if not sys.stderr.isatty():
+        yield lambda measurement, done, total: None
+        return
+    # rich is slow to import, and most runs have no terminal
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        shown = {"": bars.add_task("", total=1, visible=False)}
+
+        def tell(measurement: str, done: int, total: int) -> None:
+            if measurement not in shown:
+                shown[measurement] = bars.add_task(measurement, total=total)
+            bars.update(shown[measurement], completed=done, total=total)
+
+        yield tell

@@ -1,0 +1,1 @@
+"""Trainings: their rounds, landed and read back, their clients' names, their files."""

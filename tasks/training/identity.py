@@ -1,0 +1,121 @@
+"""Clients under another name: hashed with a key, before anything is kept or sent."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.chunk.work import Source
+from tasks.core.batch import Batch, canonical
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import ConfigurationInvalid
+from tasks.core.settings import CLIENT_KEY_VARIABLE, Settings
+from tasks.core.window import Window
+
+KEY_FILE = "client-ids.key"
+KEY_BYTES = 32
+# 48 bits: among 10,000 clients two have the same name with a probability of 2 in 10 million
+NAME_BYTES = 6
+PERSON = b"fedvitals-client"
+Namer = Callable[[str], str]
+
+
+class NamedSource:
+    """A source whose clients get other names in every batch."""
+
+    def __init__(self, source: Source, namer: Namer) -> None:
+        self.name = source.name
+        self._source = source
+        self._namer = namer
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """As the source does, with other names in the measurement's `identity`.
+
+        Raises:
+            FedvitalsError: of the source.
+        """
+        batch = self._source.extract(measurement, environment, window)
+        tag = measurement.identity
+        if tag is None:
+            return batch
+        column = batch.frame[tag]
+        renamed = column.cat.rename_categories(
+            {name: self._namer(name) for name in column.cat.categories}
+        )
+        frame = canonical(batch.frame.assign(**{tag: renamed}), measurement)
+        return replace(batch, frame=frame, rejected=self._rename_records(batch.rejected, tag))
+
+    def _rename_records(self, records: pd.DataFrame, tag: str) -> pd.DataFrame:
+        return records.assign(tags=[self._rename_tags(text, tag) for text in records["tags"]])
+
+    def _rename_tags(self, text: str, tag: str) -> str:
+        tags = json.loads(text)
+        if tag in tags:
+            tags[tag] = self._namer(tags[tag])
+        return json.dumps(tags, sort_keys=True, ensure_ascii=False)
+
+
+def namer_of(settings: Settings) -> Namer | None:
+    """How a client is called, as the setting client_ids says; None for as it is.
+
+    Hashed is keyed BLAKE2b (RFC 7693): nobody without the key can try names, and equal names of
+    one key stay equal. The key is FEDVITALS_CLIENT_KEY, else a file in FEDVITALS_HOME, made when it
+    is not there.
+
+    Raises:
+        ConfigurationInvalid: when the file can be neither read nor made.
+    """
+    if settings.client_ids == "plain":
+        return None
+    told = settings.client_key
+    secret = told.get_secret_value().encode() if told else _kept_key(settings.home / KEY_FILE)
+    key = hashlib.blake2b(secret, digest_size=KEY_BYTES).digest()
+
+    def name(client: str) -> str:
+        return hashlib.blake2b(
+            client.encode(), key=key, digest_size=NAME_BYTES, person=PERSON
+        ).hexdigest()
+
+    return name
+
+
+def _kept_key(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where=path,
+            problem=f"the key of hashed client names cannot be kept there: {error.strerror}",
+            mend=f"Make the folder one that can be written, or set {CLIENT_KEY_VARIABLE}",
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise ConfigurationInvalid(
+            where=path,
+            problem=f"holds {len(key)} bytes, and the key of hashed client names has {KEY_BYTES}",
+            mend="Restore the file. Delete it only if clients may get new names",
+        )
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Puts a new key there, whole and for its owner alone; of two who do it the first one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        # another run was first: its key is the one
+        return
+    finally:
+        draft.unlink(missing_ok=True)

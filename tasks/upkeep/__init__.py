@@ -1,0 +1,1 @@
+"""The lake and the ledger kept well: maintenance, repair, migration, rebuilding."""
