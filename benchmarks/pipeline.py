@@ -13,11 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.setting import Where, describe, openmetrics, write_config
+from benchmarks.setting import TEN, Where, describe, openmetrics, write_config
 from tests.real.servers import InfluxServer, PrometheusServer
 
 REPETITIONS = 5
-PARTS = ("ours", "plain", "ceiling")
+PARTS = ("ours", "plain", "ceiling", "telegraf", "one_day", "ten_days")
+# ten times the work needs fewer repetitions to be told from noise
+FEWER = 3
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def measure(repetitions: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         text = home / "history.om"
-        text.write_text(openmetrics())
+        text.write_text(openmetrics(TEN))
         for name in ("prometheus", "influxdb"):
             (home / name).mkdir()
         config = write_config(home / "setting")
@@ -47,10 +49,20 @@ def measure(repetitions: int) -> dict[str, Any]:
             InfluxServer(home / "influxdb") as influxdb,
         ):
             where = Where(prometheus.url, influxdb.url, influxdb.token, influxdb.org, str(config))
-            parts = {part: _child(part, where, repetitions) for part in PARTS}
+            parts = {part: _child(part, where, _times(part, repetitions)) for part in PARTS}
             memory = _child("memory", where, 1)
             imports = _child("imports", where, 1)
     return _figures(parts, memory, imports)
+
+
+def _times(part: str, repetitions: int) -> int:
+    return min(repetitions, FEWER) if part in ("one_day", "ten_days", "telegraf") else repetitions
+
+
+def _growth(parts: dict[str, dict[str, Any]], key: str) -> float:
+    """Ten days' figure over one day's, of medians."""
+    ten, one = (parts[name][key] for name in ("ten_days", "one_day"))
+    return round(statistics.median(ten) / statistics.median(one), 2)
 
 
 def _figures(
@@ -59,24 +71,26 @@ def _figures(
     ours = statistics.median(parts["ours"]["seconds"])
     plain = statistics.median(parts["plain"]["seconds"])
     one, two = (statistics.median(parts["ceiling"][key]) for key in ("one_post", "two_posts"))
+    telegraf = parts["telegraf"]["seconds"]
     stages = parts["ours"]["stages"]
     total = sum(stages.values())
     return {
         "ratio_plain": round(plain / ours, 2),
-        "ratio_telegraf": None,
+        "ratio_telegraf": round(statistics.median(telegraf) / ours, 2) if telegraf else None,
         "ratio_ceiling": round(one / ours, 3),
         "ratio_ceiling_two_posts": round(two / ours, 3),
         "peak_mb": round(memory["peak_mb"]),
         "imports_mb": round(imports["peak_mb"]),
-        "ratio_memory_10x": None,
-        "ratio_cpu_10x": None,
-        "ratio_wall_10x": None,
+        "ratio_memory_10x": round(parts["ten_days"]["peak_mb"] / parts["one_day"]["peak_mb"], 3),
+        "ratio_cpu_10x": _growth(parts, "cpu_seconds"),
+        "ratio_wall_10x": _growth(parts, "seconds"),
         "stages": {name: round(took / total, 3) for name, took in stages.items()},
         "seconds": {
             "ours": round(ours, 3),
             "plain": round(plain, 3),
             "one_post": round(one, 3),
             "two_posts": round(two, 3),
+            "telegraf": round(statistics.median(telegraf), 3) if telegraf else None,
         },
         "values": parts["ours"]["values"],
     }
@@ -111,6 +125,16 @@ def _print(figures: dict[str, Any]) -> None:
     )
     print(
         f"peak memory                    {figures['peak_mb']:>8} MB  of which imports alone {figures['imports_mb']} MB"
+    )
+    if figures["ratio_telegraf"] is None:
+        print("Telegraf                       not measured: it is built with Go, which is not here")
+    else:
+        print(
+            f"Telegraf                       {seconds['telegraf']:>8.2f} s   {figures['ratio_telegraf']:.1f} times ours"
+        )
+    print(
+        f"ten days against one: processor {figures['ratio_cpu_10x']} times, wall "
+        f"{figures['ratio_wall_10x']} times, peak memory {figures['ratio_memory_10x']} times"
     )
     for name, share in figures["stages"].items():
         print(f"  stage {name:<12} {share:>6.1%}")

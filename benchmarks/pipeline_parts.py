@@ -17,7 +17,9 @@ from typing import Any
 
 import requests
 
-from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, VALUES, Where, window
+from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, TEN, VALUES, Where, window
+from benchmarks.telegraf import binary
+from benchmarks.telegraf import seconds as telegraf_seconds
 from tasks.core.window import iso
 
 REST_SECONDS = 2.0
@@ -40,23 +42,28 @@ def ours(where: Where, repetitions: int) -> dict[str, Any]:
     }
 
 
-def _collect(where: Where) -> dict[str, Any]:
+def _collect(where: Where, days: int = 1) -> dict[str, Any]:
     from tasks.core.settings import load_settings
     from tasks.run.plan import make_plan
     from tasks.stages import receipt_of, work_through
 
-    span, bucket = window(), _new_bucket(where)
+    span, bucket = window(days), _new_bucket(where)
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings(where.variables(Path(home), bucket))
         plan = make_plan(settings, None, "performance", (), iso(span.start), iso(span.stop))
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         worked = work_through(plan, lambda name, done, total: None)
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         receipt = receipt_of("collect", plan, worked)
-    if receipt.status != "ok" or receipt.sinks["influxdb"].loaded != VALUES:
+    if receipt.status != "ok" or receipt.sinks["influxdb"].loaded != days * VALUES:
         raise RuntimeError(f"this repetition did not load everything: {receipt}")
     stages = {name: took for name, took in receipt.seconds.items() if name != "collect"}
-    return {"seconds": seconds, "stages": stages, "values": receipt.values.landed}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": busy,
+        "stages": stages,
+        "values": receipt.values.landed,
+    }
 
 
 def plain(where: Where, repetitions: int) -> dict[str, Any]:
@@ -155,6 +162,41 @@ def _curl(where: Where, bodies: list[Path], at_once: int) -> float:
 def _post(target: str, token: str, body: Path) -> None:
     header = f"Authorization: Token {token}"
     subprocess.run(["curl", "-sf", "-H", header, "--data-binary", f"@{body}", target], check=True)
+
+
+def telegraf(where: Where, repetitions: int) -> dict[str, Any]:
+    """Telegraf with the same job; no seconds where it cannot be built."""
+    program = binary()
+    if program is None:
+        return {"seconds": []}
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            "seconds": [
+                telegraf_seconds(program, where, window(), _new_bucket(where), Path(folder))
+                for _ in range(repetitions)
+            ]
+        }
+
+
+def one_day(where: Where, repetitions: int) -> dict[str, Any]:
+    """One day in a fresh process: processor seconds and wall after a first run, and the peak."""
+    return _days(where, 1, repetitions)
+
+
+def ten_days(where: Where, repetitions: int) -> dict[str, Any]:
+    """Ten days in a fresh process: processor seconds and wall after a first run, and the peak."""
+    return _days(where, TEN, repetitions)
+
+
+def _days(where: Where, days: int, repetitions: int) -> dict[str, Any]:
+    imports(where, 1)
+    _collect(where)
+    runs = [_collect(where, days) for _ in range(repetitions)]
+    return {
+        "seconds": [run["seconds"] for run in runs],
+        "cpu_seconds": [run["cpu_seconds"] for run in runs],
+        "peak_mb": _peak_mb(),
+    }
 
 
 def memory(where: Where, _repetitions: int) -> dict[str, Any]:

@@ -56,21 +56,25 @@ class Point:
 def points(runs: Sequence[Run], past: Sequence[Run], teachers: Sequence[Run]) -> list[Point]:
     """Every run forecast at every share, with the runs of `past` as history (none: alone). The
     empirical form of "stays as it is" learns from `teachers`. Of both, other groups only."""
+    groups = np.array([teacher.group for teacher in teachers])
+    gained = {
+        share: np.array([one.final - level_now(one.seen(share)) for one in teachers])
+        for share in SHARES
+    }
     found: list[Point] = []
     for run in runs:
         others = [other.curve for other in past if other.group != run.group]
-        taught = [other for other in teachers if other.group != run.group]
-        found.extend(_point(run, share, others, taught) for share in SHARES)
+        taught = groups != run.group
+        found.extend(_point(run, share, others, gained[share][taught]) for share in SHARES)
     return found
 
 
-def _point(run: Run, share: float, history: Sequence[Curve], teachers: Sequence[Run]) -> Point:
+def _point(run: Run, share: float, history: Sequence[Curve], gained: Floats) -> Point:
     seen, final = run.seen(share), run.final
     made = forecast(seen, int(run.curve.rounds[-1]), history)
     assert isinstance(made, Forecast)
     stays = level_now(seen)
     finite = seen.values[np.isfinite(seen.values)]
-    gained = np.array([other.final - level_now(other.seen(share)) for other in teachers])
     return Point(
         share,
         bool(made.final.low <= final <= made.final.high),

@@ -16,6 +16,8 @@ from tests.real.history import history, selector
 SERIES = 100
 STEP_SECONDS = 15
 DAY_SECONDS = 86_400
+# how many days more is, where growth is measured
+TEN = 10
 VALUES = SERIES * DAY_SECONDS // STEP_SECONDS
 # a whole hour well inside the retention of the test server
 START = datetime(2026, 1, 5, tzinfo=UTC)

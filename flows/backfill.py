@@ -9,7 +9,7 @@ from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
 from tasks.run.plan import PlanType
 from tasks.run.telling import final_state
-from tasks.stages import account
+from tasks.stages import account, watch
 
 
 @flow(name=FLOW, persist_result=False)
@@ -48,5 +48,6 @@ def backfill(
     found = stages.look(wanted)
     on_cluster = wanted.manner.runner == "dask"
     worked = (stages.work_on_cluster if on_cluster else stages.work)(wanted, found)
-    receipt = stages.publish(account(FLOW, wanted.plan, worked))
+    receipt = watch(wanted.plan, account(FLOW, wanted.plan, worked))
+    receipt = stages.publish(receipt)
     return final_state(receipt)

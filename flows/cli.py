@@ -17,6 +17,7 @@ COMMANDS = (
     "suites",
     "collect",
     "federated",
+    "convergence",
     "backfill",
     "replay",
     "reconcile",

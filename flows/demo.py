@@ -61,7 +61,30 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
             tell(f"{_round(stage.service)}; {receipt.values.landed} values landed")
-        return _collect(started, output)
+        receipt = _collect(started, output)
+        _judge(receipt, tell)
+        return receipt
+
+
+def _judge(receipt: Receipt, tell: Tell) -> None:
+    """Says whether the training converged, beside the last report."""
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import load_settings
+    from tasks.lake.tables import Lake
+    from tasks.training.convergence_report import write_convergence
+    from tasks.training.converging import analyse_watched
+    from tasks.training.federating import watched
+
+    settings = load_settings()
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    analysed = analyse_watched(watched(Lake(settings.lake_url), receipt.environment, catalogue))
+    if analysed is None or receipt.report is None:
+        tell("no round of the training was landed, so nothing is said of its convergence")
+        return
+    folder = Path(receipt.report).parent
+    files = write_convergence([analysed], (), folder, receipt.environment)
+    tell(f"{analysed.sentence} {analysed.analysis.advice.sentence}")
+    tell(f"is it converging: {files.html}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:

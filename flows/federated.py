@@ -18,8 +18,8 @@ def federated(environment: str | None = None, output: str | None = None) -> Stat
     tells how the training stands.
 
     A poll reads what earlier ones missed as far as the service's history goes, so runs may be
-    started by hand at any time. Beside the report it writes fl-progress.json, fl-participation.json
-    and fl-privacy.json.
+    started by hand at any time. Beside the report it writes fl-progress.json, fl-participation.json,
+    fl-privacy.json, convergence-analysis.json and the convergence report.
 
     Args:
         environment: Environment of config/environments.yaml; empty: the default one.
@@ -33,5 +33,6 @@ def federated(environment: str | None = None, output: str | None = None) -> Stat
     if output or not receipt.is_idle:
         seen = federated_stages.look(plan)
         receipt = federated_stages.tell(plan, receipt, seen)
+        receipt = federated_stages.judge(plan, receipt, seen)
         receipt = stages.report(plan, receipt, worked)
     return final_state(receipt)

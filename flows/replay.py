@@ -8,6 +8,7 @@ from tasks.core.settings import load_settings
 from tasks.delivery import stages
 from tasks.run.plan import CollectType
 from tasks.run.telling import final_state
+from tasks.stages import watch
 
 
 @flow(name="replay", persist_result=False)
@@ -34,4 +35,4 @@ def replay(
     """
     names = tuple(measurements or ())
     plan = stages.plan(load_settings(), sink, environment, type, names, start, stop)
-    return final_state(stages.replay(plan, sink))
+    return final_state(watch(plan, stages.replay(plan, sink)))

@@ -204,8 +204,8 @@ def _further(
     texts = []
     if gain is not None and per_round is not None:
         rounds = float(np.median(ahead))
-        plural = "round" if rounds == 1 else "rounds"
-        text = f"{rounds:.0f} further {plural} are expected to gain {_span(gain)}, {per_round.estimate:.2g} a round"
+        are = "round is" if rounds == 1 else "rounds are"
+        text = f"{rounds:.0f} further {are} expected to gain {_span(gain)}, {per_round.estimate:.2g} a round"
         if per_epsilon is not None:
             text += f" and {per_epsilon.estimate:.2g} per unit of epsilon"
         texts.append(text)

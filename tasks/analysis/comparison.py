@@ -155,7 +155,7 @@ def _at_equal_rounds(
 
 
 def _last(curve: Curve, end: int) -> Floats:
-    return curve.values[(curve.rounds <= end) & np.isfinite(curve.values)]
+    return np.asarray(curve.values[(curve.rounds <= end) & np.isfinite(curve.values)])
 
 
 def _mean(values: Floats, window: int, level: float) -> Interval:
@@ -186,7 +186,7 @@ def _final(
 def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
     """Draws of the final level; of a finished run, of what its last five rounds stand for."""
     if ahead.levels.size:
-        return ahead.levels[rng.integers(0, len(ahead.levels), size=DRAWS), -1]
+        return np.asarray(ahead.levels[rng.integers(0, len(ahead.levels), size=DRAWS), -1])
     values = run.curve.values[np.isfinite(run.curve.values)]
     about = noise.estimate(noise.without_spikes(values))
     sd = float(np.sqrt(about.of_mean(float(min(FINAL_ROUNDS, len(values))))))

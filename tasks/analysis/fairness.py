@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.analysis.client_columns import DROPPED, Columns
-from tasks.analysis.curve import Floats
+from tasks.analysis.curve import Floats, Ints
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import student_quantile
 
@@ -66,7 +66,8 @@ def standing(table: Columns) -> Standing:
         nothing = np.full(clients, np.nan)
         return Standing(nothing, nothing, np.zeros(clients), examples)
     count = np.bincount(client, minlength=clients).astype(np.float64)
-    of_client, of_round = np.zeros(clients), np.zeros(len(table.numbers))
+    of_client: Floats = np.zeros(clients)
+    of_round: Floats = np.zeros(len(table.numbers))
     for _ in range(SWEEPS):
         of_round = _filled(_mean_by(at, value - of_client[client], len(of_round)))
         fresh = _filled(_mean_by(client, value - of_round[at], clients))
@@ -83,9 +84,7 @@ def standing(table: Columns) -> Standing:
     return Standing(accuracy, error, count, examples)
 
 
-def _mean_by(
-    groups: "np.ndarray[tuple[int], np.dtype[np.int64]]", values: Floats, count: int
-) -> Floats:
+def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
     """Mean of the finite values of each group, NaN without any."""
     finite = np.isfinite(values)
     sums = np.bincount(groups[finite], values[finite], count)

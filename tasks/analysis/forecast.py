@@ -16,12 +16,14 @@ import numpy as np
 
 from tasks.analysis import mixture
 from tasks.analysis.curve import Curve, Floats, Ints
+from tasks.analysis.families import LIKELY_END
+from tasks.analysis.gains import gains
 from tasks.analysis.interval import Interval
 from tasks.analysis.noise import MEMORY
 from tasks.analysis.observed import Observed, observe
 from tasks.analysis.onset import collapsed_once, onsets
 from tasks.analysis.settings import ForecastSettings
-from tasks.analysis.similar import FINAL_ROUNDS, PastRun, choose
+from tasks.analysis.similar import FINAL_ROUNDS, PastRun, choose, nearest, past_run
 
 MOST_ROUNDS = 400
 """A longer future is drawn on a thinner grid of rounds."""
@@ -128,15 +130,14 @@ def forecast(
         return _over(curve, planned, settings.level)
     part = _since_break(curve)
     ahead = planned - last
-    observed = observe(part)
-    if observed is None:
+    observed, mine = observe(part), past_run(part)
+    if observed is None or mine is None:
         return NoForecast("no round since the run broke has a value")
     # rounds without a value at the end are still to be bridged
     now = float(part.rounds[-1] - part.rounds[0] + 1)
-    x_end = now + ahead
-    runs = _past(part, curve, history, x_end)[: settings.most_past_runs]
     x = now + _steps(ahead)
-    latent, mix = _latent(observed, runs, x, settings)
+    past = [] if part is not curve else usable(curve, history)
+    latent, mix, names = _latent(observed, past, mine, x, settings)
     levels = _levels(part, observed, x, latent, settings.seed)
     rounds = last + _steps(ahead).astype(np.int64)
     return Forecast(
@@ -147,8 +148,8 @@ def forecast(
         rounds,
         levels,
         int(np.isfinite(part.values).sum()),
-        tuple(run.name for run in runs),
-        mix.share,
+        names,
+        mix.of_history,
     )
 
 
@@ -204,11 +205,10 @@ def _since_break(curve: Curve) -> Curve:
     )
 
 
-def _past(part: Curve, curve: Curve, history: Sequence[Curve], x_end: float) -> list[PastRun]:
-    """Past runs that got as far and did not break; none for a run that did."""
-    if part is not curve:
-        return []
-    return [run for run in choose(part, history, x_end) if not collapsed_once(run.curve)]
+def usable(curve: Curve, history: Sequence[Curve]) -> list[PastRun]:
+    """Past runs of this metric that never collapsed."""
+    runs = [past_run(one) for one in history if one.metric == curve.metric]
+    return [run for run in runs if run is not None and not collapsed_once(run.curve)]
 
 
 def _steps(ahead: int) -> Floats:
@@ -221,19 +221,32 @@ def _steps(ahead: int) -> Floats:
 
 
 def _latent(
-    observed: Observed, runs: Sequence[PastRun], x: Floats, settings: ForecastSettings
-) -> tuple[Floats, mixture.Mix]:
-    """Draws of the noise-free level at x, from both sources."""
+    observed: Observed,
+    past: Sequence[PastRun],
+    mine: PastRun,
+    x: Floats,
+    settings: ForecastSettings,
+) -> tuple[Floats, mixture.Mix, tuple[str, ...]]:
+    """Draws of the noise-free level at x from all sources, and the past runs behind them."""
     rng = np.random.default_rng(settings.seed)
-    if not runs:
+    x_end = float(x[-1])
+    runs = nearest(mine, past, x_end)[: settings.most_past_runs]
+    found = gains(mine, past, observed.now, x_end)
+    if not runs and found is None:
         parametric = mixture.parametric_levels(observed, x, settings.draws, rng)
-        return parametric[rng.permutation(len(parametric))], mixture.Mix(0.0, 1.0)
-    end = mixture.likely_end(runs, float(x[-1]))
+        return parametric[rng.permutation(len(parametric))], mixture.ALONE, ()
+    mix = mixture.learn(runs, found, observed.now, x_end, rng)
+    end = mixture.likely_end(runs, x_end) if runs else LIKELY_END
     parametric = mixture.parametric_levels(observed, x, settings.draws, rng, end)
-    mix = mixture.learn(runs, observed.now, float(x[-1]), rng)
-    history = mixture.history_levels(observed, runs, x, settings.draws, rng)
-    levels = mixture.widened(mixture.mixed(history, parametric, mix.share), mix.widening)
-    return levels[rng.permutation(len(levels))], mix
+    history = mixture.history_levels(observed, runs, x, settings.draws, rng) if runs else None
+    gained = None
+    if found is not None:
+        base = parametric if history is None else history
+        gained = mixture.gained_levels(found, base, observed, x, rng)
+    levels = mixture.mixed((parametric, history, gained), mix.shares)
+    levels = mixture.widened(levels, mix.widening)
+    names = tuple(run.name for run in runs) or tuple(run.name for run in past)
+    return levels[rng.permutation(len(levels))], mix, names
 
 
 def _levels(part: Curve, observed: Observed, x: Floats, latent: Floats, seed: int) -> Floats:

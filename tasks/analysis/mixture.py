@@ -1,6 +1,6 @@
-"""The two sources of knowledge, put together and made honest.
+"""The sources of knowledge, put together and made honest.
 
-The share of the past runs and the width of the result are learned from the past runs themselves:
+The shares of the sources and the width of the result are learned from the past runs themselves:
 each of some of them is forecast from the others, as if it were this one, at the same round.
 """
 
@@ -12,19 +12,21 @@ import numpy as np
 from tasks.analysis import posterior
 from tasks.analysis.curve import Curve, Floats, Ints
 from tasks.analysis.families import LIKELY_END, ParametricShapes
+from tasks.analysis.gains import Gains
 from tasks.analysis.observed import Observed, observe
-from tasks.analysis.similar import HistoryShapes, PastRun
+from tasks.analysis.similar import FINAL_ROUNDS, HistoryShapes, PastRun
 
 CALIBRATORS = 12
 """Past runs that are forecast from the others."""
 CALIBRATION_DRAWS = 150
 LEVEL = 0.8
 PRIOR_SHARES = 0.5
-"""Runs that the even share of the two sources counts for."""
+"""Runs that each source's even share counts for."""
 PRIOR_WIDTHS = 5.0
 """Runs that the default width counts for."""
 MOST_NARROWED, MOST_WIDENED = 0.6, 2.5
 LEAST_WIDTH = 0.002
+LEAST_PART = 0.3
 PRIOR_ENDS = 4.0
 """Past runs that the default asymptote counts for."""
 LEAST_SD_OF_ENDS, WIDER_ENDS = 0.05, 1.2
@@ -37,19 +39,28 @@ hold 80 % of 700 synthetic curves of the training seeds, surprises included."""
 
 @dataclass(frozen=True)
 class Mix:
-    """share of the past runs (0 to 1), and the factor on the width of the whole."""
+    """Shares of the families, of past runs as shapes and of the regression over past runs (they sum
+    to 1), and the factor on the width of the whole."""
 
-    share: float
+    shares: tuple[float, float, float]
     widening: float
+
+    @property
+    def of_history(self) -> float:
+        """The part that rests on past runs."""
+        return self.shares[1] + self.shares[2]
+
+
+ALONE = Mix((1.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One past run forecast from the others: how its end was, and draws from each source."""
+    """One past run forecast from the others: how its end was, and draws from each source (None from
+    one that had nothing to say)."""
 
     end: float
-    parametric: Floats
-    history: Floats
+    draws: tuple[Floats | None, Floats | None, Floats | None]
 
 
 def default_widening(observed: Observed, x: Floats) -> Floats:
@@ -99,35 +110,62 @@ def history_levels(
     return np.clip(drawn.levels[:, 1:], 0.0, 1.0)
 
 
-def learn(runs: Sequence[PastRun], now: float, x_end: float, rng: np.random.Generator) -> Mix:
-    """Share and width from the most similar past runs, each forecast without itself."""
+def gained_levels(
+    found: Gains, base: Floats, observed: Observed, x: Floats, rng: np.random.Generator
+) -> Floats:
+    """Draws of the level at x that end as the regression says: those of `base`, each moved by what
+    its end has to be moved, in proportion to log rounds."""
+    scatter = observed.noise.of_mean(float(FINAL_ROUNDS))
+    # the levels that it learned from were noisy, and that noise is added again later
+    sd = np.sqrt(max(found.variance - scatter, LEAST_PART * found.variance))
+    wanted = np.sort(found.mean + sd * rng.normal(size=len(base)))
+    rank = np.argsort(np.argsort(base[:, -1], kind="stable"), kind="stable")
+    way = np.log(x / observed.now) / np.log(x[-1] / observed.now)
+    return np.asarray(np.clip(base + (wanted[rank] - base[:, -1])[:, None] * way, 0.0, 1.0))
+
+
+def learn(
+    runs: Sequence[PastRun],
+    found: Gains | None,
+    now: float,
+    x_end: float,
+    rng: np.random.Generator,
+) -> Mix:
+    """Shares and width from the most similar past runs, each forecast without itself."""
     trials = [
         trial
         for run in runs[:CALIBRATORS]
-        if (trial := _try(run, runs, now, x_end, rng)) is not None
+        if (trial := _try(run, runs, found, (now, x_end), rng)) is not None
     ]
-    share = _share(trials)
-    return Mix(share, _widening(trials, share))
+    able = (True, bool(runs), found is not None)
+    shares = _shares(trials, able)
+    return Mix(shares, _widening(trials, shares))
 
 
 def _try(
-    run: PastRun, runs: Sequence[PastRun], now: float, x_end: float, rng: np.random.Generator
+    run: PastRun,
+    runs: Sequence[PastRun],
+    found: Gains | None,
+    span: tuple[float, float],
+    rng: np.random.Generator,
 ) -> _Trial | None:
+    now, x_end = span
     others = [other for other in runs if other is not run]
     observed = observe(_until(run.curve, now))
     if not others or observed is None or observed.now >= x_end:
         return None
-    x = np.array([x_end])
+    x, end = np.array([x_end]), run.level_at(x_end)
     # noise of the mean of the last five, as in the end that is compared
-    scatter = np.sqrt(observed.noise.of_mean(5.0))
-    end = likely_end(others, x_end)
-    parametric = parametric_levels(observed, x, CALIBRATION_DRAWS, rng, end)[:, 0]
+    scatter = np.sqrt(observed.noise.of_mean(float(FINAL_ROUNDS)))
+    likely = likely_end(others, x_end)
+    parametric = parametric_levels(observed, x, CALIBRATION_DRAWS, rng, likely)[:, 0]
     history = history_levels(observed, others, x, CALIBRATION_DRAWS, rng)[:, 0]
-    return _Trial(
-        run.level_at(x_end),
-        parametric + scatter * rng.normal(size=CALIBRATION_DRAWS),
-        history + scatter * rng.normal(size=CALIBRATION_DRAWS),
-    )
+    noise = scatter * rng.normal(size=(2, CALIBRATION_DRAWS))
+    gained = None
+    if found is not None and run in found.past:
+        error, variance = found.past[run]
+        gained = end + error + np.sqrt(variance) * rng.normal(size=CALIBRATION_DRAWS)
+    return _Trial(end, (parametric + noise[0], history + noise[1], gained))
 
 
 def _until(curve: Curve, now: float) -> Curve:
@@ -135,18 +173,24 @@ def _until(curve: Curve, now: float) -> Curve:
     return curve.until(int(np.searchsorted(x, now, side="right")))
 
 
-def _share(trials: Sequence[_Trial]) -> float:
-    """The share of the past runs that makes the ends of the trials likeliest, by expectation and
+def _shares(trials: Sequence[_Trial], able: tuple[bool, ...]) -> tuple[float, float, float]:
+    """The shares of the sources that make the ends of the trials likeliest, by expectation and
     maximisation (stacking of predictive distributions: Yao, Vehtari, Simpson and Gelman, Bayesian
-    Analysis 2018), with an even share as prior."""
-    by_history = np.array([_density(trial.history, trial.end) for trial in trials])
-    by_families = np.array([_density(trial.parametric, trial.end) for trial in trials])
-    share = 0.5
+    Analysis 2018), with even shares as prior; 0 for a source that has nothing to say."""
+    prior = np.array(able, dtype=np.float64)
+    shares = prior / prior.sum()
+    densities = np.array(
+        [
+            [0.0 if draws is None else _density(draws, trial.end) for draws in trial.draws]
+            for trial in trials
+        ]
+    ).reshape(len(trials), len(able))
     for _ in range(EXPECTATION_STEPS):
-        whole = share * by_history + (1.0 - share) * by_families
-        claimed = float(np.sum(share * by_history / whole))
-        share = (claimed + PRIOR_SHARES) / (len(trials) + 2.0 * PRIOR_SHARES)
-    return share
+        claims = shares * densities
+        claimed = (claims / np.maximum(claims.sum(axis=1, keepdims=True), 1e-300)).sum(axis=0)
+        shares = claimed * prior + PRIOR_SHARES * prior
+        shares = shares / shares.sum()
+    return float(shares[0]), float(shares[1]), float(shares[2])
 
 
 def _density(draws: Floats, value: float) -> float:
@@ -156,13 +200,13 @@ def _density(draws: Floats, value: float) -> float:
     return float(np.exp(-0.5 * ((draws - value) / width) ** 2).mean() / width + 1e-3)
 
 
-def _widening(trials: Sequence[_Trial], share: float) -> float:
+def _widening(trials: Sequence[_Trial], shares: tuple[float, ...]) -> float:
     """The factor that makes the trials' 80 % intervals hold 80 % (split conformal prediction with
     scaled residuals: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 2018), drawn towards 1
     as long as the trials are few."""
     if not trials:
         return 1.0
-    scores = np.array([_score(mixed(t.history, t.parametric, share), t.end) for t in trials])
+    scores = np.array([_score(mixed(trial.draws, shares), trial.end) for trial in trials])
     rank = min(1.0, LEVEL * (len(scores) + 1) / len(scores))
     needed = float(np.clip(np.quantile(scores, rank), MOST_NARROWED**2, MOST_WIDENED**2))
     drawn = len(scores) * np.log(needed) / (len(scores) + PRIOR_WIDTHS)
@@ -176,14 +220,14 @@ def _score(draws: Floats, end: float) -> float:
     return float(abs(end - middle) / max(half, 1e-6))
 
 
-def mixed(history: Floats, parametric: Floats, share: float) -> Floats:
-    """Of equally many draws of each source, the share of the one and the rest of the other. The
-    draws of a source come ordered, so they are taken evenly, not from the front."""
-    count = len(parametric)
-    first = round(share * count)
-    return np.concatenate(
-        [history[_evenly(count, first)], parametric[_evenly(count, count - first)]]
-    )
+def mixed(draws: Sequence[Floats | None], shares: Sequence[float]) -> Floats:
+    """Of equally many draws of each source, as many as its share. The draws of a source may come
+    ordered, so they are taken evenly, not from the front; one without draws is left out."""
+    given = [(one, share) for one, share in zip(draws, shares, strict=True) if one is not None]
+    total = sum(share for _, share in given)
+    count = len(given[0][0])
+    parts = [one[_evenly(count, round(count * share / total))] for one, share in given]
+    return np.concatenate(parts)
 
 
 def _evenly(count: int, wanted: int) -> Ints:

@@ -177,7 +177,7 @@ def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np
     """Which entries were late by the service's word, or took more than the round's median and so many
     of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
     "How to detect and handle outliers" 1993, for median and MAD)."""
-    slow = table.state == LATE
+    slow: NDArray[np.bool_] = table.state == LATE
     timed = np.isfinite(table.seconds) & (table.state != DROPPED)
     at, seconds = table.round[timed], table.seconds[timed]
     count = len(table.numbers)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.analysis import accounting
-from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.curve import Curve, Floats, Ints
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import quantile_interval
@@ -257,10 +257,10 @@ def usable_gains(
     now = forecast.now if level_now is None else level_now
     count = len(forecast.levels)
     if last_rounds is None:
-        steps = np.full(count, len(forecast.rounds) - 1)
+        steps: Ints = np.full(count, len(forecast.rounds) - 1, dtype=np.int64)
     else:
         afforded = np.resize(last_rounds, count)
-        steps = np.searchsorted(forecast.rounds, afforded, side="right") - 1
+        steps = np.asarray(np.searchsorted(forecast.rounds, afforded, side="right") - 1)
     gains = forecast.levels[np.arange(count), np.maximum(steps, 0)] - now
     ahead = forecast.rounds[np.maximum(steps, 0)] - forecast.last_round
     none_left = steps < 0

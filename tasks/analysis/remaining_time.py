@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.analysis.curve import Floats
+from tasks.analysis.curve import Floats, Ints
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import normal_quantile, quantile_interval, student_quantile, theil_sen
 from tasks.core.training import Round
@@ -13,6 +13,8 @@ from tasks.core.training import Round
 LEAST_ROUNDS = 5
 LEAST_RECENT, MOST_RECENT = 40, 400
 RECENT_SHARE = 0.3
+MOST_SECONDS = 1e9
+"""No round takes thirty years."""
 DRAWS = 2000
 MOST_SUMMED = 200
 """So many rounds are drawn one by one; the sum of more is normal."""
@@ -57,7 +59,7 @@ def remaining_time(
     negative or not finite do not count.
     """
     told = np.array([np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64)
-    usable = np.isfinite(told) & (told >= 0.0)
+    usable = np.isfinite(told) & (told >= 0.0) & (told <= MOST_SECONDS)
     odd = sum(1 for r in rounds if r.seconds is not None) - int(usable.sum())
     numbers = np.array([r.round for r in rounds], dtype=np.float64)[usable]
     seconds = told[usable]
@@ -65,7 +67,8 @@ def remaining_time(
         return _unknown(len(seconds), odd, rounds_left)
     window = min(MOST_RECENT, max(LEAST_RECENT, int(np.ceil(RECENT_SHARE * len(seconds)))))
     model = _Model(numbers[-window:], seconds[-window:], level)
-    why_not = () if rounds_left is not None else ("the remaining time needs the planned rounds",)
+    why_not: tuple[str, ...] = ()
+    why_not += () if rounds_left is not None else ("the remaining time needs the planned rounds",)
     remaining = None if rounds_left is None else model.interval(max(0, rounds_left))
     reaching = _until(model, to_target, level)
     if to_target is not None and reaching is None:
@@ -131,9 +134,7 @@ class _Model:
         return quantile_interval(self.sums(count), self.level)
 
 
-def _blocks(
-    count: int, rng: np.random.Generator
-) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+def _blocks(count: int, rng: np.random.Generator) -> Ints:
     """Indices of resamples in circular blocks of n ** (1/3), shape (DRAWS, count)."""
     size = max(1, round(count ** (1.0 / 3.0)))
     blocks = -(-count // size)

@@ -74,12 +74,18 @@ def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[
     """The past runs of this metric that got as far as x_end (any, without one), most similar
     first, at most MOST_RUNS. Similar: small mean distance of the values at the rounds seen."""
     runs = [past_run(one) for one in history if one.metric == curve.metric]
+    known = [run for run in runs if run is not None]
     mine = past_run(curve)
     far = -np.inf if x_end is None else x_end
-    fit = [one for one in runs if one is not None and one.x[-1] >= far]
     if mine is None:
-        return fit[:MOST_RUNS]
-    return sorted(fit, key=lambda one: distance(mine, one))[:MOST_RUNS]
+        return [run for run in known if run.x[-1] >= far][:MOST_RUNS]
+    return nearest(mine, known, far)
+
+
+def nearest(mine: PastRun, runs: Sequence[PastRun], x_end: float) -> list[PastRun]:
+    """Those that got as far as x_end, most similar first, at most MOST_RUNS."""
+    fit = [run for run in runs if run.x[-1] >= x_end]
+    return sorted(fit, key=lambda run: distance(mine, run))[:MOST_RUNS]
 
 
 def distance(one: PastRun, other: PastRun) -> float:

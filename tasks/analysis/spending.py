@@ -19,6 +19,8 @@ BEND = 0.25
 """Standard deviation of a power that the rounds ahead, in units of those so far, may be off by: what
 made 80 % intervals hold 80 % of the accountant's own curves over noises, rates and budgets."""
 MOST_BENT = 2.5
+MOST_EPSILON = 1e9
+"""Beyond this an epsilon is no privacy, and a slip."""
 FALL = 1e-9
 SQUEEZE = 1e-12
 
@@ -28,7 +30,7 @@ class Told:
     """Epsilon as the service told it: spent up to the end of each round, finite, of ascending rounds.
 
     spent_now is what is spent at the last round, None when nothing tells; fell is True when epsilon
-    came back, which a budget cannot; odd counts the epsilons that are no finite number of 0 or more.
+    came back, which a budget cannot; odd counts the epsilons that cannot be: NaN, below 0, or beyond any privacy.
     """
 
     rounds: Ints
@@ -93,7 +95,7 @@ def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
         [np.nan if r.epsilon is None else r.epsilon for r in rounds], dtype=np.float64
     )
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
-    good = np.isfinite(values) & (values >= 0.0)
+    good = np.isfinite(values) & (values >= 0.0) & (values <= MOST_EPSILON)
     odd = sum(1 for r in rounds if r.epsilon is not None) - int(good.sum())
     spent, at = values[good], numbers[good]
     remaining = _possible(terms.epsilon_remaining) if terms else None
@@ -109,7 +111,7 @@ def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
 
 
 def _possible(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+    return value if value is not None and abs(value) <= MOST_EPSILON else None
 
 
 def started(told: Told) -> int:
@@ -134,8 +136,7 @@ def pace(told: Told) -> Pace | None:
     rng = np.random.default_rng(SEED)
     middle, steps, sizes = _increments(told)
     shapes = (1.0 - SHARES)[:, None] + SHARES[:, None] * np.sqrt(x0 / middle)
-    whole = sizes * shapes
-    rates = (whole @ steps) / np.maximum((whole * shapes) @ np.ones(len(sizes)), SQUEEZE)
+    rates = (shapes @ steps) / np.maximum(shapes**2 @ sizes, SQUEEZE)
     residuals = steps / sizes - rates[:, None] * shapes
     squares = (sizes * residuals**2).sum(axis=1) / sizes.sum()
     floor = (DISCREPANCY * max(float(rates.max()), SQUEEZE)) ** 2
@@ -147,7 +148,7 @@ def pace(told: Told) -> Pace | None:
     scatter = (
         rng.standard_t(max(1.0, count - 1.0), size=DRAWS) if count < 30 else rng.normal(size=DRAWS)
     )
-    rate = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
+    rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)
     now = told.spent_now
@@ -155,7 +156,7 @@ def pace(told: Told) -> Pace | None:
         now += float(np.median(rate)) * float(told.last_round - told.rounds[-1])
     rate = rate if steps.any() else np.zeros(DRAWS)
     bend = BEND * np.clip(rng.normal(size=DRAWS), -MOST_BENT, MOST_BENT)
-    return Pace(x0, now, rate, SHARES[picked], unevenness, bend)
+    return Pace(x0, now, rate, np.asarray(SHARES[picked]), unevenness, bend)
 
 
 def _increments(told: Told) -> tuple[Floats, Floats, Floats]:

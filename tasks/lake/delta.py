@@ -18,7 +18,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
 from tasks.core.window import Window, iso
 from tasks.lake.durability import empty_entry, last_checkpoint, sync_commit
-from tasks.lake.storage import holds_anything, storage_options, trouble
+from tasks.lake.storage import first_and_last, holds_anything, storage_options, trouble
 
 CONFIGURATION = {
     "delta.logRetentionDuration": "interval 1 hours",
@@ -234,9 +234,11 @@ def telling(name: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise trouble(name, error) or LakeBusy(table=name, problem=_first_line(error)) from error
+        raise trouble(name, error) or LakeBusy(table=name, problem=first_and_last(error)) from error
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
-        raise trouble(name, error) or LakeDamaged(table=name, problem=_first_line(error)) from error
+        raise trouble(name, error) or LakeDamaged(
+            table=name, problem=first_and_last(error)
+        ) from error
 
 
 def _load(url: str, name: str) -> DeltaTable | None:
@@ -367,7 +369,3 @@ def _place(url: str) -> str:
 def quoted(text: str) -> str:
     """A string literal of SQL and of predicates."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -34,6 +34,8 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]")
 _NOT_THERE = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _ASKED_TO_WAIT = frozenset({"408", "429"})
+# of the operating system: no space left, a file that may not grow further, a quota that is used up
+_FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded")
 
 
 def scheme_of(url: str) -> str | None:
@@ -108,11 +110,15 @@ def try_writing(url: str) -> None:
 
 
 def trouble(table: str, error: Exception) -> FedvitalsError | None:
-    """What an object store could not do, in our words; None when no store is to blame.
+    """What an object store or a full disk could not do, in our words; None when neither is to blame.
 
     Of the library's text only codes are kept: it has the whole URL, in which there may be a secret.
     """
     text = _COLOUR.sub("", str(error))
+    full = _FULL.search(text)
+    if full is not None:
+        mend = "Make room; nothing was lost, the next run tries again"
+        return LakeRefused(table=table, problem=f"the disk is full ({full[0]})", mend=mend)
     unusable = "credential error" in text
     if not unusable and _ASKING.search(text) is None:
         return None
@@ -128,6 +134,16 @@ def trouble(table: str, error: Exception) -> FedvitalsError | None:
     else:
         return LakeUnavailable(table=table, problem=said or _last_cause(text))
     return LakeRefused(table=table, problem=problem, mend=_MEND)
+
+
+def first_and_last(error: Exception) -> str:
+    """What the library says failed, and the innermost cause, in a line and without a URL."""
+    text = _COLOUR.sub("", str(error)).strip()
+    lines = [line.strip(" ↳") for line in text.splitlines() if line.strip(" ↳")]
+    if not lines:
+        return type(error).__name__
+    tells_more = len(lines) > 1 and "://" not in lines[-1]
+    return f"{lines[0]}: {lines[-1]}" if tells_more else lines[0]
 
 
 def _last_cause(text: str) -> str:

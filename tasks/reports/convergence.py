@@ -14,10 +14,15 @@ from markupsafe import Markup
 from tasks.reports import words
 from tasks.reports.convergence_drawing import burn_svg, compared_svg, curve_png, curve_svg, heat_svg
 from tasks.reports.convergence_records import ConvergenceReport, RunSection, VerdictKind
+from tasks.reports.summary import plain
 from tasks.reports.units import counted
 from tasks.reports.whole_file import replace_file
 
-PAGE, TWIN, PICTURE = "convergence-report.html", "convergence-analysis.json", "convergence-chart.png"
+PAGE, TWIN, PICTURE = (
+    "convergence-report.html",
+    "convergence-analysis.json",
+    "convergence-chart.png",
+)
 VERDICTS: dict[VerdictKind, str] = {
     "too_short": "Too short to judge",
     "collapsed": "Collapsed",
@@ -51,6 +56,7 @@ MEANINGS: dict[VerdictKind, str] = {
 }
 MOST_CLIENTS = 50
 MOST_COMPARED = 8
+MOST_FINDINGS = 20
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,24 @@ def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
     made = ConvergenceFiles(folder / PAGE, folder / TWIN, folder / PICTURE)
     text = json.dumps(report.document, ensure_ascii=False, indent=1, allow_nan=False)
     replace_file(made.json, (text + "\n").encode())
-    replace_file(made.chart, curve_png([section.curve for section in report.sections[:MOST_COMPARED]]))
+    replace_file(
+        made.chart, curve_png([section.curve for section in report.sections[:MOST_COMPARED]])
+    )
     replace_file(made.html, render(report).encode())
     return made
+
+
+def markdown(section: RunSection, environment: str) -> str:
+    """The verdict, the advice and what is odd, for a Prefect artifact."""
+    odd = [finding.sentence for finding in section.findings[:MOST_FINDINGS]]
+    lines = [
+        f"# {VERDICTS[section.verdict]}: {plain(section.name)} in {plain(environment)}",
+        plain(section.sentence),
+        " ".join(plain(text) for text in (section.advice, section.advice_further) if text),
+        plain(section.forecast_note or ""),
+        "\n".join(f"- {plain(text)}" for text in odd),
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"
 
 
 def render(report: ConvergenceReport) -> str:
@@ -99,7 +120,9 @@ def _headline(sections: Sequence[RunSection]) -> str:
     if len(sections) == 1:
         return VERDICTS[sections[0].verdict]
     kinds = [one.verdict for one in sections]
-    told = [f"{kinds.count(kind)} {VERDICTS[kind].lower()}" for kind in WORST_FIRST if kind in kinds]
+    told = [
+        f"{kinds.count(kind)} {VERDICTS[kind].lower()}" for kind in WORST_FIRST if kind in kinds
+    ]
     return f"{counted(len(sections), 'run')}: {', '.join(told)}"
 
 
@@ -107,9 +130,17 @@ def _sentence(report: ConvergenceReport) -> str:
     """The verdict of the one run, or how the runs compare."""
     if len(report.sections) == 1:
         section = report.sections[0]
-        lead = f"{VERDICTS[section.verdict]}: "
-        return section.sentence.removeprefix(lead)
-    return " ".join(line.sentence for line in report.comparison[:1])
+        told = section.sentence.removeprefix(f"{VERDICTS[section.verdict]}: ")
+        return told[:1].upper() + told[1:]
+    lines = report.comparison
+    if len(lines) < 2:
+        return "".join(line.sentence for line in lines)
+    best = lines[0].first
+    behind = [line.second for line in lines if line.better == best]
+    other = [line.second for line in lines if line.better != best]
+    texts = [f"{best} is better than {', '.join(behind)}"] if behind else []
+    texts += [f"between {best} and {', '.join(other)} it is undecided"] if other else []
+    return "; ".join(texts) + "."
 
 
 def _entry(section: RunSection, index: int) -> dict[str, Any]:
@@ -119,7 +150,9 @@ def _entry(section: RunSection, index: int) -> dict[str, Any]:
         "run": section,
         "colour": COLOURS[section.verdict],
         "curve": curve_svg(section.curve, label, f"c{index}") if section.curve.rounds else None,
-        "burn": None if section.burn is None else burn_svg(section.burn, _burning(section), f"b{index}"),
+        "burn": None
+        if section.burn is None
+        else burn_svg(section.burn, _burning(section), f"b{index}"),
         "heat": None if section.heat is None else heat_svg(section.heat, _taking_part(section)),
         "clients": section.clients[:MOST_CLIENTS],
     }

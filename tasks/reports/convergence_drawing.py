@@ -1,8 +1,8 @@
 """The charts of the convergence report, as inline SVG that follows the page's colours."""
 
 import io
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tasks.reports.convergence_records import (
     HeatChart,
     Spread,
 )
-from tasks.reports.drawing import METADATA, STAND_IN, figure_class, inline
+from tasks.reports.drawing import METADATA, ON_WHITE, SOLID, STAND_IN, Paint, figure_class, inline
 
 SIZE = (560, 270)
 SMALL = (560, 230)
@@ -27,58 +27,80 @@ MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
 KIND = "panel broad"
 TEXT = 10
 MOST_COLUMNS = 150  # of the heat map
-ROW, NAME_WIDTH = 11, 84
+ROW, NAME_WIDTH = 16, 96
 _CLASSES = {0: "on", LATE: "late", DROPPED: "gone", UNKNOWN: "on"}
 
 
 def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:
     """The learning curve with the fan of the forecast and the target."""
     figure, axes = _axes(SIZE, chart.name)
+    _curve(axes, chart, STAND_IN)
+    return _svg(figure, label, prefix, SIZE)
+
+
+def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
     rounds, values = np.asarray(chart.rounds, dtype=float), np.asarray(chart.values, dtype=float)
-    _fan(axes, chart.fan_rounds, chart.fan, 1)
+    _fan(axes, chart.fan_rounds, chart.fan, paint)
     axes.plot(
         rounds,
         values,
-        color=STAND_IN.series[0],
+        color=paint.series[0],
         linewidth=1.4,
         marker=_marker(len(rounds)),
         markersize=3,
     )
     if chart.fan_rounds and len(rounds):
-        _upright(axes, float(rounds[-1]), "now")
+        _upright(axes, float(rounds[-1]), "now", paint.text)
     if chart.broken is not None:
-        _upright(axes, float(chart.broken), "broke", STAND_IN.bad)
+        _upright(axes, float(chart.broken), "broke", paint.bad)
     if chart.target is not None:
-        _level(axes, chart.target, "target")
+        _level(axes, chart.target, "target", paint)
     if chart.lost:
         across = axes.get_xaxis_transform()
         axes.plot(
-            chart.lost, [0.02] * len(chart.lost), color=STAND_IN.bad, linestyle="none", marker="x",
+            chart.lost, [0.02] * len(chart.lost), color=paint.bad, linestyle="none", marker="x",
             markersize=5, transform=across, clip_on=False,
         )  # fmt: skip
     _limits(axes, chart.rounds, chart.fan_rounds, chart.is_share, chart.target)
-    return _svg(figure, label, prefix, SIZE)
 
 
 def compared_svg(charts: Sequence[CurveChart], label: str, prefix: str) -> Markup:
     """The learning curves of several runs, at most eight, in the colours of the page."""
-    shown = charts[: len(STAND_IN.series)]
-    figure, axes = _axes(SIZE, shown[0].name)
+    figure, axes = _axes(SIZE, charts[0].name)
+    _curves(axes, charts, STAND_IN)
+    return _svg(figure, label, prefix, SIZE)
+
+
+def _curves(axes: Any, charts: Sequence[CurveChart], paint: Paint) -> None:
+    shown = charts[: len(paint.series)]
     for index, chart in enumerate(shown):
-        dashed = index >= 4
         axes.plot(
-            chart.rounds, chart.values, color=STAND_IN.series[index], linewidth=1.4,
-            linestyle=(0, (4, 1.6)) if dashed else "-", marker=_marker(len(chart.rounds)), markersize=3,
+            chart.rounds, chart.values, color=paint.series[index], linewidth=1.4,
+            linestyle=(0, (4, 1.6)) if index >= SOLID else "-", marker=_marker(len(chart.rounds)),
+            markersize=3,
         )  # fmt: skip
     every = tuple(number for chart in shown for number in chart.rounds)
     _limits(axes, every, (), all(chart.is_share for chart in shown), None)
-    return _svg(figure, label, prefix, SIZE)
+
+
+def curve_png(charts: Sequence[CurveChart]) -> bytes:
+    """The one learning curve with its forecast, or several, on white."""
+    drawn = [chart for chart in charts if chart.rounds]
+    figure, axes = _axes(SIZE, drawn[0].name if drawn else "no rounds", ON_WHITE)
+    figure.set_facecolor("white")
+    if len(drawn) == 1:
+        _curve(axes, drawn[0], ON_WHITE)
+    elif drawn:
+        _curves(axes, drawn, ON_WHITE)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()
 
 
 def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     """The epsilon that is left, its fan, and the race: budget's end and target as bars."""
     figure, axes = _axes(SMALL, "epsilon left")
-    _fan(axes, chart.fan_rounds, chart.fan, 1)
+    _fan(axes, chart.fan_rounds, chart.fan, STAND_IN)
     axes.plot(
         chart.rounds,
         chart.left,
@@ -87,7 +109,7 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
         marker=_marker(len(chart.rounds)),
         markersize=3,
     )
-    _level(axes, 0.0, "used up")
+    _level(axes, 0.0, "used up", STAND_IN)
     top = max([chart.budget, *chart.left]) * 1.02
     for spread, height, text, colour in (
         (chart.exhausted, 0.10, "budget ends", STAND_IN.bad),
@@ -122,7 +144,7 @@ def heat_svg(chart: HeatChart, label: str) -> Markup:
         if path:
             parts.append(f'<path class="{name}" d="{path}"/>')
     names = "".join(
-        f'<text x="{NAME_WIDTH - 6}" y="{row * ROW + ROW - 2}" text-anchor="end">{escape(_cut(client))}</text>'
+        f'<text x="{NAME_WIDTH - 6}" y="{row * ROW + ROW - 4}" text-anchor="end">{escape(_cut(client))}</text>'
         for row, client in enumerate(chart.clients)
     )
     ends = [(NAME_WIDTH, "start", chart.rounds[0]), (width, "end", chart.rounds[-1])]
@@ -152,9 +174,7 @@ def _columns(states: Any) -> Any:
     if count <= MOST_COLUMNS:
         return states
     edges = np.linspace(0, count, MOST_COLUMNS + 1).astype(int)
-    return np.stack(
-        [_worst(states[:, a:b]) for a, b in zip(edges, edges[1:], strict=False)], axis=1
-    )
+    return np.stack([_worst(states[:, a:b]) for a, b in pairwise(edges)], axis=1)
 
 
 def _worst(states: Any) -> Any:
@@ -170,7 +190,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= 14 else f"{name[:13]}…"
 
 
-def _axes(size: tuple[int, int], name: str) -> tuple[Any, Any]:
+def _axes(size: tuple[int, int], name: str, paint: Paint = STAND_IN) -> tuple[Any, Any]:
     width, height = size
     left, right, top, bottom = MARGINS
     figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
@@ -179,17 +199,17 @@ def _axes(size: tuple[int, int], name: str) -> tuple[Any, Any]:
     )
     axes.annotate(
         name, (0, 1), (5 - left, 9), xycoords="axes fraction", textcoords="offset points",
-        fontsize=TEXT, color=STAND_IN.text, parse_math=False,
+        fontsize=TEXT, color=paint.text, parse_math=False,
     )  # fmt: skip
     axes.annotate(
         "round", (1, 0), (0, -27), xycoords="axes fraction", textcoords="offset points", ha="right",
-        fontsize=TEXT, color=STAND_IN.text,
+        fontsize=TEXT, color=paint.text,
     )  # fmt: skip
-    axes.tick_params(labelsize=TEXT, labelcolor=STAND_IN.text, length=0, pad=5)
-    axes.grid(axis="y", color=STAND_IN.grid, linewidth=0.8)
+    axes.tick_params(labelsize=TEXT, labelcolor=paint.text, length=0, pad=5)
+    axes.grid(axis="y", color=paint.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set(color=STAND_IN.grid, linewidth=1)
+    axes.spines["bottom"].set(color=paint.grid, linewidth=1)
     return figure, axes
 
 
@@ -210,20 +230,20 @@ def _limits(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value + 0.0:.4g} %"))
 
 
-def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], colour: int) -> None:
+def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], paint: Paint) -> None:
     """The bands of 80 % and 50 %, and the median."""
     if not rounds:
         return
     rows = np.asarray(fan, dtype=float)
     for share, alpha in ((0, 0.16), (1, 0.22)):
         axes.fill_between(
-            rounds, rows[share], rows[len(FAN) - 1 - share], color=STAND_IN.series[colour],
+            rounds, rows[share], rows[len(FAN) - 1 - share], color=paint.series[1],
             alpha=alpha, linewidth=0,
         )  # fmt: skip
-    axes.plot(rounds, rows[2], color=STAND_IN.series[colour], linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.plot(rounds, rows[2], color=paint.series[1], linewidth=1.2, linestyle=(0, (4, 2)))
 
 
-def _upright(axes: Any, x: float, text: str, colour: str = STAND_IN.text) -> None:
+def _upright(axes: Any, x: float, text: str, colour: str) -> None:
     axes.axvline(x, color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.annotate(
         text, (x, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
@@ -231,11 +251,11 @@ def _upright(axes: Any, x: float, text: str, colour: str = STAND_IN.text) -> Non
     )  # fmt: skip
 
 
-def _level(axes: Any, y: float, text: str) -> None:
-    axes.axhline(y, color=STAND_IN.limit, linewidth=1, linestyle=(0, (5, 3)))
+def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
+    axes.axhline(y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
     axes.annotate(
-        text, (1, y), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", va="bottom", fontsize=TEXT, color=STAND_IN.limit,
+        text, (0, y), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="left", va="bottom", fontsize=TEXT, color=paint.limit,
     )  # fmt: skip
 
 
@@ -263,8 +283,3 @@ def _svg(figure: Any, label: str, prefix: str, size: tuple[int, int]) -> Markup:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
     return Markup(inline(text.getvalue(), label, prefix, size, KIND))
-
-
-def finite(values: Sequence[float]) -> list[float]:
-    """Those that can be drawn."""
-    return [value for value in values if math.isfinite(value)]

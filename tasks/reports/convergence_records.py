@@ -111,6 +111,7 @@ class RunSection:
     curve: CurveChart
     numbers: tuple[Number, ...]
     advice: str | None = None
+    advice_further: str | None = None
     forecast_note: str | None = None
     time: Part | None = None
     privacy: Part | None = None

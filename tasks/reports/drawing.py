@@ -20,7 +20,7 @@ from tasks.reports.series import Floats
 WIDTH, HEIGHT = 440, 172  # of a panel, in its own units, about CSS pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 20, 24
 _DASHES = ("-", (0, (4, 1.6)))
-_SOLID = 4  # colours drawn solid; those after them are dashed, for who cannot tell the colours
+SOLID = 4  # colours drawn solid; those after them are dashed, for who cannot tell the colours
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ _VARIABLES = {
 
 @cache
 def figure_class() -> Any:
+    """matplotlib's Figure, with its settings made."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -200,7 +201,7 @@ def _marks(axes: Any, panel: Panel, paint: Paint) -> None:
 
 def _line(axes: Any, trace: Trace, paint: Paint) -> None:
     colour = paint.rest if trace.colour is None else paint.series[trace.colour]
-    dashed = trace.colour is not None and trace.colour >= _SOLID
+    dashed = trace.colour is not None and trace.colour >= SOLID
     width = 0.7 if trace.colour is None else 1.5
     axes.plot(trace.x, trace.y, color=colour, linewidth=width, linestyle=_DASHES[dashed])
     if len(trace.dots[0]):

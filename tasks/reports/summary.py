@@ -18,11 +18,11 @@ def summary(report: RunReport) -> str:
     """Status, sums, measurements and worst verdicts, worst first, and where the whole report is."""
     receipt = report.receipt
     head = [
-        f"# {words.headline(receipt)}: {_plain(receipt.environment)}",
-        _plain(words.status_sentence(receipt)) + ".",
+        f"# {words.headline(receipt)}: {plain(receipt.environment)}",
+        plain(words.status_sentence(receipt)) + ".",
         f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
         f"Report: `{_code(receipt.report)}`" if receipt.report else "",
-        *(f"- {_plain(note)}" for note in report.notes),
+        *(f"- {plain(note)}" for note in report.notes),
         _changed(report),
     ]
     parts = [
@@ -40,10 +40,10 @@ def _changed(report: RunReport) -> str:
     if report.changes is None:
         return ""
     lines = [
-        f"- **{_plain(one.name)}**: {_plain('; '.join(words.change_parts(asdict(one))))}"
+        f"- **{plain(one.name)}**: {plain('; '.join(words.change_parts(asdict(one))))}"
         for one in report.changes.measurements[:MOST_CHECKS]
     ]
-    return "\n".join([_plain(words.changes_sentence(report.receipt, report.changes)), "", *lines])
+    return "\n".join([plain(words.changes_sentence(report.receipt, report.changes)), "", *lines])
 
 
 def _sums(report: RunReport) -> str:
@@ -84,7 +84,7 @@ def _row(line: MeasurementReceipt) -> str:
     failed = (line.verdict or {}).get("failed") or 0
     told = f"{failed} ({(line.verdict or {})['worst']})" if failed else "0" if line.verdict else "–"
     return (
-        f"| {_plain(line.name)} | {words.STATES[line.state]} | {line.values.landed:,} "
+        f"| {plain(line.name)} | {words.STATES[line.state]} | {line.values.landed:,} "
         f"| {line.values.quarantined:,} | {told} |"
     )
 
@@ -98,14 +98,14 @@ def _worst(report: RunReport) -> str:
     ]
     worst = sorted(failed, key=lambda pair: pair[0].severity.rank)[:MOST_CHECKS]
     rows = [
-        f"- **{check.severity.value}** {_plain(name)}: {_plain(check.check_id)}: observed "
-        f"{_plain(check.observed)}, limit {_plain(check.limit)}"
+        f"- **{check.severity.value}** {plain(name)}: {plain(check.check_id)}: observed "
+        f"{plain(check.observed)}, limit {plain(check.limit)}"
         for check, name in worst
     ]
     return "\n".join(["## Worst checks", "", *rows]) if rows else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from outside as one line that markdown and HTML leave alone."""
     line = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import runtime
@@ -17,6 +18,8 @@ from prefect.states import Completed, Failed
 from tasks.core.receipt import Receipt
 
 if TYPE_CHECKING:
+    from tasks.reports.convergence import ConvergenceFiles
+    from tasks.reports.convergence_records import RunSection
     from tasks.run.reporting import Report
 
 # Prefect stores larger ones, and then refuses their event
@@ -33,10 +36,31 @@ def publish_artifacts(report: "Report", receipt: Receipt) -> None:
         [_row(receipt, n) for n in range(len(receipt.measurements))], key=f"{key}-measurements"
     )
     create_link_artifact(report.files.html.as_uri(), key=f"{key}-report", link_text="The report")
-    picture = report.files.chart.read_bytes()
+    _publish_picture(report.files.chart, f"{key}-chart")
+
+
+def publish_convergence(section: "RunSection", files: "ConvergenceFiles", environment: str) -> None:
+    """Puts a training's verdict, its numbers, its curve and a link to the report beside the flow run."""
+    if runtime.flow_run.id is None:
+        return
+    from tasks.reports.convergence import markdown
+
+    key = re.sub(r"[^a-z0-9]+", "-", f"convergence-{environment}".lower())
+    create_markdown_artifact(markdown(section, environment), key=f"{key}-summary")
+    rows = [
+        {"number": n.label, "value": n.value or "–", "interval": n.interval or n.why_not or ""}
+        for n in section.numbers
+    ]
+    create_table_artifact(rows, key=f"{key}-numbers")
+    create_link_artifact(files.html.as_uri(), key=f"{key}-report", link_text="Convergence report")
+    _publish_picture(files.chart, f"{key}-chart")
+
+
+def _publish_picture(path: Path, key: str) -> None:
+    picture = path.read_bytes()
     if len(picture) <= MOST_IMAGE_BYTES:
         data = base64.b64encode(picture).decode()
-        create_image_artifact(f"data:image/png;base64,{data}", key=f"{key}-chart")
+        create_image_artifact(f"data:image/png;base64,{data}", key=key)
 
 
 def _row(receipt: Receipt, position: int) -> dict[str, str | int]:

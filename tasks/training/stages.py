@@ -17,6 +17,8 @@ from tasks.run.staging import stage
 from tasks.training.federating import watched
 from tasks.training.files import documents, write_documents
 
+BAD = ("collapsed", "diverging")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -45,6 +47,29 @@ def tell(plan: Plan, receipt: Receipt, seen: Seen) -> Receipt:
     for note in notes:
         get_run_logger().warning(note)
     return receipt.model_copy(update={"notes": (*receipt.notes, *notes)})
+
+
+@stage("judge")
+def judge(plan: Plan, receipt: Receipt, seen: Seen) -> Receipt:
+    """Writes the convergence report of the newest run and its JSON twin, publishes them as artifacts,
+    and puts a run that has collapsed or diverges into the receipt's notes."""
+    # scipy and matplotlib are imported by a run with something to tell
+    from tasks.run.telling import publish_convergence
+    from tasks.training.convergence_report import section_of, write_convergence
+    from tasks.training.converging import analyse_watched
+
+    analysed = analyse_watched(seen.watched)
+    if analysed is None:
+        return receipt
+    files = write_convergence([analysed], (), plan.output, plan.environment.name)
+    get_run_logger().info("written: %s", files.html)
+    section = section_of(analysed)
+    publish_convergence(section, files, plan.environment.name)
+    if analysed.analysis.verdict.kind not in BAD:
+        return receipt
+    note = f"{section.name}: {section.sentence}"
+    get_run_logger().warning(note)
+    return receipt.model_copy(update={"notes": (*receipt.notes, note)})
 
 
 def _notes(findings: Sequence[Finding]) -> tuple[str, ...]:

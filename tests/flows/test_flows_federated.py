@@ -87,6 +87,9 @@ def test_a_training_is_followed(
         "epsilon_remaining", "delta_used", "privacy_budget_utilization",
     ]  # fmt: skip
     assert Path(ran.document["report"]).is_file()
+    (judged,) = written(followed, "convergence-analysis.json")["runs"]
+    assert (judged["verdict"], judged["rounds_seen"], judged["planned_rounds"]) == ("too_short", 3, 10)
+    assert (followed.folder / "fl" / "convergence-report.html").is_file()
     assert influxdb.count_values("fl_rounds") == line(ran, "fl_rounds")["values"]["landed"] == 42
 
     training.rounds.append(a_round(4, datetime.now(UTC) - timedelta(minutes=1)))

@@ -42,15 +42,25 @@ def first_history() -> str:
     return _history(_series())
 
 
+def fewer_history() -> str:
+    """The same, of which some sizes are gone."""
+    return _history(_fewer())
+
+
 def changed_history() -> str:
-    """The same, of which some values changed, some cannot be, and some are gone."""
-    series = _series()
+    """The same, of which some values changed, some cannot be, and some sizes are gone."""
+    series = _fewer()
     for values in series.values():
         values[::7] += 0.001
     for name in (selector("share", {"room": room}) for room in ROOMS):
         series[name][1::45] = 1.5
-    series[selector("size", {"room": "b"})][GONE] = np.nan
     return _history(series)
+
+
+def _fewer() -> dict[str, np.ndarray[Any, Any]]:
+    series = _series()
+    series[selector("size", {"room": "b"})][GONE] = np.nan
+    return series
 
 
 def _series() -> dict[str, np.ndarray[Any, Any]]:
@@ -110,12 +120,12 @@ def values_of(server: PrometheusServer, here: Installation) -> dict[Key, float]:
 
 def possible(values: dict[Key, float]) -> dict[Key, float]:
     """Those that the suite lets through."""
-    return {key: value for key, value in values.items() if not is_impossible(key, value)}
+    return {key: value for key, value in values.items() if key[1] != "share" or 0 <= value <= 1}
 
 
-def is_impossible(key: Key, value: float) -> bool:
-    """Whether the suite holds the value back."""
-    return key[1] == "share" and not 0 <= value <= 1
+def impossible(values: dict[Key, float]) -> set[Key]:
+    """The keys of those that it holds back."""
+    return values.keys() - possible(values).keys()
 
 
 def read_again(before: dict[Key, float], now: dict[Key, float]) -> dict[Key, float]:

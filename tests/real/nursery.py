@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.real.clock import set_clock
 from tests.real.process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +40,14 @@ class Nursery:
         stop: str | None,
         log: Path,
         point: str | None = None,
+        clock: tuple[str, str] | None = None,
     ) -> int:
-        """Begins one_run in a process of its own, whose pid it returns; it dies at the point."""
-        job = {"variables": dict(variables), "span": [start, stop], "log": str(log), "point": point}
+        """Begins one_run in a process of its own, whose pid it returns; it dies at the point.
+
+        `clock` is the host's time (ISO 8601) and its time zone.
+        """
+        span = [start, stop]
+        job = {"variables": dict(variables), "span": span, "log": str(log), "point": point, "clock": clock}  # fmt: skip
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -95,6 +101,8 @@ def _work(job: dict[str, Any]) -> NoReturn:
             import sitecustomize
 
             sitecustomize.arm(job["point"])
+        if job["clock"]:
+            set_clock(*job["clock"])
         receipt = one_run(job["variables"], *job["span"])
         print(receipt.model_dump_json(indent=2), flush=True)
         code = int(receipt.exit_code)

@@ -37,7 +37,7 @@ from tests.real.faults import (
     assert_whole,
     changed_history,
     first_history,
-    is_impossible,
+    impossible,
     possible,
     read_again,
     run,
@@ -46,7 +46,6 @@ from tests.real.faults import (
 from tests.real.nursery import FAULT_POINT, Nursery, a_nursery
 from tests.real.proxy import Fault, a_proxy
 from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
-from tests.real.service_history import Key
 
 KILLED = -signal.SIGKILL
 # of a whole command, on the slowest machine
@@ -166,10 +165,6 @@ def killed(here: Installation, nursery: Nursery, where: str) -> None:
     assert nursery.end() == KILLED, log.read_text()
 
 
-def impossible(values: dict[Key, float]) -> set[Key]:
-    return {key for key, value in values.items() if is_impossible(key, value)}
-
-
 @pytest.mark.parametrize("where", cases(FIRST))
 def test_the_first_run_is_killed(
     where: str, here: Installation, nursery: Nursery, service: Service, influxdb: InfluxServer
@@ -250,7 +245,6 @@ def test_killed_when_influxdb_has_done_it_and_before_its_answer(
     [
         point(stages.collect, "before"),
         point(_commit_rows, "after"),
-        point(stages.report, "before"),
         point(publish_artifacts, "before"),
     ],
 )

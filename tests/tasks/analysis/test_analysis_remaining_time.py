@@ -44,7 +44,7 @@ def test_no_round_left_takes_no_time() -> None:
         ([], 0, 0),
         ([30.0] * 4, 4, 0),
         ([None] * 20, 0, 0),
-        ([30.0, 30.0, 30.0, 30.0, float("nan"), -1.0, float("inf")], 4, 3),
+        ([30.0, 30.0, 30.0, 30.0, float("nan"), -1.0, float("inf"), 1e300], 4, 4),
     ],
     ids=["nothing", "four", "not told", "odd"],
 )

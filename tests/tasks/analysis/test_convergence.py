@@ -75,7 +75,7 @@ def test_a_run_without_any_value_is_not_judged() -> None:
 def test_a_collapse_names_the_round() -> None:
     said = verdict([0.8] * 20 + [0.1] * 3)
 
-    assert (said.kind, said.onset_round, said.found_round) == ("collapsed", 21, 21)
+    assert (said.kind, said.onset_round, said.found_round) == ("collapsed", 21, 22)
     assert said.sentence == (
         "Collapsed: fell from 0.800 to 0.100 at round 21 and has not come back."
     )

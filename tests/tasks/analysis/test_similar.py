@@ -68,17 +68,18 @@ def test_the_share_goes_to_the_source_that_was_right() -> None:
     now = curve("now", late[0][:25])
     runs = choose(now, [curve(str(n), one) for n, one in enumerate(late)], 60.0)
 
-    mix = mixture.learn(runs, 25.0, 60.0, np.random.default_rng(0))
+    mix = mixture.learn(runs, None, 25.0, 60.0, np.random.default_rng(0))
 
-    assert mix.share > 0.7
+    assert mix.of_history > 0.7
+    assert mix.shares[2] == 0.0
 
 
 def test_without_trials_the_share_is_even_and_the_width_is_kept() -> None:
     runs = choose(curve("now", rising(20, 0.9)), [curve("past", rising(60, 0.9))], 60.0)
 
-    mix = mixture.learn(runs, 20.0, 60.0, np.random.default_rng(0))
+    mix = mixture.learn(runs, None, 20.0, 60.0, np.random.default_rng(0))
 
-    assert mix == mixture.Mix(0.5, 1.0)
+    assert mix == mixture.Mix((0.5, 0.5, 0.0), 1.0)
 
 
 def test_widened_draws_keep_their_median() -> None:
@@ -91,7 +92,7 @@ def test_widened_draws_keep_their_median() -> None:
 
 
 def test_mixed_draws_come_from_all_over_both() -> None:
-    mixed = mixture.mixed(np.arange(100.0), np.arange(1000.0, 1100.0), 0.25)
+    mixed = mixture.mixed((np.arange(1000.0, 1100.0), np.arange(100.0), None), (0.75, 0.25, 0.0))
 
     assert len(mixed) == 100
     assert np.count_nonzero(mixed < 500) == 25

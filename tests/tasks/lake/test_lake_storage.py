@@ -6,7 +6,7 @@ GCS and Azure have no server to test on here: that their variables arrive is wha
 import pytest
 
 from tasks.core.errors import LakeRefused, LakeUnavailable
-from tasks.lake.storage import scheme_of, storage_options, trouble
+from tasks.lake.storage import first_and_last, scheme_of, storage_options, trouble
 
 PATIENCE = {
     "timeout": "20s", "connect_timeout": "5s", "max_retries": "3", "retry_timeout": "20s",
@@ -150,3 +150,36 @@ def test_what_may_work_next_time(error: OSError, words: str) -> None:
 def test_other_troubles_are_the_tables_own() -> None:
     assert trouble("load", OSError("No space left on device (os error 28)")) is None
     assert trouble("load", OSError("Parquet file has no magic bytes")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "Generic LocalFileSystem error\n  \x1b[31m↳\x1b[0m Unable to copy data to file\n"
+            "  \x1b[31m↳\x1b[0m No space left on device (os error 28)\n",
+            "No space left on device",
+        ),
+        ("Unable to copy data to file: File too large (os error 27)", "File too large"),
+    ],
+)
+def test_a_full_disk(text: str, words: str) -> None:
+    told = trouble("example", OSError(text))
+    assert isinstance(told, LakeRefused)
+    assert str(told) == (
+        f"lake table example: the disk is full ({words}). "
+        "Make room; nothing was lost, the next run tries again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("one\n  \x1b[31m↳\x1b[0m two\n  ↳ three\n", "one: three"),
+        ("one\n  ↳ http://store/secret", "one"),
+        ("one", "one"),
+        ("", "OSError"),
+    ],
+)
+def test_first_and_last_cause(text: str, told: str) -> None:
+    assert first_and_last(OSError(text)) == told

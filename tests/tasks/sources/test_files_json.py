@@ -157,5 +157,5 @@ def test_a_matrix_without_an_accuracy_names_what_it_has(tmp_path: Path) -> None:
         "--metric; there are rmse"
     )
     assert complaint(json_file(tmp_path, {"a": {"m": {"acc": 140}}})).startswith(
-        "run.json: a.m.acc: 140"
+        "run.json: a: 140 is no share of acc"
     )

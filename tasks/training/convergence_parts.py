@@ -22,6 +22,7 @@ from tasks.reports.convergence_records import (
 )
 
 NO_VERDICT = "too few rounds"
+NO_FORECAST = "there is no forecast, for the reason below"
 NO_TARGET = "no target is set (--target)"
 
 
@@ -33,19 +34,20 @@ def value_text(analysis: RunAnalysis, value: float) -> str:
 
 def numbers_of(analysis: RunAnalysis, metric: str) -> tuple[Number, ...]:
     """Level, trend, forecast and gains of a run."""
-    return (
-        Number(
-            f"{metric} now",
-            *_scaled(analysis, analysis.verdict.level),
-            why_not=NO_VERDICT if analysis.verdict.level is None else None,
-        ),
+    level = analysis.verdict.level
+    numbers = [
+        Number(f"{metric} now", *_scaled(analysis, level), NO_VERDICT if level is None else None),
         _trend(analysis),
         *_final(analysis),
         *_target(analysis),
-        _plain("expected gain", analysis, analysis.advice.gain),
-        _plain("gain a further round", analysis, analysis.advice.per_round),
-        *([_plain("gain per unit of epsilon", analysis, analysis.advice.per_epsilon)] if analysis.race else []),
-    )  # fmt: skip
+    ]
+    if not isinstance(analysis.forecast, NoForecast):
+        advice = analysis.advice
+        numbers.append(_gain("expected gain", analysis, advice.gain))
+        numbers.append(_gain("gain a further round", analysis, advice.per_round))
+        if analysis.race is not None:
+            numbers.append(_gain("gain per unit of epsilon", analysis, advice.per_epsilon))
+    return tuple(numbers)
 
 
 def _scaled(analysis: RunAnalysis, interval: Interval | None) -> tuple[str | None, str | None]:
@@ -85,12 +87,10 @@ def _signed(interval: Interval) -> tuple[str, str]:
     return one, f"{low} to {high} ({interval.level:.0%})"
 
 
-def _plain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Number:
+def _gain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Number:
     if interval is None:
-        reasons = [
-            why for why in analysis.advice.why_not if "epsilon" in why or "epsilon" not in label
-        ]
-        return Number(label, None, None, reasons[0] if reasons else "there is no forecast")
+        reasons = analysis.advice.why_not
+        return Number(label, None, None, reasons[-1] if reasons else "the plan is over")
     show = _points if analysis.curve.metric == "accuracy" else _signed
     return Number(label, *show(interval))
 
@@ -98,7 +98,7 @@ def _plain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Numb
 def _final(analysis: RunAnalysis) -> list[Number]:
     forecast = analysis.forecast
     if isinstance(forecast, NoForecast):
-        return [Number("final level", None, None, forecast.reason)]
+        return [Number("final level", None, None, NO_FORECAST)]
     label = f"final level (round {forecast.planned_rounds})"
     return [Number(label, *_scaled(analysis, forecast.final))]
 
@@ -108,7 +108,7 @@ def _target(analysis: RunAnalysis) -> list[Number]:
         return [Number("rounds to the target", None, None, NO_TARGET)]
     label = f"rounds to {value_text(analysis, analysis.target)}"
     if isinstance(analysis.forecast, NoForecast):
-        return [Number(label, None, None, analysis.forecast.reason)]
+        return [Number(label, None, None, NO_FORECAST)]
     reach = analysis.forecast.reach(analysis.target)
     chance = f"chance within the plan {reach.probability:.0%}"
     if reach.estimate is None:
@@ -123,21 +123,16 @@ def _target(analysis: RunAnalysis) -> list[Number]:
 def time_of(analysis: RunAnalysis) -> Part:
     """How long it takes."""
     time = analysis.time
-    return Part(
-        "Time",
-        time.sentence,
-        (
-            _length("rest of the plan", time.remaining),
-            _length("until the target", time.to_target),
-            _length("one round", time.a_round),
-        ),
-        time.why_not,
-    )
+    lengths = {
+        "rest of the plan": time.remaining,
+        "until the target": time.to_target,
+        "one round": time.a_round,
+    }
+    known = [_length(label, length) for label, length in lengths.items() if length is not None]
+    return Part("Time", time.sentence, tuple(known), time.why_not if known else ())
 
 
-def _length(label: str, interval: Interval | None) -> Number:
-    if interval is None:
-        return Number(label, None, None, "not known")
+def _length(label: str, interval: Interval) -> Number:
     low, high = duration(interval.low), duration(interval.high)
     return Number(label, duration(interval.estimate), f"{low} to {high} ({interval.level:.0%})")
 
@@ -175,12 +170,12 @@ def _epsilon(value: float | None) -> str | None:
     return None if value is None else f"{value:.3g}"
 
 
-def burn_of(
-    analysis: RunAnalysis, epsilons: tuple[tuple[int, float], ...] = ()
-) -> BurnChart | None:
-    """The epsilon left after each round, and the race; None without a budget or an epsilon."""
+def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
+    """The epsilon left after each of the rounds, and the race; None without a budget or an epsilon."""
     race = analysis.race
-    told = epsilons or analysis.epsilons
+    told = [
+        (r.round, r.epsilon) for r in rounds if r.epsilon is not None and math.isfinite(r.epsilon)
+    ]
     if race is None or race.budget is None or not told:
         return None
     forecast, last = analysis.forecast, int(analysis.curve.rounds[-1])

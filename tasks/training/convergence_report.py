@@ -8,19 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tasks.analysis.advice import OPENINGS, Advice
 from tasks.analysis.comparison import Comparison
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
-from tasks.convergence_parts import (
-    burn_of,
-    client_lines,
-    heat_of,
-    numbers_of,
-    participation_of,
-    privacy_of,
-    time_of,
-)
 from tasks.core.errors import ReportNotWritten
 from tasks.core.finding import Finding
 from tasks.core.training import TrainingRun
@@ -33,6 +25,17 @@ from tasks.reports.convergence_records import (
     CurveChart,
     RunSection,
 )
+from tasks.training.convergence_parts import (
+    burn_of,
+    client_lines,
+    heat_of,
+    numbers_of,
+    participation_of,
+    privacy_of,
+    time_of,
+)
+
+NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness alone."
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,21 @@ class Analysed:
     def metric_name(self) -> str:
         """As it was asked for, else accuracy or loss."""
         return self.metric or self.analysis.curve.metric
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the file tells of rounds, not of a finished model at several sites alone."""
+        return all(finding.kind != "without_rounds" for finding in self.findings)
+
+    @property
+    def rounds_seen(self) -> int:
+        """How many rounds were told."""
+        return len(self.analysis.curve) if self.has_rounds else 0
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
 
     @property
     def every_finding(self) -> tuple[Finding, ...]:
@@ -70,6 +88,8 @@ def _run_document(one: Analysed) -> dict[str, Any]:
     told = one.analysis.document(one.file)
     return {
         **told,
+        "rounds_seen": one.rounds_seen,
+        "sentence": one.sentence,
         "metric": one.metric_name,
         "findings": [*plain(one.findings), *told["findings"]],
     }
@@ -108,16 +128,18 @@ def section_of(one: Analysed) -> RunSection:
     """What the page shows of one run."""
     analysis = one.analysis
     forecast = analysis.forecast
+    lead, further = _advice(analysis.advice)
     return RunSection(
         name=analysis.run_id,
         source=one.file or analysis.source,
         verdict=analysis.verdict.kind,
-        sentence=analysis.verdict.sentence,
+        sentence=one.sentence,
         metric=one.metric_name,
-        rounds_seen=len(analysis.curve),
+        rounds_seen=one.rounds_seen,
         curve=curve_of(one),
         numbers=numbers_of(analysis, one.metric_name),
-        advice=analysis.advice.sentence,
+        advice=lead,
+        advice_further=further,
         forecast_note=_forecast_note(forecast),
         time=time_of(analysis),
         privacy=privacy_of(analysis),
@@ -128,6 +150,14 @@ def section_of(one: Analysed) -> RunSection:
         findings=one.every_finding,
         notes=analysis.notes,
     )
+
+
+def _advice(advice: Advice) -> tuple[str, str | None]:
+    """What to do with the first reason, and all else that speaks for it."""
+    if len(advice.reasons) < 2:
+        return advice.sentence, None
+    further = "; ".join(advice.reasons[1:])
+    return f"{OPENINGS[advice.action]}: {advice.reasons[0]}.", f"{further[0].upper()}{further[1:]}."
 
 
 def _forecast_note(forecast: Forecast | NoForecast) -> str:
@@ -186,4 +216,3 @@ def _span(interval: Interval | None) -> str | None:
         return None
     low, middle, high = interval.low, interval.estimate, interval.high
     return f"{middle:+.2g} ({low:+.2g} to {high:+.2g}, {interval.level:.0%})".replace("-", "−")
-

@@ -1,0 +1,122 @@
+"""`fedvitals convergence`: is a training converging, from the files that it left."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName, Output
+
+if TYPE_CHECKING:
+    from tasks.analysis.comparison import Comparison
+    from tasks.core.training import TrainingRun
+    from tasks.training.convergence_report import Analysed
+
+BAD = ("collapsed", "diverging")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("convergence")(convergence)
+
+
+def convergence(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of training runs.")],
+    total_rounds: Annotated[
+        int | None, typer.Option(help="Rounds that the run is planned to have.", min=1)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="accuracy, loss, or a column of the files.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Folder with files of earlier runs, for the forecast.")
+    ] = None,
+    no_lake: Annotated[
+        bool, typer.Option("--no-lake", help="Leave the lake's runs out of the forecast.")
+    ] = False,
+    environment: EnvironmentName = None,
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Say whether a training converges, when it reaches a target, and whether to go on.
+
+    Reads CSV (round, loss, accuracy in any order and by their usual names, clients too),
+    fl-progress.json, Flower's history, NVFlare's cross-site validation and TensorBoard's event
+    files. Several files are compared. Earlier runs, of --history and of the lake, make the forecast
+    sharper. Ends with 1 when a run has collapsed or diverges. Examples:
+
+    fedvitals convergence run.csv
+
+    fedvitals convergence run.csv --total-rounds 200 --target 90% --output report
+
+    fedvitals convergence a.csv b.json --history earlier --no-lake --json
+    """
+    from tasks.training.convergence_report import write_convergence
+    from tasks.training.converging import Asked, analyse_all, read_runs_of
+
+    runs = read_runs_of(files, metric)
+    earlier, notes = _history(history, files, metric, no_lake, environment)
+    for note in notes:
+        print(f"fedvitals: {note}", file=sys.stderr)
+    done, comparisons = analyse_all(runs, earlier, Asked(metric, total_rounds, target))
+    written = None if output is None else write_convergence(done, comparisons, output, notes=notes)
+    _show(done, comparisons, json)
+    if written is not None:
+        print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)
+    raise typer.Exit(int(any(one.analysis.verdict.kind in BAD for one in done)))
+
+
+def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_json: bool) -> None:
+    from flows.commands.show import print_json
+    from tasks.training.convergence_report import document_of
+
+    if as_json:
+        print_json(document_of(done, comparisons))
+        return
+    print("\n\n".join(_text(one) for one in done))
+    if comparisons:
+        print("\n" + "\n".join(one.sentence for one in comparisons))
+
+
+def _history(
+    folder: Path | None,
+    files: Sequence[Path],
+    metric: str | None,
+    no_lake: bool,
+    environment: str | None,
+) -> tuple[list["TrainingRun"], list[str]]:
+    """The earlier runs, and lines on what was left out."""
+    from tasks.core.settings import load_settings
+    from tasks.training.converging import history_of_folder, history_of_lake
+
+    runs, notes = ([], []) if folder is None else history_of_folder(folder, files, metric)
+    if no_lake:
+        return runs, notes
+    of_lake, more = history_of_lake(load_settings(), environment)
+    return [*runs, *of_lake], [*notes, *more]
+
+
+def _text(one: "Analysed") -> str:
+    """One run as people read it: the verdict first, then what is ahead, then the advice."""
+    from tasks.training.convergence_report import section_of
+
+    section = section_of(one)
+    lines = [f"{section.source}: {section.name}", section.sentence]
+    lines += [_line(number) for number in section.numbers]
+    lines += [section.forecast_note or ""]
+    parts: list[Any] = [section.time, section.privacy, section.participation]
+    lines += [part.sentence for part in parts if part is not None]
+    lines += [f"! {finding.sentence}" for finding in section.findings]
+    lines += [f"! {note}" for note in section.notes]
+    lines += [" ".join(filter(None, (section.advice, section.advice_further)))]
+    return "\n".join(line for line in lines if line)
+
+
+def _line(number: Any) -> str:
+    value = number.value or f"– ({number.why_not})"
+    return f"  {number.label}: {value}{f', {number.interval}' if number.interval else ''}"

@@ -1,0 +1,203 @@
+"""`fedvitals convergence`: files in, a verdict out; and one clear answer to whatever is wrong."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.installation import Installation, Ran
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def saturating(rounds: int, end: float = 0.9, pace: float = 12.0) -> list[float]:
+    """A learning curve with a small ripple, so that it has a noise."""
+    return [
+        end * (1 - math.exp(-n / pace)) + 0.002 * math.sin(7.3 * n) for n in range(1, rounds + 1)
+    ]
+
+
+def write_csv(folder: Path, name: str, accuracies: list[float], first: int = 1) -> str:
+    lines = [f"{n},{value:.5f}" for n, value in enumerate(accuracies, first)]
+    (folder / name).write_text("\n".join(["round,accuracy", *lines]) + "\n", "utf-8")
+    return name
+
+
+def judged(installation: Installation, *arguments: str) -> Ran:
+    return installation.run("convergence", *arguments)
+
+
+def run_of(ran: Ran) -> dict[str, Any]:
+    (run,) = ran.document["runs"]
+    return dict(run)
+
+
+@pytest.fixture
+def folder(bare: Installation) -> Path:
+    return bare.folder
+
+
+def test_the_document_has_what_is_promised(bare: Installation, folder: Path) -> None:
+    name = write_csv(folder, "run.csv", saturating(30))
+    ran = judged(bare, name, "--total-rounds", "60", "--target", "85%", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.document["comparison"] is None
+    run = run_of(ran)
+    assert (run["file"], run["rounds_seen"], run["metric"]) == ("run.csv", 30, "accuracy")
+    assert run["verdict"] == "improving"
+    assert isinstance(run["evidence"], dict)
+    assert set(run["forecast"]["final"]) == {"estimate", "low", "high", "level"}
+    assert set(run["forecast"]["rounds_to_target"]) == {
+        "estimate",
+        "low",
+        "high",
+        "level",
+        "probability",
+    }
+    final = run["forecast"]["final"]
+    assert final["low"] < 0.9 < final["high"]
+    assert {"time", "participation", "privacy", "advice"} <= set(run)
+    assert (run["participation"], run["privacy"]) == (None, None)
+
+
+def test_people_read_the_verdict_first(bare: Installation, folder: Path) -> None:
+    ran = judged(bare, write_csv(folder, "run.csv", saturating(30)))
+
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0] == "run.csv: run"
+    assert lines[1].startswith("Improving by ")
+    assert "No forecast: the planned number of rounds is not known" in ran.out
+    assert lines[-1].startswith("Go on: ")
+
+
+def test_a_collapse_ends_with_1(bare: Installation, folder: Path) -> None:
+    ran = judged(bare, write_csv(folder, "run.csv", [*saturating(60), *[0.1] * 12]), "--json")
+
+    assert (ran.code, run_of(ran)["verdict"]) == (1, "collapsed")
+
+
+def test_the_report_is_written(bare: Installation, folder: Path) -> None:
+    name = write_csv(folder, "run.csv", saturating(30))
+    ran = judged(bare, name, "--total-rounds", "60", "--output", "out", "--json")
+
+    assert ran.err == "report: out/convergence-report.html\n"
+    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+        "convergence-analysis.json", "convergence-chart.png", "convergence-report.html",
+    ]  # fmt: skip
+    assert (
+        json.loads((folder / "out" / "convergence-analysis.json").read_text("utf-8"))
+        == ran.document
+    )
+
+
+def test_files_are_compared_in_their_order(bare: Installation, folder: Path) -> None:
+    worse = write_csv(folder, "worse.csv", saturating(40, 0.6))
+    better = write_csv(folder, "better.csv", saturating(40, 0.9))
+    ran = judged(bare, worse, better, "--json")
+
+    assert [run["file"] for run in ran.document["runs"]] == ["worse.csv", "better.csv"]
+    ((comparison),) = ran.document["comparison"]
+    assert comparison["better"] == "better"
+    assert comparison["level"]["low"] > 0.2
+
+
+def test_two_runs_in_one_file_are_two_and_said_so(bare: Installation, folder: Path) -> None:
+    write_csv(folder, "run.csv", [*saturating(20), *saturating(20, 0.5)])
+    text = (folder / "run.csv").read_text("utf-8").splitlines()
+    restarted = [*text[:21], *(f"{n},{line.split(',')[1]}" for n, line in enumerate(text[21:], 1))]
+    (folder / "run.csv").write_text("\n".join(restarted), "utf-8")
+    ran = judged(bare, "run.csv", "--json")
+
+    assert [run["rounds_seen"] for run in ran.document["runs"]] == [20, 20]
+    (said,) = [f for f in ran.document["runs"][0]["findings"] if f["kind"] == "several_runs"]
+    assert said["sentence"].startswith("The file holds 2 runs")
+
+
+def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
+    earlier = folder / "earlier"
+    for end in (0.85, 0.9, 0.95):
+        (earlier / str(end)).mkdir(parents=True)
+        write_csv(earlier / str(end), "run.csv", saturating(80, end))
+    (earlier / "notes.txt").write_text("nothing of use", "utf-8")
+    name = write_csv(folder, "run.csv", saturating(20))
+    ran = judged(bare, name, "--history", "earlier", "--json")
+
+    assert run_of(ran)["forecast"]["planned_rounds"] == 80
+    assert len(run_of(ran)["forecast"]["similar_runs"]) == 3
+    assert ran.err.startswith("fedvitals: left out of the history: earlier/notes.txt: ")
+    assert judged(bare, name, "--json").document["runs"][0]["forecast"] is None
+
+
+def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:
+    ran = judged(bare, write_csv(folder, "run.csv", [0.1, 0.2, 0.3]), "--json")
+
+    run = run_of(ran)
+    assert (ran.code, run["verdict"], run["forecast"]) == (0, "too_short", None)
+    assert run["sentence"] == "Too short to judge: 3 rounds seen, 8 are needed."
+
+
+def test_rounds_that_are_no_number_and_flat_curves_are_answered(
+    bare: Installation, folder: Path
+) -> None:
+    flat = write_csv(folder, "flat.csv", [0.5] * 30)
+    (folder / "nan.csv").write_text(
+        "round,loss\n" + "".join(f"{n},{2 / n if n < 20 else math.nan}\n" for n in range(1, 31)),
+        "utf-8",
+    )
+    assert judged(bare, flat, "--total-rounds", "60", "--json").code == 0
+    ran = judged(bare, "nan.csv", "--total-rounds", "60", "--json")
+
+    assert (ran.code, run_of(ran)["verdict"]) == (1, "diverging")
+    assert "NaN" not in ran.out
+
+
+def test_a_target_that_is_reached_needs_no_round(bare: Installation, folder: Path) -> None:
+    name = write_csv(folder, "run.csv", saturating(60))
+    run = run_of(judged(bare, name, "--target", "0.5", "--total-rounds", "80", "--json"))
+
+    reach = run["forecast"]["rounds_to_target"]
+    assert (reach["estimate"], reach["probability"]) == (0.0, 1.0)
+    assert run["advice"]["action"] == "stop"
+
+
+def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -> None:
+    sites = {f"site-{n}": {"SRV_FL_global_model.pt": {"accuracy": 0.6 + n / 20}} for n in range(4)}
+    (folder / "cross_val_results.json").write_text(json.dumps(sites), "utf-8")
+    run = run_of(judged(bare, "cross_val_results.json", "--json"))
+
+    assert (run["verdict"], run["rounds_seen"], run["forecast"]) == ("too_short", 0, None)
+    assert run["participation"]["fairness"]["worst_client"] == "site-0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["none.csv"], "none.csv: No such file or directory. Name a file of a training run"),
+        (["."], ".: it is a folder. Name the files in it; --history takes a folder of earlier runs"),
+        (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: run.csv tells its metric as a share, 0 to 1. Give a share such as 0.9, or 90%"),
+        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: run.csv tells its metric as a share, 0 to 1. Give a share such as 0.9, or 90%"),
+        (["run.csv", "--target", "high"], "--target high: it is no number. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--history", "empty"], "--history empty: it is empty. Name a folder with files of earlier runs, or leave the option out"),
+        (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Name a folder of earlier runs"),
+        (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Known: production (config/environments.yaml)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(
+    bare: Installation, folder: Path, arguments: list[str], complaint: str
+) -> None:
+    write_csv(folder, "run.csv", saturating(20))
+    (folder / "empty").mkdir()
+    ran = bare.here("convergence", *[
+        # in this process paths are not the installation's
+        str(folder / a) if (folder / a).exists() or a == "none.csv" else a for a in arguments
+    ])  # fmt: skip
+
+    assert ran.code == 2
+    assert ran.complaint.replace(f"{folder}/", "").replace(f"{folder}:", ".:") == complaint
