@@ -62,7 +62,7 @@ def _times(part: str, repetitions: int) -> int:
 def _growth(parts: dict[str, dict[str, Any]], key: str) -> float:
     """Ten days' figure over one day's, of medians."""
     ten, one = (parts[name][key] for name in ("ten_days", "one_day"))
-    return round(statistics.median(ten) / statistics.median(one), 2)
+    return round(float(statistics.median(ten) / statistics.median(one)), 2)
 
 
 def _figures(

@@ -1,5 +1,6 @@
 """The demo: a real, small federated training, collected and reported while it runs."""
 
+import json
 import os
 import shutil
 import time
@@ -62,29 +63,22 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
             receipt = _collect(started, output)
             tell(f"{_round(stage.service)}; {receipt.values.landed} values landed")
         receipt = _collect(started, output)
-        _judge(receipt, tell)
+        _follow(Path(receipt.report).parent if receipt.report else folder / "reports", tell)
         return receipt
 
 
-def _judge(receipt: Receipt, tell: Tell) -> None:
-    """Says whether the training converged, beside the last report."""
-    from tasks.core.catalogue import Catalogue
-    from tasks.core.settings import load_settings
-    from tasks.lake.tables import Lake
-    from tasks.training.convergence_report import write_convergence
-    from tasks.training.converging import analyse_watched
-    from tasks.training.federating import watched
+def _follow(folder: Path, tell: Tell) -> None:
+    """Reads the training's rounds, and says beside the last report whether it converged."""
+    from flows.commands.federated import run_flow
 
-    settings = load_settings()
-    catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    analysed = analyse_watched(watched(Lake(settings.lake_url), receipt.environment, catalogue))
-    if analysed is None or receipt.report is None:
+    run_flow(output=str(folder / "training"))
+    twin = folder / "training" / "convergence-analysis.json"
+    if not twin.is_file():
         tell("no round of the training was landed, so nothing is said of its convergence")
         return
-    folder = Path(receipt.report).parent
-    files = write_convergence([analysed], (), folder, receipt.environment)
-    tell(f"{analysed.sentence} {analysed.analysis.advice.sentence}")
-    tell(f"is it converging: {files.html}")
+    for run in json.loads(twin.read_text("utf-8"))["runs"]:
+        tell(f"{run['sentence']} {run['advice']['sentence']}")
+    tell(f"is it converging: {twin.with_name('convergence-report.html')}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:

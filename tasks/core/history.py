@@ -50,7 +50,9 @@ MOST_READ_AGAIN = 20
 
 def facts_of(tags: tuple[str, ...]) -> Mapping[HistoryFact, FactType] | None:
     """What there is of a round, or of a client in it, by the tags; None for other tags."""
-    return {ROUND_TAGS: ROUND_FACTS, CLIENT_TAGS: CLIENT_FACTS}.get(tags)
+    if tags == ROUND_TAGS:
+        return ROUND_FACTS
+    return CLIENT_FACTS if tags == CLIENT_TAGS else None
 
 
 @dataclass(frozen=True)

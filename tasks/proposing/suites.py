@@ -5,8 +5,7 @@ from typing import Any
 from tasks.core.severity import NAMES, Severity
 from tasks.proposing.fields import Draft
 from tasks.proposing.groups import Proposed
-from tasks.validation.limits import BETWEEN
-from tasks.validation.model import NOT_NULL, ROW_COUNT, UNIQUE
+from tasks.validation.model import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
 Expectation = dict[str, Any]
 REASONS = {

@@ -145,11 +145,14 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     clients = [client for client in found if isinstance(client, dict)]
     states = Counter(str(client.get("state")) for client in clients if client.get("state"))
     strange.update({state: n for state, n in states.items() if state not in STATES})
-    quality = [q for q in (client.get("data_quality") for client in clients) if _is_finite(q)]
+    quality: list[float] = [
+        client["data_quality"] for client in clients if _is_finite(client.get("data_quality"))
+    ]
     counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
     has_states = bool(states) or not clients
     counts |= {state: states[state] if has_states else MISSING for state in STATES}
-    return counts | {"data_quality": sum(quality) / len(quality) if quality else None}
+    counts["data_quality"] = sum(quality) / len(quality) if quality else None
+    return counts
 
 
 def _is_finite(found: Any) -> bool:

@@ -21,6 +21,7 @@ from tasks.reports.convergence_records import (
     Spread,
 )
 
+MOST_CLIENTS = 30  # of the heat map
 NO_VERDICT = "too few rounds"
 NO_FORECAST = "there is no forecast, for the reason below"
 NO_TARGET = "no target is set (--target)"
@@ -41,7 +42,7 @@ def numbers_of(analysis: RunAnalysis, metric: str) -> tuple[Number, ...]:
         *_final(analysis),
         *_target(analysis),
     ]
-    if not isinstance(analysis.forecast, NoForecast):
+    if isinstance(analysis.forecast, Forecast) and len(analysis.forecast.rounds):
         advice = analysis.advice
         numbers.append(_gain("expected gain", analysis, advice.gain))
         numbers.append(_gain("gain a further round", analysis, advice.per_round))
@@ -142,16 +143,10 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
     race = analysis.race
     if race is None:
         return None
-    exhausted = race.exhausted
     numbers = [
         Number("epsilon spent", _epsilon(race.spent), None, "not told"),
         Number("budget", _epsilon(race.budget), None, "not told"),
-        Number(
-            "lasts until round",
-            None if exhausted is None else f"{exhausted.estimate:.0f}",
-            None if exhausted is None else f"{exhausted.low:.0f} to {exhausted.high:.0f} ({exhausted.level:.0%})",
-            "see below",
-        ),
+        _lasts(race.exhausted),
         Number(
             "chance that the target comes first",
             None if race.probability is None else f"{race.probability:.0%}",
@@ -164,6 +159,19 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
         show = _points if analysis.curve.metric == "accuracy" else _signed
         numbers.append(Number("given up by stopping now", *show(race.forgone)))
     return Part("Privacy", race.sentence, tuple(numbers), race.why_not)
+
+
+def _lasts(exhausted: Interval | None) -> Number:
+    label = "lasts until round"
+    if exhausted is None:
+        return Number(label, None, None, "see below")
+    low, high = f"{exhausted.low:.0f}", f"{exhausted.high:.0f}"
+    span = (
+        f"{low} to {high} ({exhausted.level:.0%})"
+        if low != high
+        else "certain: counted, not estimated"
+    )
+    return Number(label, f"{exhausted.estimate:.0f}", span)
 
 
 def _epsilon(value: float | None) -> str | None:
@@ -265,8 +273,8 @@ def heat_of(analysis: RunAnalysis) -> HeatChart | None:
     if part is None or part.heat_map is None or len(part.heat_map.rounds) < 2:
         return None
     heat = part.heat_map
-    states = tuple(tuple(map(int, row)) for row in heat.states)
-    return HeatChart(heat.ids, heat.rounds, states)
+    states = tuple(tuple(map(int, row)) for row in heat.states[:MOST_CLIENTS])
+    return HeatChart(heat.ids[:MOST_CLIENTS], heat.rounds, states)
 
 
 def client_lines(analysis: RunAnalysis) -> tuple[ClientLine, ...]:

@@ -88,7 +88,11 @@ def test_a_training_is_followed(
     ]  # fmt: skip
     assert Path(ran.document["report"]).is_file()
     (judged,) = written(followed, "convergence-analysis.json")["runs"]
-    assert (judged["verdict"], judged["rounds_seen"], judged["planned_rounds"]) == ("too_short", 3, 10)
+    assert (judged["verdict"], judged["rounds_seen"], judged["planned_rounds"]) == (
+        "too_short",
+        3,
+        10,
+    )
     assert (followed.folder / "fl" / "convergence-report.html").is_file()
     assert influxdb.count_values("fl_rounds") == line(ran, "fl_rounds")["values"]["landed"] == 42
 

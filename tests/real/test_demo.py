@@ -110,7 +110,7 @@ def test_it_ends_well_and_says_where_the_report_is(demo: Demo) -> None:
     assert (demo.code, demo.receipt["status"]) == (0, "ok"), demo.said
     assert Path(demo.receipt["report"]).is_relative_to(demo.home / "reports")
     assert Path(demo.receipt["report"]).is_file()
-    twin = Path(demo.receipt["report"]).with_name("convergence-analysis.json")
+    twin = Path(demo.receipt["report"]).parent / "training" / "convergence-analysis.json"
     (judged,) = json.loads(twin.read_text("utf-8"))["runs"]
     assert (judged["verdict"] != "too_short", judged["rounds_seen"]) == (True, 60)
     assert judged["privacy"]["budget"] is not None

@@ -189,7 +189,7 @@ def test_refusal_of_a_sink_stays_in_quarantine_while_it_is_true(bench: Bench) ->
     assert bench.quarantined() == []
 
 
-@pytest.mark.parametrize(("looks", "in_quarantine"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize(("looks", "in_quarantine"), [(0, 0), (1, 0), (2, 1)])
 def test_lost_lock_lets_nothing_be_committed(bench: Bench, looks: int, in_quarantine: int) -> None:
     put(bench, (1.25, 0.5), (1.3, 2.0))
     lock = FailingLock(looks)

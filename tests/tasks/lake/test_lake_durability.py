@@ -57,7 +57,8 @@ def test_quarantine_is_flushed_as_well(tmp_path: Path, flushed: list[Path]) -> N
     lake = Lake(str(tmp_path / "lake"))
     lake.quarantine(M, refused([0.5]), [cell(0)], "production")
     assert kinds(flushed)[-4:] == ["rows", "example", f"{1:020d}.json", "_delta_log"]
-    assert [path.name for path in flushed[3:5]] == ["_quarantine", "lake"]
+    folders = [path.name for path in flushed if path.name in ("_quarantine", "lake")]
+    assert folders[-2:] == ["_quarantine", "lake"]
     flushed.clear()
     lake.quarantine_more(M, refused([0.6]))
     assert kinds(flushed) == ["rows", "example", f"{2:020d}.json", "_delta_log"]

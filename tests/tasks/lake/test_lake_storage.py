@@ -148,7 +148,7 @@ def test_what_may_work_next_time(error: OSError, words: str) -> None:
 
 
 def test_other_troubles_are_the_tables_own() -> None:
-    assert trouble("load", OSError("No space left on device (os error 28)")) is None
+    assert trouble("load", OSError("Permission denied (os error 13)")) is None
     assert trouble("load", OSError("Parquet file has no magic bytes")) is None
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tasks.core.catalogue import Catalogue
+from tasks.core.own import OWN
 from tasks.core.settings import EnvironmentFile, load_settings
 from tasks.proposing.families import Family, Skipped
 from tasks.proposing.fields import drafted
@@ -93,7 +94,7 @@ def test_a_proposed_entry_reads_back_as_it_was(
     (tmp_path / "metrics.yaml").write_text(texts(proposal, config)["config/metrics.yaml"], "utf-8")
     read = Catalogue.read(tmp_path / "metrics.yaml")
 
-    assert list(read) == ["b", "app"]
+    assert list(read) == ["b", "app", OWN]
     [proposed] = proposal.proposed
     assert read["app"].fields == proposed.measurement.fields
     assert read["app"].tags == ("job",)

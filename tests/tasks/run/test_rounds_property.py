@@ -178,7 +178,11 @@ def assert_whole(bench: Bench, truth: dict[datetime, int], now: datetime) -> Non
     newest = floor(settled - timedelta(microseconds=1), HOUR)
     span = Window(first.cell.start, newest)
     assert find_gaps(bench.ledger, "example", "production", span, HOUR).count == 0
-    expected = sorted(moment for moment in truth if first.cell.start <= moment < settled)
+    expected = sorted(
+        moment
+        for moment, late in truth.items()
+        if first.cell.start <= moment < settled and arrival(moment, late) <= now
+    )
     landed = bench.landed(0, HOURS + 40)
     assert landed["time"].tolist() == expected
     held = sorted(key[2] for key in bench.sink.held)

@@ -239,7 +239,7 @@ def test_who_holds_the_lock_for_long_is_told(plan: Plan, monkeypatch: pytest.Mon
 def test_a_run_with_nothing_to_do_imports_no_great_expectations(plan: Plan) -> None:
     code = """
 import sys
-from tests.tasks.test_self_watch import a_receipt, again, own_rows
+from tests.tasks.run.test_self_watch import a_receipt, again, own_rows
 from tasks.core.settings import load_settings
 from tasks.run.plan import make_plan
 from tasks.run.self_watch import watch
@@ -253,7 +253,7 @@ print("great_expectations" in sys.modules)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=variables,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,

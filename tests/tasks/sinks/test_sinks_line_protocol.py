@@ -1,8 +1,6 @@
 import struct
-import time
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
-from tasks.core.batch import build_frame, empty_frame
+from tasks.core.batch import empty_frame
 from tasks.core.catalogue import FieldSpec, FieldType
 from tasks.sinks.line_protocol import Lines, to_lines
 from tests.fakes.lines import Line, read_lines
@@ -228,29 +226,6 @@ def test_lines_read_back_as_the_frame_and_as_the_vendors_points(rows: list[dict[
     assert problems == []
     assert [exact(line) for line in points] == [exact(line) for line in found]
     assert texts(to_lines(frame.copy(), MIXED)) == texts(lines)
-
-
-def test_half_a_million_rows_take_a_fraction_of_a_second() -> None:
-    measurement = make_measurement(("method", "instance", "path"), x_seconds="float")
-    series, samples = 100, 5760
-    number = np.repeat(np.arange(series), samples)
-    columns = {
-        "time": pd.to_datetime(np.tile(15 * np.arange(samples), series), unit="s", utc=True),
-        "environment": pd.Categorical.from_codes(number * 0, ["production"]),
-        "method": pd.Categorical.from_codes(number % 2, ["GET", "POST"]),
-        "instance": pd.Categorical.from_codes(number, [f"10.0.0.{i}:80" for i in range(series)]),
-        "path": pd.Categorical.from_codes(number % 5, [f"/api/{i}" for i in range(5)]),
-        "x_seconds": np.random.default_rng(1).random(len(number)),
-    }
-    frame = build_frame(measurement, columns)
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        lines = to_lines(frame, measurement)
-        took.append(time.perf_counter() - start)
-    assert len(lines.offsets) == 576_001
-    # 0.09 s on two quiet cores; the limit leaves room for a busy machine
-    assert min(took) < 1.0
 
 
 def test_strings_that_were_put_together_from_parts() -> None:
