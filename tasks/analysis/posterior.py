@@ -23,6 +23,7 @@ TEMPER = 0.7
 TRIALS = 16
 """Pairs (p, q) tried of each shape."""
 JITTER = 1e-10
+IMPOSSIBLE = -1e6
 
 
 class Shapes(Protocol):
@@ -107,7 +108,9 @@ def _fit_scale(
     sd_rest = 1.0 / np.sqrt(vv)
     p = mean_p[:, None] + sd_p[:, None] * normal[0]
     q = mean_q[:, None] - (uv / vv)[:, None] * (p - mean_p[:, None]) + sd_rest[:, None] * normal[1]
-    logs = np.where(shapes.allowed(p, q), (TEMPER * evidence + shapes.log_prior)[:, None], -np.inf)
+    # a penalty, so that something is left where nothing that fits is possible
+    penalty = np.where(shapes.allowed(p, q), 0.0, IMPOSSIBLE)
+    logs = (TEMPER * evidence + shapes.log_prior)[:, None] + penalty
     return inverse, logs, p, q
 
 

@@ -36,8 +36,8 @@ class PastRun:
     smooth: Floats
 
     def level_at(self, x: float) -> float:
-        """Mean of the five rounds up to x."""
-        last = int(np.searchsorted(self.x, x, side="right"))
+        """Mean of the five rounds up to x; before the first value, that value."""
+        last = max(1, int(np.searchsorted(self.x, x, side="right")))
         return float(self.values[max(0, last - FINAL_ROUNDS) : last].mean())
 
 

@@ -9,6 +9,7 @@ from tasks.chunk.merge import keep_older, united
 from tasks.chunk.work import SOURCES_WITH_HISTORY, Chunk, Tools
 from tasks.core.batch import Batch, count_values, slice_cell, split_cells
 from tasks.core.digest import digest_rows
+from tasks.core.quarantine import keys_of, keys_within
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
@@ -67,13 +68,15 @@ def land(
         SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
     """
     merged = _with_older(chunk, extracted, good, known, tools)
+    earlier = _earlier_records(chunk, extracted, tools)
+    bad, is_news = _with_earlier(chunk, extracted, bad, earlier, tools), len(bad) > 0
     held = split_cells(bad, extracted.changed)
     frames = {
         _state(chunk, cell, rows, held[cell], merged, extracted, known, tools): rows
         for cell, rows in split_cells(merged.frame, extracted.changed).items()
     }
     _forget(extracted, known, tools)
-    _commit_quarantine(chunk, bad, frames, merged, tools)
+    _commit_quarantine(chunk, bad, is_news, earlier, frames, merged, tools)
     _commit_rows(chunk, frames, merged, tools)
     tools.ledger.record([*frames, *_covered_further(chunk, extracted, known)])
     tools.record(list(frames))
@@ -165,33 +168,58 @@ def _state(
     )
 
 
+def _earlier_records(chunk: Chunk, extracted: Extracted, tools: Tools) -> dict[Cell, pd.DataFrame]:
+    """The changed cells' records, by the lake itself: no ledger knows what a crash left."""
+    if not extracted.changed:
+        return {}
+    span = Window(extracted.changed[0].start, extracted.changed[-1].stop)
+    found = tools.lake.quarantined(chunk.measurement.name, chunk.environment, span)
+    return split_cells(found, extracted.changed)
+
+
+def _with_earlier(
+    chunk: Chunk,
+    extracted: Extracted,
+    bad: pd.DataFrame,
+    earlier: Mapping[Cell, pd.DataFrame],
+    tools: Tools,
+) -> pd.DataFrame:
+    """The records with the earlier ones of values that the source has no more: like landed values
+    they stay, since nobody could find out again what they were."""
+    parts = [records[records["stage"] != "sink"] for records in earlier.values()]
+    parts = [part for part in parts if len(part)]
+    # samples are told apart by their slot
+    if not parts or is_sample(tools):
+        return bad
+    records = pd.concat(parts, ignore_index=True)
+    told = {*keys_within(extracted.batch.frame, chunk.measurement), *keys_of(bad)}
+    records = records[[key not in told for key in keys_of(records)]]
+    stayed, _ = _vanished(records, chunk)
+    filled = [part for part in (bad, stayed) if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else bad
+
+
 def _commit_quarantine(
     chunk: Chunk,
     bad: pd.DataFrame,
+    is_news: bool,
+    earlier: Mapping[Cell, pd.DataFrame],
     frames: Mapping[CellState, pd.DataFrame],
     merged: _Merged,
     tools: Tools,
 ) -> None:
-    """Replaces the cells' records by those that hold now; no commit when nothing changes.
-
-    The lake itself is asked for the earlier ones: the ledger does not know what a crash left.
-    """
-    if not frames:
-        return
-    cells = [state.cell for state in frames]
-    name, span = chunk.measurement.name, Window(cells[0].start, cells[-1].stop)
-    found = tools.lake.quarantined(name, chunk.environment, span)
-    if bad.empty and found.empty:
-        return
-    earlier = [slice_cell(found, cell) for cell in cells]
+    """Replaces the cells' records by those that hold now; no commit when nothing changes."""
     stay = [
-        _still_true(records, chunk, merged.held.get(state.cell) != state.landed_digest, tools)
-        for records, state in zip(earlier, frames, strict=True)
+        _still_true(
+            earlier[state.cell], chunk, merged.held.get(state.cell) != state.landed_digest, tools
+        )
+        for state in frames
     ]
-    if bad.empty and sum(map(len, stay)) == sum(map(len, earlier)):
-        return
     parts = [part for part in [*stay, bad] if len(part)]
+    if not is_news and sum(map(len, parts)) == sum(map(len, earlier.values())):
+        return
     records = pd.concat(parts, ignore_index=True) if parts else bad
+    cells = [state.cell for state in frames]
     for attempt in retrying(COMMIT_DEADLINE_SECONDS):
         with attempt:
             tools.lock.check()

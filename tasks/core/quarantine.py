@@ -76,6 +76,27 @@ def records(
     return pd.concat(filled, ignore_index=True) if filled else no_records()
 
 
+# time, tags as JSON, and field, which is None of a row without any value
+Key = tuple[datetime, str, str | None]
+
+
+def keys_of(records: pd.DataFrame) -> list[Key]:
+    """Which value of which row each record is about, in order."""
+    fields = [None if pd.isna(name) else name for name in records["field"]]
+    return list(zip(records["time"], records["tags"], fields, strict=True))
+
+
+def keys_within(frame: pd.DataFrame, measurement: Measurement) -> set[Key]:
+    """The keys that records of the frame's values, and of its rows as such, would have."""
+    times, tags = frame["time"].tolist(), _tags_as_json(frame, measurement)
+    found: set[Key] = {(time, text, None) for time, text in zip(times, tags, strict=True)}
+    for name in measurement.fields:
+        there = frame[name].notna()
+        rows = zip(times, tags, there, strict=True)
+        found.update((time, text, name) for time, text, is_there in rows if is_there)
+    return found
+
+
 def _of_field(
     rows: pd.DataFrame, measurement: Measurement, name: str | None, reason: Reason
 ) -> pd.DataFrame:

@@ -101,7 +101,8 @@ def markdown(section: RunSection, environment: str) -> str:
 def render(report: ConvergenceReport) -> str:
     """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
     sections = report.sections
-    worst = min((one.verdict for one in sections), key=WORST_FIRST.index, default="too_short")
+    kinds = {one.verdict for one in sections}
+    worst = next((kind for kind in WORST_FIRST if kind in kinds), WORST_FIRST[-1])
     return (
         _templates()
         .get_template("convergence.html.j2")

@@ -14,8 +14,6 @@ from tests.real.whole_way import PATIENCE, WholeWay, hours, put_two, whole_way
 
 DAY = hours(3)
 BOTH = hours(4)
-# the four hours are over and have settled
-CLOCK = ((BOTH.stop + timedelta(seconds=90)).isoformat(), "UTC")
 
 
 def empty(path: Path) -> None:
@@ -86,10 +84,10 @@ def test_torn_files(way: WholeWay, nursery: Nursery, is_ledger_lost: bool) -> No
     cells = {each["measurement"]: each for each in repaired.document["cells"]}
     assert {name: cells[name]["cells"] for name in TEARS} == dict.fromkeys(TEARS, 1)
 
-    healed = way.run(nursery, None, clock=CLOCK)
+    healed = way.run(nursery, BOTH)
 
     assert healed.code == 0, healed.text
     way.assert_whole(BOTH)
     assert way.installed.here("lake", "repair", "--json").document["tables"] == []
-    again = way.run(nursery, None, clock=CLOCK)
+    again = way.run(nursery, BOTH)
     assert again.receipt["values"]["landed"] == 0

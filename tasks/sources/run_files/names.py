@@ -57,7 +57,7 @@ _WORDS: dict[str, ClientPart] = {
     **dict.fromkeys(ACCURACY, "accuracy"),
     **dict.fromkeys(("examples", "samples", "n"), "examples"),
     **dict.fromkeys(("seconds", "time", "duration"), "seconds"),
-}  # type: ignore[assignment]
+}
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def roles_of(table: Table, wanted: str | None) -> Roles:
         accuracy=None if wanted == "loss" else accuracy,
         loss=loss,
         single={
-            role: found
+            role: column
             for role, names in SINGLE.items()
-            if (found := _first(others, told, names)) is not None
+            if (column := _first(others, told, names)) is not None
         },
         wide=wide,
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -72,7 +73,13 @@ def number(table: Table, name: str, row: int) -> float | None:
     if isinstance(cell, int | float):
         return _float(cell)
     text = str(cell).strip()
-    if not text or text.lower() in ("none", "null", "n/a", "na", "-", "–"):
+    if not text:
+        return None
+    with suppress(ValueError):
+        # nearly every cell is plain
+        if "_" not in text:
+            return float(text)
+    if text.lower() in ("none", "null", "n/a", "na", "-", "–"):
         return None
     try:
         return _float(_plain(text))

@@ -107,3 +107,24 @@ def test_the_default_width_follows_the_share_seen() -> None:
     assert mixture.default_widening(observed, np.array([200.0, 40.0, 20.0])) == pytest.approx(
         [mixture.WIDER[0], mixture.WIDER[3], mixture.WIDER[5]]
     )
+
+
+def test_a_past_run_whose_first_value_comes_late_is_no_stumbling_block() -> None:
+    late = rising(60, 0.9)
+    late[:50] = np.nan
+    runs = choose(curve("now", rising(20, 0.9)), [curve("late", late)] * 3, 40.0)
+
+    assert runs[0].level_at(40.0) == pytest.approx(late[50])
+    assert np.isfinite(mixture.learn(runs, None, 20.0, 40.0, np.random.default_rng(0)).shares).all()
+
+
+def test_a_run_opposite_to_all_past_ones_is_still_forecast() -> None:
+    falling = observe(curve("now", np.linspace(0.9, 0.1, 20)))
+    runs = choose(curve("now", rising(20, 0.9)), [curve("past", np.linspace(0, 1, 60))], 60.0)
+    assert falling is not None
+
+    levels = mixture.history_levels(
+        falling, runs, np.array([30.0, 60.0]), 100, np.random.default_rng(0)
+    )
+
+    assert np.isfinite(levels).all()

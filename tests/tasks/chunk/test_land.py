@@ -160,6 +160,27 @@ def test_quarantine_is_replaced_with_its_cell_and_no_other(bench: Bench) -> None
     assert bench.quarantined() == [("share_ratio", 2.0)]
 
 
+def test_quarantined_values_that_the_source_has_no_more_stay(bench: Bench) -> None:
+    put(bench, (0.25, 2.0), (0.5, 3.0), (0.75, 0.5))
+    bench.run(NOW)
+    put(bench, (0.5, 4.0), (0.75, 0.5))
+    assert bench.run(NOW).values == Values(extracted=2, landed=1, quarantined=1)
+    assert bench.quarantined() == [("share_ratio", 2.0), ("share_ratio", 4.0)]
+    # not even when nothing is left of the history
+    put(bench)
+    assert bench.run(NOW).values == Values(kept=1)
+    assert bench.quarantined() == [("share_ratio", 2.0), ("share_ratio", 4.0)]
+    state = bench.state(0)
+    assert state is not None
+    assert (state.values, state.quarantined) == (1, 2)
+    # what comes again is judged anew, and what is to go goes
+    put(bench, (0.25, 0.25))
+    bench.run(NOW)
+    assert bench.quarantined() == [("share_ratio", 4.0)]
+    bench.run(NOW, accept_shrink=True)
+    assert bench.quarantined() == []
+
+
 def test_quarantine_left_by_a_crash_is_cleared(bench: Bench, crashing: CrashingLedger) -> None:
     put(bench, (1.25, 2.0))
     crashing.crashes = 1
