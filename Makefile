@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types lock influxd clean
+.PHONY: help setup demo test soak check lint types lock influxd clean
 
 # Nothing that we start may call home.
 export DO_NOT_TRACK := 1
@@ -37,6 +37,9 @@ demo: setup  ## see it work: a demo service, its metrics, the reports
 
 test: setup  ## the whole suite, real servers included
 	$(BIN)/pytest
+
+soak: setup  ## runs with faults by chance for SOAK_MINUTES (20), then nothing may be missing or doubled
+	$(BIN)/python -m tests.soak.soak
 
 check: lint types  ## what to run before each commit
 	$(BIN)/pytest -m "not real and not slow" -x -q

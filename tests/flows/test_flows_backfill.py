@@ -132,5 +132,5 @@ def test_it_is_read_once_and_the_receipt_is_kept(
 def test_it_is_served_to_be_started_by_hand() -> None:
     [definition] = [each for each in definitions() if each["name"] == "backfill"]
     made = to_deployment(definition)
-    assert (made.name, made.schedules, made.parameters) == ("backfill", [], {})
+    assert (made.name, made.schedules, made.parameters) == ("backfill", [], {"start": "-7d"})
     assert made.concurrency_limit == 1

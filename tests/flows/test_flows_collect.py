@@ -42,7 +42,13 @@ WINDOW = {"start": "2026-03-01T00:00:00Z", "stop": "2026-03-01T01:00:00Z"}
 def test_every_parameter_is_typed_and_described() -> None:
     properties = collect.parameters.properties
 
-    assert list(properties) == ["environment", "type", "measurements", "start", "stop", "output"]
+    assert list(properties) == [
+        "environment", "type", "measurements", "start", "stop", "output", "accept_shrink",
+    ]  # fmt: skip
+    assert (properties["accept_shrink"]["type"], properties["accept_shrink"]["default"]) == (
+        "boolean",
+        False,
+    )
     assert all(spec["description"].endswith(".") for spec in properties.values())
     assert (
         properties["type"]["enum"] == list(get_args(CollectType)) == [each.value for each in Type]

@@ -134,10 +134,10 @@ def read_again(before: dict[Key, float], now: dict[Key, float]) -> dict[Key, flo
     return {**kept, **possible(now)}
 
 
-def landed(here: Installation) -> dict[Key, float]:
-    """Every value in the lake."""
+def landed(here: Installation, window: Window = WINDOW) -> dict[Key, float]:
+    """Every value of the window in the lake."""
     entry = measurement(here)
-    frame = Lake(str(here.home / "lake")).read(entry, "production", WINDOW)
+    frame = Lake(str(here.home / "lake")).read(entry, "production", window)
     found: dict[Key, float] = {}
     for field in entry.fields:
         for time, room, value in _filled(frame, field):

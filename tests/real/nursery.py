@@ -122,7 +122,7 @@ def _main() -> None:
 
     import tests.real.one_run
 
-    assert tests and great_expectations and influxdb_client and urllib3
+    assert all((tests, great_expectations, influxdb_client, urllib3))
     # the pools of pyarrow and jemalloc, which an import begins, come back in a child by themselves
     assert threading.active_count() == 1, "a thread would be missing in the children"
     print("ready", flush=True)

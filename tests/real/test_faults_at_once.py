@@ -1,17 +1,24 @@
-"""Two runs of one window at once, and a run that is killed while it holds the lock: SQLite and PostgreSQL."""
+"""Two runs at once, upkeep among them, and a run that is killed while it holds the lock: on a SQLite
+and on a PostgreSQL ledger."""
 
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
+from tasks.core.maintained import Maintained
 from tasks.core.receipt import Receipt
+from tasks.core.settings import load_settings
+from tasks.lake.upkeep import keep_up
+from tasks.upkeep import maintaining
 from tests.flows.installation import Installation
 from tests.real.nursery import Nursery
 from tests.real.servers import InfluxServer
-from tests.real.whole_way import PATIENCE, WholeWay, hours, put_two, wait_until, whole_way
+from tests.real.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
 
 WINDOW = hours(3)
 # two rooms and a value a minute
@@ -62,4 +69,42 @@ def test_after_the_owner_of_a_lock_was_killed_the_next_run_takes_it(
     way.source.gate.set()
     # a server of a ledger has to notice first that its client is gone
     wait_until(lambda: "locked by" not in problems(way.collect(WINDOW)))
+    way.assert_whole(WINDOW)
+
+
+def upkeep(way: WholeWay) -> Maintained:
+    plan = maintaining.make_upkeep_plan(load_settings(way.installed.environment))
+    return maintaining.maintain(plan)
+
+
+def test_upkeep_leaves_alone_what_a_run_works_on(way: WholeWay, nursery: Nursery) -> None:
+    way.source.gate.clear()
+    with way.begun(nursery, WINDOW) as running:
+        assert way.source.reached.wait(PATIENCE)
+        kept = {line.name: line for line in upkeep(way).tables}
+        way.source.gate.set()
+        ended = running.ended()
+    assert kept["alpha"].state == "locked"
+    assert ended.receipt["run_id"] in kept["alpha"].problems[0]
+    assert ended.code == 0
+    way.assert_whole(WINDOW)
+
+
+def test_a_run_leaves_alone_what_upkeep_works_on(way: WholeWay, nursery: Nursery) -> None:
+    half, ended = hours(2), list[Ended]()
+    assert way.collect(half).exit_code == 0
+
+    def meanwhile(*arguments: Any) -> Any:
+        if arguments[1] == "alpha":
+            ended.append(way.run(nursery, WINDOW))
+        return keep_up(*arguments)
+
+    with mock.patch.object(maintaining, "keep_up", meanwhile):
+        kept = {line.name: line.state for line in upkeep(way).tables}
+    assert kept["alpha"] == "done"
+    (refused,) = ended
+    assert (refused.code, refused.receipt["values"]["extracted"]) == (1, 0)
+    assert "alpha in production is locked by " in refused.text
+    way.assert_whole(half)
+    assert way.run(nursery, WINDOW).code == 0
     way.assert_whole(WINDOW)
