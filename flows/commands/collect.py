@@ -117,7 +117,7 @@ def summary(receipt: "Receipt") -> str:
     lines += [f"note     {note}" for note in receipt.notes]
     if receipt.report is not None:
         lines.append(f"report   {receipt.report}")
-    elif receipt.is_idle:
+    elif receipt.flow == "collect" and receipt.is_idle:
         lines.append(
             "report   none, since nothing changed; fedvitals report makes one of any window"
         )

@@ -43,7 +43,7 @@ from tests.real.faults import (
     run,
     values_of,
 )
-from tests.real.nursery import FAULT_POINT, Nursery, a_nursery
+from tests.real.nursery import FAULT_POINT, Nursery
 from tests.real.proxy import Fault, a_proxy
 from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
 
@@ -143,12 +143,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         homes = [tmp_path_factory.mktemp("prometheus") for _ in texts]
         servers = [PrometheusServer(home, text) for home, text in zip(homes, texts, strict=True)]
         yield Service(*[stack.enter_context(server) for server in servers])
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with a_nursery(tmp_path_factory.mktemp("nursery") / "mother.log") as mother:
-        yield mother
 
 
 @pytest.fixture

@@ -191,15 +191,17 @@ def main() -> int:
     minutes = float(os.environ.get("SOAK_MINUTES") or 20)
     seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**9))
     print(f"soak: {minutes:g} minutes, SOAK_SEED={seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="fedvitals-soak-") as folder:
-        with a_world(Path(folder), minutes, random.Random(seed)) as world:
-            ends = soaked(world, minutes)
-            print(f"soak: the runs ended with {dict(ends)}", flush=True)
-            strange = [code for code in ends if code not in ENDS]
-            if strange:
-                print(world.log.read_text()[-5000:])
-            unrest = settled(world)
-            return 1 if strange or unrest or differs(world) else 0
+    with (
+        tempfile.TemporaryDirectory(prefix="fedvitals-soak-") as folder,
+        a_world(Path(folder), minutes, random.Random(seed)) as world,
+    ):
+        ends = soaked(world, minutes)
+        print(f"soak: the runs ended with {dict(ends)}", flush=True)
+        strange = [code for code in ends if code not in ENDS]
+        if strange:
+            print(world.log.read_text()[-5000:])
+        is_owing = still_owes(world)
+        return 1 if strange or is_owing or differs(world) else 0
 
 
 @contextmanager
@@ -268,8 +270,8 @@ def recovered(world: World) -> None:
             server.start()
 
 
-def settled(world: World) -> bool:
-    """Runs until nothing is owed; whether something still is."""
+def still_owes(world: World) -> bool:
+    """Runs until nothing is owed any more; whether something is all the same."""
     for _ in range(MOST_LAST_RUNS):
         receipt = one_run(world.here.environment, None, None)
         if not _is_owing(receipt):
