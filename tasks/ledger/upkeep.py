@@ -19,6 +19,8 @@ RUNS_ALWAYS_KEPT = 10
 BACKUPS = "ledger-*.db"
 # less is not worth writing the whole file again
 SHARE_WORTH_FREEING = 0.25
+# somebody else is writing; extended error codes have the primary one in their low byte
+HELD, PRIMARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), 0xFF
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ def shrink(ledger: Ledger) -> None:
     """Gives a SQLite ledger's free space back, where it is much, and empties its write-ahead log.
 
     A PostgreSQL server does so by itself. What another process holds open is left for next time.
+
+    Raises:
+        LedgerUnavailable: when the database cannot be written for another reason.
     """
     with ledger.transaction() as connection:
         driver = connection.connection.driver_connection
@@ -108,10 +113,14 @@ def shrink(ledger: Ledger) -> None:
             driver.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("freelist_count", "page_count")
         )
-        if free > SHARE_WORTH_FREEING * pages_:
-            driver.execute("VACUUM")
-        driver.execute("PRAGMA optimize")
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            if free > SHARE_WORTH_FREEING * pages_:
+                driver.execute("VACUUM")
+            driver.execute("PRAGMA optimize")
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & PRIMARY not in HELD:
+                raise LedgerUnavailable(url=ledger.url, problem=str(error)) from error
 
 
 def bytes_of(ledger: Ledger) -> int | None:

@@ -64,7 +64,7 @@ def _fewer() -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _series() -> dict[str, np.ndarray[Any, Any]]:
-    series = {}
+    series: dict[str, np.ndarray[Any, Any]] = {}
     for number, room in enumerate(ROOMS):
         share = (np.arange(SAMPLES) % 50) / 100 + number / 1000
         share[::30] = 1.5

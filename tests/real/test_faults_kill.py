@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ KILLED = -signal.SIGKILL
 PATIENCE = 250
 
 
-def point(function: object, when: str, number: int = 1) -> str:
+def point(function: Any, when: str, number: int = 1) -> str:
     """As the fault point's own module reads it."""
     inner = getattr(function, "fn", function)
     return f"{inner.__module__}:{inner.__qualname__}:{when}:{number}"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,8 +121,9 @@ def influxdb_is_down(world: World) -> list[int]:
 
 def influxdb_dies(world: World) -> list[int]:
     """Killed in the midst of a post."""
-    kind = world.dice.choice(["half_request", "unanswered", "swallowed"])
-    world.sink.script(WRITE, *_some(world), Fault(kind, act=world.influxdb.kill))
+    kill = world.influxdb.kill
+    deaths = [Fault("half_request", act=kill), Fault("unanswered", act=kill), Fault("swallowed", act=kill)]  # fmt: skip
+    world.sink.script(WRITE, *_some(world), world.dice.choice(deaths))
     return [world.run()]
 
 
@@ -228,14 +230,14 @@ def a_world(folder: Path, minutes: float, dice: random.Random) -> Iterator[World
             content["measurements"][NAME]["step"] = f"{STEP}s"
         here.write_yaml("sinks.yaml", {"influxdb": {"lines_per_post": 10, "timeout": "1s"}})
         here.variables["INFLUXDB_URL"] = sink.url
-        mothers = [enter(a_nursery(folder / f"mother-{number}.log")) for number in range(2)]
-        yield World(prometheus, influxdb, source, sink, here, *mothers, dice)
+        one, other = (enter(a_nursery(folder / f"{name}.log")) for name in ("one", "other"))
+        yield World(prometheus, influxdb, source, sink, here, one, other, dice)
 
 
 def _history(minutes: float) -> str:
     first = int(time.time() - MARGIN_SECONDS) // 60 * 60
     count = int(minutes * 60 + 2 * MARGIN_SECONDS) // STEP
-    series = {}
+    series: dict[str, np.ndarray[Any, Any]] = {}
     for number, room in enumerate(ROOMS):
         share = (np.arange(count) % 997) / 1000 + number / 10_000
         share[::97] = 1.5
