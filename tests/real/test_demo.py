@@ -20,7 +20,7 @@ from tests.real.process import environment, program
 
 pytestmark = pytest.mark.slow
 
-LONGEST_SECONDS = 240
+LONGEST_SECONDS = 480
 
 
 @dataclass
