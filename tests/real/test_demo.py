@@ -18,7 +18,7 @@ import pytest
 from tests.flows.installation import COMMAND, FOREIGN, Installation
 from tests.real.process import environment, program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LONGEST_SECONDS = 480
 
