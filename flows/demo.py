@@ -16,6 +16,7 @@ import requests
 import yaml
 
 from deployments.services import processes
+from flows.commands.running import run_flow
 from tasks.core.receipt import Receipt
 from tasks.core.settings import Service, Settings, shipped
 from tasks.core.window import iso
@@ -69,9 +70,9 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
 
 def _follow(folder: Path, tell: Tell) -> None:
     """Reads the training's rounds, and says beside the last report whether it converged."""
-    from flows.commands.federated import run_flow
+    from flows.federated import federated
 
-    run_flow(output=str(folder / "training"))
+    run_flow(federated, Receipt, output=str(folder / "training"))
     twin = folder / "training" / "convergence-analysis.json"
     if not twin.is_file():
         tell("no round of the training was landed, so nothing is said of its convergence")
@@ -82,10 +83,15 @@ def _follow(folder: Path, tell: Tell) -> None:
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
-    from flows.commands.collect import run_flow
+    from flows.collect import collect
 
     return run_flow(
-        type="all", start=iso(started), stop="now", output=str(output) if output else None
+        collect,
+        Receipt,
+        type="all",
+        start=iso(started),
+        stop="now",
+        output=str(output) if output else None,
     )
 
 

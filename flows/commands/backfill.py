@@ -14,7 +14,6 @@ from flows.commands.show import print_json, print_table
 if TYPE_CHECKING:
     from tasks.backfill.plan import Backfill
     from tasks.backfill.survey import Share, Survey
-    from tasks.core.receipt import Receipt
 
 
 class Runner(StrEnum):
@@ -74,27 +73,13 @@ def backfill(
         print(f"fedvitals: {warning}", file=sys.stderr)
     if dry_run:
         _look(wanted, json)
-    receipt = run_flow(**asdict(asked))
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
-
-
-def run_flow(**parameters: Any) -> "Receipt":
-    """Runs the flow here and now; its receipt.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had a receipt.
-    """
     from flows.backfill import backfill as flow
-    from flows.commands.prefect_server import require_server
+    from flows.commands.running import run_flow
     from tasks.core.receipt import Receipt
 
-    require_server()
-    state = flow(**parameters, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Receipt):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+    receipt = run_flow(flow, Receipt, **asdict(asked))
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))
 
 
 def _look(wanted: "Backfill", json: bool) -> NoReturn:

@@ -63,7 +63,13 @@ def collect(
     plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
+    from flows.collect import collect as flow
+    from flows.commands.running import run_flow
+    from tasks.core.receipt import Receipt
+
     receipt = run_flow(
+        flow,
+        Receipt,
         environment=environment,
         type=type.value,
         measurements=list(names) or None,
@@ -74,24 +80,6 @@ def collect(
     )
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))
-
-
-def run_flow(**parameters: object) -> "Receipt":
-    """Runs the flow here and now; its receipt.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had a receipt.
-    """
-    from flows.collect import collect as flow
-    from flows.commands.prefect_server import require_server
-    from tasks.core.receipt import Receipt
-
-    require_server()
-    state = flow(**parameters, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Receipt):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
 
 
 def summary(receipt: "Receipt") -> str:

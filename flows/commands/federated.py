@@ -9,7 +9,7 @@ from flows.commands.collect import summary
 from flows.commands.options import AsJson, EnvironmentName, Output
 
 if TYPE_CHECKING:
-    from tasks.core.receipt import Receipt
+    pass
 
 
 def register(app: typer.Typer) -> None:
@@ -36,24 +36,12 @@ def federated(
     plan = make_plan(load_settings(), environment, "federated", output=output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
-    receipt = run_flow(environment=environment, output=str(output) if output else None)
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
-
-
-def run_flow(**parameters: object) -> "Receipt":
-    """Runs the flow here and now; its receipt.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had a receipt.
-    """
-    from flows.commands.prefect_server import require_server
+    from flows.commands.running import run_flow
     from flows.federated import federated as flow
     from tasks.core.receipt import Receipt
 
-    require_server()
-    state = flow(**parameters, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Receipt):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+    receipt = run_flow(
+        flow, Receipt, environment=environment, output=str(output) if output else None
+    )
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))

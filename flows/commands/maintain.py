@@ -32,27 +32,16 @@ def maintain(json: AsJson = False) -> None:
 
     # the user's mistakes are found here, before a flow run is begun
     make_upkeep_plan(load_settings())
-    maintained = run_flow()
-    print(maintained.model_dump_json(indent=2) if json else summary(maintained))
-    raise typer.Exit(int(maintained.exit_code))
-
-
-def run_flow() -> "Maintained":
-    """Runs the flow here and now; its receipt.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had a receipt.
-    """
-    from flows.commands.prefect_server import require_server
+    from flows.commands.running import run_flow
     from flows.maintain import maintain as flow
     from tasks.core.maintained import Maintained
 
-    require_server()
-    state = flow(return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Maintained):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+    maintained = run_flow(
+        flow,
+        Maintained,
+    )
+    print(maintained.model_dump_json(indent=2) if json else summary(maintained))
+    raise typer.Exit(int(maintained.exit_code))
 
 
 def summary(maintained: "Maintained") -> str:

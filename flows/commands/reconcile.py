@@ -47,7 +47,13 @@ def reconcile(
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
     plan_of_lake(load_settings(), SINK, environment, "all", names, start, stop)
+    from flows.commands.running import run_flow
+    from flows.reconcile import reconcile as flow
+    from tasks.core.reconciliation import Reconciliation
+
     found = run_flow(
+        flow,
+        Reconciliation,
         environment=environment,
         measurements=list(names) or None,
         start=start,
@@ -57,24 +63,6 @@ def reconcile(
     )
     print(found.model_dump_json(indent=2) if json else summary(found))
     raise typer.Exit(int(found.exit_code))
-
-
-def run_flow(**parameters: object) -> "Reconciliation":
-    """Runs the flow here and now; what it found.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had found anything.
-    """
-    from flows.commands.prefect_server import require_server
-    from flows.reconcile import reconcile as flow
-    from tasks.core.reconciliation import Reconciliation
-
-    require_server()
-    state = flow(**parameters, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Reconciliation):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
 
 
 def summary(found: "Reconciliation") -> str:

@@ -43,7 +43,13 @@ def replay(
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
     plan_of_lake(load_settings(), sink, environment, type.value, names, start, stop)
+    from flows.commands.running import run_flow
+    from flows.replay import replay as flow
+    from tasks.core.receipt import Receipt
+
     receipt = run_flow(
+        flow,
+        Receipt,
         sink=sink,
         environment=environment,
         type=type.value,
@@ -53,24 +59,6 @@ def replay(
     )
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))
-
-
-def run_flow(**parameters: object) -> "Receipt":
-    """Runs the flow here and now; its receipt.
-
-    Raises:
-        FedvitalsError: what ended the flow before it had a receipt.
-    """
-    from flows.commands.prefect_server import require_server
-    from flows.replay import replay as flow
-    from tasks.core.receipt import Receipt
-
-    require_server()
-    state = flow(**parameters, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Receipt):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
 
 
 def summary(receipt: "Receipt") -> str:

@@ -127,7 +127,7 @@ class _Work:
                     stores.lake,
                     stores.ledger,
                 )
-        except Exception:
+        except FedvitalsError:
             self.gave_up.set()
             raise
         if loaded.sinks[stores.sink.name].pending:

@@ -16,7 +16,7 @@ from tasks.core.batch import Batch, build_frame
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, LockHeld
 from tasks.core.own import OWN, own_measurement
-from tasks.core.receipt import Outcome, Receipt, SinkValues
+from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, SinkValues, Values
 from tasks.core.window import Window
 from tasks.lake.windows import append_states
 from tasks.ledger.locks import RunLock
@@ -39,19 +39,30 @@ _STAGES = ("extract", "validate", "land", "load")
 def watch(plan: Plan, receipt: Receipt) -> Receipt:
     """Lands and loads the run's own figures, one row at the run's time; the receipt gets its lag.
 
-    Whatever goes wrong is a note on the receipt that comes back, and never fails the run.
+    Whatever goes wrong is a note on the receipt that comes back. What fedvitals expects to go wrong
+    leaves a good run good; a defect is a failed line of the receipt.
     """
     problems: tuple[str, ...]
     try:
         receipt, problems = _watch(plan, receipt)
     except FedvitalsError as error:
         problems = (str(error),)
-    # a good run stays good, whatever is wrong with looking at it
+    # one measurement of many: what the run did stays told, and a defect makes it one that ended in part
     except Exception as error:
         logger.exception("measurement=%s unexpected error", OWN)
         problems = (f"unexpected {type(error).__name__}. This is a defect of fedvitals",)
+        receipt = _ended_in_part(receipt, problems)
     notes = (f"{OWN} is not whole: {problem}" for problem in problems)
     return receipt.model_copy(update={"notes": (*receipt.notes, *notes)})
+
+
+def _ended_in_part(receipt: Receipt, problems: tuple[str, ...]) -> Receipt:
+    line = MeasurementReceipt(
+        name=OWN, state="failed", rows=0, values=Values(), verdict=None, problems=problems
+    )
+    status = "failed" if receipt.status == "failed" else "degraded"
+    lines = (*receipt.measurements, line)
+    return receipt.model_copy(update={"status": status, "measurements": lines})
 
 
 def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Batch:

@@ -1,28 +1,20 @@
 """A service's REST API: what the paths of the catalogue select in its JSON answers."""
 
-import math
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
+from tasks.core.batch import Batch
 from tasks.core.catalogue import Measurement, Rest
 from tasks.core.json_path import kind_of, obstacle, values_at
-from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.settings import Service
-from tasks.core.severity import Severity
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, Client, Limits
 from tasks.sources.json_body import json_of
-from tasks.sources.json_values import WANTED, Unfit, fitted, shown, tag_text
+from tasks.sources.json_values import tag_text
 from tasks.sources.sample import Shared, nothing, too_late
-from tasks.sources.wide import Key, Wide
+from tasks.sources.told import MISSING, Told
 
 LIMITS = Limits(connect=5.0, silence=15.0, total=30.0, largest=16 * 2**20)
 NOT_OFFERED = 404
@@ -74,9 +66,9 @@ class RestSource:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
         reading = _Reading(measurement, environment, look.seen.asked)
-        reading.warnings.extend(look.warnings(measurement.every))
-        reading.take(look.seen.content, rest)
-        return reading.batch(window, floor(look.time, measurement.every))
+        reading.told.warnings.extend(look.warnings(measurement.every))
+        reading.take(look.seen.content, rest, floor(look.time, measurement.every))
+        return reading.told.batch(window)
 
     def _document(self, endpoint: str) -> "Shared[_Document]":
         with self._guard:
@@ -104,59 +96,25 @@ class _Document:
     is_offered: bool = True
 
 
-class _Missing:
-    """What stands for a value in a place that the document does not have."""
-
-
-MISSING = _Missing()
-
-
 class _Reading:
-    """What the rows of one measurement have given so far."""
+    """Finds a measurement's rows in a body, and hands them to what tells them."""
 
     def __init__(self, measurement: Measurement, environment: str, asked: Asked) -> None:
-        self.warnings: list[str] = []
+        self.told = Told(measurement, environment)
         self._measurement = measurement
-        self._environment = environment
         self._asked = asked
-        self._keys: list[Key] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in measurement.fields}
-        self._missing: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        # by field and reason: the rows, and what was there
-        self._unfit: defaultdict[tuple[str, str], dict[int, Any]] = defaultdict(dict)
 
-    def take(self, content: Any, rest: Rest) -> None:
-        """Puts in what an endpoint answered.
+    def take(self, content: Any, rest: Rest, time: datetime) -> None:
+        """Puts in what an endpoint answered, all of it at this time.
 
         Raises:
-            AnswerInvalid, SeriesExceeded.
+            AnswerInvalid.
         """
-        rows = self._rows(content, rest)
-        for position, row in enumerate(rows):
-            self._keys.append(
-                tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
+        for row in self._rows(content, rest):
+            tags = tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
+            self.told.add(
+                time, tags, {name: self._field(name, row) for name in self._measurement.fields}
             )
-            for name in self._measurement.fields:
-                self._columns[name].append(self._field(name, row, position))
-        Wide(self._measurement).index(self._keys)
-        for name, count in self._missing.items():
-            where = "" if count == len(rows) else f" in {count} of {len(rows)} rows"
-            self.warnings.append(f"{name}: not offered by this service{where}")
-
-    def batch(self, window: Window, slot: datetime) -> Batch:
-        """The rows that hold a value, all at this time."""
-        frame = build_frame(self._measurement, {**self._key_columns(slot), **self._columns})
-        filled = frame[list(self._measurement.fields)].notna().any(axis=1)
-        return Batch(
-            measurement=self._measurement,
-            environment=self._environment,
-            window=window,
-            frame=canonical(frame[filled], self._measurement),
-            dropped=dict(self._dropped),
-            rejected=self._rejected(slot),
-            warnings=tuple(self.warnings),
-        )
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
         """The objects that are the rows."""
@@ -164,7 +122,9 @@ class _Reading:
             return [self._object(content, "the body")]
         found = self._value_at(rest.rows, content)
         if found is None:
-            self.warnings.append(f"{rest.endpoint} has no {rest.rows}: not offered by this service")
+            self.told.warnings.append(
+                f"{rest.endpoint} has no {rest.rows}: not offered by this service"
+            )
             return []
         if not isinstance(found, list):
             raise self._asked.invalid(f"{rest.rows} is {kind_of(found)}, not a list")
@@ -197,50 +157,7 @@ class _Reading:
         except TypeError as error:
             raise self._asked.invalid(f"the tag at {path} is {error}") from error
 
-    def _field(self, name: str, row: dict[str, Any], position: int) -> Any:
-        spec = self._measurement.fields[name]
-        assert spec.path is not None, "a field of this source says where it is"
-        found = self._look(spec.path, row)
-        if found is MISSING:
-            self._missing[name] += 1
-            return None
-        value = fitted(found, spec.type)
-        if isinstance(value, Unfit):
-            self._unfit[name, value.reason][position] = shown(value.value)
-            return None
-        if isinstance(value, float) and not math.isfinite(value):
-            self._dropped["nan" if math.isnan(value) else "inf"] += 1
-            return None
-        return value
-
-    def _key_columns(self, slot: datetime) -> dict[str, Any]:
-        count = len(self._keys)
-        columns: dict[str, Any] = {
-            "time": [slot] * count,
-            "environment": [self._environment] * count,
-        }
-        for number, tag in enumerate(self._measurement.tags):
-            columns[tag] = pd.Series([key[number] for key in self._keys], dtype="object")
-        return columns
-
-    def _rejected(self, slot: datetime) -> pd.DataFrame:
-        parts = [
-            self._records(name, why, found, slot) for (name, why), found in self._unfit.items()
-        ]
-        return pd.concat(parts, ignore_index=True) if parts else no_records()
-
-    def _records(
-        self, name: str, why: str, found: Mapping[int, Any], slot: datetime
-    ) -> pd.DataFrame:
-        reason = Reason(
-            stage="door",
-            scope="value",
-            check_id="json_type",
-            expectation="json_type",
-            severity=Severity.CRITICAL,
-            limit=WANTED[self._measurement.fields[name].type],
-            reason=why,
-        )
-        frame = pd.DataFrame(self._key_columns(slot)).astype({"time": TIME_TYPE})
-        frame[name] = pd.Series(found, dtype="object").reindex(frame.index)
-        return records(frame, self._measurement, np.array(list(found)), [name], reason)
+    def _field(self, name: str, row: dict[str, Any]) -> Any:
+        path = self._measurement.fields[name].path
+        assert path is not None, "a field of this source says where it is"
+        return self._look(path, row)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.digest import digest_rows
-from tasks.core.errors import LakeBusy, LakeDamaged, LockLost
+from tasks.core.errors import LakeBusy, LakeDamaged, LakeRefused, LockLost
 from tasks.core.window import Window
 from tasks.lake import compaction
 from tasks.lake.compaction import compact, files_of
@@ -375,7 +375,7 @@ def test_a_full_disk_is_told_and_nothing_is_committed(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compaction.pq, "write_table", full)
-    with pytest.raises(LakeDamaged, match="No space left on device"):
+    with pytest.raises(LakeRefused, match="No space left on device"):
         upkeep(lake)
     assert table_of(lake).version() == version
 
