@@ -70,9 +70,7 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
 
 def _follow(folder: Path, tell: Tell) -> None:
     """Reads the training's rounds, and says beside the last report whether it converged."""
-    from flows.federated import federated
-
-    run_flow(federated, Receipt, output=str(folder / "training"))
+    run_flow("federated", output=str(folder / "training"))
     twin = folder / "training" / "convergence-analysis.json"
     if not twin.is_file():
         tell("no round of the training was landed, so nothing is said of its convergence")
@@ -83,16 +81,14 @@ def _follow(folder: Path, tell: Tell) -> None:
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
-    from flows.collect import collect
-
-    return run_flow(
-        collect,
-        Receipt,
+    receipt: Receipt = run_flow(
+        "collect",
         type="all",
         start=iso(started),
         stop="now",
         output=str(output) if output else None,
     )
+    return receipt
 
 
 @contextmanager

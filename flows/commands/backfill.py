@@ -9,11 +9,13 @@ import typer
 
 from flows.commands.collect import Type, summary
 from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.running import run_flow
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.backfill.plan import Backfill
     from tasks.backfill.survey import Share, Survey
+    from tasks.core.receipt import Receipt
 
 
 class Runner(StrEnum):
@@ -73,11 +75,7 @@ def backfill(
         print(f"fedvitals: {warning}", file=sys.stderr)
     if dry_run:
         _look(wanted, json)
-    from flows.backfill import backfill as flow
-    from flows.commands.running import run_flow
-    from tasks.core.receipt import Receipt
-
-    receipt = run_flow(flow, Receipt, **asdict(asked))
+    receipt: Receipt = run_flow("backfill", **asdict(asked))
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))
 

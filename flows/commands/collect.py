@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
+from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -63,13 +64,8 @@ def collect(
     plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
-    from flows.collect import collect as flow
-    from flows.commands.running import run_flow
-    from tasks.core.receipt import Receipt
-
-    receipt = run_flow(
-        flow,
-        Receipt,
+    receipt: Receipt = run_flow(
+        "collect",
         environment=environment,
         type=type.value,
         measurements=list(names) or None,

@@ -7,8 +7,11 @@ import typer
 
 from flows.commands.collect import summary
 from flows.commands.options import AsJson, EnvironmentName, Output
+from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
+    from tasks.core.receipt import Receipt
+
     pass
 
 
@@ -36,12 +39,8 @@ def federated(
     plan = make_plan(load_settings(), environment, "federated", output=output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
-    from flows.commands.running import run_flow
-    from flows.federated import federated as flow
-    from tasks.core.receipt import Receipt
-
-    receipt = run_flow(
-        flow, Receipt, environment=environment, output=str(output) if output else None
+    receipt: Receipt = run_flow(
+        "federated", environment=environment, output=str(output) if output else None
     )
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))

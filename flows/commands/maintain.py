@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.commands.options import AsJson
+from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
     from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep
@@ -32,14 +33,7 @@ def maintain(json: AsJson = False) -> None:
 
     # the user's mistakes are found here, before a flow run is begun
     make_upkeep_plan(load_settings())
-    from flows.commands.running import run_flow
-    from flows.maintain import maintain as flow
-    from tasks.core.maintained import Maintained
-
-    maintained = run_flow(
-        flow,
-        Maintained,
-    )
+    maintained: Maintained = run_flow("maintain")
     print(maintained.model_dump_json(indent=2) if json else summary(maintained))
     raise typer.Exit(int(maintained.exit_code))
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Start, Stop
+from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
     from tasks.core.reconciliation import CellDifference, Reconciliation
@@ -47,13 +48,8 @@ def reconcile(
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
     plan_of_lake(load_settings(), SINK, environment, "all", names, start, stop)
-    from flows.commands.running import run_flow
-    from flows.reconcile import reconcile as flow
-    from tasks.core.reconciliation import Reconciliation
-
-    found = run_flow(
-        flow,
-        Reconciliation,
+    found: Reconciliation = run_flow(
+        "reconcile",
         environment=environment,
         measurements=list(names) or None,
         start=start,

@@ -1,25 +1,26 @@
 """Runs a flow here and now, as the commands do."""
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib import import_module
+from typing import Any
 
 from flows.commands.prefect_server import require_server
 
-if TYPE_CHECKING:
-    from prefect import Flow
 
-Answer = TypeVar("Answer")
+def run_flow(name: str, **parameters: object) -> Any:
+    """What the flow of this name answered: its receipt, or what stands for one.
 
-
-def run_flow(flow: "Flow[..., Any]", answer: type[Answer], **parameters: object) -> Answer:
-    """What the flow answered.
+    Prefect is imported no earlier, so that a user's mistake is told without the wait.
 
     Raises:
         ConfigurationInvalid: when PREFECT_API_URL names a server that does not answer.
         FedvitalsError: what ended the flow before it had an answer.
     """
+    flow = getattr(import_module(f"flows.{name}"), name)
     require_server()
-    state: Any = flow(**parameters, return_state=True)
+    state = flow(**parameters, return_state=True)
     result = state.result(raise_on_failure=False)
-    if isinstance(result, answer):
-        return result
-    raise result if isinstance(result, Exception) else RuntimeError(str(state.message))
+    if result is None:
+        raise RuntimeError(str(state.message))
+    if isinstance(result, Exception):
+        raise result
+    return result
