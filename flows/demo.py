@@ -22,7 +22,7 @@ from tasks.core.settings import Service, Settings, shipped
 from tasks.core.window import iso
 
 ROUNDS = 60
-ROUND_SECONDS = 1.0
+ROUND_SECONDS = 2.0
 PAUSE_SECONDS = 5.0
 LONGEST_SECONDS = 240.0
 # the demo lasts a minute, so it looks closer and waits less than an hourly service would
