@@ -1,5 +1,6 @@
 """The command `fedvitals`."""
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -28,6 +29,9 @@ COMMANDS = (
     "ledger",
     "serve",
 )
+
+# by default every import is followed by walks through all that was imported before it
+COLLECTOR_THRESHOLDS = (100_000, 20, 100)
 
 app = typer.Typer(
     name="fedvitals",
@@ -69,6 +73,7 @@ def main() -> None:
 
 def prepare_process() -> None:
     """Sets what Prefect and Great Expectations read when they are imported; the user's own wins."""
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     home = Path(os.environ.get("FEDVITALS_HOME") or ".fedvitals").resolve()
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),

@@ -1,5 +1,6 @@
 """JSON paths: JSONPath as RFC 9535 has it, which tells a missing value from a null one."""
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,13 @@ if TYPE_CHECKING:
     from jsonpath import JSONPath
 
 
+# names with dots between them, which are paths whatever else RFC 9535 has
+_PLAIN = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*)+")
+
+
 def _check_path(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     from jsonpath.exceptions import JSONPathError
 
     try:

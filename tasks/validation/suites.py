@@ -7,13 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.catalogue import Measurement
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.settings import shipped
-from tasks.validation import engine
+from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import Complaint, check_structure, did_you_mean
 
@@ -175,11 +172,10 @@ def verify(suite: Suite, measurement: Measurement) -> None:
         raise Complaint(suite.path)(
             "Great Expectations does not load all of it", "Compare it with what it loads"
         )
-    for check_id, ran in engine.run(_sample(measurement), suite).items():
-        if ran.problem:
-            raise Complaint(suite.path, check_id)(
-                f"cannot run on {measurement.name}: {ran.problem}", "Choose one for its type"
-            )
+    for check_id, problem in trial.obstacles(suite, measurement):
+        raise Complaint(suite.path, check_id)(
+            f"cannot run on {measurement.name}: {problem}", "Choose one for its type"
+        )
 
 
 def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
@@ -191,18 +187,3 @@ def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:
         raise complain(f"{expectation.type}: {problem}", "Mend its kwargs")
-
-
-def _sample(measurement: Measurement) -> pd.DataFrame:
-    """Three rows of the measurement's types, the last without values."""
-    examples: dict[FieldType, list[Any]] = {
-        "float": [0.0, 1.0, None],
-        "int": [0, 1, None],
-        "string": ["a", "b", None],
-        "bool": [False, True, None],
-    }
-    times = pd.date_range("2026-01-01", periods=3, freq=measurement.step, tz="UTC")
-    columns: dict[str, Any] = {"time": times.as_unit("us")}
-    columns |= {tag: ["a", "a", "a"] for tag in measurement.all_tags}
-    columns |= {name: examples[spec.type] for name, spec in measurement.fields.items()}
-    return build_frame(measurement, columns)
