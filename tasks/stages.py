@@ -10,7 +10,7 @@ from prefect import get_run_logger
 
 from tasks.chunk.work import SOURCES_WITH_HISTORY
 from tasks.core.errors import FedvitalsError
-from tasks.core.receipt import ExitCode, Outcome, Receipt, write_receipt
+from tasks.core.receipt import ExitCode, Outcome, Receipt, given_up, write_receipt
 from tasks.core.retry import counted_retries
 from tasks.core.settings import Settings
 from tasks.lake.windows import WINDOWS, append_states
@@ -212,4 +212,4 @@ def _work(job: Job, plan: Plan, toolbox: Toolbox, progress: Progress) -> Outcome
         with toolbox.locks.hold(name, job.environment, plan.run_id) as lock:
             return work(job, toolbox.tools(plan, job.measurement, lock), progress)
     except FedvitalsError as error:
-        return Outcome(measurement=name, state="failed", problems=(str(error),))
+        return given_up(name, error)

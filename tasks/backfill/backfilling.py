@@ -12,29 +12,28 @@ from typing import Protocol, Self
 from tasks.backfill.plan import Backfill, cells_to_read
 from tasks.backfill.survey import Share, Survey
 from tasks.chunk.work import Chunk, Tools
-from tasks.core.errors import (
-    AnswerInvalid,
-    FedvitalsError,
-    KeyRepeated,
-    LabelsDiffer,
-    SeriesExceeded,
-    SourceOverloaded,
-)
-from tasks.core.receipt import Outcome, joined
+from tasks.core.errors import FedvitalsError
+from tasks.core.receipt import Outcome, given_up, joined
 from tasks.core.window import iso
 from tasks.lake.windows import WINDOWS, append_states
 from tasks.process import process
-from tasks.run.due import Job
-from tasks.run.rounds import chunk_of, groups, pending_loaded, prepared, told
+from tasks.run.due import Job, late_before
+from tasks.run.rounds import (
+    MOST_FAILURES_IN_A_ROW,
+    OF_THE_ANSWER,
+    chunk_of,
+    groups,
+    pending_loaded,
+    prepared,
+    reopen,
+    told,
+)
 from tasks.run.toolbox import Toolbox
 
 logger = logging.getLogger(__name__)
 
 # after so many chunks the lake is told how its cells stand
 CHUNKS_A_ROUND = 20
-# what may be wrong with a part of the past only: the rest is read all the same
-OF_THE_ANSWER = (AnswerInvalid, KeyRepeated, LabelsDiffer, SeriesExceeded, SourceOverloaded)
-MOST_FAILURES_IN_A_ROW = 3
 
 
 class Handed(Protocol):
@@ -122,7 +121,7 @@ def _measurement(
             pending = told(job, pending_loaded(job, tools))
             return joined(entry.name, [*read, *pending])
     except FedvitalsError as error:
-        return Outcome(measurement=entry.name, state="failed", problems=(str(error),))
+        return given_up(entry.name, error)
 
 
 def _read(
@@ -140,6 +139,7 @@ def _read(
     if not cells:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
+    reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
     chunks = (chunk_of(job, group) for group in groups(cells, share.cells_a_chunk))
     for number, (chunk, outcome) in enumerate(_worked(chunks, tools, crew), 1):
         tell(Step(job.measurement.name, len(chunk.cells), outcome))

@@ -209,6 +209,8 @@ def _commit_quarantine(
     tools: Tools,
 ) -> None:
     """Replaces the cells' records by those that hold now; no commit when nothing changes."""
+    if not is_news and not any(map(len, earlier.values())):
+        return
     stay = [
         _still_true(
             earlier[state.cell], chunk, merged.held.get(state.cell) != state.landed_digest, tools

@@ -13,7 +13,7 @@ from tasks.core.batch import split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
 from tasks.core.loading import CellToLoad, Sink
-from tasks.core.receipt import Outcome, SinkValues, joined
+from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.lake.cells import Held, held_cells
@@ -64,7 +64,7 @@ def replay(wanted: Replay, stores: Stores, progress: Progress) -> Outcome:
             parts.append(part)
             progress(name, done, total)
     except FedvitalsError as error:
-        parts.append(Outcome(measurement=name, state="failed", problems=(str(error),)))
+        parts.append(given_up(name, error))
     return joined(name, parts)
 
 

@@ -11,7 +11,7 @@ from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
 from tasks.core.loading import Sink
 from tasks.core.points import ALL_TIME, Reader
-from tasks.core.receipt import Outcome, Receipt, write_receipt
+from tasks.core.receipt import Outcome, Receipt, given_up, write_receipt
 from tasks.core.reconciliation import MeasurementLine, Reconciliation
 from tasks.core.settings import Settings
 from tasks.core.window import Window, iso
@@ -125,7 +125,7 @@ def _replayed(
         with toolbox.locks.hold(name, environment, plan.run_id) as lock:
             return replay(wanted, Stores(toolbox.lake, toolbox.ledger, sink, lock), progress)
     except FedvitalsError as error:
-        return Outcome(measurement=name, state="failed", problems=(str(error),))
+        return given_up(name, error)
 
 
 def _sink(toolbox: Toolbox, name: str) -> Sink:

@@ -242,6 +242,10 @@ def telling(name: str) -> Iterator[None]:
 
 
 def _load(url: str, name: str) -> DeltaTable | None:
+    path = local_path(url)
+    # the library needs milliseconds to find that out, and most quarantines are not there
+    if path is not None and not path.exists():
+        return None
     with telling(name):
         try:
             table = _read(url)
@@ -255,7 +259,6 @@ def _load(url: str, name: str) -> DeltaTable | None:
                 raise LakeDamaged(
                     table=name, problem="it holds files but no readable log"
                 ) from error
-    path = local_path(url)
     empty = None if path is None else empty_entry(path, table.version())
     if empty is not None:
         raise LakeDamaged(table=name, problem=f"its log entry {empty} is empty, rows are missing")

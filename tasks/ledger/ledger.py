@@ -1,6 +1,6 @@
 """The ledger: which cell is landed with which digest, and which sink has it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     Table,
@@ -15,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -47,13 +47,18 @@ class Ledger:
         with self._begin() as connection:
             bring_up_to_date(connection, self.url)
 
+    @property
+    def is_on_server(self) -> bool:
+        """Whether it is a PostgreSQL database; else it is a file of SQLite."""
+        return bool(self._engine.dialect.name == "postgresql")
+
     def close(self) -> None:
         """Gives the connections back."""
         self._engine.dispose()
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
         """The run locks that go with this ledger: in the folder, or in the PostgreSQL server."""
-        if self._engine.dialect.name == "postgresql":
+        if self.is_on_server:
             return DatabaseLocks(self._engine)
         return FileLocks(folder)
 
@@ -63,12 +68,8 @@ class Ledger:
 
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
         """The known states of the window's cells."""
-        query = select(cells).where(
-            cells.c.measurement == measurement,
-            cells.c.environment == environment,
-            cells.c.cell_start < as_text(window.stop),
-            cells.c.cell_stop > as_text(window.start),
-        )
+        of = {"measurement": measurement, "environment": environment}
+        query = select(cells).where(_touching(cells, of, window))
         return {state.cell: state for state in map(cell_state, self._rows(query))}
 
     def newest(self, measurement: str, environment: str) -> CellState | None:
@@ -123,13 +124,8 @@ class Ledger:
         self, sink: str, measurement: str, environment: str, window: Window
     ) -> dict[Cell, LoadState]:
         """What the sink has of the window's cells."""
-        query = select(loads).where(
-            loads.c.sink == sink,
-            loads.c.measurement == measurement,
-            loads.c.environment == environment,
-            loads.c.cell_start < as_text(window.stop),
-            loads.c.cell_stop > as_text(window.start),
-        )
+        of = {"sink": sink, "measurement": measurement, "environment": environment}
+        query = select(loads).where(_touching(loads, of, window))
         return {state.cell: state for state in map(_load_state, self._rows(query))}
 
     def record_loads(self, states: Iterable[LoadState]) -> None:
@@ -147,30 +143,6 @@ class Ledger:
         )
         with self._begin() as connection:
             connection.execute(statement)
-
-    def pending(self, sink: str, measurement: str, environment: str) -> list[CellState]:
-        """The cells whose landed digest is not in the sink, newest first."""
-        same = and_(
-            loads.c.sink == sink,
-            loads.c.measurement == cells.c.measurement,
-            loads.c.environment == cells.c.environment,
-            loads.c.cell_start == cells.c.cell_start,
-        )
-        query = (
-            select(cells)
-            .outerjoin(loads, same)
-            .where(
-                cells.c.measurement == measurement,
-                cells.c.environment == environment,
-                cells.c.landed_digest != "",
-                or_(
-                    loads.c.landed_digest.is_(None),
-                    loads.c.landed_digest != cells.c.landed_digest,
-                ),
-            )
-            .order_by(cells.c.cell_start.desc())
-        )
-        return [cell_state(row) for row in self._rows(query)]
 
     def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
         """The /metrics page kept by an earlier run, with its time."""
@@ -200,10 +172,10 @@ class Ledger:
         )
         return [row["receipt"] for row in self._rows(query)]
 
-    def is_verified(self, digest: str) -> bool:
-        """Whether a suite with this digest was verified before."""
-        query = select(verified_suites).where(verified_suites.c.digest == digest)
-        return bool(self._rows(query))
+    def verified(self, digests: Iterable[str]) -> frozenset[str]:
+        """Which of these digests are of suites that were verified before."""
+        query = select(verified_suites).where(verified_suites.c.digest.in_(list(digests)))
+        return frozenset(row["digest"] for row in self._rows(query))
 
     def keep_verified(self, digest: str) -> None:
         """Remembers that a suite with this digest is sound."""
@@ -229,7 +201,7 @@ class Ledger:
     def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        insert = postgresql.insert if self.is_on_server else sqlite.insert
         keys = [column.name for column in table.primary_key]
         statement = insert(table)
         rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
@@ -252,6 +224,22 @@ class Ledger:
             raise LedgerUnavailable(
                 url=self.url, problem=problem[0] if problem else "no answer"
             ) from error
+
+
+def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElement[bool]:
+    """The cells of the window. None reaches into the next one, so of those that begin before the window
+    only the last may reach into it."""
+    before = table.alias()
+    last = select(func.max(before.c.cell_start)).where(
+        *(before.c[name] == value for name, value in of.items()),
+        before.c.cell_start <= as_text(window.start),
+    )
+    return and_(
+        *(table.c[name] == value for name, value in of.items()),
+        table.c.cell_start >= func.coalesce(last.scalar_subquery(), ""),
+        table.c.cell_start < as_text(window.stop),
+        table.c.cell_stop > as_text(window.start),
+    )
 
 
 def _cell_row(state: CellState) -> dict[str, Any]:

@@ -57,6 +57,16 @@ cells_read_in_part = Index(
 )
 # the newest run is asked for by every run
 cells_of_run = Index("cells_of_run", cells.c.run_id)
+# digests are compared over all cells by every run
+cells_digests = Index(
+    "cells_digests",
+    cells.c.measurement,
+    cells.c.environment,
+    cells.c.cell_start,
+    cells.c.landed_digest,
+    sqlite_where=cells.c.landed_digest != "",
+    postgresql_where=cells.c.landed_digest != "",
+)
 loads = Table(
     "loads",
     metadata,
@@ -69,6 +79,25 @@ loads = Table(
     Column("erasures", BigInteger, nullable=False),
     Column("loaded", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
+)
+loads_digests = Index(
+    "loads_digests",
+    loads.c.sink,
+    loads.c.measurement,
+    loads.c.environment,
+    loads.c.cell_start,
+    loads.c.landed_digest,
+)
+# gaps whose answer cannot be used, with the run that found it out last
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("measurement", String(200), primary_key=True),
+    Column("environment", String(200), primary_key=True),
+    Column("cell_start", String(32), primary_key=True),
+    Column("cell_stop", String(32), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("problem", Text, nullable=False),
 )
 pages = Table(
     "pages",

@@ -2,8 +2,10 @@
 
 import os
 import sqlite3
+import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +14,13 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from tasks.core.errors import LedgerUnavailable
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.schema import as_text, cells, loads, pages, runs, verified_suites
+from tasks.ledger.schema import as_text, cells, loads, pages, runs, set_aside, verified_suites
 
 # of each flow and environment, however old: a report compares with them
 RUNS_ALWAYS_KEPT = 10
 BACKUPS = "ledger-*.db"
+# a copy takes seconds
+LEFT_OVER_SECONDS = 3600.0
 # less is not worth writing the whole file again
 SHARE_WORTH_FREEING = 0.25
 # somebody else is writing; extended error codes have the primary one in their low byte
@@ -50,7 +54,7 @@ def environments_of(ledger: Ledger, measurement: str) -> frozenset[str]:
 def forget_before(ledger: Ledger, measurement: str, moment: datetime) -> int:
     """Drops the cells that end by then, with what sinks have of them; how many cells there were."""
     with ledger.transaction() as connection:
-        for table in (loads, cells):
+        for table in (set_aside, loads, cells):
             ended = (table.c.measurement == measurement) & (table.c.cell_stop <= as_text(moment))
             done = connection.execute(delete(table).where(ended))
         return done.rowcount
@@ -92,7 +96,7 @@ def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None
                 url=ledger.url, problem=f"no backup in {folder}: {error}"
             ) from error
     older = sorted(folder.glob(BACKUPS))[:-keep]
-    for each in older:
+    for each in (*older, *_left_over(folder)):
         each.unlink(missing_ok=True)
     return Backup(path, len(older))
 
@@ -151,6 +155,14 @@ def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _left_over(folder: Path) -> Iterator[Path]:
+    """What was begun by a process that died, and not by one that may be at work."""
+    for part in folder.glob("ledger-*.db.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > LEFT_OVER_SECONDS:
+                yield part
 
 
 def _sync(path: Path) -> None:

@@ -9,11 +9,18 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateIndex
 
 from tasks.core.errors import MadeByNewer
-from tasks.ledger.schema import cells_of_run, cells_read_in_part, meta, metadata
+from tasks.ledger.schema import (
+    cells_digests,
+    cells_of_run,
+    cells_read_in_part,
+    loads_digests,
+    meta,
+    metadata,
+)
 
-# 1: without the table `meta` and without indexes
-LEDGER_VERSION = 2
-_INDEXES = (cells_read_in_part, cells_of_run)
+# 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests
+LEDGER_VERSION = 3
+_INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
 # any number that no measurement's lock has: theirs are hashes
 _LOCK = 1
 

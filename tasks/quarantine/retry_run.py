@@ -9,13 +9,16 @@ from tasks.chunk.work import Tools
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import FedvitalsError, UsageInvalid
-from tasks.core.receipt import Outcome, Receipt, run_id_of, write_receipt
+from tasks.core.own import own_measurement
+from tasks.core.receipt import Outcome, Receipt, given_up, run_id_of, write_receipt
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
+from tasks.ledger.ledger import Ledger
 from tasks.quarantine.retrying import Retry, retry
-from tasks.run.plan import Plan, verified_suites
+from tasks.run.plan import Plan, opened_ledger, verified_suites
+from tasks.run.self_watch import watch
 from tasks.run.toolbox import Toolbox, opened_toolbox
 
 FLOW = "quarantine retry"
@@ -59,7 +62,7 @@ def plan_retry(
         settings=settings,
         environment=chosen,
         measurements=measurements,
-        suites=verified_suites(settings, measurements),
+        suites=verified_suites(settings, (*measurements, own_measurement())),
         window=window,
         output=settings.home,
         warnings=tuple(
@@ -78,7 +81,8 @@ def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
 def run_retry(plan: Plan) -> Receipt:
     """Tries the plan's measurements again, one lock each, and keeps the receipt in the ledger.
 
-    One append to _windows tells the lake of all cells whose state changed.
+    One append to _windows tells the lake of all cells whose state changed. At the end the run's own
+    figures are landed and loaded; when that fails, a note on the receipt says so.
 
     Raises:
         FedvitalsError: when the tools cannot be opened; nothing was done then.
@@ -107,10 +111,15 @@ def run_retry(plan: Plan) -> Receipt:
             outcomes=outcomes,
             seconds={"retry": time.perf_counter() - started},
         )
-        toolbox.ledger.keep_run(
-            receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json()
-        )
+        _keep(receipt, toolbox.ledger)
+    receipt = watch(plan, receipt)
+    with opened_ledger(plan.settings) as ledger:
+        _keep(receipt, ledger)
     return receipt
+
+
+def _keep(receipt: Receipt, ledger: Ledger) -> None:
+    ledger.keep_run(receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json())
 
 
 def _retry(plan: Plan, window: Window, measurement: Measurement, toolbox: Toolbox) -> Outcome:
@@ -131,7 +140,7 @@ def _retry(plan: Plan, window: Window, measurement: Measurement, toolbox: Toolbo
             )
             return retry(wanted, tools)
     except FedvitalsError as error:
-        return Outcome(measurement=name, state="failed", problems=(str(error),))
+        return given_up(name, error)
 
 
 def _told(toolbox: Toolbox) -> list[Outcome]:

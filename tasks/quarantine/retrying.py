@@ -15,7 +15,7 @@ from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
 from tasks.core.errors import FedvitalsError
 from tasks.core.quarantine import no_records
-from tasks.core.receipt import Outcome, Values, Verdict, joined
+from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
@@ -106,8 +106,7 @@ def _told(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     try:
         yield from _outcomes(wanted, tools)
     except FedvitalsError as error:
-        name = wanted.measurement.name
-        yield Outcome(measurement=name, state="failed", problems=(str(error),))
+        yield given_up(wanted.measurement.name, error)
 
 
 def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:

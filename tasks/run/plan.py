@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -170,19 +171,25 @@ def verified_suites(settings: Settings, measurements: tuple[Measurement, ...]) -
         SuiteInvalid: naming the file and what to mend.
     """
     suites = {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
+    proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
     with opened_ledger(settings) as ledger:
+        known = ledger.verified(proofs.values())
         for entry in measurements:
-            proof = proof_of(suites[entry.name], entry)
-            if not ledger.is_verified(proof):
+            if proofs[entry.name] not in known:
                 verify(suites[entry.name], entry)
-                ledger.keep_verified(proof)
+                ledger.keep_verified(proofs[entry.name])
     return suites
 
 
 def proof_of(suite: Suite, entry: Measurement) -> str:
     """What the ledger keeps of a suite that was found sound for a measurement."""
+    return f"{suite.digest}-{entry.digest}-{_version_of_checks()}"
+
+
+@cache
+def _version_of_checks() -> str:
     # another Great Expectations may know other expectations
-    return f"{suite.digest}-{entry.digest}-{version('great-expectations')}"
+    return version("great-expectations")
 
 
 @contextmanager

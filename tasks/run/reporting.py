@@ -29,7 +29,7 @@ from tasks.reports.events import events_of
 from tasks.reports.page import markdown, write
 from tasks.reports.records import Means, MeasurementSection, ReportFiles, RunReport
 from tasks.reports.words import REPORT
-from tasks.run.plan import Plan, covered_window, opened_ledger, verified_suites
+from tasks.run.plan import Plan, covered_window, opened_ledger
 from tasks.validation.limits import limits_of
 from tasks.validation.validate import validate
 
@@ -183,9 +183,8 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
     frame = lake.read(entry, receipt.environment, until)
     if frame.empty or entry in plan.measurements:
         return ()
-    suite = verified_suites(plan.settings, (entry,))[OWN]
     held = Held(frame, lake.quarantined(OWN, receipt.environment, until))
-    verdict = validate(Batch(entry, receipt.environment, until, frame), suite).verdict
+    verdict = validate(Batch(entry, receipt.environment, until, frame), plan.suites[OWN]).verdict
     landed = count_values(frame, entry)
     line = MeasurementReceipt(
         name=OWN,
@@ -201,7 +200,7 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
         quarantine=held.quarantine,
         verdict=verdict,
         line=line,
-        limits=limits_of(suite),
+        limits=limits_of(plan.suites[OWN]),
         earlier=_earlier(lake, entry, receipt.environment, window, held),
     )
     return (section,)

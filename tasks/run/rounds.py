@@ -2,20 +2,31 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.chunk.work import SOURCES_WITH_HISTORY, Chunk, Tools
-from tasks.core.errors import FedvitalsError, SchemaChanged
-from tasks.core.receipt import Outcome, SinkValues, joined
+from tasks.core.errors import (
+    AnswerInvalid,
+    FedvitalsError,
+    KeyRepeated,
+    LabelsDiffer,
+    SchemaChanged,
+    SeriesExceeded,
+    SourceOverloaded,
+)
+from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
-from tasks.core.window import Cell, Window, floor, format_duration, iso
+from tasks.core.window import Cell, Window, floor, iso
+from tasks.ledger.aside import put_aside, take_up
 from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
+from tasks.ledger.pending import pending_cells, pending_values
 from tasks.process import load_pending, process
 from tasks.run.due import Job, find_due
+from tasks.run.lost import counted, lost_for_good, record
 from tasks.training.rounds import SOURCES_OF_ROUNDS, new_rounds
 from tasks.upkeep.lake_states import MIGRATING
 
@@ -24,6 +35,9 @@ logger = logging.getLogger(__name__)
 __all__ = ["Job", "Progress", "work"]
 
 MOST_CELLS = 168
+# what may be wrong with a part of the past only: the rest is read all the same
+OF_THE_ANSWER = (AnswerInvalid, KeyRepeated, LabelsDiffer, SeriesExceeded, SourceOverloaded)
+MOST_FAILURES_IN_A_ROW = 3
 Progress = Callable[[str, int, int], None]
 
 
@@ -42,7 +56,7 @@ def told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     try:
         yield from outcomes
     except FedvitalsError as error:
-        yield _failed(job, str(error))
+        yield given_up(job.measurement.name, error)
     # one measurement of many: a defect in it must not take the others down, and the run ends as failed
     except Exception as error:
         logger.exception("measurement=%s unexpected error", job.measurement.name)
@@ -53,61 +67,17 @@ def told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         yield _failed(job, problem)
 
 
-def _lost(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
-    """Ends the gaps that the source has no more: they are never asked for again unasked."""
-    if not lost.stretches:
-        return
-    span = Window(lost.stretches[0].start, lost.stretches[-1].stop)
-    known = tools.ledger.cells(job.measurement.name, job.environment, span)
-    _record([_as_lost(cell, known.get(cell), job, tools) for cell in lost.cells()], tools)
-    retention = format_duration(job.pipeline.source_retention)
-    warning = (
-        f"{_cells(lost)} missed, and further back than {tools.source.name} keeps its data "
-        f"(source_retention, {retention}): lost, and not asked for again. If it has them all the "
-        f"same, collect with --start {iso(span.start)} --stop {iso(span.stop)}"
-    )
-    yield Outcome(measurement=job.measurement.name, state="lost", warnings=(warning,))
-
-
-def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> CellState:
-    """Of a cell that was read in part, what is landed stays as it is."""
-    if known is not None:
-        return replace(known, state="lost", covered_until=cell.stop, made_at=datetime.now(UTC))
-    return CellState(
-        measurement=job.measurement.name,
-        environment=job.environment,
-        cell=cell,
-        source=tools.source.name,
-        covered_until=cell.stop,
-        state="lost",
-        source_digest="",
-        landed_digest="",
-        rows=0,
-        values=0,
-        quarantined=0,
-        erasures=0,
-        catalogue_digest=job.measurement.digest,
-        run_id=tools.run_id,
-    )
-
-
 def _left(job: Job, left: Gaps) -> Iterator[Outcome]:
     """Says what later runs have to read: this run has work pending."""
     if not left.stretches:
         return
     start, stop = iso(left.stretches[0].start), iso(left.stretches[-1].stop)
     warning = (
-        f"{_cells(left)} missed, and still to be read: a run reads {job.pipeline.heal_limit} of "
+        f"{counted(left)} missed, and still to be read: a run reads {job.pipeline.heal_limit} of "
         f"them (heal_limit), so the next ones go on. To read them now, collect with "
         f"--start {start} --stop {stop}"
     )
     yield Outcome(measurement=job.measurement.name, state="pending", warnings=(warning,))
-
-
-def _cells(gaps: Gaps) -> str:
-    start, stop = iso(gaps.stretches[0].start), iso(gaps.stretches[-1].stop)
-    number = "1 cell was" if gaps.count == 1 else f"{gaps.count} cells were"
-    return f"{start} to {stop}: {number}"
 
 
 def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
@@ -117,7 +87,7 @@ def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
     if not beyond:
         return
     now = datetime.now(UTC)
-    _record(
+    record(
         [replace(state, covered_until=job.settled, made_at=now) for state in beyond],
         tools,
     )
@@ -129,28 +99,22 @@ def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
     yield Outcome(measurement=name, state="no_data", warnings=(warning,))
 
 
-def _reopen(job: Job, late: tuple[Cell, ...], tools: Tools) -> None:
-    """Makes gaps of the cells that are read again, until they are.
+def reopen(job: Job, late: tuple[Cell, ...], newest: Cell, tools: Tools) -> None:
+    """Makes gaps of the cells that may have late rows, until they are read again.
 
-    The newest cell comes first: after a run that dies behind it, nobody would know any more that
-    these are to be read again.
+    The newest cell comes first: after a run that dies behind it, or that reads nothing but a window,
+    nobody would know any more that these are to be read again.
     """
     if not late:
         return
-    span = Window(late[0].start, job.newest + job.pipeline.cell)
+    span = Window(late[0].start, newest.stop)
     known = tools.ledger.cells(job.measurement.name, job.environment, span)
-    if any(cell.start == job.newest for cell in known):
+    if any(cell.start == newest.start for cell in known):
         return  # what is the newest was it before, so that they stay the last ones
     tools.lock.check()
     tools.ledger.record(
         replace(known[cell], covered_until=cell.start) for cell in late if cell in known
     )
-
-
-def _record(states: list[CellState], tools: Tools) -> None:
-    tools.lock.check()
-    tools.ledger.record(states)
-    tools.record(states)
 
 
 def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
@@ -184,46 +148,70 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     if job.window is None:
         yield from _taken_back(job, tools)
     due = find_due(job, tools.ledger)
-    yield from _lost(job, due.lost, tools)
+    yield from lost_for_good(job, due.lost, tools)
     yield from _left(job, due.left)
     cells = due.cells
     if not cells:
         return
-    _reopen(job, due.late, tools)
+    reopen(job, due.late, cells[0], tools)
     first = process(chunk_of(job, (cells[0],)), tools)
     progress(job.measurement.name, 1, len(cells))
     yield first
-    chunks = [
-        chunk_of(job, group) for group in groups(cells[1:], _cells_a_chunk(job, first, tools))
-    ]
+    together = [cell for cell in cells[1:] if cell not in due.aside]
+    parts = [*groups(together, _cells_a_chunk(job, first, tools))]
+    # one alone, so that what can be read of them is
+    parts += [(cell,) for cell in cells[1:] if cell in due.aside]
     done = 1
-    for chunk, outcome in _at_once(chunks, job, tools):
+    for chunk, outcome in _at_once([chunk_of(job, part) for part in parts], job, tools, due.aside):
         yield outcome
         done += len(chunk.cells)
         progress(job.measurement.name, done, len(cells))
 
 
-def _at_once(chunks: list[Chunk], job: Job, tools: Tools) -> Iterator[tuple[Chunk, Outcome]]:
+def _at_once(
+    chunks: list[Chunk], job: Job, tools: Tools, aside: frozenset[Cell]
+) -> Iterator[tuple[Chunk, Outcome]]:
     """A few chunks at a time, in order: one is decoded while another waits for a sink.
 
-    After an error the chunks that wait are given up; what was begun is finished and told before the
-    error is raised.
+    One whose answer cannot be used is set aside. After three such in a row, or another error, the
+    chunks that wait are given up; what was begun is finished and told before the error is raised.
     """
     first_error: Exception | None = None
+    in_a_row = 0
     with ThreadPoolExecutor(job.pipeline.workers) as pool:
         futures = {pool.submit(process, chunk, tools): chunk for chunk in chunks}
         for future, chunk in futures.items():
             if future.cancelled():
                 continue
             error = future.exception()
-            if isinstance(error, Exception):
+            in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
+            if isinstance(error, OF_THE_ANSWER):
+                yield chunk, _set_aside(chunk, error, tools, aside)
+            elif isinstance(error, Exception):
                 first_error = first_error or error
-                for other in futures:
-                    other.cancel()
             else:
                 yield chunk, future.result()
+                if chunk.cells[0] in aside:
+                    take_up(tools.ledger, chunk.measurement.name, chunk.environment, chunk.cells)
+            if first_error or in_a_row == MOST_FAILURES_IN_A_ROW:
+                for other in futures:
+                    other.cancel()
     if first_error is not None:
         raise first_error
+
+
+def _set_aside(
+    chunk: Chunk, error: FedvitalsError, tools: Tools, aside: frozenset[Cell]
+) -> Outcome:
+    """Later runs try it after all others. It fails the run that finds it, and is pending from then on."""
+    name = chunk.measurement.name
+    tools.lock.check()
+    put_aside(tools.ledger, name, chunk.environment, chunk.cells, tools.run_id, str(error))
+    problem = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}: {error}"
+    if aside.issuperset(chunk.cells):
+        return Outcome(name, "pending", warnings=(f"{problem}. It stays set aside",))
+    later = "It is set aside: later runs try it again behind all other gaps"
+    return Outcome(name, "failed", problems=(f"{problem}. {later}",))
 
 
 def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
@@ -279,21 +267,21 @@ def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
     Once a sink has taken nothing of a group, the rest is told as pending without a look at the lake.
     """
     for sink in tools.sinks:
-        states = tools.ledger.pending(sink.target, job.measurement.name, job.environment)
-        states = [state for state in states if state.run_id != tools.run_id]
+        of = (sink.target, job.measurement.name, job.environment)
+        pending = pending_cells(tools.ledger, *of)
+        states = (state for state in pending if state.run_id != tools.run_id)
         one = replace(tools, sinks=(sink,))
-        is_away = False
         for group in _loads(states, job.pipeline.chunk_rows):
-            if is_away:
-                yield _still_pending(job, sink.name, group)
-                continue
             outcome = load_pending(job.measurement, job.environment, group, one)
-            counts = outcome.sinks[sink.name]
-            is_away = counts.pending == counts.owed > 0
             yield outcome
+            counts = outcome.sinks[sink.name]
+            if counts.pending == counts.owed > 0:
+                rest = pending_values(tools.ledger, *of, group[-1].cell.start, tools.run_id)
+                yield _still_pending(job, sink.name, rest)
+                break
 
 
-def _loads(states: list[CellState], most: int) -> Iterator[list[CellState]]:
+def _loads(states: Iterable[CellState], most: int) -> Iterator[list[CellState]]:
     """Adjacent cells, newest first, of so many rows together at most or one alone."""
     group: list[CellState] = []
     rows = 0
@@ -308,8 +296,7 @@ def _loads(states: list[CellState], most: int) -> Iterator[list[CellState]]:
         yield group
 
 
-def _still_pending(job: Job, sink: str, states: list[CellState]) -> Outcome:
-    owed = sum(state.values for state in states)
+def _still_pending(job: Job, sink: str, owed: int) -> Outcome:
     return Outcome(
         measurement=job.measurement.name,
         state="pending",

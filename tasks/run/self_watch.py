@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
@@ -20,9 +21,10 @@ from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, SinkValues,
 from tasks.core.window import Window
 from tasks.lake.windows import append_states
 from tasks.ledger.locks import RunLock
+from tasks.ledger.pending import pending_cells
 from tasks.ledger.reach import loaded_until
 from tasks.process import load_pending, process
-from tasks.run.plan import Plan, verified_suites
+from tasks.run.plan import Plan
 from tasks.run.toolbox import Toolbox, opened_toolbox
 
 logger = logging.getLogger(__name__)
@@ -112,8 +114,7 @@ class _ThisRun:
 
 def _watch(plan: Plan, receipt: Receipt) -> tuple[Receipt, tuple[str, ...]]:
     """The receipt with its lag, and what could not be done."""
-    measurement, environment = own_measurement(), receipt.environment
-    suite = verified_suites(plan.settings, (measurement,))[OWN]
+    environment = receipt.environment
     with (
         opened_toolbox(_impatient(plan)) as toolbox,
         _held(toolbox, environment, plan.run_id) as lock,
@@ -124,7 +125,7 @@ def _watch(plan: Plan, receipt: Receipt) -> tuple[Receipt, tuple[str, ...]]:
         is_away = any(counts.pending for counts in receipt.sinks.values())
         tools = Tools(
             source=_ThisRun(batch),
-            suite=suite,
+            suite=plan.suites[OWN],
             lake=toolbox.lake,
             ledger=toolbox.ledger,
             # the run waited for it once, and is not to wait again
@@ -161,8 +162,9 @@ def _outcomes(plan: Plan, batch: Batch, tools: Tools) -> Iterator[Outcome]:
     cell = next(batch.window.cells(plan.settings.pipeline.cell))
     yield process(Chunk(measurement, environment, (cell,), batch.window), tools)
     for sink in tools.sinks:
-        pending = tools.ledger.pending(sink.target, OWN, environment)
-        states = [state for state in pending if state.run_id != tools.run_id][:MOST_PENDING]
+        pending = pending_cells(tools.ledger, sink.target, OWN, environment)
+        earlier = (state for state in pending if state.run_id != tools.run_id)
+        states = list(islice(earlier, MOST_PENDING))
         if states:
             yield load_pending(measurement, environment, states, replace(tools, sinks=(sink,)))
 

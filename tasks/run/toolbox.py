@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import BoundedSemaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.chunk.work import Source, Tools
 from tasks.core.catalogue import Measurement, SourceName
@@ -25,9 +25,11 @@ from tasks.sources.federated import FederatedSource
 from tasks.sources.prometheus import PrometheusSource
 from tasks.sources.rest import RestSource
 from tasks.sources.scrape import AbsentPage, Page, ScrapeSource, fetch_page
-from tasks.sources.tls import TlsSource
 from tasks.training.identity import NamedSource, Namer, namer_of
 from tasks.upkeep.rebuilding import caught_up
+
+if TYPE_CHECKING:
+    from tasks.sources.tls import TlsSource
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _open_source(
     ledger: Ledger,
     gate: AbstractContextManager[Any],
     stack: ExitStack,
-) -> PrometheusSource | RestSource | TlsSource | FederatedSource | ScrapeSource | AbsentPage:
+) -> "PrometheusSource | RestSource | TlsSource | FederatedSource | ScrapeSource | AbsentPage":
     environment = plan.environment
     if name == "prometheus" and environment.prometheus is not None:
         return PrometheusSource(environment.prometheus, gate=gate)
@@ -117,6 +119,9 @@ def _open_source(
     if name == "rest":
         return RestSource(environment.api, now=plan.now)
     if name == "tls":
+        # most runs need no reader of certificates
+        from tasks.sources.tls import TlsSource
+
         return TlsSource(environment.api, now=plan.now)
     if name == "federated":
         return FederatedSource(environment.api, partial(known_run, Lake(plan.settings.lake_url)))

@@ -23,6 +23,7 @@ from tests.real.history import history, selector
 from tests.real.one_run import one_run
 from tests.real.servers import InfluxServer, PrometheusServer
 from tests.real.service_history import Key, answered, stored
+from tests.tasks.ledger.behaviours import owed
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CELLS = 3
@@ -166,7 +167,7 @@ def assert_whole(
     assert landed(here) == expected
     with closing(Ledger(f"sqlite:///{here.home / 'ledger.db'}")) as ledger:
         target = f"{here.variables['INFLUXDB_URL']} {influxdb.org}/{bucket}"
-        assert ledger.pending(target, NAME, "production") == []
+        assert owed(ledger, target, NAME, "production") == []
     if quarantined is not None:
         assert held_back(here) == Counter(quarantined)
 

@@ -41,13 +41,15 @@ class Nursery:
         log: Path,
         point: str | None = None,
         clock: tuple[str, str] | None = None,
+        work: str = "collect",
     ) -> int:
-        """Begins one_run in a process of its own, whose pid it returns; it dies at the point.
+        """Begins one of one_run's JOBS in a process of its own, whose pid it returns; it dies at the
+        point.
 
         `clock` is the host's time (ISO 8601) and its time zone.
         """
         span = [start, stop]
-        job = {"variables": dict(variables), "span": span, "log": str(log), "point": point, "clock": clock}  # fmt: skip
+        job = {"variables": dict(variables), "span": span, "log": str(log), "point": point, "clock": clock, "work": work}  # fmt: skip
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -90,7 +92,7 @@ def a_nursery(log: Path) -> Iterator[Nursery]:
 
 
 def _work(job: dict[str, Any]) -> NoReturn:
-    from tests.real.one_run import one_run
+    from tests.real.one_run import JOBS
 
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
@@ -103,7 +105,7 @@ def _work(job: dict[str, Any]) -> NoReturn:
             sitecustomize.arm(job["point"])
         if job["clock"]:
             set_clock(*job["clock"])
-        receipt = one_run(job["variables"], *job["span"])
+        receipt = JOBS[job["work"]](job["variables"], *job["span"])
         print(receipt.model_dump_json(indent=2), flush=True)
         code = int(receipt.exit_code)
     finally:

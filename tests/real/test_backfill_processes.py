@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import psutil
 import pytest
 from pytest_httpserver import HTTPServer
 
@@ -22,7 +23,8 @@ from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
 from tests.flows.installation import COMMAND, Installation, entry
-from tests.real.servers import PrefectServer
+from tests.real.servers import InfluxServer, PrefectServer
+from tests.real.service_history import stored
 
 HOURS = 12
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -125,7 +127,7 @@ def test_killed_and_started_again_it_goes_on(
     assert 6 <= before < HOURS
     prometheus.pause = 0.0
 
-    again = installed.run("backfill", *SPAN, "--chunk", "1h", "--json", timeout=PATIENCE)
+    again = installed.here("backfill", *SPAN, "--chunk", "1h", "--json")
 
     assert again.code == 0
     assert [value for _, value in landed(installed)] == whole()
@@ -134,7 +136,7 @@ def test_killed_and_started_again_it_goes_on(
     # of the two workers each had one chunk under way
     assert sum(count - 1 for count in asked.values()) <= 2
     assert again.document["values"]["landed"] >= 60 * (HOURS - before)
-    once_more = installed.run("backfill", *SPAN, "--json", timeout=PATIENCE)
+    once_more = installed.here("backfill", *SPAN, "--json")
     assert once_more.document["values"]["extracted"] == 0
     assert Counter(prometheus.windows) == asked
 
@@ -158,9 +160,9 @@ def test_of_four_at_once_one_works_and_the_others_name_it(
     receipt = json.loads(out)
     assert (worker.returncode, receipt["values"]["landed"]) == (0, 60 * HOURS)
     for code, text in others:
-        assert code == 1
+        assert code == 3
         [line] = json.loads(text)["measurements"]
-        assert line["state"] == "failed"
+        assert line["state"] == "pending"
         holder = f"locked by run {receipt['run_id']} (process {worker.pid} on "
         assert holder in line["problems"][0]
     assert Counter(prometheus.windows).most_common(1)[0][1] == 1
@@ -180,11 +182,52 @@ def test_dask_lands_what_threads_land(
         differs = dict.fromkeys(("seconds", "run_id", "lag_seconds"))
         documents.append({**ran.document, **differs})
         rows.append(landed(here))
-        again = here.run("backfill", *SPAN, "--runner", runner, "--json", timeout=PATIENCE)
+        again = here.here("backfill", *SPAN, "--json")
         assert again.document["values"]["extracted"] == 0
     assert documents[0] == documents[1]
     assert rows[0] == rows[1]
     assert [value for _, value in rows[1]] == whole()
+
+
+def test_a_dask_worker_is_killed(
+    tmp_path: Path,
+    prefect_server: PrefectServer,
+    prometheus: GatedPrometheus,
+    influxdb: InfluxServer,
+    bucket: str,
+) -> None:
+    here = an_installation(tmp_path / "here", prefect_server, prometheus)
+    here.variables |= {
+        "INFLUXDB_URL": influxdb.url,
+        "INFLUXDB_TOKEN": influxdb.token,
+        "INFLUXDB_ORG": influxdb.org,
+        "INFLUXDB_BUCKET": bucket,
+    }
+    prometheus.pause = 1.0
+    with begun(here, "--runner", "dask", "--workers", "2") as process:
+        wait_until(lambda: len(prometheus.windows) >= 3 or process.poll() is not None)
+        workers = dask_workers(process.pid)
+        os.kill(workers[0], signal.SIGKILL)
+        prometheus.pause = 0.0
+        out, err = process.communicate(timeout=PATIENCE)
+
+    # the cluster gives what it had under way to others, which find what of it was landed
+    assert (process.returncode, len(workers)) == (0, 2), err
+    assert json.loads(out)["measurements"][0]["problems"] == []
+    again = here.here("backfill", *SPAN, "--json")
+    assert (again.code, again.document["values"]["extracted"]) == (0, 0)
+    assert [value for _, value in landed(here)] == whole()
+    held = stored(influxdb, bucket)
+    assert sorted(value for key, value in held.items() if key[0] == "a") == whole()
+
+
+def dask_workers(pid: int) -> list[int]:
+    """The processes of this run in which chunks are worked on."""
+    return [
+        child.pid
+        for child in psutil.Process(pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

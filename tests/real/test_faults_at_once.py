@@ -49,7 +49,9 @@ def test_of_two_runs_at_once_one_works_and_the_other_names_it(
         way.source.gate.set()
         ended = first.ended()
     assert (ended.code, ended.receipt["values"]["landed"]) == (0, VALUES)
-    assert (second.exit_code, second.values.extracted) == (1, 0)
+    # nothing is wrong: what is due is still to be done, which is 3
+    assert (second.exit_code, second.values.extracted) == (3, 0)
+    assert [line.state for line in second.measurements] == ["pending"]
     told = problems(second)
     assert "alpha in production is locked by " in told
     assert ended.receipt["run_id"] in told
@@ -103,7 +105,8 @@ def test_a_run_leaves_alone_what_upkeep_works_on(way: WholeWay, nursery: Nursery
         kept = {line.name: line.state for line in upkeep(way).tables}
     assert kept["alpha"] == "done"
     (refused,) = ended
-    assert (refused.code, refused.receipt["values"]["extracted"]) == (1, 0)
+    assert (refused.code, refused.receipt["values"]["extracted"]) == (3, 0)
+    assert refused.receipt["measurements"][0]["state"] == "pending"
     assert "alpha in production is locked by " in refused.text
     way.assert_whole(half)
     assert way.run(nursery, WINDOW).code == 0

@@ -51,8 +51,10 @@ def here(tmp_path: Path, proxy: Proxy, influxdb: InfluxServer, bucket: str) -> I
 
 
 # of the newest cell the two fields' queries, then those of the two cells before it
-@pytest.mark.parametrize(("query", "cells"), [(1, 0), (2, 0), (3, 1), (4, 1)])
-@pytest.mark.parametrize("kind", ["unanswered", "half_answer"])
+@pytest.mark.parametrize(
+    ("kind", "query", "cells"),
+    [("unanswered", 1, 0), ("half_answer", 2, 0), ("half_answer", 3, 1), ("unanswered", 4, 1)],
+)
 def test_killed_in_the_middle_of_a_query(
     kind: str,
     query: int,
@@ -132,33 +134,20 @@ def test_what_is_landed_stays_when_the_history_is_gone(
     here: Installation, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
     run(here)
-    before = values_of(prometheus, here)
+    before, held = values_of(prometheus, here), landed(here)
     prometheus.stop()
     shutil.rmtree(prometheus.home / "data")
     prometheus.start()
     assert values_of(prometheus, here) == {}
 
-    for _ in range(2):
-        receipt = run(here)
-        assert_whole(here, influxdb, possible(before), impossible(before))
-        assert sums(receipt) == SinkValues()
+    found, after = run(here), run(here)
+
+    assert_whole(here, influxdb, possible(before), impossible(before))
+    assert [line.state for line in found.measurements] == ["kept_older"]
+    assert (found.values.kept, found.values.extracted) == (len(held), 0)
+    assert [sums(receipt) for receipt in (found, after)] == [SinkValues(), SinkValues()]
     # only the first one had not known it
-    assert receipt.values.kept == 0
-
-
-def test_the_run_that_finds_the_history_gone_says_so(
-    here: Installation, prometheus: PrometheusServer
-) -> None:
-    run(here)
-    held = landed(here)
-    prometheus.stop()
-    shutil.rmtree(prometheus.home / "data")
-    prometheus.start()
-
-    receipt = run(here)
-
-    assert [line.state for line in receipt.measurements] == ["kept_older"]
-    assert (receipt.values.kept, receipt.values.extracted) == (len(held), 0)
+    assert after.values.kept == 0
 
 
 def test_what_is_not_answered_any_more_is_kept_and_counted(
@@ -178,6 +167,29 @@ def test_what_is_not_answered_any_more_is_kept_and_counted(
     assert [line.state for line in receipt.measurements] == ["kept_older"]
     assert receipt.values.kept == len(gone)
     assert_whole(here, influxdb, read_again(before, now), impossible(before))
+
+
+def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
+    here: Installation,
+    prometheus: PrometheusServer,
+    make_prometheus: Callable[..., PrometheusServer],
+    influxdb: InfluxServer,
+    prefect_server: PrefectServer,
+) -> None:
+    run(here)
+    fewer = make_prometheus(fewer_history())
+    here.variables |= {"PROMETHEUS_URL": fewer.url, "PREFECT_API_URL": prefect_server.api_url}
+    before, now = values_of(prometheus, here), values_of(fewer, here)
+
+    start, stop = SPAN
+    ran = here.here("collect", "--start", start, "--stop", stop, "--accept-shrink", "--json")
+
+    (line,) = ran.document["measurements"]
+    gone = len(before.keys() - now.keys())
+    assert (line["state"], line["values"]["kept"], line["values"]["erased"]) == ("landed", 0, gone)
+    assert f"the source no longer has {gone} values; they were taken out of the lake" in line["warnings"]  # fmt: skip
+    assert possible(before).keys() > possible(now).keys()
+    assert_whole(here, influxdb, possible(now), impossible(now))
 
 
 def test_new_values_win_in_the_lake_and_in_influxdb(

@@ -1,5 +1,6 @@
 """`fedvitals federated` after a real training, into a real InfluxDB: every round once, whatever ends."""
 
+import json
 import signal
 import subprocess
 import time
@@ -46,11 +47,18 @@ def training() -> Iterator[RunningServer]:
         yield server
 
 
-def follow(installation: Installation, server: RunningServer) -> Ran:
+def follow(installation: Installation, server: RunningServer, *options: str) -> Ran:
     installation.variables["FED_VIT_API_URL"] = server.http
-    ran = installation.here("federated", "--json", "--output", str(installation.folder / "fl"))
+    folder = str(installation.folder / "fl")
+    ran = installation.here("federated", "--json", "--output", folder, *options)
     assert ran.code == 0, ran.err or ran.out
     return ran
+
+
+def judged(installation: Installation) -> dict[str, Any]:
+    text = (installation.folder / "fl" / "convergence-analysis.json").read_text("utf-8")
+    (run,) = json.loads(text)["runs"]
+    return dict(run)
 
 
 def told(server: RunningServer) -> dict[str, Any]:
@@ -116,6 +124,24 @@ def test_every_round_is_landed_and_loaded_once(
         assert not {c.id for c in found.clients} & {c["id"] for c in expected["clients"]}
     assert run.privacy is not None
     assert run.privacy.noise_multiplier == history["noise_multiplier"]
+
+
+def test_the_privacy_race_has_a_chance_with_a_target_and_a_reason_without(
+    installed: Installation, training: RunningServer
+) -> None:
+    while len(told(training)["rounds"]) < 12:
+        time.sleep(0.1)
+    follow(installed, training)
+    without = judged(installed)
+    assert without["privacy"]["probability"] is None
+    assert "the chance to reach the target needs a target" in without["privacy"]["why_not"]
+    assert without["privacy"]["exhausted"] is not None
+
+    follow(installed, training, "--target", "80%")
+    race = judged(installed)["privacy"]
+    assert isinstance(race["probability"], float)
+    assert 0.0 <= race["probability"] <= 1.0
+    assert "with a chance of" in race["sentence"]
 
 
 def test_a_server_that_begins_anew_has_two_runs_and_loses_none(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -130,6 +131,60 @@ def test_looking_into_it(
     assert report.document["values"]["landed"] == 114
     assert f"in s3://{bucket}/lake" in doctor.out
     assert "_probe" not in "".join(s3.keys(bucket))
+
+
+THREE_HOURS = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
+
+
+def rows_of(installation: Installation, table: str) -> list[tuple[Any, ...]]:
+    asked = installation.here("lake", "query", f"SELECT * FROM {table} ORDER BY ALL", "--json")
+    return [tuple(row.values()) for row in asked.document["rows"]]
+
+
+def test_upkeep(
+    s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
+) -> None:
+    installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
+    assert installation.here("collect", *THREE_HOURS).code == 1
+    before = rows_of(installation, "shares")
+
+    kept = installation.here("maintain", "--json")
+
+    lines = {line["name"]: line for line in kept.document["tables"]}
+    assert (kept.code, {line["state"] for line in lines.values()}) == (0, {"done"})
+    # of the newest cell, and of the two before it
+    assert (lines["loads"]["files_before"], lines["loads"]["files_after"]) == (2, 1)
+    # what was held back in March is older than 30 days
+    assert lines["shares"]["quarantine_expired"] == 18
+    assert (len(before), rows_of(installation, "shares")) == (162, before)
+    again = installation.here("collect", *THREE_HOURS, "--json")
+    assert (again.code, again.document["values"]["landed"]) == (0, 0)
+
+
+def test_an_object_that_is_gone_is_told_and_what_repair_says_mends_it(
+    s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
+) -> None:
+    installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
+    assert installation.here("collect", *THREE_HOURS).code == 1
+    before = rows_of(installation, "loads")
+    table = [key for key in s3.keys(bucket) if key.startswith("lake/loads/")]
+    s3.delete(bucket, [key for key in table if key.endswith(".parquet")])
+
+    told = installation.here("report", *THREE_HOURS, "--measurement", "loads")
+    refused = [installation.here("lake", "repair", *options) for options in ((), ("--dry-run",))]
+
+    assert (told.code, "lake table loads: " in told.complaint) == (1, True)
+    for ran in refused:
+        assert ran.code == 2
+        assert ran.complaint.startswith("FEDVITALS_LAKE_URL: names an object store")
+        assert "the next collect begins it anew with what is due" in ran.complaint
+    assert [key for key in s3.keys(bucket) if key.startswith("lake/_torn")] == []
+    s3.delete(bucket, [key for key in table if not key.endswith(".parquet")])
+    anew = installation.here("collect", *THREE_HOURS, "--measurement", "loads", "--json")
+    (line,) = anew.document["measurements"]
+    assert (anew.code, line["state"], line["values"]["landed"]) == (0, "landed", 180)
+    assert "the lake has no table of it any more" in line["warnings"][0]
+    assert rows_of(installation, "loads") == before
 
 
 def test_every_kind_of_value_comes_back(lake: Lake) -> None:

@@ -7,18 +7,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
+from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost, MadeByNewer
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
+from tests.flows.faulty import constant, faulty_prometheus
+from tests.flows.installation import Installation, entry
+from tests.real.servers import PrefectServer
 from tests.tasks.ledger.behaviours import CHECKS, DAY, cell, state
 from tests.tasks.ledger.gap_behaviours import GAP_CHECKS
 
+WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
@@ -63,6 +70,82 @@ def test_ledger_does_what_every_ledger_does(
     ledger: Ledger, check: Callable[[Ledger], None]
 ) -> None:
     check(ledger)
+
+
+def run_sql(database: str, *statements: str) -> list[Any]:
+    """What the last one answers."""
+    engine = create_engine(make_url(database).set(drivername="postgresql+pg8000"))
+    rows: list[Any] = []
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.execute(text(statement))
+            rows = [row[0] for row in result] if result.returns_rows else []
+    engine.dispose()
+    return rows
+
+
+VERSION = "SELECT value FROM meta WHERE key = 'version'"
+INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_ledger_is_brought_up_to_date(database: str, version: int) -> None:
+    with closing(Ledger(database)) as ledger:
+        ledger.record([state()])
+    indexes = run_sql(database, INDEXES)
+    made = ["DROP TABLE set_aside", "DROP INDEX cells_digests", "DROP INDEX loads_digests"]
+    if version == 1:
+        made += ["DROP TABLE meta", "DROP INDEX cells_of_run", "DROP INDEX cells_read_in_part"]
+    else:
+        made += ["UPDATE meta SET value = '2'"]
+    run_sql(database, *made)
+
+    # several processes find it at once
+    with ThreadPoolExecutor(4) as pool:
+        for ledger in pool.map(lambda _: Ledger(database), range(4)):
+            assert ledger.cells("m", "production", DAY) == {cell(0): state()}
+            ledger.close()
+
+    assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (["3"], indexes)
+
+
+def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
+    ledger.record([state()])
+    run_sql(database, "UPDATE meta SET value = '4'")
+    with pytest.raises(MadeByNewer, match="is of version 4, this one knows 3"):
+        Ledger(database)
+    assert run_sql(database, "SELECT count(*) FROM cells") == [1]
+
+
+def test_upkeep_and_a_ledger_that_was_emptied(
+    tmp_path: Path, database: str, prefect_server: PrefectServer
+) -> None:
+    here = Installation(tmp_path, {"PREFECT_API_URL": prefect_server.api_url})
+    here.configure({"shares": entry("share", tags=("room",))})
+    here.variables["FEDVITALS_LEDGER_URL"] = database
+    with faulty_prometheus() as prometheus:
+        prometheus.queries["share"] = [constant("0.5", room="a")]
+        here.variables["PROMETHEUS_URL"] = prometheus.url
+        assert here.here("collect", *WINDOW).code == 0
+        known = here.here("ledger", "ls", "--json").document["measurements"]
+
+        maintained = here.here("maintain", "--json")
+        # all that can be read back from the lake is
+        run_sql(database, "DELETE FROM cells", "DELETE FROM loads")
+        rebuilt = here.here("ledger", "rebuild", "--json")
+        again = here.here("collect", *WINDOW, "--json")
+
+    assert (maintained.code, maintained.document["status"]) == (0, "ok")
+    line = maintained.document["ledger"]
+    assert (line["state"], line["backup"], line["bytes_before"]) == ("done", None, None)
+    assert "back it up there, with pg_dump" in maintained.document["notes"][0]
+    assert run_sql(database, "SELECT count(*) FROM runs WHERE flow = 'maintain'") == [1]
+    assert rebuilt.code == 0
+    counts = {each["measurement"]: each["values"] for each in rebuilt.document["measurements"]}
+    assert (counts["shares"], known[-1]["values"]) == (180, 180)
+    told = here.here("ledger", "ls", "--json").document["measurements"]
+    assert [each for each in told if each["measurement"] == "shares"] == known[-1:]
+    assert (again.code, again.document["values"]["unchanged"]) == (0, 180)
 
 
 def test_two_ledgers_may_be_opened_at_once(ledger: Ledger, database: str) -> None:

@@ -16,6 +16,7 @@ from tests.fakes.influxdb import fake_influxdb
 from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import MIXED, service_at
 from tests.tasks.lake_and_sink import Standing, reasons, standing_at
+from tests.tasks.ledger.behaviours import owed
 from tests.tasks.workbench import HOUR, at, cell
 
 PLACE = "example,environment=production,method=GET"
@@ -165,7 +166,7 @@ def test_a_pending_hour(equal: Standing) -> None:
     assert reasons(found) == [("06", {"pending": 48})]
     assert equal.reconcile(fix=True).line.state == "equal"
     assert equal.reconcile(deep=True).differences == ()
-    assert equal.bench.ledger.pending(equal.sink.target, "example", "production") == []
+    assert owed(equal.bench.ledger, equal.sink.target, "example", "production") == []
 
 
 def test_the_ledger_is_lost(equal: Standing) -> None:

@@ -12,6 +12,7 @@ from tasks.delivery.comparing import compare, landed_points
 from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import service_at
 from tests.tasks.lake_and_sink import Standing, standing_at
+from tests.tasks.ledger.behaviours import owed
 from tests.tasks.workbench import at
 
 
@@ -33,7 +34,7 @@ def test_a_fresh_bucket_gets_every_point(
     assert influxdb.count_values(bucket, filled.bench.measurement.name) == 284 == filled.held
     landed = landed_points(filled.bench.landed(0, 6), filled.bench.measurement)
     assert compare(landed, filled.stored()) is None
-    assert filled.bench.ledger.pending(filled.sink.target, "example", "production") == []
+    assert owed(filled.bench.ledger, filled.sink.target, "example", "production") == []
 
 
 def test_twice_doubles_nothing(filled: Standing, influxdb: InfluxServer, bucket: str) -> None:
@@ -85,7 +86,7 @@ def test_influxdb_killed_in_mid_replay(
         assert (broken.state, counts.owed) == ("pending", 284)
         assert 0 < counts.loaded < 284
         assert counts.pending == 284 - counts.loaded
-        pending = standing.bench.ledger.pending(standing.sink.target, "example", "production")
+        pending = owed(standing.bench.ledger, standing.sink.target, "example", "production")
         assert sum(state.values for state in pending) == counts.pending
 
         server.start()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
 from tests.tasks.lake_and_sink import Standing, reasons, standing_at
+from tests.tasks.ledger.behaviours import owed
 from tests.tasks.sinks.sink_samples import service_of
 from tests.tasks.workbench import at
 
@@ -55,7 +56,7 @@ def test_mending_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxD
     assert difference.left == {"pending": 4}
     assert "unavailable" in found.line.problems[0]
     # so that the next run loads it, though it was loaded once
-    (state,) = equal.bench.ledger.pending(equal.sink.target, "example", "production")
+    (state,) = owed(equal.bench.ledger, equal.sink.target, "example", "production")
     assert state.cell.start == at(0)
 
 

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
+from tasks.ledger.aside import cells_aside, put_aside, take_up
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.pending import pending_cells, pending_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -40,6 +42,11 @@ def state(hour: float = 0, **changes: object) -> CellState:
 def load(hour: float = 0, **changes: object) -> LoadState:
     whole = LoadState("influxdb", "m", "production", cell(hour), "l", 4, 2, 0)
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def owed(ledger: Ledger, sink: str, measurement: str, environment: str) -> list[CellState]:
+    """The cells that the sink lacks, newest first."""
+    return list(pending_cells(ledger, sink, measurement, environment))
 
 
 def states_go_there_and_back(ledger: Ledger) -> None:
@@ -101,20 +108,57 @@ def pending_is_what_a_sink_lacks(ledger: Ledger) -> None:
             state(4, environment="staging"),
         ]
     )
-    assert ledger.pending("influxdb", "m", "production") == [
+    assert owed(ledger, "influxdb", "m", "production") == [
         state(2, landed_digest="newer"),
         state(1),
         state(0),
     ]
     ledger.record_loads([load(0), load(2, landed_digest="older"), load(1, sink="other")])
-    pending = ledger.pending("influxdb", "m", "production")
+    pending = owed(ledger, "influxdb", "m", "production")
     assert [each.cell for each in pending] == [cell(2), cell(1)]
     ledger.record_loads([load(2, landed_digest="newer"), load(1)])
-    assert ledger.pending("influxdb", "m", "production") == []
-    assert [each.cell for each in ledger.pending("other", "m", "production")] == [cell(2), cell(0)]
+    assert owed(ledger, "influxdb", "m", "production") == []
+    assert [each.cell for each in owed(ledger, "other", "m", "production")] == [cell(2), cell(0)]
     # back to what was loaded before is not what is loaded now
     ledger.record([state(2, landed_digest="older")])
-    assert [each.cell for each in ledger.pending("influxdb", "m", "production")] == [cell(2)]
+    assert [each.cell for each in owed(ledger, "influxdb", "m", "production")] == [cell(2)]
+
+
+def what_was_loaded_long_ago_hides_nothing(ledger: Ledger) -> None:
+    """Slices that the sink has whole are passed over, whatever the order in which they were written."""
+    hours = [*range(400, 600), *range(400)]
+    ledger.record(state(hour, landed_digest=f"{hour}") for hour in hours)
+    ledger.record_loads(load(hour, landed_digest=f"{hour}") for hour in range(600))
+    assert owed(ledger, "influxdb", "m", "production") == []
+    ledger.record([state(599, landed_digest="new"), state(130, landed_digest="new")])
+    # two that were given each other's rows
+    ledger.record([state(5, landed_digest="6"), state(6, landed_digest="5")])
+    # of a cell that is landed no more nothing is owed
+    ledger.record([state(300, landed_digest="", state="no_data")])
+    found = owed(ledger, "influxdb", "m", "production")
+    assert [each.cell for each in found] == [cell(599), cell(130), cell(6), cell(5)]
+
+
+def what_a_sink_lacks_is_counted(ledger: Ledger) -> None:
+    ledger.record([state(0), state(1), state(2), state(3, run_id="mine")])
+    ledger.record_loads([load(1)])
+
+    def values(hour: float) -> int:
+        before = cell(hour).start
+        return pending_values(ledger, "influxdb", "m", "production", before, "mine")
+
+    assert [values(hour) for hour in (0, 1, 2, 3, 9)] == [0, 2, 2, 4, 4]
+
+
+def cells_are_set_aside_and_taken_up(ledger: Ledger) -> None:
+    assert cells_aside(ledger, "m", "production") == {}
+    put_aside(ledger, "m", "production", [cell(1), cell(0)], "run-1", "it's wrong")
+    put_aside(ledger, "m", "staging", [cell(1)], "run-1", "wrong")
+    put_aside(ledger, "m", "production", [cell(1)], "run-2", "still wrong")
+    assert cells_aside(ledger, "m", "production") == {cell(0): "run-1", cell(1): "run-2"}
+    take_up(ledger, "m", "production", [cell(1), cell(7)])
+    assert cells_aside(ledger, "m", "production") == {cell(0): "run-1"}
+    assert cells_aside(ledger, "m", "staging") == {cell(1): "run-1"}
 
 
 def loads_go_there_and_back(ledger: Ledger) -> None:
@@ -132,7 +176,7 @@ def forgotten_loads_are_owed_again(ledger: Ledger) -> None:
     others = [load(1, sink="other"), load(1, environment="staging"), load(1, measurement="n")]
     ledger.record_loads([load(0), load(1), load(2), *others])
     ledger.forget_loads("influxdb", "m", "production", cell(1))
-    assert ledger.pending("influxdb", "m", "production") == [state(1)]
+    assert owed(ledger, "influxdb", "m", "production") == [state(1)]
     assert ledger.loads("other", "m", "production", cell(1)) == {cell(1): others[0]}
     assert ledger.loads("influxdb", "m", "staging", cell(1)) == {cell(1): others[1]}
     assert ledger.loads("influxdb", "n", "production", cell(1)) == {cell(1): others[2]}
@@ -153,11 +197,11 @@ def the_last_page_is_kept(ledger: Ledger) -> None:
 def runs_and_sound_suites_are_kept(ledger: Ledger) -> None:
     ledger.keep_run("run-1", "collect", "production", "{}")
     ledger.keep_run("run-1", "collect", "production", '{"status": "ok"}')
-    assert not ledger.is_verified("digest")
+    assert ledger.verified(["digest"]) == frozenset()
     ledger.keep_verified("digest")
     ledger.keep_verified("digest")
-    assert ledger.is_verified("digest")
-    assert not ledger.is_verified("other")
+    assert ledger.verified(["other", "digest"]) == {"digest"}
+    assert ledger.verified([]) == frozenset()
 
 
 def the_last_runs_are_the_newest_of_their_kind(ledger: Ledger) -> None:
@@ -191,6 +235,9 @@ CHECKS: list[Callable[[Ledger], None]] = [
     a_window_gives_the_cells_that_touch_it,
     newest_and_oldest_are_by_time,
     pending_is_what_a_sink_lacks,
+    what_was_loaded_long_ago_hides_nothing,
+    what_a_sink_lacks_is_counted,
+    cells_are_set_aside_and_taken_up,
     loads_go_there_and_back,
     forgotten_loads_are_owed_again,
     the_last_page_is_kept,

@@ -1,5 +1,6 @@
-"""Upkeep of a SQLite ledger that somebody else is writing to."""
+"""Upkeep of a SQLite ledger that somebody else is writing to, and after one that died."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import LedgerUnavailable
+from tasks.ledger.aside import cells_aside, put_aside
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.upkeep import clean, shrink
+from tasks.ledger.upkeep import back_up, clean, forget_before, shrink
+from tests.tasks.ledger.behaviours import cell
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,3 +56,27 @@ def test_what_is_wrong_otherwise_is_told(ledger: Ledger) -> None:
 
     with pytest.raises(LedgerUnavailable, match="readonly"):
         shrink(ledger)
+
+
+def test_what_a_dead_process_left_of_a_backup_goes_and_what_is_being_written_stays(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    left, written = (tmp_path / f"ledger-{name}.db.part" for name in ("old", "now"))
+    for path in (left, written):
+        path.write_bytes(b"half a backup")
+    os.utime(left, (0, 0))
+
+    made = back_up(ledger, tmp_path, "new", keep=1)
+
+    assert made is not None
+    assert (made.path.exists(), left.exists(), written.exists()) == (True, False, True)
+
+
+def test_what_was_set_aside_expires_with_its_cell(ledger: Ledger) -> None:
+    put_aside(ledger, "m", "production", [cell(0), cell(1)], "run-1", "wrong")
+    put_aside(ledger, "n", "production", [cell(0)], "run-1", "wrong")
+
+    assert forget_before(ledger, "m", cell(0).stop) == 0
+
+    assert cells_aside(ledger, "m", "production") == {cell(1): "run-1"}
+    assert cells_aside(ledger, "n", "production") == {cell(0): "run-1"}

@@ -12,6 +12,8 @@ from tasks.core.errors import MadeByNewer
 from tasks.ledger.ledger import Ledger
 from tests.tasks.lake.test_lake_windows import STATE
 
+INDEXES = {"cells_of_run", "cells_read_in_part", "cells_digests", "loads_digests"}
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Ledger]:
@@ -46,27 +48,45 @@ def test_new_ledger_says_its_version(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     for _ in range(2):
         with opened(path):
-            assert ask(path, "SELECT key, value FROM meta") == [("version", "2")]
-    assert {"cells_of_run", "cells_read_in_part"} <= indexes(path)
+            assert ask(path, "SELECT key, value FROM meta") == [("version", "3")]
+    assert indexes(path) >= INDEXES
     assert not list(tmp_path.glob("*.version-*"))
 
 
 def test_older_ledger_is_brought_up_to_date_behind_a_copy(older: Path) -> None:
     with opened(older) as ledger:
         assert ledger.newest("example", "production") == STATE
-    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [("2",)]
-    assert {"cells_of_run", "cells_read_in_part"} <= indexes(older)
+    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [("3",)]
+    assert indexes(older) >= INDEXES
     copy = older.with_name("ledger.db.version-1")
     assert ask(copy, "SELECT count(*) FROM cells") == [(1,)]
     assert indexes(copy) == set()
     assert len(list(older.parent.glob("*.version-*"))) == 1
 
 
+def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with opened(path) as ledger:
+        ledger.record([STATE])
+    for sql in (
+        "DROP TABLE set_aside",
+        "DROP INDEX cells_digests",
+        "DROP INDEX loads_digests",
+        "UPDATE meta SET value = '2'",
+    ):
+        ask(path, sql)
+    with opened(path) as ledger:
+        assert ledger.newest("example", "production") == STATE
+        assert ask(path, "SELECT count(*) FROM set_aside") == [(0,)]
+    assert indexes(path) >= INDEXES
+    assert len(list(tmp_path.glob("*.version-2"))) == 1
+
+
 def test_newer_ledger_is_refused_untouched(older: Path) -> None:
     with opened(older):
         pass
-    ask(older, "UPDATE meta SET value = '3' WHERE key = 'version'")
-    with pytest.raises(MadeByNewer, match="is of version 3, this one knows 2"):
+    ask(older, "UPDATE meta SET value = '4' WHERE key = 'version'")
+    with pytest.raises(MadeByNewer, match="is of version 4, this one knows 3"):
         Ledger(f"sqlite:///{older}")
     assert ask(older, "SELECT count(*) FROM cells") == [(1,)]
 

@@ -1,16 +1,21 @@
 """What is due where data are gone for good, where the lake keeps less, and where a clock was wrong."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from tasks.core.receipt import Outcome, write_receipt
+from tasks.core.receipt import Outcome, run_id_of, write_receipt
 from tasks.core.settings import Pipeline
+from tasks.core.state import CellState
 from tasks.core.window import Window
 from tasks.lake.windows import read_states
-from tasks.run.due import find_due
+from tasks.ledger.ledger import Ledger
+from tasks.run.due import find_due, late_before
 from tasks.run.rounds import Job
-from tests.tasks.workbench import HOUR, MINUTE, START, Bench, at, rows
+from tests.tasks.workbench import HOUR, MINUTE, START, Bench, at, cell, rows
 
 DAY = timedelta(days=1)
 SHORT = Pipeline(source_retention=DAY)
@@ -37,7 +42,7 @@ def read_at(bench: Bench, *hours: int) -> None:
 def test_gaps_below_the_sources_retention_are_lost_and_told_once(bench: Bench) -> None:
     bench.pipeline = SHORT
     hourly(bench, 0, 40)
-    read_at(bench, 0, 3)
+    read_at(bench, 3, 0)
     bench.source.asked.clear()
     outcome = bench.run(at(30.5))
     assert outcome.state == "landed"
@@ -98,6 +103,45 @@ def test_a_cell_that_was_read_in_part_keeps_what_is_landed_when_its_rest_is_lost
     assert bench.sink.values("share_ratio") == [0.25]
 
 
+def test_rows_that_no_ledger_was_told_of_are_not_lost_with_their_cell(bench: Bench) -> None:
+    """A run that died behind its commit, and no other before the source forgot that time."""
+    bench.pipeline = SHORT
+    bench.put(rows(bench.measurement, [at(0.25)], share_ratio=[0.25]))
+    bench.run(at(0.5))
+    bench.put(rows(bench.measurement, [at(0.25), at(0.75), at(1.5)], share_ratio=[0.5, 0.75, 1.0]))
+
+    @dataclass
+    class Dying:
+        ledger: Ledger
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.ledger, name)
+
+        def record(self, states: Iterable[CellState]) -> None:
+            known = list(states)
+            if any(
+                state.source_digest and state.covered_until > state.cell.start for state in known
+            ):
+                raise KeyboardInterrupt
+            self.ledger.record(known)
+
+    for hour in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(at(2), Window(at(hour), at(hour + 1)), ledger=Dying(bench.ledger))
+    assert bench.landed(0, 2)["share_ratio"].tolist() == [0.5, 0.75, 1.0]
+    assert bench.sink.values("share_ratio") == [0.25]
+
+    outcome = bench.run(at(40))
+
+    assert "lost, and not asked for again" in outcome.warnings[0]
+    assert outcome.sinks["memory"].loaded == 3
+    write_receipt("f", "r", "production", Window(at(0), at(41)), [outcome], {})
+    assert [state.state for hour in (0, 1) if (state := bench.state(hour))] == ["lost", "lost"]
+    # erased first, since nobody knew what was there
+    assert bench.sink.values("share_ratio") == [0.5, 0.75, 1.0]
+    assert bench.run(at(40)).sinks["memory"].owed == 0
+
+
 def test_what_is_older_than_the_lake_keeps_is_never_due(bench: Bench) -> None:
     bench.measurement = bench.measurement.model_copy(update={"retention": DAY})
     bench.pipeline = Pipeline(start_at=100, heal_limit=100)
@@ -130,6 +174,35 @@ def test_late_rows_are_read_though_the_run_that_was_to_read_them_died(bench: Ben
     bench.source.errors_at.clear()
     bench.run(at(3.75))
     assert bench.landed(0, 3)["time"].tolist() == [at(0.5), at(1.5), at(2.5)]
+
+
+def test_late_rows_are_read_though_a_window_that_is_newer_was_asked_for_meanwhile(
+    bench: Bench,
+) -> None:
+    hourly(bench, 1, 3)
+    bench.run(at(1) + MINUTE)  # 0 to its end, and no rows yet
+    hourly(bench, 0, 6)
+    bench.run(at(5), Window(at(3), at(5)))
+    assert bench.landed(0, 6)["time"].tolist() == [at(3.5), at(4.5)]
+    # 0 was the last one then, and the one before it may have late rows too
+    assert due(bench, at(5.5)) == [5, 3, 4, -1, 0, 1, 2]
+    bench.run(at(5.75))
+    assert len(bench.landed(0, 6)) == 6
+    # a window that holds what may have late rows leaves none to others
+    bench.run(at(7.75), Window(at(4), at(8)))
+    assert due(bench, at(7.8)) == [7, 6]
+
+
+@pytest.mark.parametrize(("read_at", "hours"), [(1.9, [0]), (2, []), (50, [])])
+def test_what_was_read_long_after_its_end_has_no_late_rows(
+    bench: Bench, read_at: float, hours: list[int]
+) -> None:
+    bench.run(at(60), Window(at(0), at(1)))
+    state = bench.state(0)
+    assert state is not None
+    bench.ledger.record([replace(state, run_id=run_id_of(at(read_at), "abcdef"))])
+    job = Job(bench.measurement, "production", None, at(60), bench.pipeline)
+    assert late_before(job, [cell(7)], bench.ledger) == tuple(map(cell, hours))
 
 
 def test_no_data_is_covered_and_a_failed_cell_is_not(bench: Bench) -> None:

@@ -1,12 +1,13 @@
-"""Whatever the schedule, the ranges asked for, the chunks, the crashes and the late rows: in the end
-every cell is covered, and every row of the source is in lake and sink, once."""
+"""Whatever the schedule, the ranges asked for, the chunks, the crashes, the late rows, and how soon the
+source forgets: in the end every cell is covered or told as lost, and every row of the source is in
+lake and sink, once, but for those of lost cells."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.receipt import write_receipt
@@ -91,17 +92,30 @@ samples = st.lists(
 )
 
 
+FOR_EVER = timedelta(days=1000)
+# runs that are further apart than what the source remembers
+HOLES = [Step(minutes, None, 4, None, False) for minutes in (10, 600, 600)]
+EACH_HOUR = [(60 * hour + 30, 0) for hour in range(HOURS)]
+
+
 @settings(
-    max_examples=6,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=st.lists(steps, min_size=1, max_size=4), samples=samples, overlap=st.integers(1, 2))
+@given(
+    steps=st.lists(steps, min_size=1, max_size=4),
+    samples=samples,
+    overlap=st.integers(1, 2),
+    retention=st.sampled_from([FOR_EVER, 3 * HOUR]),
+)
+@example(steps=HOLES, samples=EACH_HOUR, overlap=1, retention=3 * HOUR)
 def test_every_row_is_there_once_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[Step],
     samples: list[tuple[int, int]],
     overlap: int,
+    retention: timedelta,
 ) -> None:
     bench = a_bench(tmp_path_factory.mktemp("schedule"))
     truth = {START + minute * MINUTE: late for minute, late in samples}
@@ -109,13 +123,17 @@ def test_every_row_is_there_once_whatever_happened(
     for step in steps:
         now += step.minutes * MINUTE
         bench.pipeline = Pipeline(
-            overlap=overlap, heal_limit=3, chunk_rows=step.chunk_rows, workers=2
+            overlap=overlap,
+            heal_limit=3,
+            chunk_rows=step.chunk_rows,
+            workers=2,
+            source_retention=retention,
         )
         offer(bench, truth, now)
         attempt(bench, step, now)
     now = max(now, at(4.5)) + 2 * HOUR
+    bench.pipeline = Pipeline(overlap=overlap, heal_limit=12, source_retention=retention)
     offer(bench, truth, now)
-    bench.pipeline = Pipeline(overlap=overlap, heal_limit=12)
     for _ in range(HOURS):
         receipt_of(bench, now)
         if not due_of(bench, now).left.stretches:
@@ -129,9 +147,15 @@ def test_every_row_is_there_once_whatever_happened(
 
 
 def offer(bench: Bench, truth: dict[datetime, int], now: datetime) -> None:
-    """The source has what came by now: a row is late until that many minutes of the next hour."""
-    times = sorted(moment for moment, late in truth.items() if arrival(moment, late) <= now)
+    """The source has what came by now and it has not forgotten: a row is late until that many minutes
+    of the next hour."""
+    since = has_since(bench, now)
+    times = sorted(m for m, late in truth.items() if since <= m and arrival(m, late) <= now)
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * len(times)))
+
+
+def has_since(bench: Bench, now: datetime) -> datetime:
+    return Job(bench.measurement, "production", None, now, bench.pipeline).source_has_since
 
 
 def arrival(moment: datetime, late: int) -> datetime:
@@ -145,6 +169,9 @@ def attempt(bench: Bench, step: Step, now: datetime) -> None:
         back, long = step.window
         start = now - (back + long) * HOUR
         window = Window(start, start + long * HOUR)
+        # who asks for what the source forgot is answered that there is nothing
+        if window.start < has_since(bench, now):
+            window = None
     fuse = Fuse(step.fuse, step.is_after)
     try:
         outcome = bench.run(
@@ -178,12 +205,20 @@ def assert_whole(bench: Bench, truth: dict[datetime, int], now: datetime) -> Non
     newest = floor(settled - timedelta(microseconds=1), HOUR)
     span = Window(first.cell.start, newest)
     assert find_gaps(bench.ledger, "example", "production", span, HOUR).count == 0
-    expected = sorted(
+    there = {
         moment
         for moment, late in truth.items()
         if first.cell.start <= moment < settled and arrival(moment, late) <= now
-    )
-    landed = bench.landed(0, HOURS + 40)
-    assert landed["time"].tolist() == expected
-    held = sorted(key[2] for key in bench.sink.held)
-    assert held == expected
+    }
+    # what a killed run landed before all that is known is asked for by nobody but its own user
+    landed = [m for m in bench.landed(0, HOURS + 40)["time"] if m >= first.cell.start]
+    assert landed == sorted(set(landed))
+    assert set(landed) <= there
+    assert landed == sorted(m for _, _, m, _ in bench.sink.held if m >= first.cell.start)
+    known = bench.ledger.cells("example", "production", span)
+    lost = {state.cell.start for state in known.values() if state.state == "lost"}
+    missing = there - set(landed)
+    # of a row that came late, and was forgotten before another run, nobody can know
+    assert {floor(moment, HOUR) for moment in missing if not truth[moment]} <= lost
+    assert bench.pipeline.source_retention != FOR_EVER or not missing
+    assert all(start < has_since(bench, now) for start in lost)

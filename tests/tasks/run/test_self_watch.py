@@ -24,7 +24,7 @@ from tasks.run.plan import Plan, make_plan, opened_ledger
 from tasks.run.self_watch import measured, watch
 from tests.fakes.memory import MemorySink
 from tests.flows.installation import Installation, entry
-from tests.tasks.ledger.behaviours import state
+from tests.tasks.ledger.behaviours import owed, state
 
 HOUR = timedelta(hours=1)
 WINDOW = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, 1, tzinfo=UTC))
@@ -152,10 +152,10 @@ def test_a_sink_that_the_run_waited_for_is_not_asked_again(plan: Plan, sink: Mem
 
     watched = watch(plan, away)
     with opened_ledger(plan.settings) as ledger:
-        left = [each.rows for each in ledger.pending(sink.target, OWN, "production")]
+        left = [each.rows for each in owed(ledger, sink.target, OWN, "production")]
     watch(again(plan, 120), a_receipt(plan))
     with opened_ledger(plan.settings) as ledger:
-        after = ledger.pending(sink.target, OWN, "production")
+        after = owed(ledger, sink.target, OWN, "production")
 
     assert watched.notes == ()
     assert left == [1]
