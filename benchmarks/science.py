@@ -4,7 +4,8 @@
 runs (benchmarks/data/fedavg_runs.parquet), synthetic curves with known truth, and every CSV (round,
 loss, accuracy) in DIR. Forecasts are made at 10 to 90 % of the rounds; the history of a run is made
 of the runs of all other configurations. --every takes each N-th own run (its history stays whole),
---curves sets how many synthetic curves there are, --write puts the tables into docs/science.md.
+--curves sets how many synthetic curves there are, --write puts the tables into docs/science.md and
+draws the calibration of the privacy race beside it.
 """
 
 import argparse
@@ -18,22 +19,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.science_forecasts import Run, points, summaries
+from benchmarks import science_race
+from benchmarks.science_forecasts import Point, Run, points, summaries
 from benchmarks.science_sets import folder_runs, own_runs, synthetic_runs
-from benchmarks.science_synthetic import TEST_SEED
+from benchmarks.science_synthetic import TEST_SEED, TRAINING_SEED
 from benchmarks.science_verdicts import breaks, verdicts
 from tasks.analysis.convergence import judge
 from tasks.analysis.curve import Curve, from_arrays
 from tasks.analysis.forecast import forecast
-from tasks.analysis.onset import onsets
+from tasks.analysis.onset import collapsed_once, onsets
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "science.md"
+RACE_PICTURE = PAGE.parent / "pictures" / "race-calibration.png"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 NOISES = (0.005, 0.02)
 LONG_ROUNDS, LONG_HISTORY = 1000, 60
 REPETITIONS = 5
+CURVES_A_RACE = 4
+"""One in so many synthetic curves races."""
 TEACHERS = 400
 """Synthetic curves that "stays as it is" learns its spread from."""
+TEACHERS_SEED = TRAINING_SEED + 500_000
 
 
 def main() -> None:
@@ -49,6 +55,7 @@ def main() -> None:
     text = tables(figures)
     if options.write:
         write(PAGE, text)
+        science_race.draw(figures["race"], RACE_PICTURE)
     print(json.dumps(figures, indent=2) if options.json else text)
 
 
@@ -56,6 +63,7 @@ def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
     """All figures, by section."""
     own = own_runs()
     synthetic = synthetic_runs(TEST_SEED, curves)
+    teachers = synthetic_runs(TEACHERS_SEED, TEACHERS)
     figures: dict[str, Any] = {"speed": _told("speed", speed())}
     sets: list[tuple[str, Sequence[Run], Sequence[Run], Sequence[Run]]] = [
         ("own runs, with history", own[::every], own, own),
@@ -64,12 +72,14 @@ def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
     ]
     if histories is not None:
         others = folder_runs(histories)
-        sets.append(("other histories, with history", others, others, others))
-        sets.append(("other histories, alone", others, (), others))
+        calm = [run for run in others if not collapsed_once(run.curve)]
+        for name, runs in (("other histories", others), ("those that never broke", calm)):
+            sets.append((f"{name}, with history", runs, runs, runs))
+            sets.append((f"{name}, alone", runs, (), runs))
         figures["onsets"] = _told("onsets", onsets_of(others))
     figures["forecasts"] = {
-        name: _told(name, {k: asdict(v) for k, v in summaries(points(*three)).items()})
-        for name, *three in sets
+        name: _told(name, _figures(points(runs, past, others, teachers)))
+        for name, runs, past, others in sets
     }
     each = curves // len(NOISES)
     figures["verdicts"] = [
@@ -77,7 +87,12 @@ def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
         for index, noise in enumerate(NOISES)
     ]
     figures["own onsets"] = own_onsets(own)
+    figures["race"] = _told("race", science_race.measure(every, curves // CURVES_A_RACE))
     return figures
+
+
+def _figures(found: Sequence[Point]) -> dict[str, dict[str, float]]:
+    return {share: asdict(one) for share, one in summaries(found).items()}
 
 
 def _told(name: str, figures: Any) -> Any:
@@ -115,12 +130,10 @@ def own_onsets(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def speed() -> dict[str, float]:
-    """Median seconds for verdict and forecast of a run of 1,000 rounds at half its way, and what 60
-    past runs of as many rounds add."""
-    curve, *past = (_long(index) for index in range(1 + LONG_HISTORY))
-    half = curve.until(LONG_ROUNDS // 2)
-    alone = _seconds(half, ())
-    return {"alone": alone, "added_by_history": _seconds(half, past) - alone}
+    """Seconds of the processor (median of five) for verdict and forecast of a run of 1,000 rounds at
+    half its way, and what 60 past runs of as many rounds add."""
+    alone = _seconds(0)
+    return {"alone": alone, "added_by_history": _seconds(LONG_HISTORY) - alone}
 
 
 def _long(seed: int) -> Curve:
@@ -130,31 +143,37 @@ def _long(seed: int) -> Curve:
     return from_arrays(str(seed), x, level + rng.normal(0.0, 0.004, len(x)))
 
 
-def _seconds(curve: Curve, history: Sequence[Curve]) -> float:
+def _seconds(past_runs: int) -> float:
     took = []
     for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        judge(curve, history=history)
-        forecast(curve, LONG_ROUNDS, history)
-        took.append(time.perf_counter() - start)
+        # new ones each time: what is known of a curve is remembered
+        curve, *past = (_long(index) for index in range(1 + past_runs))
+        half = curve.until(LONG_ROUNDS // 2)
+        start = time.process_time()
+        judge(half, history=past)
+        forecast(half, LONG_ROUNDS, past)
+        took.append(time.process_time() - start)
     return float(np.median(took))
 
 
 def tables(figures: dict[str, Any]) -> str:
     """The figures as Markdown."""
     parts = [_forecast_table(name, rows) for name, rows in figures["forecasts"].items()]
-    return "\n\n".join([*parts, _verdict_table(figures), _speed_line(figures["speed"])])
+    race = science_race.table(figures["race"])
+    return "\n\n".join([*parts, _verdict_table(figures), race, _speed_line(figures["speed"])])
 
 
 def _forecast_table(name: str, rows: dict[str, dict[str, float]]) -> str:
     head = (
         f"**Forecasts, {name}**\n\n"
-        "| rounds seen | forecasts | 80 % interval holds | width | error | error / stays | CRPS / stays |\n"
-        "|---|---|---|---|---|---|---|"
+        "| rounds seen | forecasts | 80 % interval holds | width | error | error / stays |"
+        " CRPS / stays that knows: other runs | curves as such | its own past |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     lines = [
         f"| {share} | {row['points']} | {row['coverage']:.1%} | {row['width']:.3f} |"
-        f" {row['error']:.4f} | {row['ratio']:.2f} | {row['crps_ratio']:.2f} |"
+        f" {row['error']:.4f} | {row['ratio']:.2f} | {row['crps_to_history']:.2f} |"
+        f" {row['crps_to_curves']:.2f} | {row['crps_to_own']:.2f} |"
         for share, row in rows.items()
     ]
     return "\n".join([head, *lines])
@@ -182,7 +201,7 @@ def _verdict_table(figures: dict[str, Any]) -> str:
 def _speed_line(figures: dict[str, float]) -> str:
     return (
         f"**Speed**: verdict and forecast of a run of 1,000 rounds at half its way take"
-        f" {figures['alone']:.2f} s; {LONG_HISTORY} past runs add"
+        f" {figures['alone']:.2f} s of the processor; {LONG_HISTORY} past runs add"
         f" {figures['added_by_history']:.2f} s."
     )
 

@@ -1,9 +1,14 @@
 """How good the forecasts are: every set, at 10 to 90 % of the rounds, beside simple forecasters.
 
 "Stays as it is" says that the final level is the mean of the last five rounds seen, or the last
-round's value, whichever has the smaller error at that share of the rounds; its empirical form for
-the CRPS adds what other runs gained from the same share on (all that the history holds, or synthetic
-curves where there is no history).
+round's value, whichever has the smaller error at that share of the rounds. For the CRPS it needs a
+spread, and is asked in three empirical forms, by what it may know:
+
+- history: what the other runs of the set gained from the same share on;
+- curves: what synthetic curves of the training seeds gained from the same share on, which is what one
+  can know of learning curves without a run of the service;
+- own: what the level of this run itself changed over as many rounds as are left, or over half of
+  those seen where fewer.
 """
 
 from collections.abc import Sequence
@@ -50,26 +55,40 @@ class Point:
     error_of_mean: float
     error_of_last: float
     crps: float
-    crps_of_stays: float
+    crps_of_history: float
+    crps_of_curves: float
+    crps_of_own: float
 
 
-def points(runs: Sequence[Run], past: Sequence[Run], teachers: Sequence[Run]) -> list[Point]:
-    """Every run forecast at every share, with the runs of `past` as history (none: alone). The
-    empirical form of "stays as it is" learns from `teachers`. Of both, other groups only."""
-    groups = np.array([teacher.group for teacher in teachers])
-    gained = {
-        share: np.array([one.final - level_now(one.seen(share)) for one in teachers])
-        for share in SHARES
-    }
+def points(
+    runs: Sequence[Run], past: Sequence[Run], others: Sequence[Run], curves: Sequence[Run]
+) -> list[Point]:
+    """Every run forecast at every share, with the runs of `past` as history (none: alone). "Stays as
+    it is" learns from `others` and from `curves`. Of past and others, other groups only."""
+    groups = np.array([other.group for other in others])
+    of_others, of_curves = _gains(others), _gains(curves)
     found: list[Point] = []
     for run in runs:
-        others = [other.curve for other in past if other.group != run.group]
+        history = [other.curve for other in past if other.group != run.group]
         taught = groups != run.group
-        found.extend(_point(run, share, others, gained[share][taught]) for share in SHARES)
+        found.extend(
+            _point(run, share, history, of_others[share][taught], of_curves[share])
+            for share in SHARES
+        )
     return found
 
 
-def _point(run: Run, share: float, history: Sequence[Curve], gained: Floats) -> Point:
+def _gains(runs: Sequence[Run]) -> dict[float, Floats]:
+    """What each run gained from that share of its rounds on."""
+    return {
+        share: np.array([run.final - level_now(run.seen(share)) for run in runs])
+        for share in SHARES
+    }
+
+
+def _point(
+    run: Run, share: float, history: Sequence[Curve], of_others: Floats, of_curves: Floats
+) -> Point:
     seen, final = run.seen(share), run.final
     made = forecast(seen, int(run.curve.rounds[-1]), history)
     assert isinstance(made, Forecast)
@@ -83,8 +102,23 @@ def _point(run: Run, share: float, history: Sequence[Curve], gained: Floats) -> 
         _error(stays, final),
         _error(float(finite[-1]), final),
         crps(made.levels[:, -1], final),
-        crps(np.clip(stays + gained, 0.0, 1.0), final) if len(gained) else float("nan"),
+        *(
+            crps(np.clip(stays + gained, 0.0, 1.0), final) if len(gained) else float("nan")
+            for gained in (of_others, of_curves, own_changes(seen, len(run.curve) - len(seen)))
+        ),
     )
+
+
+def own_changes(seen: Curve, ahead: int) -> Floats:
+    """What the level (mean of the last five rounds) changed over `ahead` rounds, or over half of those
+    seen where fewer, from each round that allows it."""
+    values = seen.values[np.isfinite(seen.values)]
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(end - FINAL_ROUNDS, 0)
+    levels = (sums[end] - sums[start]) / (end - start)
+    lag = max(1, min(ahead, len(levels) // 2))
+    return np.asarray(levels[lag:] - levels[:-lag])
 
 
 def _error(said: float, final: float) -> float:
@@ -102,14 +136,17 @@ def crps(draws: Floats, value: float) -> float:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over some points; ratio is of the error to that of the better "stays as it is"."""
+    """Means over some points; ratio is of the error to that of the better "stays as it is", crps_to_…
+    that of the CRPS to the form of it that knows so much."""
 
     points: int
     coverage: float
     width: float
     error: float
     ratio: float
-    crps_ratio: float
+    crps_to_history: float
+    crps_to_curves: float
+    crps_to_own: float
 
 
 def summary(found: Sequence[Point]) -> Summary:
@@ -122,7 +159,7 @@ def summary(found: Sequence[Point]) -> Summary:
         _mean(found, "width"),
         error,
         error / simple,
-        crps_ / _mean(found, "crps_of_stays"),
+        *(crps_ / _mean(found, f"crps_of_{known}") for known in ("history", "curves", "own")),
     )
 
 

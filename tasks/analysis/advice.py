@@ -12,6 +12,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.privacy import Race, own, usable_gains
 from tasks.analysis.remaining_time import RemainingTime, duration
 from tasks.analysis.robust import quantile_interval
+from tasks.analysis.wording import change_text, span_text
 
 Action = Literal["go_on", "stop", "undecided", "none"]
 OPENINGS: dict[Action, str] = {
@@ -128,7 +129,7 @@ def _decide(evidence: Evidence, gain: Interval | None) -> tuple[Action, str]:
         before = f" before round {verdict.onset_round}" if verdict.onset_round is not None else ""
         return "stop", f"the run has collapsed; go back to the model{before}"
     if verdict.kind == "diverging":
-        return "stop", "the run diverges, so that every further round costs accuracy"
+        return "stop", "the run diverges, so that every further round makes it worse"
     if race is not None and race.is_exhausted:
         return "stop", "the privacy budget is used up"
     if not isinstance(forecast, NoForecast):
@@ -180,7 +181,8 @@ def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
     trend = verdict.trend
     if trend is not None and trend.low > 0.0:
         unit = own(evidence.curve)
-        return "go_on", f"the run gains {trend.estimate * unit:.2g} a round now"
+        gained = change_text(evidence.curve.metric, trend.estimate * unit)
+        return "go_on", f"the run gains {gained} a round now"
     return "undecided", "the run improves slowly, and without a forecast nothing says how far"
 
 
@@ -205,9 +207,13 @@ def _further(
     if gain is not None and per_round is not None:
         rounds = float(np.median(ahead))
         are = "round is" if rounds == 1 else "rounds are"
-        text = f"{rounds:.0f} further {are} expected to gain {_span(gain)}, {per_round.estimate:.2g} a round"
+        metric = evidence.curve.metric
+        text = (
+            f"{rounds:.0f} further {are} expected to gain {span_text(metric, gain)}, "
+            f"{change_text(metric, per_round.estimate)} a round"
+        )
         if per_epsilon is not None:
-            text += f" and {per_epsilon.estimate:.2g} per unit of epsilon"
+            text += f" and {change_text(metric, per_epsilon.estimate)} per unit of epsilon"
         texts.append(text)
     forecast = evidence.forecast
     chance = None if isinstance(forecast, NoForecast) else _chance(evidence, forecast)
@@ -222,7 +228,3 @@ def _further(
     if remaining is not None and remaining.estimate > 0.0:
         texts.append(f"the rest of the plan takes {duration(remaining.estimate)}")
     return texts
-
-
-def _span(interval: Interval) -> str:
-    return f"{interval.estimate:.2g} ({interval.low:.2g} to {interval.high:.2g})"

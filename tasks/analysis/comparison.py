@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 
 from tasks.analysis import noise
-from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.curve import Curve, Floats, Metric
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.observed import window_of
 from tasks.analysis.robust import quantile_interval, student_quantile
+from tasks.analysis.wording import change_text, range_text
 
 LEVEL = 0.95
 """A difference is said to be one when this interval does not hold 0."""
@@ -44,7 +45,7 @@ class Comparison:
     first: str
     second: str
     better: str | None
-    metric: str
+    metric: Metric
     round: int | None
     basis: Basis | None
     level: Interval | None
@@ -104,7 +105,7 @@ def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comp
     better = _better(first.name, second.name, shown, final)
     return Comparison(
         first.name, second.name, better, first.curve.metric, end, basis, shown, final, n,
-        _sentence(first.name, second.name, better, end, shown, final), why_not,
+        _sentence(first.name, second.name, first.curve.metric, better, end, shown, final), why_not,
     )  # fmt: skip
 
 
@@ -216,6 +217,7 @@ def _side(interval: Interval) -> int:
 def _sentence(
     first: str,
     second: str,
+    metric: Metric,
     better: str | None,
     end: int | None,
     now: Interval | None,
@@ -223,9 +225,9 @@ def _sentence(
 ) -> str:
     parts = []
     if now is not None:
-        parts.append(f"at round {end} {first} is {_by(now)} {second}")
+        parts.append(f"at round {end} {first} is {_by(metric, now)} {second}")
     if final is not None:
-        parts.append(f"in the end it is forecast to be {_by(final)} {second}")
+        parts.append(f"in the end it is forecast to be {_by(metric, final)} {second}")
     text = "; ".join(parts) or "there is too little to compare"
     lead = (
         f"{better} is better" if better is not None else f"Undecided between {first} and {second}"
@@ -233,9 +235,11 @@ def _sentence(
     return f"{lead}: {text}."
 
 
-def _by(interval: Interval) -> str:
-    word = "ahead of" if interval.estimate >= 0 else "behind"
-    return f"{abs(interval.estimate):.2g} ({interval.low:+.2g} to {interval.high:+.2g}) {word}"
+def _by(metric: Metric, interval: Interval) -> str:
+    word, ends = "ahead of", range_text(metric, interval.low, interval.high, "+")
+    if interval.estimate < 0:
+        word, ends = "behind", range_text(metric, -interval.high, -interval.low, "+")
+    return f"{change_text(metric, abs(interval.estimate))} ({ends}) {word}"
 
 
 def _undecidable(first: Compared, second: Compared, reason: str) -> Comparison:

@@ -21,6 +21,7 @@ from tasks.analysis.oscillation import Swing, swing_of
 from tasks.analysis.settings import VerdictSettings
 from tasks.analysis.similar import choose, distance, past_run
 from tasks.analysis.state import State, state_of
+from tasks.analysis.wording import change_text, level_text, range_text
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 
@@ -38,8 +39,8 @@ SEVERITIES: dict[VerdictKind, Severity] = {
 }
 SURE = 0.975
 """Beyond noise: so sure of it."""
-DOUBT = 0.2
-"""Converged takes a chance of at most this that twice the gap is left."""
+MISLED = 1.0
+"""What it costs, beside the mistake, to say converged of a run that falls or has twice the gap left."""
 MOST_SIMILAR = 10
 SIMILAR_WITHIN = 0.03
 
@@ -217,8 +218,8 @@ def _collapsed(seen: _Seen) -> Verdict | None:
     return _verdict(
         seen,
         "collapsed",
-        f"Collapsed: fell from {last.held:.3f} to {now:.3f} at round {last.began}"
-        f" and has not come back.",
+        f"Collapsed: {'fell' if seen.curve.metric == 'accuracy' else 'rose'} from {_at(seen, last.held)}"
+        f" to {_at(seen, now)} at round {last.began} and has not come back.",
         last,
         held_level=last.held,
         level_now=now,
@@ -245,7 +246,8 @@ def _diverging(seen: _Seen) -> Verdict | None:
     return _verdict(
         seen,
         "diverging",
-        f"Diverging: the level falls by {-seen.state.trend.estimate:.4f} a round"
+        f"Diverging: the {seen.curve.metric} {'falls' if seen.curve.metric == 'accuracy' else 'rises'}"
+        f" by {_by(seen, -seen.state.trend.estimate)} a round"
         + (f" since round {last.began}." if last is not None and sinking else "."),
         last if sinking else None,
         probability_of_fall=sure,
@@ -254,12 +256,13 @@ def _diverging(seen: _Seen) -> Verdict | None:
 
 def _oscillating(seen: _Seen) -> Verdict | None:
     swing = seen.swing
-    rough = swing.ratio is not None and swing.ratio >= seen.settings.oscillation_ratio
+    least = max(seen.settings.oscillation_ratio, swing.by_chance)
+    rough = swing.ratio is not None and swing.ratio >= least
     if not rough and swing.period is None:
         return None
     about = (
-        f"a wave of {swing.period:.1f} rounds and amplitude {swing.amplitude:.3f}"
-        if swing.period is not None
+        f"a wave of {swing.period:.1f} rounds and amplitude {_by(seen, swing.amplitude)}"
+        if swing.period is not None and swing.amplitude is not None
         else f"the spread about the trend is {swing.ratio:.1f} times that of the calmest third"
     )
     return _verdict(
@@ -278,8 +281,8 @@ def _improving(seen: _Seen) -> Verdict | None:
     if trend.estimate <= seen.settings.flat_trend:
         return None
     sentence = (
-        f"Improving by {trend.estimate:.4f} a round ({trend.low:.4f} to {trend.high:.4f});"
-        f" now at {seen.state.level.estimate:.3f}."
+        f"Improving by {_by(seen, trend.estimate)} a round"
+        f" ({_by(seen, trend.low, trend.high)}); now at {_at(seen, seen.state.level.estimate)}."
     )
     return _verdict(seen, "improving", sentence, slowly=False)
 
@@ -291,23 +294,29 @@ def _plateau(seen: _Seen) -> Verdict | None:
     return _verdict(
         seen,
         "plateau",
-        f"On a plateau at {level:.3f}: similar runs reached {seen.reached:.3f}.",
+        f"On a plateau at {_at(seen, level)}: similar runs reached {_at(seen, seen.reached)}.",
         similar_reached=seen.reached,
         similar_runs=list(seen.reached_by),
     )
 
 
 def _converged(seen: _Seen) -> Verdict | None:
-    gap, allowed = float(np.median(seen.state.gaps)), seen.settings.converged_gap
-    doubt = float(np.mean(seen.state.gaps > 2.0 * allowed))
-    if gap > allowed or doubt > DOUBT:
+    """The verdict that is expected to cost less (Bishop, "Pattern recognition and machine learning"
+    2006, 1.5): a mistake costs 1 either way, and MISLED more when it hides that much is left."""
+    state, flat, allowed = seen.state, seen.settings.flat_trend, seen.settings.converged_gap
+    done = float(np.mean((state.trends <= flat) & (state.gaps <= allowed)))
+    misled = float(np.mean((state.trends < -flat) | (state.gaps > 2.0 * allowed)))
+    if done <= 1.0 - done + MISLED * misled:
         return None
+    gap = float(np.median(state.gaps))
     return _verdict(
         seen,
         "converged",
-        f"Converged at {seen.state.level.estimate:.3f}: flat, with {max(0.0, gap):.3f} left to gain.",
+        f"Converged at {_at(seen, seen.state.level.estimate)}: flat, with {_by(seen, max(0.0, gap))}"
+        " left to gain.",
         gap=gap,
-        probability_of_more=doubt,
+        probability=done,
+        probability_of_more=float(np.mean(state.gaps > 2.0 * allowed)),
     )
 
 
@@ -316,11 +325,24 @@ def _slowly(seen: _Seen) -> Verdict:
     return _verdict(
         seen,
         "improving",
-        f"Improving, slowly: the trend is flat, but some {max(0.0, gap):.3f} are left to gain.",
+        f"Improving, slowly: the trend is flat, but some {_by(seen, max(0.0, gap))} are left to gain.",
         slowly=True,
         gap=gap,
         probability_of_more=float(np.mean(seen.state.gaps > 2.0 * seen.settings.converged_gap)),
     )
+
+
+def _at(seen: _Seen, level: float) -> str:
+    return level_text(seen.curve.metric, seen.curve.unscaled(level))
+
+
+def _by(seen: _Seen, change: float, until: float | None = None) -> str:
+    """A change on the scale, or a range of changes, in the metric's own unit."""
+    curve = seen.curve
+    unit = 1.0 if curve.metric == "accuracy" else curve.worst
+    if until is None:
+        return change_text(curve.metric, change * unit)
+    return range_text(curve.metric, change * unit, until * unit)
 
 
 def _with_falls(verdict: Verdict, breaks: tuple[Onset, ...]) -> Verdict:

@@ -9,7 +9,7 @@ Hutter, "Speeding up automatic hyperparameter optimization by extrapolation of l
 (IJCAI 2015), table 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,68 +40,113 @@ def _log_power(x: Floats, scale: Floats, shape: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Family:
-    """One family: its shapes are all pairs of a time constant and one of `shapes`."""
+    """One family: its shapes are all pairs of a time constant and one of `shapes`; half of the gap of
+    shape k is closed after `half`(k) time constants."""
 
     name: str
     gap: Gap
+    half: Callable[[Floats], Floats]
     shapes: tuple[float, ...]
 
     def evaluate(self, x: Floats, seen: float) -> Floats:
         """g at x (rounds from 1) for `seen` rounds so far; shape (time constants x shapes, x)."""
-        scale, shape = (
-            part.reshape(-1, 1) for part in np.meshgrid(RATES * seen, np.array(self.shapes))
-        )
+        scale, shape = self._pairs(seen)
         first = self.gap(np.ones(1), scale, shape)
         # a shape that is over before the first round ends has nothing left to divide by
         return np.asarray(self.gap(x, scale, shape) / np.maximum(first, 1e-300))
 
+    def halfway(self, seen: float) -> Floats:
+        """Rounds after which half of the gap is closed, of each shape."""
+        scale, shape = self._pairs(seen)
+        return np.asarray(scale * self.half(shape))[:, 0]
+
+    def _pairs(self, seen: float) -> tuple[Floats, Floats]:
+        scale, shape = np.meshgrid(RATES * seen, np.array(self.shapes))
+        return scale.reshape(-1, 1), shape.reshape(-1, 1)
+
 
 FAMILIES = (
-    Family("power", _power, (0.3, 0.5, 0.75, 1.0, 1.5, 2.5)),
-    Family("weibull", _weibull, (0.5, 0.75, 1.0, 1.5, 2.5)),
-    Family("mmf", _mmf, (1.0, 1.5, 2.5, 4.0)),
-    Family("log power", _log_power, (1.0, 2.0)),
+    Family("power", _power, lambda k: 2.0 ** (1.0 / k) - 1.0, (0.3, 0.5, 0.75, 1.0, 1.5, 2.5)),
+    Family("weibull", _weibull, lambda k: np.log(2.0) ** (1.0 / k), (0.5, 0.75, 1.0, 1.5, 2.5)),
+    Family("mmf", _mmf, np.ones_like, (1.0, 1.5, 2.5, 4.0)),
+    Family("log power", _log_power, lambda k: np.exp(2.0 ** (1.0 / k)) - np.e, (1.0, 2.0)),
 )
 
 
-LIKELY_END, LIKELY_START = (0.8, 0.3), (0.25, 0.3)
-"""Mean and standard deviation, before anything is seen, of the asymptote and of the start."""
+@dataclass(frozen=True)
+class End:
+    """A belief about the asymptote before anything is seen: mean, standard deviation, and the weight
+    beside other beliefs."""
+
+    mean: float
+    sd: float
+    weight: float = 1.0
+
+
+ANY_END = End(0.8, 0.3)
+PLANNED_ENDS = (End(0.9, 0.12, 0.5), End(0.6, 0.3, 0.5))
+"""Of a run with a plan: either its task is one that is learned well, or it may end anywhere. The tasks
+that federated learning is tried on reach from digits, nearly all of which are told right in the end, to
+next words, most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
+LIKELY_START = (0.25, 0.3)
+"""Mean and standard deviation of the start."""
 LEAST_START = -0.02
 FLAT_SHARE = 0.5
 """Prior weight of a curve that does not change, against 1 for each family."""
+PLANNED_FLAT_SHARE = 0.2
+"""The same of a run with a plan: few runs are planned that learn nothing."""
+HALFWAY, HALFWAY_SPREAD = 0.15, 1.25
+"""When a run with a plan has made half of its gain: a share of the plan, and the standard deviation of
+its logarithm. Who plans a run lets it train for long enough, and not for many times that."""
 
 
 class ParametricShapes:
-    """All shapes of all families, and the flat one first: p is the asymptote, q the start.
+    """All shapes of all families, and the flat one first, once for each belief about the end: p is
+    the asymptote, q the start.
 
     The asymptote of a share is at most 1, and no family falls.
     """
 
-    def __init__(self, seen: float, likely_end: tuple[float, float] = LIKELY_END) -> None:
-        """The time constants are in units of the rounds seen; likely_end is the mean and standard
-        deviation of the asymptote before anything is seen."""
-        self.seen = seen
-        counts = [len(RATES) * len(family.shapes) for family in FAMILIES]
-        families = [np.full(count, -np.log(count)) for count in counts]
-        self.log_prior: Floats = np.concatenate([[np.log(FLAT_SHARE)], *families])
-        both = np.array([likely_end, LIKELY_START])
-        self.centre = np.repeat(both[:, :1], len(self.log_prior), axis=1)
-        self.spread = np.repeat(both[:, 1:], len(self.log_prior), axis=1)
+    def __init__(
+        self, seen: float, ends: Sequence[End] = (ANY_END,), planned: float | None = None
+    ) -> None:
+        """The time constants are in units of the rounds seen; planned is the last round of the plan,
+        from which it is guessed how fast the run was meant to learn."""
+        self.seen, self.copies = seen, len(ends)
+        families = [_log_prior(family, seen, planned) for family in FAMILIES]
+        flat = np.log(FLAT_SHARE if planned is None else PLANNED_FLAT_SHARE)
+        shapes: Floats = np.concatenate([[flat], *families])
+        self.count = len(shapes)
+        self.log_prior: Floats = np.concatenate([shapes + np.log(end.weight) for end in ends])
+        beliefs = np.array([[end.mean, end.sd] for end in ends]).repeat(self.count, axis=0)
+        start = np.tile(LIKELY_START, (len(beliefs), 1))
+        self.centre, self.spread = np.stack([beliefs, start]).transpose(2, 0, 1)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
         """1 - g and g of each shape, each of shape (J, x); the flat one has g = 1."""
         gaps = [family.evaluate(x, self.seen) for family in FAMILIES]
         gap = np.minimum(np.vstack([np.ones((1, len(x))), *gaps]), 1.0)
+        gap = np.tile(gap, (self.copies, 1))
         return 1.0 - gap, gap
 
     def end(self) -> tuple[Floats, Floats]:
         """No gap is left in the end, but the flat curve is where it started."""
         gap = np.zeros(len(self.log_prior))
-        gap[0] = 1.0
+        gap[:: self.count] = 1.0
         return 1.0 - gap, gap
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
         """Asymptotes of at most 1 that are not below the start; of the flat curve, any."""
         possible = (p <= 1.0) & (p >= q) & (q >= LEAST_START)
-        possible[0] = True
+        possible[:: self.count] = True
         return possible
+
+
+def _log_prior(family: Family, seen: float, planned: float | None) -> Floats:
+    """Log weights of the family's shapes, together 1."""
+    if planned is None:
+        count = len(RATES) * len(family.shapes)
+        return np.full(count, -np.log(count))
+    away = np.log(family.halfway(seen) / planned / HALFWAY) / HALFWAY_SPREAD
+    weights = -0.5 * away**2
+    return np.asarray(weights - np.logaddexp.reduce(weights))

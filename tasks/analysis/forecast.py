@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.analysis import mixture
 from tasks.analysis.curve import Curve, Floats, Ints
-from tasks.analysis.families import LIKELY_END
+from tasks.analysis.families import PLANNED_ENDS
 from tasks.analysis.gains import gains
 from tasks.analysis.interval import Interval
 from tasks.analysis.noise import MEMORY
@@ -236,15 +236,15 @@ def _latent(
         parametric = mixture.parametric_levels(observed, x, settings.draws, rng)
         return parametric[rng.permutation(len(parametric))], mixture.ALONE, ()
     mix = mixture.learn(runs, found, observed.now, x_end, rng)
-    end = mixture.likely_end(runs, x_end) if runs else LIKELY_END
-    parametric = mixture.parametric_levels(observed, x, settings.draws, rng, end)
+    ends = (mixture.likely_end(runs, x_end),) if runs else PLANNED_ENDS
+    parametric = mixture.parametric_levels(observed, x, settings.draws, rng, ends)
     history = mixture.history_levels(observed, runs, x, settings.draws, rng) if runs else None
     gained = None
     if found is not None:
         base = parametric if history is None else history
         gained = mixture.gained_levels(found, base, observed, x, rng)
     levels = mixture.mixed((parametric, history, gained), mix.shares)
-    levels = mixture.widened(levels, mix.widening)
+    levels = mixture.widened(levels, mix.widening, mix.widening)
     names = tuple(run.name for run in runs) or tuple(run.name for run in past)
     return levels[rng.permutation(len(levels))], mix, names
 

@@ -12,11 +12,16 @@ from tasks.analysis.curve import Floats
 
 MAD_TO_SD = 1.4826
 LEAST_VARIANCE = 1e-8
-UNKNOWN = 0.01
+UNKNOWN = 0.03
 MEMORY = 0.7
 """Correlation of the slow part from one round to the next."""
 LAG = 5
 ENOUGH_FOR_THE_SLOW_PART = 20
+MOST_DISTINCT = 0.75
+"""Values of which more than this share differ come in no steps that matter."""
+WIDEST_STEP = 0.05
+"""A wider gap between values is no step of an accuracy, but of the curve."""
+WANDER_LAGS, MEAN_OF = 16, 5
 OUTLIER = 4.0
 REACH = 3
 
@@ -58,7 +63,39 @@ def estimate(values: Floats) -> Noise:
     near_slow, far_slow = _slow_gain(1), _slow_gain(LAG)
     slow = 0.0 if far is None else max(0.0, (far - near) / (far_slow - near_slow))
     slow = min(slow, near / near_slow)
-    return Noise(max((near - near_slow * slow) / 6.0, LEAST_VARIANCE), slow)
+    white = (near - near_slow * slow) / 6.0
+    return Noise(max(white, LEAST_VARIANCE, _step(values) ** 2 / 12.0), slow)
+
+
+def _step(values: Floats) -> float:
+    """The step that the values come in, as an accuracy on few examples does; 0 when none is seen.
+    Rounding to a step has a variance of step²/12 (Sheppard's correction), which no difference shows
+    where the values stay within one step."""
+    distinct = np.unique(values)
+    # values that are free to vary are hardly ever twice the same
+    if not 1 < len(distinct) <= MOST_DISTINCT * len(values):
+        return 0.0
+    step = float(np.diff(distinct).min())
+    return step if step <= WIDEST_STEP else 0.0
+
+
+def wander(values: Floats, noise: Noise) -> tuple[float, float]:
+    """Variance of what lingers longer than the slow part, in the later half of values in order, and
+    how many rounds it was looked for over; 0 below 80 values.
+
+    Third differences at that lag of means of five know no curved trend; what is more in them than
+    the noise puts there is a part of the level that comes and goes (structure functions of higher
+    order: Yaglom, "Correlation theory of processes with random stationary nth increments" 1955).
+    """
+    lag = len(values) // WANDER_LAGS
+    if lag < MEAN_OF:
+        return 0.0, 1.0
+    sums = np.cumsum(np.concatenate([[0.0], values[len(values) // 2 :]]))
+    means = (sums[MEAN_OF:] - sums[:-MEAN_OF]) / MEAN_OF
+    first, second, third, last = (means[k * lag : len(means) - (3 - k) * lag] for k in range(4))
+    differences = last - 3.0 * third + 3.0 * second - first
+    variance = (MAD_TO_SD * np.median(np.abs(differences))) ** 2
+    return float(max(0.0, variance / 20.0 - noise.of_mean(MEAN_OF))), float(lag)
 
 
 def _second_difference_variance(values: Floats, lag: int) -> float | None:

@@ -30,7 +30,8 @@ class Observed:
     x counts rounds from 1 at the curve's first one; y are means of `size` rounds each, noise_matrix
     is the covariance of their noise; now is the x of the last round, noise that of the last rounds.
     variance is the discrepancy's variance of unit scale, accumulated up to each x, `present` its
-    increment for each unit of log x at now.
+    increment for each unit of log x at now; wander is the variance of what comes and goes over about
+    `lasting` rounds.
     """
 
     x: Floats
@@ -41,12 +42,18 @@ class Observed:
     now: float
     variance: Floats
     present: float
+    wander: float
+    lasting: float
 
     def accumulated(self, x: Floats) -> Floats:
         """The discrepancy's variance of unit scale up to x, past and future."""
         past = np.interp(np.log(x), np.log(self.x), self.variance)
         ahead = (np.maximum(x, self.now) / self.now) ** -FADE
         return np.asarray(past + self.present * (1.0 - ahead) / FADE)
+
+    def wandered(self, x: Floats) -> Floats:
+        """Variance of what has come and gone since now, at x after it."""
+        return np.asarray(self.wander * (1.0 - np.exp(-(x - self.now) / self.lasting)))
 
 
 def observe(curve: Curve) -> Observed | None:
@@ -67,7 +74,10 @@ def observe(curve: Curve) -> Observed | None:
     late = starts >= len(raw) - 2 * window
     matrix = _noise_matrix(points_x, size, late, recent, overall)
     variance, present = _discrepancy(points_x, points_y, recent)
-    return Observed(points_x, points_y, size, matrix, recent, float(x[-1]), variance, present)
+    wander, lasting = noise.wander(clean, recent)
+    return Observed(
+        points_x, points_y, size, matrix, recent, float(x[-1]), variance, present, wander, lasting
+    )
 
 
 def _starts(count: int, window: int) -> Ints:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from tasks.analysis.wording import share_text
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.core.snapshots import Repeat, Snapshot, Watched
@@ -253,8 +254,8 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
         return
     if abs(share - active / total) > SHARE_TOLERANCE:
         sentence = (
-            f"The service says that {share:.4g} of the clients take part, and {active:g} of "
-            f"{total:g} are {active / total:.4g}."
+            f"The service says that {share_text(share)} of the clients take part, and {active:g} of "
+            f"{total:g} are {share_text(active / total)}."
         )
         yield _disagreement(
             last, sentence, what="participation", share=share, active=active, total=total
@@ -276,8 +277,8 @@ def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     is_floored = left == 0 and used is not None and used >= 1
     if used is not None and not is_floored and abs(used - (1 - left / budget)) > SHARE_TOLERANCE:
         sentence = (
-            f"The service says that {used:.4g} of the privacy budget is used, and epsilon {left:.6g} "
-            f"left of {budget:.6g} makes {1 - left / budget:.4g}."
+            f"The service says that {share_text(used)} of the privacy budget is used, and epsilon "
+            f"{left:.6g} left of {budget:.6g} makes {share_text(1 - left / budget)}."
         )
         yield _disagreement(last, sentence, what="budget", used=used, remaining=left, budget=budget)
 
@@ -308,8 +309,8 @@ def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> It
         return
     if abs(same - last.accuracy) > SHARE_TOLERANCE:
         sentence = (
-            f"Of round {counted} the service's progress says an accuracy of {last.accuracy:.4g}, "
-            f"and its history {same:.4g}."
+            f"Of round {counted} the service's progress says an accuracy of {share_text(last.accuracy)}, "
+            f"and its history {share_text(same)}."
         )
         yield _disagreement(last, sentence, what="accuracy", progress=last.accuracy, history=same)
 

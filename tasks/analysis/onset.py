@@ -25,8 +25,11 @@ NOISE_STEP = 4
 LEAST_NOISE = 1e-4
 LATEST = 3
 """A single bad round is no collapse: the median of three must be down."""
-SPANS = (3, 5, 8)
-BEYOND_NOISE = 5.0
+SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10))
+"""The last rounds whose mean is compared, and the rounds before them that it is compared with: few
+of a level that rose just before, many of a level that falls slowly."""
+LONGEST_SPAN = max(last for last, _ in SPANS)
+BEYOND_NOISE = 4.5
 LEAST_FALL = 0.01
 """A divergence takes at least this much off the level."""
 CALM_ROUNDS = 5
@@ -138,22 +141,18 @@ def _collapsed(y: Floats, settings: VerdictSettings) -> tuple[Floats, Bools]:
 
 
 def _sinking(y: Floats, settings: VerdictSettings) -> Bools:
-    """Whether the last few rounds are beyond noise below the ten calm rounds before them."""
-    count, rounds = len(y), settings.held_rounds
-    noise = running_noise(y)
-    limit = _limit(y, settings)
-    latest = _latest(y)
+    """Whether the last few rounds are beyond noise below the calm rounds before them."""
+    noise, limit, latest = running_noise(y), _limit(y, settings), _latest(y)
     sums = np.concatenate([[0.0], np.cumsum(y)])
-    found = np.zeros(count, dtype=bool)
-    for span in SPANS:
-        at = np.arange(rounds + span, count + 1)
+    found = np.zeros(len(y), dtype=bool)
+    for last, earlier in SPANS:
+        at = np.arange(settings.held_rounds + last, len(y) + 1)
         if not len(at):
-            break
-        now = (sums[at] - sums[at - span]) / span
-        before = (sums[at - span] - sums[at - span - rounds]) / rounds
-        windows = sliding_window_view(y, rounds)[at - span - rounds]
-        calm = np.ptp(windows, axis=1) <= limit[at - 1]
-        scatter = noise[at - span - 1] * np.sqrt(1.0 / span + 1.0 / rounds)
+            continue
+        now = (sums[at] - sums[at - last]) / last
+        before = (sums[at - last] - sums[at - last - earlier]) / earlier
+        calm = np.ptp(sliding_window_view(y, earlier)[at - last - earlier], axis=1) <= limit[at - 1]
+        scatter = noise[at - last - 1] * np.sqrt(1.0 / last + 1.0 / earlier)
         # one bad round pulls a mean down, but not the median of three
         fall = before - np.maximum(now, latest[at - 1])
         going = y[at - 1] <= now + noise[at - 1]
@@ -206,7 +205,7 @@ def _onset(
 
 def _began(y: Floats, found: int) -> int:
     """The round after the last one that was as high as the ten rounds before the fall."""
-    reach = max(SPANS) + 2
+    reach = LONGEST_SPAN + 2
     start = max(0, found - reach)
     before = np.median(y[max(0, start - 10) : start + 1])
     high = np.flatnonzero(y[start:found] >= before)

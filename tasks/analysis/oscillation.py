@@ -11,7 +11,7 @@ LEAST_SPREAD = 0.002
 """Swings smaller than three times this are not worth a word."""
 LEAST_AMPLITUDE = 0.005
 MOST_ROUNDS = 96
-LEAST_ROUNDS = 24
+LEAST_ROUNDS = 16
 LOWEST_FREQUENCY = 4
 """Slower waves cannot be told from the trend."""
 ABOVE_SLOWER = 4.0
@@ -20,16 +20,19 @@ APART, NEIGHBOURS = 2, 6
 """A peak is this many frequencies wide on each side, and is measured by so many beyond."""
 LEAST_POWER = 1e-12
 CHANCE = 1e-5
+RATIO_CHANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Swing:
     """spread is the standard deviation about the trend of the last rounds, ratio that to the
-    calmest third's (None when there are too few rounds); period in rounds and amplitude are those of
-    the wave found, None without one."""
+    calmest third's (None when there are too few rounds), by_chance the ratio that noise of one size
+    has once in 10,000; period in rounds and amplitude are those of the wave found, None without
+    one."""
 
     spread: float
     ratio: float | None
+    by_chance: float
     period: float | None
     amplitude: float | None
 
@@ -43,7 +46,17 @@ def swing_of(values: Floats, window: int) -> Swing:
         calmest = min(float(np.median(spreads[third])) for third in thirds)
         ratio = float(spreads[-1] / max(calmest, LEAST_SPREAD))
     period, amplitude = _wave(values[-max(MOST_ROUNDS, 2 * window) :])
-    return Swing(float(spreads[-1]) if len(spreads) else 0.0, ratio, period, amplitude)
+    spread = float(spreads[-1]) if len(spreads) else 0.0
+    return Swing(spread, ratio, _ratio_by_chance(window, len(values) // 3), period, amplitude)
+
+
+def _ratio_by_chance(window: int, third: int) -> float:
+    """The ratio of two standard deviations of one noise, over so many rounds each less the three of
+    their trends, that chance exceeds once in 10,000: Fisher's F distribution."""
+    from scipy.special import fdtri
+
+    degrees = max(window - 3, 1), max(third - 3, 1)
+    return float(np.sqrt(fdtri(*degrees, 1.0 - RATIO_CHANCE)))
 
 
 def _spreads(values: Floats, window: int) -> Floats:

@@ -11,6 +11,7 @@ from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, Colu
 from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.fairness import Fairness, Standing, client_interval, fairness, standing
 from tasks.analysis.interval import Interval
+from tasks.analysis.wording import share_text
 from tasks.core.training import Round
 
 LEVEL = 0.8
@@ -325,13 +326,13 @@ def _told(part: Participation) -> Participation:
     if part.a_round is not None:
         texts.append(f"{part.a_round:.3g} clients a round over {part.rounds} rounds")
     if part.drop_outs is not None:
-        texts.append(f"{part.drop_outs.estimate:.1%} drop out")
+        texts.append(f"{share_text(part.drop_outs.estimate)} drop out")
     if part.stragglers is not None:
-        texts.append(f"{part.stragglers.estimate:.1%} straggle")
+        texts.append(f"{share_text(part.stragglers.estimate)} straggle")
     if part.fairness is not None:
         texts.append(
-            f"the worst tenth is at {part.fairness.worst_decile.estimate:.3f},"
-            f" the mean at {part.fairness.mean.estimate:.3f}"
+            f"the worst tenth is at {share_text(part.fairness.worst_decile.estimate)},"
+            f" the mean at {share_text(part.fairness.mean.estimate)}"
         )
     text = "; ".join(texts) or "Hardly anything is told of the clients"
     return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

@@ -146,10 +146,12 @@ def _blocks(count: int, rng: np.random.Generator) -> Ints:
 def _until(model: _Model, further: Floats | None, level: float) -> Interval | None:
     """Seconds until the target: rounds and seconds both drawn. None when the interval has no upper
     end, since too many draws never get there."""
-    if further is None or not np.isfinite(further).any():
+    if further is None:
         return None
     counts = np.quantile(further, np.linspace(0.01, 0.99, PASSAGES), method="inverted_cdf")
     finite = counts[np.isfinite(counts)]
+    if not len(finite):
+        return None
     draws = np.concatenate([model.sums(int(count))[::THINNED] for count in finite])
     never = np.full((len(counts) - len(finite)) * len(model.sums(0)[::THINNED]), np.inf)
     shares = [0.5 - level / 2, 0.5, 0.5 + level / 2]

@@ -10,6 +10,7 @@ ECML PKDD 2017), put on the same footing as the parametric families.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from tasks.analysis import noise
 from tasks.analysis.curve import Bools, Curve, Floats
 
 MOST_RUNS = 60
+REMEMBERED = 512
+"""Curves whose past run is kept, since verdict and forecast ask for the same ones."""
 LEAST_POINTS = 3
 LEAST_HALF, SMOOTHING = 2, 0.06
 """Half the width of the local lines: at least 2 rounds, and this share of the rounds so far."""
@@ -40,7 +43,13 @@ class PastRun:
         last = max(1, int(np.searchsorted(self.x, x, side="right")))
         return float(self.values[max(0, last - FINAL_ROUNDS) : last].mean())
 
+    @cached_property
+    def each_round(self) -> Floats:
+        """The smoothed values at x = 1, 2, … to its end, holes bridged."""
+        return np.interp(np.arange(1.0, self.x[-1] + 1.0), self.x, self.smooth)
 
+
+@lru_cache(maxsize=REMEMBERED)
 def past_run(curve: Curve) -> PastRun | None:
     """None when too few rounds have a finite value."""
     finite = np.isfinite(curve.values)
@@ -102,6 +111,9 @@ class HistoryShapes:
     def __init__(self, runs: Sequence[PastRun], now: float, x_end: float) -> None:
         """x_end is where the plan ends; nobody knows what follows."""
         self.runs, self.now, self.x_end = runs, now, x_end
+        # a round more, so that a level at the end has a neighbour
+        length = int(np.ceil(x_end)) + 1
+        self.table = np.stack([_as_long_as(run.each_round, length) for run in runs])
         copies = len(LEVEL_SPREADS)
         levels = self._values(np.array([now]))[:, 0]
         self.levels = np.tile(levels, copies)
@@ -111,7 +123,11 @@ class HistoryShapes:
         self.spread = np.stack([spreads, np.full(len(spreads), GAIN_SPREAD)])
 
     def _values(self, x: Floats) -> Floats:
-        return np.stack([np.interp(x, run.x, run.smooth) for run in self.runs])
+        """Between two rounds on the line between them; shape (runs, x)."""
+        places = np.clip(x - 1.0, 0.0, self.table.shape[1] - 2.0)
+        before = places.astype(np.int64)
+        part = places - before
+        return np.asarray((1.0 - part) * self.table[:, before] + part * self.table[:, before + 1])
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
         """u and v, each of shape (J, x)."""
@@ -126,3 +142,8 @@ class HistoryShapes:
     def allowed(self, p: Floats, q: Floats) -> Bools:
         """Everything but a run turned upside down."""
         return np.asarray((q > 0.0) & np.isfinite(p))
+
+
+def _as_long_as(values: Floats, length: int) -> Floats:
+    """Cut, or with the last value for what is missing."""
+    return np.pad(values[:length], (0, max(0, length - len(values))), mode="edge")

@@ -1,20 +1,29 @@
 """Where a curve is now: level, trend and what is left to gain, each with its interval."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.analysis import posterior
-from tasks.analysis.curve import Curve, Floats
+from tasks.analysis.curve import Bools, Curve, Floats
 from tasks.analysis.families import ParametricShapes
 from tasks.analysis.interval import Interval
-from tasks.analysis.observed import observe
+from tasks.analysis.noise import LAG, LEAST_VARIANCE, MAD_TO_SD, Noise, without_spikes
+from tasks.analysis.observed import LEAST_RECENT, Observed, observe
 
 DRAWS = 400
 LEVEL = 0.8
 SEED = 0
 MOST_MARKS = 16
-LEAST_SD = 1e-9
+GRIDS = (1.0, 0.3)
+"""Time constants of the shapes, in units of those of the forecast: a second grid between and below
+the first one's. A run that was done long ago had short ones."""
+LEAST_FOR_MEMORY = 20
+MEMORY_SD = 1.78
+"""Standard deviation of the logarithm of the ratio of the noise at two lags when there is no memory,
+times the root of the rounds (simulated)."""
+SURE_OF_MEMORY = 3.0
+"""Noise is held to linger when chance makes it look so in one of some 700 runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +48,12 @@ def state_of(curve: Curve, window: int) -> State | None:
     observed = observe(curve)
     if observed is None:
         return None
+    values = without_spikes(curve.values[np.isfinite(curve.values)])
+    if not _lingers(values):
+        observed = _with_white_noise(observed, values, window)
     rng = np.random.default_rng(SEED)
     x = _marks(curve, window)
-    fitted = posterior.fit(observed, ParametricShapes(observed.now), rng)
+    fitted = posterior.fit(observed, _Shapes(observed.now), rng)
     drawn = posterior.draw(fitted, x, DRAWS, rng)
     levels = drawn.levels[:, -1]
     trends = _slopes(x, drawn.levels)
@@ -54,6 +66,60 @@ def state_of(curve: Curve, window: int) -> State | None:
         ends - levels,
         observed.noise.sd,
     )
+
+
+class _Shapes:
+    """The shapes of all families on every grid of time constants."""
+
+    def __init__(self, seen: float) -> None:
+        self.grids = [ParametricShapes(grid * seen) for grid in GRIDS]
+        self.log_prior: Floats = np.concatenate([grid.log_prior for grid in self.grids])
+        self.centre: Floats = np.concatenate([grid.centre for grid in self.grids], axis=1)
+        self.spread: Floats = np.concatenate([grid.spread for grid in self.grids], axis=1)
+
+    def at(self, x: Floats) -> tuple[Floats, Floats]:
+        """As of ParametricShapes, one grid after the other."""
+        u, v = zip(*(grid.at(x) for grid in self.grids), strict=True)
+        return np.concatenate(u), np.concatenate(v)
+
+    def end(self) -> tuple[Floats, Floats]:
+        """As of ParametricShapes."""
+        u, v = zip(*(grid.end() for grid in self.grids), strict=True)
+        return np.concatenate(u), np.concatenate(v)
+
+    def allowed(self, p: Floats, q: Floats) -> Bools:
+        """As of ParametricShapes."""
+        count = len(self.grids)
+        parts = zip(self.grids, np.split(p, count), np.split(q, count), strict=True)
+        return np.concatenate([grid.allowed(own_p, own_q) for grid, own_p, own_q in parts])
+
+
+def _roughness(values: Floats, lag: int) -> float:
+    """Standard deviation of white noise by second differences at that lag."""
+    second = values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag]
+    sd = MAD_TO_SD * float(np.median(np.abs(second))) / np.sqrt(6.0)
+    return float(max(sd, np.sqrt(LEAST_VARIANCE)))
+
+
+def _lingers(values: Floats) -> bool:
+    """Whether the noise of the later half is larger at the longer lag than chance makes it."""
+    late = values[-max(LEAST_RECENT, len(values) // 2) :]
+    if len(late) < LEAST_FOR_MEMORY:
+        return False
+    ratio = np.log(_roughness(late, LAG) / _roughness(late, 1))
+    return bool(ratio > SURE_OF_MEMORY * MEMORY_SD / np.sqrt(len(late)))
+
+
+def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observed:
+    """The same with noise that is new each round, early rounds trusted no more than late ones."""
+    if len(values) < 3:
+        return observed
+    recent = values[-max(LEAST_RECENT, 2 * window) :]
+    now = max(_roughness(recent, 1) ** 2, observed.noise.white)
+    early = max(now, _roughness(values, 1) ** 2)
+    late = np.cumsum(observed.size) - observed.size >= len(values) - 2 * window
+    variances = np.where(late, now, early) / observed.size + LEAST_VARIANCE
+    return replace(observed, noise=Noise(now, 0.0), noise_matrix=np.diag(variances))
 
 
 def _marks(curve: Curve, window: int) -> Floats:

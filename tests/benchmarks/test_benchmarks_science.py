@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks import science
-from benchmarks.science_forecasts import SHARES, Point, crps, points, summary
+from benchmarks.science_forecasts import SHARES, Point, crps, own_changes, points, summary
 from benchmarks.science_runs import CONFIGURATIONS, SEEDS, designs, frame, rows
 from benchmarks.science_sets import folder_runs, own_runs, synthetic_runs
 from benchmarks.science_synthetic import TEST_SEED, TRAINING_SEED, make
 from benchmarks.science_verdicts import breaks, truth, verdicts
+from tasks.analysis.curve import from_arrays
 
 EARLY_SEED = TRAINING_SEED + 50_000
 
@@ -57,13 +58,24 @@ def test_the_score_of_a_sure_and_right_forecast_is_nothing() -> None:
 
 
 def test_a_summary_compares_with_the_better_simple_forecaster() -> None:
-    point = Point(0.1, True, 0.1, 0.01, 0.04, 0.02, 0.01, 0.05)
+    point = Point(0.1, True, 0.1, 0.01, 0.04, 0.02, 0.01, 0.05, 0.1, 0.02)
 
     said = summary([point, point])
 
     assert (said.points, said.coverage) == (2, 1.0)
     assert said.ratio == pytest.approx(0.5)
-    assert said.crps_ratio == pytest.approx(0.2)
+    assert said.crps_to_history == pytest.approx(0.2)
+    assert said.crps_to_curves == pytest.approx(0.1)
+    assert said.crps_to_own == pytest.approx(0.5)
+
+
+def test_own_changes_are_those_over_the_rounds_left_or_half_of_those_seen() -> None:
+    seen = from_arrays("line", np.arange(1, 11), np.arange(10, dtype=np.float64) / 10.0)
+
+    assert own_changes(seen, 2)[-1] == pytest.approx(0.2)
+    assert len(own_changes(seen, 2)) == 8
+    assert own_changes(seen, 90)[-1] == pytest.approx(0.5)
+    assert len(own_changes(seen, 90)) == 5
 
 
 def test_a_folder_of_histories_is_read(tmp_path: Path) -> None:
@@ -87,7 +99,7 @@ def test_the_tables_go_between_the_marks(tmp_path: Path) -> None:
 def test_intervals_hold_on_synthetic_curves() -> None:
     runs = synthetic_runs(EARLY_SEED, 60)
 
-    said = summary(points(runs, (), runs))
+    said = summary(points(runs, (), runs, runs))
 
     # 360 forecasts of 60 curves: the standard error is some 4 %
     assert 0.70 <= said.coverage <= 0.94
@@ -98,7 +110,7 @@ def test_intervals_hold_on_synthetic_curves() -> None:
 def test_history_halves_the_error_on_own_runs() -> None:
     runs = own_runs()
 
-    found = points(runs[::40], runs, runs)
+    found = points(runs[::40], runs, runs, runs)
 
     early = summary([point for point in found if point.share <= 0.5])
     assert len(found) == 6 * len(SHARES)

@@ -58,7 +58,7 @@ def test_more_to_gain_is_a_reason_to_go_on() -> None:
     assert found.per_epsilon.estimate == pytest.approx(0.4, rel=0.1)
     assert found.per_epsilon.low < found.per_epsilon.estimate < found.per_epsilon.high
     assert found.sentence.startswith(
-        "Go on: there is more to gain; 2 further rounds are expected to gain 0.08 (0.048 to 0.11), 0.04 a round"
+        "Go on: there is more to gain; 2 further rounds are expected to gain 8 pp (4.8 to 11 pp), 4 pp a round"
     )
     assert found.sentence.endswith("the rest of the plan takes 60 s.")
 
@@ -81,7 +81,7 @@ def test_more_to_gain_is_a_reason_to_go_on() -> None:
         (a_verdict("converged"), NONE, None, None, "stop", "has converged"),
         (a_verdict("plateau"), NONE, None, None, "stop", "change something"),
         (a_verdict("oscillating"), NONE, None, None, "undecided", "swings"),
-        (a_verdict("improving"), NONE, None, None, "go_on", "gains 0.02 a round now"),
+        (a_verdict("improving"), NONE, None, None, "go_on", "gains 2 pp a round now"),
         (a_verdict("improving", 0.001), NONE, None, None, "undecided", "improves slowly"),
         (Verdict("too_short", "Too short.", {}, 3), NONE, None, None, "none", "3 rounds are too few"),
     ],
@@ -113,7 +113,7 @@ def test_a_budget_that_ends_first_cuts_the_gain() -> None:
     found = advice(a_verdict("improving"), budget=1.15)
     assert found.gain is not None
     assert found.gain.estimate == pytest.approx(0.04)
-    assert found.reasons[1].startswith("1 further round is expected to gain 0.04")
+    assert found.reasons[1].startswith("1 further round is expected to gain 4 pp")
 
 
 def test_the_chance_is_said() -> None:

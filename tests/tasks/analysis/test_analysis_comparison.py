@@ -30,7 +30,7 @@ def test_a_constant_difference_is_that_difference() -> None:
     assert found.level is not None
     assert found.level.estimate == pytest.approx(0.05)
     assert (found.better, found.basis, found.round, found.n) == ("a", "paired rounds", 40, 8)
-    assert found.sentence.startswith("a is better: at round 40 a is 0.05 ")
+    assert found.sentence.startswith("a is better: at round 40 a is 5 pp ")
 
 
 def test_a_run_is_no_better_than_itself() -> None:

@@ -112,6 +112,8 @@ def test_a_target_that_may_be_missed_has_no_time() -> None:
     assert found.to_target is None
     assert found.why_not == ("the time to the target has no upper end: the target may be missed",)
     # one in twenty that never gets there leaves the interval closed
+    hardly_ever = np.append(np.full(999, np.inf), 5.0)
+    assert remaining_time(rounds(*[30.0] * 8), 10, 0.8, hardly_ever).to_target is None
     rarely = np.append(np.full(19, 5.0), np.inf)
     assert remaining_time(rounds(*[30.0] * 8), 10, 0.8, rarely).to_target is not None
 

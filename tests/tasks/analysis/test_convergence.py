@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,32 @@ def test_a_collapse_names_the_round() -> None:
 
     assert (said.kind, said.onset_round, said.found_round) == ("collapsed", 21, 22)
     assert said.sentence == (
-        "Collapsed: fell from 0.800 to 0.100 at round 21 and has not come back."
+        "Collapsed: fell from 80.0 % to 10.0 % at round 21 and has not come back."
     )
     assert said.evidence["fall"] == pytest.approx(0.7)
     assert said.finding().severity is Severity.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("losses", "sentence"),
+    [
+        (2.0 - 0.05 * np.arange(20), r"Improving by 0\.05 a round \(.*\); now at 1\.05\."),
+        (
+            np.append(np.full(20, 0.5), np.full(4, 1.9)),
+            r"Collapsed: rose from 0\.5 to 1\.9 at round 21 and has not come back\.",
+        ),
+        (0.5 + 0.1 * np.arange(16), r"Diverging: the loss rises by 0\.1 a round\."),
+        (
+            0.25 + 2.0 * np.exp(-np.arange(60) / 4.0),
+            r"Converged at 0\.25: flat, with 0 left to gain\.",
+        ),
+    ],
+)
+def test_of_a_loss_the_sentence_tells_losses(losses: Any, sentence: str) -> None:
+    numbers = np.arange(1, len(losses) + 1)
+    first = np.append(2.0, losses[1:])
+    said = judge(from_arrays("run", numbers, None, np.asarray(first, dtype=np.float64)))
+    assert re.match(sentence, said.sentence), said.sentence
 
 
 def test_one_bad_round_is_no_collapse() -> None:

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from tasks.analysis.noise import MEMORY, UNKNOWN, Noise, estimate, slow_share, without_spikes
+from tasks.analysis.noise import (
+    MEMORY,
+    UNKNOWN,
+    Noise,
+    estimate,
+    slow_share,
+    wander,
+    without_spikes,
+)
 
 
 def test_white_noise_is_white() -> None:
@@ -61,3 +69,39 @@ def test_a_lone_spike_is_put_right_and_a_step_is_not() -> None:
 
 def test_the_last_value_is_never_touched() -> None:
     assert without_spikes(np.array([0.8] * 19 + [0.1]))[-1] == 0.1
+
+
+def test_values_within_one_step_are_as_noisy_as_rounding_makes_them() -> None:
+    values = np.full(60, 0.55)
+    values[[20, 40]] = 0.6
+
+    assert estimate(values).sd == pytest.approx(0.05 / np.sqrt(12.0))
+    assert estimate(np.full(60, 0.55)).sd == pytest.approx(1e-4)
+
+
+def test_a_gap_of_the_curve_is_no_step_of_the_metric() -> None:
+    jump = np.repeat([0.1, 0.8], 30)
+
+    assert estimate(jump).sd == pytest.approx(1e-4)
+
+
+def test_a_level_that_comes_and_goes_is_told_from_noise_and_trend() -> None:
+    rng = np.random.default_rng(0)
+    rounds = np.arange(800)
+    white = 0.0002 * rng.normal(size=800)
+    trend = 0.99 - 0.9 * np.exp(-rounds / 80.0)
+    slow = 0.002 * np.sin(2.0 * np.pi * rounds / 90.0)
+
+    still, moving = (
+        wander(values, estimate(values)) for values in (trend + white, trend + slow + white)
+    )
+
+    assert np.sqrt(still[0]) < 0.0002
+    assert 0.0005 < np.sqrt(moving[0]) < 0.004
+    assert moving[1] == 50.0
+
+
+def test_a_short_run_has_not_wandered() -> None:
+    values = np.linspace(0.1, 0.9, 79)
+
+    assert wander(values, estimate(values)) == (0.0, 1.0)

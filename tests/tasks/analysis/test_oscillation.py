@@ -50,3 +50,23 @@ def test_the_ratio_is_that_to_the_calmest_third() -> None:
 
 def test_few_rounds_have_no_calmest_third() -> None:
     assert swing_of(0.8 + noise(20, 0.01), 8).ratio is None
+
+
+def test_a_ratio_that_chance_makes_takes_more_the_fewer_rounds_there_are() -> None:
+    few, many = swing_of(0.8 + noise(24, 0.01), 8), swing_of(0.8 + noise(120, 0.01), 12)
+
+    # square roots of the F quantiles at 1 - 1e-4 for (5, 5) and (9, 37) degrees of freedom
+    assert few.by_chance == pytest.approx(8.77, abs=0.5)
+    assert many.by_chance == pytest.approx(2.32, abs=0.1)
+
+
+def test_four_periods_in_twenty_rounds_are_a_wave() -> None:
+    wave = 0.05 * np.sin(2 * np.pi * np.arange(20) / 5)
+
+    assert swing_of(0.8 + wave + noise(20, 0.005), 8).period == pytest.approx(5, rel=0.05)
+
+
+def test_noise_of_twenty_rounds_is_none() -> None:
+    found = [swing_of(0.8 + noise(20, 0.02, seed), 8).period for seed in range(200)]
+
+    assert sum(period is not None for period in found) <= 1

@@ -59,6 +59,18 @@ def test_a_past_run_says_what_it_gained_since() -> None:
     assert v[0, 1] == pytest.approx(rising(60, 0.9)[-1] - rising(20, 0.9)[-1], abs=0.01)
 
 
+def test_between_rounds_and_over_holes_a_past_run_is_on_the_line() -> None:
+    values = rising(60, 0.9)
+    values[[0, 1, 20, 21, 22]] = np.nan
+    (run,) = choose(curve("now", rising(20, 0.9)), [curve("past", values)], 60.0)
+    asked = np.array([1.0, 2.5, 20.25, 22.0, 41.5, 59.5, 60.0])
+
+    _, gained = HistoryShapes([run], 20.0, 60.0).at(asked)
+
+    known = np.interp(np.append(asked, 20.0), run.x, run.smooth)
+    assert gained[0] == pytest.approx(known[:-1] - known[-1])
+
+
 def test_the_share_goes_to_the_source_that_was_right() -> None:
     # late risers: no family sees the rise coming, the past does
     late = [
@@ -85,10 +97,13 @@ def test_without_trials_the_share_is_even_and_the_width_is_kept() -> None:
 def test_widened_draws_keep_their_median() -> None:
     draws = np.random.default_rng(0).uniform(0.4, 0.6, size=(999, 2))
 
-    wide = mixture.widened(draws, 1.5)
+    wide = mixture.widened(draws, 1.5, 1.5)
+    lower = mixture.widened(draws, 1.5, 1.0)
 
     assert np.median(wide, axis=0) == pytest.approx(np.median(draws, axis=0))
     assert wide.std() == pytest.approx(1.5 * draws.std(), rel=0.02)
+    assert lower.min(axis=0) == pytest.approx(wide.min(axis=0))
+    assert lower.max(axis=0) == pytest.approx(draws.max(axis=0))
 
 
 def test_mixed_draws_come_from_all_over_both() -> None:
@@ -104,9 +119,10 @@ def test_the_default_width_follows_the_share_seen() -> None:
     observed = observe(curve("now", rising(20, 0.9)))
     assert observed is not None
 
-    assert mixture.default_widening(observed, np.array([200.0, 40.0, 20.0])) == pytest.approx(
-        [mixture.WIDER[0], mixture.WIDER[3], mixture.WIDER[5]]
-    )
+    below, above = mixture.default_widening(observed, np.array([200.0, 40.0, 20.0]))
+
+    for factors, known in ((below, mixture.BELOW), (above, mixture.ABOVE)):
+        assert factors == pytest.approx([known[0], known[3], known[5]])
 
 
 def test_a_past_run_whose_first_value_comes_late_is_no_stumbling_block() -> None:
