@@ -33,6 +33,7 @@ from tasks.core.window import Cell, Window
 from tasks.lake.query import query
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.pending import pending_cells
 from tasks.run.due import Job, find_due
 from tasks.upkeep.maintaining import UpkeepPlan, maintain
 from tasks.validation.suites import Suite
@@ -205,7 +206,7 @@ def ledger_questions(folder: Path, windows_each: int) -> dict[str, float]:
     last = Window(now - DAY, now)
     questions: dict[str, Callable[[], object]] = {
         "due": lambda: find_due(job, bench.ledger),
-        "pending": lambda: bench.ledger.pending("sink", "m00", "production"),
+        "pending": lambda: list(pending_cells(bench.ledger, "sink", "m00", "production")),
         "newest": lambda: bench.ledger.newest("m00", "production"),
         "oldest": lambda: bench.ledger.oldest("m00", "production"),
         "cells_of_a_day": lambda: bench.ledger.cells("m00", "production", last),
@@ -268,7 +269,7 @@ def _table(figures: dict[str, Any]) -> str:
         ),
         *((f"ledger of 100,000 windows: {n}", s, "≤ 0.05 s") for n, s in figures["ledger"].items()),
         *(
-            (f"  all of one measurement: {n}", s, "")
+            (f"  all of one measurement: {n}", s, "≤ 0.05 s")
             for n, s in figures["ledger_of_one_measurement"].items()
         ),
     ]

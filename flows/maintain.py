@@ -1,4 +1,4 @@
-"""Keeps lake and ledger up: compaction, retention, expiry of quarantine, clean-up, backup."""
+"""Keeps lake, ledger and reports up: compaction, retention, expiry of quarantine, clean-up, backup."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,7 +10,8 @@ from tasks.upkeep import stages
 
 @flow(name="maintain", persist_result=False)
 def maintain() -> State[Maintained]:
-    """Keeps every table of the lake and the ledger up, for all environments, which share them.
+    """Keeps every table of the lake, the ledger and the reports up, for all environments, which share
+    them.
 
     May be started at any time, also while measurements are collected: a measurement that another
     run works on is left for the next time, and the run says so.

@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for: real servers, started when first needed."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from absl.logging import get_absl_handler
 
 from tests.real.process import QUIET
 from tests.real.servers import (
@@ -25,6 +27,10 @@ os.environ.update(QUIET)
 # Whatever proxy the machine uses is not for servers on loopback.
 for variable in ("no_proxy", "NO_PROXY"):
     os.environ.setdefault(variable, "127.0.0.1,localhost")
+
+# When Prefect sets logging up, absl's handler closes what was stderr when absl was imported, unless it
+# still is: that is pytest's, and a worker ends without a word.
+get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 REAL = Path(__file__).parent / "real"
 

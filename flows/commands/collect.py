@@ -105,4 +105,6 @@ def summary(receipt: "Receipt") -> str:
         lines.append(
             "report   none, since nothing changed; fedvitals report makes one of any window"
         )
+    elif receipt.flow == "federated":
+        lines.append("report   none, since nothing is new of the training; --output writes one")
     return "\n".join(lines)

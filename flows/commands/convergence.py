@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, Output
+from flows.commands.options import AsJson, EnvironmentName, Output, Target
 
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
     from tasks.core.training import TrainingRun
     from tasks.training.convergence_report import Analysed
-
-BAD = ("collapsed", "diverging")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,9 +25,7 @@ def convergence(
     total_rounds: Annotated[
         int | None, typer.Option(help="Rounds that the run is planned to have.", min=1)
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
-    ] = None,
+    target: Target = None,
     metric: Annotated[
         str | None, typer.Option(help="accuracy, loss, or a column of the files.")
     ] = None,
@@ -48,7 +44,7 @@ def convergence(
     Reads CSV (round, loss, accuracy in any order and by their usual names, clients too),
     fl-progress.json, Flower's history, NVFlare's cross-site validation and TensorBoard's event
     files. Several files are compared. Earlier runs, of --history and of the lake, make the forecast
-    sharper. Ends with 1 when a run has collapsed or diverges. Examples:
+    sharper. Ends with 1 when a run has collapsed or diverges, or its epsilon grew. Examples:
 
     fedvitals convergence run.csv
 
@@ -68,7 +64,8 @@ def convergence(
     _show(done, comparisons, json)
     if written is not None:
         print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)
-    raise typer.Exit(int(any(one.analysis.verdict.kind in BAD for one in done)))
+    found = [finding for one in done for finding in (*one.findings, *one.analysis.findings)]
+    raise typer.Exit(int(any(finding.severity.is_grave for finding in found)))
 
 
 def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_json: bool) -> None:

@@ -1,18 +1,16 @@
 """`fedvitals federated`: an ad-hoc run of the flow federated."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flows.commands.collect import summary
-from flows.commands.options import AsJson, EnvironmentName, Output
+from flows.commands.options import AsJson, EnvironmentName, Output, Target
 from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
-
-    pass
 
 
 def register(app: typer.Typer) -> None:
@@ -21,26 +19,43 @@ def register(app: typer.Typer) -> None:
 
 
 def federated(
-    environment: EnvironmentName = None, output: Output = None, json: AsJson = False
+    environment: EnvironmentName = None,
+    target: Target = None,
+    metric: Annotated[
+        Literal["accuracy", "loss"] | None, typer.Option(help="What the training is judged by.")
+    ] = None,
+    total_rounds: Annotated[
+        int | None, typer.Option(help="Rounds planned, where the service does not say.", min=1)
+    ] = None,
+    output: Output = None,
+    json: AsJson = False,
 ) -> None:
     """Follow the training: its new rounds, who takes part, what is left of the privacy budget.
 
     Rounds are read since the last poll, all of them when a training was begun anew. Writes
-    fl-progress.json, fl-participation.json and fl-privacy.json beside the report. Examples:
+    fl-progress.json, fl-participation.json and fl-privacy.json beside the report. What is not given
+    of target, metric and total rounds is as environments.yaml has it. Examples:
 
     fedvitals federated
 
-    fedvitals federated --output fl --json
+    fedvitals federated --target 90% --output fl --json
     """
     from tasks.core.settings import load_settings
     from tasks.run.plan import make_plan
 
     # the user's mistakes are found here, before a flow run is begun
-    plan = make_plan(load_settings(), environment, "federated", output=output)
+    settings = load_settings()
+    settings.training.asked(metric, target, total_rounds)
+    plan = make_plan(settings, environment, "federated", output=output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
     receipt: Receipt = run_flow(
-        "federated", environment=environment, output=str(output) if output else None
+        "federated",
+        environment=environment,
+        target=target,
+        metric=metric,
+        total_rounds=total_rounds,
+        output=str(output) if output else None,
     )
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))

@@ -20,7 +20,8 @@ def maintain(json: AsJson = False) -> None:
     """Keep lake and ledger up: compact, expire what is old, clean up, back the ledger up.
 
     No row changes but those that expire: rows by `retention` of their measurement in metrics.yaml,
-    quarantine by `maintenance.quarantine` in environments.yaml. It is about all environments, which
+    quarantine by `maintenance.quarantine` in environments.yaml. Reports go by
+    `maintenance.reports`. It is about all environments, which
     share the tables. A measurement that another run works on is left alone (exit code 3), a damaged
     table is told (exit code 1), and the others go on. `fedvitals serve` runs it daily. Examples:
 
@@ -46,6 +47,10 @@ def summary(maintained: "Maintained") -> str:
         lines += [f"    {problem}" for problem in table.problems]
     lines.append(f"ledger   {_ledger(maintained.ledger)}")
     lines += [f"    {problem}" for problem in maintained.ledger.problems]
+    reports = maintained.reports
+    gone = f"; removed: {reports.removed}, {reports.bytes_removed} bytes" if reports.removed else ""
+    lines.append(f"reports  {reports.state}, {reports.kept} kept{gone}")
+    lines += [f"    {problem}" for problem in reports.problems]
     lines += [f"note     {note}" for note in maintained.notes]
     return "\n".join(lines)
 

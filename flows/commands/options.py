@@ -15,5 +15,8 @@ EnvironmentName = Annotated[
     str | None, typer.Option("--environment", "-e", help="Environment of config/environments.yaml.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what is written.")]
+Target = Annotated[
+    str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
+]
 Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
 Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]

@@ -46,6 +46,16 @@ class LedgerUpkeep(Strict):
     problems: tuple[str, ...] = ()
 
 
+class ReportsUpkeep(Strict):
+    """What became of the reports in FEDVITALS_HOME, in folders, one a run."""
+
+    state: Literal["done", "pending"] = "done"
+    kept: int = 0
+    removed: int = 0
+    bytes_removed: int = 0
+    problems: tuple[str, ...] = ()
+
+
 class Maintained(Strict):
     """The receipt of a `maintain` run, over all environments, which share the tables."""
 
@@ -55,6 +65,7 @@ class Maintained(Strict):
     status: Status
     tables: tuple[TableUpkeep, ...]
     ledger: LedgerUpkeep
+    reports: ReportsUpkeep = ReportsUpkeep()
     notes: tuple[str, ...] = ()
     seconds: float = Field(ge=0)
 
@@ -68,9 +79,13 @@ class Maintained(Strict):
         }[self.status]
 
 
-def status_of(tables: tuple[TableUpkeep, ...], ledger: LedgerUpkeep) -> Status:
+def status_of(
+    tables: tuple[TableUpkeep, ...],
+    ledger: LedgerUpkeep,
+    reports: ReportsUpkeep,
+) -> Status:
     """The worst of all: damage before what is left for another run."""
-    states = {ledger.state, *(table.state for table in tables)}
+    states = {ledger.state, reports.state, *(table.state for table in tables)}
     if "damaged" in states:
         return "degraded"
     return "ok" if states == {"done"} else "pending"

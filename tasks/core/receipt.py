@@ -1,15 +1,16 @@
 """What a run says at the end. All sums count values, that is non-null field cells."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.core.errors import SumsDiffer
-from tasks.core.severity import Severity
+from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity, worst
 from tasks.core.window import Window, iso
 
 MeasurementState = Literal[
@@ -145,6 +146,16 @@ class Outcome:
     start: datetime | None = None
 
 
+# somebody else was at work on the same: nothing is wrong, and the next run does it
+_IN_THE_WAY = (LakeBusy, LockHeld, LockLost)
+
+
+def given_up(measurement: str, error: FedvitalsError) -> Outcome:
+    """What became of work that the error ended: it failed, or it is the next run's."""
+    state: MeasurementState = "pending" if isinstance(error, _IN_THE_WAY) else "failed"
+    return Outcome(measurement, state, problems=(str(error),))
+
+
 def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
     """The outcomes of one measurement's chunks as one."""
     parts = list(outcomes)
@@ -214,6 +225,7 @@ class Receipt(BaseModel):
 
     `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
     measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the run as a whole, such as a channel that did not take its message.
+    `worst_finding` is of what an analysis found, None when it found nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -230,6 +242,7 @@ class Receipt(BaseModel):
     retries: int = 0
     lag_seconds: float | None = None
     notes: tuple[str, ...] = ()
+    worst_finding: Severity | None = None
     report: str | None = None
 
     @property
@@ -242,9 +255,25 @@ class Receipt(BaseModel):
     @property
     def exit_code(self) -> ExitCode:
         """0 ok or no_data; 1 failed, or something bad was found; 3 when only pending is left."""
-        if self.status == "failed" or any(_is_bad(line) for line in self.measurements):
+        is_grave = self.worst_finding is not None and self.worst_finding.is_grave
+        if self.status == "failed" or is_grave or any(_is_bad(line) for line in self.measurements):
             return ExitCode.BAD_FOUND
         return ExitCode.PARTIAL if self.status == "degraded" else ExitCode.GOOD
+
+    def with_findings(self, found: Sequence[Finding]) -> "Receipt":
+        """The receipt with what an analysis found: a note each, but for what is merely worth knowing.
+        With a grave one a run that was ok is degraded."""
+        severities = [each.severity for each in found]
+        known = [] if self.worst_finding is None else [self.worst_finding]
+        is_grave = any(severity.is_grave for severity in severities)
+        notes = (each.sentence for each in found if each.severity is not Severity.INFO)
+        return self.model_copy(
+            update={
+                "notes": (*self.notes, *notes),
+                "worst_finding": worst([*known, *severities]),
+                "status": "degraded" if is_grave and self.status != "failed" else self.status,
+            }
+        )
 
 
 def _is_bad(line: MeasurementReceipt) -> bool:
@@ -327,3 +356,11 @@ def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues])
 def run_id_of(moment: datetime, token: str) -> str:
     """A run's id: sortable by time, unique by its token."""
     return f"{moment:%Y%m%dT%H%M%S}-{token}"
+
+
+def moment_of(run_id: str) -> datetime | None:
+    """When the run began, to the second; None for an id of another kind."""
+    try:
+        return datetime.strptime(run_id.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

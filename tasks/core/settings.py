@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.goal import Goal
 from tasks.core.places import checked_heartbeat, checked_lake
 from tasks.core.window import parse_duration
 
@@ -62,6 +63,10 @@ class Maintenance(Strict):
     runs: Duration = Field(
         default=parse_duration("90d"), description="how long receipts of runs are kept"
     )
+    reports: Duration = Field(
+        default=parse_duration("30d"),
+        description="how long reports are kept that runs wrote into FEDVITALS_HOME",
+    )
     backups: int = Field(default=7, ge=0, description="backups of a SQLite ledger; 0 for none")
 
     @field_validator("files")
@@ -99,6 +104,7 @@ class _EnvironmentsFile(Strict):
     client_ids: ClientIds = Field(default="hashed", description="how clients are named")
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
+    training: Goal = Goal()
     environments: dict[EnvironmentName, EnvironmentFile] = Field(default_factory=dict)
 
 
@@ -154,6 +160,7 @@ class Settings:
     influxdb: InfluxTuning
     environments: Mapping[str, Environment]
     default_environment: str
+    training: Goal = field(default_factory=Goal)
     client_ids: ClientIds = "hashed"
     client_key: SecretStr | None = None
     heartbeat_url: SecretStr | None = None
@@ -229,6 +236,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         influxdb=sinks.influxdb,
         environments=named,
         default_environment=default,
+        training=content.training,
         client_ids=content.client_ids,
         client_key=_checked_client_key(env),
         heartbeat_url=checked_heartbeat(env),

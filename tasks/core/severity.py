@@ -17,6 +17,11 @@ class Severity(StrEnum):
         """0 for critical, growing as it matters less."""
         return list(Severity).index(self)
 
+    @property
+    def is_grave(self) -> bool:
+        """Whether a run that finds it ends with exit code 1."""
+        return self.rank <= Severity.HIGH.rank
+
 
 class Names(NamedTuple):
     """What one severity is called elsewhere."""

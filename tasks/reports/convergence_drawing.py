@@ -26,6 +26,7 @@ SMALL = (560, 230)
 MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
 KIND = "panel broad"
 TEXT = 10
+TEXT_BEYOND = 0.75  # of the width: there is room for a word after it
 MOST_COLUMNS = 150  # of the heat map
 ROW, NAME_WIDTH = 16, 96
 _CLASSES = {0: "on", LATE: "late", DROPPED: "gone", UNKNOWN: "on"}
@@ -62,6 +63,8 @@ def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
             markersize=5, transform=across, clip_on=False,
         )  # fmt: skip
     _limits(axes, chart.rounds, chart.fan_rounds, chart.is_share, chart.target)
+    if chart.shown is not None:
+        axes.set_ylim(*chart.shown)
 
 
 def compared_svg(charts: Sequence[CurveChart], label: str, prefix: str) -> Markup:
@@ -111,17 +114,17 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     )
     _level(axes, 0.0, "used up", STAND_IN)
     top = max([chart.budget, *chart.left]) * 1.02
+    _limits(axes, chart.rounds, chart.fan_rounds, False, None)
+    axes.set_ylim(min(0.0, *chart.left) - 0.02 * top, top * 1.04)
+    right = [spread.high for spread in (chart.exhausted, chart.reached) if spread is not None]
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, min(max([high, *right]), 3 * high))
     for spread, height, text, colour in (
         (chart.exhausted, 0.10, "budget ends", STAND_IN.bad),
         (chart.reached, 0.24, "target reached", STAND_IN.series[2]),
     ):
         if spread is not None:
             _bar(axes, spread, height * top, text, colour)
-    _limits(axes, chart.rounds, chart.fan_rounds, False, None)
-    axes.set_ylim(min(0.0, *chart.left) - 0.02 * top, top * 1.04)
-    right = [spread.high for spread in (chart.exhausted, chart.reached) if spread is not None]
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, min(max([high, *right]), 3 * high))
     return _svg(figure, label, prefix, SMALL)
 
 
@@ -221,7 +224,7 @@ def _limits(
     every = [*seen, *ahead] or [0, 1]
     low, high = min(every), max(every)
     axes.set_xlim(low, high if high > low else low + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if is_share:
         bottom, top = axes.get_ylim()
@@ -260,17 +263,25 @@ def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
 
 
 def _bar(axes: Any, spread: Spread, y: float, text: str, colour: str) -> None:
+    """An interval with its middle; the text beyond it, where the falling curve no longer is, unless
+    the chart ends there."""
+    low, high = axes.get_xlim()
     axes.plot(
-        (spread.low, spread.high),
+        (spread.low, min(spread.high, high)),
         (y, y),
         color=colour,
         linewidth=5,
         solid_capstyle="round",
         alpha=0.5,
+        clip_on=False,
     )
-    axes.plot(spread.estimate, y, color=colour, marker="o", markersize=6, linestyle="none")
+    axes.plot(
+        spread.estimate, y, color=colour, marker="o", markersize=6, linestyle="none", clip_on=False
+    )
+    is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
     axes.annotate(
-        text, (spread.low, y), (-8, 0), xycoords="data", textcoords="offset points", ha="right",
+        text, (spread.high if is_beyond else spread.low, y), (8 if is_beyond else -8, 0),
+        xycoords="data", textcoords="offset points", ha="left" if is_beyond else "right",
         va="center", fontsize=TEXT, color=colour,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import Any, Literal
 
 from tasks.core.finding import Finding
@@ -13,6 +14,9 @@ FAN = (0.1, 0.25, 0.5, 0.75, 0.9)
 """The quantiles of a fan."""
 NOT_DRAWN, REPORTED, LATE, DROPPED, UNKNOWN = -1, 0, 1, 2, 3
 Floats = tuple[float, ...]
+LEAST_START = 5
+"""Of fewer than 50 rounds the start is no small part."""
+STEEP = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,25 @@ class CurveChart:
     target: float | None = None
     lost: tuple[int, ...] = ()
     broken: int | None = None
+
+    @property
+    def shown(self) -> tuple[float, float] | None:
+        """The values between which a long run is drawn, when the first tenth of its rounds would take
+        more of the chart than all that follows, forecast and target included; None to draw all."""
+        start = len(self.values) // 10
+        if start < LEAST_START:
+            return None
+        target = () if self.target is None else (self.target,)
+        ahead = [value for row in self.fan for value in row]
+        later = [v for v in (*self.values[start:], *ahead, *target) if isfinite(v)]
+        early = [v for v in self.values[:start] if isfinite(v)]
+        if not later or not early:
+            return None
+        low, high = min(later), max(later)
+        span = high - low
+        if max(low - min(early), max(early) - high) <= STEEP * span or not span:
+            return None
+        return low - span / 8, high + span / 8
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.analysis.curve import Metric
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.participation import Client, Participation
 from tasks.analysis.remaining_time import duration
 from tasks.analysis.run_analysis import RunAnalysis
+from tasks.analysis.wording import change_text, level_text, number_text, range_text, share_text
 from tasks.core.training import Round
 from tasks.reports.convergence_records import (
     FAN,
@@ -29,8 +31,7 @@ NO_TARGET = "no target is set (--target)"
 
 def value_text(analysis: RunAnalysis, value: float) -> str:
     """A value of the scale in the metric's own unit, as text."""
-    own = analysis.curve.unscaled(value)
-    return f"{100 * own:.1f} %" if analysis.curve.metric == "accuracy" else f"{own:.4g}"
+    return level_text(analysis.curve.metric, analysis.curve.unscaled(value))
 
 
 def numbers_of(analysis: RunAnalysis, metric: str) -> tuple[Number, ...]:
@@ -63,37 +64,24 @@ def _trend(analysis: RunAnalysis) -> Number:
     trend = analysis.verdict.trend
     if trend is None:
         return Number("trend a round", None, None, NO_VERDICT)
-    if analysis.curve.metric == "accuracy":
-        return Number("trend a round", *_points(trend))
-    worst = analysis.curve.worst
-    falling = Interval(
-        -trend.estimate * worst, -trend.high * worst, -trend.low * worst, trend.level
-    )
-    return Number("trend a round", *_signed(falling))
+    if analysis.curve.metric == "loss":
+        worst = analysis.curve.worst
+        trend = Interval(
+            -trend.estimate * worst, -trend.high * worst, -trend.low * worst, trend.level
+        )
+    return Number("trend a round", *_change(analysis.curve.metric, trend))
 
 
-def _points(interval: Interval) -> tuple[str, str]:
-    """A change of a share in percentage points."""
-    one, low, high = (
-        f"{100 * v:+.2g}".replace("-", "−")
-        for v in (interval.estimate, interval.low, interval.high)
-    )
-    return f"{one} pp", f"{low} to {high} pp ({interval.level:.0%})"
-
-
-def _signed(interval: Interval) -> tuple[str, str]:
-    one, low, high = (
-        f"{v:+.3g}".replace("-", "−") for v in (interval.estimate, interval.low, interval.high)
-    )
-    return one, f"{low} to {high} ({interval.level:.0%})"
+def _change(metric: Metric, interval: Interval) -> tuple[str, str]:
+    ends = range_text(metric, interval.low, interval.high, "+")
+    return change_text(metric, interval.estimate, "+"), f"{ends} ({interval.level:.0%})"
 
 
 def _gain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Number:
     if interval is None:
         reasons = analysis.advice.why_not
         return Number(label, None, None, reasons[-1] if reasons else "the plan is over")
-    show = _points if analysis.curve.metric == "accuracy" else _signed
-    return Number(label, *show(interval))
+    return Number(label, *_change(analysis.curve.metric, interval))
 
 
 def _final(analysis: RunAnalysis) -> list[Number]:
@@ -156,8 +144,8 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
         Number("recomputed by dp-accounting", _epsilon(race.recomputed), None, "terms not told"),
     ]  # fmt: skip
     if race.forgone is not None:
-        show = _points if analysis.curve.metric == "accuracy" else _signed
-        numbers.append(Number("given up by stopping now", *show(race.forgone)))
+        given_up = _change(analysis.curve.metric, race.forgone)
+        numbers.append(Number("given up by stopping now", *given_up))
     return Part("Privacy", race.sentence, tuple(numbers), race.why_not)
 
 
@@ -227,13 +215,17 @@ def participation_of(analysis: RunAnalysis) -> Part | None:
         _share("drop-outs", part.drop_outs, why.get("drop_outs")),
         _share("stragglers", part.stragglers, why.get("stragglers")),
         *_fairness(part),
-        _change("change of data quality a round", part.quality_trend, why.get("quality_trend")),
+        _quality("change of data quality a round", part.quality_trend, why.get("quality_trend")),
     ]
     if part.effect is None:
         numbers.append(Number("progress with participation", None, None, why.get("effect")))
     else:
-        one, span = _signed(part.effect.correlation)
-        numbers.append(Number("progress with participation (correlation)", one, span))
+        effect = part.effect.correlation
+        one, low, high = (
+            number_text(each, "+") for each in (effect.estimate, effect.low, effect.high)
+        )
+        label = "progress with participation (correlation)"
+        numbers.append(Number(label, one, f"{low} to {high} ({effect.level:.0%})"))
     texts = [part.sentence, *([part.effect.sentence] if part.effect else [])]
     return Part("Participation and fairness", " ".join(texts), tuple(numbers))
 
@@ -253,18 +245,14 @@ def _fairness(part: Participation) -> list[Number]:
 def _share(label: str, interval: Interval | None, why_not: str | None) -> Number:
     if interval is None:
         return Number(label, None, None, why_not)
-    low, high = 100 * interval.low, 100 * interval.high
-    return Number(
-        label,
-        f"{100 * interval.estimate:.1f} %",
-        f"{low:.1f} to {high:.1f} % ({interval.level:.0%})",
-    )
+    ends = f"{100 * interval.low:.1f} to {share_text(interval.high)} ({interval.level:.0%})"
+    return Number(label, share_text(interval.estimate), ends)
 
 
-def _change(label: str, interval: Interval | None, why_not: str | None) -> Number:
+def _quality(label: str, interval: Interval | None, why_not: str | None) -> Number:
     if interval is None:
         return Number(label, None, None, why_not)
-    return Number(label, *_points(interval))
+    return Number(label, *_change("accuracy", interval))
 
 
 def heat_of(analysis: RunAnalysis) -> HeatChart | None:
@@ -288,10 +276,10 @@ def _client(client: Client) -> ClientLine:
     shown = (
         None
         if accuracy is None
-        else f"{100 * accuracy.estimate:.1f} % ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
+        else f"{share_text(accuracy.estimate)} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
     )
     if shown is None and client.accuracy_now is not None:
-        shown = f"{100 * client.accuracy_now:.1f} %"
+        shown = share_text(client.accuracy_now)
     return ClientLine(
         name=client.id,
         drawn=client.drawn,

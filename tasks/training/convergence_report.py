@@ -10,9 +10,11 @@ import numpy as np
 
 from tasks.analysis.advice import OPENINGS, Advice
 from tasks.analysis.comparison import Comparison
+from tasks.analysis.curve import Metric
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
+from tasks.analysis.wording import change_text, range_text
 from tasks.core.errors import ReportNotWritten
 from tasks.core.finding import Finding
 from tasks.core.training import TrainingRun
@@ -204,15 +206,15 @@ def _comparison_line(one: Comparison) -> ComparisonLine:
         second=one.second,
         better=one.better,
         at_round=one.round,
-        level=_span(one.level),
-        final=_span(one.final),
+        level=_span(one.metric, one.level),
+        final=_span(one.metric, one.final),
         sentence=one.sentence,
         why_not=one.why_not,
     )
 
 
-def _span(interval: Interval | None) -> str | None:
+def _span(metric: Metric, interval: Interval | None) -> str | None:
     if interval is None:
         return None
-    low, middle, high = interval.low, interval.estimate, interval.high
-    return f"{middle:+.2g} ({low:+.2g} to {high:+.2g}, {interval.level:.0%})".replace("-", "−")
+    ends = range_text(metric, interval.low, interval.high, "+")
+    return f"{change_text(metric, interval.estimate, '+')} ({ends}, {interval.level:.0%})"

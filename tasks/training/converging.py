@@ -11,24 +11,28 @@ from tasks.analysis.run_analysis import AnalysisSettings
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, RunFileInvalid, UsageInvalid
 from tasks.core.finding import Finding
+from tasks.core.goal import TARGET_MEND, Goal, target_of
 from tasks.core.settings import Settings
 from tasks.core.snapshots import Watched
 from tasks.core.training import TrainingRun
 from tasks.sources.files import read_file
 from tasks.sources.run_files.names import metric_kind
 from tasks.training.convergence_report import Analysed
+from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
+from tasks.training.twins import counts_beside, terms_beside
 
-TARGET = "--target"
+TWINS = (PRIVACY_FILE, PARTICIPATION_FILE)
 
 
 @dataclass(frozen=True)
 class FileRun:
-    """A run and the file that it is from."""
+    """A run and the file that it is from; counts are its clients where the file names none."""
 
     path: Path
     run: TrainingRun
     findings: tuple[Finding, ...]
     in_percent: bool
+    counts: tuple[Counts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,18 @@ def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
         read = read_file(path, metric)
         found += [
             # what is odd about a file is said once, at its first run
-            FileRun(path, run, read.findings if place == 0 else (), read.in_percent)
+            _with_twins(FileRun(path, run, read.findings if place == 0 else (), read.in_percent))
             for place, run in enumerate(read.runs)
         ]
     return found
+
+
+def _with_twins(one: FileRun) -> FileRun:
+    """With the privacy and the participation of the run, where they lie beside its progress."""
+    terms, of_privacy = terms_beside(one.path, one.run)
+    counts, of_clients = counts_beside(one.path, one.run)
+    findings = (*one.findings, *of_privacy, *of_clients)
+    return replace(one, run=replace(one.run, privacy=terms), findings=findings, counts=counts)
 
 
 def history_of_folder(
@@ -101,8 +113,11 @@ def history_of_folder(
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    hidden = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    yield from (path for path in hidden if not path.name.startswith("."))
+    for path in sorted(folder.rglob("*")):
+        # what lies beside a run's progress tells of no further run
+        is_twin = path.name in TWINS and path.with_name(PROGRESS_FILE).exists()
+        if path.is_file() and not path.name.startswith(".") and not is_twin:
+            yield path
 
 
 def history_of_lake(
@@ -126,7 +141,7 @@ def history_of_lake(
         return [], [f"the lake's runs were left out: {error}"]
 
 
-def analyse_watched(watched: Watched) -> Analysed | None:
+def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
     """The service's newest run beside its earlier ones; None when it has none."""
     run = watched.current
     if run is None:
@@ -139,7 +154,24 @@ def analyse_watched(watched: Watched) -> Analysed | None:
         for s in watched.snapshots
         if s.current_round is not None and (s.run_id is None or s.run_id == run.run_id)
     }
-    return Analysed(run, analyse(run, watched.runs, counts=tuple(counts.values())))
+    settings, notes = _aims(run, goal)
+    analysis = analyse(run, watched.runs, settings, tuple(counts.values()))
+    return Analysed(run, replace(analysis, notes=(*analysis.notes, *notes)))
+
+
+def _aims(run: TrainingRun, goal: Goal) -> tuple[AnalysisSettings, list[str]]:
+    """What of the goal fits the run, and a line on each part that does not."""
+    target, total, notes = goal.target, goal.total_rounds, []
+    if run.total_rounds is not None and total not in (None, run.total_rounds):
+        notes.append(
+            f"the service plans {run.total_rounds} rounds, so a plan of {total} is not looked at"
+        )
+    tells_accuracy = any(each.accuracy is not None for each in run.rounds)
+    if goal.metric is None and target is not None and not tells_accuracy:
+        target = None
+        notes.append("the target is an accuracy, and no round tells one: set the metric to loss")
+    total = total if run.total_rounds is None else None
+    return AnalysisSettings(metric=goal.metric, total_rounds=total, target=target), notes
 
 
 def analyse_all(
@@ -153,7 +185,7 @@ def analyse_all(
     names = [one.run.run_id for one in runs]
     done = []
     for one in runs:
-        analysis = analyse(one.run, history, _settings(one, asked))
+        analysis = analyse(one.run, history, _settings(one, asked), one.counts)
         # runs of one name are told apart by their files
         if names.count(one.run.run_id) > 1:
             analysis = replace(analysis, run_id=f"{one.run.run_id} ({one.path})")
@@ -168,29 +200,14 @@ def _settings(one: FileRun, asked: Asked) -> AnalysisSettings:
     return AnalysisSettings(
         metric=metric,
         total_rounds=asked.total_rounds,
-        target=None if asked.target is None else _target(asked.target, is_share, one),
+        target=None if asked.target is None else _target(asked.target, is_share, one.in_percent),
     )
 
 
-def _target(told: str, is_share: bool, one: FileRun) -> float:
-    """The target in the metric's own unit; percent for a share with a sign, or in a file of percent."""
-    bare = told.strip().removesuffix("%").strip()
+def _target(told: str, is_share: bool, in_percent: bool) -> float:
     try:
-        value = float(bare)
-    except ValueError:
-        value = float("nan")
-    if is_share and (bare != told.strip() or (one.in_percent and value > 1.0)):
-        value /= 100.0
-    if value != value or value < 0.0 or value == float("inf"):
+        return target_of(told, is_share, in_percent)
+    except ValueError as error:
         raise UsageInvalid(
-            argument=f"{TARGET} {told}",
-            problem="it is beyond the possible" if value == value else "it is no number",
-            mend="Give an accuracy such as 0.9 or 90%, or a loss such as 0.25",
-        )
-    if is_share and value > 1.0:
-        raise UsageInvalid(
-            argument=f"{TARGET} {told}",
-            problem=f"it is beyond the possible: {one.path} tells its metric as a share, 0 to 1",
-            mend="Give a share such as 0.9, or 90%",
-        )
-    return value
+            argument=f"--target {told}", problem=str(error), mend=TARGET_MEND
+        ) from None

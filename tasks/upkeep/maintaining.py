@@ -1,4 +1,4 @@
-"""The job `maintain`: every table of the lake kept up under its run locks, then the ledger."""
+"""The job `maintain`: every table of the lake kept up under its run locks, the ledger, the reports."""
 
 import logging
 import time
@@ -26,6 +26,7 @@ from tasks.ledger import upkeep as ledger_upkeep
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
 from tasks.run.plan import opened_ledger, proof_of
+from tasks.upkeep.reports import clean_reports
 from tasks.validation.suites import read_suite
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ def make_upkeep_plan(settings: Settings) -> UpkeepPlan:
 
 
 def maintain(plan: UpkeepPlan) -> Maintained:
-    """Keeps up every table, then `_windows`, then the ledger; the receipt, which the ledger keeps.
+    """Keeps up every table, then `_windows`, the ledger and the reports; the receipt, which the ledger
+    keeps.
 
     A measurement that another run holds is left alone and told; a damaged one is told, and the
     others go on.
@@ -97,13 +99,15 @@ def maintain(plan: UpkeepPlan) -> Maintained:
         done = {line.name for line in lines if line.state == "done"}
         lines += _windows(plan, tools, done)
         kept, notes = _ledger(plan, ledger)
+        reports = clean_reports(settings.home / "reports", plan.now - settings.maintenance.reports)
         maintained = Maintained(
             flow=FLOW,
             run_id=plan.run_id,
             environments=tuple(settings.environments),
-            status=status_of(tuple(lines), kept),
+            status=status_of(tuple(lines), kept, reports),
             tables=tuple(lines),
             ledger=kept,
+            reports=reports,
             notes=notes,
             seconds=time.perf_counter() - started,
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.batch import slice_cell
-from tasks.core.errors import LakeDamaged
+from tasks.core.errors import ConfigurationInvalid, LakeDamaged
 from tasks.core.points import ALL_TIME
 from tasks.core.state import CellState
 from tasks.core.window import Cell
@@ -66,7 +66,7 @@ def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
     """What is torn of each table of a lake on the local disk; nothing is changed.
 
     Raises:
-        LakeDamaged: when the lake is on an object store, where nothing is torn half-way.
+        ConfigurationInvalid: when the lake is on an object store.
     """
     found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
     found += [(FILE, (Damage(FILE, "it names no version"),))] * _is_version_torn(work)
@@ -80,9 +80,11 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
     reads them again. After a crash anywhere the same command ends the work.
 
     Raises:
+        ConfigurationInvalid: when the lake is on an object store.
         LockHeld: when a run is under way; nothing was changed.
         LakeDamaged, LakeBusy, LedgerUnavailable.
     """
+    _root(work)
     if _is_version_torn(work):
         root = _root(work)
         move_aside(root, root / TORN_FOLDER / work.run_id, [Damage(FILE, "")])
@@ -224,8 +226,12 @@ def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
 def _root(work: Rebuilding) -> Path:
     path = local_path(work.lake.url)
     if path is None:
-        raise LakeDamaged(
-            table="(all)", problem="it is on an object store, which never tears a file"
+        raise ConfigurationInvalid(
+            where="FEDVITALS_LAKE_URL",
+            problem="names an object store, which tears no object; repair mends a lake in a folder",
+            mend="An object that is missing comes back from the bucket's own versions. Or move all "
+            "objects of the table that a run names to another bucket: the next collect begins it "
+            "anew with what is due, and fedvitals backfill reads what the source has from before",
         )
     return path
 

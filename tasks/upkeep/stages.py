@@ -26,7 +26,7 @@ def maintain(plan: UpkeepPlan) -> Maintained:
     """Keeps every table and the ledger up."""
     maintained = maintaining.maintain(plan)
     of_tables = [problem for line in maintained.tables for problem in line.problems]
-    for problem in (*of_tables, *maintained.ledger.problems):
+    for problem in (*of_tables, *maintained.ledger.problems, *maintained.reports.problems):
         get_run_logger().warning(problem)
     return maintained
 

@@ -191,9 +191,11 @@ def test_all_that_a_history_tells_is_collected() -> None:
 
 
 def test_who_a_client_is_goes_by_the_setting() -> None:
-    assert {m.name: m.identity for m in CATALOGUE.values() if m.identity} == {
-        "fl_round_clients": "client"
-    }
+    of_clients = {m.name for m in CATALOGUE.values() if "client" in m.tags}
+    assert of_clients == {"fl_round_clients", "edge_devices", "edge_device_info"}
+    assert {m.name: m.identity for m in CATALOGUE.values() if m.identity} == dict.fromkeys(
+        of_clients, "client"
+    )
     assert load_settings({}).client_ids == "hashed"
 
 

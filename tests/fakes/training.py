@@ -126,7 +126,7 @@ class FakeTraining:
             "delta_used": 1e-5,
             "privacy_budget_utilization": spent / 8.0,
             "epsilon_budget": 8.0,
-            "noise_multiplier": 2.0,
+            "noise_multiplier": 16.0,
             "sampling_rate": 0.5,
         }
 
@@ -135,7 +135,7 @@ class FakeTraining:
             "run_id": self.run_id if self.run_id is not None else ...,
             "delta": 1e-5,
             "sampling_rate": 0.5,
-            "noise_multiplier": 2.0,
+            "noise_multiplier": 16.0,
             "epsilon_budget": 8.0,
             "rounds": [r for r in self.rounds if _number(r) > since],
         }

@@ -80,6 +80,19 @@ def test_a_collapse_ends_with_1(bare: Installation, folder: Path) -> None:
     assert (ran.code, run_of(ran)["verdict"]) == (1, "collapsed")
 
 
+@pytest.mark.parametrize(("epsilon", "code"), [(0.5, 1), (3.5, 0)])
+def test_an_epsilon_that_came_back_ends_with_1(
+    bare: Installation, folder: Path, epsilon: float, code: int
+) -> None:
+    lines = [f"{n},{value:.5f},{n / 10}" for n, value in enumerate(saturating(30), 1)]
+    text = "\n".join(["round,accuracy,epsilon", *lines, f"31,0.9,{epsilon}"])
+    (folder / "run.csv").write_text(text, "utf-8")
+    ran = judged(bare, "run.csv", "--json")
+
+    grew = [f["severity"] for f in run_of(ran)["findings"] if f["kind"] == "epsilon_grew"]
+    assert (ran.code, grew) == (code, ["high"] * code)
+
+
 def test_the_report_is_written(bare: Installation, folder: Path) -> None:
     name = write_csv(folder, "run.csv", saturating(30))
     ran = judged(bare, name, "--total-rounds", "60", "--output", "out", "--json")
@@ -164,6 +177,37 @@ def test_a_target_that_is_reached_needs_no_round(bare: Installation, folder: Pat
     assert run["advice"]["action"] == "stop"
 
 
+def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, folder: Path) -> None:
+    progress = {
+        "run_id": "run-a", "current_round": 30, "global_accuracy": 0.8, "total_rounds": 60,
+        "rounds": [{"round": n, "accuracy": a, "epsilon": n / 10} for n, a in enumerate(saturating(30), 1)],
+    }  # fmt: skip
+    privacy = {"run_id": "run-a", "epsilon_budget": 5.0}
+    participation = {
+        "run_id": "run-a",
+        "rounds": [{"round": n, "drawn": 9, "states": {"reported": 8, "dropped": 1}} for n in range(1, 31)],
+    }  # fmt: skip
+    for name, content in (
+        ("fl-progress.json", progress),
+        ("fl-privacy.json", privacy),
+        ("fl-participation.json", participation),
+    ):
+        (folder / name).write_text(json.dumps(content), "utf-8")
+    ran = judged(bare, "fl-progress.json", "--target", "85%", "--json")
+
+    run = run_of(ran)
+    assert (ran.code, run["privacy"]["budget"]) == (0, 5.0)
+    assert 0.0 <= run["privacy"]["probability"] <= 1.0
+    assert run["participation"]["rounds"] == 30
+    assert [f["kind"] for f in run["findings"][:2]] == ["twin_read", "twin_read"]
+
+    (folder / "fl-privacy.json").write_text('{"run_id": "run-a", "epsilon', "utf-8")
+    ran = judged(bare, "fl-progress.json", "--target", "85%")
+    assert ran.code == 0
+    (note,) = [line for line in ran.out.splitlines() if "left out" in line]
+    assert note.startswith("! fl-privacy.json beside it was left out: Invalid JSON")
+
+
 def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -> None:
     sites = {f"site-{n}": {"SRV_FL_global_model.pt": {"accuracy": 0.6 + n / 20}} for n in range(4)}
     (folder / "cross_val_results.json").write_text(json.dumps(sites), "utf-8")
@@ -180,8 +224,8 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
         (["."], ".: it is a folder. Name the files in it; --history takes a folder of earlier runs"),
         (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Name the column with --metric; there are round, accuracy"),
         (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: run.csv tells its metric as a share, 0 to 1. Give a share such as 0.9, or 90%"),
-        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: run.csv tells its metric as a share, 0 to 1. Give a share such as 0.9, or 90%"),
+        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: an accuracy is a share, 0 to 1. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: an accuracy is a share, 0 to 1. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--target", "high"], "--target high: it is no number. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--history", "empty"], "--history empty: it is empty. Name a folder with files of earlier runs, or leave the option out"),

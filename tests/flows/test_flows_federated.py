@@ -1,7 +1,9 @@
 """`fedvitals federated`: a training followed from its API into lake, InfluxDB and JSON."""
 
 import json
+import math
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ from flows.federated import federated
 from tasks.core.settings import shipped
 from tasks.training import stages as federated_stages
 from tests.fakes.influxdb import FakeInfluxDB
-from tests.fakes.training import HISTORY, METRICS, PRIVACY, ROUND, FakeTraining, a_round
+from tests.fakes.training import HISTORY, METRICS, PRIVACY, PROGRESS, ROUND, FakeTraining, a_round
 from tests.flows.installation import Installation, Ran
 
 # each run of the flow reads eight suites, which a busy machine takes its time for
@@ -50,8 +52,10 @@ def followed(
     return installed
 
 
-def follow(installation: Installation) -> Ran:
-    return installation.here("federated", "--json", "--output", str(installation.folder / "fl"))
+def follow(installation: Installation, *options: str) -> Ran:
+    return installation.here(
+        "federated", "--json", "--output", str(installation.folder / "fl"), *options
+    )
 
 
 def written(installation: Installation, name: str) -> dict[str, Any]:
@@ -131,10 +135,111 @@ def test_what_is_not_offered_is_said_and_what_is_odd_is_told(
     assert [each["round"] for each in progress["rounds"]] == [1]
 
 
+def test_a_target_makes_a_race_and_its_absence_is_said(
+    followed: Installation, training: FakeTraining
+) -> None:
+    training.rounds = rising(20)
+    training.planned = 40
+    without = follow(followed)
+
+    (judged,) = written(followed, "convergence-analysis.json")["runs"]
+    assert (without.code, judged["target"], judged["privacy"]["probability"]) == (0, None, None)
+    assert "the chance to reach the target needs a target" in judged["privacy"]["why_not"]
+
+    followed.variables["FEDVITALS_CONFIG"] = str(
+        _config(followed.folder, "target: null", "target: 80%")
+    )
+    follow(followed)
+    (judged,) = written(followed, "convergence-analysis.json")["runs"]
+    assert judged["target"] == 0.8
+    configured = judged["privacy"]["probability"]
+    assert 0.0 <= configured <= 1.0
+
+    # what the run is asked for counts before what is configured, but for a plan that the service has
+    follow(followed, "--target", "0.99", "--total-rounds", "400")
+    (judged,) = written(followed, "convergence-analysis.json")["runs"]
+    assert (judged["target"], judged["planned_rounds"]) == (0.99, 40)
+    assert judged["privacy"]["probability"] <= configured
+    assert "the service plans 40 rounds, so a plan of 400 is not looked at" in judged["notes"]
+
+    training.told = {PROGRESS: {"total_rounds": ...}}
+    training.run_id = "run-b"
+    follow(followed, "--metric", "loss", "--total-rounds", "30")
+    (judged,) = written(followed, "convergence-analysis.json")["runs"]
+    assert (judged["metric"], judged["target"], judged["planned_rounds"]) == ("loss", None, 30)
+
+
+def test_a_poll_that_is_told_nothing_new_writes_no_report(
+    followed: Installation, training: FakeTraining
+) -> None:
+    def polled() -> Ran:
+        # each poll is a sample of its own slot
+        with followed.changed("metrics.yaml") as content:
+            content["defaults"]["every"] = "1s"
+        time.sleep(1.1)
+        return followed.here("federated")
+
+    followed.variables["FEDVITALS_CONFIG"] = str(
+        _config(followed.folder, "patience: 60s", "patience: 1s")
+    )
+    assert "\nreport   /" in polled().out
+    still = polled()
+    assert still.code == 0
+    assert "report   none, since nothing is new of the training" in still.out
+    assert len(list((followed.home / "reports").iterdir())) == 1
+
+    training.told = {PROGRESS: {"active_clients": 2}}
+    assert "\nreport   /" in polled().out
+    training.rounds.append(a_round(4, datetime.now(UTC) - timedelta(minutes=1)))
+    assert "\nreport   /" in polled().out
+    # what went wrong is shown, whatever the training does
+    training.gone = {METRICS}
+    failed = polled()
+    assert failed.code == 1
+    assert "\nreport   /" in failed.out
+    assert len(list((followed.home / "reports").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--target", "120%"), "--target 120%: it is beyond the possible: an accuracy is a share"),
+        (("--target", "soon"), "--target soon: it is no number"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused_before_any_work(
+    followed: Installation, training: FakeTraining, options: tuple[str, ...], complaint: str
+) -> None:
+    ran = follow(followed, *options)
+
+    assert (ran.code, training.asked) == (2, [])
+    assert ran.complaint.startswith(complaint)
+
+
+def test_a_grave_finding_ends_with_1_and_an_odd_one_does_not(
+    followed: Installation, training: FakeTraining
+) -> None:
+    training.rounds[2]["epsilon"] = 0.125
+    ran = follow(followed)
+
+    assert (ran.code, ran.document["status"]) == (1, "degraded")
+    assert ran.document["worst_finding"] == "high"
+    assert any("what is spent cannot come back" in note for note in ran.document["notes"])
+
+    training.run_id = "run-b"
+    training.rounds = [a_round(n, datetime.now(UTC) - timedelta(minutes=10 - n)) for n in (1, 2, 4)]
+    again = follow(followed)
+    assert (again.code, again.document["status"]) == (0, "ok")
+    assert again.document["worst_finding"] == "warning"
+    assert any("1 round of run-b up to round 4 is missing" in n for n in again.document["notes"])
+
+
 def test_clients_are_left_out_when_they_are_off(
     followed: Installation, training: FakeTraining
 ) -> None:
-    followed.variables["FEDVITALS_CONFIG"] = str(_config(followed.folder, "off"))
+    followed.variables["FEDVITALS_CONFIG"] = str(
+        _config(followed.folder, "client_ids: hashed", 'client_ids: "off"')
+    )
     ran = follow(followed)
     assert "fl_round_clients" not in [each["name"] for each in ran.document["measurements"]]
     assert written(followed, "fl-participation.json")["rounds"] == []
@@ -145,7 +250,9 @@ def test_clients_are_left_out_when_they_are_off(
 def test_clients_keep_their_names_when_they_are_plain(
     followed: Installation, influxdb: FakeInfluxDB
 ) -> None:
-    followed.variables["FEDVITALS_CONFIG"] = str(_config(followed.folder, "plain"))
+    followed.variables["FEDVITALS_CONFIG"] = str(
+        _config(followed.folder, "client_ids: hashed", "client_ids: plain")
+    )
     follow(followed)
     sent = {dict(tags).get("client", "") for name, tags, _ in influxdb.points if name == "fl_round_clients"}  # fmt: skip
     assert sent == {"client-0", CLIENT, "client-2"}
@@ -165,11 +272,21 @@ def test_nothing_is_cached_stored_or_tried_again() -> None:
     assert (federated.persist_result, federated.retries) == (False, 0)
 
 
-def _config(folder: Path, mode: str) -> Path:
-    """The shipped configuration with another way to name clients."""
+def rising(count: int) -> list[dict[str, Any]]:
+    """Rounds of a training that learns."""
+    start = datetime.now(UTC) - timedelta(minutes=count + 1)
+    return [
+        a_round(n, start + n * ROUND, accuracy=0.9 * (1 - math.exp(-n / 12)) + 0.002 * (n % 3))
+        for n in range(1, count + 1)
+    ]
+
+
+def _config(folder: Path, before: str, after: str) -> Path:
+    """The shipped configuration with one line of environments.yaml changed."""
     config = folder / "config"
     shutil.copytree(shipped("config"), config)
     path = config / "environments.yaml"
-    text = path.read_text("utf-8").replace("client_ids: hashed", f'client_ids: "{mode}"')
-    path.write_text(text, "utf-8")
+    text = path.read_text("utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), "utf-8")
     return config

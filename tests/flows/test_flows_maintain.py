@@ -1,13 +1,14 @@
 """`fedvitals maintain`: one run over everything, what it says, and how it ends."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from flows.commands.maintain import summary
 from flows.commands.serve import definitions
-from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep, status_of
+from tasks.core.maintained import LedgerUpkeep, Maintained, ReportsUpkeep, TableUpkeep, status_of
 from tasks.ledger.locks import FileLocks
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
@@ -61,6 +62,26 @@ def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> Non
     assert versions(two) == left
 
 
+def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
+    assert two.here("collect").code == 0
+    (fresh,) = (two.home / "reports").iterdir()
+    shutil.copytree(fresh, fresh.with_name("20200101T000000-0a1b2c"))
+    (fresh.with_name("mine") / "notes").mkdir(parents=True)
+
+    ran = two.here("maintain", "--json")
+
+    assert ran.code == 0
+    reports = ran.document["reports"]
+    assert (reports["state"], reports["kept"], reports["removed"]) == ("done", 1, 1)
+    assert reports["bytes_removed"] > 1000
+    assert sorted(p.name for p in fresh.parent.iterdir()) == [fresh.name, "mine"]
+
+    with two.changed("environments.yaml") as content:
+        content["maintenance"] = {"reports": "9000d"}
+    shutil.copytree(fresh, fresh.with_name("20200101T000000-0a1b2c"))
+    assert two.here("maintain", "--json").document["reports"]["removed"] == 0
+
+
 def test_people_are_told_the_same(two: Installation) -> None:
     assert two.here("collect").code == 0
     with two.changed("metrics.yaml") as content:
@@ -79,6 +100,7 @@ def test_people_are_told_the_same(two: Installation) -> None:
     assert "lake table b" in lines[4]
     assert lines[5].split()[:2] == ["_windows", "done"]
     assert lines[6].startswith("ledger   done, backup ")
+    assert lines[7] == "reports  done, 1 kept"
 
 
 def test_what_another_run_holds_is_left_and_told(two: Installation) -> None:
@@ -136,7 +158,7 @@ def test_the_worst_table_decides(tables: tuple[str, ...], status: str, code: int
     lines = tuple(TableUpkeep(name=f"t{n}", state=state) for n, state in enumerate(tables))  # type: ignore[arg-type]
     done = Maintained(
         flow="maintain", run_id="r", environments=("production",), tables=lines, ledger=LedgerUpkeep(),
-        status=status_of(lines, LedgerUpkeep()), seconds=1,
+        status=status_of(lines, LedgerUpkeep(), ReportsUpkeep()), seconds=1,
     )  # fmt: skip
 
     assert (done.status, done.exit_code) == (status, code)
@@ -145,7 +167,9 @@ def test_the_worst_table_decides(tables: tuple[str, ...], status: str, code: int
 
 def test_a_ledger_that_could_not_be_kept_up_is_work_left() -> None:
     ledger = LedgerUpkeep(state="pending", problems=("no backup",))
-    assert status_of((), ledger) == "pending"
+    assert status_of((), ledger, ReportsUpkeep()) == "pending"
+    reports = ReportsUpkeep(state="pending", problems=("not removed",))
+    assert status_of((), LedgerUpkeep(), reports) == "pending"
 
 
 def test_the_summary_counts_what_went() -> None:
@@ -156,11 +180,14 @@ def test_the_summary_counts_what_went() -> None:
     done = Maintained(
         flow="maintain", run_id="r", environments=("production",), status="ok", tables=(table,),
         ledger=LedgerUpkeep(runs_removed=3), notes=("a note",), seconds=1,
+        reports=ReportsUpkeep(kept=4, removed=2, bytes_removed=99, problems=("one is left",)),
     )  # fmt: skip
 
     assert summary(done).splitlines() == [
         "maintain r: ok",
         f"  {'a':<28} done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
         "ledger   done, no backup; removed: 3 receipts",
+        "reports  done, 4 kept; removed: 2, 99 bytes",
+        "    one is left",
         "note     a note",
     ]

@@ -1,5 +1,6 @@
 """`fedvitals quarantine retry`: after a suite or a bucket was mended, in this process."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from pydantic import SecretStr
 
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.loading import Sink
+from tasks.core.own import OWN, own_measurement
+from tasks.core.points import ALL_TIME
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
+from tasks.lake.tables import Lake
 from tasks.lake.windows import append_states, read_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
@@ -103,13 +107,36 @@ def test_the_windows_tell_of_the_retry(held: Held) -> None:
     with held.bench() as bench:
         told = read_states(bench.lake).to_pylist()
         state = bench.ledger.cells("shares", "production", Window(at(0), at(1)))
-    row = next(row for row in told if row["run_id"] == run_id)
+    row = next(r for r in told if (r["run_id"], r["measurement"]) == (run_id, "shares"))
     (known,) = state.values()
     assert (row["landed_digest"], row["source_digest"]) == (
         known.landed_digest,
         known.source_digest,
     )
     assert (row["values"], row["quarantined"]) == (2, 0)
+
+
+def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) -> None:
+    mend(held)
+    document = held.installation.here("quarantine", "retry", "--json").document
+    lake = Lake(str(held.installation.home / "lake"))
+    (row,) = lake.read(own_measurement(), "production", ALL_TIME).to_dict("records")
+    assert (row["flow"], row["status"], row["exit_code"]) == ("quarantine retry", "ok", 0)
+    assert (row["extracted_values"], row["landed_values"], row["unchanged_values"]) == (2, 1, 1)
+    assert [line["name"] for line in document["measurements"]] == ["shares"]
+    with held.bench() as bench:
+        (kept,) = bench.ledger.last_runs("quarantine retry", "production", "9", 5)
+    assert json.loads(kept)["lag_seconds"] == document["lag_seconds"] > 0
+
+
+def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> None:
+    mend(held)
+    with FileLocks(held.installation.home / "locks").hold(OWN, "production", "other"):
+        ran = held.installation.here("quarantine", "retry", "--json")
+    assert (ran.code, ran.document["status"]) == (0, "ok")
+    (note,) = ran.document["notes"]
+    assert note.startswith(f"{OWN} is not whole: ")
+    assert "is locked by run other" in note
 
 
 def test_without_mending_it_stays(held: Held) -> None:
@@ -177,11 +204,11 @@ def test_what_is_no_longer_in_the_catalogue_stays(held: Held) -> None:
     )
 
 
-def test_a_measurement_that_is_locked_fails(held: Held) -> None:
+def test_a_measurement_that_is_locked_is_pending(held: Held) -> None:
     mend(held)
     with FileLocks(held.installation.home / "locks").hold("shares", "production", "other"):
         ran = held.installation.here("quarantine", "retry", "--json")
-    assert (ran.code, ran.document["status"]) == (1, "failed")
+    assert (ran.code, ran.document["status"]) == (3, "degraded")
     assert ran.document["measurements"][0]["problems"][0].startswith(
         "shares in production is locked by run other "
     )

@@ -9,6 +9,9 @@ from tasks.core.severity import Severity
 from tasks.sources.run_files.table import About, Table, invalid, odd
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+MOST_LINES = 1_000_000
+"""A run of 1,000 rounds and 200 clients has 200,000; each takes half a kilobyte of memory."""
+LINES_MEND = "A run needs one line a round, or one a client and round: leave out some of the rounds"
 CSV_MEND = "The first line names the columns, such as round,loss,accuracy"
 
 
@@ -16,8 +19,12 @@ def table_of(text: str, file: str, run_id: str) -> Table:
     """The table of a CSV file.
 
     Raises:
-        RunFileInvalid: without a header, with a column twice, or with a line of another length.
+        RunFileInvalid: without a header, with a column twice, with a line of another length, or with
+            too many lines.
     """
+    count = text.count("\n")
+    if count > MOST_LINES:
+        raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_MEND)
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if line.strip()), None)
     if start is None:

@@ -1,15 +1,19 @@
 """The rows of a table as rounds, or as one client's part of a round."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
 
 from tasks.core.training import ClientRound, Round
-from tasks.sources.run_files.names import Roles
+from tasks.sources.run_files.names import ClientPart, Roles
 from tasks.sources.run_files.shares import shares_of
-from tasks.sources.run_files.table import Table, moment, number, text, whole
+from tasks.sources.run_files.table import MOST_ROUNDS, Table, moment, number, text, whole
 
 SERVERS = {"server", "global", "central", "centralized", "centralised", "aggregated", "all"}
 Shares = Mapping[str, Sequence[float | None]]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -23,71 +27,164 @@ class Row:
     remaining: float | None
 
 
+class _Cells(Protocol[T_co]):
+    """A column by its rows."""
+
+    def __getitem__(self, row: int, /) -> T_co: ...
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[T]):
+    """A column that is looked at cell by cell, since not all of them are what they should be: a bad
+    one matters only when its row is read, and then is told before those after it."""
+
+    look: Callable[[int], T]
+
+    def __getitem__(self, row: int, /) -> T:
+        return self.look(row)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a table by what they are; all None where there is none."""
+
+    round: _Cells[int | None]
+    run: _Cells[str | None]
+    started: _Cells[datetime | None]
+    seconds: _Cells[float | None]
+    loss: _Cells[float | None]
+    accuracy: _Cells[float | None]
+    epsilon: _Cells[float | None]
+    remaining: _Cells[float | None]
+    client: _Cells[str | None]
+    examples: _Cells[int | None]
+    state: _Cells[str | None]
+    data_quality: _Cells[float | None]
+    wide: tuple[tuple[str, ClientPart, _Cells[float | None]], ...]
+
+
 def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
     """The rows that have a round, in the file's order.
 
     Raises:
         RunFileInvalid: for a cell that is not what its column is.
     """
-    columns = [column for column, _, part in roles.wide if part == "accuracy"]
-    columns += [roles.accuracy] if roles.accuracy is not None else []
-    shares = {name: shares_of(table, name) for name in columns}
-    for index in range(len(table.places)):
-        told = index + 1 if roles.round is None else whole(table, roles.round, index, "a round")
+    columns = _columns(table, roles)
+    for index, place in enumerate(table.places):
+        told = columns.round[index]
         if told is None:
             continue
         yield Row(
-            place=table.places[index],
-            run=None if roles.run is None else text(table, roles.run, index),
-            told=_round(table, roles, shares, index, told),
-            client=_client(table, roles, shares, index),
-            remaining=_single(table, roles, "epsilon_remaining", index),
+            place,
+            columns.run[index],
+            Round(
+                told,
+                columns.started[index],
+                columns.seconds[index],
+                columns.loss[index],
+                columns.accuracy[index],
+                columns.epsilon[index],
+                _wide(columns, index) if columns.wide else None,
+            ),
+            _client(columns, index),
+            columns.remaining[index],
         )
 
 
-def _round(table: Table, roles: Roles, shares: Shares, index: int, told: int) -> Round:
-    started = roles.single.get("started")
-    return Round(
-        round=told,
-        started=None if started is None else moment(table.columns[started][index]),
-        seconds=_length(table, roles.single.get("seconds"), index),
-        loss=None if roles.loss is None else number(table, roles.loss, index),
-        accuracy=None if roles.accuracy is None else shares[roles.accuracy][index],
-        epsilon=_single(table, roles, "epsilon", index),
-        clients=_wide(table, roles, shares, index),
+def rounds_of(table: Table, roles: Roles) -> _Cells[int | None]:
+    """The round of each row; each row counts as one where no column is a round."""
+    if roles.round is None:
+        return range(1, len(table.places) + 1)
+    return _whole(table, roles.round, "a round")
+
+
+def _columns(table: Table, roles: Roles) -> _Columns:
+    single = roles.single
+    names = [column for column, _, part in roles.wide if part == "accuracy"]
+    names += [roles.accuracy] if roles.accuracy is not None else []
+    shares = {name: shares_of(table, name) for name in names}
+    nothing: Sequence[None] = [None] * len(table.places)
+    started, examples = single.get("started"), single.get("examples")
+    return _Columns(
+        round=rounds_of(table, roles),
+        run=_texts(table, roles.run),
+        started=nothing if started is None else list(map(moment, table.columns[started])),
+        seconds=_lengths(table, single.get("seconds")),
+        loss=_numbers(table, roles.loss),
+        accuracy=nothing if roles.accuracy is None else shares[roles.accuracy],
+        epsilon=_numbers(table, single.get("epsilon")),
+        remaining=_numbers(table, single.get("epsilon_remaining")),
+        client=_texts(table, roles.client),
+        examples=nothing if examples is None else _whole(table, examples, "a number of examples"),
+        state=_texts(table, single.get("state")),
+        data_quality=_numbers(table, single.get("data_quality")),
+        wide=tuple(
+            (client, part, shares[column] if part == "accuracy" else _numbers(table, column))
+            for column, client, part in roles.wide
+        ),
     )
 
 
-def _client(table: Table, roles: Roles, shares: Shares, index: int) -> ClientRound | None:
-    name = None if roles.client is None else text(table, roles.client, index)
+def _texts(table: Table, name: str | None) -> Sequence[str | None]:
+    rows = range(len(table.places))
+    return [None] * len(rows) if name is None else [text(table, name, row) for row in rows]
+
+
+def _numbers(table: Table, name: str | None) -> _Cells[float | None]:
+    if name is None:
+        return [None] * len(table.places)
+    known = table.numbers(name)
+    return known if known is not None else _Asked(lambda row: number(table, name, row))
+
+
+def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
+    """Seconds; a length below 0 is none."""
+    cells = _numbers(table, name)
+    if isinstance(cells, _Asked):
+        return _Asked(lambda row: _length(cells[row]))
+    return [_length(cells[row]) for row in range(len(table.places))]
+
+
+def _length(told: float | None) -> float | None:
+    return told if told is not None and told >= 0.0 else None
+
+
+def _whole(table: Table, name: str, what: str) -> _Cells[int | None]:
+    known = table.numbers(name)
+    if known is not None and all(
+        one is None or (0 <= one <= MOST_ROUNDS and one.is_integer()) for one in known
+    ):
+        return [None if one is None else int(one) for one in known]
+    return _Asked(lambda row: whole(table, name, row, what))
+
+
+def _client(columns: _Columns, index: int) -> ClientRound | None:
+    name = columns.client[index]
     if name is None or name.lower() in SERVERS:
         return None
-    examples, state = roles.single.get("examples"), roles.single.get("state")
     return ClientRound(
-        id=name,
-        examples=None
-        if examples is None
-        else whole(table, examples, index, "a number of examples"),
-        accuracy=None if roles.accuracy is None else shares[roles.accuracy][index],
-        seconds=_length(table, roles.single.get("seconds"), index),
-        state=None if state is None else text(table, state, index),
-        data_quality=_single(table, roles, "data_quality", index),
+        name,
+        columns.examples[index],
+        columns.accuracy[index],
+        columns.seconds[index],
+        columns.state[index],
+        columns.data_quality[index],
     )
 
 
-def _wide(table: Table, roles: Roles, shares: Shares, index: int) -> tuple[ClientRound, ...] | None:
-    """The clients whose columns have a value in this row; None when the file has no such columns."""
+def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
+    """The clients whose columns have a value in this row."""
     found: dict[str, dict[str, float]] = {}
-    for column, client, part in roles.wide:
-        told = shares[column][index] if part == "accuracy" else number(table, column, index)
+    for client, part, cells in columns.wide:
+        told = cells[index]
         if told is not None:
             found.setdefault(client, {})[part] = told
-    if not roles.wide:
-        return None
     return tuple(
         ClientRound(
             id=client,
-            examples=int(parts["examples"]) if parts.get("examples", -1.0) >= 0 else None,
+            examples=int(parts["examples"])
+            if 0 <= parts.get("examples", -1.0) <= MOST_ROUNDS
+            else None,
             accuracy=parts.get("accuracy"),
             seconds=parts.get("seconds"),
             state=None,
@@ -95,14 +192,3 @@ def _wide(table: Table, roles: Roles, shares: Shares, index: int) -> tuple[Clien
         )
         for client, parts in found.items()
     )
-
-
-def _single(table: Table, roles: Roles, role: str, index: int) -> float | None:
-    name = roles.single.get(role)
-    return None if name is None else number(table, name, index)
-
-
-def _length(table: Table, name: str | None, index: int) -> float | None:
-    """Seconds; a length below 0 is none."""
-    told = None if name is None else number(table, name, index)
-    return told if told is not None and told >= 0.0 else None

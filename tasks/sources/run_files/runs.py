@@ -1,6 +1,7 @@
 """Training runs from a table: one row a round, or one a client and round, or several runs below each
 other."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,8 @@ from tasks.sources.run_files.table import RunFile, Table, invalid, number, odd
 
 Group = tuple[str, list[Row]]
 T = TypeVar("T")
+MOST_ANALYSED = 200_000
+"""More rounds would take a minute and a gigabyte."""
 
 
 def runs_of(table: Table, wanted: str | None) -> RunFile:
@@ -26,6 +29,7 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
         RunFileInvalid: when the table cannot be read as runs, with the row and the column to blame.
     """
     roles = roles_of(table, wanted)
+    _check_count(table, roles)
     rows = list(rows_of(table, roles))
     if not rows:
         raise invalid(
@@ -42,6 +46,19 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
         found += oddness_of(run, members)
     percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
     return RunFile(tuple(runs), tuple(found), percent)
+
+
+def _check_count(table: Table, roles: Roles) -> None:
+    """Whether the rounds are so few that they are analysed in seconds, before a record is made of
+    each. Leaving some out here would change noise and trend a round, which the verdict rests on."""
+    told = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
+    count = 0 if told is None else len(set(told) - {None})
+    if count > MOST_ANALYSED:
+        raise invalid(
+            table.about.source,
+            f"it has {count:,} rounds, at most {MOST_ANALYSED:,} are analysed",
+            f"Keep one round in {math.ceil(count / MOST_ANALYSED)}",
+        )
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
@@ -117,22 +134,29 @@ def _newest(table: Table, roles: Roles, role: str) -> float | None:
     name = roles.single.get(role)
     if name is None:
         return None
-    return _last(number(table, name, row) for row in range(len(table.places)))
+    known = table.numbers(name)
+    return _last(
+        known
+        if known is not None
+        else [number(table, name, row) for row in range(len(table.places))]
+    )
 
 
 def _merged(rows: Sequence[Row]) -> Round:
     """One round of the rows that tell of it: of what is told twice the last counts."""
+    if len(rows) == 1 and rows[0].client is None and not rows[0].told.clients:
+        return rows[0].told
     own = [row.told for row in rows if row.client is None]
     clients = [row.client for row in rows if row.client is not None]
     first = rows[0].told
     merged = Round(
         round=first.round,
-        started=_last(row.started for row in own) or first.started,
-        seconds=_last(row.seconds for row in own),
-        loss=_last(row.loss for row in own),
-        accuracy=_last(row.accuracy for row in own),
-        epsilon=_last(row.told.epsilon for row in rows),
-        clients=tuple(clients) if clients else _last(row.clients for row in own),
+        started=_last([row.started for row in own]) or first.started,
+        seconds=_last([row.seconds for row in own]),
+        loss=_last([row.loss for row in own]),
+        accuracy=_last([row.accuracy for row in own]),
+        epsilon=_last([row.told.epsilon for row in rows]),
+        clients=tuple(clients) if clients else _last([row.clients for row in own]),
     )
     return _with_means(merged, rows) if clients or merged.clients else merged
 
@@ -162,5 +186,5 @@ def _mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
     )
 
 
-def _last(values: Iterable[T | None]) -> T | None:
-    return next((each for each in reversed(list(values)) if each is not None), None)
+def _last(values: Sequence[T | None]) -> T | None:
+    return next((each for each in reversed(values) if each is not None), None)

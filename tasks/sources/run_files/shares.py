@@ -1,5 +1,6 @@
 """Accuracies as shares, 0 to 1, whether a file tells them as fractions or in percent."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tasks.sources.run_files.names import is_percent
@@ -8,14 +9,14 @@ from tasks.sources.run_files.table import Table, invalid, number
 PERCENT_MEND = "Write all of them as fractions, or all in percent with percent in the column's name"
 
 
-def shares_of(table: Table, name: str) -> list[float | None]:
+def shares_of(table: Table, name: str) -> Sequence[float | None]:
     """The column as shares. Percent is known by the column's name, by signs in its cells, or by a
     value above 1.
 
     Raises:
         RunFileInvalid: for a value that no share can be, and for percent mixed with fractions.
     """
-    values = [number(table, name, row) for row in range(len(table.places))]
+    values = _values(table, name)
     finite = [
         (row, value)
         for row, value in enumerate(values)
@@ -41,8 +42,18 @@ def in_percent(table: Table, name: str) -> bool:
     Raises:
         RunFileInvalid: for a cell that is no number.
     """
-    values = (number(table, name, row) for row in range(len(table.places)))
-    return _says_percent(table, name) or any(v is not None and 1.0 < v <= 100.0 for v in values)
+    return _says_percent(table, name) or any(
+        value is not None and 1.0 < value <= 100.0 for value in _values(table, name)
+    )
+
+
+def _values(table: Table, name: str) -> Sequence[float | None]:
+    known = table.numbers(name)
+    return (
+        known
+        if known is not None
+        else [number(table, name, row) for row in range(len(table.places))]
+    )
 
 
 def _says_percent(table: Table, name: str) -> bool:
@@ -51,8 +62,9 @@ def _says_percent(table: Table, name: str) -> bool:
 
 def _signed(table: Table, name: str) -> bool:
     """Whether every cell that tells something has a percent sign."""
-    cells = [cell for cell in table.columns[name] if cell is not None and str(cell).strip()]
-    return bool(cells) and all(str(cell).strip().endswith("%") for cell in cells)
+    told = (str(cell).strip() for cell in table.columns[name] if cell is not None)
+    signed = (text.endswith("%") for text in told if text)
+    return next(signed, False) and all(signed)
 
 
 def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> None:

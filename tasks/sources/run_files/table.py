@@ -14,6 +14,8 @@ from tasks.core.training import PrivacyTerms, TrainingRun
 
 MOST_ROUNDS = 1_000_000_000
 """A greater number counts something else."""
+NOTHING = ("none", "null", "n/a", "na", "-", "–")
+"""What people write where there is no number."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class Table:
     columns: Mapping[str, Sequence[Any]]
     places: Sequence[str]
     findings: tuple[Finding, ...] = field(default=())
+    _numbers: dict[str, Sequence[float | None] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def numbers(self, name: str) -> Sequence[float | None] | None:
+        """The whole column as `number` has its cells; None when a cell is no number."""
+        if name not in self._numbers:
+            self._numbers[name] = _numbers(self.columns[name])
+        return self._numbers[name]
 
 
 @dataclass(frozen=True)
@@ -67,28 +78,41 @@ def number(table: Table, name: str, row: int) -> float | None:
     Raises:
         RunFileInvalid: for a cell that is no number.
     """
+    known = table.numbers(name)
+    if known is not None:
+        return known[row]
+    # of several bad cells the first one that is asked for is told
     cell = table.columns[name][row]
+    try:
+        return _number(cell)
+    except ValueError:
+        raise invalid(
+            table.about.source,
+            f"{table.places[row]}, column {name}: {_short(str(cell).strip())} is no number",
+            "Mend the cell or leave it empty",
+        ) from None
+
+
+def _numbers(cells: Sequence[Any]) -> Sequence[float | None] | None:
+    try:
+        # nearly every column is plain text
+        with suppress(TypeError, ValueError):
+            if "_" not in "".join(cells):
+                return [float(cell) if cell else None for cell in cells]
+        return [_number(cell) for cell in cells]
+    except ValueError:
+        return None
+
+
+def _number(cell: Any) -> float | None:
     if cell is None or isinstance(cell, bool):
         return None
     if isinstance(cell, int | float):
         return _float(cell)
     text = str(cell).strip()
-    if not text:
+    if not text or text.lower() in NOTHING:
         return None
-    with suppress(ValueError):
-        # nearly every cell is plain
-        if "_" not in text:
-            return float(text)
-    if text.lower() in ("none", "null", "n/a", "na", "-", "–"):
-        return None
-    try:
-        return _float(_plain(text))
-    except ValueError:
-        raise invalid(
-            table.about.source,
-            f"{table.places[row]}, column {name}: {_short(text)} is no number",
-            "Mend the cell or leave it empty",
-        ) from None
+    return _float(_plain(text))
 
 
 def _float(value: Any) -> float:

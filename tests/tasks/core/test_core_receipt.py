@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import SumsDiffer
+from tasks.core.finding import Finding
 from tasks.core.receipt import (
     STATE_ORDER,
     CheckResult,
@@ -18,6 +19,7 @@ from tasks.core.receipt import (
     Values,
     Verdict,
     joined,
+    moment_of,
     run_id_of,
     write_receipt,
 )
@@ -163,6 +165,28 @@ def test_status_and_exit_code(outcomes: list[Outcome], status: str, code: int) -
     assert (found.status, found.exit_code) == (status, ExitCode(code))
 
 
+@pytest.mark.parametrize(
+    ("severities", "status", "code", "notes"),
+    [
+        ((), "ok", 0, ()),
+        ((Severity.INFO,), "ok", 0, ()),
+        ((Severity.INFO, Severity.WARNING), "ok", 0, ("warning.",)),
+        ((Severity.WARNING, Severity.HIGH), "degraded", 1, ("warning.", "high.")),
+        ((Severity.CRITICAL,), "degraded", 1, ("critical.",)),
+    ],
+)
+def test_a_grave_finding_is_something_bad(
+    severities: tuple[Severity, ...], status: str, code: int, notes: tuple[str, ...]
+) -> None:
+    found = [Finding("odd", severity, f"{severity.value}.", {}) for severity in severities]
+    told = receipt(outcome("landed", values=LANDED)).with_findings(found)
+    assert (told.status, told.exit_code, told.notes) == (status, ExitCode(code), notes)
+    # what is found later makes it no better, and a run that failed stays one
+    again = told.with_findings([Finding("odd", Severity.INFO, "info.", {})])
+    assert (again.status, again.exit_code) == (status, ExitCode(code))
+    assert receipt(outcome("failed")).with_findings(found).status == "failed"
+
+
 def test_receipt_is_json_with_everything_in_it() -> None:
     made = receipt(
         outcome(
@@ -203,3 +227,10 @@ def test_a_run_is_idle_when_nothing_changed_and_nothing_was_owed(
 ) -> None:
     window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
     assert write_receipt("collect", "run", "staging", window, outcomes, {}).is_idle is idle
+
+
+def test_a_runs_id_says_when_it_began() -> None:
+    began = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
+    assert moment_of(run_id_of(began, "abcdef")) == began.replace(microsecond=0)
+    assert moment_of("run-1") is None
+    assert moment_of("") is None

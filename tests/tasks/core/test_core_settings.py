@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.goal import Goal
 from tasks.core.settings import VARIABLES, Settings, load_settings, shipped
 
 SECRET = "s3cr3t-t0ken"
@@ -59,9 +60,18 @@ def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
     shipped_pipeline, shipped_maintenance = load(config).pipeline, load(config).maintenance
     assert load(config, {"environments": {}}).pipeline == shipped_pipeline
     assert load(config, {"environments": {}}).maintenance == shipped_maintenance
+    assert load(config, {"environments": {}}).training == load(config).training == Goal()
     shipped_influxdb = load(config).influxdb
     (config / "sinks.yaml").write_text("influxdb: {}", encoding="utf-8")
     assert load(config).influxdb == shipped_influxdb
+
+
+@pytest.mark.parametrize("told", [0.9, "0.9", "90%"])
+def test_the_goal_of_trainings_is_read(config: Path, told: object) -> None:
+    goal = load(config, {"training": {"target": told, "total_rounds": 9}}).training
+    assert (goal.metric, goal.target, goal.total_rounds) == (None, 0.9, 9)
+    of_loss = load(config, {"training": {"metric": "loss", "target": 2.5}}).training
+    assert of_loss.target == 2.5
 
 
 def test_folder_of_the_working_directory_is_taken_when_it_is_one(
@@ -170,6 +180,11 @@ def test_lake_elsewhere_is_taken(config: Path, path: str) -> None:
         ({"maintenance": {"files": "30m"}}, "maintenance.files: must be a whole number of hours"),
         ({"maintenance": {"backups": -1}}, "maintenance.backups: Input should be greater than or equal to 0"),
         ({"maintenance": {"runs": 90}}, "maintenance.runs: 90 is not a duration"),
+        ({"maintenance": {"reports": 0}}, "maintenance.reports: 0 is not a duration"),
+        ({"training": {"target": 90}}, "training.target: it is beyond the possible: an accuracy is a share, 0 to 1"),
+        ({"training": {"target": "soon"}}, "training.target: it is no number"),
+        ({"training": {"metric": "auc"}}, "training.metric: Input should be 'accuracy' or 'loss'"),
+        ({"training": {"targets": 0.9}}, "unknown key training.targets (did you mean target?)"),
         ({"pipeline": {"workers": 17}}, "pipeline.workers: Input should be less than or equal to 16"),
         ({"environments": {"a\\": {}}}, "environments.a\\.[key]: String should match pattern"),
         ({"environments": {"staging": None}}, "environments.staging: Input should be a valid dictionary"),

@@ -109,6 +109,27 @@ def test_holes_and_flat_curves_can_be_drawn() -> None:
     ET.fromstring(curve_svg(CurveChart((1,), (2.5,), False, "loss"), "x", "c0"))
 
 
+def test_a_steep_start_does_not_flatten_what_follows() -> None:
+    start = tuple(0.1 + 0.08 * n for n in range(10))
+    later = tuple(0.95 + 0.0002 * n for n in range(90))
+    chart = CurveChart(tuple(range(1, 101)), (*start, *later), True, "accuracy", target=0.97)
+
+    assert chart.shown is not None
+    assert 0.94 < chart.shown[0] < 0.95
+    assert 0.97 < chart.shown[1] < 0.98
+    assert ">10 %<" not in curve_svg(chart, "x", "c0")
+    page = render(replace(single(), sections=(replace(section(), curve=chart),)))
+    assert "the steep start is cut off" in page
+    # a fall is what must be seen, and of few rounds all of them
+    fallen = replace(chart, values=(*start, *later[:-5], *[0.1] * 5))
+    few = CurveChart(tuple(range(1, 41)), (*start, *later[:30]), True, "accuracy")
+    flat = replace(chart, values=(0.5,) * 100, target=None)
+    assert (fallen.shown, few.shown, flat.shown) == (None, None, None)
+    loss = replace(chart, values=tuple(3.0 - 3.0 * v for v in chart.values), target=None)
+    assert loss.shown is not None
+    assert loss.shown[1] < 0.2
+
+
 def test_the_heat_map_has_a_stretch_for_each_state() -> None:
     chart = HeatChart(
         ("a", "b"), (1, 2, 3), ((REPORTED, REPORTED, DROPPED), (NOT_DRAWN, DROPPED, REPORTED))

@@ -230,6 +230,41 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, problem: str) -
     assert complaint(csv_file(tmp_path, text)).startswith(f"run.csv: {problem}")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # of several bad cells the one whose row comes first, of a row the leftmost by its role
+        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,.7,long,.6\nx,low,3,.7\n", "line 3, column seconds: 'long' is no number"),
+        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,low,long,.6\n3,.5,3,.7\n", "line 3, column seconds: 'long' is no number"),
+        ("round,loss,accuracy\n1.5,.9,.5\n2,low,.6\n", "line 2, column round: a round cannot be 1.5"),
+        ("round,loss,accuracy\n1,low,.5\n1.5,.9,.6\n", "line 2, column loss: 'low' is no number"),
+        # an accuracy is looked at as a whole
+        ("round,loss,accuracy\nx,.9,.5\n2,.7,good\n", "line 3, column accuracy: 'good' is no number"),
+    ],
+)  # fmt: skip
+def test_the_first_bad_cell_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    assert complaint(csv_file(tmp_path, text)).startswith(f"run.csv: {problem}")
+
+
+def test_a_bad_cell_in_a_line_without_a_round_does_no_harm(tmp_path: Path) -> None:
+    run = only(csv_file(tmp_path, "round,loss,accuracy\n1,.9,.5\n,low,\n2,.7,.625\n"))
+    assert told(run) == [(1, 0.9, 0.5), (2, 0.7, 0.625)]
+
+
+def test_cells_of_every_kind_in_one_column(tmp_path: Path) -> None:
+    text = "round;loss;accuracy\n1;0,9;50%\n2; n/a ;62.5 %\n3;-;75%\n4;nan;80%\n5;.5;\n"
+    losses = [loss for _, loss, _ in told(only(csv_file(tmp_path, text)))]
+    assert losses[:3] + losses[4:] == [0.9, None, None, 0.5]
+    assert losses[3] is not None
+    assert math.isnan(losses[3])
+
+
+def test_examples_without_end_are_none(tmp_path: Path) -> None:
+    text = "round,client_1_acc,client_1_examples\n1,.5,inf\n2,.6,9\n"
+    clients = [each.clients or () for each in only(csv_file(tmp_path, text)).rounds]
+    assert [[c.examples for c in one] for one in clients] == [[None], [9]]
+
+
 def test_percent_that_begins_below_one_is_percent(tmp_path: Path) -> None:
     run = only(csv_file(tmp_path, "round,acc\n1,0.8\n2,9.5\n3,20\n"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.sources import files
-from tests.tasks.sources.run_files_bench import complaint
+from tests.tasks.sources.run_files_bench import complaint, only
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
@@ -46,4 +46,30 @@ def test_a_file_of_200_mb_is_refused_before_it_is_opened(
     assert complaint(path) == (
         "run.csv: it has 200 MB, at most 105 MB are read into memory. A run needs one line a round: "
         "keep the columns of round, loss and accuracy"
+    )
+
+
+def test_rounds_beyond_measure_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    lines = [f"{n},0.5" for n in range(1, 200_002)]
+    path.write_text("\n".join(["round,accuracy", *lines]), "utf-8")
+
+    assert complaint(path) == (
+        "run.csv: it has 200,001 rounds, at most 200,000 are analysed. Keep one round in 2"
+    )
+    path.write_text("\n".join(["round,accuracy", *lines[:-1]]), "utf-8")
+    assert len(only(path).rounds) == 200_000
+    # of many clients in few rounds the rounds count
+    clients = [f"{n // 300_000},c{n},0.5" for n in range(300_000)]
+    path.write_text("\n".join(["round,client,accuracy", *clients]), "utf-8")
+    assert len(only(path).rounds) == 1
+
+
+def test_lines_beyond_measure_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("round,accuracy\n" + "1,x\n" * 1_000_001, "utf-8")
+
+    assert complaint(path) == (
+        "run.csv: it has 1,000,002 lines, at most 1,000,000 are read. A run needs one line a round, "
+        "or one a client and round: leave out some of the rounds"
     )

@@ -59,7 +59,7 @@ def test_a_round_is_a_row_at_its_start(source: FederatedSource) -> None:
         "time": START, "environment": "production", "run_id": "run-a", "round": 1,
         "duration_seconds": 30.0, "loss": 1.0, "accuracy_ratio": 0.5, "epsilon_spent": 0.125,
         "drawn_clients": 3.0, "reported_clients": 1.0, "late_clients": 1.0, "dropped_clients": 1.0,
-        "data_quality_ratio": 0.75, "delta": 1e-5, "sampling_ratio": 0.5, "noise_multiplier": 2.0,
+        "data_quality_ratio": 0.75, "delta": 1e-5, "sampling_ratio": 0.5, "noise_multiplier": 16.0,
         "epsilon_budget": 8.0,
     }  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_a_run_is_read_back_as_it_was_told(bench: TrainingBench) -> None:
         run_id="run-a",
         rounds=(Round(1, START, 30.0, 1.0, 0.5, 0.125, clients),),
         total_rounds=9,
-        privacy=PrivacyTerms(1e-5, 0.5, 2.0, 8.0, 7.875),
+        privacy=PrivacyTerms(1e-5, 0.5, 16.0, 8.0, 7.875),
         source="lake: history",
     )
     assert training_runs(bench.lake, "staging", CATALOGUE) == []

@@ -26,6 +26,7 @@ from tasks.ledger.upkeep import back_up, clean, shrink
 from tasks.upkeep import maintaining
 from tasks.upkeep.maintaining import UpkeepPlan, maintain
 from tests.tasks.lake.lake_samples import refused
+from tests.tasks.ledger.behaviours import owed
 from tests.tasks.workbench import Bench, at, cell, rows
 
 NOW = 50.0  # hours: the newest cell is 49, the one before it is read again
@@ -145,7 +146,7 @@ def test_a_crash_between_ledger_and_rows_leaves_the_rows_to_the_next_run(
         maintain(plan_of(filled, settings, retention="26"))
     monkeypatch.undo()
     assert (filled.state(23), len(filled.landed(0, 50))) == (None, 100)
-    assert filled.ledger.pending("other", "example", "production")[-1].cell == cell(24)
+    assert owed(filled.ledger, "other", "example", "production")[-1].cell == cell(24)
 
     assert line_of(maintain(plan_of(filled, settings, retention="26"))).rows_expired == 48
 
@@ -307,7 +308,7 @@ def test_old_receipts_pages_and_proofs_go(bench: Bench) -> None:
     assert bench.ledger.last_runs("report", "production", "3", 99) == ["{}"]
     assert bench.ledger.last_page("production", "old") is None
     assert bench.ledger.last_page("production", "new") is not None
-    assert (bench.ledger.is_verified("sound"), bench.ledger.is_verified("of a suite of before")) == (True, False)  # fmt: skip
+    assert bench.ledger.verified(["sound", "of a suite of before"]) == {"sound"}
     assert clean(bench.ledger, at(24), None).suites == 0
 
 
@@ -336,7 +337,7 @@ def test_suites_that_cannot_be_read_leave_the_proofs(filled: Bench, settings: Se
 
     assert done.ledger.suites_removed == 0
     assert done.notes[0].startswith("the proofs of suites were left as they are: suite ")
-    assert filled.ledger.is_verified("proof")
+    assert filled.ledger.verified(["proof"]) == {"proof"}
 
 
 # at once

@@ -21,6 +21,7 @@ from tasks.upkeep.lake_states import TORN
 from tasks.upkeep.rebuilding import Rebuilding, Rebuilt, catch_up, is_behind, rebuild
 from tests.fakes.memory import MemorySource
 from tests.tasks.lake.lake_samples import refused
+from tests.tasks.ledger.behaviours import owed
 from tests.tasks.workbench import HOUR, Bench, a_bench, at, cell, rows
 
 DOWN = SourceUnavailable(service="Prometheus", url="http://x", what="all", problem="down")
@@ -67,7 +68,7 @@ def test_the_same_cells_are_known_again_and_all_are_sent_again(bench: Bench) -> 
     before = known(bench)
     assert rebuild(work(bench)) == [rebuilt()]
     assert known(bench) == before
-    assert len(bench.ledger.pending("memory", "example", "production")) == 2
+    assert len(owed(bench.ledger, "memory", "example", "production")) == 2
 
     lose_ledger(bench)
     bench.source.error = DOWN
@@ -207,7 +208,7 @@ def test_a_ledger_from_a_backup_learns_what_it_missed_and_no_more(bench: Bench) 
     bench.ledger = Ledger(f"sqlite:///{bench.folder / 'ledger.db'}")
     (note,) = catch_up(work(bench))
     assert "2 cells" in note
-    pending = bench.ledger.pending("memory", "example", "production")
+    pending = owed(bench.ledger, "memory", "example", "production")
     assert [state.cell for state in pending] == [cell(2), cell(1)]
     bench.sink.error, bench.source.error = None, DOWN
     bench.run(at(2.5))
@@ -223,7 +224,7 @@ def test_a_crash_in_the_middle_leaves_the_ledger_as_it_was(bench: Bench) -> None
     with pytest.raises(LedgerUnavailable):
         bench.ledger.relearn("example", "production", twice, is_all=True)
     assert known(bench) == before
-    assert bench.ledger.pending("memory", "example", "production") == []
+    assert owed(bench.ledger, "memory", "example", "production") == []
 
 
 # a run: the values by minute of three hours (None: nothing there), and whether it was killed

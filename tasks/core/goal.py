@@ -1,0 +1,84 @@
+"""What a training is to reach: by which metric, up to which level, in how many rounds."""
+
+from typing import Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from tasks.core.documents import Strict
+from tasks.core.errors import UsageInvalid
+
+TARGET_MEND = "Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"
+TARGET = "target"
+
+
+class Goal(Strict):
+    """The goal of a service's trainings; None for what is left to the service or to nobody.
+
+    target is in the metric's own unit, an accuracy as a share, 0 to 1; it is an accuracy unless the
+    metric is loss. total_rounds counts where the service does not say how many are planned.
+    """
+
+    metric: Literal["accuracy", "loss"] | None = Field(
+        default=None, description="what a run is judged by; without one accuracy, else loss"
+    )
+    target: float | None = Field(default=None, description="level to reach, such as 0.9 or 90%")
+    total_rounds: int | None = Field(
+        default=None, ge=1, description="rounds that a run is planned to have"
+    )
+
+    @field_validator(TARGET, mode="before")
+    @classmethod
+    def _possible(cls, told: object, info: ValidationInfo) -> float | None:
+        return None if told is None else target_of(str(told), info.data.get("metric") != "loss")
+
+    def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
+        """This goal with what one run is asked for instead; a level to reach goes with its metric.
+
+        Raises:
+            UsageInvalid: naming the option that is wrong.
+        """
+        is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
+        try:
+            return Goal.model_validate(
+                {
+                    "metric": metric or self.metric,
+                    "target": target or (self.target if is_same else None),
+                    "total_rounds": self.total_rounds if total_rounds is None else total_rounds,
+                }
+            )
+        except ValidationError as error:
+            raise _refused(error, {"metric": metric, "target": target}) from None
+
+
+def target_of(told: str, is_share: bool, in_percent: bool = False) -> float:
+    """The level in the metric's own unit. Of a share, a percent sign says percent, and so does a
+    number above 1 where the metric is told in_percent.
+
+    Raises:
+        ValueError: for what is no number, and for a level that no metric has.
+    """
+    bare = told.strip().removesuffix("%").strip()
+    try:
+        value = float(bare)
+    except ValueError:
+        value = float("nan")
+    if value != value:
+        raise ValueError("it is no number")
+    if is_share and (bare != told.strip() or (in_percent and value > 1.0)):
+        value /= 100.0
+    if value < 0.0 or value == float("inf"):
+        raise ValueError("it is beyond the possible")
+    if is_share and value > 1.0:
+        raise ValueError("it is beyond the possible: an accuracy is a share, 0 to 1")
+    return value
+
+
+def _refused(error: ValidationError, told: dict[str, str | None]) -> UsageInvalid:
+    detail = error.errors()[0]
+    name = str(detail["loc"][0])
+    given = "" if told.get(name) is None else f" {told[name]}"
+    return UsageInvalid(
+        argument=f"--{name.replace('_', '-')}{given}",
+        problem=detail["msg"].removeprefix("Value error, "),
+        mend=TARGET_MEND if name == TARGET else "Give another value, or leave it out",
+    )

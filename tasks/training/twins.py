@@ -1,0 +1,125 @@
+"""What lies beside an fl-progress.json: the privacy and the participation of the same run."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from tasks.analysis.client_columns import DROPPED, STATES
+from tasks.analysis.participation import Counts
+from tasks.core.finding import Finding
+from tasks.core.severity import Severity
+from tasks.core.training import PrivacyTerms, TrainingRun
+from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
+
+MOST_BYTES = 100 * 1024**2
+Told = Annotated[float | None, Field(allow_inf_nan=False)]
+
+
+class _Twin(BaseModel):
+    run_id: str | None = None
+
+
+class _Privacy(_Twin):
+    epsilon_remaining: Told = None
+    delta_used: Told = None
+    epsilon_budget: Told = None
+    noise_multiplier: Told = None
+    sampling_rate: Told = None
+
+
+class _Drawn(BaseModel):
+    round: int
+    drawn: int = Field(ge=0)
+    states: dict[str, Annotated[int, Field(ge=0)]] = {}
+
+
+class _Participation(_Twin):
+    total_clients: Told = None
+    active_clients: Told = None
+    avg_data_quality: Told = None
+    rounds: tuple[_Drawn, ...] = ()
+
+
+Twin = TypeVar("Twin", bound=_Twin)
+
+
+class _LeftOutError(Exception):
+    """Why a twin is not looked at."""
+
+
+def terms_beside(path: Path, run: TrainingRun) -> tuple[PrivacyTerms | None, list[Finding]]:
+    """The terms of the run with what fl-privacy.json beside its fl-progress.json tells, and whether
+    it was read; those of the run when there is none."""
+    twin, findings = _beside(path, PRIVACY_FILE, run, _Privacy)
+    if twin is None:
+        return run.privacy, findings
+    known = run.privacy or PrivacyTerms(None, None, None, None, None)
+    return PrivacyTerms(
+        delta=_first(twin.delta_used, known.delta),
+        sampling_rate=_first(twin.sampling_rate, known.sampling_rate),
+        noise_multiplier=_first(twin.noise_multiplier, known.noise_multiplier),
+        epsilon_budget=_first(twin.epsilon_budget, known.epsilon_budget),
+        epsilon_remaining=_first(twin.epsilon_remaining, known.epsilon_remaining),
+    ), findings
+
+
+def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], list[Finding]]:
+    """How many clients were drawn and got through in each round, by fl-participation.json beside the
+    run's fl-progress.json, and whether it was read; of a service that names no clients its totals,
+    at the last round."""
+    twin, findings = _beside(path, PARTICIPATION_FILE, run, _Participation)
+    if twin is None:
+        return (), findings
+    if twin.rounds:
+        return tuple(map(_counts, twin.rounds)), findings
+    totals = (twin.total_clients, twin.active_clients, twin.avg_data_quality)
+    if totals == (None, None, None) or not run.rounds:
+        return (), findings
+    return (Counts(run.rounds[-1].round, *totals),), findings
+
+
+def _counts(told: _Drawn) -> Counts:
+    """A client that is late has not dropped out; one in a state that nobody knows may have."""
+    states = [(STATES.get(word.lower()), count) for word, count in told.states.items()]
+    lost = sum(count for state, count in states if state == DROPPED)
+    is_known = sum(count for state, count in states if state is not None) == told.drawn
+    return Counts(told.round, told.drawn, told.drawn - lost if is_known else None)
+
+
+def _beside(
+    path: Path, name: str, run: TrainingRun, model: type[Twin]
+) -> tuple[Twin | None, list[Finding]]:
+    twin = path.with_name(name)
+    if path.name != PROGRESS_FILE or not twin.exists():
+        return None, []
+    try:
+        told = _read(twin, model)
+        if (told.run_id or path.stem) != run.run_id:
+            raise _LeftOutError(f"it is of the run {told.run_id}")
+    except _LeftOutError as why:
+        sentence = f"{name} beside it was left out: {why}."
+        return None, [Finding("twin_left_out", Severity.WARNING, sentence, {"file": str(twin)})]
+    sentence = f"{name} beside it was read as well."
+    return told, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
+
+
+def _read(twin: Path, model: type[Twin]) -> Twin:
+    try:
+        if twin.stat().st_size > MOST_BYTES:
+            raise _LeftOutError("it is too large")
+        return model.model_validate_json(twin.read_bytes())
+    except OSError as error:
+        raise _LeftOutError(error.strerror or str(error)) from error
+    except ValidationError as error:
+        raise _LeftOutError(_problem(error)) from error
+
+
+def _problem(error: ValidationError) -> str:
+    detail: Any = error.errors()[0]
+    where = ".".join(map(str, detail["loc"]))
+    return f"{where}: {detail['msg']}" if where else detail["msg"]
+
+
+def _first(told: float | None, otherwise: float | None) -> float | None:
+    return otherwise if told is None else told
