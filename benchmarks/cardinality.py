@@ -25,6 +25,7 @@ from benchmarks.setting import (
     STEP_SECONDS,
     Where,
     labels_of,
+    peak_mb,
     write_config,
 )
 from tasks.core.window import iso
@@ -99,7 +100,7 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
 
     place = Where(**where)
     imports(place, 1)
-    imports_mb = _peak_mb()
+    imports_mb = peak_mb()
     settings = load_settings(place.variables(Path(home) / "home", bucket))
     span = iso(START), iso(START + timedelta(seconds=HOUR_SECONDS))
     plan = make_plan(settings, None, "performance", (), *span)
@@ -109,15 +110,9 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
     return {
         "values": receipt.values.landed,
         "imports_mb": round(imports_mb),
-        "peak_mb": round(_peak_mb()),
+        "peak_mb": round(peak_mb()),
         "seconds": receipt.seconds,
     }
-
-
-def _peak_mb() -> float:
-    """Of this program alone: getrusage would count what the parent had when it began this one."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import importlib
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,16 @@ from typing import Any
 
 import requests
 
-from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, TEN, VALUES, Where, window
+from benchmarks.setting import (
+    MEASUREMENT,
+    QUERY,
+    STEP_SECONDS,
+    TEN,
+    VALUES,
+    Where,
+    peak_mb,
+    window,
+)
 from benchmarks.telegraf import binary
 from benchmarks.telegraf import seconds as telegraf_seconds
 from tasks.core.window import iso
@@ -179,12 +187,12 @@ def telegraf(where: Where, repetitions: int) -> dict[str, Any]:
 
 
 def one_day(where: Where, repetitions: int) -> dict[str, Any]:
-    """One day in a fresh process: processor seconds and wall after a first run, and the peak."""
+    """One day in a fresh process: processor seconds and wall after a first run."""
     return _days(where, 1, repetitions)
 
 
 def ten_days(where: Where, repetitions: int) -> dict[str, Any]:
-    """Ten days in a fresh process: processor seconds and wall after a first run, and the peak."""
+    """Ten days in a fresh process: processor seconds and wall after a first run."""
     return _days(where, TEN, repetitions)
 
 
@@ -195,26 +203,30 @@ def _days(where: Where, days: int, repetitions: int) -> dict[str, Any]:
     return {
         "seconds": [run["seconds"] for run in runs],
         "cpu_seconds": [run["cpu_seconds"] for run in runs],
-        "peak_mb": _peak_mb(),
     }
 
 
-def memory(where: Where, _repetitions: int) -> dict[str, Any]:
-    """The peak of a fresh process that imports everything and does the job once."""
+def memory_one_day(where: Where, _repetitions: int) -> dict[str, Any]:
+    """The peak of a fresh process that imports everything and does one day once."""
+    return _memory(where, 1)
+
+
+def memory_ten_days(where: Where, _repetitions: int) -> dict[str, Any]:
+    """The peak of a fresh process that imports everything and does ten days once."""
+    return _memory(where, TEN)
+
+
+def _memory(where: Where, days: int) -> dict[str, Any]:
     imports(where, 1)
-    _collect(where)
-    return {"peak_mb": _peak_mb()}
+    _collect(where, days)
+    return {"peak_mb": peak_mb()}
 
 
 def imports(_where: Where, _repetitions: int) -> dict[str, Any]:
     """The peak of a fresh process that only imports everything."""
     for name in EVERYTHING:
         importlib.import_module(name)
-    return {"peak_mb": _peak_mb()}
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"peak_mb": peak_mb()}
 
 
 def _new_bucket(where: Where) -> str:

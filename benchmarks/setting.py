@@ -133,3 +133,9 @@ def describe() -> str:
     """One line about the data."""
     span = window()
     return f"{VALUES} values, {SERIES} series, {iso(span.start)} to {iso(span.stop)}"
+
+
+def peak_mb() -> float:
+    """The most memory that this program had; getrusage would count what its parent had, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -60,7 +60,10 @@ def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran]:
 
     loaded = ExpectationSuite(name=suite.name, expectations=_plain_expectations(suite))
     batch = rows.get_batch({"dataframe": frame})
-    results = batch.validate(loaded, result_format=_RESULT_FORMAT).results
+    try:
+        results = batch.validate(loaded, result_format=_RESULT_FORMAT).results
+    finally:
+        _let_go(batch)
     # they come in another order than the suite's
     ran = {result.expectation_config.meta["check_id"]: _ran(result) for result in results}
     missing = Ran(success=False, problem="Great Expectations gave no result for it")
@@ -124,6 +127,13 @@ def _rows_definition() -> Any:
         asset = source.add_dataframe_asset("batch")
         _mine.rows = asset.add_batch_definition_whole_dataframe("rows")
     return _mine.rows
+
+
+def _let_go(batch: Any) -> None:
+    """Makes the context forget the frame, which it would keep until its next one or its own end."""
+    manager = batch.data.execution_engine.batch_manager
+    manager.reset_batch_cache()
+    manager.batch_data_cache.clear()
 
 
 def _plain_expectations(suite: Suite) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Great Expectations: quiet, late, and the same from every thread."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,6 +71,19 @@ def test_a_context_that_is_used_again_forgets_the_frame_before(tmp_path: Path) -
     outcomes = [engine.run(frame, suite)["share"].success for frame in (bad, good, bad)]
 
     assert outcomes == [False, True, False]
+
+
+def test_nothing_keeps_the_frame(tmp_path: Path) -> None:
+    frame = a_frame(MEASUREMENT, [0, 15], share_ratio=[2.0, 0.5])
+    watched = weakref.ref(frame)
+    gc.collect()
+    gc.disable()
+    try:
+        engine.run(frame, a_suite(tmp_path, MEASUREMENT, SHARE))
+        del frame
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_the_frame_is_left_as_it_was(tmp_path: Path) -> None:
