@@ -69,9 +69,6 @@ def main() -> None:
     except FedvitalsError as error:
         print(f"fedvitals: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    finally:
-        # the interpreter's last walk through all objects takes over a second, to no end
-        gc.freeze()
 
 
 def prepare_process() -> None:

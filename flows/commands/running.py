@@ -1,5 +1,6 @@
 """Runs a flow here and now, as the commands do."""
 
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +19,8 @@ def run_flow(name: str, **parameters: object) -> Any:
     flow = getattr(import_module(f"flows.{name}"), name)
     require_server()
     state = flow(**parameters, return_state=True)
+    # the interpreter's walk through all objects at its end takes over a second, to no end
+    gc.freeze()
     result = state.result(raise_on_failure=False)
     if result is None:
         raise RuntimeError(str(state.message))
