@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for: real servers, started when first needed."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -33,6 +34,11 @@ for variable in ("no_proxy", "NO_PROXY"):
 get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 REAL = Path(__file__).parent / "real"
+
+
+def pytest_unconfigure() -> None:
+    """Undo what commands run in this process did at their end: duckdb would tell of leaks."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
