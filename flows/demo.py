@@ -27,7 +27,7 @@ PAUSE_SECONDS = 5.0
 LONGEST_SECONDS = 240.0
 # so that the report shows a race of target and privacy budget
 TARGET = "90%"
-# the demo lasts a minute, so it looks closer and waits less than an hourly service would
+# the demo lasts minutes, so it looks closer and waits less than an hourly service would
 CLOSER = {"step": "1s", "every": "1s"}
 SOONER = {"settle_delay": "1s"}
 SCRAPE_INTERVAL = "1s"

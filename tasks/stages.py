@@ -130,9 +130,7 @@ def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
 
 def _keep(plan: Plan, receipt: Receipt) -> None:
     with opened_ledger(plan.settings) as ledger:
-        ledger.keep_run(
-            receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json()
-        )
+        ledger.keep_receipt(receipt)
 
 
 def work_through(plan: Plan, progress: Progress, *, accept_shrink: bool = False) -> Worked:

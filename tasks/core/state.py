@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core.catalogue import Measurement
 from tasks.core.window import Cell, iso
 
 
@@ -37,6 +38,28 @@ class CellState:
     catalogue_digest: str
     run_id: str
     made_at: datetime = field(default_factory=_now, compare=False, repr=False)
+
+    @classmethod
+    def of_nothing(
+        cls, measurement: Measurement, environment: str, cell: Cell, source: str, run_id: str
+    ) -> "CellState":
+        """Of a cell of which nothing is known: landed nothing, and read nothing."""
+        return cls(
+            measurement=measurement.name,
+            environment=environment,
+            cell=cell,
+            source=source,
+            covered_until=cell.start,
+            state="landed",
+            source_digest="",
+            landed_digest="",
+            rows=0,
+            values=0,
+            quarantined=0,
+            erasures=0,
+            catalogue_digest=measurement.digest,
+            run_id=run_id,
+        )
 
     def brief(self) -> dict[str, Any]:
         """What a commit's metadata say of the cell: all of its state but measurement and run."""

@@ -102,9 +102,7 @@ def run_replay(plan: Plan, sink: str, progress: Progress) -> Receipt:
         )
         notes = (*receipt.notes, *toolbox.caught_up, *_left_out(plan, toolbox))
         receipt = receipt.model_copy(update={"notes": notes})
-        toolbox.ledger.keep_run(
-            receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json()
-        )
+        toolbox.ledger.keep_receipt(receipt)
     return receipt
 
 

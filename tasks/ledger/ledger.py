@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tasks.core.errors import LedgerUnavailable
+from tasks.core.receipt import Receipt
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
 from tasks.ledger.locks import DatabaseLocks, FileLocks
@@ -161,6 +162,11 @@ class Ledger:
         """Keeps the receipt (JSON) of a run."""
         row = {"run_id": run_id, "flow": flow, "environment": environment, "receipt": receipt}
         self._upsert(runs, [row])
+
+    def keep_receipt(self, receipt: Receipt) -> None:
+        """Keeps what a run of measurements said at its end, in place of what it said before."""
+        told = receipt.model_dump_json()
+        self.keep_run(receipt.run_id, receipt.flow, receipt.environment, told)
 
     def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
         """The receipts (JSON) of the newest runs of the flow that began before this run, newest first."""

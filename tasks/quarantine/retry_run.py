@@ -15,7 +15,6 @@ from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
-from tasks.ledger.ledger import Ledger
 from tasks.quarantine.retrying import Retry, retry
 from tasks.run.plan import Plan, opened_ledger, verified_suites
 from tasks.run.self_watch import watch
@@ -111,15 +110,11 @@ def run_retry(plan: Plan) -> Receipt:
             outcomes=outcomes,
             seconds={"retry": time.perf_counter() - started},
         )
-        _keep(receipt, toolbox.ledger)
+        toolbox.ledger.keep_receipt(receipt)
     receipt = watch(plan, receipt)
     with opened_ledger(plan.settings) as ledger:
-        _keep(receipt, ledger)
+        ledger.keep_receipt(receipt)
     return receipt
-
-
-def _keep(receipt: Receipt, ledger: Ledger) -> None:
-    ledger.keep_run(receipt.run_id, receipt.flow, receipt.environment, receipt.model_dump_json())
 
 
 def _retry(plan: Plan, window: Window, measurement: Measurement, toolbox: Toolbox) -> Outcome:

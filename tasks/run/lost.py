@@ -66,24 +66,9 @@ def _untold(
 
 def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> CellState:
     """Of a cell that was read in part, what is landed stays as it is."""
-    if known is not None:
-        return replace(known, state="lost", covered_until=cell.stop, made_at=datetime.now(UTC))
-    return CellState(
-        measurement=job.measurement.name,
-        environment=job.environment,
-        cell=cell,
-        source=tools.source.name,
-        covered_until=cell.stop,
-        state="lost",
-        source_digest="",
-        landed_digest="",
-        rows=0,
-        values=0,
-        quarantined=0,
-        erasures=0,
-        catalogue_digest=job.measurement.digest,
-        run_id=tools.run_id,
-    )
+    of = (job.measurement, job.environment, cell, tools.source.name, tools.run_id)
+    before = known or CellState.of_nothing(*of)
+    return replace(before, state="lost", covered_until=cell.stop, made_at=datetime.now(UTC))
 
 
 def record(states: list[CellState], tools: Tools) -> None:

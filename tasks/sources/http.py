@@ -30,8 +30,8 @@ PART_BYTES = 1 << 18
 QUOTED = 300
 UNAUTHORISED = (401, 403)
 CA_VARIABLE = "REQUESTS_CA_BUNDLE"
-# parts of OpenSSL that read files of certificates; what the service sends is read by others
-CA_FILE_LIBRARIES = ("X509", "PEM")
+# how OpenSSL's errors begin that come of reading files of certificates, not what a service sends
+CA_FILE_ERRORS = ("[X509", "[PEM")
 # of OpenSSL's reasons (x509_vfy.h) those that another CA file would not mend
 TOO_EARLY, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
 
@@ -213,7 +213,7 @@ class Client:
                 mend = _mend_of_certificate(cause.verify_code, self.service.origin)
                 problem = cause.verify_message.removesuffix(".")
                 return CertificateInvalid(**vars(asked), problem=problem, mend=mend)
-            if isinstance(cause, ssl.SSLError) and cause.library in CA_FILE_LIBRARIES:
+            if isinstance(cause, ssl.SSLError) and str(cause).startswith(CA_FILE_ERRORS):
                 return ca_file_invalid(str(cause))
             if isinstance(cause, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
                 return asked.timed_out(reason(error))

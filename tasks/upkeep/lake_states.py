@@ -138,19 +138,5 @@ def _is_suspect(state: CellState | None, held: Held, look: Look) -> bool:
 def _unknown(lake: Lake, look: Look, cell: Cell, source: str) -> CellState:
     """Of a cell that nobody told of: nothing of it counts as read."""
     records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
-    return CellState(
-        measurement=look.measurement.name,
-        environment=look.environment,
-        cell=cell,
-        source=source,
-        covered_until=cell.start,
-        state="landed",
-        source_digest="",
-        landed_digest="",
-        rows=0,
-        values=0,
-        quarantined=int(records["field"].notna().sum()),
-        erasures=0,
-        catalogue_digest=look.measurement.digest,
-        run_id=look.run_id,
-    )
+    nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
+    return replace(nothing, quarantined=int(records["field"].notna().sum()))

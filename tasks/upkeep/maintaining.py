@@ -217,6 +217,7 @@ def _told(line: TableUpkeep) -> Iterator[_Told]:
         if isinstance(error, Transient | LockLost):
             state = "pending"
         told.line = _problem(told.line, state, str(error))
+    # one table of many: a defect in its upkeep must not take the others down, and the run is degraded
     except Exception as error:
         logger.exception("table=%s unexpected error", line.name)
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -50,15 +50,18 @@ def _types_of_columns(measurement: Measurement) -> dict[str, str]:
 def _signature(expectation: Expectation, columns: Mapping[str, str]) -> str:
     """Two expectations with the same one both run, or neither does.
 
-    That is: they differ in nothing but which columns of a type they name, and in the size of numbers.
+    That is: they differ in nothing but which columns of a type they name, and in numbers that are in the
+    same order.
     """
+    numbers = {each for each in expectation.arguments.values() if type(each) in (int, float)}
+    order = {number: place for place, number in enumerate(sorted(numbers))}
 
     def general(name: str, value: Any) -> Any:
         if name in ONE_COLUMN:
             return columns.get(value, value)
         if name in MANY_COLUMNS:
             return [columns.get(each, each) for each in value]
-        return "a number" if type(value) in (int, float) else value
+        return f"number {order[value]}" if type(value) in (int, float) else value
 
     arguments = {name: general(name, value) for name, value in expectation.arguments.items()}
     return json.dumps([expectation.type, arguments], sort_keys=True, default=str)

@@ -47,6 +47,7 @@ def test_what_ran_is_not_tried_again_under_another_columns_name(
         {"column": "count", "min_value": 0},
         {"column": "share_ratio", "max_value": 0},
         {"column": "share_ratio", "min_value": 0, "strict_min": True},
+        {"column": "share_ratio", "min_value": 0, "max_value": 0},
     ],
 )
 def test_another_type_or_another_argument_is_tried(
@@ -70,3 +71,13 @@ def test_what_cannot_run_is_told_each_time(tmp_path: Path) -> None:
         ((check_id, problem),) = obstacles(suite, MEASUREMENT)
         assert check_id == "wrong"
         assert "Column values, min_value, and max_value" in problem
+
+
+def test_limits_the_wrong_way_round_are_told_though_the_right_way_ran(tmp_path: Path) -> None:
+    right = an_expectation("right", BETWEEN, column="share_ratio", min_value=0, max_value=1)
+    wrong = an_expectation("wrong", BETWEEN, column="rest_ratio", min_value=5, max_value=1)
+
+    assert list(obstacles(a_suite(tmp_path, MEASUREMENT, right), MEASUREMENT)) == []
+
+    ((check_id, problem),) = obstacles(a_suite(tmp_path, MEASUREMENT, wrong), MEASUREMENT)
+    assert (check_id, problem) == ("wrong", "min_value cannot be greater than max_value")
