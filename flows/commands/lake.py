@@ -178,17 +178,16 @@ def repair(
 
 @contextmanager
 def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
-    import uuid
     from datetime import UTC, datetime
 
-    from tasks.core.receipt import run_id_of
+    from tasks.core.receipt import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
     from tasks.run.plan import opened_ledger
     from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()
-    run_id = run_id_of(datetime.now(UTC), uuid.uuid4().hex[:6])
+    run_id = new_run_id(datetime.now(UTC))
     with opened_ledger(settings) as ledger:
         yield settings, rebuilding(settings, Lake(settings.lake_url), ledger, run_id)
 

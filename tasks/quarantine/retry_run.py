@@ -1,7 +1,6 @@
 """The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
 
 import time
-import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,7 +9,7 @@ from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import FedvitalsError, UsageInvalid
 from tasks.core.own import own_measurement
-from tasks.core.receipt import Outcome, Receipt, given_up, run_id_of, write_receipt
+from tasks.core.receipt import Outcome, Receipt, given_up, new_run_id, write_receipt
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
@@ -56,7 +55,7 @@ def plan_retry(
     held = [each for each in names if _holds(lake, each, chosen.name, span)]
     measurements = tuple(catalogue[each] for each in held if each in catalogue)
     return Plan(
-        run_id=run_id_of(now, uuid.uuid4().hex[:6]),
+        run_id=new_run_id(now),
         now=now,
         settings=settings,
         environment=chosen,

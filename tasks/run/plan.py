@@ -1,7 +1,6 @@
 """A run's plan: everything checked before any work, and the tools to do it with."""
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Literal
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.own import own_measurement
-from tasks.core.receipt import Outcome, run_id_of
+from tasks.core.receipt import Outcome, new_run_id
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
@@ -136,7 +135,7 @@ def _plan(
     if output is not None:
         _check_folder(output)
     now = datetime.now(UTC)
-    run_id = run_id_of(now, uuid.uuid4().hex[:6])
+    run_id = new_run_id(now)
     return Plan(
         run_id=run_id,
         now=now,

@@ -3,7 +3,6 @@
 import logging
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from deltalake import DeltaTable
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, LockHeld, LockLost, Transient
 from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep, status_of
-from tasks.core.receipt import run_id_of
+from tasks.core.receipt import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.window import floor
 from tasks.lake.delta import existing_table
@@ -77,7 +76,7 @@ def make_upkeep_plan(settings: Settings) -> UpkeepPlan:
     """
     now = datetime.now(UTC)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    return UpkeepPlan(run_id_of(now, uuid.uuid4().hex[:6]), now, settings, catalogue)
+    return UpkeepPlan(new_run_id(now), now, settings, catalogue)
 
 
 def maintain(plan: UpkeepPlan) -> Maintained:

@@ -12,9 +12,9 @@ from tests.flows.installation import Installation
 from tests.real.history import history, selector
 from tests.real.servers import NodeExporter, PrefectServer, PrometheusServer
 
-# what a run leaves to the source, and a step of most measurements after it
-SETTLED_SECONDS = 60 + 20
 STEP = 15
+# what a run leaves to the source; the last slot before that is up to two steps further back
+SETTLED_SECONDS = 60 + 2 * STEP
 
 
 @pytest.fixture(scope="module")

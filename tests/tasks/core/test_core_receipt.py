@@ -1,6 +1,7 @@
 """Receipts: sums that must hold, states joined in order, and the exit code that says it."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from tasks.core.receipt import (
     Verdict,
     joined,
     moment_of,
+    new_run_id,
     run_id_of,
     write_receipt,
 )
@@ -204,6 +206,16 @@ def test_receipt_is_json_with_everything_in_it() -> None:
     }  # fmt: skip
     assert told["measurements"][0]["verdict"] is None
     assert Receipt.model_validate_json(made.model_dump_json()) == made
+
+
+def test_new_run_ids_sort_by_time_within_a_second_and_differ_within_a_moment() -> None:
+    moments = [START + timedelta(milliseconds=n) for n in range(1000)]
+
+    ids = [new_run_id(moment) for moment in moments]
+
+    assert ids == sorted(ids)
+    assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", each) for each in ids)
+    assert len({new_run_id(START) for _ in range(20)}) > 1
 
 
 def test_run_ids_sort_by_time() -> None:
