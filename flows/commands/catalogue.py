@@ -24,7 +24,7 @@ def catalogue(
         bool,
         typer.Option(
             "--live",
-            help="Ask Prometheus each query: what is empty, has other labels, or too many series.",
+            help="Look at each source: what is empty, has other labels, or too many series.",
         ),
     ] = False,
     environment: EnvironmentName = None,
@@ -67,17 +67,10 @@ def _row(entry: "Measurement") -> dict[str, Any]:
 def _findings(
     settings: "Settings", environment: str | None, entries: tuple["Measurement", ...]
 ) -> list[dict[str, Any]]:
-    from tasks.core.errors import ConfigurationInvalid
-    from tasks.sources.discovery import probe
+    from tasks.run.plan import check_source
+    from tasks.sources.live import Live
 
-    service = settings.environment(environment).prometheus
-    if service is None:
-        raise ConfigurationInvalid(
-            where="--live", problem="no Prometheus is configured", mend="Set PROMETHEUS_URL"
-        )
-    now = datetime.now(UTC) - settings.pipeline.settle_delay
-    return [
-        {"measurement": entry.name, **asdict(finding)}
-        for entry in entries
-        for finding in probe(service, entry, now)
-    ]
+    chosen = settings.environment(environment)
+    check_source(chosen)
+    with Live(chosen, datetime.now(UTC), settings.pipeline.settle_delay) as live:
+        return [asdict(finding) for entry in entries for finding in live.findings(entry)]

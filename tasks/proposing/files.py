@@ -23,6 +23,7 @@ SERVICES = """\
 ENTRIES = """\
   # Proposed by `fedvitals init` from what Prometheus had: names, units and limits are guesses from the
   # metrics' names and types. Take out what nobody looks at, and say in `better` which way is good.
+  # `identity` is guessed from the tag's name too: its values are written as client_ids says.
   # The limits are in expectations/, one file a measurement.
 """
 
@@ -90,6 +91,7 @@ def _entry(one: Proposed) -> str:
         "type": measurement.type,
         "description": measurement.description,
         "tags": list(measurement.tags),
+        **({"identity": measurement.identity} if measurement.identity else {}),
         "fields": {
             name: {
                 key: value
@@ -140,6 +142,7 @@ def document_of(proposal: Proposal, written: Iterable[Path]) -> dict[str, Any]:
             {
                 "measurement": one.measurement.name,
                 "tags": list(one.measurement.tags),
+                "identity": one.measurement.identity,
                 "fields": list(one.measurement.fields),
                 "metrics": list(one.metrics),
             }

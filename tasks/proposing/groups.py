@@ -16,6 +16,8 @@ LONGEST_NAME = 100
 FEWEST_FAMILIES = 3
 # every target has them, so that they tell nothing apart in a name
 COMMON_LABELS = ("instance", "job")
+# a tag with such a name tells who takes part, which is sensitive
+CLIENT_LABELS = ("client", "client_id", "clientid", "participant", "participant_id")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _measurement(names: Names, prefix: str, part: list[Drafted]) -> Proposed:
         step=defaults.step,
         every=defaults.every,
         max_series=defaults.max_series,
+        identity=next((tag for tag in first.tags if spelled(tag) in CLIENT_LABELS), None),
     )
     return Proposed(measurement, drafts, tuple(one.family.name for one in part))
 

@@ -11,7 +11,7 @@ from tasks.core.settings import Service
 from tasks.proposing.families import Family, Skipped, families
 from tasks.proposing.fields import Draft, Drafted, drafted
 from tasks.proposing.groups import Proposed, grouped
-from tasks.sources.discovery import QueryFinding, probe
+from tasks.sources.discovery import FieldFinding, probe
 from tasks.sources.inventory import look, lowest_and_highest
 
 # what in a query is no metric's name: grouping, matchers and ranges, text
@@ -94,9 +94,9 @@ def _reason_against(service: Service, entry: Measurement, has_api: bool, now: da
     return ""
 
 
-def _nothing(entry: Measurement) -> QueryFinding:
+def _nothing(entry: Measurement) -> FieldFinding:
     field = next(iter(entry.fields))
-    return QueryFinding(entry.name, field, "no_data", 0, "it has no query")
+    return FieldFinding(entry.name, field, "no_data", 0, "it has no query")
 
 
 def _drafts(

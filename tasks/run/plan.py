@@ -63,7 +63,7 @@ def make_plan(
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
     chosen = settings.environment(environment)
-    _check_source(chosen)
+    check_source(chosen)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     selected = _selected(catalogue, types, names, settings)
     _check_asked(selected)
@@ -213,7 +213,12 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
         ledger.close()
 
 
-def _check_source(environment: Environment) -> None:
+def check_source(environment: Environment) -> None:
+    """Refuses an environment that has nothing to read.
+
+    Raises:
+        ConfigurationInvalid: naming the variables that give it a source.
+    """
     if environment.prometheus is None and environment.api is None:
         mend = "PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
         raise _without_source(environment, mend)

@@ -18,19 +18,19 @@ from tasks.core.window import micros
 from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal
 from tasks.sources.http import PROMETHEUS, Answer, Client, Limits, reason, service_checks
 
-QueryState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
+FieldState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
 # what a query itself can be blamed for; other refusals concern the whole service
 BLAMED = (400, 422)
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class QueryFinding:
-    """What one field's query gives now; `mend` says what to do when it is not ok."""
+class FieldFinding:
+    """What one field gives now; `mend` says what to do when it is not ok."""
 
     measurement: str
     field: str
-    state: QueryState
+    state: FieldState
     series: int
     detail: str
     mend: str = ""
@@ -38,7 +38,7 @@ class QueryFinding:
 
 def probe(
     service: Service, measurement: Measurement, now: datetime, limits: Limits | None = None
-) -> tuple[QueryFinding, ...]:
+) -> tuple[FieldFinding, ...]:
     """One finding for each field with a query, by an instant query at `now`.
 
     Raises:
@@ -77,9 +77,9 @@ def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck,
 
 def _finding(
     live: "_Live", measurement: Measurement, field: str, query: str, now: datetime
-) -> QueryFinding:
-    def found(state: QueryState, series: int, detail: str, mend: str = "") -> QueryFinding:
-        return QueryFinding(measurement.name, field, state, series, detail, mend)
+) -> FieldFinding:
+    def found(state: FieldState, series: int, detail: str, mend: str = "") -> FieldFinding:
+        return FieldFinding(measurement.name, field, state, series, detail, mend)
 
     try:
         result = live.vector(f"query of {measurement.name}.{field}", query, now)
@@ -107,7 +107,7 @@ def _finding(
     return found(*_of_values(series, count))
 
 
-def _of_values(series: list[dict[str, Any]], count: int) -> tuple[QueryState, int, str, str]:
+def _of_values(series: list[dict[str, Any]], count: int) -> tuple[FieldState, int, str, str]:
     if not count:
         return "no_data", 0, "no series now", "Check the metric's name, and that it is scraped"
     if series and all("histogram" in one for one in series):

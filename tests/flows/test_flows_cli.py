@@ -245,11 +245,14 @@ def test_catalogue_refuses_a_wrong_one(bare: Installation) -> None:
     assert ran.complaint.startswith(f"suite {bare.expectations}/a.json: the file is missing")
 
 
-def test_catalogue_live_without_prometheus(bare: Installation) -> None:
+def test_catalogue_live_without_any_source(bare: Installation) -> None:
     ran = bare.configure({"a": entry("x")}).here("catalogue", "--live")
 
     assert ran.code == 2
-    assert ran.complaint == "--live: no Prometheus is configured. Set PROMETHEUS_URL"
+    assert ran.complaint == (
+        "environment production: no source is configured. "
+        "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+    )
 
 
 def test_serve_without_a_prefect_server(bare: Installation) -> None:

@@ -72,6 +72,7 @@ def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> Non
         {
             "measurement": "app",
             "tags": ["instance", "job"],
+            "identity": None,
             "fields": ["load"],
             "metrics": ["app_load"],
         }

@@ -60,6 +60,7 @@ def test_a_node_exporter_and_prometheus_itself_are_collected_without_an_edit(
     assert proposed["up"] == {
         "measurement": "up",
         "tags": ["instance", "job"],
+        "identity": None,
         "fields": ["up"],
         "metrics": ["up"],
     }

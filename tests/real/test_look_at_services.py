@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.deployments.services.fl_server.running_server import started
 from tests.flows.installation import Installation, entry
 from tests.real.history import history, selector
 from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
@@ -106,6 +107,24 @@ def test_catalogue_live_with_prometheus_down(installation: Installation) -> None
         "Prometheus at http://127.0.0.1:9 could not answer query of good.x: [Errno 111] Connection "
         "refused. Check that it runs and is reachable; the next run tries again"
     )
+
+
+def test_catalogue_live_of_the_service_alone(tmp_path: Path) -> None:
+    with started(FED_VIT_AUTORL_ENV="testing") as server:
+        installation = Installation(tmp_path, {"FED_VIT_API_URL": server.http})
+        ran = installation.here("catalogue", "--live", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    states = {(each["measurement"], each["field"]): each["state"] for each in ran.document["live"]}
+    # of each kind of source: rest, the history, the metrics page
+    for read in (
+        ("clients", "total_clients"),
+        ("fl_rounds", "loss"),
+        ("fl_clients", "active_clients"),
+    ):
+        assert states[read] == "ok"
+    # the service is asked by http, and has no GPU
+    assert states["tls_certificate", "trusted"] == states["gpu", "utilization_ratio"] == "no_data"
 
 
 def test_doctor_with_everything_there(

@@ -60,7 +60,8 @@ def config(tmp_path: Path) -> Path:
 def proposal(config: Path) -> Proposal:
     kept = Catalogue.read(config / "metrics.yaml")["b"]
     help_text = "Hits: of \x1b[31m « les régimes »"
-    drafts = drafted(Family("app_hits_total", "counter", ({"job": "a"},), help=help_text))
+    labels = {"job": "a", "client": "hospital-1"}
+    drafts = drafted(Family("app_hits_total", "counter", (labels,), help=help_text))
     assert drafts is not None
     skipped = (Skipped("odd", "its reason"),)
     return Proposal(
@@ -94,10 +95,12 @@ def test_a_proposed_entry_reads_back_as_it_was(
     (tmp_path / "metrics.yaml").write_text(texts(proposal, config)["config/metrics.yaml"], "utf-8")
     read = Catalogue.read(tmp_path / "metrics.yaml")
 
-    assert list(read) == ["b", "app", OWN]
+    assert list(read) == ["b", "app_by_client", OWN]
     [proposed] = proposal.proposed
-    assert read["app"].fields == proposed.measurement.fields
-    assert read["app"].tags == ("job",)
+    assert read["app_by_client"].fields == proposed.measurement.fields
+    assert read["app_by_client"].tags == ("client", "job")
+    assert read["app_by_client"].identity == "client"
+    assert read["b"].identity is None
 
 
 def test_the_environment_has_its_addresses_and_names_of_variables(
@@ -124,12 +127,12 @@ def test_suites_are_copied_or_made(proposal: Proposal, config: Path) -> None:
     written = texts(proposal, config)
 
     assert written["expectations/b.json"] == "the suite of b"
-    assert json.loads(written["expectations/app.json"])["name"] == "app"
+    assert json.loads(written["expectations/app_by_client.json"])["name"] == "app_by_client"
     assert sorted(written) == [
         "config/environments.yaml",
         "config/metrics.yaml",
         "config/sinks.yaml",
-        "expectations/app.json",
+        "expectations/app_by_client.json",
         "expectations/b.json",
     ]
 
@@ -141,8 +144,9 @@ def test_the_document(proposal: Proposal) -> None:
         "dropped": [{"measurement": "a", "reason": "x: no series now"}],
         "proposed": [
             {
-                "measurement": "app",
-                "tags": ["job"],
+                "measurement": "app_by_client",
+                "tags": ["client", "job"],
+                "identity": "client",
                 "fields": ["hits_per_second"],
                 "metrics": ["app_hits_total"],
             }

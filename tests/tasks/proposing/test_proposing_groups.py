@@ -88,6 +88,14 @@ def test_a_measurement_named_like_a_reserved_word_or_a_quarantine() -> None:
     assert list(shape(group(("cells", series)))) == ["cells_by_quarantine_metrics"]
 
 
+def test_a_tag_that_names_clients_is_the_identity() -> None:
+    for label in ("client", "clientId", "participant_id"):
+        [one] = group(("fl_loss", ({"job": "a", label: "hospital-1"},)))
+        assert one.measurement.identity == label
+    [other] = group(("fl_loss", ({"job": "a", "client_version": "1"},)))
+    assert other.measurement.identity is None
+
+
 def test_a_long_name_is_cut() -> None:
     series: tuple[Labels, ...] = ({"a": "1", "b": "1", "c": "1", "d": "1", "e": "1"},)
 

@@ -14,7 +14,7 @@ from tasks.core.catalogue import FieldSpec, Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
 from tasks.core.settings import Service
-from tasks.sources.discovery import QueryFinding, check, probe
+from tasks.sources.discovery import FieldFinding, check, probe
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer
 from tests.fakes.raw_http import RawServer
 
@@ -45,7 +45,7 @@ def measurement(**fields: FieldSpec) -> Measurement:
     )
 
 
-def found(prometheus: FakePrometheus, *series: FakeSeries) -> QueryFinding:
+def found(prometheus: FakePrometheus, *series: FakeSeries) -> FieldFinding:
     prometheus.queries = {"q_x": series}
     [finding] = probe(service(prometheus), measurement(x=X), NOW)
     assert (finding.measurement, finding.field) == ("m", "x")
@@ -59,8 +59,8 @@ def test_every_query_is_asked_at_the_moment(prometheus: FakePrometheus) -> None:
     entry = measurement(x=X, y=FieldSpec(query="q_y"), z=scraped)
     findings = probe(service(prometheus, TOKEN), entry, NOW)
     assert findings == (
-        QueryFinding("m", "x", "ok", 1, "1 series"),
-        QueryFinding(
+        FieldFinding("m", "x", "ok", 1, "1 series"),
+        FieldFinding(
             "m",
             "y",
             "no_data",
@@ -93,7 +93,7 @@ def test_too_many_series(prometheus: FakePrometheus) -> None:
 
 def test_a_wrong_query_is_a_finding(prometheus: FakePrometheus) -> None:
     [finding] = probe(service(prometheus), measurement(x=X), NOW)
-    assert finding == QueryFinding(
+    assert finding == FieldFinding(
         "m",
         "x",
         "refused",

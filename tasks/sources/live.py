@@ -1,0 +1,134 @@
+"""What an environment's sources give of the catalogue now: a look before anything is collected."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Measurement, SourceName
+from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
+from tasks.core.settings import Environment
+from tasks.core.window import Window, floor
+from tasks.sources.discovery import FieldFinding, probe
+from tasks.sources.federated import FederatedSource
+from tasks.sources.rest import RestSource
+from tasks.sources.scrape import ScrapeSource, fetch_page
+
+# a training that ended yesterday still shows what its rounds have
+BACK = timedelta(days=1)
+# of two metrics pages, between which a counter grows
+APART_SECONDS = 1.0
+WHOLE = ""
+"""In place of a field's name: the finding is about the whole measurement."""
+
+
+class Sampler(Protocol):
+    """A source that needs no run around it."""
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        """The rows of the window."""
+
+    def close(self) -> None:
+        """Gives back what is open."""
+
+
+class Live:
+    """Looks at an environment's sources, at each address once; a context that closes them."""
+
+    def __init__(self, environment: Environment, now: datetime, settle_delay: timedelta) -> None:
+        """Prometheus is asked for what it has `settle_delay` before `now`, the others for now."""
+        self._environment = environment
+        self._now = now
+        self._settled = now - settle_delay
+        self._samplers: dict[SourceName, Sampler] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for sampler in self._samplers.values():
+            sampler.close()
+
+    def findings(self, measurement: Measurement) -> tuple[FieldFinding, ...]:
+        """One for each field; one with the field WHOLE when there is no answer to look at, and none
+        when its source is not configured.
+
+        Raises:
+            SourceUnavailable: there is no Prometheus, or no metrics page in its place.
+            SourceRefused, AnswerInvalid: for what concerns the whole Prometheus.
+        """
+        prometheus = self._environment.prometheus
+        if measurement.source == "prometheus" and prometheus is not None:
+            return probe(prometheus, measurement, self._settled)
+        if measurement.source == "receipt" or self._environment.api is None:
+            return ()
+        return tuple(self._sampled(measurement))
+
+    def _sampled(self, measurement: Measurement) -> Iterator[FieldFinding]:
+        every = measurement.every
+        window = Window(floor(self._now - BACK, every), floor(self._now, every) + every)
+        try:
+            sampler = self._sampler(measurement.source)
+            batch = sampler.extract(measurement, self._environment.name, window)
+        except SeriesExceeded as error:
+            yield FieldFinding(measurement.name, WHOLE, "too_many_series", 0, str(error))
+        except FedvitalsError as error:
+            # the metrics page is to its measurements what a Prometheus would be
+            if isinstance(error, SourceUnavailable) and measurement.source == "prometheus":
+                raise
+            yield FieldFinding(measurement.name, WHOLE, "refused", 0, str(error))
+        else:
+            yield from (_of_field(batch, field) for field in measurement.fields)
+
+    def _sampler(self, name: SourceName) -> Sampler:
+        if name not in self._samplers:
+            self._samplers[name] = self._opened(name)
+        return self._samplers[name]
+
+    def _opened(self, name: SourceName) -> Sampler:
+        api = self._environment.api
+        assert api is not None, "without an API nothing is sampled"
+        if name == "rest":
+            return RestSource(api, now=self._now)
+        if name == "tls":
+            # the reader of certificates is needed by few
+            from tasks.sources.tls import TlsSource
+
+            return TlsSource(api, now=self._now)
+        if name == "federated":
+            return FederatedSource(api, lambda _measurement, _environment: None)
+        before = fetch_page(api)
+        time.sleep(APART_SECONDS)
+        return ScrapeSource(fetch_page(api), before, self._now)
+
+
+def _of_field(batch: Batch, field: str) -> FieldFinding:
+    name = batch.measurement.name
+    unfit = batch.rejected[batch.rejected["field"] == field]
+    if len(unfit):
+        mend = "Give the field the type that the service has"
+        return FieldFinding(name, field, "refused", 0, str(unfit["reason"].iloc[0]), mend)
+    count = int(batch.frame[field].notna().sum())
+    if count:
+        return FieldFinding(name, field, "ok", count, f"{count} rows" if count > 1 else "1 row")
+    if field in batch.not_served:
+        mend = "Give it a `scrape`, or set PROMETHEUS_URL"
+        return FieldFinding(name, field, "no_data", 0, "the metrics page does not serve it", mend)
+    mend = "Nothing when the service does not have it; else mend the catalogue's entry"
+    return FieldFinding(name, field, "no_data", 0, _why_empty(batch, field), mend)
+
+
+def _why_empty(batch: Batch, field: str) -> str:
+    """The warning about the field, else the first that is about no field."""
+    told = {text.partition(": ")[0]: text.partition(": ")[2] for text in batch.warnings}
+    general = (
+        text for text in batch.warnings if text.partition(": ")[0] not in batch.measurement.fields
+    )
+    return told.get(field) or next(general, "no value now")
