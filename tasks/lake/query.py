@@ -1,18 +1,23 @@
 """Questions to the lake in SQL (DuckDB), read-only and unable to leave the lake."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tasks.core.errors import QueryInvalid
+from tasks.core.errors import FedvitalsError, LakeDamaged, QueryInvalid
 from tasks.lake.delta import existing_table, local_files, local_path
+from tasks.lake.storage import first_and_last, trouble
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 
 if TYPE_CHECKING:
     import duckdb
+
+_NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 
 @dataclass(frozen=True)
@@ -37,25 +42,28 @@ def query(lake: Lake, sql: str) -> pa.Table:
     """The answer to one SELECT over the lake.
 
     A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
+    A table that cannot be read hinders no question to the others.
 
     Raises:
         QueryInvalid: when it is not one SELECT, or DuckDB refuses it.
+        LakeDamaged: when a file of a table that it asks for is missing or torn.
+        LakeUnavailable, LakeRefused: when the object store under it does not answer, or refuses.
     """
     import duckdb
 
     connection = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
+    views: dict[str, str] = {}
+    unread: dict[str, FedvitalsError] = {}
     try:
         _check_one_select(sql)
-        for view, url in _views(lake).items():
-            _create_view(connection, view, url)
+        views |= _views(lake)
+        unread |= _create_views(connection, views)
         # hours and days are cut in UTC, whatever the machine's time zone is
         connection.execute("SET TimeZone = 'UTC'")
         _shut_in(connection, lake)
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryInvalid(
-            problem=" ".join(str(error).split()), mend="See the tables: fedvitals lake ls"
-        ) from error
+        raise _told(error, views, unread) from error
     finally:
         connection.close()
 
@@ -79,6 +87,42 @@ def _views(lake: Lake) -> dict[str, str]:
         **quarantines,
         WINDOWS: lake.table_url(WINDOWS),
     }
+
+
+def _create_views(
+    connection: "duckdb.DuckDBPyConnection", views: Mapping[str, str]
+) -> dict[str, FedvitalsError]:
+    """Makes the views, and says why of those that cannot be read, by their names in lower case."""
+    import duckdb
+
+    unread: dict[str, FedvitalsError] = {}
+    for view, url in views.items():
+        try:
+            _create_view(connection, view, url)
+        except duckdb.Error as error:
+            unread[view.casefold()] = _unreadable(view, error)
+        except FedvitalsError as error:
+            unread[view.casefold()] = error
+    return unread
+
+
+def _told(
+    error: "duckdb.Error", views: Mapping[str, str], unread: Mapping[str, FedvitalsError]
+) -> FedvitalsError:
+    """What is to blame: a table that the question needs and that cannot be read, else the question."""
+    text = " ".join(str(error).split())
+    asked = _NO_TABLE.search(text)
+    if asked is not None and asked[1].casefold() in unread:
+        return unread[asked[1].casefold()]
+    for view, url in views.items():
+        # some damage is found no sooner than the rows are read
+        if f"/{url.rstrip('/').rpartition('/')[2]}/part-" in text:
+            return _unreadable(view, error)
+    return QueryInvalid(problem=text, mend="See the tables: fedvitals lake ls")
+
+
+def _unreadable(view: str, error: Exception) -> FedvitalsError:
+    return trouble(view, error) or LakeDamaged(table=view, problem=first_and_last(error))
 
 
 def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -> None:

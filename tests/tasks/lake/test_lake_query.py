@@ -197,9 +197,27 @@ def test_lake_without_a_table(tmp_path: Path) -> None:
 def test_torn_log_is_told(lake: Lake) -> None:
     (Path(lake.url) / "example" / "_delta_log" / f"{1:020d}.json").write_text("")
     with pytest.raises(LakeDamaged):
-        query(lake, "SELECT 1")
+        query(lake, "SELECT * FROM example")
     with pytest.raises(LakeDamaged):
         describe(lake)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_file_that_is_missing_or_torn_is_damage_and_hinders_no_other_table(
+    lake: Lake, damage: str
+) -> None:
+    for file in Path(lake.url, M.name).glob("part-*.parquet"):
+        content = file.read_bytes()
+        if damage == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(b"" if damage == "empty" else content[:-40])
+
+    with pytest.raises(LakeDamaged, match=r"^lake table example: .*fedvitals lake repair"):
+        query(lake, "SELECT * FROM EXAMPLE")
+    assert answer(lake, "SELECT count(*) AS n FROM example_quarantine") == [{"n": 1}]
+    with pytest.raises(QueryInvalid, match="there_is_none"):
+        query(lake, "SELECT * FROM there_is_none")
 
 
 def test_facts_are_taken_from_the_log(lake: Lake) -> None:
