@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from tasks.core.errors import ConfigurationInvalid
+from tasks.ledger.tls import tls_context
 
 BUSY_SECONDS = 30
 
@@ -153,11 +154,11 @@ def open_engine(url: str) -> Engine:
         return engine
     if not parsed.username:
         raise _wrong("names no user")
-    # what is set here for other drivers, such as sslmode, would end in a TypeError of this one
-    if parsed.query:
-        raise _wrong(f"has settings that are not known: {', '.join(parsed.query)}")
+    context = tls_context(parsed.query)
+    # what is set for other drivers would end in a TypeError of this one
+    parsed = parsed.set(drivername="postgresql+pg8000", query={})
     try:
-        engine = create_engine(parsed.set(drivername="postgresql+pg8000"))
+        engine = create_engine(parsed, connect_args={"ssl_context": context})
     except ModuleNotFoundError as error:
         raise _wrong("needs the driver: pip install 'fedvitals[postgresql]'") from error
     event.listen(engine, "checkout", _trying_out((engine.dialect.loaded_dbapi.Error, OSError)))
