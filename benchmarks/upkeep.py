@@ -2,7 +2,8 @@
 
 `python -m benchmarks.upkeep [--json]`: lands hand-made batches into a lake of its own, without any
 source, suite or sink, and prints each figure beside what is promised. All commits are flushed to the
-disk of the temporary folder.
+disk of the temporary folder. The ledger is asked on SQLite, and on a PostgreSQL of its own where one
+is installed.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from sqlalchemy import create_engine, text
 
 from tasks.chunk.land import Extracted, land
 from tasks.chunk.work import Chunk, Tools
@@ -37,6 +41,7 @@ from tasks.ledger.pending import pending_cells
 from tasks.run.due import Job, find_due
 from tasks.upkeep.maintaining import UpkeepPlan, maintain
 from tasks.validation.suites import Suite
+from tests.real.servers import PostgresServer
 
 MEASUREMENTS = 40
 COMMITS = 2_000
@@ -194,25 +199,62 @@ def month_query(folder: Path) -> tuple[int, float]:
     return rows, _best(lambda: query(bench.lake, HOURLY))
 
 
-def ledger_questions(folder: Path, windows_each: int) -> dict[str, float]:
-    """Seconds of each question about one measurement, in a ledger of WINDOWS windows."""
-    bench = Bench(folder)
-    for number in range(WINDOWS // windows_each):
-        states = list(_states(f"m{number:02}", windows_each))
-        bench.ledger.record(states)
-        bench.ledger.record_loads(_load_of(state) for state in states[:-24])
+def ledger_questions(ledger: Ledger, windows_each: int) -> dict[str, float]:
+    """Seconds of each question about one measurement, in a filled ledger."""
     now = cell_at(windows_each - 1).stop + HOUR / 2
     job = Job(measurement("m00"), "production", None, now, Pipeline())
     last = Window(now - DAY, now)
     questions: dict[str, Callable[[], object]] = {
-        "due": lambda: find_due(job, bench.ledger),
-        "pending": lambda: list(pending_cells(bench.ledger, "sink", "m00", "production")),
-        "newest": lambda: bench.ledger.newest("m00", "production"),
-        "oldest": lambda: bench.ledger.oldest("m00", "production"),
-        "cells_of_a_day": lambda: bench.ledger.cells("m00", "production", last),
-        "loads_of_a_day": lambda: bench.ledger.loads("sink", "m00", "production", last),
+        "due": lambda: find_due(job, ledger),
+        "pending": lambda: list(pending_cells(ledger, "sink", "m00", "production")),
+        "newest": lambda: ledger.newest("m00", "production"),
+        "oldest": lambda: ledger.oldest("m00", "production"),
+        "cells_of_a_day": lambda: ledger.cells("m00", "production", last),
+        "loads_of_a_day": lambda: ledger.loads("sink", "m00", "production", last),
     }
     return {name: _best(ask) for name, ask in questions.items()}
+
+
+def questions_of(url_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
+    """The questions to two fresh ledgers of WINDOWS windows: of many measurements, and all of one."""
+    kinds = {"ledger": WINDOWS // MEASUREMENTS, "ledger_of_one_measurement": WINDOWS}
+    figures = {}
+    for name, windows_each in kinds.items():
+        url = url_of(name)
+        with closing(Ledger(url)) as ledger:
+            _fill(ledger, windows_each)
+            if ledger.is_on_server:
+                _vacuum(url)
+            figures[name] = ledger_questions(ledger, windows_each)
+    return figures
+
+
+def questions_on_server() -> dict[str, Any]:
+    """The same on a real PostgreSQL; where none is installed, why there are no figures."""
+    # the user that runs the server for root must reach its folder
+    with tempfile.TemporaryDirectory(prefix="fedvitals-postgresql-") as home:
+        try:
+            server = PostgresServer(Path(home))
+        except (pytest.skip.Exception, pytest.fail.Exception) as why:
+            return {"left_out": str(why)}
+        with server:
+            return questions_of(lambda _: server.make_database())
+
+
+def _fill(ledger: Ledger, windows_each: int) -> None:
+    """WINDOWS windows, of each measurement a day pending."""
+    for number in range(WINDOWS // windows_each):
+        states = list(_states(f"m{number:02}", windows_each))
+        ledger.record(states)
+        ledger.record_loads(_load_of(state) for state in states[:-24])
+
+
+def _vacuum(url: str) -> None:
+    """What a server does by itself within minutes."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    engine.dispose()
 
 
 def _states(name: str, count: int) -> Iterator[CellState]:
@@ -250,8 +292,8 @@ def measure(folder: Path) -> dict[str, Any]:
     rows, seconds = month_query(folder / "month")
     figures["month"] = {"rows": rows, "hourly_means": seconds}
     shutil.rmtree(folder / "month")
-    figures["ledger"] = ledger_questions(folder / "many", WINDOWS // MEASUREMENTS)
-    figures["ledger_of_one_measurement"] = ledger_questions(folder / "one", WINDOWS)
+    figures |= questions_of(lambda name: f"sqlite:///{folder / name}.db")
+    figures["postgresql"] = questions_on_server()
     return figures
 
 
@@ -267,13 +309,20 @@ def _table(figures: dict[str, Any]) -> str:
             figures["month"]["hourly_means"],
             "≤ 1 s",
         ),
-        *((f"ledger of 100,000 windows: {n}", s, "≤ 0.05 s") for n, s in figures["ledger"].items()),
-        *(
-            (f"  all of one measurement: {n}", s, "≤ 0.05 s")
-            for n, s in figures["ledger_of_one_measurement"].items()
-        ),
+        *_questions("ledger", figures),
     ]
-    return "\n".join(f"{name:<46} {seconds:>8.3f} s  {told}" for name, seconds, told in rows)
+    left_out = figures["postgresql"].get("left_out")
+    if left_out is None:
+        rows += _questions("on PostgreSQL", figures["postgresql"])
+    lines = [f"{name:<48} {seconds:>8.3f} s  {told}" for name, seconds, told in rows]
+    return "\n".join([*lines, *([f"on PostgreSQL: left out, {left_out}"] if left_out else [])])
+
+
+def _questions(where: str, figures: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
+    for name, seconds in figures["ledger"].items():
+        yield f"{where}, 100,000 windows: {name}", seconds, "≤ 0.05 s"
+    for name, seconds in figures["ledger_of_one_measurement"].items():
+        yield "  all of one measurement: " + name, seconds, "≤ 0.05 s"
 
 
 def main() -> None:

@@ -1,33 +1,29 @@
 """Which time the ledger does not know as covered, asked with one query however long it is."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     FromClause,
     Select,
-    String,
     and_,
-    column,
     func,
+    not_,
     select,
-    values,
 )
 
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.ledger.ledger import Ledger, cell_state
 from tasks.ledger.schema import as_text, cells
+from tasks.ledger.slices import slices_of
 
-# a slice in which no cell lacks is only counted, so that few rows leave the database
-SLICE_CELLS = 128
-MOST_SLICES = 128
 NEWEST_CELLS = 1_000
+# between the texts of one column
+BETWEEN, SEPARATOR = "/", ","
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,11 @@ def find_gaps(
         LedgerUnavailable.
     """
     is_mine = and_(cells.c.measurement == measurement, cells.c.environment == environment)
-    rows = ledger.ask(_query(is_mine, _slices(window, length)))
+    rows = ledger.ask(_query(is_mine, slices_of(window, length)))
     stretches: list[Window] = []
-    for bounds, covered in groupby(rows, key=lambda row: (row["start"], row["stop"])):
-        for stretch in _between(Window(*map(datetime.fromisoformat, bounds)), covered):
+    for row in rows:
+        for start, stop in _between(row["start"], row["stop"], row["covered"]):
+            stretch = Window(datetime.fromisoformat(start), datetime.fromisoformat(stop))
             if stretches and stretches[-1].stop == stretch.start:
                 stretch = Window(stretches.pop().start, stretch.stop)
             stretches.append(stretch)
@@ -130,56 +127,34 @@ def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
     return int(rows[0]["most"])
 
 
-def _slices(window: Window, length: timedelta) -> FromClause:
-    """The window cut up, with how many cells each slice has."""
-    total = window.length // length
-    size = max(SLICE_CELLS, -(-total // MOST_SLICES))
-    rows = [
-        (
-            as_text(window.start + first * length),
-            as_text(window.start + min(first + size, total) * length),
-            min(size, total - first),
-        )
-        for first in range(0, total, size)
-    ]
-    columns = (column("start", String), column("stop", String), column("cells", BigInteger))
-    return values(*columns, name="slices", literal_binds=True).data(rows).cte("slices")
-
-
 def _query(is_mine: ColumnElement[bool], slices: FromClause) -> Select[Any]:
-    """The covered cells of each slice that lacks one; a slice without any has a row of nulls.
+    """The slices that lack a cell, each with starts and stops of its covered cells as one text, in
+    any order; null when it has none.
 
-    Both counts are of one index alone: that of the key, and that of the cells read in part.
+    Both counts are of one index alone: that of the key, and that of the cells read in part. What is
+    covered is asked for slice by slice: of a join a server would make a comparison of each cell with
+    each slice.
     """
     inside = and_(is_mine, cells.c.cell_start >= slices.c.start, cells.c.cell_start < slices.c.stop)
     is_partial = cells.c.covered_until < cells.c.cell_stop
     known = select(func.count()).select_from(cells).where(inside).scalar_subquery()
     partial = select(func.count()).select_from(cells).where(inside, is_partial).scalar_subquery()
-    short = (
-        select(slices.c.start, slices.c.stop).where(slices.c.cells > known - partial).cte("short")
-    )
-    covered = and_(
-        is_mine,
-        cells.c.cell_start >= short.c.start,
-        cells.c.cell_start < short.c.stop,
-        cells.c.covered_until >= cells.c.cell_stop,
-    )
+    spans = func.aggregate_strings(cells.c.cell_start + BETWEEN + cells.c.cell_stop, SEPARATOR)
+    covered = select(spans).where(inside, not_(is_partial)).scalar_subquery().label("covered")
     return (
-        select(short.c.start, short.c.stop, cells.c.cell_start, cells.c.cell_stop)
-        .select_from(short.outerjoin(cells, covered))
-        .order_by(short.c.start, cells.c.cell_start)
+        select(slices.c.start, slices.c.stop, covered)
+        .where(slices.c.cells > known - partial)
+        .order_by(slices.c.start)
     )
 
 
-def _between(span: Window, covered: Iterator[Mapping[str, Any]]) -> Iterator[Window]:
-    """The stretches of the span before, between and behind the covered cells."""
-    reached = span.start
-    for row in covered:
-        if row["cell_start"] is None:
-            break
-        start = datetime.fromisoformat(row["cell_start"])
-        if start > reached:
-            yield Window(reached, start)
-        reached = datetime.fromisoformat(row["cell_stop"])
-    if reached < span.stop:
-        yield Window(reached, span.stop)
+def _between(start: str, stop: str, covered: str | None) -> Iterator[tuple[str, str]]:
+    """The stretches from start to stop before, between and behind the covered cells."""
+    reached = start
+    for span in sorted(covered.split(SEPARATOR)) if covered else ():
+        first, last = span.split(BETWEEN)
+        if first > reached:
+            yield reached, first
+        reached = last
+    if reached < stop:
+        yield reached, stop

@@ -236,9 +236,15 @@ def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElem
     """The cells of the window. None reaches into the next one, so of those that begin before the window
     only the last may reach into it."""
     before = table.alias()
-    last = select(func.max(before.c.cell_start)).where(
-        *(before.c[name] == value for name, value in of.items()),
-        before.c.cell_start <= as_text(window.start),
+    # the first from behind: for max() a server without statistics reads them all
+    last = (
+        select(before.c.cell_start)
+        .where(
+            *(before.c[name] == value for name, value in of.items()),
+            before.c.cell_start <= as_text(window.start),
+        )
+        .order_by(before.c.cell_start.desc())
+        .limit(1)
     )
     return and_(
         *(table.c[name] == value for name, value in of.items()),

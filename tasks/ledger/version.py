@@ -10,6 +10,7 @@ from sqlalchemy.schema import CreateIndex
 
 from tasks.core.errors import MadeByNewer
 from tasks.ledger.schema import (
+    TIME,
     cells_digests,
     cells_of_run,
     cells_read_in_part,
@@ -18,8 +19,9 @@ from tasks.ledger.schema import (
     metadata,
 )
 
-# 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests
-LEDGER_VERSION = 3
+# 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
+# 3: with times that a PostgreSQL sorts by its language
+LEDGER_VERSION = 4
 _INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
 # any number that no measurement's lock has: theirs are hashes
 _LOCK = 1
@@ -45,6 +47,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
         _copy(connection, version)
     metadata.create_all(connection)
     if version is not None:
+        _sort_times_by_bytes(connection)
         for index in _INDEXES:
             connection.execute(CreateIndex(index, if_not_exists=True))
     connection.execute(meta.delete())
@@ -74,6 +77,20 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _sort_times_by_bytes(connection: Connection) -> None:
+    """On PostgreSQL, which makes the indexes of these columns anew; those that do so stay as they are."""
+    if connection.dialect.name != "postgresql":
+        return
+    kind = TIME.compile(connection.dialect)
+    for table in metadata.sorted_tables:
+        names = [column.name for column in table.columns if column.type is TIME]
+        if names:
+            changes = ", ".join(f"ALTER COLUMN {name} TYPE {kind}" for name in names)
+            connection.execute(text(f"ALTER TABLE {table.name} {changes}"))
+            # what the server knew of these columns went with their order
+            connection.execute(text(f"ANALYZE {table.name}"))
 
 
 def _copy(connection: Connection, version: int) -> None:

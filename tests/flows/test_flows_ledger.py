@@ -27,10 +27,10 @@ def of_shares(ran: Ran) -> dict[str, Any]:
 def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     url = f"sqlite:///{bare.home}/ledger.db"
     bare.configure({"shares": entry("share")})
-    assert bare.here("ledger", "ls").out == f"{url}, version 3\nthe ledger knows no cell\n"
+    assert bare.here("ledger", "ls").out == f"{url}, version 4\nthe ledger knows no cell\n"
     assert bare.here("ledger", "ls", "--json").document == {
         "ledger": url,
-        "version": 3,
+        "version": 4,
         "measurements": [],
     }
     assert bare.here("ledger", "rebuild").out == "the lake tells of no cell\n"

@@ -17,12 +17,16 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost, MadeByNewer
+from tasks.core.window import Window
+from tasks.ledger.gaps import find_gaps
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
+from tasks.ledger.pending import pending_cells, pending_values
+from tasks.ledger.reach import loaded_until
 from tests.flows.faulty import constant, faulty_prometheus
 from tests.flows.installation import Installation, entry
 from tests.real.servers import PrefectServer
-from tests.tasks.ledger.behaviours import CHECKS, DAY, cell, state
+from tests.tasks.ledger.behaviours import CHECKS, DAY, HOUR, START, cell, load, state
 from tests.tasks.ledger.gap_behaviours import GAP_CHECKS
 
 WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
@@ -86,6 +90,10 @@ def run_sql(database: str, *statements: str) -> list[Any]:
 
 VERSION = "SELECT value FROM meta WHERE key = 'version'"
 INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+BY_BYTES = (
+    "SELECT table_name || '.' || column_name FROM information_schema.columns "
+    "WHERE table_schema = 'public' AND collation_name = 'C' ORDER BY 1"
+)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -106,13 +114,35 @@ def test_an_older_ledger_is_brought_up_to_date(database: str, version: int) -> N
             assert ledger.cells("m", "production", DAY) == {cell(0): state()}
             ledger.close()
 
-    assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (["3"], indexes)
+    assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (["4"], indexes)
+
+
+def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(database: str) -> None:
+    with closing(Ledger(database)) as ledger:
+        ledger.record([state()])
+        ledger.record_loads([load()])
+    times, indexes = run_sql(database, BY_BYTES), run_sql(database, INDEXES)
+    assert {"cells.cell_start", "cells.covered_until", "loads.cell_start"} <= set(times)
+    older = [f"ALTER TABLE {t} ALTER COLUMN {c} TYPE VARCHAR(32) COLLATE \"default\"" for t, c in
+             (name.split(".") for name in times)]  # fmt: skip
+    run_sql(database, *older, "UPDATE meta SET value = '3'")
+    assert run_sql(database, BY_BYTES) == []
+
+    with closing(Ledger(database)) as ledger:
+        assert ledger.cells("m", "production", DAY) == {cell(0): state()}
+        assert ledger.loads("influxdb", "m", "production", DAY) == {cell(0): load()}
+
+    assert (run_sql(database, BY_BYTES), run_sql(database, INDEXES)) == (times, indexes)
+    assert run_sql(database, VERSION) == ["4"]
+    # and the server knows them again, which it forgets with their order
+    known = "SELECT tablename FROM pg_stats WHERE attname = 'cell_start' ORDER BY 1"
+    assert run_sql(database, known) == ["cells", "loads"]
 
 
 def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
     ledger.record([state()])
-    run_sql(database, "UPDATE meta SET value = '4'")
-    with pytest.raises(MadeByNewer, match="is of version 4, this one knows 3"):
+    run_sql(database, "UPDATE meta SET value = '5'")
+    with pytest.raises(MadeByNewer, match="is of version 5, this one knows 4"):
         Ledger(database)
     assert run_sql(database, "SELECT count(*) FROM cells") == [1]
 
@@ -146,6 +176,48 @@ def test_upkeep_and_a_ledger_that_was_emptied(
     told = here.here("ledger", "ls", "--json").document["measurements"]
     assert [each for each in told if each["measurement"] == "shares"] == known[-1:]
     assert (again.code, again.document["values"]["unchanged"]) == (0, 180)
+
+
+ROWS_READ = (
+    "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)"
+    " + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)"
+)
+
+
+def test_questions_read_each_row_a_few_times_though_the_server_knows_nothing_of_its_tables(
+    ledger: Ledger, database: str
+) -> None:
+    """As after a restore: a server without statistics takes a table for one of a row or two."""
+    hours = range(300)
+    ledger.record(state(hour, covered_until=cell(hour).stop) for hour in hours if hour != 7)
+    ledger.record_loads(load(hour) for hour in hours[:-100])
+    of, end = ("influxdb", "m", "production"), START + len(hours) * HOUR
+    window = Window(START, end)
+
+    def rows_read(ask: Callable[[], object]) -> int:
+        before = _rows_read(ledger)
+        ask()
+        return _rows_read(ledger) - before
+
+    questions: dict[str, Callable[[], object]] = {
+        "pending": lambda: list(pending_cells(ledger, *of)),
+        "values": lambda: pending_values(ledger, *of, end, "mine"),
+        "gaps": lambda: find_gaps(ledger, "m", "production", window, HOUR),
+        "loaded": lambda: loaded_until(ledger, ["m"], "production", ["influxdb"]),
+        "cells": lambda: ledger.cells("m", "production", cell(250)),
+        "loads": lambda: ledger.loads(*of, cell(150)),
+    }
+    read = {name: rows_read(ask) for name, ask in questions.items()}
+    assert {name: rows for name, rows in read.items() if rows > 4 * len(hours)} == {}
+    assert max(read["cells"], read["loads"]) < 10
+
+
+def _rows_read(ledger: Ledger) -> int:
+    """All rows that were read so far, also by the session of the ledger."""
+    with ledger.transaction() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    with ledger.transaction() as connection:
+        return int(connection.execute(text(ROWS_READ)).scalar_one())
 
 
 def test_two_ledgers_may_be_opened_at_once(ledger: Ledger, database: str) -> None:

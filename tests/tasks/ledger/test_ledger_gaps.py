@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.window import Window
-from tasks.ledger.gaps import Gaps
+from tasks.ledger.gaps import SEPARATOR, Gaps
 from tasks.ledger.ledger import Ledger
 from tests.tasks.ledger.behaviours import HOUR, START, cell
 from tests.tasks.ledger.gap_behaviours import GAP_CHECKS, cover, gaps
@@ -47,20 +48,21 @@ def test_covered_and_gaps_are_all_there_is(
 
 
 def test_a_gap_in_years_is_found_from_indexes_and_few_rows(tmp_path: Path) -> None:
-    """100,000 windows: one gap costs the counts of two indexes and the rows of one slice."""
+    """100,000 windows: one gap costs the counts of two indexes and the cells of one slice."""
     path = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{path}")
     cover(ledger, (hour for hour in range(20_000) if hour != 7_777))
-    asked: list[int] = []
+    asked: list[list[int]] = []
     ask = ledger.ask
     ledger.ask = lambda query: _counted(ask(query), asked)  # type: ignore[method-assign]
     assert gaps(ledger, 0, 20_000) == [(7_777, 7_778)]
     ledger.close()
-    assert asked == [156]
+    assert asked == [[312]]
 
 
-def _counted(rows: list[dict[str, object]], asked: list[int]) -> list[dict[str, object]]:
-    asked.append(len(rows))
+def _counted(rows: list[dict[str, Any]], asked: list[list[int]]) -> list[dict[str, Any]]:
+    """Notes the covered cells of each row."""
+    asked.append([len(row["covered"].split(SEPARATOR)) for row in rows])
     return rows
 
 

@@ -48,7 +48,7 @@ def test_new_ledger_says_its_version(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     for _ in range(2):
         with opened(path):
-            assert ask(path, "SELECT key, value FROM meta") == [("version", "3")]
+            assert ask(path, "SELECT key, value FROM meta") == [("version", "4")]
     assert indexes(path) >= INDEXES
     assert not list(tmp_path.glob("*.version-*"))
 
@@ -56,7 +56,7 @@ def test_new_ledger_says_its_version(tmp_path: Path) -> None:
 def test_older_ledger_is_brought_up_to_date_behind_a_copy(older: Path) -> None:
     with opened(older) as ledger:
         assert ledger.newest("example", "production") == STATE
-    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [("3",)]
+    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [("4",)]
     assert indexes(older) >= INDEXES
     copy = older.with_name("ledger.db.version-1")
     assert ask(copy, "SELECT count(*) FROM cells") == [(1,)]
@@ -85,8 +85,8 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
 def test_newer_ledger_is_refused_untouched(older: Path) -> None:
     with opened(older):
         pass
-    ask(older, "UPDATE meta SET value = '4' WHERE key = 'version'")
-    with pytest.raises(MadeByNewer, match="is of version 4, this one knows 3"):
+    ask(older, "UPDATE meta SET value = '5' WHERE key = 'version'")
+    with pytest.raises(MadeByNewer, match="is of version 5, this one knows 4"):
         Ledger(f"sqlite:///{older}")
     assert ask(older, "SELECT count(*) FROM cells") == [(1,)]
 
