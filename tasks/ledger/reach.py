@@ -1,12 +1,50 @@
-"""How far each measurement has come: its newest cell that has rows and is in every sink."""
+"""How far each measurement reaches: since when it is read, and up to when it is in every sink."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, or_, select
 
+from tasks.core.receipt import moment_of
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.schema import cells, loads
+from tasks.ledger.pending import digest_in
+from tasks.ledger.schema import cells
+
+
+def begins_at(
+    ledger: Ledger, measurement: str, environment: str, source_retention: timedelta
+) -> datetime | None:
+    """Start of the oldest known cell that tells since when the measurement is read; None for none.
+
+    One in which nothing was found does so only if the source could still have had something when it
+    was read: a run of a mistyped year must not make all that came after it a gap.
+
+    Raises:
+        LedgerUnavailable.
+    """
+    blank: set[str] = set()
+    while True:
+        rows = ledger.ask(_oldest(measurement, environment, blank))
+        if not rows:
+            return None
+        run_id = rows[0]["run_id"]
+        read_at, stop = moment_of(run_id), datetime.fromisoformat(rows[0]["cell_stop"])
+        was_in_reach = read_at is None or read_at - stop <= source_retention
+        if rows[0]["found"] or was_in_reach:
+            return datetime.fromisoformat(rows[0]["cell_start"])
+        blank.add(run_id)
+
+
+def _oldest(measurement: str, environment: str, blank: set[str]) -> Select[Any]:
+    """The oldest cell that has anything, or that another run than these read."""
+    has_something = or_(cells.c.rows > 0, cells.c.quarantined > 0)
+    query = select(
+        cells.c.cell_start, cells.c.cell_stop, cells.c.run_id, has_something.label("found")
+    ).where(cells.c.measurement == measurement, cells.c.environment == environment)
+    if blank:
+        query = query.where(or_(has_something, cells.c.run_id.not_in(sorted(blank))))
+    return query.order_by(cells.c.cell_start).limit(1)
 
 
 def loaded_until(
@@ -38,14 +76,6 @@ def _until(
         .limit(1)
     )
     for sink in sinks:
-        query = query.where(
-            exists().where(
-                loads.c.sink == sink,
-                loads.c.measurement == cells.c.measurement,
-                loads.c.environment == cells.c.environment,
-                loads.c.cell_start == cells.c.cell_start,
-                loads.c.landed_digest == cells.c.landed_digest,
-            )
-        )
+        query = query.where(cells.c.landed_digest == digest_in(sink))
     rows = ledger.ask(query)
     return datetime.fromisoformat(rows[0]["covered_until"]) if rows else None

@@ -12,6 +12,7 @@ from tasks.core.window import Cell, Window, floor
 from tasks.ledger.aside import cells_aside
 from tasks.ledger.gaps import Gaps, find_gaps
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.reach import begins_at
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def _healed(gaps: Gaps, aside: Mapping[Cell, str], limit: int) -> list[Cell]:
 def _start(job: Job, ledger: Ledger) -> datetime:
     """From when on no cell may lack: nothing that the lake's own retention takes is due."""
     start = job.newest - job.pipeline.start_at * job.pipeline.cell
-    first = ledger.oldest(job.measurement.name, job.environment)
+    retention = job.pipeline.source_retention
+    first = begins_at(ledger, job.measurement.name, job.environment, retention)
     if first is not None:
-        start = min(start, first.cell.start)
+        start = min(start, first)
     return start if job.kept_since is None else max(start, job.kept_since)
 
 

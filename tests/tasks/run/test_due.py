@@ -72,6 +72,53 @@ def test_lost_alone_is_the_state_where_nothing_else_is(bench: Bench) -> None:
     assert bench.run(at(40)).state == "no_data"
 
 
+def read_by(bench: Bench, run_id: str, hour: int, rows: int = 0) -> None:
+    """As if that run had found so many rows in the hour."""
+    bench.ledger.record([
+        CellState(
+            measurement="example", environment="production", cell=cell(hour), source="prometheus",
+            covered_until=cell(hour).stop, state="landed" if rows else "no_data", source_digest="s",
+            landed_digest="l" if rows else "", rows=rows, values=rows, quarantined=0, erasures=0,
+            catalogue_digest="c", run_id=run_id,
+        )
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("read_hours_later", "rows", "first_gap", "is_lost"),
+    [
+        # what the source could not have any more tells nothing: as on a first run
+        (1000, 0, 99, False),
+        # what it had, or could have had, begins the history
+        (1000, 1, 76, True),
+        (2, 0, 76, True),
+    ],
+)
+def test_a_mistyped_year_makes_no_gap_of_all_that_came_after_it(
+    bench: Bench, read_hours_later: int, rows: int, first_gap: int, is_lost: bool
+) -> None:
+    bench.pipeline = SHORT
+    read_by(bench, run_id_of(at(read_hours_later), "x"), 0, rows)
+
+    job = Job(bench.measurement, "production", None, at(100.5), bench.pipeline)
+    due = find_due(job, bench.ledger)
+
+    assert min(cell.start for cell in due.cells) == at(first_gap)
+    assert bool(due.lost.stretches) is is_lost
+
+
+def test_what_other_runs_read_before_and_after_a_mistyped_year_counts(bench: Bench) -> None:
+    bench.pipeline = SHORT
+    for hour, later in ((0, 1000), (1, 1000), (5, 7), (9, 1000)):
+        read_by(bench, run_id_of(at(later), "x"), hour)
+
+    job = Job(bench.measurement, "production", None, at(20.5), bench.pipeline)
+    gaps = find_due(job, bench.ledger)
+
+    assert min(cell.start for cell in gaps.cells[1:]) == at(6)
+    assert not gaps.lost.stretches
+
+
 def test_lost_time_is_read_when_a_window_names_it(bench: Bench) -> None:
     bench.pipeline = SHORT
     hourly(bench, 0, 40)
