@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,34 @@ def _filled(runner: str, chunk: str, variables: dict[str, str]) -> dict[str, Any
     command += ["--chunk", chunk, "--runner", runner, "--workers", str(WORKERS), "--json"]
     began = time.perf_counter()
     done = subprocess.run(
-        command, env=environment(variables), check=True, stdout=subprocess.PIPE, text=True
+        command, env=environment(variables), check=False, stdout=subprocess.PIPE, text=True
     )
-    receipt: dict[str, Any] = json.loads(done.stdout)
-    receipt["wall"] = time.perf_counter() - began
-    if receipt["values"]["landed"] != VALUES:
-        raise RuntimeError(f"{receipt['values']['landed']} of {VALUES} values were landed")
-    return receipt
+    wall = time.perf_counter() - began
+    receipt = _receipt(done.stdout)
+    if done.returncode or receipt.get("values", {}).get("landed") != VALUES:
+        raise SystemExit(_unexpected(runner, chunk, done, receipt))
+    return receipt | {"wall": wall}
+
+
+def _receipt(printed: str) -> dict[str, Any]:
+    """What a backfill printed; empty when it is no receipt."""
+    with suppress(ValueError):
+        return dict(json.loads(printed))
+    return {}
+
+
+def _unexpected(
+    runner: str, chunk: str, done: "subprocess.CompletedProcess[str]", receipt: dict[str, Any]
+) -> str:
+    """How the backfill ended, why by its receipt, and all that it printed."""
+    landed = receipt.get("values", {}).get("landed")
+    lines = [
+        f"backfill --runner {runner} --chunk {chunk} ended with {done.returncode}, "
+        f"{receipt.get('status', 'without a receipt')}: {landed} of {VALUES} values were landed"
+    ]
+    for line in receipt.get("measurements", ()):
+        lines += [f"{line['name']}: {told}" for told in (*line["problems"], *line["warnings"])]
+    return "\n".join([*lines, *receipt.get("notes", ()), "It printed:", done.stdout or "nothing"])
 
 
 def _at_once(jobs: Sequence[Callable[[], None]], workers: int) -> float:

@@ -24,6 +24,9 @@ def run_flow(name: str, **parameters: object) -> Any:
     result = state.result(raise_on_failure=False)
     if result is None:
         raise RuntimeError(str(state.message))
+    if isinstance(result, BrokenPipeError):
+        # the command line would take it for one of its own output, and end with 1 without a word
+        raise RuntimeError(f"a connection of the run broke off: {result}") from result
     if isinstance(result, Exception):
         raise result
     return result

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,9 @@ LONGEST_MESSAGE = 300
 GZIP_LEVEL = 1
 _DROPPED = re.compile(r"partial write:.*?dropped[= ](\d+)")
 _CONFLICT = re.compile(r'field type conflict: input field "([^"]+)"')
+# the client's package imports itself in a circle: of threads that begin at two of its modules at once,
+# one would end with half a package
+_making = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,16 @@ class InfluxHttp:
         self._token = service.token.get_secret_value() if service.token else ""
         self._compress = compress
         self._timeout = timeout
+        self._made: Any = None
 
-    @cached_property
+    @property
     def _client(self) -> Any:
+        with _making:
+            if self._made is None:
+                self._made = self._make()
+        return self._made
+
+    def _make(self) -> Any:
         # a run with nothing to load does not pay for the import
         from influxdb_client.client.influxdb_client import InfluxDBClient
 
@@ -110,8 +121,8 @@ class InfluxHttp:
 
     def close(self) -> None:
         """Gives the connections back."""
-        if "_client" in self.__dict__:
-            self._client.close()
+        if self._made is not None:
+            self._made.close()
 
     def write(self, body: bytes, precision: str) -> Answer:
         """Posts lines. The answer is one about the lines: written, names_lines, or 413 (too large).
@@ -156,11 +167,12 @@ class InfluxHttp:
         Raises:
             SinkUnavailable: when there was no whole answer.
         """
+        client = self._client
         import urllib3
         from influxdb_client.rest import ApiException
 
         try:
-            response = self._client.api_client.call_api(
+            response = client.api_client.call_api(
                 path,
                 method,
                 query_params=list((query or {}).items()),

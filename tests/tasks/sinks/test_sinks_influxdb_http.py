@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +109,35 @@ def test_an_answer_that_is_cut_off_is_none(kind: Any) -> None:
         with pytest.raises(SinkUnavailable, match="no answer"):
             http.write(b"m f=1\n", "s")
         http.close()
+
+
+# a little apart, so that some begin while the first one imports
+THREADS_OF_A_FRESH_PROCESS = """
+import sys, threading, time
+from datetime import timedelta
+from tasks.core.settings import InfluxService
+from tasks.sinks.influxdb_http import InfluxHttp
+
+service = InfluxService(url=sys.argv[1], origin="x", org="o", bucket="b")
+http = InfluxHttp(service, timedelta(seconds=5))
+assert "influxdb_client" not in sys.modules
+
+def ask(number):
+    time.sleep(number * 0.05)
+    print(http.ask("GET", "/health").status, flush=True)
+
+threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_be_the_first_to_ask_together() -> None:
+    with fake_influxdb() as fake:
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS_OF_A_FRESH_PROCESS, fake.url],
+            cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (done.stderr, done.stdout.split()) == ("", ["200"] * 8)
