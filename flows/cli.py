@@ -2,10 +2,12 @@
 
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,6 +34,8 @@ COMMANDS = (
 
 # at the default of 700, imports spend a tenth of their time on walks through what stays anyway
 COLLECTOR_THRESHOLD = 10_000
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="fedvitals",
@@ -60,8 +64,12 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; a fedvitals error ends it with one line and the error's exit code."""
+    """Runs the command line; a fedvitals error ends it with one line and the error's exit code.
+
+    A stop from outside (SIGINT, SIGTERM) ends it as an exit, so that what it started is stopped too.
+    """
     prepare_process()
+    signal.signal(signal.SIGTERM, _terminate)
     from tasks.core.errors import FedvitalsError
 
     try:
@@ -69,6 +77,17 @@ def main() -> None:
     except FedvitalsError as error:
         print(f"fedvitals: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code in (INTERRUPTED, TERMINATED):
+            print(
+                "fedvitals: stopped. What was landed stays; the next run goes on", file=sys.stderr
+            )
+        raise
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # by default the process ends at once, and leaves behind the Prefect server that a run started
+    raise SystemExit(TERMINATED)
 
 
 def prepare_process() -> None:

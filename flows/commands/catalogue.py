@@ -41,6 +41,7 @@ def catalogue(
     from tasks.run.plan import verified_suites
 
     settings = load_settings()
+    settings.environment(environment)
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
     verified_suites(settings, entries)
     rows = _findings(settings, environment, entries) if live else [_row(entry) for entry in entries]

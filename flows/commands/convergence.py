@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, Output, Target
+from flows.commands.options import AsJson, EnvironmentName, Output, Target, TotalRounds
 
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
@@ -22,9 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def convergence(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of training runs.")],
-    total_rounds: Annotated[
-        int | None, typer.Option(help="Rounds that the run is planned to have.", min=1)
-    ] = None,
+    total_rounds: TotalRounds = None,
     target: Target = None,
     metric: Annotated[
         str | None, typer.Option(help="accuracy, loss, or a column of the files.")
@@ -52,9 +50,11 @@ def convergence(
 
     fedvitals convergence a.csv b.json --history earlier --no-lake --json
     """
+    from tasks.core.places import check_output
     from tasks.training.convergence_report import write_convergence
     from tasks.training.converging import Asked, analyse_all, read_runs_of
 
+    check_output(output)
     runs = read_runs_of(files, metric)
     earlier, notes = _history(history, files, metric, no_lake, environment)
     for note in notes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.commands.collect import summary
-from flows.commands.options import AsJson, EnvironmentName, Output, Target
+from flows.commands.options import AsJson, EnvironmentName, Output, Target, TotalRounds
 from flows.commands.running import run_flow
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def federated(
     metric: Annotated[
         Literal["accuracy", "loss"] | None, typer.Option(help="What the training is judged by.")
     ] = None,
-    total_rounds: Annotated[
-        int | None, typer.Option(help="Rounds planned, where the service does not say.", min=1)
-    ] = None,
+    total_rounds: TotalRounds = None,
     output: Output = None,
     json: AsJson = False,
 ) -> None:

@@ -91,6 +91,7 @@ def export(
 
     from tasks.core.settings import load_settings
     from tasks.core.window import EPOCH, Window, parse_time
+    from tasks.lake.export import environments
     from tasks.lake.export import export as write
     from tasks.lake.tables import Lake
 
@@ -99,7 +100,10 @@ def export(
     if start is not None or stop is not None:
         since = parse_time(start, now, "--start") if start else EPOCH
         window = Window(since, parse_time(stop or "now", now, "--stop"))
-    lake = Lake(load_settings().lake_url)
+    settings = load_settings()
+    lake = Lake(settings.lake_url)
+    if environment is not None and environment not in environments(lake, measurement):
+        settings.environment(environment)
     written = write(lake, measurement, environment, window, format.value, output)
     print_json(asdict(written)) if json else print(f"{written.rows} rows in {written.file}")
 
@@ -138,7 +142,11 @@ def migrate(
         print_json({"is_dry_run": dry_run, **done})
         return
     facts = [f"{name:<12} {_short(value)}" for name, value in done.items() if value]
-    print("\n".join([*facts, "nothing was changed: --dry-run"] if dry_run else facts))
+    if len(facts) == 1:
+        facts.append("nothing to change: the table is as the catalogue says")
+    elif dry_run:
+        facts.append("nothing was changed: --dry-run")
+    print("\n".join(facts))
 
 
 def repair(

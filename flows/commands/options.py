@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tasks.core.training import MOST_ROUNDS
+
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -17,6 +19,14 @@ EnvironmentName = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what is written.")]
 Target = Annotated[
     str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
+]
+TotalRounds = Annotated[
+    int | None,
+    typer.Option(
+        help="Rounds that the run is planned to have; of a service, where it does not say.",
+        min=1,
+        max=MOST_ROUNDS,
+    ),
 ]
 Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
 Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]

@@ -1,13 +1,18 @@
 """Whether the Prefect server that runs are told to answers."""
 
 import os
+from typing import TYPE_CHECKING
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ConfigurationInvalid
 
+if TYPE_CHECKING:
+    import requests
+
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 10
 MEND = f"Start it (prefect server start), or correct {VARIABLE}"
+MEND_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
 
 
 def check_server() -> ServiceCheck | None:
@@ -18,11 +23,19 @@ def check_server() -> ServiceCheck | None:
     if not url:
         return None
     try:
-        # any answer shows that somebody is there; who may do what is the server's business
-        requests.get(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
+        answer = requests.get(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
     except requests.RequestException:
         return ServiceCheck("prefect", "reachable", False, "no server answers", MEND)
+    # who may do what is the server's business
+    if not (answer.status_code in (401, 403) or (answer.ok and _is_json(answer))):
+        detail = f"what answers there is no Prefect API (HTTP {answer.status_code})"
+        return ServiceCheck("prefect", "reachable", False, detail, MEND_ADDRESS)
     return ServiceCheck("prefect", "reachable", True, f"named by {VARIABLE}")
+
+
+def _is_json(answer: "requests.Response") -> bool:
+    # the page of the UI answers any path that does not begin with /api
+    return answer.headers.get("content-type", "").startswith("application/json")
 
 
 def require_server() -> None:

@@ -35,7 +35,8 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
 
-    lake = Lake(load_settings().lake_url)
+    settings = load_settings()
+    lake = Lake(settings.lake_url)
     rows: list[dict[str, Any]] = []
     for name in lake.names():
         records = lake.quarantined(name, environment)
@@ -46,6 +47,8 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
             rows.append(
                 {"measurement": name, **facts, "values": len(group), "first": first, "last": last}
             )
+    if not rows:
+        settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
         rows, empty="nothing is in quarantine"
     )
@@ -67,7 +70,8 @@ def show(
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
 
-    lake = Lake(load_settings().lake_url)
+    settings = load_settings()
+    lake = Lake(settings.lake_url)
     if measurement not in lake.names():
         raise UsageInvalid(
             argument="MEASUREMENT",
@@ -76,6 +80,8 @@ def show(
         )
     records = lake.quarantined(measurement, environment, _window(start, stop)).tail(limit)
     rows = _rows(records)
+    if not rows:
+        settings.environment(environment)
     print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
 
 

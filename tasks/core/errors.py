@@ -236,7 +236,7 @@ class ReportNotWritten(Terminal):
     """The report of a run could not be written. Facts: folder, problem."""
 
     message = (
-        "the report could not be written to {folder}: {problem}. What was collected is landed; "
+        "the report could not be written to {folder}: {problem}. What was landed stays so; "
         "make room or name another folder"
     )
 

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from tasks.core.documents import Strict
 from tasks.core.errors import UsageInvalid
+from tasks.core.training import MOST_ROUNDS
 
 TARGET_MEND = "Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"
 TARGET = "target"
@@ -23,7 +24,7 @@ class Goal(Strict):
     )
     target: float | None = Field(default=None, description="level to reach, such as 0.9 or 90%")
     total_rounds: int | None = Field(
-        default=None, ge=1, description="rounds that a run is planned to have"
+        default=None, ge=1, le=MOST_ROUNDS, description="rounds that a run is planned to have"
     )
 
     @field_validator(TARGET, mode="before")

@@ -1,15 +1,34 @@
-"""Addresses that are checked before any work, without a word that could hold a secret."""
+"""Places that are checked before any work, addresses without a word that could hold a secret."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from tasks.core.errors import ConfigurationInvalid
+from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 
 HEARTBEAT_VARIABLE = "FEDVITALS_HEARTBEAT_URL"
 NOT_IN_A_LAKE = "[]^|\\%"
 OBJECT_STORES = ("s3", "gs", "az")
+
+
+def check_output(folder: Path | None) -> None:
+    """A report that cannot be written must not be found out when all the work is done.
+
+    Raises:
+        UsageInvalid: when what is there of the path is no folder that can be written.
+    """
+    if folder is None:
+        return
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageInvalid(
+            argument="--output",
+            problem=f"{there} is no folder that can be written",
+            mend="Name another folder",
+        )
 
 
 def checked_lake(url: str) -> str:

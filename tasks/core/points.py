@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 import numpy as np
 
 from tasks.core.catalogue import FieldType, Measurement
-from tasks.core.window import EPOCH, Cell, Window
+from tasks.core.window import EPOCH, LATEST, Cell, Window
 
-# from the epoch up to what 64 bits of nanoseconds can hold
-ALL_TIME = Window(EPOCH, datetime(2262, 1, 1, tzinfo=UTC))
+ALL_TIME = Window(EPOCH, LATEST)
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 

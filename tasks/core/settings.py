@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
@@ -18,22 +18,34 @@ from tasks.core.places import checked_heartbeat, checked_lake
 from tasks.core.window import parse_duration
 
 _LONGEST_READ = timedelta(hours=1)
+_WEEK = timedelta(weeks=1)
+# more is a slip of the keyboard, and cells so far back are before all that can be counted
+_MOST_CELLS = 100_000
 
 
 class Pipeline(Strict):
     """How runs cut and keep time."""
 
-    cell: Duration = Field(default=parse_duration("1h"), description="unit of state")
+    cell: Duration = Field(default=parse_duration("1h"), le=_WEEK, description="unit of state")
     settle_delay: Duration = Field(
         default=parse_duration("60s"),
+        le=_WEEK,
         description="how long a source's newest data may still change",
     )
-    overlap: int = Field(default=1, ge=0, description="cells read again for late rows")
+    overlap: int = Field(
+        default=1, ge=0, le=_MOST_CELLS, description="cells read again for late rows"
+    )
     start_at: int = Field(
-        default=1, ge=0, description="cells before the newest that no run leaves out"
+        default=1,
+        ge=0,
+        le=_MOST_CELLS,
+        description="cells before the newest that no run leaves out",
     )
     heal_limit: int = Field(
-        default=24, ge=1, description="missed cells that a run reads of a measurement at most"
+        default=24,
+        ge=1,
+        le=_MOST_CELLS,
+        description="missed cells that a run reads of a measurement at most",
     )
     source_retention: Duration = Field(
         default=parse_duration("15d"),
@@ -99,9 +111,16 @@ class EnvironmentFile(Strict):
 EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 
 
+def _off(told: object) -> object:
+    # YAML reads a bare off as false
+    return "off" if told is False else told
+
+
 class _EnvironmentsFile(Strict):
     default_environment: EnvironmentName = "production"
-    client_ids: ClientIds = Field(default="hashed", description="how clients are named")
+    client_ids: Annotated[ClientIds, BeforeValidator(_off)] = Field(
+        default="hashed", description="how clients are named"
+    )
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
     training: Goal = Goal()

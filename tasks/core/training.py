@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+# of a plan; a forecast counts rounds in 64 bits
+MOST_ROUNDS = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class ClientRound:

@@ -9,7 +9,11 @@ from typing import Self
 from tasks.core.errors import UsageInvalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# what 64 bits of nanoseconds can hold, as the lake's engine and InfluxDB count them
+LATEST = datetime(2262, 1, 1, tzinfo=UTC)
 _FINEST = timedelta(milliseconds=1)
+# a slip of the keyboard; what is further from now cannot be reckoned with
+_LONGEST = timedelta(days=36_525)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 
@@ -80,7 +84,7 @@ def micros(moment: datetime) -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A positive duration of whole milliseconds such as 15s, 1h or 1h30m.
+    """A positive duration of whole milliseconds such as 15s, 1h or 1h30m; a century at most.
 
     Raises:
         ValueError: when the text is not such a duration.
@@ -92,6 +96,8 @@ def parse_duration(text: str) -> timedelta:
         length = timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
     except OverflowError as error:
         raise ValueError(f"{text!r} is too long") from error
+    if length > _LONGEST:
+        raise ValueError(f"{text!r} is too long: more than a century")
     if length % _FINEST:
         raise ValueError(f"{text!r} is finer than a millisecond")
     if not length:
@@ -117,19 +123,30 @@ def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
     """A moment: ISO 8601 (UTC when it names no zone), `now`, or relative to now such as -24h.
 
     Raises:
-        UsageInvalid: when the text is none of these.
+        UsageInvalid: when the text is none of these, or a time that no store can hold.
     """
-    if text == "now":
-        return now
     try:
-        if text[:1] in ("-", "+"):
-            length = parse_duration(text[1:])
-            return now - length if text[0] == "-" else now + length
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = _moment(text, now)
     except (ValueError, OverflowError) as error:
         raise UsageInvalid(
             argument=argument,
             problem=f"{text!r} is not a time",
             mend="Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now",
         ) from error
+    if not EPOCH <= moment <= LATEST:
+        raise UsageInvalid(
+            argument=argument,
+            problem=f"{text!r} is {iso(moment)}, a time that nothing here can hold",
+            mend=f"Give one from {EPOCH:%Y} to {LATEST:%Y}",
+        )
+    return moment
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    if text == "now":
+        return now
+    if text[:1] in ("-", "+"):
+        length = parse_duration(text[1:])
+        return now - length if text[0] == "-" else now + length
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

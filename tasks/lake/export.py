@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 
 from tasks.core.errors import UsageInvalid
 from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, existing_table, read_rows
 from tasks.lake.migration import days_of
 from tasks.lake.tables import Lake
+from tasks.lake.upkeep import environments_of
 
 Format = Literal["csv", "parquet", "jsonl"]
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
@@ -33,6 +35,27 @@ class Exported:
     format: Format
     rows: int
     bytes: int
+
+
+def environments(lake: Lake, name: str) -> frozenset[str]:
+    """Those that the measurement's table has rows of.
+
+    Raises:
+        UsageInvalid: when there is no such table.
+        LakeDamaged: when the table cannot be read.
+    """
+    return environments_of(_table(lake, name), name)
+
+
+def _table(lake: Lake, name: str) -> DeltaTable:
+    table = existing_table(lake.table_url(name), name)
+    if table is None:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"the lake has no table {name!r}",
+            mend="See the tables: fedvitals lake ls",
+        )
+    return table
 
 
 def export(
@@ -52,13 +75,7 @@ def export(
         UsageInvalid: when there is no such table, or the file cannot be written.
         LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(name), name)
-    if table is None:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"the lake has no table {name!r}",
-            mend="See the tables: fedvitals lake ls",
-        )
+    table = _table(lake, name)
     schema, rows = arrow_schema_of(table), 0
     days = days_of(table, name, window)
     order = [(column, "ascending") for column in _order(schema)]

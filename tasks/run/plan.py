@@ -1,6 +1,5 @@
 """A run's plan: everything checked before any work, and the tools to do it with."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Literal
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.own import own_measurement
+from tasks.core.places import check_output
 from tasks.core.receipt import Outcome, new_run_id
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
@@ -132,8 +132,7 @@ def _plan(
             mend="See what there is: fedvitals catalogue",
         )
     _check_steps(measurements, settings)
-    if output is not None:
-        _check_folder(output)
+    check_output(output)
     now = datetime.now(UTC)
     run_id = new_run_id(now)
     return Plan(
@@ -151,12 +150,13 @@ def _plan(
 
 
 def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
-    """The window that the run is about: the given one, else up to now from the oldest cell read.
+    """The window that the run is about: the given one, else from the oldest cell read; up to now.
 
     It reaches back at least as far as a first run would, so that a chart shows more than a sample.
     """
     if plan.window is not None:
-        return plan.window
+        # a chart up to a stop in the future would be empty there
+        return plan.window.clipped(plan.now) or plan.window
     pipeline = plan.settings.pipeline
     newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
     starts = [outcome.start for outcome in outcomes if outcome.start is not None]
@@ -270,17 +270,6 @@ def _untold_token(service: InfluxService) -> str:
         f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are landed, "
         "and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set"
     )
-
-
-def _check_folder(output: Path) -> None:
-    """A report that cannot be written must not be found out when all the work is done."""
-    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UsageInvalid(
-            argument="--output",
-            problem=f"{there} is no folder that can be written",
-            mend="Name another folder",
-        )
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

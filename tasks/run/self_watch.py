@@ -143,7 +143,10 @@ def _lag(receipt: Receipt, toolbox: Toolbox, now: datetime) -> float | None:
     names = [line.name for line in receipt.measurements]
     targets = [sink.target for sink in toolbox.sinks]
     reached = loaded_until(toolbox.ledger, names, receipt.environment, targets)
-    return max(((now - until).total_seconds() for until in reached.values()), default=None)
+    # a sample covers its slot, which may end after now
+    return max(
+        (max(0.0, (now - until).total_seconds()) for until in reached.values()), default=None
+    )
 
 
 def _told(outcome: Outcome) -> Iterator[str]:

@@ -10,13 +10,11 @@ from typing import Any, Self
 from tasks.core.catalogue import Measurement
 from tasks.core.history import HistoryFact, KnownRun
 from tasks.core.json_path import kind_of
-from tasks.core.window import EPOCH
+from tasks.core.window import EPOCH, LATEST
 from tasks.sources.http import Asked
 from tasks.sources.json_values import tag_text
 from tasks.sources.told import MISSING, Told
 
-# what 64 bits of nanoseconds can hold, as InfluxDB counts them
-LATEST = datetime(2262, 1, 1, tzinfo=UTC)
 LARGEST_NUMBER = 2**53
 # counted among the drawn alone when a service calls it otherwise
 STATES: tuple[HistoryFact, ...] = ("reported", "late", "dropped")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.batch import slice_cell
-from tasks.core.errors import ConfigurationInvalid, LakeDamaged
+from tasks.core.errors import ConfigurationInvalid, LakeDamaged, UsageInvalid
 from tasks.core.points import ALL_TIME
 from tasks.core.state import CellState
 from tasks.core.window import Cell
@@ -67,7 +67,9 @@ def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
 
     Raises:
         ConfigurationInvalid: when the lake is on an object store.
+        UsageInvalid: when there is no measurement of the name `only`.
     """
+    _check_known(work, only)
     found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
     found += [(FILE, (Damage(FILE, "it names no version"),))] * _is_version_torn(work)
     return Repaired(tuple(TornTable(name, damage) for name, damage in found if damage), ())
@@ -81,12 +83,13 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
 
     Raises:
         ConfigurationInvalid: when the lake is on an object store.
+        UsageInvalid: when there is no measurement of the name `only`.
         LockHeld: when a run is under way; nothing was changed.
         LakeDamaged, LakeBusy, LedgerUnavailable.
     """
-    _root(work)
+    root = _root(work)
+    _check_known(work, only)
     if _is_version_torn(work):
-        root = _root(work)
         move_aside(root, root / TORN_FOLDER / work.run_id, [Damage(FILE, "")])
         write_version(work.lake.url)
     with ExitStack() as stack:
@@ -221,6 +224,17 @@ def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
         for label in (name, f"{QUARANTINE}/{name}"):
             if (root / label / "_delta_log").is_dir():
                 yield label, root / label
+
+
+def _check_known(work: Rebuilding, only: str | None) -> None:
+    # a table that a crash left moved aside is in the catalogue alone
+    if only is None or only in work.catalogue or any(_tables(work, only)):
+        return
+    raise UsageInvalid(
+        argument="--measurement",
+        problem=f"neither the catalogue nor the lake has {only!r}",
+        mend="List them: fedvitals catalogue, fedvitals lake ls",
+    )
 
 
 def _root(work: Rebuilding) -> Path:

@@ -1,5 +1,6 @@
 """The commands: what they say, with and without --json, and how they end."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typer.main import get_command
 
 from flows.cli import COMMANDS, app
 from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.fakes.raw_http import RawServer
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
 
@@ -255,6 +257,24 @@ def test_catalogue_live_without_any_source(bare: Installation) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "kind", ["404 Not Found\r\ncontent-type: application/json", "200 OK\r\ncontent-type: text/html"]
+)
+@pytest.mark.parametrize("command", [("serve",), ("collect",)])
+def test_an_address_that_is_no_prefect_api(
+    whole: Installation, command: tuple[str, ...], kind: str
+) -> None:
+    with RawServer([f"HTTP/1.1 {kind}\r\ncontent-length: 2\r\n\r\n{{}}".encode()]) as other:
+        whole.variables["PREFECT_API_URL"] = other.url
+        ran = whole.here(*command)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.complaint == (
+        f"PREFECT_API_URL: what answers there is no Prefect API (HTTP {kind[:3]}). "
+        "Correct PREFECT_API_URL; its path is /api, as in http://127.0.0.1:4200/api"
+    )
+
+
 def test_serve_without_a_prefect_server(bare: Installation) -> None:
     ran = bare.here("serve")
 
@@ -283,4 +303,34 @@ def test_quarantine_of_what_is_not_there(bare: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "MEASUREMENT: the lake has no table 'a'. See the tables: fedvitals lake ls"
+    )
+
+
+STOPPED = """
+import atexit, os, sys
+from flows import cli
+
+@cli.app.command("stopped")
+def stopped():
+    atexit.register(print, "what it started is stopped")
+    os.kill(os.getpid(), {signal})
+
+sys.argv = ["fedvitals", "stopped"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_from_outside_leaves_nothing_behind(number: int, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED.format(signal=int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert (done.returncode, done.stdout) == (code, "what it started is stopped\n")
+    assert done.stderr.strip() == (
+        "fedvitals: stopped. What was landed stays; the next run goes on"
     )

@@ -230,6 +230,7 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
         (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--history", "empty"], "--history empty: it is empty. Name a folder with files of earlier runs, or leave the option out"),
         (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Name a folder of earlier runs"),
+        (["run.csv", "--output", "run.csv"], "--output: run.csv is no folder that can be written. Name another folder"),
         (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Known: production (config/environments.yaml)"),
     ],
 )  # fmt: skip
@@ -245,3 +246,13 @@ def test_a_mistake_is_one_line(
 
     assert ran.code == 2
     assert ran.complaint.replace(f"{folder}/", "").replace(f"{folder}:", ".:") == complaint
+
+
+@pytest.mark.parametrize("command", [("convergence", "run.csv"), ("federated",)])
+def test_more_rounds_than_can_be_counted_are_refused(
+    bare: Installation, command: tuple[str, ...]
+) -> None:
+    ran = bare.here(*command, "--total-rounds", "99999999999999999999")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "Invalid value for '--total-rounds'" in ran.err

@@ -54,6 +54,28 @@ def test_export_of_what_is_not_there(filled: Installation) -> None:
     assert ran.complaint.startswith("MEASUREMENT: the lake has no table 'other'")
 
 
+def test_an_environment_that_there_is_not(filled: Installation) -> None:
+    file = filled.folder / "out.csv"
+    for command in (
+        ("lake", "export", "shares", "--output", str(file)),
+        ("quarantine", "ls"),
+        ("quarantine", "show", "shares"),
+        ("catalogue",),
+    ):
+        ran = filled.here(*command, "-e", "prodution")
+        assert ran.code == 2
+        assert ran.complaint.startswith("--environment: there is no environment 'prodution'")
+    assert not file.exists()
+
+
+def test_an_environment_that_the_lake_alone_knows(filled: Installation) -> None:
+    with filled.changed("environments.yaml") as content:
+        content["default_environment"] = "staging"
+    file = filled.folder / "out.csv"
+    ran = filled.here("lake", "export", "shares", "--output", str(file), "-e", "production")
+    assert (ran.code, ran.out) == (0, f"2 rows in {file}\n")
+
+
 def test_migrate(filled: Installation) -> None:
     filled.configure({"shares": entry("part", tags=("room",))})
     arguments = ("lake", "migrate", "shares", "--rename", "share:part")
@@ -65,6 +87,8 @@ def test_migrate(filled: Installation) -> None:
     ]
     done = filled.here(*arguments, "--json").document
     assert (done["is_dry_run"], done["renamed"], done["cells"]) == (False, {"part": "share"}, 2)
+    again = filled.here("lake", "migrate", "shares").out.splitlines()
+    assert again[1:] == ["nothing to change: the table is as the catalogue says"]
     rows = filled.here("lake", "query", "SELECT part FROM shares ORDER BY part", "--json").document
     assert rows == {"rows": [{"part": 0.25}, {"part": 0.5}]}
 
@@ -99,6 +123,16 @@ def test_repair(filled: Installation) -> None:
     assert len(list((filled.home / "lake" / "_torn").rglob(entry_.name))) == 1
     assert filled.here("lake", "repair", "--json").document["tables"] == []
     assert filled.here("lake", "ls", "--json").document["tables"][0]["rows"] == 0
+
+
+@pytest.mark.parametrize("extra", [(), ("--dry-run",)])
+def test_repair_of_what_there_is_not(filled: Installation, extra: tuple[str, ...]) -> None:
+    newest_entry(filled).write_bytes(b"")
+    ran = filled.here("lake", "repair", "--measurement", "shraes", *extra)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.complaint.startswith(
+        "--measurement: neither the catalogue nor the lake has 'shraes'"
+    )
 
 
 def test_a_newer_lake_ends_every_command(filled: Installation) -> None:

@@ -1,6 +1,7 @@
 """`fedvitals report`, as its user runs it."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_a_window_without_data_is_told_and_good(empty: Installation) -> None:
     assert Path(lines[-1].removeprefix("report   ")).is_file()
 
 
+def test_a_window_that_reaches_into_the_future_ends_now(empty: Installation) -> None:
+    before = datetime.now(UTC)
+    ran = empty.here("report", "--start", "-1h", "--stop", "2090-01-01", "--json")
+
+    assert ran.code == 0
+    stop = datetime.fromisoformat(ran.document["window"]["stop"])
+    assert before <= stop <= datetime.now(UTC)
+
+
 def test_one_document_names_the_files(empty: Installation) -> None:
     ran = empty.here(
         "report", *DAY, "--json", "--measurement", "load", "-o", str(empty.folder / "r")
@@ -48,6 +58,10 @@ def test_one_document_names_the_files(empty: Installation) -> None:
     ("arguments", "complaint"),
     [
         (("--start", "soon"), "'soon' is not a time"),
+        (
+            ("--start", "0226-01-31"),
+            "a time that nothing here can hold. Give one from 1970 to 2262",
+        ),
         (("--start", "2026-03-02", "--stop", "2026-03-01"), "is empty or runs backwards"),
         (("--stop", "2026-03-01"), "is missing while --stop is given"),
         (("--measurement", "nothing"), "nothing"),

@@ -58,6 +58,7 @@ def test_a_run_may_ask_for_another_goal() -> None:
         ((None, "soon", None), "--target soon: it is no number. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (("auc", None, None), "--metric auc: Input should be 'accuracy' or 'loss'. Give another value, or leave it out"),
         ((None, None, 0), "--total-rounds: Input should be greater than or equal to 1. Give another value, or leave it out"),
+        ((None, None, 10**20), "--total-rounds: Input should be less than or equal to 1000000000. Give another value, or leave it out"),
     ],
 )  # fmt: skip
 def test_a_goal_that_cannot_be_is_one_line(

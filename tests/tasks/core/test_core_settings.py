@@ -175,6 +175,14 @@ def test_lake_elsewhere_is_taken(config: Path, path: str) -> None:
         ({"pipeline": {"overlap": -1}}, "pipeline.overlap: Input should be greater than or equal to 0"),
         ({"pipeline": {"start_at": -1}}, "pipeline.start_at: Input should be greater than or equal to 0"),
         ({"pipeline": {"heal_limit": 0}}, "pipeline.heal_limit: Input should be greater than or equal to 1"),
+        ({"pipeline": {"cell": "2w"}}, "pipeline.cell: Input should be less than or equal to 7 days"),
+        ({"pipeline": {"settle_delay": "5000w"}}, "pipeline.settle_delay: Input should be less than or equal to 7 days"),
+        ({"pipeline": {"source_retention": "9999w"}}, "pipeline.source_retention: '9999w' is too long: more than a century"),
+        ({"maintenance": {"runs": "999999w"}}, "maintenance.runs: '999999w' is too long: more than a century"),
+        ({"pipeline": {"overlap": 10**30}}, "pipeline.overlap: Input should be less than or equal to 100000"),
+        ({"pipeline": {"start_at": 10**30}}, "pipeline.start_at: Input should be less than or equal to 100000"),
+        ({"pipeline": {"heal_limit": 10**30}}, "pipeline.heal_limit: Input should be less than or equal to 100000"),
+        ({"client_ids": True}, "client_ids: Input should be 'plain', 'hashed' or 'off'"),
         ({"pipeline": {"chunk_rows": 0}}, "pipeline.chunk_rows: Input should be greater than 0"),
         ({"maintenance": {"files": "90m"}}, "maintenance.files: must be a whole number of hours"),
         ({"maintenance": {"files": "30m"}}, "maintenance.files: must be a whole number of hours"),
@@ -195,6 +203,11 @@ def test_wrong_keys_of_environments_are_named(config: Path, content: Any, proble
     error = error_of(config, content)
     assert error.where == str(config / "environments.yaml")
     assert error.problem.startswith(problem)
+
+
+def test_a_bare_off_is_a_word_and_no_boolean(config: Path) -> None:
+    (config / "environments.yaml").write_text("client_ids: off\n", encoding="utf-8")
+    assert load(config).client_ids == "off"
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,16 @@ def test_what_is_no_time_is_refused_with_its_argument(text: str) -> None:
         parse_time(text, NOON, "--start")
     assert repr(text) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "0226-01-31", "1969-12-31", "2262-01-02", "-30000d"]
+)
+def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(UsageInvalid, match=r"^--start: .* Give one from 1970 to 2262$"):
+        parse_time(text, NOON, "--start")
+
+
+@pytest.mark.parametrize("text", ["1970-01-01", "2262-01-01"])
+def test_the_first_and_the_last_time_are_taken(text: str) -> None:
+    assert iso(parse_time(text, NOON)) == f"{text}T00:00:00Z"

@@ -148,6 +148,20 @@ def test_lag_is_of_the_measurement_that_is_furthest_behind(plan: Plan, sink: Mem
     assert with_one is None
 
 
+def test_a_sample_whose_slot_has_not_ended_is_not_behind(plan: Plan) -> None:
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    cell = Cell(start, start + 2 * HOUR)
+    with opened_ledger(plan.settings) as ledger:
+        ledger.record(
+            [replace(state(), measurement="loads", cell=cell, covered_until=cell.stop, rows=1)]
+        )
+
+    watched = watch(plan, a_receipt(plan))
+
+    assert watched.lag_seconds == 0
+    assert watched.notes == ()
+
+
 def test_a_sink_that_the_run_waited_for_is_not_asked_again(plan: Plan, sink: MemorySink) -> None:
     away = a_receipt(plan, memory=SinkValues(owed=6, pending=6))
 
