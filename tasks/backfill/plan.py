@@ -21,6 +21,8 @@ from tasks.validation.suites import Suite
 
 Runner = Literal["threads", "dask"]
 FLOW = "backfill"
+# of one machine or of a cluster; more is a slip of the keyboard
+MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,11 @@ def window_cells(job: Job) -> Iterator[Cell]:
 def _checked_workers(workers: int | None, settings: Settings) -> int:
     if workers is None:
         return settings.pipeline.workers
-    if workers < 1:
+    if not 1 <= workers <= MOST_WORKERS:
         raise UsageInvalid(
             argument="--workers",
             problem=f"{workers} is no number of workers",
-            mend="Give 1 or more",
+            mend=f"Give 1 to {MOST_WORKERS}",
         )
     return workers
 

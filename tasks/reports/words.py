@@ -39,10 +39,12 @@ def sink_name(name: str) -> str:
 
 
 def headline(receipt: Receipt) -> str:
-    """The run's state in a few words; a limit that is broken badly is named, though the run is good."""
-    high = [line for line in receipt.measurements if (line.verdict or {}).get("worst") == "high"]
-    if receipt.status == "ok" and high:
-        return f"{counted(len(high), 'measurement')} out of limits"
+    """The run's state in a few words; limits that are broken are named, though the run is good."""
+    broken = Counter((line.verdict or {}).get("worst") for line in receipt.measurements)
+    if receipt.status == "ok" and broken["high"]:
+        return f"{counted(broken['high'], 'measurement')} out of limits"
+    if receipt.status == "ok" and broken["warning"]:
+        return f"{STATUS['ok']}, {broken['warning']} with warnings"
     return STATUS[receipt.status]
 
 

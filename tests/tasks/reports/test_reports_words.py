@@ -39,7 +39,12 @@ def failing(name: str, severity: Severity) -> Outcome:
 
 
 def test_a_run_that_went_well_and_broke_no_limit_is_well() -> None:
-    assert headline(receipt(landed("a", {}), failing("b", Severity.WARNING))) == "All well"
+    assert headline(receipt(landed("a", {}), failing("b", Severity.INFO))) == "All well"
+
+
+def test_warnings_are_counted_in_the_headline() -> None:
+    told = receipt(landed("a", {}), failing("b", Severity.WARNING))
+    assert headline(told) == "All well, 1 with warnings"
 
 
 def test_a_broken_limit_of_high_severity_is_in_the_headline() -> None:
