@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for: real servers, started when first needed."""
 
 import gc
+import logging
 import os
 import sys
 import tempfile
@@ -32,6 +33,10 @@ for variable in ("no_proxy", "NO_PROXY"):
 # When Prefect sets logging up, absl's handler closes what was stderr when absl was imported, unless it
 # still is: that is pytest's, and a worker ends without a word.
 get_absl_handler().python_handler.setStream(sys.__stderr__)
+
+# A fake server tells each request on standard error, unless some logger above it has a handler just
+# then; a command's own words are what tests look at there.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 REAL = Path(__file__).parent / "real"
 
