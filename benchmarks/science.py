@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks import science_race
 from benchmarks.science_forecasts import Point, Run, points, summaries
+from benchmarks.science_pool import Each, on_all_cores, one_by_one
 from benchmarks.science_sets import folder_runs, own_runs, synthetic_runs
 from benchmarks.science_synthetic import TEST_SEED, TRAINING_SEED
 from benchmarks.science_verdicts import breaks, verdicts
@@ -51,7 +52,8 @@ def main() -> None:
     parser.add_argument("--curves", type=int, default=2000, help="synthetic curves")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/science.md")
     options = parser.parse_args()
-    figures = measure(options.histories, options.every, options.curves)
+    with on_all_cores() as each:
+        figures = measure(options.histories, options.every, options.curves, each)
     text = tables(figures)
     if options.write:
         write(PAGE, text)
@@ -59,12 +61,14 @@ def main() -> None:
     print(json.dumps(figures, indent=2) if options.json else text)
 
 
-def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
+def measure(
+    histories: Path | None, every: int, curves: int, each: Each = one_by_one
+) -> dict[str, Any]:
     """All figures, by section."""
     own = own_runs()
     synthetic = synthetic_runs(TEST_SEED, curves)
     teachers = synthetic_runs(TEACHERS_SEED, TEACHERS)
-    figures: dict[str, Any] = {"speed": _told("speed", speed())}
+    figures: dict[str, Any] = {"speed": _told("speed", speed(each))}
     sets: list[tuple[str, Sequence[Run], Sequence[Run], Sequence[Run]]] = [
         ("own runs, with history", own[::every], own, own),
         ("own runs, alone", own[::every], (), own),
@@ -78,16 +82,16 @@ def measure(histories: Path | None, every: int, curves: int) -> dict[str, Any]:
             sets.append((f"{name}, alone", runs, (), runs))
         figures["onsets"] = _told("onsets", onsets_of(others))
     figures["forecasts"] = {
-        name: _told(name, _figures(points(runs, past, others, teachers)))
+        name: _told(name, _figures(points(runs, past, others, teachers, each)))
         for name, runs, past, others in sets
     }
-    each = curves // len(NOISES)
+    of_each = curves // len(NOISES)
     figures["verdicts"] = [
-        _told("verdicts", verdict_figures(TEST_SEED + index * each, each, noise))
+        _told("verdicts", verdict_figures(TEST_SEED + index * of_each, of_each, noise, each))
         for index, noise in enumerate(NOISES)
     ]
     figures["own onsets"] = own_onsets(own)
-    figures["race"] = _told("race", science_race.measure(every, curves // CURVES_A_RACE))
+    figures["race"] = _told("race", science_race.measure(every, curves // CURVES_A_RACE, each))
     return figures
 
 
@@ -100,9 +104,11 @@ def _told(name: str, figures: Any) -> Any:
     return figures
 
 
-def verdict_figures(first_seed: int, count: int, noise: float) -> dict[str, float]:
+def verdict_figures(
+    first_seed: int, count: int, noise: float, each: Each = one_by_one
+) -> dict[str, float]:
     """Verdicts and breaks on so many synthetic curves at that noise."""
-    said = verdicts(first_seed, count, noise)
+    said = verdicts(first_seed, count, noise, each)
     found = breaks(first_seed, count, noise)
     tempting = [one for one in said if one.tempting]
     return {
@@ -129,11 +135,12 @@ def own_onsets(runs: Sequence[Run]) -> dict[str, float]:
     return {"rounds": rounds, "false_per_1000": 1000.0 * found / rounds}
 
 
-def speed() -> dict[str, float]:
+def speed(each: Each = one_by_one) -> dict[str, float]:
     """Seconds of the processor (median of five) for verdict and forecast of a run of 1,000 rounds at
     half its way, and what 60 past runs of as many rounds add."""
-    alone = _seconds(0)
-    return {"alone": alone, "added_by_history": _seconds(LONG_HISTORY) - alone}
+    # one after the other: what runs beside it takes time from a measurement
+    ((alone,), (more,)) = each(_seconds, [0]), each(_seconds, [LONG_HISTORY])
+    return {"alone": alone, "added_by_history": more - alone}
 
 
 def _long(seed: int) -> Curve:

@@ -13,9 +13,12 @@ spread, and is asked in three empirical forms, by what it may know:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
+from benchmarks.science_pool import Each, one_by_one
 from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import Forecast, forecast, level_now
 
@@ -61,21 +64,36 @@ class Point:
 
 
 def points(
-    runs: Sequence[Run], past: Sequence[Run], others: Sequence[Run], curves: Sequence[Run]
+    runs: Sequence[Run],
+    past: Sequence[Run],
+    others: Sequence[Run],
+    curves: Sequence[Run],
+    each: Each = one_by_one,
 ) -> list[Point]:
     """Every run forecast at every share, with the runs of `past` as history (none: alone). "Stays as
     it is" learns from `others` and from `curves`. Of past and others, other groups only."""
-    groups = np.array([other.group for other in others])
-    of_others, of_curves = _gains(others), _gains(curves)
-    found: list[Point] = []
-    for run in runs:
-        history = [other.curve for other in past if other.group != run.group]
-        taught = groups != run.group
-        found.extend(
-            _point(run, share, history, of_others[share][taught], of_curves[share])
-            for share in SHARES
-        )
-    return found
+    taught = _Taught(tuple(other.group for other in others), _gains(others), _gains(curves))
+    return list(chain.from_iterable(each(partial(_points_of, past=past, taught=taught), runs)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Taught:
+    """What "stays as it is" learns from: gains by share of the others, whose groups are told, and of
+    the curves."""
+
+    groups: tuple[str, ...]
+    of_others: dict[float, Floats]
+    of_curves: dict[float, Floats]
+
+
+def _points_of(run: Run, past: Sequence[Run], taught: _Taught) -> list[Point]:
+    """One run forecast at every share."""
+    history = [other.curve for other in past if other.group != run.group]
+    strange = np.array(taught.groups) != run.group
+    return [
+        _point(run, share, history, taught.of_others[share][strange], taught.of_curves[share])
+        for share in SHARES
+    ]
 
 
 def _gains(runs: Sequence[Run]) -> dict[float, Floats]:

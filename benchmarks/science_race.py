@@ -7,13 +7,15 @@ which forecasts are, as long as it is open; a race that is decided asks for no f
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.science_forecasts import FINAL_ROUNDS, SHARES, Run
+from benchmarks.science_pool import Each, one_by_one
 from benchmarks.science_runs import RUNS_FILE
 from benchmarks.science_sets import own_runs, synthetic_runs
 from benchmarks.science_synthetic import TEST_SEED
@@ -129,15 +131,17 @@ def own_contests(every: int = 1) -> list[Contest]:
     ]
 
 
-def synthetic_contests(first_seed: int, count: int) -> list[Contest]:
+def synthetic_contests(first_seed: int, count: int, each: Each = one_by_one) -> list[Contest]:
     """Synthetic curves, whose epsilon is the accountant's: of every other one the terms are told,
     the others spend unevenly and tell nothing but epsilon."""
     found = []
     runs = synthetic_runs(first_seed, count)
+    longest = max((len(run.curve) for run in runs), default=0)
+    schedules = each(partial(_spent, rounds=longest), MECHANISMS)
     for index, run in enumerate(runs):
         rng = np.random.default_rng([SEED, first_seed + index])
-        mechanism = MECHANISMS[rng.integers(len(MECHANISMS))]
-        spent = np.array([_spent(mechanism, after + 1) for after in range(len(run.curve))])
+        drawn = int(rng.integers(len(MECHANISMS)))
+        mechanism, spent = MECHANISMS[drawn], schedules[drawn][: len(run.curve)]
         if index % 2:
             uneven = rng.gamma(UNEVENNESS**-2, UNEVENNESS**2, len(spent))
             spent = np.cumsum(np.diff(spent, prepend=0.0) * uneven)
@@ -145,9 +149,9 @@ def synthetic_contests(first_seed: int, count: int) -> list[Contest]:
     return found
 
 
-@cache
-def _spent(mechanism: tuple[float, float], rounds: int) -> float:
-    return epsilon_after(*mechanism, DELTA, rounds)
+def _spent(mechanism: tuple[float, float], rounds: int) -> Floats:
+    """Epsilon after each of so many rounds."""
+    return np.array([epsilon_after(*mechanism, DELTA, after + 1) for after in range(rounds)])
 
 
 def _contest(
@@ -174,18 +178,22 @@ def _contest(
     return Contest(run, epsilon, PrivacyTerms(delta, rate, noise, budget, None), target)
 
 
-def calls(contests: Sequence[Contest], past: Sequence[Run] = ()) -> list[Call]:
+def calls(
+    contests: Sequence[Contest], past: Sequence[Run] = (), each: Each = one_by_one
+) -> list[Call]:
     """Every contest called at every share at which it is open, with the other groups' runs of
     `past` as history."""
-    found = []
-    for contest in contests:
-        history = [other.curve for other in past if other.group != contest.run.group]
-        decided = min(contest.reached, contest.afforded)
-        for share in SHARES:
-            seen = contest.run.seen(share)
-            if len(seen) <= decided:
-                found.append(Call(share, _chance(contest, seen, history), contest.won))
-    return found
+    return list(chain.from_iterable(each(partial(_calls_of, past=past), contests)))
+
+
+def _calls_of(contest: Contest, past: Sequence[Run]) -> list[Call]:
+    history = [other.curve for other in past if other.group != contest.run.group]
+    decided = min(contest.reached, contest.afforded)
+    return [
+        Call(share, _chance(contest, seen, history), contest.won)
+        for share in SHARES
+        if len(seen := contest.run.seen(share)) <= decided
+    ]
 
 
 def _chance(contest: Contest, seen: Curve, history: Sequence[Curve]) -> float:
@@ -227,11 +235,12 @@ def bins(found: Sequence[Call]) -> list[Bin]:
     return made
 
 
-def measure(every: int, count: int) -> dict[str, Any]:
+def measure(every: int, count: int, each: Each = one_by_one) -> dict[str, Any]:
     """Scores and bins of each `every`-th own run and of `count` synthetic ones."""
+    synthetic = synthetic_contests(FIRST_SEED, count, each)
     sets = {
-        "own runs, with history": calls(own_contests(every), own_runs()),
-        "synthetic curves, alone": calls(synthetic_contests(FIRST_SEED, count)),
+        "own runs, with history": calls(own_contests(every), own_runs(), each),
+        "synthetic curves, alone": calls(synthetic, each=each),
     }
     return {
         name: {

@@ -1,24 +1,30 @@
 """How often the verdicts are right, and how late and how falsely breaks are found.
 
 Truth is made of the definitions of the verdicts, applied to the noise-free curve, to the known size
-of the noise and to the known asymptote.
+of the noise and to the known asymptote; a break begins where they first say collapsed or diverging.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
+from benchmarks.science_pool import Each, one_by_one
 from benchmarks.science_synthetic import Synthetic, make
 from tasks.analysis.convergence import judge
 from tasks.analysis.curve import Floats
 from tasks.analysis.observed import window_of
-from tasks.analysis.onset import onsets
+from tasks.analysis.onset import Onset, onsets
 from tasks.analysis.settings import VerdictSettings
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 MISLEADING_GAP = 0.02
 LATE = 5
 HEALTHY = ("growth", "late", "jump", "constant")
+BROKEN = ("collapse", "divergence")
+SHOWN = (("collapsed",), ("diverging",))
 BEYOND = 2.0
 CLEAR_PERIODS = 4.0
 
@@ -104,19 +110,21 @@ def _slope(values: Floats) -> float:
     return float(values @ x / (x @ x))
 
 
-def verdicts(first_seed: int, count: int, noise: float) -> list[Judged]:
+def verdicts(first_seed: int, count: int, noise: float, each: Each = one_by_one) -> list[Judged]:
     """All verdicts on `count` synthetic curves at that noise."""
-    return [
-        judged(curve, share)
-        for curve in (make(first_seed + index, noise) for index in range(count))
-        for share in SHARES
-    ]
+    seeds = range(first_seed, first_seed + count)
+    return list(chain.from_iterable(each(partial(_verdicts_of, noise=noise), seeds)))
+
+
+def _verdicts_of(seed: int, noise: float) -> list[Judged]:
+    curve = make(seed, noise)
+    return [judged(curve, share) for share in SHARES]
 
 
 @dataclass(frozen=True)
 class Breaks:
-    """How breaks were found: rounds from the first at which the fall was beyond noise, for each
-    true break (infinite when it was missed); false onsets among so many healthy rounds."""
+    """How breaks were found: for each that shows at least five rounds before the end, rounds from the
+    first at which it shows (infinite when it was missed); false onsets among so many healthy rounds."""
 
     late: tuple[float, ...]
     false: int
@@ -134,32 +142,34 @@ class Breaks:
 
 
 def breaks(first_seed: int, count: int, noise: float) -> Breaks:
-    """Breaks in `count` synthetic curves at that noise."""
+    """Breaks in `count` synthetic curves at that noise. The rounds before a break are healthy ones."""
     late: list[float] = []
     false = healthy = 0
     for index in range(count):
         curve = make(first_seed + index, noise)
+        if curve.kind not in (*HEALTHY, *BROKEN):
+            continue
         found = onsets(curve.curve)
-        if curve.kind in HEALTHY:
-            false += len(found)
-            healthy += len(curve.clean)
-        elif curve.kind in ("collapse", "divergence"):
-            late.append(_late(curve, [one.found for one in found]))
+        sound = len(curve.clean) if curve.onset is None else curve.onset - 1
+        false += sum(one.found <= sound for one in found)
+        healthy += sound
+        shows = first_shown(curve)
+        if shows is not None and shows + LATE <= len(curve.clean):
+            late.append(_late(curve, shows, found))
     return Breaks(tuple(late), false, healthy)
 
 
-def _late(curve: Synthetic, found: list[int]) -> float:
-    """Rounds between the first at which the fall is beyond noise and the first onset found since
-    the fall began. Beyond noise: below the level before the fall by three standard deviations and
-    at least 0.01."""
+def first_shown(curve: Synthetic) -> int | None:
+    """The first round of a break at which the noise-free curve is collapsed or diverging, by the
+    definitions and nothing else; None without one."""
+    if curve.onset is None:
+        return None
+    rounds = range(curve.onset, len(curve.clean) + 1)
+    return next((at for at in rounds if truth(curve, at) in SHOWN), None)
+
+
+def _late(curve: Synthetic, shows: int, found: Sequence[Onset]) -> float:
+    """Rounds from the first at which the break shows to that at which it is told."""
     assert curve.onset is not None
-    level = curve.clean[curve.onset - 2]
-    fall = level - curve.clean[curve.onset - 1 :]
-    beyond = np.flatnonzero(fall > max(0.01, 3.0 * curve.sigma[0]))
-    if not len(beyond):
-        return 0.0
-    start = curve.onset + int(beyond[0])
-    if start + LATE > len(curve.clean):
-        return 0.0
-    since = [one for one in found if one >= curve.onset]
-    return float(since[0] - start) if since else float("inf")
+    of_it = [one.found for one in found if one.ended is None or one.ended > curve.onset]
+    return float(max(0, of_it[0] - shows)) if of_it else float("inf")

@@ -91,7 +91,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def prepare_process() -> None:
-    """Sets what Prefect and Great Expectations read when they are imported; the user's own wins."""
+    """Sets what libraries read when they are imported; the user's own wins."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
     home = Path(os.environ.get("FEDVITALS_HOME") or ".fedvitals").resolve()
     defaults = {
@@ -103,6 +103,8 @@ def prepare_process() -> None:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "GX_ANALYTICS_ENABLED": "false",
+        # an analysis has many small matrices, for which threads cost more than they compute
+        "OPENBLAS_NUM_THREADS": "1",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -141,16 +141,23 @@ def _never_finite(curve: Curve) -> Verdict:
 
 
 def _since_last_break(curve: Curve, breaks: tuple[Onset, ...], least: int) -> Curve:
-    """The curve since the last break was over (or found, while it lasts), when that leaves enough
-    rounds to judge; else all of it."""
+    """The curve since the last break was over, when that leaves enough rounds to judge, else all of it;
+    while a break lasts, since it began, and at least the last rounds, which tell more of where the run
+    goes than those before the break."""
     if not breaks:
         return curve
     last = breaks[-1]
-    keep = curve.rounds >= (last.ended if last.ended is not None else last.began)
-    if int(np.isfinite(curve.values[keep]).sum()) < least:
-        return curve
+    finite = np.flatnonzero(np.isfinite(curve.values))
+    since = finite[curve.rounds[finite] >= (last.began if last.ended is None else last.ended)]
+    if len(since) < least:
+        if last.ended is not None:
+            return curve
+        since = finite[-least:]
     return replace(
-        curve, rounds=curve.rounds[keep], values=curve.values[keep], lost=curve.lost[keep]
+        curve,
+        rounds=curve.rounds[since[0] :],
+        values=curve.values[since[0] :],
+        lost=curve.lost[since[0] :],
     )
 
 

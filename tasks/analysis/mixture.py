@@ -27,6 +27,8 @@ PRIOR_WIDTHS = 5.0
 MOST_NARROWED, MOST_WIDENED = 0.6, 2.5
 LEAST_WIDTH = 0.002
 LEAST_PART = 0.3
+LEAST_HALF = 1e-6
+"""Half an interval is at least so wide."""
 PRIOR_ENDS = 4.0
 """Past runs that the default asymptote counts for."""
 LEAST_SD_OF_ENDS, WIDER_ENDS = 0.05, 1.2
@@ -38,6 +40,10 @@ ABOVE = (1.2, 1.35, 1.3, 1.25, 0.85, 0.55)
 seen: what made 80 % intervals hold 80 % of 1,900 synthetic curves of the training seeds, surprises
 included, missing as often on either side; at 70 and 90 % these asked for less, but no family is true.
 """
+LEAN = (0.3, 0.2, 0.15, 0.0, 0.0, 0.0)
+"""How far the median moves up, as a share of the way to the upper bound of the 80 % interval, at these
+shares of the rounds seen: what took most off the CRPS of 500 synthetic curves of the training seeds
+while no more than six in ten of them end below the median. Where much is open, families end too low."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,16 @@ def widened(levels: Floats, below: Floats | float, above: Floats | float) -> Flo
     return np.asarray(np.clip(levels - away + spread, 0.0, 1.0))
 
 
+def leaned(levels: Floats, lean: Floats) -> Floats:
+    """Draws (draws, x) moved up: the median by `lean` of the way to the upper bound of the 80 % interval,
+    those at its bounds and beyond not at all, those between in proportion."""
+    low, middle, high = np.quantile(levels, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2], axis=0)
+    above, below = np.maximum(high - middle, LEAST_HALF), np.maximum(middle - low, LEAST_HALF)
+    away = levels - middle
+    near = 1.0 - np.where(away < 0.0, -away / below, away / above)
+    return np.asarray(levels + lean * (high - middle) * np.maximum(near, 0.0))
+
+
 def likely_end(runs: Sequence[PastRun], x_end: float) -> End:
     """The asymptote by where past runs ended, for the prior (empirical Bayes: Efron, "Large-scale
     inference" 2010, chapter 1), drawn to the default while they are few."""
@@ -104,6 +120,7 @@ def parametric_levels(
     fitted = posterior.fit(observed, shapes, rng)
     drawn = posterior.draw(fitted, np.concatenate([[observed.now], x]), count, rng)
     levels = widened(drawn.levels[:, 1:], *default_widening(observed, x))
+    levels = leaned(levels, np.interp(observed.now / x, SEEN, LEAN))
     wandered = np.sqrt(observed.wandered(x)) * rng.normal(size=(count, 1))
     return np.asarray(np.clip(levels + wandered, 0.0, 1.0))
 
@@ -225,7 +242,7 @@ def _score(draws: Floats, end: float) -> float:
     """How far the end is from the median, in halves of the 80 % interval on that side."""
     low, middle, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2])
     half = high - middle if end > middle else middle - low
-    return float(abs(end - middle) / max(half, 1e-6))
+    return float(abs(end - middle) / max(half, LEAST_HALF))
 
 
 def mixed(draws: Sequence[Floats | None], shares: Sequence[float]) -> Floats:

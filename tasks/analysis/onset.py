@@ -2,19 +2,22 @@
 
 A plain rule on drops fires at every swing of an early, healthy run. Here a fall counts only below a
 level that was held: ten rounds in which the level itself moved by no more than the fall that is
-looked for. Fall and noise are compared over a few rounds at a time (moving sums: Eichinger and
-Kirch, "A MOSUM procedure for the estimation of multiple random change points", Bernoulli 2018), with
-the noise by robust second differences up to the same round.
+looked for. A fall that has just begun is looked for in the last rounds beside those before them, as a
+step (moving sums: Eichinger and Kirch, "A MOSUM procedure for the estimation of multiple random change
+points", Bernoulli 2018) and as a slope after a level (the likelihood ratio of a broken line: Kim and
+Siegmund, "The likelihood ratio test for a change-point in simple linear regression", Biometrika 1989),
+in units of the noise up to the round before it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks.analysis.curve import Bools, Curve, Floats, Ints
-from tasks.analysis.noise import LAG, MAD_TO_SD
+from tasks.analysis.noise import MAD_TO_SD
 from tasks.analysis.settings import VerdictSettings
 
 Break = Literal["collapse", "divergence"]
@@ -22,18 +25,28 @@ Break = Literal["collapse", "divergence"]
 NOISE_ROUNDS = 40
 NOISE_STEP = 4
 """The noise is estimated anew every so many rounds."""
+LAGS = (5, 10)
+"""Second differences over so many rounds tell of noise that lingers."""
+WITHIN_ONE_SD = 0.8413
+"""Share of the normal distribution below one standard deviation."""
 LEAST_NOISE = 1e-4
 LATEST = 3
 """A single bad round is no collapse: the median of three must be down."""
-SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10))
-"""The last rounds whose mean is compared, and the rounds before them that it is compared with: few
-of a level that rose just before, many of a level that falls slowly."""
+SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10), (16, 10))
+"""The last rounds, and the rounds before them that they are compared with: few of a level that rose
+just before, many of a level that falls slowly."""
 LONGEST_SPAN = max(last for last, _ in SPANS)
-BEYOND_NOISE = 4.5
+CHANCE = 1.1e-4
+"""Chance of one comparison to be beyond noise where nothing falls: 4.5 standard deviations once 40
+rounds told the noise, more while fewer did."""
+ROUNDS_A_DEGREE = 2
+"""Second differences overlap: so many of them tell of the noise what one value of its own would."""
 LEAST_FALL = 0.01
 """A divergence takes at least this much off the level."""
 CALM_ROUNDS = 5
 """So many good rounds end a broken stretch."""
+REMEMBERED = 512
+"""Past runs of which it is remembered whether they collapsed: each forecast asks of the same ones."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,8 @@ class Onset:
     """One break. Rounds are the curve's own numbers.
 
     began is the first round of the fall, found the round at which it could be told, ended the first
-    round back at the level (None while it lasts); held is the level that was lost, lowest the least
-    value since, noise_sd the noise before the fall was found.
+    round at which it was over, the run back at the level or on its way (None while it lasts); held is
+    the level that was lost, lowest the least value since, noise_sd the noise before it was found.
     """
 
     kind: Break
@@ -70,6 +83,7 @@ def onsets(curve: Curve, settings: VerdictSettings | None = None) -> tuple[Onset
     )
 
 
+@lru_cache(maxsize=REMEMBERED)
 def collapsed_once(curve: Curve, settings: VerdictSettings | None = None) -> bool:
     """Whether the run ever collapsed; quick for the many that never fell far."""
     settings = settings or VerdictSettings()
@@ -83,26 +97,45 @@ def collapsed_once(curve: Curve, settings: VerdictSettings | None = None) -> boo
 
 
 def running_noise(y: Floats) -> Floats:
-    """Standard deviation of the noise, from the last rounds up to each one; the larger of those at
-    lags 1 and 5, so that noise with a memory is not taken for small."""
-    both = np.maximum(_running_noise(y, 1), _running_noise(y, LAG))
-    return np.asarray(np.maximum(both, LEAST_NOISE))
+    """Standard deviation of the noise, from the last 40 rounds up to each one; the largest of those at
+    lags 1, 5 and 10, so that noise with a memory is not taken for small.
+
+    Over long lags a learning curve bends, and bends down: its second differences lean to the negative
+    for that alone. So only the upper side of them counts there (a semivariance, by the quantile that
+    lies one standard deviation above 0).
+    """
+    lingering = [_running_quantile(_second(y, lag), len(y), WITHIN_ONE_SD) for lag in LAGS]
+    return np.asarray(np.max([_white_noise(y), *lingering], axis=0, initial=LEAST_NOISE))
 
 
-def _running_noise(y: Floats, lag: int) -> Floats:
-    if len(y) < 2 * lag + 3:
-        return np.zeros(len(y))
-    second = np.abs(y[2 * lag :] - 2.0 * y[lag:-lag] + y[: -2 * lag]) / np.sqrt(6.0)
-    padded = np.concatenate([np.full(NOISE_ROUNDS - 1 + 2 * lag, np.nan), second])
-    known = np.arange(2 * lag + 2, len(y), NOISE_STEP)
+def _white_noise(y: Floats) -> Floats:
+    """Of the noise that is new each round, by the median absolute second difference."""
+    return MAD_TO_SD * _running_quantile(np.abs(_second(y, 1)), len(y), 0.5)
+
+
+def _second(y: Floats, lag: int) -> Floats:
+    """Second differences, in units of the noise."""
+    return np.asarray((y[2 * lag :] - 2.0 * y[lag:-lag] + y[: -2 * lag]) / np.sqrt(6.0))
+
+
+def _running_quantile(second: Floats, rounds: int, share: float) -> Floats:
+    """That quantile of the last 40 second differences up to each round; 0 before there are three."""
+    before = rounds - len(second)
+    known = np.arange(before + 2, rounds, NOISE_STEP)
+    found = np.zeros(rounds)
+    if not len(known):
+        return found
+    padded = np.concatenate([np.full(NOISE_ROUNDS - 1 + before, np.nan), second])
     # sorting puts what is not known last
     windows = np.sort(sliding_window_view(padded, NOISE_ROUNDS)[known], axis=1)
-    count = np.minimum(known - 2 * lag + 1, NOISE_ROUNDS)
-    rows = np.arange(len(known))
-    medians = 0.5 * (windows[rows, (count - 1) // 2] + windows[rows, count // 2])
-    sd = np.zeros(len(y))
-    sd[known[0] :] = MAD_TO_SD * np.repeat(medians, NOISE_STEP)[: len(y) - known[0]]
-    return sd
+    last = np.minimum(known - before, NOISE_ROUNDS - 1)
+    rows, place = np.arange(len(known)), share * last
+    below = place.astype(np.int64)
+    above = np.minimum(below + 1, last)
+    part = place - below
+    quantiles = (1.0 - part) * windows[rows, below] + part * windows[rows, above]
+    found[known[0] :] = np.repeat(quantiles, NOISE_STEP)[: rounds - known[0]]
+    return found
 
 
 def _any_held(held: Floats) -> Bools:
@@ -110,7 +143,7 @@ def _any_held(held: Floats) -> Bools:
 
 
 def _limit(y: Floats, settings: VerdictSettings) -> Floats:
-    noise = settings.collapse_noise * _running_noise(y, 1)
+    noise = settings.collapse_noise * _white_noise(y)
     return np.asarray(np.maximum(settings.collapse_drop, noise))
 
 
@@ -143,21 +176,42 @@ def _collapsed(y: Floats, settings: VerdictSettings) -> tuple[Floats, Bools]:
 def _sinking(y: Floats, settings: VerdictSettings) -> Bools:
     """Whether the last few rounds are beyond noise below the calm rounds before them."""
     noise, limit, latest = running_noise(y), _limit(y, settings), _latest(y)
-    sums = np.concatenate([[0.0], np.cumsum(y)])
+    least = _least_fall(noise)
     found = np.zeros(len(y), dtype=bool)
     for last, earlier in SPANS:
-        at = np.arange(settings.held_rounds + last, len(y) + 1)
+        at = np.arange(max(settings.held_rounds, earlier) + last, len(y) + 1)
         if not len(at):
             continue
-        now = (sums[at] - sums[at - last]) / last
-        before = (sums[at - last] - sums[at - last - earlier]) / earlier
-        calm = np.ptp(sliding_window_view(y, earlier)[at - last - earlier], axis=1) <= limit[at - 1]
-        scatter = noise[at - last - 1] * np.sqrt(1.0 / last + 1.0 / earlier)
-        # one bad round pulls a mean down, but not the median of three
-        fall = before - np.maximum(now, latest[at - 1])
+        both = sliding_window_view(y, earlier + last)[at - last - earlier]
+        before, now = both[:, :earlier].mean(axis=1), both[:, earlier:].mean(axis=1)
+        calm = np.ptp(both[:, :earlier], axis=1) <= limit[at - 1]
         going = y[at - 1] <= now + noise[at - 1]
-        found[at - 1] |= calm & going & (fall > np.maximum(BEYOND_NOISE * scatter, LEAST_FALL))
+        # one bad round pulls a mean or a slope down, but not the median of three
+        most = before - latest[at - 1]
+        for shape in (np.ones(last), np.arange(1.0, last + 1.0) / last):
+            fall, scatter = _fall(both, shape)
+            fall = np.minimum(fall, most)
+            beyond = fall > np.maximum(scatter * least[at - last - 1], LEAST_FALL)
+            found[at - 1] |= calm & going & beyond
     return found
+
+
+def _fall(values: Floats, shape: Floats) -> tuple[Floats, float]:
+    """How far each row ends below where it began, if its last rounds fall in that shape (1 at the end)
+    and those before them are level, by least squares; and its standard deviation at a noise of 1."""
+    pattern = np.concatenate([np.zeros(values.shape[1] - len(shape)), shape])
+    pattern = pattern - pattern.mean()
+    size = float(pattern @ pattern)
+    return np.asarray(-(values @ pattern) / size), size**-0.5
+
+
+def _least_fall(noise: Floats) -> Floats:
+    """The fall beyond noise, at a scatter of 1: Student's t, since the noise is only estimated."""
+    from scipy.special import stdtrit
+
+    known = np.clip(np.arange(len(noise)) - 1, 1, NOISE_ROUNDS)
+    beyond = stdtrit(np.arange(1, NOISE_ROUNDS + 1) / ROUNDS_A_DEGREE, 1.0 - CHANCE)
+    return np.asarray(noise * beyond[known - 1])
 
 
 def _stretches(broken: Bools) -> list[tuple[int, int | None]]:
@@ -199,7 +253,7 @@ def _onset(
         None if over is None else int(curve.rounds[finite[over]]),
         float(level),
         float(y[began : over if over is not None else len(y)].min(initial=y[first])),
-        float(max(LEAST_NOISE, _running_noise(y, 1)[first])),
+        float(max(LEAST_NOISE, _white_noise(y)[first])),
     )
 
 

@@ -7,10 +7,11 @@ import pytest
 
 from benchmarks import science
 from benchmarks.science_forecasts import SHARES, Point, crps, own_changes, points, summary
+from benchmarks.science_pool import on_all_cores, one_by_one
 from benchmarks.science_runs import CONFIGURATIONS, SEEDS, designs, frame, rows
 from benchmarks.science_sets import folder_runs, own_runs, synthetic_runs
 from benchmarks.science_synthetic import TEST_SEED, TRAINING_SEED, make
-from benchmarks.science_verdicts import breaks, truth, verdicts
+from benchmarks.science_verdicts import breaks, first_shown, truth, verdicts
 from tasks.analysis.curve import from_arrays
 
 EARLY_SEED = TRAINING_SEED + 50_000
@@ -49,6 +50,30 @@ def test_the_truth_of_a_collapse() -> None:
 
     assert truth(curve, 5) == ("too_short",)
     assert truth(curve, curve.onset) == ("collapsed",)
+
+
+def test_a_break_shows_where_the_definitions_say_so() -> None:
+    curve = next(one for seed in range(500) if (one := make(seed, 0.02)).kind == "divergence")
+    shows = first_shown(curve)
+    assert shows is not None
+    assert curve.onset is not None
+
+    assert shows >= curve.onset
+    assert truth(curve, shows) in (("collapsed",), ("diverging",))
+    assert truth(curve, shows - 1) not in (("collapsed",), ("diverging",))
+
+
+def test_what_has_no_break_shows_none() -> None:
+    curve = next(one for seed in range(500) if (one := make(seed, 0.02)).kind == "growth")
+
+    assert first_shown(curve) is None
+
+
+def test_all_cores_find_what_one_finds() -> None:
+    with on_all_cores() as each:
+        spread = verdicts(EARLY_SEED, 3, 0.02, each)
+
+    assert spread == verdicts(EARLY_SEED, 3, 0.02, one_by_one)
 
 
 def test_the_score_of_a_sure_and_right_forecast_is_nothing() -> None:

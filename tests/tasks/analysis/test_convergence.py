@@ -62,6 +62,26 @@ def test_a_short_series_has_its_verdict(values: Any, kind: str) -> None:
     assert verdict(values).kind == kind
 
 
+def falling_again(rounds_down: int) -> Any:
+    rise = saturating(0.85, 32)
+    fall = rise[-1] - 0.011 * np.arange(1, rounds_down + 1)
+    rng = np.random.default_rng(5)
+    return np.concatenate([rise, fall]) + 0.005 * rng.normal(size=32 + rounds_down)
+
+
+@pytest.mark.parametrize("rounds_down", [5, 6, 7, 8, 9])
+def test_a_run_is_not_called_converged_while_it_falls(rounds_down: int) -> None:
+    said = verdict(falling_again(rounds_down))
+
+    assert said.kind == "diverging"
+    assert said.trend is not None
+    assert said.trend.estimate < -0.003
+
+
+def test_a_run_that_has_not_begun_to_fall_is_not_diverging() -> None:
+    assert verdict(falling_again(0)).kind == "improving"
+
+
 def test_too_short_says_what_is_needed() -> None:
     assert verdict([0.1, 0.2]).sentence == "Too short to judge: 2 rounds seen, 8 are needed."
 

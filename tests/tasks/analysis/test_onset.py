@@ -89,3 +89,40 @@ def test_the_running_noise_is_that_of_the_last_rounds() -> None:
 
     assert noise[190] == pytest.approx(0.01, rel=0.6)
     assert noise[390] == pytest.approx(0.03, rel=0.6)
+
+
+def rising(count: int) -> Any:
+    return 0.7 - 0.6 * np.exp(-np.arange(count) / 4.0)
+
+
+def test_the_bend_of_a_rise_is_no_noise() -> None:
+    noise = running_noise(noisy(rising(24), 0.005, 3))
+
+    assert np.all(noise[12:] < 0.015)
+
+
+def test_a_level_that_wanders_is_noise() -> None:
+    wave = 0.5 + 0.05 * np.sin(2 * np.pi * np.arange(60) / 20)
+
+    assert np.all(running_noise(noisy(wave, 0.005))[30:] > 0.03)
+
+
+def test_a_fall_after_a_steep_rise_is_found_in_five_rounds() -> None:
+    values = np.concatenate([rising(18), rising(18)[-1] - 0.015 * np.arange(1, 9)])
+
+    for seed in range(20):
+        (one,) = onsets(curve(noisy(values, 0.005, seed)))
+        assert 19 <= one.found <= 19 + 5
+
+
+def test_a_rise_that_levels_off_is_left_alone() -> None:
+    fires = sum(len(found(noisy(rising(60), 0.005, seed))) for seed in range(50))
+
+    assert fires <= 3  # 1 in 1,000 rounds
+
+
+def test_a_slow_fall_under_noise_is_found_before_it_is_two_thirds_of_a_collapse() -> None:
+    values = np.concatenate([np.full(60, 0.8), 0.8 - 0.005 * np.arange(1, 21)])
+    when = [onsets(curve(noisy(values, 0.02, seed)))[-1].found for seed in range(20)]
+
+    assert np.median(when) <= 60 + 13

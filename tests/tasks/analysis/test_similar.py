@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.analysis import mixture
 from tasks.analysis.curve import Curve, from_arrays
@@ -104,6 +106,35 @@ def test_widened_draws_keep_their_median() -> None:
     assert wide.std() == pytest.approx(1.5 * draws.std(), rel=0.02)
     assert lower.min(axis=0) == pytest.approx(wide.min(axis=0))
     assert lower.max(axis=0) == pytest.approx(draws.max(axis=0))
+
+
+def test_draws_lean_up_between_their_bounds_alone() -> None:
+    draws = np.sort(np.random.default_rng(0).normal(0.5, 0.1, (1000, 1)), axis=0)
+    before = np.quantile(draws, [0.1, 0.5, 0.9])
+
+    after = np.quantile(mixture.leaned(draws, np.array([0.3])), [0.1, 0.5, 0.9])
+
+    assert after[[0, 2]] == pytest.approx(before[[0, 2]], abs=1e-3)
+    assert after[1] - before[1] == pytest.approx(0.3 * (before[2] - before[1]), rel=0.02)
+
+
+@given(
+    st.lists(st.floats(0.0, 1.0), min_size=3, max_size=40),
+    st.floats(0.0, 0.5),
+)
+def test_leaning_keeps_the_order_and_the_range(values: list[float], lean: float) -> None:
+    draws = np.sort(np.array(values))[:, None]
+
+    leaned = mixture.leaned(draws, np.array([lean]))
+
+    assert np.all(np.diff(leaned[:, 0]) >= -1e-9)
+    assert draws.min() <= leaned.min() <= leaned.max() <= draws.max() + 1e-9
+
+
+def test_without_a_lean_draws_stay_as_they_are() -> None:
+    draws = np.random.default_rng(1).normal(0.5, 0.1, (100, 3))
+
+    assert np.array_equal(mixture.leaned(draws, np.zeros(3)), draws)
 
 
 def test_mixed_draws_come_from_all_over_both() -> None:
