@@ -291,6 +291,7 @@ def _templates() -> Environment:
         "window_text": words.window_text,
         "STATUS": words.STATUS,
         "headline": words.headline,
+        "mood": words.mood,
         "STATES": words.STATES,
         "NO_DATA": words.NO_DATA,
         "JUDGEMENTS": words.JUDGEMENTS,

@@ -40,12 +40,22 @@ def sink_name(name: str) -> str:
 
 def headline(receipt: Receipt) -> str:
     """The run's state in a few words; limits that are broken are named, though the run is good."""
-    broken = Counter((line.verdict or {}).get("worst") for line in receipt.measurements)
-    if receipt.status == "ok" and broken["high"]:
+    found, broken = mood(receipt), _broken(receipt)
+    if found == "high":
         return f"{counted(broken['high'], 'measurement')} out of limits"
-    if receipt.status == "ok" and broken["warning"]:
+    if found == "warning":
         return f"{STATUS['ok']}, {broken['warning']} with warnings"
     return STATUS[receipt.status]
+
+
+def mood(receipt: Receipt) -> str:
+    """What the headline's colour goes by: the worst broken limit of a good run, else its status."""
+    worst = next((each for each in ("high", "warning") if _broken(receipt)[each]), "ok")
+    return worst if receipt.status == "ok" else receipt.status
+
+
+def _broken(receipt: Receipt) -> Counter[str | None]:
+    return Counter((line.verdict or {}).get("worst") for line in receipt.measurements)
 
 
 def status_sentence(receipt: Receipt) -> str:

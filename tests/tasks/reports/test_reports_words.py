@@ -16,6 +16,7 @@ from tasks.reports.words import (
     field_sentence,
     headline,
     length_text,
+    mood,
     status_sentence,
     tags_text,
     usual_text,
@@ -39,21 +40,24 @@ def failing(name: str, severity: Severity) -> Outcome:
 
 
 def test_a_run_that_went_well_and_broke_no_limit_is_well() -> None:
-    assert headline(receipt(landed("a", {}), failing("b", Severity.INFO))) == "All well"
+    told = receipt(landed("a", {}), failing("b", Severity.INFO))
+    assert (headline(told), mood(told)) == ("All well", "ok")
 
 
 def test_warnings_are_counted_in_the_headline() -> None:
     told = receipt(landed("a", {}), failing("b", Severity.WARNING))
-    assert headline(told) == "All well, 1 with warnings"
+    assert (headline(told), mood(told)) == ("All well, 1 with warnings", "warning")
 
 
 def test_a_broken_limit_of_high_severity_is_in_the_headline() -> None:
     told = receipt(failing("a", Severity.HIGH), landed("b", {}))
     assert (told.status, headline(told)) == ("ok", "1 measurement out of limits")
+    assert mood(told) == "high"
 
 
 def test_a_state_that_is_not_ok_is_the_headline() -> None:
-    assert headline(receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))) == "Degraded"
+    told = receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))
+    assert (headline(told), mood(told)) == ("Degraded", "degraded")
 
 
 def test_a_good_run_in_one_sentence() -> None:
