@@ -4,8 +4,18 @@ An error takes its facts as keyword arguments, keeps them as attributes, and bui
 what went wrong, where, and what to do. No fact may hold a secret.
 """
 
+import traceback
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+
+def defect(error: Exception) -> str:
+    """What is said of an error that nobody foresaw, where one item of many must not take the others
+    down: its kind and place, and not its text, for nobody vouches that it holds no secret."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
 
 
 class FedvitalsError(Exception):

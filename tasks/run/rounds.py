@@ -1,12 +1,10 @@
 """Rounds: which cells a measurement needs, cut into chunks, worked through a few at a time."""
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tasks.chunk.work import SOURCES_WITH_HISTORY, Chunk, Tools
 from tasks.core.errors import (
@@ -17,6 +15,7 @@ from tasks.core.errors import (
     SchemaChanged,
     SeriesExceeded,
     SourceOverloaded,
+    defect,
 )
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
@@ -60,11 +59,7 @@ def told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     # one measurement of many: a defect in it must not take the others down, and the run ends as failed
     except Exception as error:
         logger.exception("measurement=%s unexpected error", job.measurement.name)
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        # not what it says: nobody vouches that an unexpected text holds no secret
-        problem = f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
-        yield _failed(job, problem)
+        yield _failed(job, defect(error))
 
 
 def _left(job: Job, left: Gaps) -> Iterator[Outcome]:

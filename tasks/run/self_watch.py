@@ -15,7 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from tasks.chunk.work import Chunk, Tools
 from tasks.core.batch import Batch, build_frame
 from tasks.core.catalogue import Measurement
-from tasks.core.errors import FedvitalsError, LockHeld
+from tasks.core.errors import FedvitalsError, LockHeld, defect
 from tasks.core.own import OWN, own_measurement
 from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, SinkValues, Values
 from tasks.core.window import Window
@@ -52,7 +52,7 @@ def watch(plan: Plan, receipt: Receipt) -> Receipt:
     # one measurement of many: what the run did stays told, and a defect makes it one that ended in part
     except Exception as error:
         logger.exception("measurement=%s unexpected error", OWN)
-        problems = (f"unexpected {type(error).__name__}. This is a defect of fedvitals",)
+        problems = (defect(error),)
         receipt = _ended_in_part(receipt, problems)
     notes = (f"{OWN} is not whole: {problem}" for problem in problems)
     return receipt.model_copy(update={"notes": (*receipt.notes, *notes)})

@@ -2,17 +2,15 @@
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from deltalake import DeltaTable
 
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import FedvitalsError, LockHeld, LockLost, Transient
+from tasks.core.errors import FedvitalsError, LockHeld, LockLost, Transient, defect
 from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep, status_of
 from tasks.core.receipt import new_run_id
 from tasks.core.settings import Settings
@@ -219,10 +217,7 @@ def _told(line: TableUpkeep) -> Iterator[_Told]:
     # one table of many: a defect in its upkeep must not take the others down, and the run is degraded
     except Exception as error:
         logger.exception("table=%s unexpected error", line.name)
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        problem = f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
-        told.line = _problem(told.line, "damaged", problem)
+        told.line = _problem(told.line, "damaged", defect(error))
 
 
 def _problem(line: TableUpkeep, state: str, problem: str) -> TableUpkeep:
