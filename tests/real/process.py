@@ -113,11 +113,10 @@ class Process:
                 start_new_session=True,
                 **identity(self.user),
             )
-        try:
+        with contextlib.ExitStack() as undoing:
+            undoing.callback(self.kill)
             self._wait(self._popen)
-        except BaseException:
-            self.kill()
-            raise
+            undoing.pop_all()
         return self
 
     def _wait(self, popen: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -142,14 +142,10 @@ class WholeWay:
         environment = self.installed.environment
         pid = nursery.begin(environment, *_texts(window), log, point, clock)
         running = Running(nursery, pid, log)
-        try:
+        with ExitStack() as at_end:
+            at_end.callback(running.ended)
+            at_end.push(lambda kind, *_: running.kill() if kind is not None else None)
             yield running
-        except BaseException:
-            if running.code is None:
-                os.kill(running.pid, signal.SIGKILL)
-            raise
-        finally:
-            running.ended()
 
     def run(
         self, nursery: Nursery, window: Window | None, point: str | None = None, clock: Clock = None
@@ -200,6 +196,11 @@ class Running:
     pid: int
     log: Path
     code: int | None = None
+
+    def kill(self) -> None:
+        """Ends it at once, when it is not at its end already."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     def ended(self) -> Ended:
         """Waits for its end."""
