@@ -1,5 +1,6 @@
 """`fedvitals catalogue`: what can be collected, and whether it would work."""
 
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.core.catalogue import Measurement
-    from tasks.core.settings import Settings
+    from tasks.core.settings import Environment, Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -41,10 +42,10 @@ def catalogue(
     from tasks.run.plan import verified_suites
 
     settings = load_settings()
-    settings.environment(environment)
+    chosen = settings.environment(environment)
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
     verified_suites(settings, entries)
-    rows = _findings(settings, environment, entries) if live else [_row(entry) for entry in entries]
+    rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]
     if json:
         print_json({"live" if live else "measurements": rows})
     else:
@@ -66,12 +67,12 @@ def _row(entry: "Measurement") -> dict[str, Any]:
 
 
 def _findings(
-    settings: "Settings", environment: str | None, entries: tuple["Measurement", ...]
+    settings: "Settings", environment: "Environment", entries: tuple["Measurement", ...]
 ) -> list[dict[str, Any]]:
     from tasks.run.plan import check_source
     from tasks.sources.live import Live
 
-    chosen = settings.environment(environment)
-    check_source(chosen)
-    with Live(chosen, datetime.now(UTC), settings.pipeline.settle_delay) as live:
+    check_source(environment)
+    now, delay = datetime.now(UTC), settings.pipeline.settle_delay
+    with closing(Live(environment, now, delay)) as live:
         return [asdict(finding) for entry in entries for finding in live.findings(entry)]

@@ -102,6 +102,7 @@ def export(
         window = Window(since, parse_time(stop or "now", now, "--stop"))
     settings = load_settings()
     lake = Lake(settings.lake_url)
+    # a misspelt one; one that is configured no more still has its rows
     if environment is not None and environment not in environments(lake, measurement):
         settings.environment(environment)
     written = write(lake, measurement, environment, window, format.value, output)

@@ -48,6 +48,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
                 {"measurement": name, **facts, "values": len(group), "first": first, "last": last}
             )
     if not rows:
+        # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
         rows, empty="nothing is in quarantine"
@@ -81,6 +82,7 @@ def show(
     records = lake.quarantined(measurement, environment, _window(start, stop)).tail(limit)
     rows = _rows(records)
     if not rows:
+        # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
     print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
 

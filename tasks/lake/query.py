@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -51,27 +52,32 @@ def query(lake: Lake, sql: str) -> pa.Table:
     """
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
-    views: dict[str, str] = {}
-    unread: dict[str, FedvitalsError] = {}
-    try:
-        _check_one_select(sql)
-        views |= _views(lake)
-        unread |= _create_views(connection, views)
+    _check_one_select(sql)
+    views = _views(lake)
+    with closing(_connected()) as connection:
+        unread = _create_views(connection, views)
         # hours and days are cut in UTC, whatever the machine's time zone is
         connection.execute("SET TimeZone = 'UTC'")
         _shut_in(connection, lake)
-        return connection.sql(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise _told(error, views, unread) from error
-    finally:
-        connection.close()
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise _told(error, views, unread) from error
+
+
+def _connected() -> "duckdb.DuckDBPyConnection":
+    import duckdb
+
+    return duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
 
 
 def _check_one_select(sql: str) -> None:
     import duckdb
 
-    statements = duckdb.extract_statements(sql)
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise _refused(error) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryInvalid(
             problem="only one SELECT is answered; the lake is read-only here",
@@ -110,7 +116,7 @@ def _told(
     error: "duckdb.Error", views: Mapping[str, str], unread: Mapping[str, FedvitalsError]
 ) -> FedvitalsError:
     """What is to blame: a table that the question needs and that cannot be read, else the question."""
-    text = " ".join(str(error).split())
+    text = str(error)
     asked = _NO_TABLE.search(text)
     if asked is not None and asked[1].casefold() in unread:
         return unread[asked[1].casefold()]
@@ -118,6 +124,11 @@ def _told(
         # some damage is found no sooner than the rows are read
         if f"/{url.rstrip('/').rpartition('/')[2]}/part-" in text:
             return _unreadable(view, error)
+    return _refused(error)
+
+
+def _refused(error: "duckdb.Error") -> QueryInvalid:
+    text = " ".join(str(error).split())
     return QueryInvalid(problem=text, mend="See the tables: fedvitals lake ls")
 
 

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Measurement, SourceName
@@ -35,7 +34,7 @@ class Sampler(Protocol):
 
 
 class Live:
-    """Looks at an environment's sources, at each address once; a context that closes them."""
+    """Looks at an environment's sources, at each address once; close it afterwards."""
 
     def __init__(self, environment: Environment, now: datetime, settle_delay: timedelta) -> None:
         """Prometheus is asked for what it has `settle_delay` before `now`, the others for now."""
@@ -44,15 +43,8 @@ class Live:
         self._settled = now - settle_delay
         self._samplers: dict[SourceName, Sampler] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Gives back what was opened."""
         for sampler in self._samplers.values():
             sampler.close()
 

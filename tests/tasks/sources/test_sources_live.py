@@ -1,6 +1,7 @@
 """What sources without queries give now, field by field, before anything is collected."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +26,7 @@ def looked(
     measurement: Measurement, api: Service | None, prometheus: Service | None = None
 ) -> tuple[FieldFinding, ...]:
     environment = Environment(name="production", api=api, prometheus=prometheus)
-    with Live(environment, datetime.now(UTC), timedelta(0)) as looking:
+    with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
         return looking.findings(measurement)
 
 
@@ -70,7 +71,7 @@ def test_an_endpoint_is_asked_once_for_all_its_measurements(httpserver: HTTPServ
     api.body = '{"x": 1, "y": 2}'
     environment = Environment(name="production", api=api.service())
 
-    with Live(environment, datetime.now(UTC), timedelta(0)) as looking:
+    with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
         for name in ("x", "y"):
             assert looking.findings(rest_measurement({name: f"$.{name}"}))[0].state == "ok"
 
