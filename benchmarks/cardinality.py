@@ -95,16 +95,19 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
     """The hour, in this process; peaks are megabytes of resident memory."""
     from benchmarks.pipeline_parts import imports
     from tasks.core.settings import load_settings
-    from tasks.run.plan import make_plan
-    from tasks.stages import receipt_of, work_through
+    from tasks.run.plan import Request, covered_window, make_plan
+    from tasks.runs.base.run import Run
+    from tasks.runs.collect import collect_by_source
 
     place = Where(**where)
     imports(place, 1)
     imports_mb = peak_mb()
     settings = load_settings(place.variables(Path(home) / "home", bucket))
     span = iso(START), iso(START + timedelta(seconds=HOUR_SECONDS))
-    plan = make_plan(settings, None, "performance", (), *span)
-    receipt = receipt_of("collect", plan, work_through(plan, lambda name, done, total: None))
+    with Run("collect", settings) as run:
+        plan = make_plan(run, Request("performance", None, *span))
+        collect_by_source(run, plan)
+        receipt = run.account(covered_window(plan, run.outcomes))
     if receipt.status != "ok" or receipt.sinks["influxdb"].loaded != receipt.values.extracted:
         raise RuntimeError(f"the hour did not load whole: {receipt}")
     return {

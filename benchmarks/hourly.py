@@ -83,21 +83,22 @@ def _measure(folder: Path) -> dict[str, Any]:
 def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
     """One process: what is due collected, and reported, each time into a fresh home."""
     from tasks.core.settings import load_settings
-    from tasks.run.plan import covered_window, make_plan
-    from tasks.run.reporting import read_lake, write_report
-    from tasks.stages import receipt_of, work_through
+    from tasks.run.plan import Request, covered_window, make_plan
+    from tasks.run.reporting import report_run
+    from tasks.runs.base.run import Run
+    from tasks.runs.collect import collect_by_source
 
     def run(number: int) -> tuple[float, float]:
         home = folder / f"warm-{number}"
         settings = load_settings({**variables, "FEDVITALS_HOME": str(home)})
-        plan = make_plan(settings, None, "all")
-        started = time.perf_counter()
-        worked = work_through(plan, lambda name, done, total: None)
-        receipt = receipt_of("collect", plan, worked)
-        collected = time.perf_counter()
-        window = covered_window(plan, worked.outcomes)
-        write_report(plan, window, receipt, worked.outcomes, read_lake(plan, window))
-        return collected - started, time.perf_counter() - collected
+        with Run("collect", settings) as run:
+            plan = make_plan(run, Request())
+            started = time.perf_counter()
+            collect_by_source(run, plan)
+            receipt = run.account(covered_window(plan, run.outcomes))
+            collected = time.perf_counter()
+            report_run(run, plan, receipt)
+            return collected - started, time.perf_counter() - collected
 
     run(0)
     runs = [run(number) for number in range(1, REPETITIONS + 1)]

@@ -52,20 +52,23 @@ def ours(where: Where, repetitions: int) -> dict[str, Any]:
 
 def _collect(where: Where, days: int = 1) -> dict[str, Any]:
     from tasks.core.settings import load_settings
-    from tasks.run.plan import make_plan
-    from tasks.stages import receipt_of, work_through
+    from tasks.run.plan import Request, make_plan
+    from tasks.runs.base.run import Run
+    from tasks.runs.collect import collect_by_source
 
     span, bucket = window(days), _new_bucket(where)
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings(where.variables(Path(home), bucket))
-        plan = make_plan(settings, None, "performance", (), iso(span.start), iso(span.stop))
-        started, busy = time.perf_counter(), time.process_time()
-        worked = work_through(plan, lambda name, done, total: None)
-        seconds, busy = time.perf_counter() - started, time.process_time() - busy
-        receipt = receipt_of("collect", plan, worked)
+        asked = Request("performance", None, iso(span.start), iso(span.stop))
+        with Run("collect", settings) as run:
+            plan = make_plan(run, asked)
+            started, busy = time.perf_counter(), time.process_time()
+            collect_by_source(run, plan)
+            seconds, busy = time.perf_counter() - started, time.process_time() - busy
+            receipt = run.account(span)
     if receipt.status != "ok" or receipt.sinks["influxdb"].loaded != days * VALUES:
         raise RuntimeError(f"this repetition did not load everything: {receipt}")
-    stages = {name: took for name, took in receipt.seconds.items() if name != "collect"}
+    stages = {name: took for name, took in receipt.seconds.items() if name != "work"}
     return {
         "seconds": seconds,
         "cpu_seconds": busy,
@@ -120,14 +123,16 @@ def _ready_lines(where: Where, folder: Path) -> list[Path]:
     """All lines in one file, then the same in eight."""
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.run.plan import make_plan
+    from tasks.run.plan import Request, make_plan
+    from tasks.runs.base.run import Run
+    from tasks.runs.collect import collect_by_source
     from tasks.sinks.line_protocol import to_lines
-    from tasks.stages import work_through
 
     span = window()
     settings = load_settings({**where.variables(folder / "home", "none"), "INFLUXDB_URL": ""})
-    plan = make_plan(settings, None, "performance", (), iso(span.start), iso(span.stop))
-    work_through(plan, lambda name, done, total: None)
+    with Run("collect", settings) as run:
+        plan = make_plan(run, Request("performance", None, iso(span.start), iso(span.stop)))
+        collect_by_source(run, plan)
     frame = Lake(settings.lake_url).read(plan.measurements[0], plan.environment.name, span)
     files = []
     for name, rows in [

@@ -39,7 +39,8 @@ from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import pending_cells
 from tasks.run.due import Job, find_due
-from tasks.upkeep.maintaining import UpkeepPlan, maintain
+from tasks.runs.base.run import Run
+from tasks.upkeep.maintaining import UpkeepPlan, maintain_tables
 from tasks.validation.suites import Suite
 from tests.real.servers import PostgresServer
 
@@ -101,7 +102,8 @@ class Bench:
             long_ago = path.stat().st_mtime - 7200
             os.utime(path, (long_ago, long_ago))
         catalogue = Catalogue({entry.name: entry for entry in entries})
-        maintain(UpkeepPlan(f"{now:%Y%m%dT%H%M%S}-bench", now, self.settings, catalogue))
+        with Run("maintain", self.settings, run_id=f"{now:%Y%m%dT%H%M%S}-bench", now=now) as run:
+            maintain_tables(run, UpkeepPlan(run.id, now, self.settings, catalogue))
 
     @property
     def settings(self) -> Settings:

@@ -1,15 +1,13 @@
-"""Fills back: reads a long stretch of the past, chunk by chunk."""
+"""Fill back: read a long stretch of the past, chunk by chunk."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.backfill import stages
-from tasks.backfill.plan import FLOW, Asked, Runner
-from tasks.core.receipt import Receipt
-from tasks.core.settings import load_settings
+from tasks.backfill import backfilling as runs
+from tasks.backfill.plan import FLOW, BackfillRequest, Runner
+from tasks.core.receipt import FailOn, Receipt
 from tasks.run.plan import PlanType
-from tasks.run.telling import final_state
-from tasks.stages import account, watch
+from tasks.stages.flow_run import record
 
 
 @flow(name=FLOW, persist_result=False)
@@ -24,8 +22,9 @@ def backfill(
     runner: Runner = "threads",
     workers: int | None = None,
     address: str | None = None,
+    fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Reads a window of the past that is not yet read, checks it, lands it, and loads it.
+    """Read a window of the past that is not yet read, check it, land it, and load it.
 
     It may be killed and started again at any time: what is landed is not read again.
 
@@ -40,14 +39,24 @@ def backfill(
         runner: threads of this process, or a Dask cluster.
         workers: How many chunks at once; empty: pipeline.workers.
         address: Of a Dask scheduler, such as tcp://127.0.0.1:8786; empty: a cluster for this run.
+        fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    asked = Asked(
-        start, stop, environment, type, measurements, chunk, replace, runner, workers, address
+    asked = BackfillRequest(
+        start, stop, type, measurements, chunk, replace, runner, workers, address
     )
-    wanted = stages.plan(load_settings(), asked)
-    found = stages.look(wanted)
-    on_cluster = wanted.manner.runner == "dask"
-    worked = (stages.work_on_cluster if on_cluster else stages.work)(wanted, found)
-    receipt = watch(wanted.plan, account(FLOW, wanted.plan, worked))
-    receipt = stages.publish(receipt)
-    return final_state(receipt)
+    return record(
+        FLOW,
+        lambda run, step: runs.backfill(run, asked, step, workers_of(asked)),
+        environment,
+        fail_on,
+    )
+
+
+def workers_of(asked: BackfillRequest) -> runs.Workers:
+    """Return who works on the chunks."""
+    if asked.runner != "dask":
+        return runs.in_threads
+    # Dask is an extra, and slow to import
+    from tasks.stages.dask import on_cluster
+
+    return on_cluster

@@ -1,16 +1,17 @@
 """The command `fedvitals`."""
 
 import gc
+import logging
 import os
-import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
+
+from flows.commands import stopping
 
 COMMANDS = (
     "demo",
@@ -34,8 +35,6 @@ COMMANDS = (
 
 # at the default of 700, imports spend a tenth of their time on walks through what stays anyway
 COLLECTOR_THRESHOLD = 10_000
-
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="fedvitals",
@@ -64,12 +63,12 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; a fedvitals error ends it with one line and the error's exit code.
+    """Run the command line; a fedvitals error ends it with one line and the error's exit code.
 
     A stop from outside (SIGINT, SIGTERM) ends it as an exit, so that what it started is stopped too.
     """
     prepare_process()
-    signal.signal(signal.SIGTERM, _terminate)
+    stopping.install()
     from tasks.core.errors import FedvitalsError
 
     try:
@@ -78,28 +77,28 @@ def main() -> None:
         print(f"fedvitals: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            print(
-                "fedvitals: stopped. What was landed stays; the next run goes on", file=sys.stderr
-            )
+        if end.code in stopping.STOPPED:
+            stopping.end_now(end.code)
         raise
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    # by default the process ends at once, and leaves behind the Prefect server that a run started
-    raise SystemExit(TERMINATED)
 
 
 def prepare_process() -> None:
     """Sets what libraries read when they are imported; the user's own wins."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
+    runs = logging.getLogger("fedvitals")
+    runs.setLevel(logging.INFO)
+    # without a handler of anybody's, warnings would be printed beside our own lines
+    runs.addHandler(logging.NullHandler())
     home = Path(os.environ.get("FEDVITALS_HOME") or ".fedvitals").resolve()
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        # a failed run is told by our own one line; the full trace stays in the flow run's logs
+        # no command starts a Prefect server
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        # a command ends with its own one line; the lines of a run are in the flow run's logs
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "fedvitals",
+        # chunks are worked on in threads, which belong to no flow run
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "GX_ANALYTICS_ENABLED": "false",

@@ -1,15 +1,12 @@
-"""Collects measurements: extract, validate, land, load, tell, report."""
-
-from pathlib import Path
+"""Collect measurements: extract, validate, land, load, report."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import stages
-from tasks.core.receipt import Receipt
-from tasks.core.settings import load_settings
+from tasks.core.receipt import FailOn, Receipt
 from tasks.run.plan import CollectType
-from tasks.run.telling import final_state
+from tasks.runs import collect as runs
+from tasks.stages.flow_run import record
 
 
 @flow(name="collect", persist_result=False)
@@ -21,8 +18,9 @@ def collect(
     stop: str | None = None,
     output: str | None = None,
     accept_shrink: bool = False,
+    fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Reads what is due, or a window, checks it, lands it in the lake, and loads it into the sinks.
+    """Read what is due, or a window, check it, land it in the lake, and load it into the sinks.
 
     A run covers what earlier runs missed, so runs may be started by hand at any time, and a second
     run over the same time finds nothing to do.
@@ -36,17 +34,7 @@ def collect(
         output: Folder for the report; empty: reports/<run> in FEDVITALS_HOME.
         accept_shrink: Values that the source no longer has go from lake and sinks; otherwise they
             are kept.
+        fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    folder = Path(output) if output else None
-    names = tuple(measurements or ())
-    plan = stages.plan(load_settings(), environment, type, names, start, stop, folder)
-    worked = stages.collect(plan, accept_shrink)
-    receipt = stages.account(collect.name, plan, worked)
-    receipt = stages.watch(plan, receipt)
-    if plan.environment.grafana is not None:
-        receipt = stages.annotate(plan, receipt)
-    if output or not receipt.is_idle:
-        receipt = stages.report(plan, receipt, worked)
-    if plan.settings.heartbeat_url is not None:
-        receipt = stages.heartbeat(plan, receipt)
-    return final_state(receipt)
+    asked = runs.CollectRequest(type, measurements, start, stop, output, accept_shrink)
+    return record("collect", lambda run, step: runs.collect(run, asked, step), environment, fail_on)

@@ -16,10 +16,13 @@ import requests
 import yaml
 
 from deployments.services import processes
-from flows.commands.running import run_flow
+from flows.commands.prefect_server import VARIABLE as PREFECT_VARIABLE
+from flows.commands.running import run_command
 from tasks.core.receipt import Receipt
 from tasks.core.settings import Service, Settings, shipped
 from tasks.core.window import iso
+from tasks.runs.collect import CollectRequest
+from tasks.runs.federated import FederatedRequest
 
 ROUNDS = 60
 ROUND_SECONDS = 2.0
@@ -72,7 +75,7 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
 
 def _follow(folder: Path, tell: Tell) -> None:
     """Reads the training's rounds, and says beside the last report whether it converged."""
-    run_flow("federated", target=TARGET, output=str(folder / "training"))
+    run_command("federated", FederatedRequest(target=TARGET, output=str(folder / "training")))
     twin = folder / "training" / "convergence-analysis.json"
     if not twin.is_file():
         tell("no round of the training was landed, so nothing is said of its convergence")
@@ -83,14 +86,8 @@ def _follow(folder: Path, tell: Tell) -> None:
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
-    receipt: Receipt = run_flow(
-        "collect",
-        type="all",
-        start=iso(started),
-        stop="now",
-        output=str(output) if output else None,
-    )
-    return receipt
+    folder = str(output) if output else None
+    return run_command("collect", CollectRequest(start=iso(started), stop="now", output=folder))
 
 
 @contextmanager
@@ -112,6 +109,7 @@ def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
             "FED_VIT_API_TOKEN": "",
             **_prometheus(settings, service, folder, stack, tell),
             **_influxdb(settings, folder, stack, tell),
+            **_prefect(folder, stack, tell),
         }
         yield Stage(service=service, variables=variables)
 
@@ -155,6 +153,15 @@ def _influxdb(settings: Settings, folder: Path, stack: ExitStack, tell: Tell) ->
     access = stack.enter_context(processes.influxdb(program, folder / "services"))
     tell(f"values are loaded into an InfluxDB started at {access.url}")
     return _variables_of(access)
+
+
+def _prefect(folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
+    """The user's own Prefect server, else one for the demo, so that its flow runs can be seen."""
+    url = os.environ.get(PREFECT_VARIABLE)
+    if not url:
+        url = stack.enter_context(processes.prefect_server(folder / "services"))
+    tell(f"Prefect shows the flow runs at {url.removesuffix('/api')}/runs")
+    return {PREFECT_VARIABLE: url}
 
 
 def _variables_of(access: processes.InfluxAccess) -> dict[str, str]:

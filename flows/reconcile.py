@@ -1,14 +1,11 @@
-"""Compares what InfluxDB holds with the lake, and mends it on demand."""
+"""Compare what InfluxDB holds with the lake, and fix it on demand."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.core.reconciliation import Reconciliation
-from tasks.core.settings import load_settings
-from tasks.delivery import stages
-from tasks.delivery.runs import How
-
-SINK = "influxdb"
+from tasks.core.receipt import FailOn, Receipt
+from tasks.delivery import runs
+from tasks.stages.flow_run import record
 
 
 @flow(name="reconcile", persist_result=False)
@@ -19,8 +16,9 @@ def reconcile(
     stop: str | None = None,
     deep: bool = False,
     fix: bool = False,
-) -> State[Reconciliation]:
-    """Says for each hour in which InfluxDB differs from the lake why it does.
+    fail_on: FailOn = "high",
+) -> State[Receipt]:
+    """Find for each hour in which InfluxDB differs from the lake why it does.
 
     Args:
         environment: Environment of config/environments.yaml; empty: the default one.
@@ -29,8 +27,11 @@ def reconcile(
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
         deep: Compares every value, not only those of hours whose counts or sums differ.
         fix: Loads what is missing; erases and loads hours that hold other or more values.
+        fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    names = tuple(measurements or ())
-    plan = stages.plan(load_settings(), SINK, environment, "all", names, start, stop)
-    found = stages.reconcile(plan, SINK, How(deep=deep, fix=fix))
-    return stages.final_state(stages.tell(found))
+    asked = runs.ReconcileRequest(
+        measurements=measurements, start=start, stop=stop, deep=deep, fix=fix
+    )
+    return record(
+        "reconcile", lambda run, step: runs.reconcile(run, asked, step), environment, fail_on
+    )

@@ -1,14 +1,12 @@
-"""Brings what is landed into a sink again, from the lake alone."""
+"""Load what is landed into a sink again, from the lake alone."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.core.receipt import Receipt
-from tasks.core.settings import load_settings
-from tasks.delivery import stages
+from tasks.core.receipt import FailOn, Receipt
+from tasks.delivery import runs
 from tasks.run.plan import CollectType
-from tasks.run.telling import final_state
-from tasks.stages import watch
+from tasks.stages.flow_run import record
 
 
 @flow(name="replay", persist_result=False)
@@ -19,8 +17,9 @@ def replay(
     measurements: list[str] | None = None,
     start: str | None = None,
     stop: str | None = None,
+    fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Loads any range of the lake into a sink, whatever the ledger believes that it has.
+    """Load any range of the lake into a sink, whatever the ledger believes that it has.
 
     For a new or an emptied InfluxDB. No source is asked. A replay that was stopped may be started
     again: sending a value twice stores it once.
@@ -32,7 +31,7 @@ def replay(
         measurements: Only these measurements, whatever their type; empty: all of the type.
         start: ISO 8601 (UTC) or relative to now, such as -24h; empty: all that the lake has.
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
+        fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    names = tuple(measurements or ())
-    plan = stages.plan(load_settings(), sink, environment, type, names, start, stop)
-    return final_state(watch(plan, stages.replay(plan, sink)))
+    asked = runs.ReplayRequest(type, measurements, start, stop, sink=sink)
+    return record("replay", lambda run, step: runs.replay(run, asked, step), environment, fail_on)

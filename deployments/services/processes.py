@@ -16,7 +16,8 @@ from pathlib import Path
 import requests
 import yaml
 
-READY_SECONDS = 60.0
+# the first migration of a Prefect server on a cold disk alone takes more than a minute
+READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
 LOOPBACK = "127.0.0.1"
 
@@ -101,6 +102,18 @@ def influxdb(program: str, folder: Path) -> Iterator[InfluxAccess]:
         url = f"http://{LOOPBACK}:{port}"
         _wait(process, output, lambda: _answers(f"{url}/health"))
         yield _set_up(url)
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """A Prefect server with its data in PREFECT_HOME; the URL of its API."""
+    port = _free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command += ["--host", LOOPBACK, "--port", str(port)]
+    with _running("prefect", command, folder) as (process, output):
+        url = f"http://{LOOPBACK}:{port}/api"
+        _wait(process, output, lambda: _answers(f"{url}/health"))
+        yield url
 
 
 def _set_up(url: str) -> InfluxAccess:

@@ -1,21 +1,20 @@
 """`fedvitals backfill`: a long stretch of the past, chunk by chunk."""
 
 import sys
-from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from flows.commands.collect import Type, summary
-from flows.commands.options import AsJson, EnvironmentName
-from flows.commands.running import run_flow
+from flows.commands.collect import Type
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption
+from flows.commands.running import run_command, show_warnings
 from flows.commands.show import print_json, print_table
+from flows.commands.summary import finish
 
 if TYPE_CHECKING:
-    from tasks.backfill.plan import Backfill
+    from tasks.backfill.plan import Backfill, BackfillRequest
     from tasks.backfill.survey import Share, Survey
-    from tasks.core.receipt import Receipt
 
 
 class Runner(StrEnum):
@@ -51,6 +50,7 @@ def backfill(
     address: Annotated[
         str | None, typer.Option(help="Of a Dask scheduler, such as tcp://127.0.0.1:8786.")
     ] = None,
+    fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
     """Fill back: read what of a window is not yet read, chunk by chunk, oldest first.
@@ -63,30 +63,36 @@ def backfill(
 
     fedvitals backfill --start -7d --measurement http_latency --replace
     """
-    from tasks.backfill.plan import Asked, make_backfill
-    from tasks.core.settings import load_settings
+    from tasks.backfill.plan import BackfillRequest
 
-    asked = Asked(
-        start, stop, environment, type.value, measurement, chunk, replace, runner.value, workers, address
-    )  # fmt: skip
-    # the user's mistakes are found here, before a flow run is begun
-    wanted = make_backfill(load_settings(), asked)
-    for warning in wanted.plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
+    asked = BackfillRequest(
+        start, stop, type.value, measurement, chunk, replace, runner.value, workers, address
+    )
     if dry_run:
-        _look(wanted, json)
-    receipt: Receipt = run_flow("backfill", **asdict(asked))
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
+        _look(asked, environment, json)
+    finish(run_command("backfill", asked, environment, fail_on, **_workers(runner)), json)
 
 
-def _look(wanted: "Backfill", json: bool) -> NoReturn:
+def _workers(runner: Runner) -> dict[str, Any]:
+    if runner is not Runner.DASK:
+        return {}
+    # Dask is an extra, and slow to import
+    from tasks.stages.dask import on_cluster
+
+    return {"workers": on_cluster}
+
+
+def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:
     """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
+    from tasks.backfill.plan import FLOW, make_backfill
     from tasks.backfill.survey import survey
-    from tasks.run.plan import opened_ledger
+    from tasks.core.settings import load_settings
+    from tasks.runs.base.run import Run
 
-    with opened_ledger(wanted.plan.settings) as ledger:
-        found = survey(wanted, ledger)
+    show_warnings()
+    with Run(FLOW, load_settings(), environment) as run:
+        wanted = make_backfill(run, asked)
+        found = survey(wanted, run.ledger)
     for problem in found.problems:
         print(f"fedvitals: {problem}", file=sys.stderr)
     if json:

@@ -40,11 +40,13 @@ def catalogue(
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
     from tasks.run.plan import verified_suites
+    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings()
     chosen = settings.environment(environment)
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
-    verified_suites(settings, entries)
+    with opened_ledger(settings) as ledger:
+        verified_suites(settings, ledger, entries)
     rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]
     if json:
         print_json({"live" if live else "measurements": rows})

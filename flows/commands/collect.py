@@ -1,16 +1,13 @@
 """`fedvitals collect`: an ad-hoc run of the flow collect."""
 
-import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
-from flows.commands.running import run_flow
-
-if TYPE_CHECKING:
-    from tasks.core.receipt import Receipt
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Output, Start, Stop
+from flows.commands.running import run_command
+from flows.commands.summary import finish
 
 
 class Type(StrEnum):
@@ -43,6 +40,7 @@ def collect(
             help="Take out of lake and sinks what the source no longer has; otherwise it is kept.",
         ),
     ] = False,
+    fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
     """Collect what is due, or a window: extract, validate, land, load, report.
@@ -56,55 +54,9 @@ def collect(
 
     fedvitals collect --measurement training --start -24h --accept-shrink
     """
-    from tasks.core.settings import load_settings
-    from tasks.run.plan import make_plan
+    from tasks.runs.collect import CollectRequest
 
-    names = tuple(measurement or ())
-    # the user's mistakes are found here, before a flow run is begun
-    plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
-    receipt: Receipt = run_flow(
-        "collect",
-        environment=environment,
-        type=type.value,
-        measurements=list(names) or None,
-        start=start,
-        stop=stop,
-        output=str(output) if output else None,
-        accept_shrink=accept_shrink,
+    asked = CollectRequest(
+        type.value, measurement, start, stop, str(output) if output else None, accept_shrink
     )
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
-
-
-def summary(receipt: "Receipt") -> str:
-    """The receipt in a few lines."""
-    values = receipt.values
-    lines = [
-        f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}",
-        f"window   {receipt.window['start']} to {receipt.window['stop']}",
-        f"values   {values.extracted} extracted: {values.landed} landed, {values.quarantined} quarantined, "
-        f"{values.dropped_by_rule} dropped by rule, {values.unchanged} unchanged; {values.kept} kept"
-        + (f", {values.erased} erased" if values.erased else ""),
-    ]
-    for name, counts in receipt.sinks.items():
-        lines.append(
-            f"{name:<8} {counts.owed} owed: {counts.loaded} loaded, {counts.pending} pending, "
-            f"{counts.refused} refused, {counts.skipped_by_rule} skipped by rule"
-        )
-    for line in receipt.measurements:
-        verdict = line.verdict or {}
-        worst = f", worst {verdict['worst']}" if verdict.get("worst") else ""
-        lines.append(f"  {line.name:<28} {line.state:<12} {line.values.landed:>9} values{worst}")
-        lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
-    lines += [f"note     {note}" for note in receipt.notes]
-    if receipt.report is not None:
-        lines.append(f"report   {receipt.report}")
-    elif receipt.flow == "collect" and receipt.is_idle:
-        lines.append(
-            "report   none, since nothing changed; fedvitals report makes one of any window"
-        )
-    elif receipt.flow == "federated":
-        lines.append("report   none, since nothing is new of the training; --output writes one")
-    return "\n".join(lines)
+    finish(run_command("collect", asked, environment, fail_on), json)

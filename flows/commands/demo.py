@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from flows.commands import stopping
 from flows.commands.options import AsJson, Output
 
 
@@ -22,11 +23,13 @@ def demo(output: Output = None, json: AsJson = False) -> None:
 
     fedvitals demo --output demo-report --json
     """
-    from deployments.services.processes import NotStarted
-    from flows.commands.collect import summary
+    from deployments.services.processes import STOP_SECONDS, NotStarted
+    from flows.commands.summary import summary
     from flows.demo import demo as run
     from tasks.core.settings import load_settings
 
+    # its servers are stopped one after the other
+    stopping.allow(4 * STOP_SECONDS)
     try:
         receipt = run(load_settings(), output, lambda text: print(f"demo: {text}", file=sys.stderr))
     except NotStarted as error:

@@ -100,9 +100,12 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
     from tasks.run.plan import verified_suites
+    from tasks.runs.base.run import opened_ledger
 
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
-    return f"{len(entries)} measurements, {len(verified_suites(settings, entries))} suites"
+    with opened_ledger(settings) as ledger:
+        suites = verified_suites(settings, ledger, entries)
+    return f"{len(entries)} measurements, {len(suites)} suites"
 
 
 def _home(settings: "Settings") -> str:
@@ -114,7 +117,7 @@ def _home(settings: "Settings") -> str:
 
 
 def _ledger(settings: "Settings") -> str:
-    from tasks.run.plan import opened_ledger
+    from tasks.runs.base.run import opened_ledger
 
     with opened_ledger(settings) as ledger:
         return ledger.url

@@ -1,16 +1,19 @@
 """`fedvitals federated`: an ad-hoc run of the flow federated."""
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.collect import summary
-from flows.commands.options import AsJson, EnvironmentName, Output, Target, TotalRounds
-from flows.commands.running import run_flow
-
-if TYPE_CHECKING:
-    from tasks.core.receipt import Receipt
+from flows.commands.options import (
+    AsJson,
+    EnvironmentName,
+    FailOnOption,
+    Output,
+    Target,
+    TotalRounds,
+)
+from flows.commands.running import run_command
+from flows.commands.summary import finish
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +29,7 @@ def federated(
     ] = None,
     total_rounds: TotalRounds = None,
     output: Output = None,
+    fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
     """Follow the training: its new rounds, who takes part, what is left of the privacy budget.
@@ -38,22 +42,7 @@ def federated(
 
     fedvitals federated --target 90% --output fl --json
     """
-    from tasks.core.settings import load_settings
-    from tasks.run.plan import make_plan
+    from tasks.runs.federated import FederatedRequest
 
-    # the user's mistakes are found here, before a flow run is begun
-    settings = load_settings()
-    settings.training.asked(metric, target, total_rounds)
-    plan = make_plan(settings, environment, "federated", output=output)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
-    receipt: Receipt = run_flow(
-        "federated",
-        environment=environment,
-        target=target,
-        metric=metric,
-        total_rounds=total_rounds,
-        output=str(output) if output else None,
-    )
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
+    asked = FederatedRequest(target, metric, total_rounds, str(output) if output else None)
+    finish(run_command("federated", asked, environment, fail_on), json)

@@ -156,13 +156,15 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
     from tasks.run.plan import verified_suites
+    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()
     # what fedvitals measures of itself is in no file
     measurements = tuple(entry for entry in entries if entry.source != "receipt")
     _tell(f"checking the suites of {len(measurements)} measurements")
-    verified_suites(settings, measurements)
+    with opened_ledger(settings) as ledger:
+        verified_suites(settings, ledger, measurements)
     return measurements
 
 

@@ -189,10 +189,10 @@ def repair(
 def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
     from datetime import UTC, datetime
 
-    from tasks.core.receipt import new_run_id
+    from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.run.plan import opened_ledger
+    from tasks.runs.base.run import opened_ledger
     from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()

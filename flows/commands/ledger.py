@@ -30,7 +30,7 @@ def ls(json: AsJson = False) -> None:
     from tasks.core.settings import load_settings
     from tasks.ledger.overview import overview
     from tasks.ledger.version import LEDGER_VERSION
-    from tasks.run.plan import opened_ledger
+    from tasks.runs.base.run import opened_ledger
 
     with opened_ledger(load_settings()) as ledger:
         url, rows = ledger.url, [asdict(known) for known in overview(ledger)]
@@ -53,10 +53,10 @@ def rebuild(json: AsJson = False) -> None:
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from tasks.core.receipt import new_run_id
+    from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.run.plan import opened_ledger
+    from tasks.runs.base.run import opened_ledger
     from tasks.upkeep.rebuilding import rebuild as read_back
     from tasks.upkeep.rebuilding import rebuilding
 

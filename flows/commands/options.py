@@ -1,7 +1,7 @@
 """Options that several commands share, each defined once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,12 @@ TotalRounds = Annotated[
         help="Rounds that the run is planned to have; of a service, where it does not say.",
         min=1,
         max=MOST_ROUNDS,
+    ),
+]
+FailOnOption = Annotated[
+    Literal["critical", "high", "warning", "never"],
+    typer.Option(
+        "--fail-on", help="Least severity of what the data say that makes the exit code 1."
     ),
 ]
 Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]

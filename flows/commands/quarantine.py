@@ -1,12 +1,13 @@
 """`fedvitals quarantine`: the values that were held back, why, and once more through the suite."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, Start, Stop
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start, Stop
+from flows.commands.running import run_plain
 from flows.commands.show import print_json, print_table
+from flows.commands.summary import finish
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +95,7 @@ def retry(
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,
+    fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
     """Try again what was held back, after a suite or a sink was mended; no source is asked.
@@ -103,21 +105,12 @@ def retry(
 
     fedvitals quarantine retry http_latency --start -7d
     """
-    from datetime import UTC, datetime
+    from tasks.quarantine.retry_run import FLOW, RetryRequest
+    from tasks.quarantine.retry_run import retry as steps
 
-    from flows.commands.collect import summary
-    from tasks.core.settings import load_settings
-    from tasks.core.window import EPOCH, Window
-    from tasks.quarantine.retry_run import plan_retry, run_retry
-
-    now = datetime.now(UTC)
-    window = _window(start, stop) or Window(EPOCH, now)
-    plan = plan_retry(load_settings(), environment, measurement, window, now)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
-    receipt = run_retry(plan)
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    raise typer.Exit(int(receipt.exit_code))
+    asked = RetryRequest(measurement, start, stop)
+    receipt = run_plain(FLOW, lambda run: steps(run, asked), environment, fail_on)
+    finish(receipt, json)
 
 
 def _window(start: str | None, stop: str | None) -> "Window | None":

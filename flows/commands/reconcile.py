@@ -1,16 +1,12 @@
 """`fedvitals reconcile`: an ad-hoc run of the flow reconcile."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, Start, Stop
-from flows.commands.running import run_flow
-
-if TYPE_CHECKING:
-    from tasks.core.reconciliation import CellDifference, Reconciliation
-
-MOST_LINES = 40
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start, Stop
+from flows.commands.running import run_command
+from flows.commands.summary import finish
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +25,7 @@ def reconcile(
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,
+    fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
     """Compare InfluxDB with the lake hour by hour, say why they differ, and mend it.
@@ -41,51 +38,7 @@ def reconcile(
 
     fedvitals reconcile --fix --measurement http_latency --json
     """
-    from flows.reconcile import SINK
-    from tasks.core.settings import load_settings
-    from tasks.delivery.runs import plan_of_lake
+    from tasks.delivery.runs import ReconcileRequest
 
-    names = tuple(measurement or ())
-    # the user's mistakes are found here, before a flow run is begun
-    plan_of_lake(load_settings(), SINK, environment, "all", names, start, stop)
-    found: Reconciliation = run_flow(
-        "reconcile",
-        environment=environment,
-        measurements=list(names) or None,
-        start=start,
-        stop=stop,
-        deep=deep,
-        fix=fix,
-    )
-    print(found.model_dump_json(indent=2) if json else summary(found))
-    raise typer.Exit(int(found.exit_code))
-
-
-def summary(found: "Reconciliation") -> str:
-    """What was found in a table: a line a measurement, and below it its first cells that differ."""
-    left, shown = MOST_LINES, [line for line in found.measurements if line.cells or line.problems]
-    lines = [f"reconcile {found.run_id} in {found.environment} with {found.sink}"]
-    lines.append(
-        f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'mended':>7}"
-    )
-    for line in shown:
-        lines.append(
-            f"  {line.name:<28} {line.state:<9} {line.cells:>6} {line.lake_values:>10} "
-            f"{line.sink_values:>10} {line.differing:>7} {line.mended:>7}"
-        )
-        lines += [f"    {problem}" for problem in line.problems]
-        cells = [each for each in found.differences if each.measurement == line.name]
-        lines += [f"    {_cell(each)}" for each in cells[:left]]
-        left -= min(left, len(cells))
-    hidden = max(0, len(found.differences) - MOST_LINES)
-    if hidden:
-        lines.append(f"{hidden} more cells differ: --json lists them all")
-    if not shown:
-        lines.append("neither side has anything")
-    return "\n".join(lines)
-
-
-def _cell(each: "CellDifference") -> str:
-    why = ", ".join(f"{count} {reason}" for reason, count in each.reasons.items())
-    what = "; mended" if each.mended else ""
-    return f"{each.start}  lake {each.lake.count}, sink {each.sink.count}: {why}{what}"
+    asked = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
+    finish(run_command("reconcile", asked, environment, fail_on), json)

@@ -38,13 +38,13 @@ def report(
     fedvitals report --start 2026-01-31T06:00 --stop 2026-01-31T12:00 --measurement training -o march
     """
     from tasks.core.settings import load_settings
-    from tasks.run.plan import make_report_plan
-    from tasks.run.reporting import remake
+    from tasks.run.plan import Request
+    from tasks.run.reporting import report as steps
+    from tasks.runs.base.run import Run
 
-    names = tuple(measurement or ())
-    receipt = remake(
-        make_report_plan(load_settings(), environment, type.value, names, start, stop, output)
-    )
+    asked = Request(type.value, measurement, start, stop, str(output) if output else None)
+    with Run("report", load_settings(), environment) as run:
+        receipt = steps(run, asked)
     if json:
         print_json(_document(receipt))
     else:
@@ -59,10 +59,10 @@ def _document(receipt: "Receipt") -> dict[str, Any]:
 
 
 def _summary(receipt: "Receipt") -> str:
-    values = receipt.values
+    values, window = receipt.values, receipt.window or {}
     lines = [
         f"report of {receipt.environment}: {receipt.status}",
-        f"window   {receipt.window['start']} to {receipt.window['stop']}",
+        f"window   {window['start']} to {window['stop']}",
         f"values   {values.landed} landed, {values.quarantined} in quarantine",
     ]
     for line in receipt.measurements:

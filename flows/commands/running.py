@@ -1,25 +1,101 @@
-"""Runs a flow here and now, as the commands do."""
+"""Run what a command asks for: as a flow run where a Prefect API is set, else without Prefect."""
 
 import gc
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flows.commands.prefect_server import require_server
+from flows.commands.prefect_server import VARIABLE, require_server
+
+if TYPE_CHECKING:
+    from tasks.core.receipt import FailOn, Receipt
+    from tasks.runs.base.run import Run
+
+NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
+# where the steps of each run are
+RUNS = {
+    "collect": "tasks.runs.collect",
+    "federated": "tasks.runs.federated",
+    "backfill": "tasks.backfill.backfilling",
+    "replay": "tasks.delivery.runs",
+    "reconcile": "tasks.delivery.runs",
+    "maintain": "tasks.upkeep.maintaining",
+}
 
 
-def run_flow(name: str, **parameters: object) -> Any:
-    """What the flow of this name answered: its receipt, or what stands for one.
+def run_command(
+    name: str,
+    asked: Any,
+    environment: str | None = None,
+    fail_on: "FailOn" = "high",
+    **options: object,
+) -> "Receipt":
+    """Run the steps of this name; `asked` is a dataclass whose fields are the flow's parameters.
 
-    Prefect is imported no earlier, so that a user's mistake is told without the wait.
+    `options` are those that the steps take beside their request. Without Prefect nothing of it is
+    imported.
 
     Raises:
         ConfigurationInvalid: when PREFECT_API_URL names a server that does not answer.
-        FedvitalsError: what ended the flow before it had an answer.
+        FedvitalsError: what ended the run before it had a receipt.
     """
-    flow = getattr(import_module(f"flows.{name}"), name)
-    require_server()
-    state = flow(**parameters, return_state=True)
+    show_warnings()
+    if os.environ.get(VARIABLE):
+        of_run = {"environment": environment, "fail_on": fail_on}
+        receipt: Receipt = _run_flow(name, {**asdict(asked), **of_run})
+        return receipt
+    print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
+    steps = getattr(import_module(RUNS[name]), name)
+    return run_plain(name, lambda run: steps(run, asked, **options), environment, fail_on)
+
+
+def run_plain(
+    name: str,
+    do: "Callable[[Run], Receipt]",
+    environment: str | None = None,
+    fail_on: "FailOn" = "high",
+) -> "Receipt":
+    """Run steps in this process, with their progress on the terminal.
+
+    Raises:
+        FedvitalsError: what ended the run before it had a receipt.
+    """
+    from flows.commands.progress import shown_progress
+    from tasks.core.settings import load_settings
+    from tasks.runs.base.run import Run
+
+    show_warnings()
+    with (
+        shown_progress() as progress,
+        Run(name, load_settings(), environment, fail_on=fail_on, progress=progress) as run,
+    ):
+        receipt = do(run)
     # the interpreter's walk through all objects at its end takes over a second, to no end
+    gc.freeze()
+    return receipt
+
+
+def show_warnings() -> None:
+    """Show what the plan warns of on standard error, before the work begins."""
+    logger = logging.getLogger("fedvitals.plan")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(logging.Formatter("fedvitals: %(message)s"))
+    logger.addHandler(shown)
+
+
+def _run_flow(name: str, parameters: dict[str, object]) -> Any:
+    require_server()
+    flow: Any = getattr(import_module(f"flows.{name}"), name)
+    known = flow.parameters.properties
+    state = flow(
+        **{key: value for key, value in parameters.items() if key in known}, return_state=True
+    )
     gc.freeze()
     result = state.result(raise_on_failure=False)
     if result is None:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tasks.backfill.backfilling import Done
+from tasks.backfill.plan import FLOW
 from tasks.chunk.work import Chunk
 from tasks.core.errors import ConfigurationInvalid
-from tasks.core.receipt import Outcome
 from tasks.core.settings import Settings
-from tasks.core.state import CellState
 from tasks.process import process
 from tasks.run.plan import Plan
 from tasks.run.toolbox import opened_toolbox
+from tasks.runs.base.run import Run
 from tasks.validation.suites import Suite, read_suite
 
 Gate = AbstractContextManager[Any]
@@ -27,14 +28,6 @@ class Order:
     now: datetime
     chunk: Chunk
     suite_digest: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of an order, and the cells whose state changed."""
-
-    outcome: Outcome
-    states: tuple[CellState, ...]
 
 
 def process_apart(order: Order, settings: Settings, gate: Callable[[int], Gate]) -> Done:
@@ -51,20 +44,21 @@ def process_apart(order: Order, settings: Settings, gate: Callable[[int], Gate])
         FedvitalsError: as process.
     """
     chunk = order.chunk
-    plan = _plan(order, settings)
-    with opened_toolbox(plan, gate(settings.pipeline.queries_at_once)) as toolbox:
-        lock = toolbox.locks.watch(chunk.measurement.name, chunk.environment, order.run_id)
-        outcome = process(chunk, toolbox.tools(plan, chunk.measurement, lock))
-        return Done(outcome, tuple(toolbox.states))
+    with Run(FLOW, settings, chunk.environment, run_id=order.run_id, now=order.now) as run:
+        plan = _plan(run, order)
+        with opened_toolbox(run, plan, gate(settings.pipeline.queries_at_once)) as toolbox:
+            lock = run.locks.watch(chunk.measurement.name, chunk.environment, order.run_id)
+            outcome = process(chunk, toolbox.tools(plan, chunk.measurement, lock))
+            return Done(outcome, run.take_states())
 
 
-def _plan(order: Order, settings: Settings) -> Plan:
-    entry = order.chunk.measurement
+def _plan(run: Run, order: Order) -> Plan:
+    entry, settings = order.chunk.measurement, run.settings
     return Plan(
         run_id=order.run_id,
         now=order.now,
         settings=settings,
-        environment=settings.environment(order.chunk.environment),
+        environment=run.environment,
         measurements=(entry,),
         suites={entry.name: _same_suite(order, settings)},
         window=order.chunk.window,

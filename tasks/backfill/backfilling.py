@@ -1,23 +1,27 @@
 """A backfill's work: chunk after chunk, a few at a time, each measurement under its lock."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Protocol, Self
 
-from tasks.backfill.plan import Backfill, cells_to_read
-from tasks.backfill.survey import Share, Survey
+from tasks.backfill.plan import Backfill, BackfillRequest, cells_to_read, make_backfill
+from tasks.backfill.progress import ChunkDone, Tell, shown_course
+from tasks.backfill.survey import Share, Survey, survey
 from tasks.chunk.work import Chunk, Tools
+from tasks.core.artifact import Artifact
+from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
-from tasks.core.receipt import Outcome, given_up, joined
+from tasks.core.receipt import Outcome, Receipt, joined
+from tasks.core.state import CellState
 from tasks.core.window import iso
-from tasks.lake.windows import WINDOWS, append_states
+from tasks.ledger.locks import RunLock
 from tasks.process import process
 from tasks.run.due import Job, late_before
+from tasks.run.plan import covered_window
 from tasks.run.rounds import (
     MOST_FAILURES_IN_A_ROW,
     OF_THE_ANSWER,
@@ -28,100 +32,104 @@ from tasks.run.rounds import (
     reopen,
     told,
 )
-from tasks.run.toolbox import Toolbox
+from tasks.run.self_watch import land_self_metrics
+from tasks.run.toolbox import Toolbox, opened_toolbox
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.run import Run, logger
+from tasks.runs.base.step import Step, plain
 
-logger = logging.getLogger(__name__)
-
+NO_REPORT = (
+    "a backfill writes no report, since its window may be longer than memory: fedvitals report "
+    "makes one of any window"
+)
 # after so many chunks the lake is told how its cells stand
 CHUNKS_A_ROUND = 20
 
 
-class Handed(Protocol):
-    """A chunk that somebody works on; both wait until it is done."""
-
-    def exception(self) -> BaseException | None:
-        """What ended the work, if it did not end well."""
-        ...
-
-    def result(self) -> Outcome:
-        """What became of it; raises what ended the work."""
-        ...
-
-
-class Crew(Protocol):
-    """Who works on chunks, so many at once."""
-
-    workers: int
-
-    def hand(self, chunk: Chunk, tools: Tools) -> Handed:
-        """Gives a chunk to one of them; does not wait."""
-        ...
-
-
-@dataclass
-class Threads:
-    """Workers in this process."""
-
-    workers: int
-    _pool: ThreadPoolExecutor
-
-    @classmethod
-    @contextmanager
-    def at_work(cls, workers: int) -> Iterator[Self]:
-        """So many of them, until the block ends."""
-        with ThreadPoolExecutor(workers) as pool:
-            yield cls(workers, pool)
-
-    def hand(self, chunk: Chunk, tools: Tools) -> Handed:
-        """Gives a chunk to one of them; does not wait."""
-        return self._pool.submit(process, chunk, tools)
-
-
 @dataclass(frozen=True)
-class Step:
-    """One chunk is done: of which measurement, how many cells it was, and what became of it."""
+class Done:
+    """What became of a chunk, and the cells whose state changed where the run did not see it."""
 
-    measurement: str
-    cells: int
     outcome: Outcome
+    states: tuple[CellState, ...] = ()
 
 
-Tell = Callable[[Step], None]
+# gives a chunk to a worker, and does not wait
+Submit = Callable[[Chunk, Tools], "Future[Done]"]
+# the workers of a backfill, until the block ends
+Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
 
 
-def work_through(
-    wanted: Backfill, survey: Survey, toolbox: Toolbox, crew: Crew, tell: Tell
-) -> tuple[Outcome, ...]:
-    """All measurements one after the other; one outcome each, and one more when the lake could not
-    be told how its cells stand.
+@contextmanager
+def in_threads(run: Run, wanted: Backfill) -> Iterator[Submit]:
+    """Work in threads of this process."""
+    with ThreadPoolExecutor(wanted.manner.workers) as pool:
+        yield lambda chunk, tools: pool.submit(_process, chunk, tools)
 
-    Whatever is landed is told to the lake, also by a run that is interrupted. An error ends its
-    measurement, never the run.
-    """
-    outcomes = []
-    try:
-        for share in survey.shares:
-            outcomes.append(_measurement(wanted, share, toolbox, crew, tell))
-            _tell_lake(toolbox)
-    finally:
-        outcomes += _tell_the_rest(toolbox)
-    return tuple(outcomes)
+
+def _process(chunk: Chunk, tools: Tools) -> Done:
+    return Done(process(chunk, tools))
+
+
+def backfill(
+    run: Run, asked: BackfillRequest, step: Step = plain, workers: Workers = in_threads
+) -> Receipt:
+    """Read a window of the past that is not yet read, chunk by chunk, oldest first."""
+    wanted = step("plan", make_backfill)(run, asked)
+    found = step("survey", survey)(wanted, run.ledger)
+    for problem in found.problems:
+        logger.warning(problem)
+    logger.info(found.line())
+    names = len(wanted.plan.measurements)
+    name = f"prometheus: extract, validate, land, load ({names})"
+    step(name, work_through)(run, wanted, found, workers)
+    run.notes.append(NO_REPORT)
+    receipt = step("account", run.account)(covered_window(wanted.plan, run.outcomes))
+    step("self metrics", land_self_metrics)(run, receipt)
+    run.artifacts.append(_artifact(receipt))
+    return step("deliver", deliver)(run, receipt)
+
+
+def _artifact(receipt: Receipt) -> Artifact:
+    rows = [
+        {
+            "measurement": line.name,
+            "state": line.state,
+            "landed": line.values.landed,
+            "unchanged": line.values.unchanged,
+            "quarantined": line.values.quarantined,
+        }
+        for line in receipt.measurements
+    ]
+    return Artifact("table", "backfill-measurements", rows)
+
+
+def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) -> None:
+    """Work on all measurements, one after the other; an error ends its measurement, never the run."""
+    with (
+        workers(run, wanted) as submit,
+        opened_toolbox(run, wanted.plan) as toolbox,
+        shown_course(found, logger.info) as tell,
+    ):
+        for share in found.shares:
+            entry = next(e for e in wanted.plan.measurements if e.name == share.measurement)
+            run.work(entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, tell))
+            run.append_states(is_last=False)
 
 
 def _measurement(
-    wanted: Backfill, share: Share, toolbox: Toolbox, crew: Crew, tell: Tell
+    wanted: Backfill,
+    share: Share,
+    entry: Measurement,
+    toolbox: Toolbox,
+    submit: Submit,
+    tell: Tell,
+    lock: RunLock,
 ) -> Outcome:
-    plan = wanted.plan
-    entry = next(e for e in plan.measurements if e.name == share.measurement)
-    job = wanted.job(entry)
-    try:
-        with toolbox.locks.hold(entry.name, job.environment, plan.run_id) as lock:
-            tools = toolbox.tools(plan, entry, lock)
-            read = told(job, _read(wanted, job, share, tools, toolbox, crew, tell))
-            pending = told(job, pending_loaded(job, tools))
-            return joined(entry.name, [*read, *pending])
-    except FedvitalsError as error:
-        return given_up(entry.name, error)
+    job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
+    read = told(job, _read(wanted, job, share, tools, toolbox.run, submit, tell))
+    pending = told(job, pending_loaded(job, tools))
+    return joined(entry.name, [*read, *pending])
 
 
 def _read(
@@ -129,8 +137,8 @@ def _read(
     job: Job,
     share: Share,
     tools: Tools,
-    toolbox: Toolbox,
-    crew: Crew,
+    run: Run,
+    submit: Submit,
     tell: Tell,
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
@@ -141,37 +149,44 @@ def _read(
         return
     reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
     chunks = (chunk_of(job, group) for group in groups(cells, share.cells_a_chunk))
-    for number, (chunk, outcome) in enumerate(_worked(chunks, tools, crew), 1):
-        tell(Step(job.measurement.name, len(chunk.cells), outcome))
+    most, done = wanted.manner.workers + 1, 0
+    for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
+        done += len(chunk.cells)
+        tell(ChunkDone(job.measurement.name, len(chunk.cells), outcome))
+        run.progress(job.measurement.name, done, len(cells))
         yield outcome
         if number % CHUNKS_A_ROUND == 0:
-            _tell_lake(toolbox)
+            run.append_states(is_last=False)
 
 
-def _worked(chunks: Iterable[Chunk], tools: Tools, crew: Crew) -> Iterator[tuple[Chunk, Outcome]]:
-    """The chunks, in order, with what became of each; never more than workers + 1 are under way.
+def _worked(
+    chunks: Iterable[Chunk], tools: Tools, submit: Submit, most: int
+) -> Iterator[tuple[Chunk, Outcome]]:
+    """The chunks, in order, with what became of each; never more than `most` are under way.
 
     After an error that is not of an answer, or three such in a row, the others are given up; what
     was begun is finished and told before the error is raised.
     """
-    waiting: deque[tuple[Chunk, Handed]] = deque()
+    waiting: deque[tuple[Chunk, Future[Done]]] = deque()
     rest = iter(chunks)
     in_a_row = 0
     first_error: Exception | None = None
     while True:
-        room = 0 if first_error else crew.workers + 1 - len(waiting)
-        waiting.extend((chunk, crew.hand(chunk, tools)) for chunk in islice(rest, room))
+        room = 0 if first_error else most - len(waiting)
+        waiting.extend((chunk, submit(chunk, tools)) for chunk in islice(rest, room))
         if not waiting:
             break
-        chunk, handed = waiting.popleft()
-        error = handed.exception()
+        chunk, future = waiting.popleft()
+        error = future.exception()
         in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
         if isinstance(error, OF_THE_ANSWER) and in_a_row < MOST_FAILURES_IN_A_ROW:
             yield chunk, _failed(chunk, error)
         elif isinstance(error, Exception):
             first_error = first_error or error
         else:
-            yield chunk, handed.result()
+            done = future.result()
+            tools.record(list(done.states))
+            yield chunk, done.outcome
     if first_error is not None:
         raise first_error
 
@@ -179,24 +194,3 @@ def _worked(chunks: Iterable[Chunk], tools: Tools, crew: Crew) -> Iterator[tuple
 def _failed(chunk: Chunk, error: FedvitalsError) -> Outcome:
     span = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}"
     return Outcome(chunk.measurement.name, "failed", problems=(f"{span}: {error}",))
-
-
-def _tell_lake(toolbox: Toolbox) -> None:
-    """One append for the cells so far. What cannot be told now is told with the next."""
-    states = list(toolbox.states)
-    try:
-        append_states(toolbox.lake, states)
-    except FedvitalsError as error:
-        logger.warning("%s: %s", WINDOWS, error)
-    else:
-        # other threads may have put more behind them meanwhile
-        del toolbox.states[: len(states)]
-
-
-def _tell_the_rest(toolbox: Toolbox) -> list[Outcome]:
-    """A failure is an outcome, since it must not hide the others."""
-    try:
-        append_states(toolbox.lake, toolbox.states)
-    except FedvitalsError as error:
-        return [Outcome(measurement=WINDOWS, state="failed", problems=(str(error),))]
-    return []

@@ -15,8 +15,9 @@ from tasks.core.settings import Environment, Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger
 from tasks.run.due import Job
-from tasks.run.plan import Plan, PlanType, make_plan
+from tasks.run.plan import Plan, PlanType, Request, logger, make_plan
 from tasks.run.rounds import MOST_CELLS
+from tasks.runs.base.run import Run
 from tasks.validation.suites import Suite
 
 Runner = Literal["threads", "dask"]
@@ -60,12 +61,11 @@ class Backfill:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What somebody asks for, as the flow's parameters say it."""
+class BackfillRequest:
+    """What is filled back, and how, as the flow's parameters say it."""
 
     start: str
     stop: str = "now"
-    environment: str | None = None
     type: PlanType = "all"
     measurements: list[str] | None = None
     chunk: str | None = None
@@ -75,12 +75,13 @@ class Asked:
     address: str | None = None
 
 
-def make_backfill(settings: Settings, asked: Asked) -> Backfill:
-    """Checks everything that was asked for.
+def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
+    """Check everything that was asked for.
 
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
+    settings = run.settings
     manner = Manner(
         workers=_checked_workers(asked.workers, settings),
         chunk=None if asked.chunk is None else _cells_of(asked.chunk, settings.pipeline.cell),
@@ -89,10 +90,10 @@ def make_backfill(settings: Settings, asked: Asked) -> Backfill:
         address=asked.address,
     )
     _check_runner(manner, settings)
-    _check_history(settings.environment(asked.environment))
-    names = tuple(asked.measurements or ())
-    plan = make_plan(settings, asked.environment, asked.type, names, asked.start, asked.stop)
-    return Backfill(_with_history(plan, names), manner)
+    _check_history(run.environment)
+    names = asked.measurements
+    plan = make_plan(run, Request(asked.type, names, asked.start, asked.stop))
+    return Backfill(_with_history(plan, bool(names)), manner)
 
 
 def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list[Cell]:
@@ -158,7 +159,7 @@ def _cells_of(chunk: str, cell: timedelta) -> int:
 
 
 def _check_runner(manner: Manner, settings: Settings) -> None:
-    if manner.runner == "dask" and find_spec("prefect_dask") is None:
+    if manner.runner == "dask" and find_spec("distributed") is None:
         raise ConfigurationInvalid(
             where="--runner",
             problem="dask is not installed",
@@ -216,21 +217,22 @@ def _check_history(environment: Environment) -> None:
         )
 
 
-def _with_history(plan: Plan, names: tuple[str, ...]) -> Plan:
+def _with_history(plan: Plan, is_named: bool) -> Plan:
     """The plan without what cannot be asked for the past; named ones are refused."""
     entries = tuple(e for e in plan.measurements if e.source in SOURCES_WITH_HISTORY)
     others = [e.name for e in plan.measurements if e not in entries]
-    if others and (names or not entries):
+    if others and (is_named or not entries):
         raise UsageInvalid(
-            argument="--measurement" if names else "--type",
+            argument="--measurement" if is_named else "--type",
             problem=f"the source of {', '.join(others)} has no past",
             mend="Collect it as it comes: fedvitals collect",
         )
-    warnings = list(plan.warnings)
+    warnings = [w for entry in entries if (w := _of_retention(entry, plan))]
     if others:
-        warnings.append(f"left out, since their source has no past: {', '.join(others)}")
-    warnings += [w for entry in entries if (w := _of_retention(entry, plan))]
-    return replace(plan, measurements=entries, warnings=tuple(warnings))
+        warnings.insert(0, f"left out, since their source has no past: {', '.join(others)}")
+    for warning in warnings:
+        logger.warning(warning)
+    return replace(plan, measurements=entries, warnings=(*plan.warnings, *warnings))
 
 
 def _of_retention(entry: Measurement, plan: Plan) -> str | None:

@@ -7,10 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tasks.backfill.backfilling import Step, Tell
 from tasks.backfill.survey import Survey
+from tasks.core.receipt import Outcome
 
 SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class ChunkDone:
+    """One chunk is done: of which measurement, how many cells it was, and what became of it."""
+
+    measurement: str
+    cells: int
+    outcome: Outcome
+
+
+Tell = Callable[[ChunkDone], None]
 
 
 @dataclass
@@ -52,7 +64,7 @@ class Course:
         took = self.clock() - self._began
         return took * max(0.0, self._whole - self._weight) / self._weight
 
-    def take(self, step: Step) -> None:
+    def take(self, step: ChunkDone) -> None:
         """One more chunk is done."""
         self.cells += step.cells
         self.values += step.outcome.values.extracted
@@ -78,7 +90,7 @@ def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Tell]:
         return
     said = time.monotonic()
 
-    def tell(step: Step) -> None:
+    def tell(step: ChunkDone) -> None:
         nonlocal said
         course.take(step)
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
@@ -103,7 +115,7 @@ def _bar(course: Course) -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("", total=course.all_cells, pace="")
 
-        def draw(step: Step) -> None:
+        def draw(step: ChunkDone) -> None:
             course.take(step)
             left = timedelta(seconds=round(course.seconds_left))
             pace = f"{course.values_per_second:,.0f}/s, {left} left"

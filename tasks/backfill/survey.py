@@ -145,7 +145,7 @@ def _known_pace(ledger: Ledger, environment: str, before: str) -> Pace:
         texts = ledger.last_runs(flow, environment, before, PACE_RUNS)
         receipts = [Receipt.model_validate_json(text) for text in texts]
         values = sum(receipt.values.extracted for receipt in receipts)
-        took = sum(receipt.seconds.get("collect", 0.0) for receipt in receipts)
+        took = sum(receipt.seconds.get("work", 0.0) for receipt in receipts)
         if values >= PACE_VALUES and took:
             return Pace(values / took, f"the last {len(receipts)} runs of {flow}")
     return Pace(ASSUMED_PACE, "assumed, since no earlier run was large enough to measure")

@@ -1,15 +1,11 @@
-"""What a `maintain` run says at the end: of each table what it was and is, and of the ledger."""
+"""What a `maintain` run did: of each table what it was and is, and of the ledger."""
 
 from typing import Literal
 
-from pydantic import Field
-
 from tasks.core.documents import Strict
-from tasks.core.receipt import ExitCode
 
 # locked: another run works on it; pending: another writer or the database was in the way
 TableState = Literal["done", "locked", "pending", "damaged"]
-Status = Literal["ok", "degraded", "pending"]
 
 
 class TableUpkeep(Strict):
@@ -56,36 +52,10 @@ class ReportsUpkeep(Strict):
     problems: tuple[str, ...] = ()
 
 
-class Maintained(Strict):
-    """The receipt of a `maintain` run, over all environments, which share the tables."""
+class Maintenance(Strict):
+    """The details of a maintain's receipt, over all environments, which share the tables."""
 
-    flow: str
-    run_id: str
     environments: tuple[str, ...]
-    status: Status
     tables: tuple[TableUpkeep, ...]
     ledger: LedgerUpkeep
     reports: ReportsUpkeep = ReportsUpkeep()
-    notes: tuple[str, ...] = ()
-    seconds: float = Field(ge=0)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 ok; 1 when a table is damaged; 3 when something was in another run's hands."""
-        return {
-            "ok": ExitCode.GOOD,
-            "degraded": ExitCode.BAD_FOUND,
-            "pending": ExitCode.PARTIAL,
-        }[self.status]
-
-
-def status_of(
-    tables: tuple[TableUpkeep, ...],
-    ledger: LedgerUpkeep,
-    reports: ReportsUpkeep,
-) -> Status:
-    """The worst of all: damage before what is left for another run."""
-    states = {ledger.state, reports.state, *(table.state for table in tables)}
-    if "damaged" in states:
-        return "degraded"
-    return "ok" if states == {"done"} else "pending"

@@ -57,6 +57,10 @@ def own_measurement() -> Measurement:
     }
     fields["exit_code"] = FieldSpec(description="0 good, 1 something bad, 3 work pending")
     fields["status"] = FieldSpec(type="string", description="ok, degraded, failed or no_data")
+    fields["worst"] = FieldSpec(
+        type="string",
+        description="most severe finding: info, warning, high or critical; null: none",
+    )
     return Measurement(
         name=OWN,
         type="pipeline",

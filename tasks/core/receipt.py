@@ -1,23 +1,27 @@
 """What a run says at the end. All sums count values, that is non-null field cells."""
 
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
-from tasks.core.finding import Finding
+from tasks.core.finding import CHECK, Finding
+from tasks.core.maintained import Maintenance
+from tasks.core.reconciliation import Reconciliation
 from tasks.core.severity import Severity, worst
 from tasks.core.window import Window, iso
 
 MeasurementState = Literal[
     "landed", "unchanged", "no_data", "kept_older", "lost", "pending", "refused", "failed"
 ]
-RunState = Literal["ok", "degraded", "failed", "no_data"]
+RunStatus = Literal["ok", "degraded", "failed", "no_data"]
+# from which severity on what the data say makes the exit code 1
+FailOn = Literal["critical", "high", "warning", "never"]
+DeliveryKind = Literal["self metrics", "report", "artifacts", "channel", "heartbeat"]
 # the first state that applies names a measurement
 STATE_ORDER: tuple[MeasurementState, ...] = (
     "failed", "refused", "pending", "kept_older", "landed", "unchanged", "lost", "no_data",
@@ -213,20 +217,31 @@ class MeasurementReceipt(BaseModel):
 
     name: str
     state: MeasurementState
-    rows: int
-    values: Values
-    verdict: dict[str, Any] | None
+    rows: int = 0
+    values: Values = Values()
+    verdict: dict[str, Any] | None = None
     failing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What a finished run handed on, and whether it arrived; it changes neither status nor exit code."""
+
+    what: DeliveryKind
+    ok: bool
+    message: str = ""
+
+
 class Receipt(BaseModel):
     """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall.
 
-    `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
-    measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the run as a whole, such as a channel that did not take its message.
-    `worst_finding` is of what an analysis found, None when it found nothing.
+    Two questions, two answers: `status` says whether the run did its work, `worst` what the data
+    say: the most severe of its findings, critical when a value went to quarantine, None when
+    nothing was found. `retries` counts what was tried again; `lag_seconds` is the age of the newest
+    loaded data of the measurement that is furthest behind, None when nothing is loaded. `notes` are
+    sentences about the run as a whole. `details` are those of a reconcile or a maintain.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -234,64 +249,73 @@ class Receipt(BaseModel):
     flow: str
     run_id: str
     environment: str
-    status: RunState
-    window: dict[str, str]
-    values: Values
-    sinks: dict[str, SinkValues]
-    measurements: tuple[MeasurementReceipt, ...]
-    seconds: dict[str, float]
+    status: RunStatus
+    worst: Severity | None = None
+    fail_on: FailOn = "high"
+    window: dict[str, str] | None
+    values: Values = Values()
+    sinks: dict[str, SinkValues] = {}
+    measurements: tuple[MeasurementReceipt, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
     retries: int = 0
     lag_seconds: float | None = None
-    notes: tuple[str, ...] = ()
-    worst_finding: Severity | None = None
+    deliveries: tuple[Delivery, ...] = ()
     report: str | None = None
+    details: Reconciliation | Maintenance | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Nothing changed and nothing was owed: the last report still tells all there is."""
+        """Nothing changed and nothing was owed: the last report still shows all there is."""
         states = {line.state for line in self.measurements}
         owed = any(counts.owed for counts in self.sinks.values())
         return "unchanged" in states and states <= {"unchanged", "no_data"} and not owed
 
     @property
+    def did_its_work(self) -> bool:
+        """Whether nothing failed or was refused; what is pending comes with the next run."""
+        states = {line.state for line in self.measurements}
+        return self.status != "failed" and not states & {"failed", "refused"}
+
+    @property
+    def is_found_bad(self) -> bool:
+        """Whether the data are at least as bad as `fail_on` says."""
+        if self.worst is None or self.fail_on == "never":
+            return False
+        return self.worst.rank <= Severity(self.fail_on).rank
+
+    @property
     def exit_code(self) -> ExitCode:
-        """0 ok or no_data; 1 failed, or something bad was found; 3 when only pending is left."""
-        is_grave = self.worst_finding is not None and self.worst_finding.is_grave
-        if self.status == "failed" or is_grave or any(_is_bad(line) for line in self.measurements):
+        """1 when work failed or was refused, or the data are bad; 3 when work is pending; else 0."""
+        if not self.did_its_work or self.is_found_bad:
             return ExitCode.BAD_FOUND
         return ExitCode.PARTIAL if self.status == "degraded" else ExitCode.GOOD
 
-    def with_findings(self, found: Sequence[Finding]) -> "Receipt":
-        """The receipt with what an analysis found: a note each, but for what is merely worth knowing.
-        With a grave one a run that was ok is degraded."""
-        severities = [each.severity for each in found]
-        known = [] if self.worst_finding is None else [self.worst_finding]
-        is_grave = any(severity.is_grave for severity in severities)
-        notes = (each.sentence for each in found if each.severity is not Severity.INFO)
-        return self.model_copy(
-            update={
-                "notes": (*self.notes, *notes),
-                "worst_finding": worst([*known, *severities]),
-                "status": "degraded" if is_grave and self.status != "failed" else self.status,
-            }
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about the whole run: its notes, what an analysis found, what did not arrive."""
+        found = (
+            each.sentence
+            for each in self.findings
+            if each.kind != CHECK and each.severity is not Severity.INFO
         )
-
-
-def _is_bad(line: MeasurementReceipt) -> bool:
-    critical = line.verdict is not None and line.verdict["worst"] == Severity.CRITICAL
-    return line.state in ("failed", "refused") or line.values.quarantined > 0 or critical
+        lost = (each.message for each in self.deliveries if not each.ok)
+        return (*self.notes, *found, *lost)
 
 
 def write_receipt(
     flow: str,
     run_id: str,
     environment: str,
-    window: Window,
+    window: Window | None,
     outcomes: Iterable[Outcome],
     seconds: dict[str, float],
     retries: int = 0,
+    findings: Sequence[Finding] = (),
+    **more: Any,
 ) -> Receipt:
-    """The receipt of a run, from one outcome a measurement.
+    """Return the receipt of a run, from one outcome a measurement and what was found besides.
 
     Raises:
         SumsDiffer: when a value is unaccounted for.
@@ -304,19 +328,24 @@ def write_receipt(
         part.values.check()
         for name, counts in part.sinks.items():
             counts.check(name)
+    found = (*(one for part in parts for one in _failed_checks(part)), *findings)
+    quarantined = [Severity.CRITICAL] if values.quarantined else []
     return Receipt(
         flow=flow,
         run_id=run_id,
         environment=environment,
         status=_status(lines, sinks),
-        window={"start": iso(window.start), "stop": iso(window.stop)},
+        worst=worst([*quarantined, *(one.severity for one in found)]),
+        window={"start": iso(window.start), "stop": iso(window.stop)} if window else None,
         values=values,
         sinks=sinks,
         measurements=lines,
+        findings=found,
         seconds={
             name: round(took, 4) for name, took in {**_joined_seconds(parts), **seconds}.items()
         },
         retries=retries,
+        **more,
     )
 
 
@@ -334,6 +363,17 @@ def _line(outcome: Outcome) -> MeasurementReceipt:
     )
 
 
+def _failed_checks(outcome: Outcome) -> Iterator[Finding]:
+    for check in (check for verdict in outcome.verdicts for check in verdict.failed):
+        yield Finding(
+            kind=CHECK,
+            severity=check.severity,
+            sentence=f"{outcome.measurement}: {check.check_id}: observed {check.observed}, limit {check.limit}",
+            evidence={"check": check.check_id, "offending": check.offending},
+            subject=f"{outcome.measurement}: {check.check_id}",
+        )
+
+
 def _of_vanished(values: Values) -> Iterator[str]:
     if values.kept:
         yield f"the source no longer has {values.kept} values; they are kept as landed before"
@@ -341,7 +381,7 @@ def _of_vanished(values: Values) -> Iterator[str]:
         yield f"the source no longer has {values.erased} values; they were taken out of the lake"
 
 
-def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunState:
+def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunStatus:
     states = {line.state for line in lines}
     alive = states & {"landed", "unchanged", "kept_older", "pending", "refused"}
     # a measurement of which some chunks failed is failed, but what the others landed is there
@@ -349,26 +389,6 @@ def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues])
     if "failed" in states and not alive:
         return "failed"
     unloaded = any(counts.pending or counts.refused for counts in sinks.values())
-    if states & {"failed", "pending"} or unloaded or any(_is_bad(line) for line in lines):
+    if states & {"failed", "pending", "refused"} or unloaded:
         return "degraded"
     return "ok" if alive else "no_data"
-
-
-def run_id_of(moment: datetime, token: str) -> str:
-    """A run's id: sortable by time, unique by its token."""
-    return f"{moment:%Y%m%dT%H%M%S}-{token}"
-
-
-def new_run_id(moment: datetime) -> str:
-    """A run's id of this moment. Half of its token is the 4096th of the second, so that ids sort by time
-    within a second too: the newest run of the lake tells whether the ledger is behind it."""
-    fraction = moment.microsecond * 4096 // 1_000_000
-    return run_id_of(moment, f"{fraction:03x}{uuid.uuid4().hex[:3]}")
-
-
-def moment_of(run_id: str) -> datetime | None:
-    """When the run began, to the second; None for an id of another kind."""
-    try:
-        return datetime.strptime(run_id.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None

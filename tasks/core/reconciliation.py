@@ -4,8 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.core.receipt import ExitCode
-
 # why a value differs; of refused and expired ones loading again would mend nothing
 Why = Literal["pending", "missing", "changed", "extra", "refused", "expired"]
 EXPLAINED: frozenset[Why] = frozenset({"refused", "expired"})
@@ -60,27 +58,15 @@ class MeasurementLine(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """What one reconcile found; `values` are counted as they were before any mending."""
+    """The details of a reconcile's receipt; `values` are counted as they were before any mending."""
 
     model_config = ConfigDict(frozen=True)
 
-    run_id: str
-    environment: str
     sink: str
     deep: bool
     fix: bool
-    window: dict[str, str] | None
     measurements: tuple[MeasurementLine, ...]
     differences: tuple[CellDifference, ...]
-    seconds: float
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 equal, or what differs is explained; 1 differences left; 3 when only pending is left."""
-        states = {line.state for line in self.measurements}
-        if states & {"differs", "failed"}:
-            return ExitCode.BAD_FOUND
-        return ExitCode.PARTIAL if "pending" in states else ExitCode.GOOD
 
 
 def verdict_of(left: list[dict[Why, int]]) -> MeasurementVerdict:

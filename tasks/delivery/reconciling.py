@@ -14,6 +14,7 @@ from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SinkRefused, SinkUnavailable
 from tasks.core.loading import CellToLoad, Sink
 from tasks.core.points import Reader
+from tasks.core.progress import Progress
 from tasks.core.reconciliation import (
     EXPLAINED,
     CellDifference,
@@ -36,8 +37,6 @@ from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

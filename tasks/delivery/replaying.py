@@ -1,7 +1,7 @@
 """Replay: brings any range of the lake into a sink again, whatever the ledger believes it has."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +13,7 @@ from tasks.core.batch import split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
 from tasks.core.loading import CellToLoad, Sink
+from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
@@ -20,8 +21,6 @@ from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

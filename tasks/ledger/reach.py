@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Select, or_, select
 
-from tasks.core.receipt import moment_of
+from tasks.core.run_id import moment_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import digest_in
 from tasks.ledger.schema import cells

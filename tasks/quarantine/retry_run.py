@@ -1,23 +1,27 @@
 """The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from tasks.chunk.work import Tools
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.errors import FedvitalsError, UsageInvalid
+from tasks.core.errors import UsageInvalid
+from tasks.core.loading import Sink
 from tasks.core.own import own_measurement
-from tasks.core.receipt import Outcome, Receipt, given_up, new_run_id, write_receipt
-from tasks.core.settings import Settings
-from tasks.core.window import Window
+from tasks.core.receipt import Outcome, Receipt
+from tasks.core.window import EPOCH, Window, parse_time
 from tasks.lake.tables import Lake
-from tasks.lake.windows import WINDOWS, append_states
-from tasks.quarantine.retrying import Retry, retry
-from tasks.run.plan import Plan, opened_ledger, verified_suites
-from tasks.run.self_watch import watch
-from tasks.run.toolbox import Toolbox, opened_toolbox
+from tasks.ledger.locks import RunLock
+from tasks.quarantine import retrying
+from tasks.quarantine.retrying import Retry
+from tasks.run import plan as planning
+from tasks.run.plan import Plan
+from tasks.run.self_watch import land_self_metrics
+from tasks.run.toolbox import catch_up, opened_sinks, tools_of
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.run import Run
+from tasks.runs.base.step import Step, plain
 
 FLOW = "quarantine retry"
 
@@ -32,17 +36,40 @@ class _Unasked:
         raise AssertionError("a retry asks no source")
 
 
-def plan_retry(
-    settings: Settings, environment: str | None, name: str | None, window: Window, now: datetime
-) -> Plan:
-    """What there is to try again: the named measurement, else each that has something in quarantine.
+@dataclass(frozen=True)
+class RetryRequest:
+    """What is tried again: a measurement, else each that has something in quarantine."""
+
+    measurement: str | None = None
+    start: str | None = None
+    stop: str | None = None
+
+    def window(self, now: datetime) -> Window:
+        """Return the window of the records; all time by default."""
+        start = parse_time(self.start, now, "--start") if self.start else EPOCH
+        return Window(start, parse_time(self.stop or "now", now, "--stop"))
+
+
+def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
+    """Try what is in quarantine again, through suites and sinks; no source is asked."""
+    plan = step("plan", plan_retry)(run, asked)
+    name = f"quarantine: validate, land, load ({len(plan.measurements)})"
+    step(name, _retry_all)(run, plan)
+    receipt = step("account", run.account)(plan.window)
+    step("self metrics", land_self_metrics)(run, receipt)
+    return step("deliver", deliver)(run, receipt)
+
+
+def plan_retry(run: Run, asked: RetryRequest) -> Plan:
+    """Plan what there is to try again: the named measurement, else each that has something there.
 
     Only their suites are read and, when they are new, verified.
 
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid, LakeDamaged.
     """
-    chosen = settings.environment(environment)
+    settings, chosen, name = run.settings, run.environment, asked.measurement
+    window = asked.window(run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
         raise UsageInvalid(
@@ -50,24 +77,27 @@ def plan_retry(
             problem=f"{name!r} is not in the catalogue",
             mend="List them: fedvitals catalogue",
         )
-    lake, span = Lake(settings.lake_url), window.widened(settings.pipeline.cell)
-    names = [name] if name is not None else dict.fromkeys([*catalogue, *lake.names()])
-    held = [each for each in names if _holds(lake, each, chosen.name, span)]
+    span = window.widened(settings.pipeline.cell)
+    names = [name] if name is not None else dict.fromkeys([*catalogue, *run.lake.names()])
+    held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
     measurements = tuple(catalogue[each] for each in held if each in catalogue)
+    warnings = tuple(
+        f"{each} is no longer in the catalogue; what is in its quarantine stays"
+        for each in held
+        if each not in catalogue
+    )
+    for warning in warnings:
+        planning.logger.warning(warning)
     return Plan(
-        run_id=new_run_id(now),
-        now=now,
+        run_id=run.id,
+        now=run.now,
         settings=settings,
         environment=chosen,
         measurements=measurements,
-        suites=verified_suites(settings, (*measurements, own_measurement())),
+        suites=planning.verified_suites(settings, run.ledger, (*measurements, own_measurement())),
         window=window,
         output=settings.home,
-        warnings=tuple(
-            f"{each} is no longer in the catalogue; what is in its quarantine stays"
-            for each in held
-            if each not in catalogue
-        ),
+        warnings=warnings,
     )
 
 
@@ -76,71 +106,24 @@ def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
     return bool((lake.quarantined(name, environment, span)["stage"] != "door").any())
 
 
-def run_retry(plan: Plan) -> Receipt:
-    """Tries the plan's measurements again, one lock each, and keeps the receipt in the ledger.
-
-    One append to _windows tells the lake of all cells whose state changed. At the end the run's own
-    figures are landed and loaded; when that fails, a note on the receipt says so.
-
-    Raises:
-        FedvitalsError: when the tools cannot be opened; nothing was done then.
-        SumsDiffer: when a value is unaccounted for.
-    """
-    assert plan.window is not None, "a retry always has a window"
-    started = time.perf_counter()
-    outcomes: list[Outcome] = []
-    # without measurements no source is opened
-    with opened_toolbox(replace(plan, measurements=())) as toolbox:
-        if toolbox.caught_up:
-            outcomes.append(
-                Outcome(measurement=WINDOWS, state="unchanged", warnings=toolbox.caught_up)
-            )
+def _retry_all(run: Run, plan: Plan) -> None:
+    """Try the plan's measurements again, one lock each."""
+    catch_up(run)
+    with opened_sinks(run.settings, run.environment) as sinks:
+        run.targets = tuple(sink.target for sink in sinks)
         try:
             for measurement in plan.measurements:
-                outcomes.append(_retry(plan, plan.window, measurement, toolbox))
+                run.work(measurement.name, partial(_retry_one, run, plan, sinks, measurement))
         finally:
-            # what is landed has to be told, even by a run that is interrupted
-            outcomes += _told(toolbox)
-        receipt = write_receipt(
-            flow=FLOW,
-            run_id=plan.run_id,
-            environment=plan.environment.name,
-            window=plan.window,
-            outcomes=outcomes,
-            seconds={"retry": time.perf_counter() - started},
-        )
-        toolbox.ledger.keep_receipt(receipt)
-    receipt = watch(plan, receipt)
-    with opened_ledger(plan.settings) as ledger:
-        ledger.keep_receipt(receipt)
-    return receipt
+            # what is landed has to be in the lake's own state, even of a run that is interrupted
+            run.append_states()
 
 
-def _retry(plan: Plan, window: Window, measurement: Measurement, toolbox: Toolbox) -> Outcome:
-    name, environment = measurement.name, plan.environment.name
+def _retry_one(
+    run: Run, plan: Plan, sinks: tuple[Sink, ...], measurement: Measurement, lock: RunLock
+) -> Outcome:
+    assert plan.window is not None, "a retry always has a window"
     pipeline = plan.settings.pipeline
-    wanted = Retry(measurement, environment, window.widened(pipeline.cell), pipeline.chunk_rows)
-    try:
-        with toolbox.locks.hold(name, environment, plan.run_id) as lock:
-            tools = Tools(
-                source=_Unasked(),
-                suite=plan.suites[name],
-                lake=toolbox.lake,
-                ledger=toolbox.ledger,
-                sinks=toolbox.sinks,
-                lock=lock,
-                run_id=plan.run_id,
-                record=toolbox.states.extend,
-            )
-            return retry(wanted, tools)
-    except FedvitalsError as error:
-        return given_up(name, error)
-
-
-def _told(toolbox: Toolbox) -> list[Outcome]:
-    """One append for all cells; a failure is an outcome, since it must not hide the others."""
-    try:
-        append_states(toolbox.lake, toolbox.states)
-    except FedvitalsError as error:
-        return [Outcome(measurement=WINDOWS, state="failed", problems=(str(error),))]
-    return []
+    window = plan.window.widened(pipeline.cell)
+    wanted = Retry(measurement, plan.environment.name, window, pipeline.chunk_rows)
+    return retrying.retry(wanted, tools_of(run, plan, _Unasked(), sinks, measurement, lock))

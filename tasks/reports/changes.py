@@ -20,8 +20,9 @@ def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
     last = earlier[0]
     return Changes(
         run_id=last.run_id,
-        stop=datetime.fromisoformat(last.window["stop"]),
+        stop=datetime.fromisoformat((last.window or {})["stop"]),
         status=last.status,
+        worst=last.worst,
         values=last.values,
         measurements=tuple(change for change in found if _differs(change)),
         new=tuple(line.name for line in receipt.measurements if line.name not in known),

@@ -292,6 +292,7 @@ def _templates() -> Environment:
         "STATUS": words.STATUS,
         "headline": words.headline,
         "mood": words.mood,
+        "run_text": words.run_text,
         "STATES": words.STATES,
         "NO_DATA": words.NO_DATA,
         "JUDGEMENTS": words.JUDGEMENTS,

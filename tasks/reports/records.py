@@ -14,7 +14,7 @@ from tasks.core.receipt import (
     MeasurementReceipt,
     MeasurementState,
     Receipt,
-    RunState,
+    RunStatus,
     Values,
     Verdict,
 )
@@ -71,14 +71,15 @@ class MeasurementChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different since the last run: `run_id`, its end, its status and its sums.
+    """What is different since the last run: `run_id`, its end, status, worst finding and sums.
 
     `measurements` holds only those that differ; `new` those that no earlier run knew.
     """
 
     run_id: str
     stop: datetime
-    status: RunState
+    status: RunStatus
+    worst: Severity | None
     values: Values
     measurements: tuple[MeasurementChange, ...]
     new: tuple[str, ...]
@@ -126,8 +127,11 @@ class RunReport:
     @property
     def window(self) -> Window:
         """The window that the run read."""
-        start, stop = self.receipt.window["start"], self.receipt.window["stop"]
-        return Window(datetime.fromisoformat(start), datetime.fromisoformat(stop))
+        window = self.receipt.window
+        assert window is not None, "what is reported is about a window"
+        return Window(
+            datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["stop"])
+        )
 
     @property
     def ordered(self) -> tuple[MeasurementSection, ...]:

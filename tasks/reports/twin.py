@@ -44,6 +44,7 @@ def _changes(changes: Changes) -> dict[str, Any]:
         "run_id": changes.run_id,
         "stop": iso(changes.stop),
         "status": changes.status,
+        "worst": changes.worst,
         "values": asdict(changes.values),
         "measurements": [
             {**asdict(one), "started": list(one.started), "ended": list(one.ended)}

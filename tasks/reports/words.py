@@ -4,7 +4,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.core.receipt import Receipt, SinkValues
+from tasks.core.receipt import Receipt, RunStatus, SinkValues
+from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.reports.records import Changes
 from tasks.reports.units import counted, human, signed
@@ -40,22 +41,47 @@ def sink_name(name: str) -> str:
 
 def headline(receipt: Receipt) -> str:
     """The run's state in a few words; limits that are broken are named, though the run is good."""
-    found, broken = mood(receipt), _broken(receipt)
-    if found == "high":
-        return f"{counted(broken['high'], 'measurement')} out of limits"
-    if found == "warning":
-        return f"{STATUS['ok']}, {broken['warning']} with warnings"
-    return STATUS[receipt.status]
+    broken = _broken(receipt)
+    outside = broken[Severity.CRITICAL] + broken[Severity.HIGH]
+    parts = [] if receipt.status == "ok" else [STATUS[receipt.status]]
+    if outside:
+        parts.append(f"{counted(outside, 'measurement')} out of limits")
+    elif receipt.worst is not None and receipt.worst.is_grave:
+        parts.append(f"a finding of severity {receipt.worst.value}")
+    elif not parts:
+        warned = broken[Severity.WARNING]
+        parts = [f"{STATUS['ok']}, {warned} with warnings" if warned else STATUS["ok"]]
+    return ", ".join(parts)
 
 
 def mood(receipt: Receipt) -> str:
-    """What the headline's colour goes by: the worst broken limit of a good run, else its status."""
-    worst = next((each for each in ("high", "warning") if _broken(receipt)[each]), "ok")
-    return worst if receipt.status == "ok" else receipt.status
+    """What the headline's colour goes by: the status of a run, of a good one its worst finding."""
+    if receipt.status != "ok":
+        return receipt.status
+    if receipt.worst is None or receipt.worst is Severity.INFO:
+        return "ok"
+    return "high" if receipt.worst.is_grave else "warning"
 
 
-def _broken(receipt: Receipt) -> Counter[str | None]:
-    return Counter((line.verdict or {}).get("worst") for line in receipt.measurements)
+def run_text(status: RunStatus, worst: Severity | None) -> str:
+    """How a run ended, in a few words: what it did, and what the data said."""
+    found = worst is not None and worst is not Severity.INFO
+    said = f"with findings up to {worst.value}" if worst is not None and found else ""
+    if not said:
+        return STATUS[status].lower()
+    return f"good, {said}" if status == "ok" else f"{STATUS[status].lower()}, {said}"
+
+
+def _broken(receipt: Receipt) -> Counter[Severity]:
+    """How many measurements break a limit, by the worst that each breaks."""
+    found: Counter[Severity] = Counter()
+    for line in receipt.measurements:
+        worst = (line.verdict or {}).get("worst")
+        if line.values.quarantined:
+            found[Severity.CRITICAL] += 1
+        elif worst is not None:
+            found[Severity(worst)] += 1
+    return found
 
 
 def status_sentence(receipt: Receipt) -> str:
@@ -148,7 +174,8 @@ def changes_sentence(receipt: Receipt, changes: Changes | None) -> str:
     if changes is None:
         return "This is the first run of its kind here: there is no last run to compare with."
     last = f"the last run, whose window ended {moment(changes.stop)} UTC"
-    if changes.measurements or changes.new or changes.status != receipt.status:
+    is_same = (changes.status, changes.worst) == (receipt.status, receipt.worst)
+    if changes.measurements or changes.new or not is_same:
         return f"Compared with {last}."
     return f"Nothing is different from {last}: the same states, and the same checks fail."
 

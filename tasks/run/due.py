@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from tasks.core.catalogue import Measurement
-from tasks.core.receipt import moment_of
+from tasks.core.run_id import moment_of
 from tasks.core.settings import Pipeline
 from tasks.core.window import Cell, Window, floor
 from tasks.ledger.aside import cells_aside

@@ -1,23 +1,28 @@
 """A run's plan: everything checked before any work, and the tools to do it with."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from tasks.chunk.work import SOURCES_WITH_HISTORY
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.own import own_measurement
 from tasks.core.places import check_output
-from tasks.core.receipt import Outcome, new_run_id
+from tasks.core.receipt import Outcome
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
+from tasks.runs.base.run import Run
 from tasks.validation.suites import Suite, read_suite, verify
+
+# apart from the run's other lines, so that a terminal shows what is off before the work begins
+logger = logging.getLogger("fedvitals.plan")
 
 CollectType = Literal["all", "performance", "business", "security"]
 # what collect takes, and the type that has a flow of its own
@@ -48,62 +53,60 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def make_plan(
-    settings: Settings,
-    environment: str | None,
-    types: PlanType,
-    names: tuple[str, ...] = (),
-    start: str | None = None,
-    stop: str | None = None,
-    output: Path | None = None,
-) -> Plan:
-    """Checks the configuration whole and says what a run will do.
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks of a run, as the parameters of its flow: names, times and paths."""
+
+    type: PlanType = "all"
+    measurements: list[str] | None = None
+    start: str | None = None
+    stop: str | None = None
+    output: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements that are named, each once."""
+        return tuple(dict.fromkeys(self.measurements or ()))
+
+
+def make_plan(run: Run, asked: Request) -> Plan:
+    """Check the whole configuration, and plan what a run reads from its sources.
 
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
-    chosen = settings.environment(environment)
+    chosen = run.environment
     check_source(chosen)
-    catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    selected = _selected(catalogue, types, names, settings)
+    catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
+    selected = _selected(catalogue, asked, run.settings)
     _check_asked(selected)
     measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
     if selected and not measurements:
         raise _without_source(
             chosen, "FED_VIT_API_URL, which all of these measurements are read from"
         )
-    warnings = _warnings(chosen, settings, selected)
-    return _plan(settings, chosen, types, measurements, (start, stop), output, warnings)
+    warnings = _warnings(chosen, run.settings, selected)
+    for warning in warnings:
+        logger.warning(warning)
+    return _plan(run, asked, measurements, warnings)
 
 
-def make_report_plan(
-    settings: Settings,
-    environment: str | None,
-    types: PlanType,
-    names: tuple[str, ...] = (),
-    start: str | None = None,
-    stop: str | None = None,
-    output: Path | None = None,
-) -> Plan:
-    """Says what a report from the lake is about; no source needs to be configured for it.
+def make_report_plan(run: Run, asked: Request) -> Plan:
+    """Plan what is read from the lake; no source needs to be configured for it.
 
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
-    chosen = settings.environment(environment)
-    catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    measurements = _selected(catalogue, types, names, settings)
-    return _plan(settings, chosen, types, measurements, (start, stop), output, ())
+    catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
+    return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
 
 
-def _selected(
-    catalogue: Catalogue, types: PlanType, names: tuple[str, ...], settings: Settings
-) -> tuple[Measurement, ...]:
+def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple[Measurement, ...]:
     """The measurements of the type, or the named ones; none of single clients when these are off."""
-    if names:
-        chosen = catalogue.select(frozenset(), tuple(dict.fromkeys(names)))
+    if asked.names:
+        chosen = catalogue.select(frozenset(), asked.names)
     else:
-        wanted = TYPES[types]
+        wanted = TYPES[asked.type]
         with_curve = "performance" in wanted
         chosen = tuple(
             entry
@@ -117,39 +120,35 @@ def _selected(
 
 
 def _plan(
-    settings: Settings,
-    environment: Environment,
-    types: PlanType,
-    measurements: tuple[Measurement, ...],
-    times: tuple[str | None, str | None],
-    output: Path | None,
-    warnings: tuple[str, ...],
+    run: Run, asked: Request, measurements: tuple[Measurement, ...], warnings: tuple[str, ...]
 ) -> Plan:
     if not measurements:
         raise UsageInvalid(
             argument="--type",
-            problem=f"the catalogue has no measurement of type {types}",
+            problem=f"the catalogue has no measurement of type {asked.type}",
             mend="See what there is: fedvitals catalogue",
         )
+    settings, output = run.settings, Path(asked.output) if asked.output else None
     _check_steps(measurements, settings)
     check_output(output)
-    now = datetime.now(UTC)
-    run_id = new_run_id(now)
-    return Plan(
-        run_id=run_id,
-        now=now,
+    window = _window(asked.start, asked.stop, run.now, settings)
+    plan = Plan(
+        run_id=run.id,
+        now=run.now,
         settings=settings,
-        environment=environment,
+        environment=run.environment,
         measurements=measurements,
         # what a run says of itself is checked like the rest, so a fault in its suite is told now
-        suites=verified_suites(settings, (*measurements, own_measurement())),
-        window=_window(*times, now, settings),
-        output=output or settings.home / "reports" / run_id,
+        suites=verified_suites(settings, run.ledger, (*measurements, own_measurement())),
+        window=window,
+        output=output or settings.home / "reports" / run.id,
         warnings=warnings,
     )
+    run.log_due(len(measurements), window)
+    return plan
 
 
-def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
+def covered_window(plan: Plan, outcomes: Iterable[Outcome]) -> Window:
     """The window that the run is about: the given one, else from the oldest cell read; up to now.
 
     It reaches back at least as far as a first run would, so that a chart shows more than a sample.
@@ -163,20 +162,28 @@ def covered_window(plan: Plan, outcomes: tuple[Outcome, ...]) -> Window:
     return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
 
 
-def verified_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
-    """The measurements' suites; those that the ledger does not know as sound are verified.
+def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
+    """Group the measurements by source; samples first, since the past can wait and their time not."""
+    ordered = sorted(measurements, key=lambda entry: entry.source in SOURCES_WITH_HISTORY)
+    for source in dict.fromkeys(entry.source for entry in ordered):
+        yield source, tuple(entry for entry in ordered if entry.source == source)
+
+
+def verified_suites(
+    settings: Settings, ledger: Ledger, measurements: tuple[Measurement, ...]
+) -> dict[str, Suite]:
+    """Return the measurements' suites; those that the ledger does not know as sound are verified.
 
     Raises:
         SuiteInvalid: naming the file and what to mend.
     """
     suites = {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
     proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
-    with opened_ledger(settings) as ledger:
-        known = ledger.verified(proofs.values())
-        for entry in measurements:
-            if proofs[entry.name] not in known:
-                verify(suites[entry.name], entry)
-                ledger.keep_verified(proofs[entry.name])
+    known = ledger.verified(proofs.values())
+    for entry in measurements:
+        if proofs[entry.name] not in known:
+            verify(suites[entry.name], entry)
+            ledger.keep_verified(proofs[entry.name])
     return suites
 
 
@@ -189,28 +196,6 @@ def proof_of(suite: Suite, entry: Measurement) -> str:
 def _version_of_checks() -> str:
     # another Great Expectations may know other expectations
     return version("great-expectations")
-
-
-@contextmanager
-def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The ledger, closed at the end.
-
-    Raises:
-        ConfigurationInvalid: when there can be no folder for it.
-    """
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationInvalid(
-            where="FEDVITALS_HOME",
-            problem=f"{settings.home} cannot be made: {error.strerror}",
-            mend="Name a folder that can be written",
-        ) from error
-    ledger = Ledger(settings.ledger_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 def check_source(environment: Environment) -> None:

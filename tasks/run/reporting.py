@@ -1,15 +1,16 @@
 """Puts a report together from lake and ledger: for a run that has just ended, or again for any window."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
+from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.batch import Batch, count_values
 from tasks.core.catalogue import Measurement
-from tasks.core.errors import ReportNotWritten
+from tasks.core.errors import FedvitalsError, ReportNotWritten
 from tasks.core.own import OWN, own_measurement
 from tasks.core.receipt import (
     MeasurementReceipt,
@@ -29,7 +30,8 @@ from tasks.reports.events import events_of
 from tasks.reports.page import markdown, write
 from tasks.reports.records import Means, MeasurementSection, ReportFiles, RunReport
 from tasks.reports.words import REPORT
-from tasks.run.plan import Plan, covered_window, opened_ledger
+from tasks.run.plan import Plan, Request, covered_window, make_report_plan
+from tasks.runs.base.run import Run
 from tasks.validation.limits import limits_of
 from tasks.validation.validate import validate
 
@@ -58,6 +60,42 @@ class Held:
     quarantine: pd.DataFrame
 
 
+def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
+    """Write the report of a run that has just ended, and show it beside the run.
+
+    A report that cannot be written is a delivery that did not arrive.
+    """
+    window = covered_window(plan, run.outcomes)
+    try:
+        written = write_report(run, plan, window, receipt, read_lake(plan, window))
+    except FedvitalsError as error:
+        run.delivered("report", str(error))
+        return
+    run.delivered("report")
+    run.report = str(written.files.html)
+    run.artifacts += _artifacts(written, receipt)
+
+
+def _artifacts(written: Report, receipt: Receipt) -> tuple[Artifact, ...]:
+    key = artifact_key(receipt.flow, receipt.environment)
+    return (
+        Artifact("markdown", f"{key}-summary", written.markdown),
+        Artifact("table", f"{key}-measurements", [_row(line) for line in receipt.measurements]),
+        Artifact("link", f"{key}-report", written.files.html, "The report"),
+        Artifact("image", f"{key}-chart", written.files.chart),
+    )
+
+
+def _row(line: MeasurementReceipt) -> dict[str, str | int]:
+    return {
+        "measurement": line.name,
+        "state": line.state,
+        "landed": line.values.landed,
+        "quarantined": line.values.quarantined,
+        "worst": (line.verdict or {}).get("worst") or "",
+    }
+
+
 def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
     """What the lake holds of each measurement of the plan.
 
@@ -75,11 +113,7 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
 
 
 def write_report(
-    plan: Plan,
-    window: Window,
-    receipt: Receipt,
-    outcomes: tuple[Outcome, ...],
-    held: Mapping[str, Held],
+    run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
 ) -> Report:
     """Writes the report's files into the plan's output folder.
 
@@ -89,15 +123,15 @@ def write_report(
     Raises:
         ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
-    with opened_ledger(plan.settings) as ledger:
-        kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
-        sections = _sections(plan, window, receipt, outcomes, held, ledger)
+    ledger = run.ledger
+    kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
+    sections = _sections(plan, window, receipt, run.outcomes, held, ledger)
     sections += _own_section(plan, window, receipt)
     report = RunReport(
         receipt=receipt,
         generated_at=datetime.now(UTC),
         sections=sections,
-        notes=receipt.notes,
+        notes=receipt.remarks,
         changes=changes_of(receipt, [Receipt.model_validate_json(text) for text in kept]),
     )
     try:
@@ -107,8 +141,8 @@ def write_report(
         raise ReportNotWritten(folder=plan.output, problem=problem) from error
 
 
-def remake(plan: Plan) -> Receipt:
-    """Makes a report of the plan's window from the lake alone; nothing is asked, moved or sent.
+def report(run: Run, asked: Request) -> Receipt:
+    """Make a report of a window from the lake alone; nothing is asked, moved or sent.
 
     The receipt's sums are what the lake holds. Its status is no_data when that is nothing.
 
@@ -116,19 +150,21 @@ def remake(plan: Plan) -> Receipt:
         ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
     started = time.perf_counter()
+    plan = make_report_plan(run, asked)
     window = covered_window(plan, ())
     held = read_lake(plan, window)
-    outcomes = tuple(_outcome(entry, held[entry.name], plan, window) for entry in plan.measurements)
+    run.outcomes += [_outcome(entry, held[entry.name], plan, window) for entry in plan.measurements]
     receipt = write_receipt(
         flow=REPORT,
         run_id=plan.run_id,
         environment=plan.environment.name,
         window=window,
-        outcomes=outcomes,
+        outcomes=run.outcomes,
         seconds={"read_and_check": time.perf_counter() - started},
-    ).model_copy(update={"notes": (CHECKED_AS_LANDED,)})
-    report = write_report(plan, window, receipt, outcomes, held)
-    return receipt.model_copy(update={"report": str(report.files.html)})
+        notes=(CHECKED_AS_LANDED,),
+    )
+    written = write_report(run, plan, window, receipt, held)
+    return receipt.model_copy(update={"report": str(written.files.html)})
 
 
 def _outcome(entry: Measurement, held: Held, plan: Plan, window: Window) -> Outcome:
@@ -153,7 +189,7 @@ def _sections(
     plan: Plan,
     window: Window,
     receipt: Receipt,
-    outcomes: tuple[Outcome, ...],
+    outcomes: Iterable[Outcome],
     held: Mapping[str, Held],
     ledger: Ledger,
 ) -> tuple[MeasurementSection, ...]:

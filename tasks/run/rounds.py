@@ -1,7 +1,7 @@
 """Rounds: which cells a measurement needs, cut into chunks, worked through a few at a time."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from tasks.core.errors import (
     SourceOverloaded,
     defect,
 )
+from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window, floor, iso
@@ -29,15 +30,12 @@ from tasks.run.lost import counted, lost_for_good, record
 from tasks.training.rounds import SOURCES_OF_ROUNDS, new_rounds
 from tasks.upkeep.lake_states import MIGRATING
 
-logger = logging.getLogger(__name__)
-
-__all__ = ["Job", "Progress", "work"]
+logger = logging.getLogger("fedvitals")
 
 MOST_CELLS = 168
 # what may be wrong with a part of the past only: the rest is read all the same
 OF_THE_ANSWER = (AnswerInvalid, KeyRepeated, LabelsDiffer, SeriesExceeded, SourceOverloaded)
 MOST_FAILURES_IN_A_ROW = 3
-Progress = Callable[[str, int, int], None]
 
 
 def work(job: Job, tools: Tools, progress: Progress) -> Outcome:

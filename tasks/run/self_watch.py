@@ -17,17 +17,17 @@ from tasks.core.batch import Batch, build_frame
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, LockHeld, defect
 from tasks.core.own import OWN, own_measurement
-from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, SinkValues, Values
+from tasks.core.receipt import Outcome, Receipt, SinkValues
+from tasks.core.settings import Settings
 from tasks.core.window import Window
-from tasks.lake.windows import append_states
 from tasks.ledger.locks import RunLock
 from tasks.ledger.pending import pending_cells
-from tasks.ledger.reach import loaded_until
 from tasks.process import load_pending, process
-from tasks.run.plan import Plan
-from tasks.run.toolbox import Toolbox, opened_toolbox
+from tasks.run.plan import verified_suites
+from tasks.run.toolbox import opened_sinks
+from tasks.runs.base.run import Run
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("fedvitals")
 
 # runs that end at the same moment hold the lock for some tens of milliseconds each
 LOCK_PATIENCE_SECONDS = 5.0
@@ -38,33 +38,20 @@ _MOMENT = timedelta(microseconds=1)
 _STAGES = ("extract", "validate", "land", "load")
 
 
-def watch(plan: Plan, receipt: Receipt) -> Receipt:
-    """Lands and loads the run's own figures, one row at the run's time; the receipt gets its lag.
+def land_self_metrics(run: Run, receipt: Receipt) -> None:
+    """Land and load the run's own figures, one row at the run's time.
 
-    Whatever goes wrong is a note on the receipt that comes back. What fedvitals expects to go wrong
-    leaves a good run good; a defect is a failed line of the receipt.
+    Whatever goes wrong is a delivery that did not arrive: it changes nothing about the run.
     """
-    problems: tuple[str, ...]
     try:
-        receipt, problems = _watch(plan, receipt)
+        problems = _land(run, receipt)
     except FedvitalsError as error:
         problems = (str(error),)
-    # one measurement of many: what the run did stays told, and a defect makes it one that ended in part
+    # one measurement of many: what the run did stays in its receipt, and the problem stands beside it
     except Exception as error:
         logger.exception("measurement=%s unexpected error", OWN)
         problems = (defect(error),)
-        receipt = _ended_in_part(receipt, problems)
-    notes = (f"{OWN} is not whole: {problem}" for problem in problems)
-    return receipt.model_copy(update={"notes": (*receipt.notes, *notes)})
-
-
-def _ended_in_part(receipt: Receipt, problems: tuple[str, ...]) -> Receipt:
-    line = MeasurementReceipt(
-        name=OWN, state="failed", rows=0, values=Values(), verdict=None, problems=problems
-    )
-    status = "failed" if receipt.status == "failed" else "degraded"
-    lines = (*receipt.measurements, line)
-    return receipt.model_copy(update={"status": status, "measurements": lines})
+    run.delivered("self metrics", f"{OWN} is not whole: {'; '.join(problems)}" if problems else "")
 
 
 def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Batch:
@@ -96,6 +83,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Bat
         "retries": receipt.retries,
         "exit_code": int(receipt.exit_code),
         "status": receipt.status,
+        "worst": receipt.worst.value if receipt.worst else None,
     }
     frame = build_frame(measurement, {name: [value] for name, value in row.items()})
     return Batch(measurement, receipt.environment, Window(moment, moment + _MOMENT), frame)
@@ -112,41 +100,31 @@ class _ThisRun:
         return self.batch
 
 
-def _watch(plan: Plan, receipt: Receipt) -> tuple[Receipt, tuple[str, ...]]:
-    """The receipt with its lag, and what could not be done."""
-    environment = receipt.environment
+def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
+    """Return what could not be done."""
+    environment, settings = receipt.environment, _impatient(run.settings)
     with (
-        opened_toolbox(_impatient(plan)) as toolbox,
-        _held(toolbox, environment, plan.run_id) as lock,
+        opened_sinks(settings, run.environment) as sinks,
+        _held(run, environment) as lock,
     ):
-        now = datetime.now(UTC)
-        receipt = receipt.model_copy(update={"lag_seconds": _lag(receipt, toolbox, now)})
-        batch = measured(receipt, plan.now, (now - plan.now).total_seconds())
+        batch = measured(receipt, run.now, (datetime.now(UTC) - run.now).total_seconds())
         is_away = any(counts.pending for counts in receipt.sinks.values())
+        own = own_measurement()
         tools = Tools(
             source=_ThisRun(batch),
-            suite=plan.suites[OWN],
-            lake=toolbox.lake,
-            ledger=toolbox.ledger,
+            suite=verified_suites(settings, run.ledger, (own,))[OWN],
+            lake=run.lake,
+            ledger=run.ledger,
             # the run waited for it once, and is not to wait again
-            sinks=() if is_away else toolbox.sinks,
+            sinks=() if is_away else sinks,
             lock=lock,
-            run_id=plan.run_id,
-            record=toolbox.states.extend,
+            run_id=run.id,
+            record=run.record,
         )
-        problems = [problem for one in _outcomes(plan, batch, tools) for problem in _told(one)]
-        append_states(toolbox.lake, toolbox.states)
-    return receipt, tuple(problems)
-
-
-def _lag(receipt: Receipt, toolbox: Toolbox, now: datetime) -> float | None:
-    names = [line.name for line in receipt.measurements]
-    targets = [sink.target for sink in toolbox.sinks]
-    reached = loaded_until(toolbox.ledger, names, receipt.environment, targets)
-    # a sample covers its slot, which may end after now
-    return max(
-        (max(0.0, (now - until).total_seconds()) for until in reached.values()), default=None
-    )
+        cell = settings.pipeline.cell
+        problems = [problem for one in _outcomes(batch, cell, tools) for problem in _told(one)]
+        run.append_states(is_last=False)
+    return tuple(problems)
 
 
 def _told(outcome: Outcome) -> Iterator[str]:
@@ -155,14 +133,14 @@ def _told(outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.values.quarantined} of its values are in quarantine"
 
 
-def _outcomes(plan: Plan, batch: Batch, tools: Tools) -> Iterator[Outcome]:
+def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome]:
     """The run's row, then the cells that a sink still lacks."""
     measurement, environment = batch.measurement, batch.environment
     if tools.ledger.newest(OWN, environment) is not None and not tools.lake.has(OWN):
         # the table was moved away
         tools.ledger.forget(OWN, environment)
     tools.lake.prepare(measurement)
-    cell = next(batch.window.cells(plan.settings.pipeline.cell))
+    cell = next(batch.window.cells(length))
     yield process(Chunk(measurement, environment, (cell,), batch.window), tools)
     for sink in tools.sinks:
         pending = pending_cells(tools.ledger, sink.target, OWN, environment)
@@ -172,16 +150,14 @@ def _outcomes(plan: Plan, batch: Batch, tools: Tools) -> Iterator[Outcome]:
             yield load_pending(measurement, environment, states, replace(tools, sinks=(sink,)))
 
 
-def _impatient(plan: Plan) -> Plan:
-    """The plan without sources to open, and with little patience for sinks."""
-    pipeline = plan.settings.pipeline
-    patience = min(pipeline.patience, SINK_PATIENCE)
-    short = replace(plan.settings, pipeline=pipeline.model_copy(update={"patience": patience}))
-    return replace(plan, settings=short, measurements=())
+def _impatient(settings: Settings) -> Settings:
+    """The settings with little patience for sinks."""
+    patience = min(settings.pipeline.patience, SINK_PATIENCE)
+    return replace(settings, pipeline=settings.pipeline.model_copy(update={"patience": patience}))
 
 
 @contextmanager
-def _held(toolbox: Toolbox, environment: str, run_id: str) -> Iterator[RunLock]:
+def _held(run: Run, environment: str) -> Iterator[RunLock]:
     """The lock of the own measurement, waited for a little: every run takes it at its end.
 
     Raises:
@@ -194,4 +170,4 @@ def _held(toolbox: Toolbox, environment: str, run_id: str) -> Iterator[RunLock]:
         reraise=True,
     )
     with ExitStack() as stack:
-        yield waiting(lambda: stack.enter_context(toolbox.locks.hold(OWN, environment, run_id)))
+        yield waiting(lambda: stack.enter_context(run.locks.hold(OWN, environment, run.id)))

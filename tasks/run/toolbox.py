@@ -1,4 +1,4 @@
-"""The opened tools of a run: its sources, sinks, lake, ledger and locks, closed at the end."""
+"""The opened tools of a run: its sources and sinks, closed at the end."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,15 +11,17 @@ from tasks.chunk.work import Source, Tools
 from tasks.core.catalogue import Measurement, SourceName
 from tasks.core.errors import FedvitalsError
 from tasks.core.loading import Sink
+from tasks.core.receipt import Outcome
 from tasks.core.retry import retrying
-from tasks.core.settings import Service
-from tasks.core.state import CellState
+from tasks.core.settings import Environment, Service, Settings
 from tasks.lake.runs import known_run
 from tasks.lake.tables import Lake
+from tasks.lake.windows import WINDOWS
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
+from tasks.ledger.locks import RunLock
 from tasks.run.patience import PatientSource
-from tasks.run.plan import Plan, opened_ledger
+from tasks.run.plan import Plan
+from tasks.runs.base.run import Run
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sources.federated import FederatedSource
 from tasks.sources.prometheus import PrometheusSource
@@ -34,39 +36,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Toolbox:
-    """The opened tools of a run. `caught_up` is what is to be said of a ledger that missed runs."""
+    """The opened tools of a run: what it reads from and loads into."""
 
+    run: Run
     sources: Mapping[SourceName, Source]
     sinks: tuple[Sink, ...]
-    lake: Lake
-    ledger: Ledger
-    locks: FileLocks | DatabaseLocks
-    states: list[CellState]
     namer: Namer | None = None
-    caught_up: tuple[str, ...] = ()
 
     def tools(self, plan: Plan, measurement: Measurement, lock: RunLock) -> Tools:
         """What one measurement is processed with."""
         source = self.sources[measurement.source]
         if measurement.identity is not None and self.namer is not None:
             source = NamedSource(source, self.namer)
-        return Tools(
-            source=source,
-            suite=plan.suites[measurement.name],
-            lake=self.lake,
-            ledger=self.ledger,
-            sinks=self.sinks,
-            lock=lock,
-            run_id=plan.run_id,
-            record=self.states.extend,
-        )
+        return tools_of(self.run, plan, source, self.sinks, measurement, lock)
+
+
+def tools_of(
+    run: Run,
+    plan: Plan,
+    source: Source,
+    sinks: tuple[Sink, ...],
+    measurement: Measurement,
+    lock: RunLock,
+) -> Tools:
+    """What one measurement is processed with, from any source."""
+    return Tools(
+        source=source,
+        suite=plan.suites[measurement.name],
+        lake=run.lake,
+        ledger=run.ledger,
+        sinks=sinks,
+        lock=lock,
+        run_id=run.id,
+        record=run.record,
+    )
 
 
 @contextmanager
 def opened_toolbox(
-    plan: Plan, gate: AbstractContextManager[Any] | None = None
+    run: Run, plan: Plan, gate: AbstractContextManager[Any] | None = None
 ) -> Iterator[Toolbox]:
-    """The tools of a run, closed at the end.
+    """Open the run's sources and sinks for a block; at its end the lake knows all changed cells.
 
     gate: lets queries to Prometheus through, for a run of several processes; by default
     `queries_at_once` of them.
@@ -75,20 +85,38 @@ def opened_toolbox(
         FedvitalsError: when the ledger or a source without history does not answer.
     """
     with ExitStack() as stack:
-        ledger = stack.enter_context(opened_ledger(plan.settings))
-        lake = Lake(plan.settings.lake_url)
-        notes = caught_up(plan.settings, lake, ledger, plan.run_id)
-        sinks = tuple(_open_sinks(plan, stack))
-        yield Toolbox(
-            sources=dict(_open_sources(plan, ledger, gate, stack)),
+        catch_up(run)
+        sinks = stack.enter_context(opened_sinks(run.settings, run.environment))
+        run.targets = tuple(sink.target for sink in sinks)
+        toolbox = Toolbox(
+            run=run,
+            sources=dict(_open_sources(plan, run.ledger, gate, stack)),
             sinks=sinks,
-            lake=lake,
-            ledger=ledger,
-            locks=ledger.locks(plan.settings.home / "locks"),
-            states=[],
             namer=namer_of(plan.settings) if any(m.identity for m in plan.measurements) else None,
-            caught_up=notes,
         )
+        try:
+            yield toolbox
+        finally:
+            # what is landed has to be in the lake's own state, even of a run that is interrupted
+            run.append_states()
+
+
+def catch_up(run: Run) -> None:
+    """Teach a ledger that is behind its lake what it missed; an outcome says so."""
+    missed = caught_up(run.settings, run.lake, run.ledger, run.id)
+    if missed:
+        run.outcomes.append(Outcome(WINDOWS, "unchanged", warnings=missed))
+
+
+@contextmanager
+def opened_sinks(settings: Settings, environment: Environment) -> Iterator[tuple[Sink, ...]]:
+    """Open the environment's sinks for a block."""
+    with ExitStack() as stack:
+        opened = (open_sink(settings, environment) for open_sink in SINKS.values())
+        sinks = tuple(sink for sink in opened if sink is not None)
+        for sink in sinks:
+            stack.callback(sink.close)
+        yield sinks
 
 
 def _open_sources(
@@ -153,21 +181,15 @@ def _keep_page(ledger: Ledger, environment: str, page: Page) -> None:
     ledger.keep_page(environment, page.url, page.time, page.text.encode())
 
 
-def _open_sinks(plan: Plan, stack: ExitStack) -> Iterator[Sink]:
-    for open_sink in SINKS.values():
-        sink = open_sink(plan)
-        if sink is not None:
-            stack.callback(sink.close)
-            yield sink
-
-
-def _open_influxdb(plan: Plan) -> Sink | None:
-    service = plan.environment.influxdb
-    if service is None or service.token is None or not plan.settings.influxdb.enabled:
+def _open_influxdb(settings: Settings, environment: Environment) -> Sink | None:
+    service = environment.influxdb
+    if service is None or service.token is None or not settings.influxdb.enabled:
         return None
-    patience = plan.settings.pipeline.patience.total_seconds()
-    return InfluxSink(service, plan.settings.influxdb, deadline_seconds=patience)
+    patience = settings.pipeline.patience.total_seconds()
+    return InfluxSink(service, settings.influxdb, deadline_seconds=patience)
 
 
 # every sink by name, and what opens it; None when it is off or not configured whole
-SINKS: Mapping[str, Callable[[Plan], Sink | None]] = {InfluxSink.name: _open_influxdb}
+SINKS: Mapping[str, Callable[[Settings, Environment], Sink | None]] = {
+    InfluxSink.name: _open_influxdb
+}

@@ -15,6 +15,7 @@ from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
 from tasks.analysis.wording import change_text, range_text
+from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.errors import ReportNotWritten
 from tasks.core.finding import Finding
 from tasks.core.training import TrainingRun
@@ -76,6 +77,21 @@ class Analysed:
         """Those about the file, and those of the analysis beside its verdict."""
         about = [one for one in self.analysis.findings if one.kind != "convergence"]
         return (*self.findings, *about)
+
+
+def artifacts_of(one: Analysed, files: ConvergenceFiles, environment: str) -> tuple[Artifact, ...]:
+    """Return a training's verdict, its numbers, its curve and a link to the report."""
+    section, key = section_of(one), artifact_key("convergence", environment)
+    rows = [
+        {"number": n.label, "value": n.value or "–", "interval": n.interval or n.why_not or ""}
+        for n in section.numbers
+    ]
+    return (
+        Artifact("markdown", f"{key}-summary", page.markdown(section, environment)),
+        Artifact("table", f"{key}-numbers", rows),
+        Artifact("link", f"{key}-report", files.html, "Convergence report"),
+        Artifact("image", f"{key}-chart", files.chart),
+    )
 
 
 def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison]) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""The job `maintain`: every table of the lake kept up under its run locks, the ledger, the reports."""
+"""The run `maintain`: every table of the lake under its run locks, the ledger, the reports."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from deltalake import DeltaTable
 
+from tasks.core.artifact import Artifact
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, LockHeld, LockLost, Transient, defect
-from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep, status_of
-from tasks.core.receipt import new_run_id
+from tasks.core.maintained import LedgerUpkeep, Maintenance, TableState, TableUpkeep
+from tasks.core.receipt import MeasurementState, Outcome, Receipt
 from tasks.core.settings import Settings
 from tasks.core.window import floor
 from tasks.lake.delta import existing_table
@@ -22,15 +22,15 @@ from tasks.lake.windows import WINDOWS
 from tasks.ledger import upkeep as ledger_upkeep
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
-from tasks.run.plan import opened_ledger, proof_of
+from tasks.run.plan import proof_of
+from tasks.run.self_watch import land_self_metrics
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.run import Run, log_outcome
+from tasks.runs.base.step import Step, plain
 from tasks.upkeep.reports import clean_reports
 from tasks.validation.suites import read_suite
 
-logger = logging.getLogger(__name__)
-
-FLOW = "maintain"
-# in the ledger: a run that is about all environments; no environment can have this name
-ALL_ENVIRONMENTS = "*"
+logger = logging.getLogger("fedvitals")
 
 
 @dataclass(frozen=True)
@@ -66,50 +66,71 @@ class _Tools:
     locks: FileLocks | DatabaseLocks
 
 
-def make_upkeep_plan(settings: Settings) -> UpkeepPlan:
-    """Checks the configuration whole and says what a run will keep up.
+@dataclass(frozen=True)
+class MaintainRequest:
+    """Nothing can be chosen: it is about all tables."""
+
+
+def maintain(run: Run, asked: MaintainRequest, step: Step = plain) -> Receipt:
+    """Maintain every table, then `_windows`, the ledger and the reports.
+
+    A measurement that another run holds is left for the next time; a damaged one fails, and the
+    others go on.
+    """
+    plan = step("plan", make_upkeep_plan)(run)
+    details = step("tables, ledger, reports: compact, expire, back up", maintain_tables)(run, plan)
+    receipt = step("account", run.account)(None, details=details)
+    step("self metrics", land_self_metrics)(run, receipt)
+    rows = [line.model_dump(mode="json", exclude={"problems"}) for line in details.tables]
+    run.artifacts.append(Artifact("table", "maintain-tables", rows))
+    return step("deliver", deliver)(run, receipt)
+
+
+def make_upkeep_plan(run: Run) -> UpkeepPlan:
+    """Check the whole configuration.
 
     Raises:
         ConfigurationInvalid: naming what to mend.
     """
-    now = datetime.now(UTC)
-    catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    return UpkeepPlan(new_run_id(now), now, settings, catalogue)
+    catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
+    return UpkeepPlan(run.id, run.now, run.settings, catalogue)
 
 
-def maintain(plan: UpkeepPlan) -> Maintained:
-    """Keeps up every table, then `_windows`, the ledger and the reports; the receipt, which the ledger
-    keeps.
+def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
+    """Maintain every table, the ledger and the reports; each table is an outcome of the run."""
+    settings = plan.settings
+    tools = _Tools(run.lake, run.ledger, run.locks)
+    names = dict.fromkeys([*run.lake.names(), *plan.catalogue])
+    lines = [line for name in names if (line := _measurement(name, plan, tools)) is not None]
+    done = {line.name for line in lines if line.state == "done"}
+    lines += _windows(plan, tools, done)
+    kept, notes = _ledger(plan, run.ledger)
+    reports = clean_reports(settings.home / "reports", plan.now - settings.maintenance.reports)
+    run.notes += notes
+    run.outcomes += [_outcome(line.name, line.state, line.problems) for line in lines]
+    for part, upkeep in (("ledger", kept), ("reports", reports)):
+        if upkeep.state != "done":
+            run.outcomes.append(_outcome(part, upkeep.state, upkeep.problems))
+    return Maintenance(
+        environments=tuple(settings.environments),
+        tables=tuple(lines),
+        ledger=kept,
+        reports=reports,
+    )
 
-    A measurement that another run holds is left alone and told; a damaged one is told, and the
-    others go on.
 
-    Raises:
-        FedvitalsError: when the ledger or the lake does not answer; nothing was done then.
-    """
-    started, settings = time.perf_counter(), plan.settings
-    with opened_ledger(settings) as ledger:
-        lake = Lake(settings.lake_url)
-        tools = _Tools(lake, ledger, ledger.locks(settings.home / "locks"))
-        names = dict.fromkeys([*lake.names(), *plan.catalogue])
-        lines = [line for name in names if (line := _measurement(name, plan, tools)) is not None]
-        done = {line.name for line in lines if line.state == "done"}
-        lines += _windows(plan, tools, done)
-        kept, notes = _ledger(plan, ledger)
-        reports = clean_reports(settings.home / "reports", plan.now - settings.maintenance.reports)
-        maintained = Maintained(
-            flow=FLOW,
-            run_id=plan.run_id,
-            environments=tuple(settings.environments),
-            status=status_of(tuple(lines), kept, reports),
-            tables=tuple(lines),
-            ledger=kept,
-            reports=reports,
-            notes=notes,
-            seconds=time.perf_counter() - started,
-        )
-        ledger.keep_run(plan.run_id, FLOW, ALL_ENVIRONMENTS, maintained.model_dump_json())
-    return maintained
+_STATES: dict[TableState, MeasurementState] = {
+    "done": "unchanged",
+    "locked": "pending",
+    "pending": "pending",
+    "damaged": "failed",
+}
+
+
+def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome:
+    outcome = Outcome(name, _STATES[state], problems=problems)
+    log_outcome(outcome)
+    return outcome
 
 
 def _measurement(name: str, plan: UpkeepPlan, tools: _Tools) -> TableUpkeep | None:

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.core.maintained import ReportsUpkeep
-from tasks.core.receipt import run_id_of
+from tasks.core.run_id import run_id_of
 
-# what a run names its folder, see tasks.core.receipt.run_id_of
+# what a run names its folder, see tasks.core.run_id.run_id_of
 OF_A_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 MOST_TOLD = 5
 

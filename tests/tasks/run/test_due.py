@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.receipt import Outcome, run_id_of, write_receipt
+from tasks.core.receipt import Outcome, write_receipt
+from tasks.core.run_id import run_id_of
 from tasks.core.settings import Pipeline
 from tasks.core.state import CellState
 from tasks.core.window import Window

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.run.rounds import Progress
+from tasks.core.progress import Progress, no_progress
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def shown_progress() -> Iterator[Progress]:
     It draws on standard error when that is a terminal, else it keeps quiet.
     """
     if not sys.stderr.isatty():
-        yield lambda measurement, done, total: None
+        yield no_progress
         return
     # rich is slow to import, and most runs have no terminal
     from rich.console import Console

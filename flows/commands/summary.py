@@ -1,0 +1,135 @@
+"""How a run ends on the command line: its receipt, as text or JSON, and the exit code."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.core.maintained import LedgerUpkeep, Maintenance, TableUpkeep
+    from tasks.core.receipt import Receipt
+    from tasks.core.reconciliation import CellDifference, Reconciliation
+
+MOST_LINES = 40
+
+
+def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
+    """Print the receipt, and end with its exit code."""
+    print(receipt.model_dump_json(indent=2) if as_json else summary(receipt))
+    raise typer.Exit(int(receipt.exit_code))
+
+
+def summary(receipt: "Receipt") -> str:
+    """Return the receipt in a few lines."""
+    details = _DETAILS.get(type(receipt.details).__name__)
+    worst = f", worst {receipt.worst.value}" if receipt.worst else ""
+    lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
+    if receipt.window:
+        lines.append(f"window   {receipt.window['start']} to {receipt.window['stop']}")
+    lines += details(receipt.details) if details else _values(receipt)
+    lines += [f"note     {note}" for note in receipt.remarks]
+    if receipt.report is not None:
+        lines.append(f"report   {receipt.report}")
+    elif receipt.flow == "collect" and receipt.is_idle:
+        lines.append("report   none: nothing changed; fedvitals report makes one of any window")
+    elif receipt.flow == "federated":
+        lines.append("report   skipped: no new training data (write one with --output)")
+    return "\n".join(lines)
+
+
+def _values(receipt: "Receipt") -> list[str]:
+    values, lines = receipt.values, []
+    if receipt.flow != "replay":
+        lines.append(
+            f"values   {values.extracted} extracted: {values.landed} landed, "
+            f"{values.quarantined} quarantined, {values.dropped_by_rule} dropped by rule, "
+            f"{values.unchanged} unchanged; {values.kept} kept"
+            + (f", {values.erased} erased" if values.erased else "")
+        )
+    for name, counts in receipt.sinks.items():
+        lines.append(
+            f"{name:<8} {counts.owed} owed: {counts.loaded} loaded, {counts.pending} pending, "
+            f"{counts.refused} refused, {counts.skipped_by_rule} skipped by rule"
+        )
+    for line in receipt.measurements:
+        verdict = line.verdict or {}
+        worst = f", worst {verdict['worst']}" if verdict.get("worst") else ""
+        lines.append(f"  {line.name:<28} {line.state:<12} {line.values.landed:>9} values{worst}")
+        lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
+    return lines
+
+
+def _reconciliation(found: "Reconciliation") -> list[str]:
+    """A line a measurement, and below it its first cells that differ."""
+    left, shown = MOST_LINES, [line for line in found.measurements if line.cells or line.problems]
+    lines = [f"compared with {found.sink}"]
+    lines.append(
+        f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'mended':>7}"
+    )
+    for line in shown:
+        lines.append(
+            f"  {line.name:<28} {line.state:<9} {line.cells:>6} {line.lake_values:>10} "
+            f"{line.sink_values:>10} {line.differing:>7} {line.mended:>7}"
+        )
+        lines += [f"    {problem}" for problem in line.problems]
+        cells = [each for each in found.differences if each.measurement == line.name]
+        lines += [f"    {_cell(each)}" for each in cells[:left]]
+        left -= min(left, len(cells))
+    hidden = max(0, len(found.differences) - MOST_LINES)
+    if hidden:
+        lines.append(f"{hidden} more cells differ: --json lists them all")
+    if not shown:
+        lines.append("neither side has anything")
+    return lines
+
+
+def _cell(each: "CellDifference") -> str:
+    why = ", ".join(f"{count} {reason}" for reason, count in each.reasons.items())
+    what = "; mended" if each.mended else ""
+    return f"{each.start}  lake {each.lake.count}, sink {each.sink.count}: {why}{what}"
+
+
+def _maintenance(maintained: "Maintenance") -> list[str]:
+    lines = []
+    for table in maintained.tables:
+        lines.append(f"  {table.name:<28} {table.state:<8} {_table(table)}")
+        lines += [f"    {problem}" for problem in table.problems]
+    lines.append(f"ledger   {_ledger(maintained.ledger)}")
+    lines += [f"    {problem}" for problem in maintained.ledger.problems]
+    reports = maintained.reports
+    gone = f"; removed: {reports.removed}, {reports.bytes_removed} bytes" if reports.removed else ""
+    lines.append(f"reports  {reports.state}, {reports.kept} kept{gone}")
+    lines += [f"    {problem}" for problem in reports.problems]
+    return lines
+
+
+def _table(table: "TableUpkeep") -> str:
+    expired = {
+        "rows": table.rows_expired,
+        "of quarantine": table.quarantine_expired,
+        "cells": table.cells_expired,
+    }
+    gone = ", ".join(f"{count} {what}" for what, count in expired.items() if count)
+    return (
+        f"{table.files_before} → {table.files_after} files, "
+        f"{table.bytes_before} → {table.bytes_after} bytes"
+        f"{f'; expired: {gone}' if gone else ''}"
+    )
+
+
+def _ledger(ledger: "LedgerUpkeep") -> str:
+    kept = f"backup {ledger.backup}" if ledger.backup else "no backup"
+    removed = {
+        "backups": ledger.backups_removed,
+        "receipts": ledger.runs_removed,
+        "pages": ledger.pages_removed,
+        "proofs of suites": ledger.suites_removed,
+    }
+    gone = ", ".join(f"{count} {what}" for what, count in removed.items() if count)
+    return f"{ledger.state}, {kept}{f'; removed: {gone}' if gone else ''}"
+
+
+_DETAILS: dict[str, Callable[[Any], list[str]]] = {
+    "Reconciliation": _reconciliation,
+    "Maintenance": _maintenance,
+}

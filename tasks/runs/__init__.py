@@ -1,0 +1,1 @@
+"""What a run does, step by step: one module for each kind of run."""

@@ -1,0 +1,257 @@
+"""A run: its id, clock, settings, ledger, lake and locks, and what it finds on its way."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Self
+
+from tasks.core.artifact import Artifact
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError
+from tasks.core.finding import Finding
+from tasks.core.progress import Progress, no_progress
+from tasks.core.receipt import (
+    Delivery,
+    DeliveryKind,
+    FailOn,
+    Outcome,
+    Receipt,
+    given_up,
+    write_receipt,
+)
+from tasks.core.retry import counted_retries
+from tasks.core.run_id import new_run_id
+from tasks.core.settings import Settings
+from tasks.core.state import CellState
+from tasks.core.window import Window, iso
+from tasks.lake.tables import Lake
+from tasks.lake.windows import WINDOWS, append_states
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
+from tasks.ledger.reach import loaded_until
+
+logger = logging.getLogger("fedvitals")
+
+Publish = Callable[[Iterable[Artifact]], None]
+
+GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "kept_older"})
+
+
+class Run:
+    """Share what all steps of a run need, and close it in one order.
+
+    A context manager. `outcomes`, `findings` and `notes` are collected on the way; `account` makes
+    the receipt of them, which is final but for its deliveries. The ledger is opened when it is first
+    needed, once.
+    """
+
+    def __init__(
+        self,
+        flow: str,
+        settings: Settings,
+        environment: str | None = None,
+        *,
+        fail_on: FailOn = "high",
+        progress: Progress = no_progress,
+        publish: Publish | None = None,
+        run_id: str | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to.
+
+        Raises:
+            UsageInvalid: when there is no such environment.
+        """
+        self.flow, self.settings, self.fail_on = flow, settings, fail_on
+        self.environment = settings.environment(environment)
+        self.now = now or datetime.now(UTC)
+        self.id = run_id or new_run_id(self.now)
+        self.progress, self.publish = progress, publish
+        self.lake = Lake(settings.lake_url)
+        self.outcomes: list[Outcome] = []
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.deliveries: list[Delivery] = []
+        self.artifacts: list[Artifact] = []
+        self.targets: tuple[str, ...] = ()
+        self.report: str | None = None
+        self._states: list[CellState] = []
+        self._began = time.perf_counter()
+        self._stack = ExitStack()
+        self._retries = self._stack.enter_context(counted_retries())
+
+    def __enter__(self) -> Self:
+        """Return the run."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close what was opened."""
+        self._stack.close()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The one handle on the ledger.
+
+        Raises:
+            ConfigurationInvalid: when there can be no folder for it.
+            LedgerUnavailable: when it does not answer.
+        """
+        return self._stack.enter_context(opened_ledger(self.settings))
+
+    @cached_property
+    def locks(self) -> FileLocks | DatabaseLocks:
+        """The locks that go with the ledger."""
+        return self.ledger.locks(self.settings.home / "locks")
+
+    def log_due(self, measurements: int, window: Window | None) -> None:
+        """Log what the run is about to do."""
+        about = f"{iso(window.start)} to {iso(window.stop)}" if window else "what is due"
+        logger.info(
+            "%s %s in %s: %d measurements, %s",
+            self.flow,
+            self.id,
+            self.environment.name,
+            measurements,
+            about,
+        )
+
+    def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
+        """Work on one measurement under its lock; an error is its outcome and ends nothing else."""
+        try:
+            with self.locks.hold(measurement, self.environment.name, self.id) as lock:
+                outcome = do(lock)
+        except FedvitalsError as error:
+            outcome = given_up(measurement, error)
+        self.outcomes.append(outcome)
+        log_outcome(outcome)
+
+    def record(self, states: list[CellState]) -> None:
+        """Remember changed cells for the next append to `_windows`."""
+        self._states.extend(states)
+
+    def take_states(self) -> tuple[CellState, ...]:
+        """Return the changed cells, for another process to append."""
+        states = tuple(self._states)
+        self._states.clear()
+        return states
+
+    def append_states(self, *, is_last: bool = True) -> None:
+        """Append the changed cells to `_windows`, once for all.
+
+        A failure of the last append is an outcome, since it must not hide the others; of an earlier
+        one it is a line, and the cells come with the next.
+        """
+        states = list(self._states)
+        try:
+            append_states(self.lake, states)
+        except FedvitalsError as error:
+            if is_last:
+                self.outcomes.append(Outcome(WINDOWS, "failed", problems=(str(error),)))
+            logger.warning("%s: %s", WINDOWS, error)
+        else:
+            # other threads may have put more behind them meanwhile
+            del self._states[: len(states)]
+
+    def account(self, window: Window | None, **details: Any) -> Receipt:
+        """Add up what became of every value, and keep the receipt in the ledger.
+
+        Raises:
+            SumsDiffer: when a value is unaccounted for.
+        """
+        receipt = write_receipt(
+            flow=self.flow,
+            run_id=self.id,
+            environment=self.environment.name,
+            window=window,
+            outcomes=self.outcomes,
+            seconds={"work": time.perf_counter() - self._began},
+            retries=self._retries.value,
+            findings=self.findings,
+            notes=tuple(self.notes),
+            fail_on=self.fail_on,
+            lag_seconds=self._lag(),
+            **details,
+        )
+        self.ledger.keep_receipt(receipt)
+        logger.info("%s", sentence_of(receipt))
+        return receipt
+
+    def delivered(self, what: DeliveryKind, problem: str = "") -> None:
+        """Note that something was handed on, or why it was not."""
+        if problem:
+            logger.warning("%s: %s", what, problem)
+        self.deliveries.append(Delivery(what, not problem, problem))
+
+    def complete(self, receipt: Receipt) -> Receipt:
+        """Return the receipt with what was handed on, kept in the same row of the ledger."""
+        more = {"deliveries": tuple(self.deliveries), "report": self.report}
+        receipt = receipt.model_copy(update=more)
+        self.ledger.keep_receipt(receipt)
+        return receipt
+
+    def _lag(self) -> float | None:
+        """Return the age of the newest loaded data of the measurement that is furthest behind."""
+        names = [outcome.measurement for outcome in self.outcomes]
+        reached = loaded_until(self.ledger, names, self.environment.name, self.targets)
+        now = datetime.now(UTC)
+        # a sample covers its slot, which may end after now
+        return max(
+            (max(0.0, (now - until).total_seconds()) for until in reached.values()), default=None
+        )
+
+
+@contextmanager
+def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+    """Open the ledger for a block.
+
+    Raises:
+        ConfigurationInvalid: when there can be no folder for it.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where="FEDVITALS_HOME",
+            problem=f"{settings.home} cannot be made: {error.strerror}",
+            mend="Name a folder that can be written",
+        ) from error
+    ledger = Ledger(settings.ledger_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """Log a line on a measurement that is not good; of the others there is only a count."""
+    if outcome.state in GOOD_STATES and not outcome.values.quarantined and not outcome.problems:
+        return
+    values = outcome.values
+    problem = f": {outcome.problems[0]}" if outcome.problems else ""
+    logger.warning(
+        "%s: %s, %d values landed, %d quarantined%s",
+        outcome.measurement,
+        outcome.state,
+        values.landed,
+        values.quarantined,
+        problem,
+    )
+
+
+def sentence_of(receipt: Receipt) -> str:
+    """Return how a run ended, in one sentence: values, sinks, what failed."""
+    values = receipt.values
+    parts = [f"{values.landed} values landed, {values.quarantined} quarantined"]
+    parts += [
+        f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
+        for name, counts in receipt.sinks.items()
+    ]
+    failed = [line for line in receipt.measurements if line.state == "failed"]
+    if receipt.status == "failed":
+        problems = [problem for line in failed for problem in line.problems]
+        return f"nothing landed: {(problems or parts)[0]}"
+    if failed:
+        parts.append(f"failed: {', '.join(line.name for line in failed)}")
+    return "; ".join(parts)

@@ -1,0 +1,116 @@
+"""The run `federated`: a training's rounds since the last poll, and how the training stands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tasks.analysis.oddities import oddities
+from tasks.core.catalogue import Catalogue
+from tasks.core.errors import FedvitalsError
+from tasks.core.finding import Finding
+from tasks.core.goal import Goal
+from tasks.core.receipt import Outcome, Receipt
+from tasks.core.severity import Severity
+from tasks.core.snapshots import Watched
+from tasks.run.plan import Plan, Request, covered_window, make_plan
+from tasks.run.self_watch import land_self_metrics
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.run import Run
+from tasks.runs.base.step import Step, plain
+from tasks.runs.collect import collect_by_source
+from tasks.training.federating import watched
+from tasks.training.files import documents, write_documents
+from tasks.training.rounds import SOURCES_OF_ROUNDS
+
+
+@dataclass(frozen=True)
+class FederatedRequest:
+    """What a training is judged by; what is not given is as environments.yaml has it."""
+
+    target: str | None = None
+    metric: Literal["accuracy", "loss"] | None = None
+    total_rounds: int | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The service's trainings as the lake has them, and what is odd about the newest."""
+
+    watched: Watched
+    findings: tuple[Finding, ...]
+
+
+def federated(run: Run, asked: FederatedRequest, step: Step = plain) -> Receipt:
+    """Collect a training's rounds, look for what is odd, judge whether it converges."""
+    goal = run.settings.training.asked(asked.metric, asked.target, asked.total_rounds)
+    plan = step("plan", make_plan)(run, Request(type="federated", output=asked.output))
+    collect_by_source(run, plan, step)
+    seen = step("look for what is odd", look)(run, plan)
+    has_news = bool(asked.output) or not stands_still(plan, run.outcomes, seen)
+    if has_news:
+        step("judge convergence", judge)(run, plan, seen, goal)
+    receipt = step("account", run.account)(covered_window(plan, run.outcomes))
+    step("self metrics", land_self_metrics)(run, receipt)
+    if has_news:
+        from tasks.run.reporting import report_run
+
+        step("report", report_run)(run, plan, receipt)
+    return step("deliver", deliver)(run, receipt)
+
+
+def look(run: Run, plan: Plan) -> Seen:
+    """Read all trainings of the environment back, and look for what does not fit."""
+    catalogue = Catalogue.read(plan.settings.config / "metrics.yaml")
+    found = watched(run.lake, plan.environment.name, catalogue)
+    return Seen(found, tuple(oddities(found)))
+
+
+def stands_still(plan: Plan, outcomes: Iterable[Outcome], seen: Seen) -> bool:
+    """Return whether the poll found nothing new of the training, and all went well: the last report
+    still shows all there is."""
+    done = list(outcomes)
+    if any(_is_bad(outcome) for outcome in done):
+        return False
+    states = {outcome.state for outcome in done}
+    if "unchanged" in states and states <= {"unchanged", "no_data"} and not _owed(done):
+        return True
+    of_rounds = {m.name for m in plan.measurements if m.source in SOURCES_OF_ROUNDS}
+    polls = seen.watched.snapshots[-2:]
+    if len(polls) < 2:
+        return False
+    states = {outcome.state for outcome in done if outcome.measurement in of_rounds}
+    return states <= {"unchanged", "no_data"} and replace(polls[0], time=polls[1].time) == polls[1]
+
+
+def _owed(outcomes: Iterable[Outcome]) -> bool:
+    return any(counts.owed for outcome in outcomes for counts in outcome.sinks.values())
+
+
+def _is_bad(outcome: Outcome) -> bool:
+    failed = [check for verdict in outcome.verdicts for check in verdict.failed]
+    return (
+        outcome.state in ("failed", "refused", "pending")
+        or outcome.values.quarantined > 0
+        or any(check.severity is Severity.CRITICAL for check in failed)
+    )
+
+
+def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
+    """Write the training's files and the convergence report; collect what they find."""
+    # scipy and matplotlib are imported by a run with something to report
+    from tasks.analysis.run_analysis import plain as as_json
+    from tasks.training.convergence_report import artifacts_of, write_convergence
+    from tasks.training.converging import analyse_watched
+
+    environment = plan.environment.name
+    analysed = analyse_watched(seen.watched, goal)
+    found = (*seen.findings, *(analysed.analysis.findings if analysed else ()))
+    run.findings += [replace(one, evidence=as_json(one.evidence)) for one in found]
+    try:
+        write_documents(plan.output, documents(seen.watched, seen.findings, environment))
+        if analysed is not None:
+            files = write_convergence([analysed], (), plan.output, environment)
+            run.artifacts += artifacts_of(analysed, files, environment)
+    except FedvitalsError as error:
+        run.delivered("report", str(error))

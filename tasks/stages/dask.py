@@ -1,0 +1,92 @@
+"""Chunks of a backfill on a Dask cluster, by the executor of `distributed`."""
+
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, LocalCluster, Semaphore
+
+from tasks.backfill.apart import Gate, Order, process_apart
+from tasks.backfill.backfilling import Done, Submit
+from tasks.backfill.plan import Backfill
+from tasks.chunk.work import Chunk, Tools
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError, WorkerLost
+from tasks.core.settings import load_settings
+from tasks.runs.base.run import Run
+
+CONNECT_SECONDS = 10
+
+
+@contextmanager
+def on_cluster(run: Run, wanted: Backfill) -> Iterator[Submit]:
+    """Work on a Dask cluster: one on this machine for the run, or one that is there.
+
+    Raises:
+        ConfigurationInvalid: when no scheduler answers at the address.
+    """
+    with _client(run, wanted) as client:
+        executor = client.get_executor()
+
+        def submit(chunk: Chunk, tools: Tools) -> Future[Done]:
+            order = Order(run.id, run.now, chunk, tools.suite.digest)
+            # pickled, since Dask looks for futures in every part of what it sees
+            return _redacted(executor.submit(process_order, pickle.dumps(order)))
+
+        yield submit
+
+
+def process_order(order: bytes) -> Done:
+    """Work on one chunk; its addresses and secrets are the worker's own."""
+    return process_apart(pickle.loads(order), load_settings(), _gate)
+
+
+def _gate(most: int) -> Gate:
+    """One count of leases for all workers of the cluster."""
+    gate: Gate = Semaphore(max_leases=most, name=f"fedvitals-queries-{most}")  # type: ignore[no-untyped-call]
+    return gate
+
+
+@contextmanager
+def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
+    manner = wanted.manner
+    if manner.address is None:
+        cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=manner.workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            # no page that anybody on this machine could look at
+            dashboard_address=None,
+            local_directory=str(run.settings.home / "tmp"),
+        )
+        with cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
+            yield client
+        return
+    try:
+        client = Client(manner.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where="--address",
+            problem=f"no Dask scheduler answers at {manner.address}",
+            mend="Start it (dask scheduler), or correct the address",
+        ) from error
+    with client:
+        yield client
+
+
+def _redacted(remote: "Future[Done]") -> "Future[Done]":
+    """The same without foreign text: of an error that is not ours only its type is kept."""
+    answer: Future[Done] = Future()
+
+    def pass_on(done: "Future[Done]") -> None:
+        error = done.exception()
+        if error is None:
+            answer.set_result(done.result())
+        elif isinstance(error, FedvitalsError):
+            answer.set_exception(error)
+        else:
+            answer.set_exception(WorkerLost(problem=type(error).__name__))
+
+    remote.add_done_callback(pass_on)
+    return answer

@@ -1,0 +1,56 @@
+"""A run as a flow run of Prefect: its steps are tasks, its end is the flow run's state."""
+
+from collections.abc import Callable
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.core.errors import FedvitalsError
+from tasks.core.receipt import FailOn, Receipt
+from tasks.core.settings import load_settings
+from tasks.runs.base.run import Run, logger, sentence_of
+from tasks.runs.base.step import Step
+from tasks.stages.artifacts import publish
+from tasks.stages.progress import ProgressArtifact
+from tasks.stages.step import as_task
+
+
+def record(
+    flow: str,
+    do: Callable[[Run, Step], Receipt],
+    environment: str | None = None,
+    fail_on: FailOn = "high",
+) -> State[Receipt]:
+    """Run the steps as tasks of the flow run at hand, and return how it ends.
+
+    An expected error is a Failed state with its one sentence.
+    """
+    try:
+        with Run(
+            flow,
+            load_settings(),
+            environment,
+            fail_on=fail_on,
+            progress=ProgressArtifact(),
+            publish=publish,
+        ) as run:
+            return final_state(do(run, as_task))
+    except FedvitalsError as error:
+        logger.error("%s", error)
+        return Failed(message=str(error), data=error)
+
+
+def final_state(receipt: Receipt) -> State[Receipt]:
+    """Return the flow run's state: Failed when nothing landed by error, else Completed.
+
+    A Completed is named Degraded when a part failed or is pending, and Findings when the work was
+    done and the data are at least as bad as `fail_on` says.
+    """
+    message = sentence_of(receipt)
+    if receipt.status == "failed":
+        return Failed(message=message, data=receipt)
+    if receipt.status == "degraded":
+        return Completed(name="Degraded", message=message, data=receipt)
+    if receipt.is_found_bad:
+        return Completed(name="Findings", message=message, data=receipt)
+    return Completed(message=message, data=receipt)
