@@ -1,18 +1,20 @@
-"""Receipts: sums that must hold, states joined in order, and the exit code that says it."""
+"""Receipts: sums that must hold, states joined in order, what a run did and what the data say."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks.core.errors import SumsDiffer
-from tasks.core.finding import Finding
+from tasks.core.finding import CHECK, Finding
+from tasks.core.maintained import LedgerUpkeep, Maintenance, TableUpkeep
 from tasks.core.receipt import (
     STATE_ORDER,
     CheckResult,
+    Delivery,
     ExitCode,
+    FailOn,
     MeasurementState,
     Outcome,
     Receipt,
@@ -20,11 +22,9 @@ from tasks.core.receipt import (
     Values,
     Verdict,
     joined,
-    moment_of,
-    new_run_id,
-    run_id_of,
     write_receipt,
 )
+from tasks.core.reconciliation import MeasurementLine, Reconciliation
 from tasks.core.severity import Severity
 from tasks.core.window import Window
 
@@ -42,8 +42,9 @@ def outcome(state: MeasurementState = "landed", name: str = "m", **facts: Any) -
     return Outcome(measurement=name, state=state, **facts)
 
 
-def receipt(*outcomes: Outcome) -> Receipt:
-    return write_receipt("collect", "run", "production", WINDOW, outcomes, {"collect": 1.23456})
+def receipt(*outcomes: Outcome, **more: Any) -> Receipt:
+    seconds = {"collect": 1.23456}
+    return write_receipt("collect", "run", "production", WINDOW, outcomes, seconds, **more)
 
 
 @pytest.mark.parametrize("name", ["landed", "quarantined", "dropped_by_rule", "unchanged"])
@@ -128,65 +129,159 @@ def test_joined_state_is_the_first_that_applies() -> None:
 
 
 LANDED = Values(extracted=1, landed=1)
+BAD = Values(extracted=1, quarantined=1)
 CRITICAL = (Verdict("s", (check("c", False),)),)
-HIGH = (Verdict("s", (check("c", False, "high"),)),)
+HIGH = (Verdict("s", (check("c", False, "high"), check("w", False, "warning"))),)
+WARNED = (
+    Verdict(
+        "s",
+        (check("c", False, "warning"), check("d", True)),
+    ),
+)
+PENDING = {"s": SinkValues(owed=1, pending=1)}
+REFUSED = {"s": SinkValues(owed=1, refused=1)}
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "status", "code"),
+    ("outcomes", "status", "worst", "code"),
     [
-        ([], "no_data", 0),
-        ([outcome("no_data")], "no_data", 0),
-        ([outcome("lost")], "no_data", 0),
-        ([outcome("landed", values=LANDED)], "ok", 0),
-        ([outcome("unchanged")], "ok", 0),
-        ([outcome("kept_older", values=Values(kept=1))], "ok", 0),
-        ([outcome("landed"), outcome("no_data", "n")], "ok", 0),
-        ([outcome("landed", verdicts=HIGH)], "ok", 0),
-        ([outcome("landed", verdicts=CRITICAL)], "degraded", 1),
-        ([outcome("landed", values=Values(extracted=1, quarantined=1))], "degraded", 1),
-        ([outcome("pending", sinks={"s": SinkValues(owed=1, pending=1)})], "degraded", 3),
-        ([outcome("refused", sinks={"s": SinkValues(owed=1, refused=1)})], "degraded", 1),
-        (
-            [
-                outcome("pending", sinks={"s": SinkValues(owed=1, pending=1)}),
-                outcome("landed", "n", values=Values(extracted=1, quarantined=1)),
-            ],
-            "degraded",
-            1,
-        ),
-        ([outcome("failed")], "failed", 1),
-        ([outcome("failed"), outcome("no_data", "n")], "failed", 1),
-        ([outcome("failed"), outcome("unchanged", "n")], "degraded", 1),
-        ([outcome("failed", values=LANDED)], "degraded", 1),
-        ([outcome("failed", values=Values(extracted=1, unchanged=1))], "degraded", 1),
+        ([], "no_data", None, 0),
+        ([outcome("no_data")], "no_data", None, 0),
+        ([outcome("lost")], "no_data", None, 0),
+        ([outcome("landed", values=LANDED)], "ok", None, 0),
+        ([outcome("unchanged")], "ok", None, 0),
+        ([outcome("kept_older", values=Values(kept=1))], "ok", None, 0),
+        ([outcome("landed"), outcome("no_data", "n")], "ok", None, 0),
+        # what the data say is no matter of the run's work
+        ([outcome("landed", verdicts=WARNED)], "ok", "warning", 0),
+        ([outcome("landed", verdicts=HIGH)], "ok", "high", 1),
+        ([outcome("landed", verdicts=CRITICAL)], "ok", "critical", 1),
+        ([outcome("landed", values=BAD)], "ok", "critical", 1),
+        ([outcome("landed", values=BAD, verdicts=WARNED)], "ok", "critical", 1),
+        ([outcome("landed", verdicts=WARNED), outcome("failed", "n")], "degraded", "warning", 1),
+        # what is pending comes with the next run, unless something is wrong besides
+        ([outcome("pending", sinks=PENDING)], "degraded", None, 3),
+        ([outcome("landed", values=LANDED, sinks=PENDING)], "degraded", None, 3),
+        ([outcome("pending"), outcome("landed", "n", verdicts=WARNED)], "degraded", "warning", 3),
+        ([outcome("pending"), outcome("landed", "n", verdicts=HIGH)], "degraded", "high", 1),
+        ([outcome("pending", sinks=PENDING), outcome("landed", "n", values=BAD)], "degraded", "critical", 1),
+        ([outcome("pending"), outcome("failed", "n")], "degraded", None, 1),
+        ([outcome("refused", sinks=REFUSED)], "degraded", None, 1),
+        ([outcome("failed")], "failed", None, 1),
+        ([outcome("failed"), outcome("no_data", "n")], "failed", None, 1),
+        ([outcome("failed"), outcome("unchanged", "n")], "degraded", None, 1),
+        ([outcome("failed", values=LANDED)], "degraded", None, 1),
+        ([outcome("failed", values=Values(extracted=1, unchanged=1))], "degraded", None, 1),
     ],
 )  # fmt: skip
-def test_status_and_exit_code(outcomes: list[Outcome], status: str, code: int) -> None:
+def test_status_worst_and_exit_code(
+    outcomes: list[Outcome], status: str, worst: str | None, code: int
+) -> None:
     found = receipt(*outcomes)
-    assert (found.status, found.exit_code) == (status, ExitCode(code))
+    assert (found.status, found.worst, found.exit_code) == (status, worst, ExitCode(code))
+
+
+FAIL_ON: tuple[FailOn, ...] = ("critical", "high", "warning", "never")
 
 
 @pytest.mark.parametrize(
-    ("severities", "status", "code", "notes"),
+    ("severity", "codes"),
     [
-        ((), "ok", 0, ()),
-        ((Severity.INFO,), "ok", 0, ()),
-        ((Severity.INFO, Severity.WARNING), "ok", 0, ("warning.",)),
-        ((Severity.WARNING, Severity.HIGH), "degraded", 1, ("warning.", "high.")),
-        ((Severity.CRITICAL,), "degraded", 1, ("critical.",)),
+        (None, (0, 0, 0, 0)),
+        (Severity.INFO, (0, 0, 0, 0)),
+        (Severity.WARNING, (0, 0, 1, 0)),
+        (Severity.HIGH, (0, 1, 1, 0)),
+        (Severity.CRITICAL, (1, 1, 1, 0)),
     ],
 )
-def test_a_grave_finding_is_something_bad(
-    severities: tuple[Severity, ...], status: str, code: int, notes: tuple[str, ...]
+def test_who_asks_says_how_bad_the_data_must_be_for_exit_code_1(
+    severity: Severity | None, codes: tuple[int, ...]
 ) -> None:
-    found = [Finding("odd", severity, f"{severity.value}.", {}) for severity in severities]
-    told = receipt(outcome("landed", values=LANDED)).with_findings(found)
-    assert (told.status, told.exit_code, told.notes) == (status, ExitCode(code), notes)
-    # what is found later makes it no better, and a run that failed stays one
-    again = told.with_findings([Finding("odd", Severity.INFO, "info.", {})])
-    assert (again.status, again.exit_code) == (status, ExitCode(code))
-    assert receipt(outcome("failed")).with_findings(found).status == "failed"
+    found = [Finding("odd", severity, "odd.", {})] if severity else []
+    for fail_on, code in zip(FAIL_ON, codes, strict=True):
+        well = receipt(outcome("landed", values=LANDED), findings=found, fail_on=fail_on)
+        assert (well.status, well.worst, well.exit_code) == ("ok", severity, ExitCode(code))
+        # how the work went is not theirs to choose
+        pending = receipt(outcome("pending"), findings=found, fail_on=fail_on)
+        assert pending.exit_code == ExitCode(code or 3)
+        failed = receipt(outcome("failed"), findings=found, fail_on=fail_on)
+        assert (failed.status, failed.exit_code) == ("failed", ExitCode.BAD_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "did"),
+    [
+        ([], True),
+        ([outcome("no_data")], True),
+        ([outcome("landed", values=BAD, verdicts=CRITICAL)], True),
+        ([outcome("pending", sinks=PENDING)], True),
+        ([outcome("refused", sinks=REFUSED)], False),
+        ([outcome("failed"), outcome("landed", "n")], False),
+        ([outcome("failed")], False),
+    ],
+)
+def test_a_run_did_its_work_whatever_the_data_say(outcomes: list[Outcome], did: bool) -> None:
+    assert receipt(*outcomes).did_its_work is did
+
+
+def test_failed_checks_are_findings_of_the_run_worst_first() -> None:
+    checks = (check("a", False, "warning"), check("b", True), check("c", False, "high", 7))
+    odd = Finding("odd", Severity.INFO, "odd.", {})
+    found = receipt(outcome(verdicts=(Verdict("s", checks),)), findings=[odd]).findings
+    assert [(one.kind, one.subject, one.severity) for one in found] == [
+        (CHECK, "m: c", "high"),
+        (CHECK, "m: a", "warning"),
+        ("odd", "", "info"),
+    ]
+    assert found[0].evidence == {"check": "c", "offending": 7}
+
+
+def test_the_same_finding_of_another_run_has_the_same_fingerprint() -> None:
+    one = Finding("odd", Severity.HIGH, "1 is odd.", {"n": 1}, subject="m")
+    again = Finding("odd", Severity.WARNING, "2 are odd.", {"n": 2}, subject="m")
+    others = [
+        Finding("odd", Severity.HIGH, "1 is odd.", {"n": 1}, subject="n"),
+        Finding("even", Severity.HIGH, "1 is odd.", {"n": 1}, subject="m"),
+        Finding("oddm", Severity.HIGH, "1 is odd.", {"n": 1}),
+    ]
+    assert one.fingerprint == again.fingerprint
+    assert one.fingerprint not in {other.fingerprint for other in others}
+
+
+def test_remarks_are_notes_what_an_analysis_found_and_what_did_not_arrive() -> None:
+    found = [Finding("odd", severity, f"{severity.value}.", {}) for severity in Severity]
+    made = receipt(outcome("landed", verdicts=HIGH), findings=found, notes=("note.",))
+    lost, arrived = Delivery("channel", False, "lost."), Delivery("heartbeat", True)
+    told = made.model_copy(update={"deliveries": (lost, arrived)})
+    assert told.remarks == ("note.", "critical.", "high.", "warning.", "lost.")
+    # what did not arrive changes nothing about the run
+    assert (told.status, told.worst, told.exit_code) == (made.status, made.worst, made.exit_code)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        Reconciliation(
+            sink="influxdb",
+            deep=True,
+            fix=False,
+            measurements=(MeasurementLine(name="m", state="equal", cells=3),),
+            differences=(),
+        ),
+        Maintenance(
+            environments=("production",),
+            tables=(TableUpkeep(name="m", rows_expired=3),),
+            ledger=LedgerUpkeep(backup="b"),
+        ),
+    ],
+)
+def test_details_come_back_from_json_as_what_they_were(
+    details: Reconciliation | Maintenance,
+) -> None:
+    made = write_receipt("f", "run", "production", None, [], {}, details=details)
+    assert made.window is None
+    again = Receipt.model_validate_json(made.model_dump_json())
+    assert (again, again.details) == (made, details)
 
 
 def test_receipt_is_json_with_everything_in_it() -> None:
@@ -195,33 +290,23 @@ def test_receipt_is_json_with_everything_in_it() -> None:
             rows=1,
             values=LANDED,
             sinks={"influxdb": SinkValues(owed=1, loaded=1)},
+            verdicts=HIGH,
             seconds={"land": 0.00004},
-        )
+        ),
+        findings=[Finding("odd", Severity.INFO, "odd.", {"rounds": [1, 2]}, 0.5, 0.1, 0.9, 0.8, 4)],
     )
+    made = made.model_copy(update={"deliveries": (Delivery("channel", False, "lost"),)})
     told = json.loads(made.model_dump_json())
     assert told["window"] == {"start": "2026-01-01T00:00:00Z", "stop": "2026-01-01T01:00:00Z"}
     assert told["seconds"] == {"land": 0.0, "collect": 1.2346}
     assert told["sinks"]["influxdb"] == {
         "owed": 1, "loaded": 1, "pending": 0, "refused": 0, "skipped_by_rule": 0,
     }  # fmt: skip
-    assert told["measurements"][0]["verdict"] is None
+    assert told["measurements"][0]["verdict"] == {"passed": 0, "failed": 2, "worst": "high"}
+    assert (told["worst"], told["fail_on"]) == ("high", "high")
+    assert [one["severity"] for one in told["findings"]] == ["high", "warning", "info"]
+    assert told["deliveries"] == [{"what": "channel", "ok": False, "message": "lost"}]
     assert Receipt.model_validate_json(made.model_dump_json()) == made
-
-
-def test_new_run_ids_sort_by_time_within_a_second_and_differ_within_a_moment() -> None:
-    moments = [START + timedelta(milliseconds=n) for n in range(1000)]
-
-    ids = [new_run_id(moment) for moment in moments]
-
-    assert ids == sorted(ids)
-    assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", each) for each in ids)
-    assert len({new_run_id(START) for _ in range(20)}) > 1
-
-
-def test_run_ids_sort_by_time() -> None:
-    ids = [run_id_of(START + timedelta(seconds=9 * n), "token") for n in range(20)]
-    assert ids[0] == "20260101T000000-token"
-    assert sorted(ids) == ids
 
 
 @pytest.mark.parametrize(
@@ -239,10 +324,3 @@ def test_a_run_is_idle_when_nothing_changed_and_nothing_was_owed(
 ) -> None:
     window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
     assert write_receipt("collect", "run", "staging", window, outcomes, {}).is_idle is idle
-
-
-def test_a_runs_id_says_when_it_began() -> None:
-    began = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
-    assert moment_of(run_id_of(began, "abcdef")) == began.replace(microsecond=0)
-    assert moment_of("run-1") is None
-    assert moment_of("") is None

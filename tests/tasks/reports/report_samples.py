@@ -300,6 +300,7 @@ CHANGES = Changes(
     run_id="20260131T060112-d4e5f6",
     stop=START,
     status="ok",
+    worst=None,
     values=Values(18_310, 18_310),
     measurements=(
         MeasurementChange("inference", "landed", "failed", (), (), None, None),

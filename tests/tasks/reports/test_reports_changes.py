@@ -43,7 +43,8 @@ def test_the_last_run_is_named_with_its_sums() -> None:
     found = changes_of(run(2, outcome("m")), [run(1, outcome("m", bad=3)), run(0, outcome("m"))])
     assert found is not None
     assert (found.run_id, found.stop) == ("run-01", NOON + timedelta(hours=1))
-    assert (found.status, found.values) == ("degraded", Values(13, 10, 3))
+    assert (found.status, found.worst) == ("ok", Severity.CRITICAL)
+    assert found.values == Values(13, 10, 3)
 
 
 def test_equal_runs_have_no_changes() -> None:

@@ -97,7 +97,7 @@ def test_the_page_holds_exactly_the_numbers_of_the_twin(day: RunReport, html: st
 def test_the_page_says_what_the_run_was(html: str) -> None:
     text = " ".join(Page(html).text.split())
     for part in (
-        "Degraded in staging",
+        "Degraded, 1 measurement out of limits in staging",
         "8 measurements, 18,329 values landed, 5 quarantined; loaded to InfluxDB: all; "
         "1 failed, 2 without data.",
         "31 Jan 2026 06:00 – 07:00 UTC (1 h)",

@@ -20,7 +20,7 @@ def test_the_summary_of_a_small_report_exactly() -> None:
     one = small()
     receipt = one.receipt.model_copy(update={"report": "reports/20260131/metrics-report.html"})
     assert markdown(dataclasses.replace(one, receipt=receipt, notes=("hashed_ids",))) == (
-        "# Degraded: staging\n\n"
+        "# 1 measurement out of limits: staging\n\n"
         "1 measurement, 5 values landed, 1 quarantined; loaded to InfluxDB: all.\n\n"
         "31 Jan 2026 06:00 – 07:00 UTC (1 h) · run `20260131T070112-a1b2c3`\n\n"
         "Report: `reports/20260131/metrics-report.html`\n\n"

@@ -3,7 +3,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, Verdict, write_receipt
+from tasks.core.finding import Finding
+from tasks.core.receipt import (
+    Outcome,
+    Receipt,
+    RunStatus,
+    SinkValues,
+    Values,
+    Verdict,
+    write_receipt,
+)
 from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.reports.words import (
@@ -17,6 +26,7 @@ from tasks.reports.words import (
     headline,
     length_text,
     mood,
+    run_text,
     status_sentence,
     tags_text,
     usual_text,
@@ -55,9 +65,50 @@ def test_a_broken_limit_of_high_severity_is_in_the_headline() -> None:
     assert mood(told) == "high"
 
 
+def test_a_quarantined_value_is_a_measurement_out_of_limits() -> None:
+    told = receipt(landed("a", {}, Values(10, 9, 1)), failing("b", Severity.WARNING))
+    assert (told.status, headline(told)) == ("ok", "1 measurement out of limits")
+    assert mood(told) == "high"
+
+
 def test_a_state_that_is_not_ok_is_the_headline() -> None:
-    told = receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))
+    told = receipt(Outcome("a", "failed"), landed("b", {}))
     assert (headline(told), mood(told)) == ("Degraded", "degraded")
+    both = receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))
+    assert (headline(both), mood(both)) == ("Degraded, 1 measurement out of limits", "degraded")
+
+
+@pytest.mark.parametrize(
+    ("severity", "text", "look"),
+    [
+        (Severity.CRITICAL, "a finding of severity critical", "high"),
+        (Severity.HIGH, "a finding of severity high", "high"),
+        (Severity.WARNING, "All well", "warning"),
+        (Severity.INFO, "All well", "ok"),
+    ],
+)
+def test_what_an_analysis_found_is_in_the_headline_when_it_is_grave(
+    severity: Severity, text: str, look: str
+) -> None:
+    found = [Finding("collapse", severity, "it collapsed", {})]
+    told = write_receipt("federated", "run", "s", HOUR, [landed("a", {})], {}, findings=found)
+    assert (headline(told), mood(told)) == (text, look)
+
+
+@pytest.mark.parametrize(
+    ("status", "worst", "text"),
+    [
+        ("ok", None, "all well"),
+        ("ok", Severity.INFO, "all well"),
+        ("ok", Severity.WARNING, "good, with findings up to warning"),
+        ("degraded", None, "degraded"),
+        ("degraded", Severity.CRITICAL, "degraded, with findings up to critical"),
+    ],
+)
+def test_the_run_before_in_a_few_words(
+    status: RunStatus, worst: Severity | None, text: str
+) -> None:
+    assert run_text(status, worst) == text
 
 
 def test_a_good_run_in_one_sentence() -> None:
@@ -152,8 +203,9 @@ def test_the_last_run_is_told_when_something_is_different_and_when_nothing_is() 
     )
     same = dataclasses.replace(CHANGES, measurements=(), new=())
     assert changes_sentence(one, same).startswith("Nothing is different from the last run")
-    worse = dataclasses.replace(same, status="degraded")
-    assert changes_sentence(one, worse).startswith("Compared with")
+    for worse in ({"status": "degraded"}, {"worst": Severity.HIGH}):
+        told = changes_sentence(one, dataclasses.replace(same, **worse))
+        assert told.startswith("Compared with")
 
 
 def test_what_is_different_about_a_measurement_is_told_in_parts() -> None:
