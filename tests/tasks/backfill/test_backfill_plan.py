@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tasks.backfill.backfilling import Step
-from tasks.backfill.plan import Asked, Backfill, make_backfill, window_cells
-from tasks.backfill.progress import Course
+from tasks.backfill.plan import Backfill, BackfillRequest, make_backfill, window_cells
+from tasks.backfill.progress import ChunkDone, Course
 from tasks.backfill.survey import ASSUMED_PACE, Pace, Share, Survey, survey
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
 from tasks.core.receipt import Outcome, Values, write_receipt
 from tasks.core.settings import Settings, load_settings
 from tasks.core.window import Window, format_duration
 from tasks.ledger.ledger import Ledger
-from tasks.run.plan import opened_ledger
+from tasks.runs.base.run import Run, opened_ledger
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
 from tests.flows.installation import Installation, entry
 
@@ -47,7 +46,8 @@ def settings_of(here: Installation, **variables: str) -> Settings:
 
 def made(settings: Settings, **more: Any) -> Backfill:
     asked = {"measurements": ["a"], "start": START, "stop": STOP, **more}
-    return make_backfill(settings, Asked(**asked))
+    with Run("backfill", settings) as run:
+        return make_backfill(run, BackfillRequest(**asked))
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_pace_is_that_of_earlier_runs(installed: Installation, counted: FakeProm
 def keep(ledger: Ledger, flow: str, values: int, seconds: float) -> None:
     outcome = Outcome("a", "landed", values=Values(extracted=values, landed=values))
     run_id = f"2025-{values}"
-    receipt = write_receipt(flow, run_id, "production", WINDOW, [outcome], {"collect": seconds})
-    ledger.keep_run(run_id, flow, "production", receipt.model_dump_json())
+    receipt = write_receipt(flow, run_id, "production", WINDOW, [outcome], {"work": seconds})
+    ledger.keep_receipt(receipt)
 
 
 def test_what_cannot_be_counted_is_told(installed: Installation, counted: FakePrometheus) -> None:
@@ -198,8 +198,8 @@ def test_who_does_not_answer_is_asked_once(installed: Installation) -> None:
     assert [s.values for s in found.shares] == [None, None]
 
 
-def a_step(name: str, cells: int, values: int) -> Step:
-    return Step(name, cells, Outcome(name, "landed", values=Values(values, values)))
+def a_chunk(name: str, cells: int, values: int) -> ChunkDone:
+    return ChunkDone(name, cells, Outcome(name, "landed", values=Values(values, values)))
 
 
 def test_time_left_is_measured_in_values() -> None:
@@ -211,10 +211,10 @@ def test_time_left_is_measured_in_values() -> None:
     course = Course(Survey(shares, Pace(500.0, "x"), ()), clock=lambda: now)
     assert course.seconds_left == 20.0
     now = 2.0
-    course.take(a_step("small", 10, 1_000))
+    course.take(a_chunk("small", 10, 1_000))
     assert (course.values_per_second, course.seconds_left) == (500.0, 18.0)
     now = 4.0
-    course.take(a_step("large", 5, 4_500))
+    course.take(a_chunk("large", 5, 4_500))
     assert course.seconds_left == pytest.approx(4 * 4_500 / 5_500)
     assert course.line("large") == "large: 15 of 20 cells, 1,375 values a second, 0:00:03 left"
 
@@ -223,7 +223,7 @@ def test_nothing_to_do_is_no_division() -> None:
     share = Share("done", 5, 0, 1, 0, series=None, values=None)
     course = Course(Survey((share,), Pace(1.0, "x"), ()), clock=lambda: 1.0)
     assert (course.all_cells, course.seconds_left) == (0, 0.0)
-    course.take(a_step("done", 0, 0))
+    course.take(a_chunk("done", 0, 0))
     assert course.seconds_left == 0.0
 
 

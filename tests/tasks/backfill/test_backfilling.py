@@ -1,6 +1,8 @@
 """A backfill's work: what is read, what is not read again, how many chunks are under way."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,18 +12,22 @@ from unittest import mock
 import pytest
 
 from tasks.backfill import backfilling
-from tasks.backfill.backfilling import Step, Threads, work_through
+from tasks.backfill.backfilling import Done, Submit, Workers, in_threads, work_through
 from tasks.backfill.plan import Backfill, Manner
+from tasks.backfill.progress import ChunkDone
 from tasks.backfill.survey import Pace, Share, Survey
+from tasks.chunk.work import Chunk, Tools
 from tasks.core.errors import LabelsDiffer, LakeBusy, SourceUnavailable
 from tasks.core.receipt import Outcome, Values, write_receipt
-from tasks.core.settings import Environment, Pipeline, Service, load_settings
+from tasks.core.settings import Environment, Pipeline, Service, Settings, load_settings
 from tasks.core.window import Window
 from tasks.lake.windows import read_states
 from tasks.ledger.locks import FileLocks
+from tasks.run import toolbox
 from tasks.run.due import Job, find_due
 from tasks.run.plan import Plan
-from tasks.run.toolbox import Toolbox
+from tasks.runs.base import run as base
+from tasks.runs.base.run import Run
 from tests.fakes.memory import MemorySource
 from tests.tasks.workbench import START, Bench, a_bench, at, cell, rows, suite_of
 
@@ -35,28 +41,32 @@ class Site:
     """A bench on which backfills run, and what they told."""
 
     bench: Bench
-    steps: list[Step] = field(default_factory=list)
+    steps: list[ChunkDone] = field(default_factory=list)
+    workers: Workers = in_threads
     runs: int = 0
 
     def run(self, hours: int = 6, chunk: int = 1, workers: int = 2, **manner: bool) -> Outcome:
         """Fills the first hours back."""
         self.runs += 1
-        plan = self.plan(hours)
+        settings = load_settings({"FEDVITALS_HOME": str(self.bench.folder)})
+        settings = replace(settings, pipeline=Pipeline())
+        plan = self.plan(hours, settings)
         wanted = Backfill(plan, Manner(workers=workers, **manner))
         name = self.bench.measurement.name
         share = Share(name, hours, hours, chunk, hours // chunk, series=1, values=hours)
         survey = Survey((share,), Pace(1.0, "a guess"), ())
-        with Threads.at_work(workers) as crew:
-            [outcome] = work_through(wanted, survey, self.toolbox, crew, self.steps.append)
+        with self.tools(), Run("backfill", settings, run_id=plan.run_id, now=NOW) as run:
+            work_through(run, wanted, survey, self.workers)
+        [outcome] = run.outcomes
         write_receipt("backfill", plan.run_id, "production", plan.window, [outcome], {})
         return outcome
 
-    def plan(self, hours: int) -> Plan:
+    def plan(self, hours: int, settings: Settings) -> Plan:
         service = Service(url="http://localhost:1", origin="PROMETHEUS_URL")
         return Plan(
             run_id=f"run-{self.runs}",
             now=NOW,
-            settings=replace(load_settings({}), pipeline=Pipeline()),
+            settings=settings,
             environment=Environment(name="production", prometheus=service),
             measurements=(self.bench.measurement,),
             suites={self.bench.measurement.name: self.bench.suite},
@@ -65,16 +75,18 @@ class Site:
             warnings=(),
         )
 
-    @property
-    def toolbox(self) -> Toolbox:
-        return Toolbox(
-            sources={"prometheus": self.bench.source},
-            sinks=(self.bench.sink,),
-            lake=self.bench.lake,
-            ledger=self.bench.ledger,
-            locks=FileLocks(self.bench.folder / "locks"),
-            states=[],
-        )
+    @contextmanager
+    def tools(self) -> Iterator[None]:
+        """Runs read and load what the bench has, and tell their course here."""
+        sources, sinks = {"prometheus": self.bench.source}, (self.bench.sink,)
+        with (
+            mock.patch.object(toolbox, "_open_sources", return_value=sources.items()),
+            mock.patch.object(toolbox, "opened_sinks", return_value=nullcontext(sinks)),
+            mock.patch.object(
+                backfilling, "shown_course", return_value=nullcontext(self.steps.append)
+            ),
+        ):
+            yield
 
     def asked(self) -> list[int]:
         """The hours at which the chunks began that were asked for since the last look."""
@@ -207,16 +219,22 @@ class CountingSource(MemorySource):
 def test_no_more_chunks_are_handed_out_than_one_more_than_workers(site: Site, workers: int) -> None:
     site.bench.source = CountingSource(site.bench.source.frame)
     handed, most = 0, 0
-    original = Threads.hand
 
-    def hand(self: Threads, *args: object) -> object:
-        nonlocal handed, most
-        handed += 1
-        most = max(most, handed - len(site.steps))
-        return original(self, *args)  # type: ignore[arg-type]
+    @contextmanager
+    def counted(run: Run, wanted: Backfill) -> Iterator[Submit]:
+        with in_threads(run, wanted) as submit:
 
-    with mock.patch.object(Threads, "hand", hand):
-        site.run(workers=workers)
+            def count(chunk: Chunk, tools: Tools) -> "Future[Done]":
+                nonlocal handed, most
+                handed += 1
+                most = max(most, handed - len(site.steps))
+                return submit(chunk, tools)
+
+            yield count
+
+    site.workers = counted
+    site.run(workers=workers)
+    assert handed == 6
     assert most == workers + 1
     assert site.bench.source.most <= workers
 
@@ -255,7 +273,7 @@ def test_source_that_is_away_is_the_end_and_what_was_landed_is_told(site: Site) 
 
 def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
     told = []
-    original = backfilling.append_states
+    original = base.append_states
 
     def counted(lake: object, states: list[object]) -> None:
         told.append(len(states))
@@ -263,7 +281,7 @@ def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
 
     with (
         mock.patch.object(backfilling, "CHUNKS_A_ROUND", 2),
-        mock.patch.object(backfilling, "append_states", counted),
+        mock.patch.object(base, "append_states", counted),
     ):
         site.run(workers=1)
     assert sum(told) == 6
@@ -273,7 +291,7 @@ def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
 
 
 def test_lake_that_is_busy_is_told_later(site: Site) -> None:
-    original = backfilling.append_states
+    original = base.append_states
     tries = iter([LakeBusy(table="_windows", problem="x")])
 
     def first_fails(lake: object, states: list[object]) -> None:
@@ -283,7 +301,7 @@ def test_lake_that_is_busy_is_told_later(site: Site) -> None:
 
     with (
         mock.patch.object(backfilling, "CHUNKS_A_ROUND", 2),
-        mock.patch.object(backfilling, "append_states", first_fails),
+        mock.patch.object(base, "append_states", first_fails),
     ):
         assert site.run().state == "landed"
     assert len(read_states(site.bench.lake)) == 6

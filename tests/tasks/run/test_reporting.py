@@ -14,14 +14,15 @@ from tasks.core.batch import build_frame
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import ReportNotWritten, UsageInvalid
 from tasks.core.quarantine import Reason, records
-from tasks.core.receipt import Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.receipt import Delivery, Outcome, Receipt, Values, Verdict, write_receipt
 from tasks.core.settings import load_settings
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
-from tasks.run.plan import Plan, make_report_plan
-from tasks.run.reporting import read_lake, remake, write_report
+from tasks.run.plan import Request, make_report_plan
+from tasks.run.reporting import read_lake, report, report_run, write_report
+from tasks.runs.base.run import Run
 from tests.flows.installation import Installation, entry
 from tests.tasks.ledger.behaviours import state
 from tests.tasks.reports.report_samples import check
@@ -91,15 +92,21 @@ def hold_back(installation: Installation, lake: Lake, cell: Cell) -> None:
     lake.quarantine(load(installation), held, [cell], "production")
 
 
-def plan_of(installation: Installation, window: Window = ONE_HOUR, **more: Any) -> Plan:
+def a_run(installation: Installation, run_id: str | None = None) -> Run:
     variables = {
         "FEDVITALS_CONFIG": str(installation.config),
         "FEDVITALS_HOME": str(installation.home),
     }
-    settings = load_settings(variables)
-    return make_report_plan(
-        settings, None, "all", start=iso(window.start), stop=iso(window.stop), **more
-    )
+    return Run("report", load_settings(variables), run_id=run_id)
+
+
+def asked(window: Window = ONE_HOUR, **more: Any) -> Request:
+    return Request(start=iso(window.start), stop=iso(window.stop), **more)
+
+
+def remake(installation: Installation) -> Receipt:
+    with a_run(installation) as run:
+        return report(run, asked())
 
 
 def twin_of(receipt: Receipt) -> dict[str, Any]:
@@ -111,13 +118,10 @@ def test_a_window_is_told_as_the_lake_holds_it(installation: Installation, lake:
     land(installation, lake, ONE_HOUR, 0.5)
     hold_back(installation, lake, ONE_HOUR)
 
-    receipt = remake(plan_of(installation))
+    receipt = remake(installation)
 
-    assert (receipt.flow, receipt.status, receipt.environment) == (
-        "report",
-        "degraded",
-        "production",
-    )
+    assert (receipt.flow, receipt.environment) == ("report", "production")
+    assert (receipt.status, receipt.worst) == ("ok", Severity.CRITICAL)
     assert receipt.values == Values(extracted=5, landed=4, quarantined=1)
     assert receipt.sinks == {}
     assert [(line.name, line.state) for line in receipt.measurements] == [
@@ -140,7 +144,7 @@ def test_nothing_is_moved_by_a_report(
     land(installation, lake, ONE_HOUR, 1.0)
     before = installation.files("lake")
 
-    receipt = remake(plan_of(installation))
+    receipt = remake(installation)
 
     assert receipt.measurements[0].failing == ("busy_ratio_possible",)
     assert receipt.values == Values(extracted=4, landed=4)
@@ -149,7 +153,7 @@ def test_nothing_is_moved_by_a_report(
 
 
 def test_a_window_without_data_is_a_report_that_says_so(installation: Installation) -> None:
-    receipt = remake(plan_of(installation))
+    receipt = remake(installation)
 
     assert (receipt.status, receipt.exit_code, receipt.values) == ("no_data", 0, Values())
     page = Path(str(receipt.report)).read_text("utf-8")
@@ -162,14 +166,14 @@ def test_other_environments_and_other_hours_are_not_told(
 ) -> None:
     land(installation, lake, Cell(NOON + HOUR, NOON + 2 * HOUR), 0.5)
     land(installation, lake, ONE_HOUR, 0.5, environment="staging")
-    assert remake(plan_of(installation)).status == "no_data"
+    assert remake(installation).status == "no_data"
 
 
 def test_a_quarantine_without_a_landed_value_is_told(
     installation: Installation, lake: Lake
 ) -> None:
     hold_back(installation, lake, ONE_HOUR)
-    receipt = remake(plan_of(installation))
+    receipt = remake(installation)
     assert receipt.values == Values(extracted=1, quarantined=1)
     assert receipt.measurements[0].verdict is None
 
@@ -181,7 +185,7 @@ def test_earlier_windows_are_compared(installation: Installation, lake: Lake) ->
     day = timedelta(days=1)
     land(installation, lake, Cell(NOON - day, NOON - day + HOUR), 0.6)
 
-    told = twin_of(remake(plan_of(installation)))["measurements"][0]["fields"]
+    told = twin_of(remake(installation))["measurements"][0]["fields"]
 
     first, second = told["busy_ratio"]["comparisons"]
     assert (first["against"], first["judgement"], first["past"]) == ("previous", "worse", 7)
@@ -204,17 +208,20 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
 ) -> None:
     land(installation, lake, ONE_HOUR, 0.5)
     old, _ = receipt_of("20260301T120000-a", "one")
-    ledger.keep_run(old.run_id, old.flow, old.environment, old.model_dump_json())
+    ledger.keep_receipt(old)
     kept = state(0, measurement="load", quarantined=3, state="landed")
     ledger.record([replace(kept, cell=ONE_HOUR)])
     receipt, outcomes = receipt_of("20260301T130000-b", "two")
-    receipt = receipt.model_copy(update={"notes": ("Grafana was away",)})
-    plan = plan_of(installation)
+    lost = Delivery("self metrics", False, "the sink was away")
+    receipt = receipt.model_copy(update={"notes": ("a note",), "deliveries": (lost,)})
 
-    report = write_report(plan, ONE_HOUR, receipt, outcomes, read_lake(plan, ONE_HOUR))
+    with a_run(installation, receipt.run_id) as run:
+        run.outcomes += outcomes
+        plan = make_report_plan(run, asked())
+        written = write_report(run, plan, ONE_HOUR, receipt, read_lake(plan, ONE_HOUR))
 
-    told = json.loads(report.files.json.read_text("utf-8"))
-    assert told["notes"] == ["Grafana was away"]
+    told = json.loads(written.files.json.read_text("utf-8"))
+    assert told["notes"] == ["a note", "the sink was away"]
     assert told["changes"]["run_id"] == old.run_id
     (change,) = told["changes"]["measurements"]
     assert (change["name"], change["started"], change["ended"]) == ("load", ["two"], ["one"])
@@ -224,35 +231,53 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
             "text": "3 values quarantined",
         }
     ]  # fmt: skip
-    assert "fails now: two; no longer fails: one" in report.markdown
+    assert "fails now: two; no longer fails: one" in written.markdown
 
 
-def test_a_report_that_cannot_be_written_is_told(
-    installation: Installation, tmp_path: Path
+def test_a_report_that_cannot_be_written_is_told(installation: Installation) -> None:
+    installation.home.mkdir()
+    (installation.home / "reports").write_text("a file")
+    with pytest.raises(ReportNotWritten, match="reports"):
+        remake(installation)
+
+
+def test_a_run_whose_report_cannot_be_written_did_its_work_all_the_same(
+    installation: Installation, lake: Lake
 ) -> None:
-    plan = plan_of(installation)
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ReportNotWritten, match="taken"):
-        remake(replace(plan, output=tmp_path / "taken"))
+    land(installation, lake, ONE_HOUR, 0.5)
+    receipt, outcomes = receipt_of("20260301T130000-b")
+    (installation.home / "reports").write_text("a file")
+
+    with a_run(installation, receipt.run_id) as run:
+        run.outcomes += outcomes
+        report_run(run, make_report_plan(run, asked()), receipt)
+        told = run.complete(receipt)
+
+    (delivery,) = told.deliveries
+    assert (delivery.what, delivery.ok, told.report) == ("report", False, None)
+    assert "reports" in delivery.message
+    assert (told.status, told.exit_code) == ("ok", 0)
+    assert run.artifacts == []
 
 
 def test_no_source_needs_to_be_configured_and_only_what_is_asked_for_is_told(
     installation: Installation,
 ) -> None:
-    plan = plan_of(installation, names=("other",))
+    with a_run(installation) as run:
+        plan = make_report_plan(run, asked(measurements=["other"]))
     assert plan.environment.prometheus is None
     assert [each.name for each in plan.measurements] == ["other"]
-    with pytest.raises(UsageInvalid, match="nothing"):
-        plan_of(installation, names=("nothing",))
+    with a_run(installation) as run, pytest.raises(UsageInvalid, match="nothing"):
+        make_report_plan(run, asked(measurements=["nothing"]))
 
 
 def test_without_a_start_it_is_about_the_newest_hour_and_the_hour_before(
     installation: Installation,
 ) -> None:
-    settings = plan_of(installation).settings
-    plan = make_report_plan(settings, None, "all", output=installation.folder / "out")
-    receipt = remake(plan)
+    with a_run(installation) as run:
+        receipt = report(run, Request(output=str(installation.folder / "out")))
+    assert receipt.window is not None
     start, stop = (datetime.fromisoformat(receipt.window[key]) for key in ("start", "stop"))
-    assert stop == plan.now
-    assert HOUR <= stop - start <= 2 * HOUR + settings.pipeline.settle_delay
+    assert stop == run.now
+    assert HOUR <= stop - start <= 2 * HOUR + run.settings.pipeline.settle_delay
     assert receipt.report == str(installation.folder / "out" / "metrics-report.html")

@@ -3,8 +3,9 @@
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +16,13 @@ import pytest
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.own import OWN, own_measurement
-from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, write_receipt
+from tasks.core.receipt import Delivery, Outcome, Receipt, SinkValues, Values, write_receipt
 from tasks.core.settings import load_settings
 from tasks.core.window import Cell, Window
-from tasks.lake.tables import Lake
 from tasks.lake.windows import read_states
 from tasks.run import self_watch
-from tasks.run.plan import Plan, make_plan, opened_ledger
-from tasks.run.self_watch import measured, watch
+from tasks.run.self_watch import land_self_metrics, measured
+from tasks.runs.base.run import Run
 from tests.fakes.memory import MemorySink
 from tests.flows.installation import Installation, entry
 from tests.tasks.ledger.behaviours import owed, state
@@ -36,48 +36,65 @@ EVER = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 def sink() -> Iterator[MemorySink]:
     """A sink that every run fills."""
     one = MemorySink()
-    with mock.patch("tasks.run.toolbox._open_sinks", return_value=[one]):
+    with mock.patch.object(self_watch, "opened_sinks", return_value=nullcontext((one,))):
         yield one
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def run(tmp_path: Path) -> Iterator[Run]:
     installation = Installation(tmp_path).configure({"loads": entry("load")})
-    installation.variables["PROMETHEUS_URL"] = "http://127.0.0.1:9"
-    made = make_plan(load_settings(installation.environment), None, "all")
     # so that a run some minutes later has not begun after its end
-    return replace(made, now=made.now - timedelta(minutes=10))
+    began = datetime.now(UTC) - timedelta(minutes=10)
+    with Run("collect", load_settings(installation.environment), now=began) as one:
+        yield one
 
 
-def receipt_of(plan: Plan, *outcomes: Outcome, retries: int = 0) -> Receipt:
+def watch(run: Run, receipt: Receipt) -> Delivery:
+    """What became of the run's own figures."""
+    land_self_metrics(run, receipt)
+    (delivery,) = run.deliveries
+    assert delivery.what == "self metrics"
+    return delivery
+
+
+def watch_later(run: Run, minutes: int, receipt: Receipt | None = None) -> Delivery:
+    """The same of a run so much later."""
+    with again(run, minutes) as later:
+        return watch(later, receipt or a_receipt(run))
+
+
+ARRIVED = Delivery("self metrics", True)
+
+
+def receipt_of(run: Run, *outcomes: Outcome, retries: int = 0) -> Receipt:
     seconds = {"collect": 2.5}
     return write_receipt(
-        "collect", plan.run_id, plan.environment.name, WINDOW, outcomes, seconds, retries
+        "collect", run.id, run.environment.name, WINDOW, outcomes, seconds, retries
     )
 
 
-def a_receipt(plan: Plan, **sinks: SinkValues) -> Receipt:
+def a_receipt(run: Run, **sinks: SinkValues) -> Receipt:
     values = Values(extracted=10, landed=6, quarantined=1, dropped_by_rule=1, unchanged=2, kept=3)
     seconds = {"extract": 0.5, "land": 0.25}
     good = Outcome("loads", "landed", values=values, sinks=dict(sinks), seconds=seconds)
-    return receipt_of(plan, good, Outcome("other", "failed"), retries=4)
+    return receipt_of(run, good, Outcome("other", "failed"), retries=4)
 
 
-def own_rows(plan: Plan) -> pd.DataFrame:
-    return Lake(plan.settings.lake_url).read(own_measurement(), "production", EVER)
+def own_rows(run: Run) -> pd.DataFrame:
+    return run.lake.read(own_measurement(), "production", EVER)
 
 
-def again(plan: Plan, minutes: int) -> Plan:
-    """The plan of a run so much later."""
-    now = plan.now + timedelta(minutes=minutes)
-    return replace(plan, now=now, run_id=f"{plan.run_id}-{minutes}")
+def again(run: Run, minutes: int) -> Run:
+    """A run so much later."""
+    now = run.now + timedelta(minutes=minutes)
+    return Run("collect", run.settings, run_id=f"{run.id}-{minutes}", now=now)
 
 
-def test_every_figure_of_a_receipt(plan: Plan) -> None:
+def test_every_figure_of_a_receipt(run: Run) -> None:
     sinks = {"influxdb": SinkValues(9, 4, 2, 2, 1), "other": SinkValues(1, 0, 1, 0, 0)}
-    receipt = a_receipt(plan, **sinks).model_copy(update={"lag_seconds": 60.0})
+    receipt = a_receipt(run, **sinks).model_copy(update={"lag_seconds": 60.0})
 
-    batch = measured(receipt, plan.now, 3.5)
+    batch = measured(receipt, run.now, 3.5)
 
     (row,) = batch.frame.to_dict("records")
     assert {name: row[name] for name in own_measurement().fields} == {
@@ -87,109 +104,109 @@ def test_every_figure_of_a_receipt(plan: Plan) -> None:
         "unchanged_values": 2, "kept_values": 3, "owed_values": 10, "loaded_values": 4,
         "pending_values": 3, "refused_values": 2, "skipped_values": 1,
         "measurements": 2, "failed_measurements": 1, "retries": 4,
-        "exit_code": 1, "status": "degraded",
+        "exit_code": 1, "status": "degraded", "worst": "critical",
     }  # fmt: skip
-    assert (row["time"], row["environment"], row["flow"]) == (plan.now, "production", "collect")
+    assert (row["time"], row["environment"], row["flow"]) == (run.now, "production", "collect")
 
 
-def test_nothing_loaded_yet_is_no_lag(plan: Plan) -> None:
-    batch = measured(receipt_of(plan), plan.now, 1.0)
+def test_nothing_loaded_yet_is_no_lag(run: Run) -> None:
+    batch = measured(receipt_of(run), run.now, 1.0)
 
     assert batch.frame["lag_seconds"].isna().all()
     assert batch.frame["status"].tolist() == ["no_data"]
+    assert batch.frame["worst"].isna().all()
 
 
-def test_a_run_is_one_row_in_lake_sink_and_windows(plan: Plan, sink: MemorySink) -> None:
-    watched = watch(plan, a_receipt(plan))
+def test_a_run_is_one_row_in_lake_sink_and_windows(run: Run, sink: MemorySink) -> None:
+    assert watch(run, a_receipt(run)) == ARRIVED
 
-    rows = own_rows(plan)
-    assert watched.notes == ()
-    assert rows["time"].tolist() == [plan.now]
+    rows = own_rows(run)
+    assert rows["time"].tolist() == [run.now]
     assert rows["landed_values"].tolist() == [6.0]
     assert sink.values("landed_values") == [6.0]
     assert sink.values("status") == ["degraded"]
-    told = read_states(Lake(plan.settings.lake_url)).to_pylist()
+    assert sink.values("worst") == ["critical"]
+    told = read_states(run.lake).to_pylist()
     assert [(each["measurement"], each["rows"]) for each in told] == [(OWN, 1)]
 
 
-def test_it_stands_outside_of_its_sums(plan: Plan, sink: MemorySink) -> None:
-    receipt = a_receipt(plan)
+def test_it_stands_outside_of_its_sums(run: Run, sink: MemorySink) -> None:
+    receipt = a_receipt(run)
 
-    watched = watch(plan, receipt)
+    watch(run, receipt)
+    completed = run.complete(receipt)
 
-    assert watched.values == receipt.values
-    assert watched.sinks == receipt.sinks
-    assert watched.measurements == receipt.measurements
-    assert watched.exit_code == receipt.exit_code
+    assert run.outcomes == []
+    assert completed == receipt.model_copy(update={"deliveries": (ARRIVED,)})
 
 
-def test_rows_of_one_hour_add_up(plan: Plan, sink: MemorySink) -> None:
+def test_rows_of_one_hour_add_up(run: Run, sink: MemorySink) -> None:
     minutes = [0, 2, 1]
     for minute in minutes:
-        watch(again(plan, minute), a_receipt(plan))
+        watch_later(run, minute)
 
-    assert own_rows(plan)["time"].tolist() == [plan.now + timedelta(minutes=m) for m in (0, 1, 2)]
+    assert own_rows(run)["time"].tolist() == [run.now + timedelta(minutes=m) for m in (0, 1, 2)]
 
 
-def test_lag_is_of_the_measurement_that_is_furthest_behind(plan: Plan, sink: MemorySink) -> None:
-    with opened_ledger(plan.settings) as ledger:
-        for name, hours in (("loads", 3), ("other", 5)):
-            start = plan.now.replace(minute=0, second=0, microsecond=0) - hours * HOUR
-            cell = Cell(start, start + HOUR)
-            one = replace(state(), measurement=name, cell=cell, covered_until=cell.stop, rows=7)
-            ledger.record([one])
-    with mock.patch("tasks.run.toolbox._open_sinks", return_value=[]):
-        without_sinks = watch(plan, a_receipt(plan)).lag_seconds
-    with_one = watch(again(plan, 1), a_receipt(plan)).lag_seconds
+def known(run: Run, name: str, cell: Cell) -> None:
+    """The ledger knows that the cell is landed, to its end."""
+    one = replace(state(), measurement=name, cell=cell, covered_until=cell.stop, rows=7)
+    run.ledger.record([one])
+
+
+def test_lag_is_of_the_measurement_that_is_furthest_behind(run: Run, sink: MemorySink) -> None:
+    for name, hours in (("loads", 3), ("other", 5)):
+        start = run.now.replace(minute=0, second=0, microsecond=0) - hours * HOUR
+        known(run, name, Cell(start, start + HOUR))
+    run.outcomes += [Outcome("loads", "landed"), Outcome("other", "failed")]
+    without_sinks = run.account(WINDOW).lag_seconds
+    run.targets = (sink.target,)
+    with_one = run.account(WINDOW).lag_seconds
 
     assert without_sinks is not None
-    until = plan.now.replace(minute=0, second=0, microsecond=0) - 4 * HOUR
+    until = run.now.replace(minute=0, second=0, microsecond=0) - 4 * HOUR
     assert without_sinks == pytest.approx((datetime.now(UTC) - until).total_seconds(), abs=60)
     # nothing of them is in the sink
     assert with_one is None
 
 
-def test_a_sample_whose_slot_has_not_ended_is_not_behind(plan: Plan) -> None:
+def test_a_sample_whose_slot_has_not_ended_is_not_behind(run: Run) -> None:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    cell = Cell(start, start + 2 * HOUR)
-    with opened_ledger(plan.settings) as ledger:
-        ledger.record(
-            [replace(state(), measurement="loads", cell=cell, covered_until=cell.stop, rows=1)]
-        )
+    known(run, "loads", Cell(start, start + 2 * HOUR))
+    run.outcomes.append(Outcome("loads", "landed"))
 
-    watched = watch(plan, a_receipt(plan))
+    receipt = run.account(WINDOW)
 
-    assert watched.lag_seconds == 0
-    assert watched.notes == ()
+    assert receipt.lag_seconds == 0
+    assert watch(run, receipt) == ARRIVED
+    assert own_rows(run)["lag_seconds"].tolist() == [0.0]
 
 
-def test_a_sink_that_the_run_waited_for_is_not_asked_again(plan: Plan, sink: MemorySink) -> None:
-    away = a_receipt(plan, memory=SinkValues(owed=6, pending=6))
+def test_a_sink_that_the_run_waited_for_is_not_asked_again(run: Run, sink: MemorySink) -> None:
+    away = a_receipt(run, memory=SinkValues(owed=6, pending=6))
 
-    watched = watch(plan, away)
-    with opened_ledger(plan.settings) as ledger:
-        left = [each.rows for each in owed(ledger, sink.target, OWN, "production")]
-    watch(again(plan, 120), a_receipt(plan))
-    with opened_ledger(plan.settings) as ledger:
-        after = owed(ledger, sink.target, OWN, "production")
+    assert watch(run, away) == ARRIVED
+    left = [each.rows for each in owed(run.ledger, sink.target, OWN, "production")]
+    watch_later(run, 120)
+    after = owed(run.ledger, sink.target, OWN, "production")
 
-    assert watched.notes == ()
     assert left == [1]
     # the next run brought both
     assert after == []
 
 
-def test_a_damaged_table_is_a_note_and_the_run_stays_good(plan: Plan) -> None:
-    good = receipt_of(plan, Outcome("loads", "landed", values=Values(1, 1)))
-    table = Path(plan.settings.lake_url) / OWN
+def test_a_damaged_table_is_a_note_and_the_run_stays_good(run: Run) -> None:
+    good = receipt_of(run, Outcome("loads", "landed", values=Values(1, 1)))
+    table = Path(run.settings.lake_url) / OWN
     table.mkdir(parents=True)
     (table / "part-0.parquet").write_bytes(b"")
 
-    watched = watch(plan, good)
+    watch(run, good)
+    told = run.complete(good)
 
-    assert watched.exit_code == 0
-    (note,) = watched.notes
-    assert note.startswith(f"{OWN} is not whole: lake table {OWN}: it holds files but no")
+    assert (told.status, told.exit_code) == ("ok", 0)
+    (remark,) = told.remarks
+    assert remark.startswith(f"{OWN} is not whole: lake table {OWN}: it holds files but no")
 
 
 @pytest.mark.parametrize(
@@ -203,74 +220,62 @@ def test_a_damaged_table_is_a_note_and_the_run_stays_good(plan: Plan) -> None:
     ],
 )
 def test_whatever_goes_wrong_is_a_note(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(self_watch, "process", fail)
-    before = a_receipt(plan).model_copy(update={"notes": ("earlier",)})
 
-    watched = watch(plan, before)
+    delivery = watch(run, a_receipt(run))
 
-    assert watched.notes[0] == "earlier"
-    assert re.match(f"{OWN} is not whole: {words}", watched.notes[1])
-    assert "planted-secret" not in str(watched.notes)
-
-
-def test_a_table_that_was_moved_away_begins_anew(plan: Plan, tmp_path: Path) -> None:
-    watch(plan, a_receipt(plan))
-    (Path(plan.settings.lake_url) / OWN).rename(tmp_path / "away")
-
-    watched = watch(again(plan, 1), a_receipt(plan))
-
-    assert watched.notes == ()
-    assert len(own_rows(plan)) == 1
+    assert not delivery.ok
+    assert re.match(f"{OWN} is not whole: {words}", delivery.message)
+    assert "planted-secret" not in delivery.message
 
 
-def test_runs_that_end_at_once_all_have_their_row(plan: Plan) -> None:
-    watch(plan, a_receipt(plan))
-    found: list[tuple[str, ...]] = []
-    plans = [again(plan, minute) for minute in (1, 2, 3)]
-    threads = [
-        threading.Thread(target=lambda one=each: found.append(watch(one, a_receipt(plan)).notes))
-        for each in plans
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_a_table_that_was_moved_away_begins_anew(run: Run, tmp_path: Path) -> None:
+    watch(run, a_receipt(run))
+    (Path(run.settings.lake_url) / OWN).rename(tmp_path / "away")
 
-    assert found == [(), (), ()]
-    assert len(own_rows(plan)) == 4
+    assert watch_later(run, 1) == ARRIVED
+    assert len(own_rows(run)) == 1
 
 
-def test_who_holds_the_lock_for_long_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_end_at_once_all_have_their_row(run: Run) -> None:
+    watch(run, a_receipt(run))
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda minutes: watch_later(run, minutes), (1, 2, 3)))
+
+    assert found == [ARRIVED] * 3
+    assert len(own_rows(run)) == 4
+
+
+def test_who_holds_the_lock_for_long_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_watch, "LOCK_PATIENCE_SECONDS", 0.1)
-    with opened_ledger(plan.settings) as ledger:
-        locks = ledger.locks(plan.settings.home / "locks")
-        with locks.hold(OWN, "production", "another-run"):
-            watched = watch(plan, a_receipt(plan))
+    with run.locks.hold(OWN, "production", "another-run"):
+        delivery = watch(run, a_receipt(run))
 
-    (note,) = watched.notes
-    assert f"{OWN} in production is locked by" in note
-    assert "another-run" in note
+    assert not delivery.ok
+    assert f"{OWN} in production is locked by" in delivery.message
+    assert "another-run" in delivery.message
 
 
-def test_a_run_with_nothing_to_do_imports_no_great_expectations(plan: Plan) -> None:
+def test_a_run_with_nothing_to_do_imports_no_great_expectations(run: Run) -> None:
+    # a suite is verified once, with Great Expectations
+    watch(run, a_receipt(run))
     code = """
 import sys
-from tests.tasks.run.test_self_watch import a_receipt, again, own_rows
+from tests.tasks.run.test_self_watch import ARRIVED, a_receipt, own_rows, watch
 from tasks.core.settings import load_settings
-from tasks.run.plan import make_plan
-from tasks.run.self_watch import watch
-plan = make_plan(load_settings(), None, "all")
-assert watch(plan, a_receipt(plan)).notes == ()
-assert len(own_rows(plan)) == 1
+from tasks.runs.base.run import Run
+with Run("collect", load_settings()) as run:
+    assert watch(run, a_receipt(run)) == ARRIVED
+    assert len(own_rows(run)) == 2
 print("great_expectations" in sys.modules)
 """
-    folder = plan.settings.home.parent
-    variables = Installation(folder, {"PROMETHEUS_URL": "http://127.0.0.1:9"}).environment
+    folder = run.settings.home.parent
+    variables = Installation(folder).environment
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=variables,
