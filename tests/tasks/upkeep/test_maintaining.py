@@ -9,22 +9,27 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 from tasks import process
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue
-from tasks.core.maintained import Maintained, TableUpkeep
+from tasks.core.maintained import Maintenance, TableUpkeep
+from tasks.core.own import OWN, own_measurement
 from tasks.core.quarantine import no_records
-from tasks.core.settings import Maintenance, Settings, load_settings
+from tasks.core.receipt import Receipt
+from tasks.core.settings import Maintenance as Rules
+from tasks.core.settings import Settings, load_settings
 from tasks.core.window import Window
 from tasks.lake.delta import existing_table
 from tasks.lake.windows import append_states, states_in_force
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.upkeep import back_up, clean, shrink
+from tasks.runs.base.run import Run
 from tasks.upkeep import maintaining
-from tasks.upkeep.maintaining import UpkeepPlan, maintain
+from tasks.upkeep.maintaining import MaintainRequest, maintain
 from tests.tasks.lake.lake_samples import refused
 from tests.tasks.ledger.behaviours import owed
 from tests.tasks.workbench import Bench, at, cell, rows
@@ -61,25 +66,43 @@ def filled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
-def plan_of(
+def maintained(
     bench: Bench, settings: Settings, hours: float = NOW, retention: str = ""
-) -> UpkeepPlan:
+) -> Receipt:
+    """The receipt of a run of this moment, over the one measurement."""
     changed = {"retention": timedelta(hours=int(retention))} if retention else {}
     entry = bench.measurement.model_copy(update=changed)
-    return UpkeepPlan(f"run-{hours}", at(hours), settings, Catalogue({entry.name: entry}))
+    catalogue = Catalogue({entry.name: entry})
+    with (
+        mock.patch.object(Catalogue, "read", return_value=catalogue),
+        Run("maintain", settings, run_id=f"run-{hours}", now=at(hours)) as run,
+    ):
+        return maintain(run, MaintainRequest())
 
 
-def line_of(maintained: Maintained, name: str = "example") -> TableUpkeep:
-    (found,) = [line for line in maintained.tables if line.name == name]
+def details_of(receipt: Receipt) -> Maintenance:
+    assert isinstance(receipt.details, Maintenance)
+    return receipt.details
+
+
+def line_of(receipt: Receipt, name: str = "example") -> TableUpkeep:
+    (found,) = [line for line in details_of(receipt).tables if line.name == name]
     return found
 
 
-def test_nothing_is_there_yet(bench: Bench, settings: Settings) -> None:
-    done = maintain(plan_of(bench, settings))
+def state_of(receipt: Receipt, name: str = "example") -> str:
+    """What the receipt's line of the table says."""
+    (found,) = [line for line in receipt.measurements if line.name == name]
+    return found.state
 
-    assert (done.tables, done.status, done.exit_code) == ((), "ok", 0)
-    assert done.environments == ("production",)
-    assert not (bench.folder / "lake").exists()
+
+def test_nothing_is_there_yet(bench: Bench, settings: Settings) -> None:
+    done = maintained(bench, settings)
+
+    assert (details_of(done).tables, done.status, done.exit_code) == ((), "no_data", 0)
+    assert details_of(done).environments == ("production",)
+    # what the run says of itself
+    assert bench.lake.names() == [OWN]
 
 
 def test_rows_and_digests_stay_and_the_next_run_finds_all_unchanged(
@@ -87,13 +110,13 @@ def test_rows_and_digests_stay_and_the_next_run_finds_all_unchanged(
 ) -> None:
     before, states = filled.landed(0, 50), states_in_force(filled.lake)
 
-    done = maintain(plan_of(filled, settings))
+    done = maintained(filled, settings)
 
     line = line_of(done)
     assert (line.state, line.files_before, line.rows_expired) == ("done", 20, 0)
     assert line.files_after < 5
     assert filled.landed(0, 50).equals(before)
-    assert states_in_force(filled.lake) == states
+    assert [s for s in states_in_force(filled.lake) if s.measurement != OWN] == states
     version, calls = filled.version(), len(filled.sink.calls)
     again = filled.run(at(50.1), Window(at(0), at(50)))
     assert (again.state, again.values.unchanged) == ("unchanged", again.values.extracted)
@@ -101,12 +124,16 @@ def test_rows_and_digests_stay_and_the_next_run_finds_all_unchanged(
 
 
 def test_a_second_run_finds_nothing_to_do(filled: Bench, settings: Settings) -> None:
-    maintain(plan_of(filled, settings))
+    maintained(filled, settings)
     version = filled.version()
 
-    done = maintain(plan_of(filled, settings, NOW + 0.01))
+    done = maintained(filled, settings, NOW + 0.01)
 
-    assert [line.files_compacted for line in done.tables] == [0, 0]
+    assert {line.name: line.files_compacted for line in details_of(done).tables} == {
+        "example": 0,
+        OWN: 0,
+        "_windows": 0,
+    }
     assert filled.version() == version
 
 
@@ -115,7 +142,7 @@ def test_old_rows_records_and_cells_go_everywhere(filled: Bench, settings: Setti
     records = refused([1.0, 30.0]).assign(environment=frame["environment"].astype(object))
     filled.lake.quarantine_more(filled.measurement, records)
 
-    done = maintain(plan_of(filled, settings, retention="26"))
+    done = maintained(filled, settings, retention="26")
 
     line = line_of(done)
     assert (line.rows_expired, line.quarantine_expired, line.cells_expired) == (48, 1, 24)
@@ -143,19 +170,19 @@ def test_a_crash_between_ledger_and_rows_leaves_the_rows_to_the_next_run(
 
     monkeypatch.setattr(maintaining, "keep_up", crash)
     with pytest.raises(KeyboardInterrupt):
-        maintain(plan_of(filled, settings, retention="26"))
+        maintained(filled, settings, retention="26")
     monkeypatch.undo()
     assert (filled.state(23), len(filled.landed(0, 50))) == (None, 100)
     assert owed(filled.ledger, "other", "example", "production")[-1].cell == cell(24)
 
-    assert line_of(maintain(plan_of(filled, settings, retention="26"))).rows_expired == 48
+    assert line_of(maintained(filled, settings, retention="26")).rows_expired == 48
 
 
 def test_quarantine_expires_after_its_own_time(filled: Bench, settings: Settings) -> None:
     filled.lake.quarantine_more(filled.measurement, refused([1.0, 30.0]))
-    soon = replace(settings, maintenance=Maintenance(quarantine=timedelta(hours=24)))
+    soon = replace(settings, maintenance=Rules(quarantine=timedelta(hours=24)))
 
-    line = line_of(maintain(plan_of(filled, soon)))
+    line = line_of(maintained(filled, soon))
 
     assert (line.quarantine_expired, line.rows_expired, line.cells_expired) == (1, 0, 0)
 
@@ -171,15 +198,16 @@ def test_a_measurement_that_another_run_holds_is_left_alone(
     version = filled.version()
 
     with filled.ledger.locks(filled.folder / "locks").hold("example", environment, "run-x"):
-        done = maintain(plan_of(filled, both, retention="26"))
+        done = maintained(filled, both, retention="26")
 
     line = line_of(done)
-    assert (line.state, done.status, done.exit_code) == ("locked", "pending", 3)
+    assert (line.state, state_of(done)) == ("locked", "pending")
+    assert (done.status, done.exit_code) == ("degraded", 3)
     assert f"example in {environment} is locked by run run-x" in line.problems[0]
     assert (filled.version(), len(filled.landed(0, 50))) == (version, 100)
     # what is not gone from the table must stay known
     assert line_of(done, "_windows").rows_expired == 0
-    assert maintain(plan_of(filled, both, NOW + 1)).exit_code == 0
+    assert maintained(filled, both, NOW + 1).exit_code == 0
 
 
 def test_a_damaged_table_is_told_and_the_others_are_kept_up(
@@ -192,14 +220,15 @@ def test_a_damaged_table_is_told_and_the_others_are_kept_up(
     for path in (filled.folder / "lake" / "example").glob("*.parquet"):
         path.write_bytes(b"")
 
-    done = maintain(plan_of(filled, settings))
+    done = maintained(filled, settings)
 
-    assert (line_of(done).state, done.status, done.exit_code) == ("damaged", "degraded", 1)
+    assert (line_of(done).state, state_of(done)) == ("damaged", "failed")
+    assert (done.status, done.exit_code) == ("degraded", 1)
     assert "lake table example" in line_of(done).problems[0]
     # it is in the lake, and no longer in the catalogue
     assert (line_of(done, "another").state, line_of(done, "another").files_after) == ("done", 1)
     assert line_of(done, "_windows").state == "done"
-    assert done.ledger.backup is not None
+    assert details_of(done).ledger.backup is not None
 
 
 def test_a_torn_log_is_told_and_nothing_of_it_is_touched(filled: Bench, settings: Settings) -> None:
@@ -207,7 +236,7 @@ def test_a_torn_log_is_told_and_nothing_of_it_is_touched(filled: Bench, settings
     last = max(log.glob("*.json"))
     last.write_text("")
 
-    done = maintain(plan_of(filled, settings, retention="26"))
+    done = maintained(filled, settings, retention="26")
 
     assert (line_of(done).state, line_of(done).cells_expired) == ("damaged", 0)
     assert "is empty, rows are missing" in line_of(done).problems[0]
@@ -221,7 +250,7 @@ def test_a_defect_in_one_table_is_told_without_its_text(
         raise ZeroDivisionError("planted-secret")
 
     monkeypatch.setattr(maintaining, "keep_up", broken)
-    done = maintain(plan_of(filled, settings))
+    done = maintained(filled, settings)
 
     assert done.exit_code == 1
     assert line_of(done).problems[0].startswith("unexpected ZeroDivisionError at test_maintaining")
@@ -229,10 +258,23 @@ def test_a_defect_in_one_table_is_told_without_its_text(
 
 
 def test_the_receipt_is_kept(filled: Bench, settings: Settings) -> None:
-    done = maintain(plan_of(filled, settings))
+    done = maintained(filled, settings)
 
-    (kept,) = filled.ledger.last_runs("maintain", "*", "run-9", 5)
+    (kept,) = filled.ledger.last_runs("maintain", "production", "run-9", 5)
     assert json.loads(kept) == done.model_dump(mode="json")
+    assert Receipt.model_validate_json(kept) == done
+
+
+def test_the_run_has_its_row_among_the_others(filled: Bench, settings: Settings) -> None:
+    with filled.ledger.locks(filled.folder / "locks").hold("example", "production", "run-x"):
+        maintained(filled, settings)
+    maintained(filled, settings, NOW + 0.5)
+
+    found = filled.lake.read(own_measurement(), "production", Window(at(0), at(100)))
+    assert found[["time", "flow", "status", "exit_code"]].values.tolist() == [
+        [at(NOW), "maintain", "degraded", 3],
+        [at(NOW + 0.5), "maintain", "ok", 0],
+    ]
 
 
 # the ledger
@@ -243,40 +285,40 @@ def backups(bench: Bench) -> list[str]:
 
 
 def test_a_backup_is_a_whole_ledger(filled: Bench, settings: Settings) -> None:
-    done = maintain(plan_of(filled, settings))
+    done = maintained(filled, settings)
 
-    assert done.ledger.backup == str(filled.folder / "backups" / "ledger-run-50.0.db")
-    copy = Ledger(f"sqlite:///{done.ledger.backup}")
+    assert details_of(done).ledger.backup == str(filled.folder / "backups" / "ledger-run-50.0.db")
+    copy = Ledger(f"sqlite:///{details_of(done).ledger.backup}")
     window = Window(at(0), at(50))
     assert copy.cells("example", "production", window) == filled.ledger.cells("example", "production", window)  # fmt: skip
     copy.close()
 
 
 def test_so_many_backups_stay(filled: Bench, settings: Settings) -> None:
-    two = replace(settings, maintenance=Maintenance(backups=2))
-    done = [maintain(plan_of(filled, two, NOW + n)) for n in range(4)]
+    two = replace(settings, maintenance=Rules(backups=2))
+    done = [maintained(filled, two, NOW + n) for n in range(4)]
 
     assert backups(filled) == ["ledger-run-52.0.db", "ledger-run-53.0.db"]
-    assert [each.ledger.backups_removed for each in done] == [0, 0, 1, 1]
-    none = replace(settings, maintenance=Maintenance(backups=0))
-    assert maintain(plan_of(filled, none)).ledger.backup is None
+    assert [details_of(each).ledger.backups_removed for each in done] == [0, 0, 1, 1]
+    none = replace(settings, maintenance=Rules(backups=0))
+    assert details_of(maintained(filled, none)).ledger.backup is None
     assert len(backups(filled)) == 2
 
 
 def test_a_backup_that_cannot_be_written_leaves_the_older_ones(
     filled: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = replace(settings, maintenance=Maintenance(backups=1))
-    maintain(plan_of(filled, one))
+    one = replace(settings, maintenance=Rules(backups=1))
+    maintained(filled, one)
 
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tasks.ledger.upkeep._sync", fail)
-    done = maintain(plan_of(filled, one, NOW + 1))
+    done = maintained(filled, one, NOW + 1)
 
-    assert (done.ledger.state, done.exit_code) == ("pending", 3)
-    assert "No space left on device" in done.ledger.problems[0]
+    assert (details_of(done).ledger.state, done.exit_code) == ("pending", 3)
+    assert "No space left on device" in details_of(done).ledger.problems[0]
     assert backups(filled) == ["ledger-run-50.0.db"]
 
 
@@ -333,9 +375,9 @@ def test_suites_that_cannot_be_read_leave_the_proofs(filled: Bench, settings: Se
     filled.ledger.keep_verified("proof")
     broken = replace(settings, expectations=filled.folder / "nowhere")
 
-    done = maintain(plan_of(filled, broken))
+    done = maintained(filled, broken)
 
-    assert done.ledger.suites_removed == 0
+    assert details_of(done).ledger.suites_removed == 0
     assert done.notes[0].startswith("the proofs of suites were left as they are: suite ")
     assert filled.ledger.verified(["proof"]) == {"proof"}
 
@@ -380,7 +422,7 @@ def test_maintain_and_collect_at_once_lose_nothing(filled: Bench, settings: Sett
         states, number = [], 0
         while collector.poll() is None:
             number += 1
-            states.append(line_of(maintain(plan_of(filled, settings, 95 + number / 1000))).state)
+            states.append(line_of(maintained(filled, settings, 95 + number / 1000)).state)
         assert collector.wait(60) == 0
     finally:
         collector.kill()
