@@ -32,8 +32,10 @@ def ls(json: AsJson = False) -> None:
     from tasks.ledger.version import LEDGER_VERSION
     from tasks.run.plan import opened_ledger
 
-    with opened_ledger(load_settings()) as ledger:
-        url, rows = ledger.url, [asdict(known) for known in overview(ledger)]
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        known = overview(ledger, settings.sink_targets)
+        url, rows = ledger.url, [asdict(each) for each in known]
     if json:
         print_json({"ledger": url, "version": LEDGER_VERSION, "measurements": rows})
         return

@@ -154,6 +154,11 @@ class InfluxService(Service):
     org: str
     bucket: str
 
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another bucket is another sink."""
+        return f"{self.url} {self.org}/{self.bucket}"
+
 
 class Environment(Strict):
     """The services of one environment. None: not configured."""
@@ -198,6 +203,13 @@ class Settings:
                 mend=f"Known: {', '.join(self.environments)} (config/environments.yaml)",
             )
         return found
+
+    def sink_targets(self, environment: str) -> tuple[str, ...]:
+        """Return the targets that the environment's runs load, also while a token is missing."""
+        known = self.environments.get(environment)
+        if known is None or known.influxdb is None or not self.influxdb.enabled:
+            return ()
+        return (known.influxdb.target,)
 
 
 # variable of the default environment, for each key of environments.yaml

@@ -45,7 +45,7 @@ class InfluxReader:
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`deadline_seconds` is how long one question is asked again while it fails."""
-        self.target = f"{service.url} {service.org}/{service.bucket}"
+        self.target = service.target
         self._service = service
         self._http = InfluxHttp(service, tuning.timeout)
         self._deadline = deadline_seconds

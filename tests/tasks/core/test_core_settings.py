@@ -102,6 +102,18 @@ def test_grafana_is_a_service_like_the_others(config: Path) -> None:
     assert load(config).environment(None).grafana is None
 
 
+def test_each_environment_has_its_own_sink(config: Path) -> None:
+    entry = {"influxdb_url": "http://s:8086", "influxdb_bucket": "other"}
+    content = {"environments": {"staging": entry, "bare": {}}}
+    settings = load(config, content, INFLUXDB_URL="http://p:8086")
+    names = ("production", "staging", "bare", "unknown")
+    assert [settings.sink_targets(name) for name in names] == [
+        ("http://p:8086 fedvitals/fedvitals",), ("http://s:8086 fedvitals/other",), (), (),
+    ]  # fmt: skip
+    (config / "sinks.yaml").write_text("influxdb: {enabled: false}", encoding="utf-8")
+    assert load(config, INFLUXDB_URL="http://p:8086").sink_targets("production") == ()
+
+
 def test_variables_make_the_default_environment(config: Path) -> None:
     settings = load(
         config,
