@@ -1,7 +1,7 @@
 """What a run says at the end. All sums count values, that is non-null field cells."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -226,7 +226,8 @@ class Receipt(BaseModel):
 
     `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
     measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the run as a whole, such as a channel that did not take its message.
-    `worst_finding` is of what an analysis found, None when it found nothing.
+    `worst_finding` is of what an analysis found, None when it found nothing. `sinks` are all that are
+    in use, also those that nothing was owed to. `places` are the folders in force.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -245,6 +246,7 @@ class Receipt(BaseModel):
     notes: tuple[str, ...] = ()
     worst_finding: Severity | None = None
     report: str | None = None
+    places: dict[str, str] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -290,8 +292,14 @@ def write_receipt(
     outcomes: Iterable[Outcome],
     seconds: dict[str, float],
     retries: int = 0,
+    *,
+    sinks: Iterable[str] = (),
+    places: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
 ) -> Receipt:
     """The receipt of a run, from one outcome a measurement.
+
+    sinks: the names of those in use. What no outcome speaks of was owed nothing.
 
     Raises:
         SumsDiffer: when a value is unaccounted for.
@@ -299,7 +307,7 @@ def write_receipt(
     parts = list(outcomes)
     lines = tuple(_line(part) for part in parts)
     values = sum((part.values for part in parts), Values())
-    sinks = _joined_sinks(parts)
+    counted = {**dict.fromkeys(sinks, SinkValues()), **_joined_sinks(parts)}
     for part in parts:
         part.values.check()
         for name, counts in part.sinks.items():
@@ -308,15 +316,17 @@ def write_receipt(
         flow=flow,
         run_id=run_id,
         environment=environment,
-        status=_status(lines, sinks),
+        status=_status(lines, counted),
         window={"start": iso(window.start), "stop": iso(window.stop)},
         values=values,
-        sinks=sinks,
+        sinks=counted,
         measurements=lines,
         seconds={
             name: round(took, 4) for name, took in {**_joined_seconds(parts), **seconds}.items()
         },
         retries=retries,
+        notes=tuple(notes),
+        places=dict(places or {}),
     )
 
 
