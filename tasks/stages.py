@@ -19,7 +19,7 @@ from tasks.run import self_watch
 from tasks.run.plan import Plan, PlanType, covered_window, opened_ledger
 from tasks.run.progress import shown_progress
 from tasks.run.rounds import Job, Progress, work
-from tasks.run.staging import stage
+from tasks.run.staging import log_setup, stage
 from tasks.run.toolbox import Toolbox, opened_toolbox
 
 # a mark on a dashboard is worth no longer wait
@@ -28,11 +28,16 @@ CHANNEL_PATIENCE = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Worked:
-    """What became of each measurement, how many seconds all of it took, and what was tried again."""
+    """What became of each measurement, how many seconds all of it took, and what was tried again.
+
+    `sinks` are the names of those in use, `notes` sentences about the run as a whole.
+    """
 
     outcomes: tuple[Outcome, ...]
     seconds: float
     retries: int = 0
+    sinks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @stage("plan")
@@ -47,8 +52,7 @@ def plan(
 ) -> Plan:
     """Checks the whole configuration and says what the run will do."""
     made = planning.make_plan(settings, environment, type, measurements, start, stop, output)
-    for warning in made.warnings:
-        get_run_logger().warning(warning)
+    log_setup(settings, made.warnings)
     return made
 
 
@@ -63,6 +67,8 @@ def collect(plan: Plan, accept_shrink: bool) -> Worked:
 def account(flow: str, plan: Plan, worked: Worked) -> Receipt:
     """Adds up what became of every value, and keeps the receipt in the ledger."""
     receipt = receipt_of(flow, plan, worked)
+    for note in receipt.notes:
+        get_run_logger().warning(note)
     _keep(plan, receipt)
     return receipt
 
@@ -145,6 +151,7 @@ def work_through(plan: Plan, progress: Progress, *, accept_shrink: bool = False)
     outcomes: list[Outcome] = []
     with counted_retries() as retries, opened_toolbox(plan) as toolbox:
         outcomes += told_of(toolbox)
+        notes = toolbox.other_writer(plan)
         try:
             for job in _jobs(plan, accept_shrink):
                 outcomes.append(_work(job, plan, toolbox, progress))
@@ -152,7 +159,7 @@ def work_through(plan: Plan, progress: Progress, *, accept_shrink: bool = False)
             # what is landed has to be told, even by a run that is interrupted
             outcomes += _append_states(toolbox)
     seconds = time.perf_counter() - started
-    return Worked(outcomes=tuple(outcomes), seconds=seconds, retries=retries.value)
+    return Worked(tuple(outcomes), seconds, retries.value, toolbox.sink_names, notes)
 
 
 def told_of(toolbox: Toolbox) -> list[Outcome]:
@@ -185,6 +192,9 @@ def receipt_of(flow: str, plan: Plan, worked: Worked) -> Receipt:
         outcomes=worked.outcomes,
         seconds={"collect": worked.seconds},
         retries=worked.retries,
+        sinks=worked.sinks,
+        places=plan.settings.places,
+        notes=worked.notes,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from flows.commands.collect import Type, summary
 from flows.commands.options import AsJson, EnvironmentName
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def backfill(
     )  # fmt: skip
     # the user's mistakes are found here, before a flow run is begun
     wanted = make_backfill(load_settings(), asked)
-    for warning in wanted.plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
+    announce(wanted.plan)
     if dry_run:
         _look(wanted, json)
     receipt: Receipt = run_flow("backfill", **asdict(asked))

@@ -1,13 +1,12 @@
 """`fedvitals collect`: an ad-hoc run of the flow collect."""
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -62,8 +61,7 @@ def collect(
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
     plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
+    announce(plan)
     receipt: Receipt = run_flow(
         "collect",
         environment=environment,

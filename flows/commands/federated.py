@@ -1,13 +1,12 @@
 """`fedvitals federated`: an ad-hoc run of the flow federated."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flows.commands.collect import summary
 from flows.commands.options import AsJson, EnvironmentName, Output, Target, TotalRounds
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -45,8 +44,7 @@ def federated(
     settings = load_settings()
     settings.training.asked(metric, target, total_rounds)
     plan = make_plan(settings, environment, "federated", output=output)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
+    announce(plan)
     receipt: Receipt = run_flow(
         "federated",
         environment=environment,

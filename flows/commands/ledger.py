@@ -35,11 +35,12 @@ def ls(json: AsJson = False) -> None:
     settings = load_settings()
     with opened_ledger(settings) as ledger:
         known = overview(ledger, settings.sink_targets)
-        url, rows = ledger.url, [asdict(each) for each in known]
+        url, own, rows = ledger.url, ledger.own_id(), [asdict(each) for each in known]
     if json:
-        print_json({"ledger": url, "version": LEDGER_VERSION, "measurements": rows})
+        facts = {"ledger": url, "version": LEDGER_VERSION, "id": own}
+        print_json({**facts, "measurements": rows})
         return
-    print(f"{url}, version {LEDGER_VERSION}")
+    print(f"{url}, version {LEDGER_VERSION}, id {own}")
     print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
 
 

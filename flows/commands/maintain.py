@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.commands.options import AsJson
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 
 if TYPE_CHECKING:
     from tasks.core.maintained import LedgerUpkeep, Maintained, TableUpkeep
@@ -33,7 +33,7 @@ def maintain(json: AsJson = False) -> None:
     from tasks.upkeep.maintaining import make_upkeep_plan
 
     # the user's mistakes are found here, before a flow run is begun
-    make_upkeep_plan(load_settings())
+    announce(make_upkeep_plan(load_settings()))
     maintained: Maintained = run_flow("maintain")
     print(maintained.model_dump_json(indent=2) if json else summary(maintained))
     raise typer.Exit(int(maintained.exit_code))

@@ -1,11 +1,11 @@
 """`fedvitals quarantine`: the values that were held back, why, and once more through the suite."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Start, Stop
+from flows.commands.running import announce
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ def retry(
     now = datetime.now(UTC)
     window = _window(start, stop) or Window(EPOCH, now)
     plan = plan_retry(load_settings(), environment, measurement, window, now)
-    for warning in plan.warnings:
-        print(f"fedvitals: {warning}", file=sys.stderr)
+    announce(plan)
     receipt = run_retry(plan)
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
     raise typer.Exit(int(receipt.exit_code))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Start, Stop
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 
 if TYPE_CHECKING:
     from tasks.core.reconciliation import CellDifference, Reconciliation
@@ -47,7 +47,7 @@ def reconcile(
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
-    plan_of_lake(load_settings(), SINK, environment, "all", names, start, stop)
+    announce(plan_of_lake(load_settings(), SINK, environment, "all", names, start, stop))
     found: Reconciliation = run_flow(
         "reconcile",
         environment=environment,
@@ -82,6 +82,7 @@ def summary(found: "Reconciliation") -> str:
         lines.append(f"{hidden} more cells differ: --json lists them all")
     if not shown:
         lines.append("neither side has anything")
+    lines += [f"note     {note}" for note in found.notes]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from flows.commands.collect import Type
 from flows.commands.options import AsJson, EnvironmentName, Start, Stop
-from flows.commands.running import run_flow
+from flows.commands.running import announce, run_flow
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -43,7 +43,7 @@ def replay(
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
-    plan_of_lake(load_settings(), sink, environment, type.value, names, start, stop)
+    announce(plan_of_lake(load_settings(), sink, environment, type.value, names, start, stop))
     receipt: Receipt = run_flow(
         "replay",
         sink=sink,

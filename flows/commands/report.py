@@ -6,6 +6,7 @@ import typer
 
 from flows.commands.collect import Type
 from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
+from flows.commands.running import announce
 from flows.commands.show import print_json
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def report(
     from tasks.run.reporting import remake
 
     names = tuple(measurement or ())
-    receipt = remake(
-        make_report_plan(load_settings(), environment, type.value, names, start, stop, output)
-    )
+    plan = make_report_plan(load_settings(), environment, type.value, names, start, stop, output)
+    announce(plan)
+    receipt = remake(plan)
     if json:
         print_json(_document(receipt))
     else:

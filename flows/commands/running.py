@@ -1,10 +1,23 @@
 """Runs a flow here and now, as the commands do."""
 
 import gc
+import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.commands.prefect_server import require_server
+
+if TYPE_CHECKING:
+    from tasks.run.plan import Plan
+    from tasks.upkeep.maintaining import UpkeepPlan
+
+
+def announce(plan: "Plan | UpkeepPlan") -> None:
+    """Print on standard error which config and home the run uses, and its plan's warnings."""
+    from tasks.run.home import places_line
+
+    for line in (places_line(plan.settings), *plan.warnings):
+        print(f"fedvitals: {line}", file=sys.stderr)
 
 
 def run_flow(name: str, **parameters: object) -> Any:

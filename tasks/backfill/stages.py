@@ -13,7 +13,7 @@ from tasks.backfill.survey import Survey, survey
 from tasks.core.receipt import Receipt
 from tasks.core.settings import Settings
 from tasks.run.plan import opened_ledger
-from tasks.run.staging import stage
+from tasks.run.staging import log_setup, stage
 from tasks.run.toolbox import opened_toolbox
 from tasks.stages import Worked
 
@@ -27,8 +27,7 @@ NO_REPORT = (
 def plan(settings: Settings, asked: Asked) -> Backfill:
     """Checks the whole configuration and says what the run will do."""
     made = make_backfill(settings, asked)
-    for warning in made.plan.warnings:
-        get_run_logger().warning(warning)
+    log_setup(settings, made.plan.warnings)
     return made
 
 
@@ -72,8 +71,10 @@ def _work(wanted: Backfill, found: Survey, crew: Crew) -> Worked:
         opened_toolbox(wanted.plan) as toolbox,
         shown_course(found, get_run_logger().info) as tell,
     ):
+        notes = (*toolbox.caught_up, *toolbox.other_writer(wanted.plan))
         outcomes = work_through(wanted, found, toolbox, crew, tell)
-    return Worked(outcomes=outcomes, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Worked(outcomes, seconds, sinks=toolbox.sink_names, notes=notes)
 
 
 @stage("publish")

@@ -60,7 +60,8 @@ class MeasurementLine(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """What one reconcile found; `values` are counted as they were before any mending."""
+    """What one reconcile found; `values` are counted as they were before any mending. `notes` are
+    sentences about the run as a whole."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,6 +74,7 @@ class Reconciliation(BaseModel):
     measurements: tuple[MeasurementLine, ...]
     differences: tuple[CellDifference, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

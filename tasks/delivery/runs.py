@@ -56,12 +56,13 @@ def plan_of_lake(
 
 def _check_influxdb(plan: Plan) -> None:
     """That what names the sink is there whole; a sink that is off would take nothing in silence."""
-    service, name = plan.environment.influxdb, plan.environment.name
+    environment, service = plan.environment, plan.environment.influxdb
     if service is None:
+        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
         raise ConfigurationInvalid(
-            where=f"environment {name}",
+            where=f"environment {environment.name}",
             problem="no InfluxDB is configured",
-            mend="Set INFLUXDB_URL and INFLUXDB_TOKEN, or influxdb_url in environments.yaml",
+            mend=f"Set {url} and {token}",
         )
     if service.token is None:
         raise ConfigurationInvalid(
@@ -88,6 +89,7 @@ def run_replay(plan: Plan, sink: str, progress: Progress) -> Receipt:
     # without measurements no source is opened
     with opened_toolbox(replace(plan, measurements=())) as toolbox:
         target = _sink(toolbox, sink)
+        other_writer = toolbox.other_writer(plan)
         outcomes = tuple(
             _replayed(measurement, plan, target, toolbox, progress)
             for measurement in plan.measurements
@@ -99,9 +101,10 @@ def run_replay(plan: Plan, sink: str, progress: Progress) -> Receipt:
             window=covered_window(plan, outcomes),
             outcomes=outcomes,
             seconds={REPLAY: time.perf_counter() - started},
+            sinks=(sink,),
+            places=plan.settings.places,
+            notes=(*toolbox.caught_up, *other_writer, *_left_out(plan, toolbox)),
         )
-        notes = (*receipt.notes, *toolbox.caught_up, *_left_out(plan, toolbox))
-        receipt = receipt.model_copy(update={"notes": notes})
         toolbox.ledger.keep_receipt(receipt)
     return receipt
 
@@ -162,6 +165,7 @@ def run_reconcile(plan: Plan, sink: str, how: How, progress: Progress) -> Reconc
     patience = plan.settings.pipeline.patience.total_seconds()
     reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=patience)
     with closing(reader), opened_toolbox(replace(plan, measurements=())) as toolbox:
+        notes = (*toolbox.caught_up, *toolbox.other_writer(plan))
         found = [
             _reconciled(measurement, plan, how, toolbox, _sink(toolbox, sink), reader, progress)
             for measurement in plan.measurements
@@ -177,6 +181,7 @@ def run_reconcile(plan: Plan, sink: str, how: How, progress: Progress) -> Reconc
         measurements=tuple(each.line for each in found),
         differences=tuple(each for one in found for each in one.differences),
         seconds=round(time.perf_counter() - started, 4),
+        notes=notes,
     )
 
 

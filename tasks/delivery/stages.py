@@ -14,7 +14,7 @@ from tasks.delivery import runs as sink_runs
 from tasks.delivery.runs import How
 from tasks.run.plan import CollectType, Plan
 from tasks.run.progress import shown_progress
-from tasks.run.staging import stage
+from tasks.run.staging import log_setup, stage
 
 # an artifact of more than 64 KB would lose its event
 MOST_ROWS = 200
@@ -31,7 +31,9 @@ def plan(
     stop: str | None,
 ) -> Plan:
     """Checks the whole configuration and says which part of the lake it is about."""
-    return sink_runs.plan_of_lake(settings, sink, environment, type, measurements, start, stop)
+    made = sink_runs.plan_of_lake(settings, sink, environment, type, measurements, start, stop)
+    log_setup(settings, made.warnings)
+    return made
 
 
 @stage("replay")
@@ -39,9 +41,9 @@ def replay(plan: Plan, sink: str) -> Receipt:
     """Brings the range into the sink, group by group."""
     with shown_progress() as progress:
         receipt = sink_runs.run_replay(plan, sink, progress)
-    for line in receipt.measurements:
-        for problem in line.problems:
-            get_run_logger().warning(problem)
+    problems = (problem for line in receipt.measurements for problem in line.problems)
+    for warning in (*receipt.notes, *problems):
+        get_run_logger().warning(warning)
     return receipt
 
 
@@ -50,9 +52,9 @@ def reconcile(plan: Plan, sink: str, how: How) -> Reconciliation:
     """Compares the range with the sink, and mends it if that was asked for."""
     with shown_progress() as progress:
         found = sink_runs.run_reconcile(plan, sink, how, progress)
-    for line in found.measurements:
-        for problem in line.problems:
-            get_run_logger().warning(problem)
+    problems = (problem for line in found.measurements for problem in line.problems)
+    for warning in (*found.notes, *problems):
+        get_run_logger().warning(warning)
     return found
 
 

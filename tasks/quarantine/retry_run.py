@@ -1,6 +1,7 @@
 """The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from tasks.core.window import Window
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
 from tasks.quarantine.retrying import Retry, retry
-from tasks.run.plan import Plan, opened_ledger, verified_suites
+from tasks.run.plan import Plan, opened_ledger, run_warnings, verified_suites
 from tasks.run.self_watch import watch
 from tasks.run.toolbox import Toolbox, opened_toolbox
 
@@ -63,12 +64,14 @@ def plan_retry(
         suites=verified_suites(settings, (*measurements, own_measurement())),
         window=window,
         output=settings.home,
-        warnings=tuple(
-            f"{each} is no longer in the catalogue; what is in its quarantine stays"
-            for each in held
-            if each not in catalogue
-        ),
+        warnings=(*run_warnings(settings), *_left_out(held, catalogue)),
     )
+
+
+def _left_out(names: Iterable[str], catalogue: Catalogue) -> Iterator[str]:
+    for name in names:
+        if name not in catalogue:
+            yield f"{name} is no longer in the catalogue; what is in its quarantine stays"
 
 
 def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
@@ -91,6 +94,7 @@ def run_retry(plan: Plan) -> Receipt:
     outcomes: list[Outcome] = []
     # without measurements no source is opened
     with opened_toolbox(replace(plan, measurements=())) as toolbox:
+        notes = toolbox.other_writer(plan)
         if toolbox.caught_up:
             outcomes.append(
                 Outcome(measurement=WINDOWS, state="unchanged", warnings=toolbox.caught_up)
@@ -108,6 +112,9 @@ def run_retry(plan: Plan) -> Receipt:
             window=plan.window,
             outcomes=outcomes,
             seconds={"retry": time.perf_counter() - started},
+            sinks=toolbox.sink_names,
+            places=plan.settings.places,
+            notes=notes,
         )
         toolbox.ledger.keep_receipt(receipt)
     receipt = watch(plan, receipt)

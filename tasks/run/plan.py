@@ -17,6 +17,7 @@ from tasks.core.receipt import Outcome, new_run_id
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
+from tasks.run.home import new_home
 from tasks.validation.suites import Suite, read_suite, verify
 
 CollectType = Literal["all", "performance", "business", "security"]
@@ -69,9 +70,8 @@ def make_plan(
     _check_asked(selected)
     measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
     if selected and not measurements:
-        raise _without_source(
-            chosen, "FED_VIT_API_URL, which all of these measurements are read from"
-        )
+        needed = f"{chosen.setting('api_url')}, which all of these measurements are read from"
+        raise _without_source(chosen, needed)
     warnings = _warnings(chosen, settings, selected)
     return _plan(settings, chosen, types, measurements, (start, stop), output, warnings)
 
@@ -111,9 +111,16 @@ def _selected(
             if entry.type in wanted
             or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
         )
-    if settings.client_ids == "off":
-        chosen = tuple(entry for entry in chosen if entry.identity is None)
-    return chosen
+    if settings.client_ids != "off":
+        return chosen
+    kept = tuple(entry for entry in chosen if entry.identity is None)
+    if chosen and not kept:
+        raise UsageInvalid(
+            argument="--measurement" if names else "--type",
+            problem="these measurements are of single clients, and client_ids is off",
+            mend="Choose others, or set client_ids in environments.yaml",
+        )
+    return kept
 
 
 def _plan(
@@ -144,8 +151,9 @@ def _plan(
         # what a run says of itself is checked like the rest, so a fault in its suite is told now
         suites=verified_suites(settings, (*measurements, own_measurement())),
         window=_window(*times, now, settings),
-        output=output or settings.home / "reports" / run_id,
-        warnings=warnings,
+        # of a relative path no link could be made
+        output=(output or settings.home / "reports" / run_id).absolute(),
+        warnings=(*run_warnings(settings), *warnings),
     )
 
 
@@ -191,6 +199,17 @@ def _version_of_checks() -> str:
     return version("great-expectations")
 
 
+def run_warnings(settings: Settings) -> tuple[str, ...]:
+    """Warn of a new home, and of variables that have no effect.
+
+    Raises:
+        ConfigurationInvalid, LedgerUnavailable.
+    """
+    with opened_ledger(settings) as ledger:
+        unused = (f"{name} is set and not used: {why}" for name, why in settings.unused.items())
+        return (*new_home(settings, ledger), *unused)
+
+
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     """The ledger, closed at the end.
@@ -220,8 +239,13 @@ def check_source(environment: Environment) -> None:
         ConfigurationInvalid: naming the variables that give it a source.
     """
     if environment.prometheus is None and environment.api is None:
-        mend = "PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
-        raise _without_source(environment, mend)
+        raise _without_source(environment, either_source(environment))
+
+
+def either_source(environment: Environment) -> str:
+    """Name what sets a source, for an environment that has none."""
+    prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
+    return f"{prometheus}, or {api} to read the service's /metrics directly"
 
 
 def _without_source(environment: Environment, variables: str) -> ConfigurationInvalid:
@@ -253,7 +277,8 @@ def _warnings(
     left_out = [entry.name for entry in selected if not _has_source(entry, environment)]
     warnings = []
     if left_out:
-        warnings.append(f"left out, since FED_VIT_API_URL is not set: {', '.join(left_out)}")
+        missing = environment.setting("api_url")
+        warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
     service = environment.influxdb
     if service is not None and service.token is None and settings.influxdb.enabled:
         warnings.append(_untold_token(service))

@@ -126,7 +126,9 @@ def remake(plan: Plan) -> Receipt:
         window=window,
         outcomes=outcomes,
         seconds={"read_and_check": time.perf_counter() - started},
-    ).model_copy(update={"notes": (CHECKED_AS_LANDED,)})
+        places=plan.settings.places,
+        notes=(CHECKED_AS_LANDED,),
+    )
     report = write_report(plan, window, receipt, outcomes, held)
     return receipt.model_copy(update={"report": str(report.files.html)})
 

@@ -16,7 +16,7 @@ from tasks.chunk.work import Chunk, Tools
 from tasks.core.batch import Batch, build_frame
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, LockHeld, defect
-from tasks.core.own import OWN, own_measurement
+from tasks.core.own import LEDGER_ID, OWN, own_measurement
 from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, SinkValues, Values
 from tasks.core.window import Window
 from tasks.lake.windows import append_states
@@ -24,6 +24,7 @@ from tasks.ledger.locks import RunLock
 from tasks.ledger.pending import pending_cells
 from tasks.ledger.reach import loaded_until
 from tasks.process import load_pending, process
+from tasks.run.home import ledger_id
 from tasks.run.plan import Plan
 from tasks.run.toolbox import Toolbox, opened_toolbox
 
@@ -67,7 +68,7 @@ def _ended_in_part(receipt: Receipt, problems: tuple[str, ...]) -> Receipt:
     return receipt.model_copy(update={"status": status, "measurements": lines})
 
 
-def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Batch:
+def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:
     """The receipt's figures as a batch of one row at the moment, which is the run's own time."""
     measurement = own_measurement()
     sinks = sum(receipt.sinks.values(), SinkValues())
@@ -96,6 +97,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Bat
         "retries": receipt.retries,
         "exit_code": int(receipt.exit_code),
         "status": receipt.status,
+        LEDGER_ID: ledger_id,
     }
     frame = build_frame(measurement, {name: [value] for name, value in row.items()})
     return Batch(measurement, receipt.environment, Window(moment, moment + _MOMENT), frame)
@@ -121,7 +123,8 @@ def _watch(plan: Plan, receipt: Receipt) -> tuple[Receipt, tuple[str, ...]]:
     ):
         now = datetime.now(UTC)
         receipt = receipt.model_copy(update={"lag_seconds": _lag(receipt, toolbox, now)})
-        batch = measured(receipt, plan.now, (now - plan.now).total_seconds())
+        home = ledger_id(toolbox.lake, toolbox.ledger)
+        batch = measured(receipt, plan.now, (now - plan.now).total_seconds(), home)
         is_away = any(counts.pending for counts in receipt.sinks.values())
         tools = Tools(
             source=_ThisRun(batch),

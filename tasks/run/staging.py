@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
+
+from tasks.core.settings import Settings
+from tasks.run.home import places_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,3 +34,11 @@ def stage(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return Stage(function, name=name, cache_policy=NO_CACHE, persist_result=False)
 
     return as_stage
+
+
+def log_setup(settings: Settings, warnings: tuple[str, ...]) -> None:
+    """Log which config and home the run uses, and the warnings of its plan."""
+    logger = get_run_logger()
+    logger.info(places_line(settings))
+    for warning in warnings:
+        logger.warning(warning)

@@ -18,6 +18,7 @@ from tasks.lake.runs import known_run
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
+from tasks.run.home import other_writer
 from tasks.run.patience import PatientSource
 from tasks.run.plan import Plan, opened_ledger
 from tasks.sinks.influxdb import InfluxSink
@@ -44,6 +45,15 @@ class Toolbox:
     states: list[CellState]
     namer: Namer | None = None
     caught_up: tuple[str, ...] = ()
+
+    @property
+    def sink_names(self) -> tuple[str, ...]:
+        """Name the sinks that are in use."""
+        return tuple(sink.name for sink in self.sinks)
+
+    def other_writer(self, plan: Plan) -> tuple[str, ...]:
+        """Warn when another home wrote the environment's bucket last; asked once a run."""
+        return other_writer(plan.settings, plan.environment, self.lake, self.ledger)
 
     def tools(self, plan: Plan, measurement: Measurement, lock: RunLock) -> Tools:
         """What one measurement is processed with."""
@@ -162,8 +172,8 @@ def _open_sinks(plan: Plan, stack: ExitStack) -> Iterator[Sink]:
 
 
 def _open_influxdb(plan: Plan) -> Sink | None:
-    service = plan.environment.influxdb
-    if service is None or service.token is None or not plan.settings.influxdb.enabled:
+    service = plan.settings.influxdb_of(plan.environment)
+    if service is None:
         return None
     patience = plan.settings.pipeline.patience.total_seconds()
     return InfluxSink(service, plan.settings.influxdb, deadline_seconds=patience)

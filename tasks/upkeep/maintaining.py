@@ -22,7 +22,7 @@ from tasks.lake.windows import WINDOWS
 from tasks.ledger import upkeep as ledger_upkeep
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
-from tasks.run.plan import opened_ledger, proof_of
+from tasks.run.plan import opened_ledger, proof_of, run_warnings
 from tasks.upkeep.reports import clean_reports
 from tasks.validation.suites import read_suite
 
@@ -41,6 +41,7 @@ class UpkeepPlan:
     now: datetime
     settings: Settings
     catalogue: Catalogue
+    warnings: tuple[str, ...] = ()
 
     def rules(self, name: str) -> Rules:
         """What the measurement's table keeps. One that left the catalogue is kept for ever."""
@@ -74,7 +75,7 @@ def make_upkeep_plan(settings: Settings) -> UpkeepPlan:
     """
     now = datetime.now(UTC)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    return UpkeepPlan(new_run_id(now), now, settings, catalogue)
+    return UpkeepPlan(new_run_id(now), now, settings, catalogue, run_warnings(settings))
 
 
 def maintain(plan: UpkeepPlan) -> Maintained:

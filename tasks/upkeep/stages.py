@@ -7,7 +7,7 @@ from prefect.states import Completed, Failed
 
 from tasks.core.maintained import Maintained
 from tasks.core.settings import Settings
-from tasks.run.staging import stage
+from tasks.run.staging import log_setup, stage
 from tasks.upkeep import maintaining
 from tasks.upkeep.maintaining import UpkeepPlan
 
@@ -18,7 +18,9 @@ MOST_ROWS = 200
 @stage("plan")
 def plan(settings: Settings) -> UpkeepPlan:
     """Checks the whole configuration and says what will be kept up."""
-    return maintaining.make_upkeep_plan(settings)
+    made = maintaining.make_upkeep_plan(settings)
+    log_setup(settings, made.warnings)
+    return made
 
 
 @stage("maintain")

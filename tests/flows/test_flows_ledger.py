@@ -30,12 +30,11 @@ def of_shares(ran: Ran) -> dict[str, Any]:
 def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     url = f"sqlite:///{bare.home}/ledger.db"
     bare.configure({"shares": entry("share")})
-    assert bare.here("ledger", "ls").out == f"{url}, version 4\nthe ledger knows no cell\n"
-    assert bare.here("ledger", "ls", "--json").document == {
-        "ledger": url,
-        "version": 4,
-        "measurements": [],
-    }
+    known = bare.here("ledger", "ls", "--json").document
+    assert known == {"ledger": url, "version": 4, "id": known["id"], "measurements": []}
+    assert bare.here("ledger", "ls").out == (
+        f"{url}, version 4, id {known['id']}\nthe ledger knows no cell\n"
+    )
     assert bare.here("ledger", "rebuild").out == "the lake tells of no cell\n"
 
 

@@ -77,7 +77,7 @@ def test_every_figure_of_a_receipt(plan: Plan) -> None:
     sinks = {"influxdb": SinkValues(9, 4, 2, 2, 1), "other": SinkValues(1, 0, 1, 0, 0)}
     receipt = a_receipt(plan, **sinks).model_copy(update={"lag_seconds": 60.0})
 
-    batch = measured(receipt, plan.now, 3.5)
+    batch = measured(receipt, plan.now, 3.5, "a-ledger")
 
     (row,) = batch.frame.to_dict("records")
     assert {name: row[name] for name in own_measurement().fields} == {
@@ -87,13 +87,13 @@ def test_every_figure_of_a_receipt(plan: Plan) -> None:
         "unchanged_values": 2, "kept_values": 3, "owed_values": 10, "loaded_values": 4,
         "pending_values": 3, "refused_values": 2, "skipped_values": 1,
         "measurements": 2, "failed_measurements": 1, "retries": 4,
-        "exit_code": 1, "status": "degraded",
+        "exit_code": 1, "status": "degraded", "ledger_id": "a-ledger",
     }  # fmt: skip
     assert (row["time"], row["environment"], row["flow"]) == (plan.now, "production", "collect")
 
 
 def test_nothing_loaded_yet_is_no_lag(plan: Plan) -> None:
-    batch = measured(receipt_of(plan), plan.now, 1.0)
+    batch = measured(receipt_of(plan), plan.now, 1.0, "a-ledger")
 
     assert batch.frame["lag_seconds"].isna().all()
     assert batch.frame["status"].tolist() == ["no_data"]
@@ -226,6 +226,33 @@ def test_a_table_that_was_moved_away_begins_anew(plan: Plan, tmp_path: Path) -> 
 
     assert watched.notes == ()
     assert len(own_rows(plan)) == 1
+
+
+def test_the_row_has_the_id_of_the_home(plan: Plan, sink: MemorySink) -> None:
+    watch(plan, a_receipt(plan))
+
+    with opened_ledger(plan.settings) as ledger:
+        known = ledger.own_id()
+    assert own_rows(plan)["ledger_id"].tolist() == [known]
+    assert sink.values("ledger_id") == [known]
+    assert Lake(plan.settings.lake_url).ledger_id() == known
+
+
+def test_a_table_from_before_gets_the_new_field(plan: Plan, sink: MemorySink) -> None:
+    older = own_measurement()
+    fields = {name: spec for name, spec in older.fields.items() if name != "ledger_id"}
+    older = older.model_copy(update={"fields": fields})
+    with mock.patch.object(self_watch, "own_measurement", return_value=older):
+        watch(plan, a_receipt(plan))
+    assert own_rows(plan)["ledger_id"].isna().tolist() == [True]
+
+    watched = watch(again(plan, 1), a_receipt(plan))
+
+    rows = own_rows(plan)
+    assert watched.notes == ()
+    assert rows["ledger_id"].notna().tolist() == [False, True]
+    assert rows["landed_values"].tolist() == [6.0, 6.0]
+    assert sink.values("ledger_id") == rows["ledger_id"].tolist()[1:]
 
 
 def test_runs_that_end_at_once_all_have_their_row(plan: Plan) -> None:
