@@ -83,6 +83,8 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
             token = "with a token" if service.token else "without a token"
             detail = f"{service.url} (from {service.origin}), {token}"
         yield ServiceCheck("settings", name, True, detail)
+    for variable, why in settings.unused.items():
+        yield ServiceCheck("settings", variable, True, f"is set and not used: {why}")
 
 
 def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
@@ -136,6 +138,7 @@ def _lake(settings: "Settings") -> str:
 
 
 def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
+    from tasks.run.plan import either_source
     from tasks.sources.discovery import check
     from tasks.sources.scrape import check_api
 
@@ -144,7 +147,7 @@ def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
     if environment.api is not None:
         yield from check_api(environment.api)
     if environment.prometheus is None and environment.api is None:
-        mend = "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+        mend = f"Set {either_source(environment)}"
         yield ServiceCheck("source", "is configured", False, "no", mend)
 
 

@@ -84,7 +84,7 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
         UsageInvalid: when there is no address of a Prometheus.
     """
     from tasks.core.errors import UsageInvalid
-    from tasks.core.settings import VARIABLES
+    from tasks.core.variables import VARIABLES
 
     found = dict(environ)
     if prometheus_url:
@@ -109,7 +109,8 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
 
 def _environment(variables: Mapping[str, str]) -> "tuple[Environment, EnvironmentFile]":
     """The default environment, and what environments.yaml is to say of it."""
-    from tasks.core.settings import VARIABLES, EnvironmentFile, load_settings, shipped
+    from tasks.core.settings import EnvironmentFile, load_settings, shipped
+    from tasks.core.variables import VARIABLES
 
     own = {"FEDVITALS_CONFIG": str(shipped("config"))}
     chosen = load_settings({**variables, **own}).environment(None)

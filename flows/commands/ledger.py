@@ -32,12 +32,15 @@ def ls(json: AsJson = False) -> None:
     from tasks.ledger.version import LEDGER_VERSION
     from tasks.runs.base.run import opened_ledger
 
-    with opened_ledger(load_settings()) as ledger:
-        url, rows = ledger.url, [asdict(known) for known in overview(ledger)]
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        known = overview(ledger, settings.sink_targets)
+        url, own, rows = ledger.url, ledger.own_id(), [asdict(each) for each in known]
     if json:
-        print_json({"ledger": url, "version": LEDGER_VERSION, "measurements": rows})
+        facts = {"ledger": url, "version": LEDGER_VERSION, "id": own}
+        print_json({**facts, "measurements": rows})
         return
-    print(f"{url}, version {LEDGER_VERSION}")
+    print(f"{url}, version {LEDGER_VERSION}, id {own}")
     print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
 
 

@@ -213,7 +213,7 @@ def _check_history(environment: Environment) -> None:
         raise ConfigurationInvalid(
             where=f"environment {environment.name}",
             problem="has no source with a past, so there is nothing to fill back from",
-            mend="Set PROMETHEUS_URL",
+            mend=f"Set {environment.setting('prometheus_url')}",
         )
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from tasks.core.catalogue import FieldSpec, Measurement
 
 OWN = "fedvitals_pipeline"
+LEDGER_ID = "ledger_id"
 
 _SECONDS = {
     "duration_seconds": "from the plan to the end of the work, before the report",
@@ -56,6 +57,8 @@ def own_measurement() -> Measurement:
         for name, description in {**_SECONDS, **_VALUES, **_COUNTS}.items()
     }
     fields["exit_code"] = FieldSpec(description="0 good, 1 something bad, 3 work pending")
+    # no tag: each new ledger would begin other series in every panel, and a table takes no new tag
+    fields[LEDGER_ID] = FieldSpec(type="string", description="of the home that the run worked from")
     fields["status"] = FieldSpec(type="string", description="ok, degraded, failed or no_data")
     fields["worst"] = FieldSpec(
         type="string",

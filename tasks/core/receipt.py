@@ -239,9 +239,11 @@ class Receipt(BaseModel):
 
     Two questions, two answers: `status` says whether the run did its work, `worst` what the data
     say: the most severe of its findings, critical when a value went to quarantine, None when
-    nothing was found. `retries` counts what was tried again; `lag_seconds` is the age of the newest
-    loaded data of the measurement that is furthest behind, None when nothing is loaded. `notes` are
-    sentences about the run as a whole. `details` are those of a reconcile or a maintain.
+    nothing was found. `sinks` are all that are in use, also those that nothing was owed to.
+    `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
+    measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the
+    run as a whole. `places` are the folders in force. `details` are those of a reconcile or a
+    maintain.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -263,6 +265,7 @@ class Receipt(BaseModel):
     lag_seconds: float | None = None
     deliveries: tuple[Delivery, ...] = ()
     report: str | None = None
+    places: dict[str, str] = {}
     details: Reconciliation | Maintenance | None = None
 
     @property
@@ -313,9 +316,14 @@ def write_receipt(
     seconds: dict[str, float],
     retries: int = 0,
     findings: Sequence[Finding] = (),
+    sinks: Iterable[str] = (),
     **more: Any,
 ) -> Receipt:
     """Return the receipt of a run, from one outcome a measurement and what was found besides.
+
+    sinks: the names of those in use. What no outcome speaks of was owed nothing.
+
+    sinks: the names of those in use. What no outcome speaks of was owed nothing.
 
     Raises:
         SumsDiffer: when a value is unaccounted for.
@@ -323,7 +331,7 @@ def write_receipt(
     parts = list(outcomes)
     lines = tuple(_line(part) for part in parts)
     values = sum((part.values for part in parts), Values())
-    sinks = _joined_sinks(parts)
+    counted = {**dict.fromkeys(sinks, SinkValues()), **_joined_sinks(parts)}
     for part in parts:
         part.values.check()
         for name, counts in part.sinks.items():
@@ -334,11 +342,11 @@ def write_receipt(
         flow=flow,
         run_id=run_id,
         environment=environment,
-        status=_status(lines, sinks),
+        status=_status(lines, counted),
         worst=worst([*quarantined, *(one.severity for one in found)]),
         window={"start": iso(window.start), "stop": iso(window.stop)} if window else None,
         values=values,
-        sinks=sinks,
+        sinks=counted,
         measurements=lines,
         findings=found,
         seconds={

@@ -15,6 +15,7 @@ from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
 from tasks.core.places import checked_heartbeat, checked_lake
+from tasks.core.variables import VARIABLES, unused_variables
 from tasks.core.window import parse_duration
 
 _LONGEST_READ = timedelta(hours=1)
@@ -154,15 +155,25 @@ class InfluxService(Service):
     org: str
     bucket: str
 
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another bucket is another sink."""
+        return f"{self.url} {self.org}/{self.bucket}"
+
 
 class Environment(Strict):
     """The services of one environment. None: not configured."""
 
     name: str
+    is_of_file: bool = Field(default=False, description="has an entry in environments.yaml")
     prometheus: Service | None = None
     api: Service | None = None
     influxdb: InfluxService | None = None
     grafana: Service | None = None
+
+    def setting(self, key: str) -> str:
+        """Name what sets a key of this environment: a variable, or a place in environments.yaml."""
+        return f"{key} of {self.name} in environments.yaml" if self.is_of_file else VARIABLES[key]
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ class Settings:
     client_ids: ClientIds = "hashed"
     client_key: SecretStr | None = None
     heartbeat_url: SecretStr | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)  # variables, with why
 
     def environment(self, name: str | None) -> Environment:
         """The environment of that name, the default one for None.
@@ -199,20 +211,25 @@ class Settings:
             )
         return found
 
+    @property
+    def places(self) -> dict[str, str]:
+        """The folders in force, as a receipt has them."""
+        return {"config": str(self.config), "home": str(self.home)}
 
-# variable of the default environment, for each key of environments.yaml
-VARIABLES = {
-    "prometheus_url": "PROMETHEUS_URL",
-    "prometheus_token": "PROMETHEUS_API_TOKEN",
-    "api_url": "FED_VIT_API_URL",
-    "api_token": "FED_VIT_API_TOKEN",
-    "influxdb_url": "INFLUXDB_URL",
-    "influxdb_token": "INFLUXDB_TOKEN",
-    "influxdb_org": "INFLUXDB_ORG",
-    "influxdb_bucket": "INFLUXDB_BUCKET",
-    "grafana_url": "GRAFANA_URL",
-    "grafana_token": "GRAFANA_API_KEY",
-}
+    def influxdb_of(self, environment: Environment) -> InfluxService | None:
+        """Return the InfluxDB that runs load; None when it is off or its token is missing."""
+        service = environment.influxdb
+        is_on = service is not None and service.token is not None and self.influxdb.enabled
+        return service if is_on else None
+
+    def sink_targets(self, environment: str) -> tuple[str, ...]:
+        """Return the targets that the environment's runs load, also while a token is missing."""
+        known = self.environments.get(environment)
+        if known is None or known.influxdb is None or not self.influxdb.enabled:
+            return ()
+        return (known.influxdb.target,)
+
+
 CLIENT_KEY_VARIABLE = "FEDVITALS_CLIENT_KEY"
 SHORTEST_CLIENT_KEY = 16
 DEFAULT_ORG = "fedvitals"
@@ -242,6 +259,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         for name, entry in content.environments.items()
     }
     default = content.default_environment
+    entries = {name: entry.model_dump() for name, entry in content.environments.items()}
     if default not in named:
         named = {default: _environment_of_variables(default, env), **named}
     return Settings(
@@ -259,6 +277,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         client_ids=content.client_ids,
         client_key=_checked_client_key(env),
         heartbeat_url=checked_heartbeat(env),
+        unused=unused_variables(env, entries, default),
     )
 
 
@@ -299,7 +318,8 @@ def _environment(
     name: str, entry: EnvironmentFile, env: Mapping[str, str], path: str
 ) -> Environment:
     origins = {key: f"{path}: environments.{name}.{key}" for key in VARIABLES}
-    return _build(name, entry.model_dump(), env, origins)
+    built = _build(name, entry.model_dump(), env, origins)
+    return built.model_copy(update={"is_of_file": True})
 
 
 def _build(

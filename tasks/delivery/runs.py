@@ -24,7 +24,7 @@ from tasks.delivery import reconciling, replaying
 from tasks.ledger.locks import RunLock
 from tasks.run.plan import Plan, Request, covered_window, make_report_plan
 from tasks.run.self_watch import land_self_metrics
-from tasks.run.toolbox import SINKS, catch_up, opened_sinks
+from tasks.run.toolbox import SINKS, opened_stores
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.run import Run
 from tasks.runs.base.step import Step, plain
@@ -73,12 +73,13 @@ def plan_of_lake(run: Run, asked: ReplayRequest | ReconcileRequest) -> Plan:
 
 def _check_influxdb(plan: Plan) -> None:
     """That what names the sink is there whole; a sink that is off would take nothing in silence."""
-    service, name = plan.environment.influxdb, plan.environment.name
+    environment, service = plan.environment, plan.environment.influxdb
     if service is None:
+        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
         raise ConfigurationInvalid(
-            where=f"environment {name}",
+            where=f"environment {environment.name}",
             problem="no InfluxDB is configured",
-            mend="Set INFLUXDB_URL and INFLUXDB_TOKEN, or influxdb_url in environments.yaml",
+            mend=f"Set {url} and {token}",
         )
     if service.token is None:
         raise ConfigurationInvalid(
@@ -104,9 +105,7 @@ def replay(run: Run, asked: ReplayRequest, step: Step = plain) -> Receipt:
 
 
 def _replay(run: Run, plan: Plan, asked: ReplayRequest) -> None:
-    catch_up(run)
-    with opened_sinks(run.settings, run.environment) as sinks:
-        run.targets = tuple(each.target for each in sinks)
+    with opened_stores(run) as sinks:
         sink = _named(sinks, asked.sink)
         for measurement in plan.measurements:
             run.work(measurement.name, partial(_replay_one, run, plan, sink, measurement))
@@ -158,12 +157,11 @@ def reconcile(run: Run, asked: ReconcileRequest, step: Step = plain) -> Receipt:
 
 
 def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
-    catch_up(run)
     service = plan.environment.influxdb
     assert service is not None, "the plan is checked for it"
     patience = plan.settings.pipeline.patience.total_seconds()
     reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=patience)
-    with closing(reader), opened_sinks(run.settings, run.environment) as sinks:
+    with closing(reader), opened_stores(run) as sinks:
         sink = _named(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]
     run.outcomes += [_outcome(each) for each in found]

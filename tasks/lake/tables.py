@@ -26,7 +26,7 @@ from tasks.lake.delta import (
     telling,
 )
 from tasks.lake.storage import folders, try_writing
-from tasks.lake.version import check_version, write_version
+from tasks.lake.version import check_version, ledger_id_of, write_version
 
 QUARANTINE = "_quarantine"
 LOG = "_delta_log"
@@ -57,6 +57,23 @@ class Lake:
         if not self._says_version:
             write_version(self.url)
             self._says_version = True
+
+    def ledger_id(self) -> str | None:
+        """Return the id of the ledger that goes with the lake; None when it keeps none.
+
+        Raises:
+            MadeByNewer, LakeDamaged, LakeUnavailable, LakeRefused.
+        """
+        return ledger_id_of(self.url) if self._says_version else None
+
+    def keep_ledger_id(self, ledger_id: str) -> None:
+        """Keep the id of the lake's ledger, so that one that is rebuilt has it too.
+
+        Raises:
+            LakeDamaged, LakeUnavailable, LakeRefused.
+        """
+        write_version(self.url, ledger_id)
+        self._says_version = True
 
     def table_url(self, name: str) -> str:
         """Where the measurement's table is. Raises as say_version does."""

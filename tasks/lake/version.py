@@ -1,8 +1,12 @@
-"""The file of the lake's version: which layout its tables have, so that none is ever misread."""
+"""The file of the lake's version: which layout its tables have, so that none is ever misread.
+
+It also keeps the id of the ledger that goes with the lake.
+"""
 
 import json
 import os
 import secrets
+from typing import Any
 
 from deltalake._internal import DeltaFileSystemHandler
 
@@ -27,19 +31,27 @@ def check_version(url: str) -> bool:
     content = _read(url)
     if content is None:
         return False
-    version = _parse(content)
+    version = _parse(content)["lake"]
     if version > LAKE_VERSION:
         raise MadeByNewer(what=f"lake {url}", version=version, known=LAKE_VERSION)
     return True
 
 
-def write_version(url: str) -> None:
+def ledger_id_of(url: str) -> str | None:
+    """Return the id of the lake's ledger; None when it keeps none. Raises as check_version does."""
+    content = _read(url)
+    found = None if content is None else _parse(content).get("ledger")
+    return found if isinstance(found, str) else None
+
+
+def write_version(url: str, ledger_id: str | None = None) -> None:
     """Says that the lake has the layout of this fedvitals; atomic, and flushed to a local disk.
 
     Raises:
         LakeDamaged: when it cannot be written.
     """
-    content = json.dumps({"lake": LAKE_VERSION}).encode()
+    facts = {"lake": LAKE_VERSION} | ({} if ledger_id is None else {"ledger": ledger_id})
+    content = json.dumps(facts).encode()
     folder = local_path(url)
     with telling(FILE):
         if folder is None:
@@ -68,14 +80,15 @@ def _read(url: str) -> bytes | None:
             return None
 
 
-def _parse(content: bytes) -> int:
+def _parse(content: bytes) -> dict[str, Any]:
     try:
-        version = json.loads(content)["lake"]
+        facts: dict[str, Any] = json.loads(content)
+        version = facts["lake"]
     except (ValueError, KeyError, TypeError):
         version = None
     if not isinstance(version, int) or version < 1:
         raise LakeDamaged(table=FILE, problem="it names no version")
-    return version
+    return facts
 
 
 def _store(url: str) -> DeltaFileSystemHandler:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
@@ -31,6 +32,7 @@ from tasks.ledger.schema import (
     as_text,
     cells,
     loads,
+    meta,
     open_engine,
     pages,
     runs,
@@ -56,6 +58,26 @@ class Ledger:
     def close(self) -> None:
         """Gives the connections back."""
         self._engine.dispose()
+
+    def own_id(self) -> str:
+        """Return the id of this ledger, which is made when it is first asked for."""
+        known = self._known_id()
+        if known is None:
+            insert = self._insert(meta).on_conflict_do_nothing()
+            with self._begin() as connection:
+                connection.execute(insert, {"key": "id", "value": uuid4().hex[:16]})
+            known = self._known_id()
+        assert known is not None, "it was just written"
+        return known
+
+    def take_id(self, known: str) -> None:
+        """Make the id that the lake keeps the ledger's own."""
+        if self._known_id() != known:
+            self._upsert(meta, [{"key": "id", "value": known}])
+
+    def _known_id(self) -> str | None:
+        query = select(meta.c.value).where(meta.c.key == "id")
+        return next((row["value"] for row in self._rows(query)), None)
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
         """The run locks that go with this ledger: in the folder, or in the PostgreSQL server."""
@@ -178,6 +200,10 @@ class Ledger:
         )
         return [row["receipt"] for row in self._rows(query)]
 
+    def has_runs(self) -> bool:
+        """Return whether the receipt of any run is kept."""
+        return bool(self._rows(select(runs.c.run_id).limit(1)))
+
     def verified(self, digests: Iterable[str]) -> frozenset[str]:
         """Which of these digests are of suites that were verified before."""
         query = select(verified_suites).where(verified_suites.c.digest.in_(list(digests)))
@@ -207,9 +233,8 @@ class Ledger:
     def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
-        insert = postgresql.insert if self.is_on_server else sqlite.insert
         keys = [column.name for column in table.primary_key]
-        statement = insert(table)
+        statement = self._insert(table)
         rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
         if rest:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
@@ -217,6 +242,9 @@ class Ledger:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         with self._begin() as connection:
             connection.execute(statement, rows)
+
+    def _insert(self, table: Table) -> Any:
+        return (postgresql if self.is_on_server else sqlite).insert(table)
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:

@@ -1,18 +1,20 @@
 """The ledger in figures: which cells it knows, and how many each sink lacks."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.schema import cells, loads
+from tasks.ledger.pending import digest_in
+from tasks.ledger.schema import cells
 
 
 @dataclass(frozen=True)
 class Known:
-    """The cells of one measurement and environment. `pending` counts those that a sink lacks, by
-    sink; sinks that never took anything of any measurement are not known."""
+    """The cells of one measurement and environment; `pending` counts those that each of the
+    environment's sinks lacks."""
 
     measurement: str
     environment: str
@@ -23,14 +25,15 @@ class Known:
     pending: dict[str, int]
 
 
-def overview(ledger: Ledger) -> list[Known]:
-    """All that is known, by measurement and environment.
+def overview(ledger: Ledger, sinks_of: Callable[[str], Sequence[str]]) -> list[Known]:
+    """List all that is known, by measurement and environment.
+
+    sinks_of: gives the sinks of an environment. The ledger knows only which ones took something,
+        maybe of another environment, or before another bucket was configured.
 
     Raises:
         LedgerUnavailable.
     """
-    sinks = [row["sink"] for row in ledger.ask(select(loads.c.sink).distinct())]
-    pending = {sink: _pending(ledger, sink) for sink in sorted(sinks)}
     pair = (cells.c.measurement, cells.c.environment)
     query = (
         select(
@@ -52,27 +55,19 @@ def overview(ledger: Ledger) -> list[Known]:
             first=datetime.fromisoformat(row["first"]),
             covered_until=datetime.fromisoformat(row["covered_until"]),
             pending={
-                sink: counts.get((row["measurement"], row["environment"]), 0)
-                for sink, counts in pending.items()
+                sink: _pending(ledger, sink, row["measurement"], row["environment"])
+                for sink in sinks_of(row["environment"])
             },
         )
         for row in ledger.ask(query)
     ]
 
 
-def _pending(ledger: Ledger, sink: str) -> dict[tuple[str, str], int]:
-    pair = (cells.c.measurement, cells.c.environment)
-    same = and_(
-        loads.c.sink == sink,
-        loads.c.measurement == cells.c.measurement,
-        loads.c.environment == cells.c.environment,
-        loads.c.cell_start == cells.c.cell_start,
+def _pending(ledger: Ledger, sink: str, measurement: str, environment: str) -> int:
+    lacking = select(func.count().label("cells")).where(
+        cells.c.measurement == measurement,
+        cells.c.environment == environment,
+        cells.c.landed_digest != "",
+        cells.c.landed_digest.is_distinct_from(digest_in(sink)),
     )
-    differs = or_(loads.c.landed_digest.is_(None), loads.c.landed_digest != cells.c.landed_digest)
-    query = (
-        select(*pair, func.count().label("cells"))
-        .outerjoin(loads, same)
-        .where(cells.c.landed_digest != "", differs)
-        .group_by(*pair)
-    )
-    return {(row["measurement"], row["environment"]): row["cells"] for row in ledger.ask(query)}
+    return int(ledger.ask(lacking)[0]["cells"])

@@ -50,7 +50,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
         _sort_times_by_bytes(connection)
         for index in _INDEXES:
             connection.execute(CreateIndex(index, if_not_exists=True))
-    connection.execute(meta.delete())
+    connection.execute(meta.delete().where(meta.c.key == "version"))
     connection.execute(meta.insert().values(key="version", value=str(LEDGER_VERSION)))
 
 

@@ -16,9 +16,10 @@ from tasks.ledger.locks import RunLock
 from tasks.quarantine import retrying
 from tasks.quarantine.retrying import Retry
 from tasks.run import plan as planning
+from tasks.run.home import begin
 from tasks.run.plan import Plan
 from tasks.run.self_watch import land_self_metrics
-from tasks.run.toolbox import catch_up, opened_sinks, tools_of
+from tasks.run.toolbox import opened_stores, tools_of
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.run import Run
 from tasks.runs.base.step import Step, plain
@@ -88,6 +89,7 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     )
     for warning in warnings:
         planning.logger.warning(warning)
+    begin(run)
     return Plan(
         run_id=run.id,
         now=run.now,
@@ -108,9 +110,7 @@ def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
 
 def _retry_all(run: Run, plan: Plan) -> None:
     """Try the plan's measurements again, one lock each."""
-    catch_up(run)
-    with opened_sinks(run.settings, run.environment) as sinks:
-        run.targets = tuple(sink.target for sink in sinks)
+    with opened_stores(run) as sinks:
         try:
             for measurement in plan.measurements:
                 run.work(measurement.name, partial(_retry_one, run, plan, sinks, measurement))

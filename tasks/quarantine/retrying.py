@@ -140,7 +140,7 @@ def _left_alone(
             "Collect their time again"
         )
     if refused and not tools.sinks:
-        warnings.append(f"{refused} values that a sink refused wait: no sink is configured")
+        warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
     if warnings:
         name = wanted.measurement.name
         yield Outcome(measurement=name, state="unchanged", warnings=tuple(warnings))

@@ -103,7 +103,7 @@ def _sinks(receipt: Receipt) -> list[str]:
     if receipt.flow == REPORT:
         return []
     if not receipt.sinks:
-        return ["no sink is configured, the lake has it all"]
+        return ["no sink is in use, the lake has it all"]
     return [f"loaded to {sink_name(name)}: {_loaded(sums)}" for name, sums in receipt.sinks.items()]
 
 

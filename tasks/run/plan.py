@@ -18,6 +18,7 @@ from tasks.core.receipt import Outcome
 from tasks.core.settings import Environment, InfluxService, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
+from tasks.run.home import begin
 from tasks.runs.base.run import Run
 from tasks.validation.suites import Suite, read_suite, verify
 
@@ -82,9 +83,8 @@ def make_plan(run: Run, asked: Request) -> Plan:
     _check_asked(selected)
     measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
     if selected and not measurements:
-        raise _without_source(
-            chosen, "FED_VIT_API_URL, which all of these measurements are read from"
-        )
+        needed = f"{chosen.setting('api_url')}, which all of these measurements are read from"
+        raise _without_source(chosen, needed)
     warnings = _warnings(chosen, run.settings, selected)
     for warning in warnings:
         logger.warning(warning)
@@ -114,9 +114,16 @@ def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple
             if entry.type in wanted
             or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
         )
-    if settings.client_ids == "off":
-        chosen = tuple(entry for entry in chosen if entry.identity is None)
-    return chosen
+    if settings.client_ids != "off":
+        return chosen
+    kept = tuple(entry for entry in chosen if entry.identity is None)
+    if chosen and not kept:
+        raise UsageInvalid(
+            argument="--measurement" if asked.names else "--type",
+            problem="these measurements are of single clients, and client_ids is off",
+            mend="Choose others, or set client_ids in environments.yaml",
+        )
+    return kept
 
 
 def _plan(
@@ -141,9 +148,11 @@ def _plan(
         # what a run says of itself is checked like the rest, so a fault in its suite is told now
         suites=verified_suites(settings, run.ledger, (*measurements, own_measurement())),
         window=window,
-        output=output or settings.home / "reports" / run.id,
+        # of a relative path no link could be made
+        output=(output or settings.home / "reports" / run.id).absolute(),
         warnings=warnings,
     )
+    begin(run)
     run.log_due(len(measurements), window)
     return plan
 
@@ -205,8 +214,13 @@ def check_source(environment: Environment) -> None:
         ConfigurationInvalid: naming the variables that give it a source.
     """
     if environment.prometheus is None and environment.api is None:
-        mend = "PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
-        raise _without_source(environment, mend)
+        raise _without_source(environment, either_source(environment))
+
+
+def either_source(environment: Environment) -> str:
+    """Name what sets a source, for an environment that has none."""
+    prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
+    return f"{prometheus}, or {api} to read the service's /metrics directly"
 
 
 def _without_source(environment: Environment, variables: str) -> ConfigurationInvalid:
@@ -238,7 +252,8 @@ def _warnings(
     left_out = [entry.name for entry in selected if not _has_source(entry, environment)]
     warnings = []
     if left_out:
-        warnings.append(f"left out, since FED_VIT_API_URL is not set: {', '.join(left_out)}")
+        missing = environment.setting("api_url")
+        warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
     service = environment.influxdb
     if service is not None and service.token is None and settings.influxdb.enabled:
         warnings.append(_untold_token(service))

@@ -161,6 +161,7 @@ def report(run: Run, asked: Request) -> Receipt:
         window=window,
         outcomes=run.outcomes,
         seconds={"read_and_check": time.perf_counter() - started},
+        places=run.settings.places,
         notes=(CHECKED_AS_LANDED,),
     )
     written = write_report(run, plan, window, receipt, held)

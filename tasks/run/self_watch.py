@@ -16,13 +16,14 @@ from tasks.chunk.work import Chunk, Tools
 from tasks.core.batch import Batch, build_frame
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, LockHeld, defect
-from tasks.core.own import OWN, own_measurement
+from tasks.core.own import LEDGER_ID, OWN, own_measurement
 from tasks.core.receipt import Outcome, Receipt, SinkValues
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.ledger.locks import RunLock
 from tasks.ledger.pending import pending_cells
 from tasks.process import load_pending, process
+from tasks.run.home import ledger_id
 from tasks.run.plan import verified_suites
 from tasks.run.toolbox import opened_sinks
 from tasks.runs.base.run import Run
@@ -54,7 +55,7 @@ def land_self_metrics(run: Run, receipt: Receipt) -> None:
     run.delivered("self metrics", f"{OWN} is not whole: {'; '.join(problems)}" if problems else "")
 
 
-def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Batch:
+def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:
     """The receipt's figures as a batch of one row at the moment, which is the run's own time."""
     measurement = own_measurement()
     sinks = sum(receipt.sinks.values(), SinkValues())
@@ -84,6 +85,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float) -> Bat
         "exit_code": int(receipt.exit_code),
         "status": receipt.status,
         "worst": receipt.worst.value if receipt.worst else None,
+        LEDGER_ID: ledger_id,
     }
     frame = build_frame(measurement, {name: [value] for name, value in row.items()})
     return Batch(measurement, receipt.environment, Window(moment, moment + _MOMENT), frame)
@@ -107,7 +109,8 @@ def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
         opened_sinks(settings, run.environment) as sinks,
         _held(run, environment) as lock,
     ):
-        batch = measured(receipt, run.now, (datetime.now(UTC) - run.now).total_seconds())
+        seconds = (datetime.now(UTC) - run.now).total_seconds()
+        batch = measured(receipt, run.now, seconds, ledger_id(run.lake, run.ledger))
         is_away = any(counts.pending for counts in receipt.sinks.values())
         own = own_measurement()
         tools = Tools(

@@ -19,6 +19,7 @@ from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
+from tasks.run.home import other_writer
 from tasks.run.patience import PatientSource
 from tasks.run.plan import Plan
 from tasks.runs.base.run import Run
@@ -85,9 +86,7 @@ def opened_toolbox(
         FedvitalsError: when the ledger or a source without history does not answer.
     """
     with ExitStack() as stack:
-        catch_up(run)
-        sinks = stack.enter_context(opened_sinks(run.settings, run.environment))
-        run.targets = tuple(sink.target for sink in sinks)
+        sinks = stack.enter_context(opened_stores(run))
         toolbox = Toolbox(
             run=run,
             sources=dict(_open_sources(plan, run.ledger, gate, stack)),
@@ -101,11 +100,20 @@ def opened_toolbox(
             run.append_states()
 
 
-def catch_up(run: Run) -> None:
-    """Teach a ledger that is behind its lake what it missed; an outcome says so."""
+@contextmanager
+def opened_stores(run: Run) -> Iterator[tuple[Sink, ...]]:
+    """Open what a run loads into, for a block; look first whether lake, ledger and bucket agree.
+
+    A ledger that is behind its lake is taught what it missed, and an outcome says so. That another
+    home wrote the bucket last is a note.
+    """
     missed = caught_up(run.settings, run.lake, run.ledger, run.id)
     if missed:
         run.outcomes.append(Outcome(WINDOWS, "unchanged", warnings=missed))
+    run.notes += other_writer(run.settings, run.environment, run.lake, run.ledger)
+    with opened_sinks(run.settings, run.environment) as sinks:
+        run.targets = {sink.name: sink.target for sink in sinks}
+        yield sinks
 
 
 @contextmanager
@@ -182,8 +190,8 @@ def _keep_page(ledger: Ledger, environment: str, page: Page) -> None:
 
 
 def _open_influxdb(settings: Settings, environment: Environment) -> Sink | None:
-    service = environment.influxdb
-    if service is None or service.token is None or not settings.influxdb.enabled:
+    service = settings.influxdb_of(environment)
+    if service is None:
         return None
     patience = settings.pipeline.patience.total_seconds()
     return InfluxSink(service, settings.influxdb, deadline_seconds=patience)

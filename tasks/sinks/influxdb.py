@@ -44,7 +44,7 @@ class InfluxSink:
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`deadline_seconds` is the time that one load may lose on tries that fail, waits included."""
-        self.target = f"{service.url} {service.org}/{service.bucket}"
+        self.target = service.target
         self._http = InfluxHttp(service, tuning.timeout, tuning.gzip)
         self._lines_per_post = tuning.lines_per_post
         self._deadline = deadline_seconds

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -45,7 +46,7 @@ class InfluxReader:
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`deadline_seconds` is how long one question is asked again while it fails."""
-        self.target = f"{service.url} {service.org}/{service.bucket}"
+        self.target = service.target
         self._service = service
         self._http = InfluxHttp(service, tuning.timeout)
         self._deadline = deadline_seconds
@@ -133,6 +134,22 @@ class InfluxReader:
             kinds[row.key].add(row.kind)
         return {key: _points(times[key], values[key], kinds[key]) for key in times}
 
+    def last(
+        self, measurement: Measurement, environment: str, field: str, window: Window
+    ) -> tuple[datetime, Any] | None:
+        """Return time and value of the field's newest point in the window; None when it has none.
+
+        Raises:
+            SinkUnavailable, SinkRefused.
+        """
+        flux = (
+            f"{self._range(measurement, environment, window)}"
+            f" |> filter(fn: (r) => r._field == {_text(field)}) |> last(){_SHORT}"
+        )
+        rows = self._query(flux)
+        newest = ((datetime.fromisoformat(row.cells["_time"]), row.value) for row in rows)
+        return max(newest, default=None, key=itemgetter(0))
+
     def _range(self, measurement: Measurement, environment: str, window: Window) -> str:
         return (
             f"from(bucket: {_text(self._service.bucket)}) "
@@ -167,6 +184,9 @@ class InfluxReader:
             elif line[0] == "#datatype":
                 schema.datatypes = line
             elif not schema.names:
+                # a page of something before the server has no types
+                if not schema.datatypes and "error" not in line:
+                    raise self._improper(" ".join(line)[:LONGEST_MESSAGE])
                 schema.names = line
             elif "error" in schema.names:
                 problem = " ".join(line[schema.names.index("error")].split())

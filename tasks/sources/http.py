@@ -24,7 +24,8 @@ from tasks.core.errors import (
     SourceUnavailable,
 )
 from tasks.core.retry import seconds_asked
-from tasks.core.settings import VARIABLES, Service
+from tasks.core.settings import Service
+from tasks.core.variables import VARIABLES
 
 PART_BYTES = 1 << 18
 QUOTED = 300

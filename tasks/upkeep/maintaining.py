@@ -22,6 +22,7 @@ from tasks.lake.windows import WINDOWS
 from tasks.ledger import upkeep as ledger_upkeep
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
+from tasks.run.home import begin
 from tasks.run.plan import proof_of
 from tasks.run.self_watch import land_self_metrics
 from tasks.runs.base.deliver import deliver
@@ -93,6 +94,7 @@ def make_upkeep_plan(run: Run) -> UpkeepPlan:
         ConfigurationInvalid: naming what to mend.
     """
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
+    begin(run)
     return UpkeepPlan(run.id, run.now, run.settings, catalogue)
 
 

@@ -124,8 +124,8 @@ def erase_with(settings: Settings) -> Erase:
 
     def erase(measurement: Measurement, environment: str, cells: Sequence[Cell]) -> None:
         known = settings.environments.get(environment)
-        service = known.influxdb if known is not None else None
-        if service is None or service.token is None or not settings.influxdb.enabled:
+        service = settings.influxdb_of(known) if known is not None else None
+        if service is None:
             return
         patience = settings.pipeline.patience.total_seconds()
         nothing = empty_frame(measurement)

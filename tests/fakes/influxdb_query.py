@@ -19,6 +19,7 @@ _SHAPE = re.compile(
     rf"\|> filter\(fn: \(r\) => r\._measurement == (?P<measurement>{_TEXT}) "
     rf"and r\.environment == (?P<environment>{_TEXT})\)"
     r"(?: \|> filter\(fn: \(r\) => (?P<fields>r\._field == .+?)\))?"
+    r"(?P<last> \|> last\(\))?"
     r"(?: \|> aggregateWindow\(every: (?P<every>\d+)us, fn: (?P<fn>count|sum), createEmpty: false, "
     r'timeSrc: "_start"\))?'
     r'(?P<tail> \|> group\(columns: \["_time"\]\) \|> sum\(\)'
@@ -46,6 +47,9 @@ def answered(flux: str, points: Mapping[Key, dict[str, Value]]) -> str:
     if asked is None:
         raise ValueError(f"not a query that the fake knows: {flux}")
     rows = list(_rows(asked, points))
+    if asked["last"]:
+        newest = {(row.tags, row.field): row for row in sorted(rows, key=lambda row: row.time)}
+        rows = list(newest.values())
     if asked["fn"]:
         every = int(asked["every"]) * 1000
         if asked["fn"] == "sum" and any(type(row.value) not in (float, int) for row in rows):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,15 +23,25 @@ from tests.tasks.validation.examples import BETWEEN, an_expectation, obligations
 COMMAND = Path(sys.executable).with_name("fedvitals")
 # what the user who runs the tests may have set for himself
 FOREIGN = ("FEDVITALS_", "FED_VIT_", "PROMETHEUS_", "INFLUXDB_", "GRAFANA_")
+PLACES = re.compile(r"^fedvitals: (?:config .+, home .+|.+ is a new home: .+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended and what it said."""
+    """How a command ended and what it said. `places` are the lines with which a run begins: which
+    config and home it uses, and that the home is new."""
 
     code: int
     out: str
     err: str
+    places: str = ""
+
+    @classmethod
+    def of(cls, code: int, out: str, err: str) -> "Ran":
+        """Keep the lines on config and home apart from the rest of standard error."""
+        return cls(
+            code, out, PLACES.sub("", err), "".join(found[0] for found in PLACES.finditer(err))
+        )
 
     @property
     def document(self) -> Any:
@@ -121,7 +132,7 @@ class Installation:
             timeout=timeout,
             check=False,
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return Ran.of(done.returncode, done.stdout, done.stderr)
 
     def here(self, *arguments: str) -> Ran:
         """The command in this process, which saves it the imports."""
@@ -140,7 +151,7 @@ class Installation:
                 code = 0
             except SystemExit as end:
                 code = int(end.code or 0)
-        return Ran(code, out.getvalue(), err.getvalue())
+        return Ran.of(code, out.getvalue(), err.getvalue())
 
     def files(self, *below: str) -> list[str]:
         """The paths of all files below a folder of home, relative to home."""

@@ -1,6 +1,7 @@
 """Services that refuse, fail or are not there: what is told, and what is made good later."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -183,6 +184,25 @@ def test_what_influxdb_refuses_stays_pending_and_is_loaded_once_mended(
     assert (mended.code, mended.document["status"]) == (0, "ok")
     assert mended.document["sinks"]["influxdb"]["loaded"] == 240
     assert influxdb.count_values("a") == influxdb.count_values("b") == VALUES
+
+
+def test_a_sink_is_in_use_also_when_every_source_is_down(
+    loading: Installation, influxdb: FakeInfluxDB
+) -> None:
+    loading.variables["PROMETHEUS_URL"] = "http://127.0.0.1:9"
+
+    ran = collect(loading)
+    page = Path(ran.document["report"]).read_text("utf-8")
+
+    assert ran.document["status"] == "failed"
+    assert set(ran.document["sinks"]["influxdb"].values()) == {0}
+    assert "loaded to InfluxDB: nothing was owed" in page
+    assert "sink is" not in page
+    # the failing twin
+    del loading.variables["INFLUXDB_URL"], loading.variables["INFLUXDB_TOKEN"]
+    without = collect(loading)
+    assert without.document["sinks"] == {}
+    assert "No sink is in use." in Path(without.document["report"]).read_text("utf-8")
 
 
 FAULTS = {

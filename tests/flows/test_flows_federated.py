@@ -114,6 +114,17 @@ def test_a_training_is_followed(
     assert CLIENT not in sent
 
 
+def test_an_output_may_be_a_relative_path(
+    followed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(followed.folder)
+
+    ran = followed.here("federated", "--output", "fl", "--json")
+
+    assert ran.code == 0
+    assert ran.document["report"] == str(followed.folder / "fl" / "metrics-report.html")
+
+
 def test_what_is_not_offered_is_said_and_what_is_odd_is_told(
     followed: Installation, training: FakeTraining
 ) -> None:

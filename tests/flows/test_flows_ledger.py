@@ -1,13 +1,16 @@
 """`fedvitals ledger`, and a collect whose ledger was deleted."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.ledger.ledger import Ledger
 from tests.fakes.influxdb import fake_influxdb
 from tests.flows.faulty import constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
+from tests.tasks.ledger.behaviours import load, state
 
 WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
 LATER = ("--start", "2026-03-01T05:00:00Z", "--stop", "2026-03-01T06:00:00Z")
@@ -27,13 +30,28 @@ def of_shares(ran: Ran) -> dict[str, Any]:
 def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     url = f"sqlite:///{bare.home}/ledger.db"
     bare.configure({"shares": entry("share")})
-    assert bare.here("ledger", "ls").out == f"{url}, version 4\nthe ledger knows no cell\n"
-    assert bare.here("ledger", "ls", "--json").document == {
-        "ledger": url,
-        "version": 4,
-        "measurements": [],
-    }
+    known = bare.here("ledger", "ls", "--json").document
+    assert known == {"ledger": url, "version": 4, "id": known["id"], "measurements": []}
+    assert bare.here("ledger", "ls").out == (
+        f"{url}, version 4, id {known['id']}\nthe ledger knows no cell\n"
+    )
     assert bare.here("ledger", "rebuild").out == "the lake tells of no cell\n"
+
+
+def test_what_is_pending_is_pending_for_the_environments_own_sink(bare: Installation) -> None:
+    bare.configure({"m": entry("share")}).variables["INFLUXDB_URL"] = "http://p:8086"
+    with bare.changed("environments.yaml") as content:
+        content["environments"] = {"staging": {"influxdb_url": "http://s:8086"}}
+    production, staging = (f"http://{host}:8086 fedvitals/fedvitals" for host in "ps")
+    bare.home.mkdir()
+    with closing(Ledger(f"sqlite:///{bare.home}/ledger.db")) as ledger:
+        ledger.record(state(environment=name) for name in ("production", "staging"))
+        ledger.record_loads([load(sink=production)])
+
+    ran = bare.here("ledger", "ls", "--json")
+
+    pending = {line["environment"]: line["pending"] for line in ran.document["measurements"]}
+    assert pending == {"production": {production: 0}, "staging": {staging: 1}}
 
 
 @pytest.mark.slow

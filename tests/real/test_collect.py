@@ -133,6 +133,7 @@ def test_the_receipt_has_the_promised_shape(twice: Twice) -> None:
         assert list(receipt) == [
             "flow", "run_id", "environment", "status", "window", "values", "sinks",
             "measurements", "seconds", "retries", "lag_seconds", "notes", "worst_finding", "report",
+            "places",
         ]  # fmt: skip
         assert (receipt["flow"], receipt["environment"]) == ("collect", "production")
         assert receipt["window"] == {"start": iso(WINDOW.start), "stop": iso(WINDOW.stop)}

@@ -75,7 +75,8 @@ class Run:
         self.notes: list[str] = []
         self.deliveries: list[Delivery] = []
         self.artifacts: list[Artifact] = []
-        self.targets: tuple[str, ...] = ()
+        # of the sinks in use, by name
+        self.targets: dict[str, str] = {}
         self.report: str | None = None
         self._states: list[CellState] = []
         self._began = time.perf_counter()
@@ -171,6 +172,8 @@ class Run:
             findings=self.findings,
             notes=tuple(self.notes),
             fail_on=self.fail_on,
+            sinks=self.targets,
+            places=self.settings.places,
             lag_seconds=self._lag(),
             **details,
         )
@@ -194,7 +197,9 @@ class Run:
     def _lag(self) -> float | None:
         """Return the age of the newest loaded data of the measurement that is furthest behind."""
         names = [outcome.measurement for outcome in self.outcomes]
-        reached = loaded_until(self.ledger, names, self.environment.name, self.targets)
+        reached = loaded_until(
+            self.ledger, names, self.environment.name, list(self.targets.values())
+        )
         now = datetime.now(UTC)
         # a sample covers its slot, which may end after now
         return max(

@@ -324,3 +324,21 @@ def test_a_run_is_idle_when_nothing_changed_and_nothing_was_owed(
 ) -> None:
     window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
     assert write_receipt("collect", "run", "staging", window, outcomes, {}).is_idle is idle
+
+
+def test_a_sink_in_use_to_which_nothing_was_owed_is_there() -> None:
+    failed = [Outcome("loads", "failed", problems=("down",))]
+    receipt = write_receipt("collect", "run", "staging", WINDOW, failed, {}, sinks=("influxdb",))
+    assert receipt.sinks == {"influxdb": SinkValues()}
+    # the failing twin
+    assert write_receipt("collect", "run", "staging", WINDOW, failed, {}).sinks == {}
+    owed = [Outcome("loads", "landed", sinks={"influxdb": SinkValues(owed=2, loaded=2)})]
+    receipt = write_receipt("collect", "run", "staging", WINDOW, owed, {}, sinks=("influxdb",))
+    assert receipt.sinks["influxdb"].loaded == 2
+
+
+def test_a_receipt_that_was_kept_before_it_had_places_can_be_read() -> None:
+    receipt = write_receipt("collect", "run", "staging", WINDOW, [], {}, places={"home": "here"})
+    assert receipt.places == {"home": "here"}
+    older = receipt.model_dump(exclude={"places"})
+    assert Receipt.model_validate(older).places == {}

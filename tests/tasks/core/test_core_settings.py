@@ -11,7 +11,8 @@ import yaml
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
-from tasks.core.settings import VARIABLES, Settings, load_settings, shipped
+from tasks.core.settings import Settings, load_settings, shipped
+from tasks.core.variables import VARIABLES
 
 SECRET = "s3cr3t-t0ken"
 
@@ -100,6 +101,18 @@ def test_grafana_is_a_service_like_the_others(config: Path) -> None:
         "http://grafana:3000", "another",
     )  # fmt: skip
     assert load(config).environment(None).grafana is None
+
+
+def test_each_environment_has_its_own_sink(config: Path) -> None:
+    entry = {"influxdb_url": "http://s:8086", "influxdb_bucket": "other"}
+    content = {"environments": {"staging": entry, "bare": {}}}
+    settings = load(config, content, INFLUXDB_URL="http://p:8086")
+    names = ("production", "staging", "bare", "unknown")
+    assert [settings.sink_targets(name) for name in names] == [
+        ("http://p:8086 fedvitals/fedvitals",), ("http://s:8086 fedvitals/other",), (), (),
+    ]  # fmt: skip
+    (config / "sinks.yaml").write_text("influxdb: {enabled: false}", encoding="utf-8")
+    assert load(config, INFLUXDB_URL="http://p:8086").sink_targets("production") == ()
 
 
 def test_variables_make_the_default_environment(config: Path) -> None:

@@ -261,7 +261,7 @@ def test_without_a_sink_its_refusals_wait(bench: Bench) -> None:
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)
     outcome = again(bench, sinks=())
-    assert outcome.warnings == ("1 values that a sink refused wait: no sink is configured",)
+    assert outcome.warnings == ("1 values that a sink refused wait: no sink is in use",)
     assert (outcome.state, bench.quarantined()) == ("unchanged", [("share_ratio", 0.7)])
 
 

@@ -133,7 +133,7 @@ def test_a_bad_run_in_one_sentence() -> None:
 
 def test_no_sink_is_said() -> None:
     assert status_sentence(receipt(landed("a", {}))) == (
-        "1 measurement, 10 values landed, 0 quarantined; no sink is configured, the lake has it all"
+        "1 measurement, 10 values landed, 0 quarantined; no sink is in use, the lake has it all"
     )
 
 

@@ -94,7 +94,7 @@ def test_every_figure_of_a_receipt(run: Run) -> None:
     sinks = {"influxdb": SinkValues(9, 4, 2, 2, 1), "other": SinkValues(1, 0, 1, 0, 0)}
     receipt = a_receipt(run, **sinks).model_copy(update={"lag_seconds": 60.0})
 
-    batch = measured(receipt, run.now, 3.5)
+    batch = measured(receipt, run.now, 3.5, "a-ledger")
 
     (row,) = batch.frame.to_dict("records")
     assert {name: row[name] for name in own_measurement().fields} == {
@@ -104,13 +104,13 @@ def test_every_figure_of_a_receipt(run: Run) -> None:
         "unchanged_values": 2, "kept_values": 3, "owed_values": 10, "loaded_values": 4,
         "pending_values": 3, "refused_values": 2, "skipped_values": 1,
         "measurements": 2, "failed_measurements": 1, "retries": 4,
-        "exit_code": 1, "status": "degraded", "worst": "critical",
+        "exit_code": 1, "status": "degraded", "worst": "critical", "ledger_id": "a-ledger",
     }  # fmt: skip
     assert (row["time"], row["environment"], row["flow"]) == (run.now, "production", "collect")
 
 
 def test_nothing_loaded_yet_is_no_lag(run: Run) -> None:
-    batch = measured(receipt_of(run), run.now, 1.0)
+    batch = measured(receipt_of(run), run.now, 1.0, "a-ledger")
 
     assert batch.frame["lag_seconds"].isna().all()
     assert batch.frame["status"].tolist() == ["no_data"]
@@ -240,6 +240,31 @@ def test_a_table_that_was_moved_away_begins_anew(run: Run, tmp_path: Path) -> No
 
     assert watch_later(run, 1) == ARRIVED
     assert len(own_rows(run)) == 1
+
+
+def test_the_row_has_the_id_of_the_home(run: Run, sink: MemorySink) -> None:
+    watch(run, a_receipt(run))
+
+    known = run.ledger.own_id()
+    assert own_rows(run)["ledger_id"].tolist() == [known]
+    assert sink.values("ledger_id") == [known]
+    assert run.lake.ledger_id() == known
+
+
+def test_a_table_from_before_gets_the_new_field(run: Run, sink: MemorySink) -> None:
+    older = own_measurement()
+    fields = {name: spec for name, spec in older.fields.items() if name != "ledger_id"}
+    older = older.model_copy(update={"fields": fields})
+    with mock.patch.object(self_watch, "own_measurement", return_value=older):
+        watch(run, a_receipt(run))
+    assert own_rows(run)["ledger_id"].isna().tolist() == [True]
+
+    assert watch_later(run, 1) == ()
+
+    rows = own_rows(run)
+    assert rows["ledger_id"].notna().tolist() == [False, True]
+    assert rows["landed_values"].tolist() == [6.0, 6.0]
+    assert sink.values("ledger_id") == rows["ledger_id"].tolist()[1:]
 
 
 def test_runs_that_end_at_once_all_have_their_row(run: Run) -> None:

@@ -57,6 +57,21 @@ def test_counts_values_by_cell(fake: FakeInfluxDB) -> None:
         assert reader.counts(MIXED, "nowhere", ALL_TIME, HOUR) == {}
 
 
+def test_the_newest_point_of_a_field(fake: FakeInfluxDB) -> None:
+    put(fake, 0.25, {"room": "a"}, s="first")
+    put(fake, 60.5, {"room": "b"}, s="newest", x=1.0)
+    put(fake, 90, {"room": "a"}, x=2.0)
+    put(fake, 99, {"environment": "staging"}, s="other")
+    with reader_of(fake) as reader:
+        newest = START + timedelta(seconds=60.5)
+        assert reader.last(MIXED, "production", "s", ALL_TIME) == (newest, "newest")
+        before = Window(START, newest)
+        assert reader.last(MIXED, "production", "s", before) == (
+            START + timedelta(seconds=0.25), "first",
+        )  # fmt: skip
+        assert reader.last(MIXED, "production", "ok", ALL_TIME) is None
+
+
 def test_sums_of_each_series_in_the_order_of_time(fake: FakeInfluxDB) -> None:
     for number, value in enumerate([1e16, 1.0, -1e16]):
         put(fake, number, {"room": "a"}, x=value, n=number, s="t", ok=True)
@@ -157,6 +172,15 @@ def test_a_failure_is_asked_again_and_then_told(fake: FakeInfluxDB, fault: Fault
     with reader_of(fake, deadline=5) as reader:
         fake.query_faults.append(fault)
         assert reader.counts(MIXED, "production", ALL_TIME, HOUR) == {make_cell(0): 1}
+
+
+@pytest.mark.parametrize("page", ["<html>", "<html>\n<body>Sign in, please</body>\n</html>"])
+def test_a_page_is_no_answer_without_rows(fake: FakeInfluxDB, page: str) -> None:
+    with reader_of(fake) as reader:
+        with pytest.raises(SinkRefused, match="not the answer of an InfluxDB 2: <html>"):
+            list(reader._rows(page))
+        # the failing twin
+        assert list(reader._rows("\r\n")) == []
 
 
 def test_an_error_behind_good_rows_is_told(fake: FakeInfluxDB) -> None:
