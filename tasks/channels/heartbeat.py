@@ -1,4 +1,4 @@
-"""Heartbeat: one GET after each good run, to a service that tells somebody when it stops coming.
+"""Heartbeat: one GET after each run that did its work, to a service that notices when none comes.
 
 The URL is secret as a whole: with healthchecks.io and its like the path is the key.
 """
@@ -64,7 +64,7 @@ class Heartbeat:
 
     def check(self) -> ServiceCheck:
         """That it is set, and where to; asking it would say that a run was good."""
-        return ServiceCheck(NAME, "is set", True, f"{self.host}, after each good run")
+        return ServiceCheck(NAME, "is set", True, f"{self.host}, after each run that did its work")
 
     def _get(self) -> requests.Response:
         return requests.get(

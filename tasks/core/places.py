@@ -66,7 +66,8 @@ def _problem_with_store(url: str) -> str | None:
 
 
 def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
-    """The URL to be asked after each good run; all of it is secret, since a token may be in its path.
+    """Return the URL to ask after each run that did its work; all of it is secret, since its path may
+    hold a token.
 
     Raises:
         ConfigurationInvalid: when it is no http or https URL.

@@ -139,19 +139,23 @@ def _plan(
     _check_steps(measurements, settings)
     check_output(output)
     window = _window(asked.start, asked.stop, run.now, settings)
+    # what a run says of itself is checked like the rest, so a fault in its suite is found now
+    entries = (*measurements, own_measurement())
+    suites = read_suites(settings, entries)
     plan = Plan(
         run_id=run.id,
         now=run.now,
         settings=settings,
         environment=run.environment,
         measurements=measurements,
-        # what a run says of itself is checked like the rest, so a fault in its suite is told now
-        suites=verified_suites(settings, run.ledger, (*measurements, own_measurement())),
+        suites=suites,
         window=window,
         # of a relative path no link could be made
         output=(output or settings.home / "reports" / run.id).absolute(),
         warnings=warnings,
     )
+    # only now, so that what is refused above leaves no home
+    verify_new(suites, entries, run.ledger)
     begin(run)
     run.log_due(len(measurements), window)
     return plan
@@ -186,14 +190,34 @@ def verified_suites(
     Raises:
         SuiteInvalid: naming the file and what to mend.
     """
-    suites = {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
+    suites = read_suites(settings, measurements)
+    verify_new(suites, measurements, ledger)
+    return suites
+
+
+def read_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
+    """Return the measurements' suites.
+
+    Raises:
+        SuiteInvalid: naming the file and what to mend.
+    """
+    return {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
+
+
+def verify_new(
+    suites: Mapping[str, Suite], measurements: tuple[Measurement, ...], ledger: Ledger
+) -> None:
+    """Verify the suites that the ledger does not know as sound.
+
+    Raises:
+        SuiteInvalid: naming the file and what to mend.
+    """
     proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
     known = ledger.verified(proofs.values())
     for entry in measurements:
         if proofs[entry.name] not in known:
             verify(suites[entry.name], entry)
             ledger.keep_verified(proofs[entry.name])
-    return suites
 
 
 def proof_of(suite: Suite, entry: Measurement) -> str:

@@ -15,8 +15,10 @@ from unittest import mock
 
 import yaml
 
+from flows.commands.running import NOT_RECORDED
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.own import OWN
+from tasks.ledger.ledger import Ledger
 from tests.real.process import environment
 from tests.tasks.validation.examples import BETWEEN, an_expectation, obligations
 
@@ -49,10 +51,15 @@ class Ran:
         return json.loads(self.out)
 
     @property
+    def warnings(self) -> str:
+        """Standard error, without the line of each run that Prefect does not record."""
+        return self.err.replace(f"fedvitals: {NOT_RECORDED}\n", "")
+
+    @property
     def complaint(self) -> str:
         """The one line that a refused command says, without the program's name."""
         assert self.out == ""
-        (line,) = self.err.splitlines()
+        (line,) = self.warnings.splitlines()
         assert line.startswith("fedvitals: ")
         return line.removeprefix("fedvitals: ")
 
@@ -152,6 +159,14 @@ class Installation:
             except SystemExit as end:
                 code = int(end.code or 0)
         return Ran.of(code, out.getvalue(), err.getvalue())
+
+    def kept(self, flow: str) -> dict[str, Any]:
+        """The newest receipt of the flow that the ledger keeps."""
+        ledger = Ledger(f"sqlite:///{self.home / 'ledger.db'}")
+        (text,) = ledger.last_runs(flow, "production", "9", 1)
+        ledger.close()
+        receipt: dict[str, Any] = json.loads(text)
+        return receipt
 
     def files(self, *below: str) -> list[str]:
         """The paths of all files below a folder of home, relative to home."""

@@ -28,13 +28,13 @@ def prometheus() -> Iterator[FaultyPrometheus]:
 
 
 @pytest.fixture
-def two(installed: Installation, prometheus: FaultyPrometheus) -> Installation:
+def two(bare: Installation, prometheus: FaultyPrometheus) -> Installation:
     """Two measurements, and a Prometheus that has both."""
-    installed.variables |= {
+    bare.variables |= {
         "PROMETHEUS_URL": prometheus.url,
         "PROMETHEUS_API_TOKEN": PROMETHEUS_SECRET,
     }
-    return installed.configure({"a": entry("a"), "b": entry("b")})
+    return bare.configure({"a": entry("a"), "b": entry("b")})
 
 
 def collect(installation: Installation) -> Ran:
@@ -235,7 +235,7 @@ def test_an_influxdb_without_a_token_is_off_with_one_warning(
     ran = loading.run("collect", "--json", *TWO_HOURS)
 
     assert (ran.code, ran.document["sinks"]) == (0, {})
-    assert ran.err == (
+    assert ran.warnings == (
         "fedvitals: InfluxDB is off: INFLUXDB_URL names one, and its token is not set. Values are "
         "landed, and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set\n"
     )

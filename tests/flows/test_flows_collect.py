@@ -14,26 +14,22 @@ import pytest
 import yaml
 from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    FlowRunFilter,
-    FlowRunFilterId,
-    LogFilter,
-    LogFilterFlowRunId,
-)
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import DeploymentStatus, FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.collect import collect
 from flows.commands.collect import Type
+from flows.commands.running import RUNS
 from flows.commands.serve import definitions, to_deployment
-from tasks import stages
+from tasks.core.receipt import FailOn
 from tasks.run.plan import CollectType
+from tasks.runs.collect import collect as steps
+from tasks.stages.step import as_task
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
+from tests.flows.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
 from tests.flows.installation import COMMAND, Installation, entry
-from tests.real.servers import PrefectServer
+from tests.tasks.validation.examples import BETWEEN, an_expectation
 
 SECRET = "planted-secret-77d0"
 WINDOW = {"start": "2026-03-01T00:00:00Z", "stop": "2026-03-01T01:00:00Z"}
@@ -43,7 +39,7 @@ def test_every_parameter_is_typed_and_described() -> None:
     properties = collect.parameters.properties
 
     assert list(properties) == [
-        "environment", "type", "measurements", "start", "stop", "output", "accept_shrink",
+        "environment", "type", "measurements", "start", "stop", "output", "accept_shrink", "fail_on",
     ]  # fmt: skip
     assert (properties["accept_shrink"]["type"], properties["accept_shrink"]["default"]) == (
         "boolean",
@@ -53,6 +49,8 @@ def test_every_parameter_is_typed_and_described() -> None:
     assert (
         properties["type"]["enum"] == list(get_args(CollectType)) == [each.value for each in Type]
     )
+    assert properties["fail_on"]["enum"] == list(get_args(FailOn))
+    assert properties["fail_on"]["default"] == "high"
     texts = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
     for name in ("environment", "start", "stop", "output"):
         assert {key: properties[name][key] for key in texts} == texts
@@ -62,26 +60,20 @@ def test_every_parameter_is_typed_and_described() -> None:
 
 def test_the_flow_says_what_it_does() -> None:
     assert (collect.description or "").startswith(
-        "Reads what is due, or a window, checks it, lands it"
+        "Read what is due, or a window, check it, land it"
     )
 
 
 def test_nothing_is_cached_stored_or_tried_again_by_prefect() -> None:
-    tasks: list[Any] = [
-        stages.plan,
-        stages.collect,
-        stages.account,
-        stages.watch,
-        stages.annotate,
-        stages.report,
-        stages.heartbeat,
-    ]
+    task: Any = as_task("collect", steps)
 
-    assert all(isinstance(each, Task) for each in tasks)
-    assert [each.persist_result for each in tasks] == [False] * 7
-    assert [each.retries for each in tasks] == [0] * 7
-    assert all(each.cache_policy == NO_CACHE for each in tasks)
-    assert (collect.persist_result, collect.retries) == (False, 0)
+    assert isinstance(task, Task)
+    assert (task.name, task.persist_result, task.retries) == ("collect", False, 0)
+    assert task.cache_policy == NO_CACHE
+    for name in RUNS:
+        flow: Any = getattr(import_module(f"flows.{name}"), name)
+        assert isinstance(flow, Flow)
+        assert (flow.persist_result, flow.retries) == (False, 0)
 
 
 def test_every_deployment_names_a_flow_and_one_schedule_with_a_slug() -> None:
@@ -140,49 +132,34 @@ def two(installed: Installation, prometheus: FaultyPrometheus) -> Installation:
     return installed.configure({"a": entry("a"), "b": entry("b")})
 
 
-@pytest.fixture
-def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
-    with (
-        temporary_settings({PREFECT_API_URL: prefect_server.api_url}),
-        get_client(sync_client=True) as made,
-    ):
-        yield made
-
-
-def runs(client: SyncPrefectClient) -> set[UUID]:
-    return {run.id for run in client.read_flow_runs(limit=200)}
-
-
-def newest_run(client: SyncPrefectClient, before: set[UUID]) -> FlowRun:
-    """The one run that was not there before."""
-    (found,) = runs(client) - before
-    return client.read_flow_run(found)
-
-
-def artifacts(client: SyncPrefectClient, run: FlowRun) -> dict[str, Any]:
-    """The data of each artifact of a run, by its key."""
-    mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-    return {each.key or "": each.data for each in client.read_artifacts(artifact_filter=mine)}
-
-
 @pytest.mark.slow
 def test_a_run_leaves_its_artifacts_and_state(two: Installation, client: SyncPrefectClient) -> None:
     before = runs(client)
 
-    receipt = two.here("collect", "--json", "--start", WINDOW["start"], "--stop", WINDOW["stop"])
+    ran = two.here("collect", "--json", "--start", WINDOW["start"], "--stop", WINDOW["stop"])
 
-    run = newest_run(client, before)
-    assert run.state is not None
-    assert (run.state.type.value, run.state.name) == ("COMPLETED", "Completed")
-    assert run.state.message == "120 values landed, 0 quarantined"
+    assert (ran.code, ran.err) == (0, "")
+    run, receipt = newest_run(client, before), ran.document
+    assert ending(run) == ("COMPLETED", "Completed", "120 values landed, 0 quarantined")
+    assert task_runs(client, run) == [
+        "plan",
+        "prometheus: extract, validate, land, load (2)",
+        "account",
+        "self metrics",
+        "report",
+        "deliver",
+    ]
     found = artifacts(client, run)
     assert set(found) == {f"collect-production-{kind}" for kind in ("summary", "measurements", "report", "chart")}  # fmt: skip
-    assert receipt.document["run_id"] in found["collect-production-summary"]
-    link = Path(receipt.document["report"]).as_uri()
+    assert receipt["run_id"] in found["collect-production-summary"]
+    link = Path(receipt["report"]).as_uri()
     assert found["collect-production-report"] == f"[The report]({link})"
     assert found["collect-production-chart"].startswith("data:image/png;base64,")
     assert '"measurement": "a"' in found["collect-production-measurements"]
     assert all(len(str(data).encode()) <= 65_536 for data in found.values())
+    assert [each["what"] for each in receipt["deliveries"] if each["ok"]] == [
+        "self metrics", "report", "artifacts",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -194,10 +171,31 @@ def test_a_run_of_which_something_failed_is_degraded(
 
     two.here("collect", "--start", WINDOW["start"], "--stop", WINDOW["stop"])
 
-    state = newest_run(client, before).state
-    assert state is not None
-    assert (state.type.value, state.name) == ("COMPLETED", "Degraded")
-    assert state.message == "60 values landed, 0 quarantined; failed: a"
+    assert ending(newest_run(client, before)) == (
+        "COMPLETED", "Degraded", "60 values landed, 0 quarantined; failed: a",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_the_data_bad_has_done_its_work(
+    two: Installation, prometheus: FaultyPrometheus, client: SyncPrefectClient
+) -> None:
+    with two.changed_suite("a") as content:
+        content["expectations"].append(
+            an_expectation("low", BETWEEN, "high", column="a", min_value=0, max_value=0.25)
+        )
+    later = ("--start", WINDOW["stop"], "--stop", "2026-03-01T02:00:00Z")
+    before = runs(client)
+    found = two.here("collect", "--start", WINDOW["start"], "--stop", WINDOW["stop"], "--json")
+    first = newest_run(client, before)
+    before = runs(client)
+    critical_only = two.here("collect", *later, "--fail-on", "critical", "--json")
+    second = newest_run(client, before)
+
+    assert (found.code, critical_only.code) == (1, 0)
+    assert found.document["worst"] == critical_only.document["worst"] == "high"
+    assert ending(first) == ("COMPLETED", "Findings", "120 values landed, 0 quarantined")
+    assert ending(second)[:2] == ("COMPLETED", "Completed")
 
 
 @pytest.mark.slow
@@ -210,13 +208,12 @@ def test_a_run_without_anything_is_failed_and_keeps_no_secret(
     two.here("collect", "--start", WINDOW["start"], "--stop", WINDOW["stop"])
 
     run = newest_run(client, before)
-    assert run.state is not None
-    assert (run.state.type.value, run.state.name) == ("FAILED", "Failed")
-    assert str(run.state.message).startswith("nothing landed: Prometheus at http://127.0.0.1:9")
-    mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
-    logs = client.read_logs(log_filter=mine)
-    assert len(logs) > 1
-    told = run.model_dump_json() + "".join(each.message for each in logs)
+    kind, name, message = ending(run)
+    assert (kind, name) == ("FAILED", "Failed")
+    assert str(message).startswith("nothing landed: Prometheus at http://127.0.0.1:9")
+    lines = logs(client, run)
+    assert len(lines) > 1
+    told = run.model_dump_json() + "".join(each.message for each in lines)
     assert SECRET not in told + str(artifacts(client, run))
 
 

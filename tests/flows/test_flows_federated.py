@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import Task
-from prefect.cache_policies import NO_CACHE
 from pytest_httpserver import HTTPServer
 
-from flows.federated import federated
+from flows.commands.summary import summary
+from tasks.core.receipt import Receipt
 from tasks.core.settings import shipped
-from tasks.training import stages as federated_stages
 from tests.fakes.influxdb import FakeInfluxDB
 from tests.fakes.training import HISTORY, METRICS, PRIVACY, PROGRESS, ROUND, FakeTraining, a_round
 from tests.flows.installation import Installation, Ran
@@ -39,17 +37,15 @@ def influxdb() -> Iterator[FakeInfluxDB]:
 
 
 @pytest.fixture
-def followed(
-    installed: Installation, training: FakeTraining, influxdb: FakeInfluxDB
-) -> Installation:
-    installed.variables |= {
+def followed(bare: Installation, training: FakeTraining, influxdb: FakeInfluxDB) -> Installation:
+    bare.variables |= {
         "FED_VIT_API_URL": training.url,
         "INFLUXDB_URL": influxdb.url,
         "INFLUXDB_TOKEN": influxdb.token,
         "INFLUXDB_ORG": influxdb.org,
         "INFLUXDB_BUCKET": "fedvitals",
     }
-    return installed
+    return bare
 
 
 def follow(installation: Installation, *options: str) -> Ran:
@@ -196,7 +192,7 @@ def test_a_poll_that_is_told_nothing_new_writes_no_report(
     assert "\nreport   /" in polled().out
     still = polled()
     assert still.code == 0
-    assert "report   none, since nothing is new of the training" in still.out
+    assert "report   skipped: no new training data (write one with --output)" in still.out
     assert len(list((followed.home / "reports").iterdir())) == 1
 
     training.told = {PROGRESS: {"active_clients": 2}}
@@ -233,16 +229,48 @@ def test_a_grave_finding_ends_with_1_and_an_odd_one_does_not(
     training.rounds[2]["epsilon"] = 0.125
     ran = follow(followed)
 
-    assert (ran.code, ran.document["status"]) == (1, "degraded")
-    assert ran.document["worst_finding"] == "high"
-    assert any("what is spent cannot come back" in note for note in ran.document["notes"])
+    assert (ran.code, ran.document["status"], ran.document["worst"]) == (1, "ok", "high")
+    (found,) = [each for each in ran.document["findings"] if each["severity"] == "high"]
+    assert "what is spent cannot come back" in found["sentence"]
+    assert f"note     {found['sentence']}" in shown(ran)
 
     training.run_id = "run-b"
     training.rounds = [a_round(n, datetime.now(UTC) - timedelta(minutes=10 - n)) for n in (1, 2, 4)]
     again = follow(followed)
-    assert (again.code, again.document["status"]) == (0, "ok")
-    assert again.document["worst_finding"] == "warning"
-    assert any("1 round of run-b up to round 4 is missing" in n for n in again.document["notes"])
+    assert (again.code, again.document["status"], again.document["worst"]) == (0, "ok", "warning")
+    (found,) = [each for each in again.document["findings"] if each["severity"] == "warning"]
+    assert "1 round of run-b up to round 4 is missing" in found["sentence"]
+    assert pipeline_rows(followed) == [
+        {"flow": "federated", "status": "ok", "worst": "high", "exit_code": 1},
+        {"flow": "federated", "status": "ok", "worst": "warning", "exit_code": 0},
+    ]
+
+
+def shown(ran: Ran) -> str:
+    """What people are shown of the same run."""
+    return summary(Receipt.model_validate(ran.document))
+
+
+def pipeline_rows(installation: Installation) -> list[dict[str, Any]]:
+    """What the runs say of themselves."""
+    sql = "SELECT flow, status, worst, exit_code FROM fedvitals_pipeline ORDER BY time"
+    found: list[dict[str, Any]] = installation.here("lake", "query", sql, "--json").document["rows"]
+    return found
+
+
+def test_a_collapse_is_in_the_row_of_the_poll_that_finds_it(
+    followed: Installation, training: FakeTraining
+) -> None:
+    fallen = rising(40)
+    for each in fallen[30:]:
+        each["accuracy"] = 0.1
+    training.rounds = fallen
+    ran = follow(followed)
+
+    assert (ran.code, ran.document["status"], ran.document["worst"]) == (1, "ok", "critical")
+    assert pipeline_rows(followed) == [
+        {"flow": "federated", "status": "ok", "worst": "critical", "exit_code": 1}
+    ]
 
 
 def test_clients_are_left_out_when_they_are_off(
@@ -269,18 +297,10 @@ def test_clients_keep_their_names_when_they_are_plain(
     assert sent == {"client-0", CLIENT, "client-2"}
 
 
-def test_without_an_api_it_says_what_is_missing(installed: Installation) -> None:
-    ran = installed.here("federated")
+def test_without_an_api_it_says_what_is_missing(bare: Installation) -> None:
+    ran = bare.here("federated")
     assert ran.code == 2
     assert "Set PROMETHEUS_URL, or FED_VIT_API_URL" in ran.complaint
-
-
-def test_nothing_is_cached_stored_or_tried_again() -> None:
-    tasks: list[Any] = [federated_stages.look, federated_stages.tell]
-    assert all(isinstance(each, Task) for each in tasks)
-    assert all((each.persist_result, each.retries) == (False, 0) for each in tasks)
-    assert all(each.cache_policy == NO_CACHE for each in tasks)
-    assert (federated.persist_result, federated.retries) == (False, 0)
 
 
 def rising(count: int) -> list[dict[str, Any]]:

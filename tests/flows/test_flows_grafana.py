@@ -19,15 +19,15 @@ def grafana() -> Iterator[FakeGrafana]:
 
 
 @pytest.fixture
-def collecting(installed: Installation, grafana: FakeGrafana) -> Iterator[Installation]:
+def collecting(bare: Installation, grafana: FakeGrafana) -> Iterator[Installation]:
     with faulty_prometheus() as prometheus:
         prometheus.queries |= {"a": [constant()]}
-        installed.variables |= {
+        bare.variables |= {
             "PROMETHEUS_URL": prometheus.url,
             "GRAFANA_URL": grafana.url,
             "GRAFANA_API_KEY": TOKEN,
         }
-        yield installed.configure({"m": entry("a")})
+        yield bare.configure({"m": entry("a")})
 
 
 @pytest.mark.slow
@@ -45,6 +45,11 @@ def test_every_run_is_annotated_once(collecting: Installation, grafana: FakeGraf
         ),
     ]
     assert (first["notes"], second["notes"]) == ([], [])
+    # one that changed nothing has no report, and is marked all the same
+    assert first["deliveries"] == [
+        {"what": what, "ok": True, "message": ""} for what in ("self metrics", "report", "channel")
+    ]
+    assert [each["what"] for each in second["deliveries"]] == ["self metrics", "channel"]
 
 
 @pytest.mark.slow
@@ -57,11 +62,27 @@ def test_a_grafana_that_fails_is_a_note_and_the_run_is_as_good(
 
     document = ran.document
     assert (ran.code, document["status"]) == (0, "ok")
-    (note,) = document["notes"]
-    assert note.startswith(f"Grafana at {grafana.url}: HTTP 503")
-    assert note.endswith("The message was not sent; the run is as good without it")
-    assert "Grafana at" in (collecting.home / "reports" / document["run_id"] / "metrics-report.html").read_text("utf-8")  # fmt: skip
+    (lost,) = [each for each in document["deliveries"] if not each["ok"]]
+    assert lost["what"] == "channel"
+    assert lost["message"].startswith(f"Grafana at {grafana.url}: HTTP 503")
+    assert lost["message"].endswith("The message was not sent; the run is as good without it")
     assert collecting.holding(TOKEN) == []
+
+
+@pytest.mark.slow
+def test_a_grafana_that_fails_an_idle_run_is_on_the_kept_receipt(
+    collecting: Installation, grafana: FakeGrafana
+) -> None:
+    collecting.here("collect", *WINDOW)
+    grafana.faults = [fails(503, "away")] * 100
+
+    ran = collecting.here("collect", "--json", *WINDOW)
+
+    document = ran.document
+    assert (ran.code, document["status"], document["report"]) == (0, "ok", None)
+    (lost,) = [each for each in document["deliveries"] if not each["ok"]]
+    assert lost["message"].startswith(f"Grafana at {grafana.url}: HTTP 503")
+    assert collecting.kept("collect") == document
 
 
 @pytest.mark.slow
@@ -84,7 +105,8 @@ def test_without_a_token_grafana_is_off_with_one_warning(
 
     ran = collecting.here("collect", "--json", *WINDOW)
 
-    assert (ran.code, ran.document["notes"], grafana.asked) == (0, [], [])
+    assert (ran.code, grafana.asked) == (0, [])
+    assert [each["what"] for each in ran.document["deliveries"]] == ["self metrics", "report"]
     assert ran.err.count("Grafana is off: GRAFANA_URL names one, and its token is not set") == 1
 
 

@@ -55,18 +55,18 @@ def test_what_is_pending_is_pending_for_the_environments_own_sink(bare: Installa
 
 
 @pytest.mark.slow
-def test_a_deleted_ledger_costs_nothing(installed: Installation) -> None:
-    installed.configure({"shares": entry("share", tags=("room",))})
+def test_a_deleted_ledger_costs_nothing(bare: Installation) -> None:
+    bare.configure({"shares": entry("share", tags=("room",))})
     with faulty_prometheus() as prometheus:
         prometheus.queries["share"] = [constant("0.5", room="a")]
-        installed.variables["PROMETHEUS_URL"] = prometheus.url
-        assert installed.here("collect", *WINDOW).code == 0
-    known = of_shares(installed.here("ledger", "ls", "--json"))
+        bare.variables["PROMETHEUS_URL"] = prometheus.url
+        assert bare.here("collect", *WINDOW).code == 0
+    known = of_shares(bare.here("ledger", "ls", "--json"))
     assert (known["cells"], known["values"], known["pending"]) == (3, 180, {})
-    delete_ledger(installed.home)
+    delete_ledger(bare.home)
 
     # the source is gone by now
-    rebuilt = installed.here("ledger", "rebuild", "--json")
+    rebuilt = bare.here("ledger", "rebuild", "--json")
     assert (rebuilt.code, of_shares(rebuilt)) == (
         0,
         {
@@ -74,17 +74,17 @@ def test_a_deleted_ledger_costs_nothing(installed: Installation) -> None:
             "corrected": 0, "torn": 0, "lost": 0, "unchecked": "",
         },
     )  # fmt: skip
-    assert of_shares(installed.here("ledger", "ls", "--json")) == known
+    assert of_shares(bare.here("ledger", "ls", "--json")) == known
 
-    delete_ledger(installed.home)
+    delete_ledger(bare.home)
     with fake_influxdb() as influxdb:
-        installed.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": influxdb.token}
-        ran = installed.here("collect", *LATER, "--json")
+        bare.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": influxdb.token}
+        ran = bare.here("collect", *LATER, "--json")
         # its own window fails, what is in the lake is loaded all the same
         assert ran.document["sinks"]["influxdb"]["loaded"] >= 180
         lines = {line["name"]: line for line in ran.document["measurements"]}
         told = " ".join(lines["_windows"]["warnings"])
         assert "the ledger did not know 3 cells of shares in production" in told
         assert influxdb.count_values("shares") == 180
-    again = of_shares(installed.here("ledger", "ls", "--json"))
+    again = of_shares(bare.here("ledger", "ls", "--json"))
     assert (again["cells"], list(again["pending"].values())) == (3, [0])

@@ -1,14 +1,14 @@
 """`fedvitals maintain`: one run over everything, what it says, and how it ends."""
 
-import json
 import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from flows.commands.maintain import summary
 from flows.commands.serve import definitions
-from tasks.core.maintained import LedgerUpkeep, Maintained, ReportsUpkeep, TableUpkeep, status_of
+from flows.commands.summary import summary
+from tasks.core.maintained import LedgerUpkeep, Maintenance, ReportsUpkeep, TableUpkeep
+from tasks.core.receipt import Outcome, write_receipt
 from tasks.ledger.locks import FileLocks
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
@@ -25,17 +25,18 @@ def prometheus() -> Iterator[FaultyPrometheus]:
 
 
 @pytest.fixture
-def two(installed: Installation, prometheus: FaultyPrometheus) -> Installation:
-    installed.variables |= {"PROMETHEUS_URL": prometheus.url}
-    return installed.configure({"a": entry("a"), "b": entry("b")})
+def two(bare: Installation, prometheus: FaultyPrometheus) -> Installation:
+    bare.variables |= {"PROMETHEUS_URL": prometheus.url}
+    return bare.configure({"a": entry("a"), "b": entry("b")})
 
 
 def states(ran: Ran) -> dict[str, str]:
-    return {t["name"]: t["state"] for t in ran.document["tables"] if t["name"] != PIPELINE}
+    tables = ran.document["details"]["tables"]
+    return {table["name"]: table["state"] for table in tables if table["name"] != PIPELINE}
 
 
-def versions(installed: Installation) -> dict[str, int]:
-    tables = installed.here("lake", "ls", "--json").document["tables"]
+def versions(bare: Installation) -> dict[str, int]:
+    tables = bare.here("lake", "ls", "--json").document["tables"]
     return {table["name"]: table["version"] for table in tables if table["name"] != PIPELINE}
 
 
@@ -50,10 +51,10 @@ def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> Non
     assert ran.code == 0, ran.err
     document = ran.document
     assert (document["flow"], document["status"]) == ("maintain", "ok")
-    assert document["environments"] == ["production"]
+    assert document["details"]["environments"] == ["production"]
     assert states(ran) == {"a": "done", "b": "done", "_windows": "done"}
     assert two.files("backups") == [f"backups/ledger-{document['run_id']}.db"]
-    assert document["ledger"]["backup"] == str(two.home / "backups" / f"ledger-{document['run_id']}.db")  # fmt: skip
+    assert document["details"]["ledger"]["backup"] == str(two.home / "backups" / f"ledger-{document['run_id']}.db")  # fmt: skip
     assert two.here("lake", "query", "SELECT * FROM a ORDER BY time", "--json").document == before
     left = versions(two)
     again = two.here("collect", "--start", "-5h", "--stop", "-2h", "--json").document
@@ -71,7 +72,7 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     ran = two.here("maintain", "--json")
 
     assert ran.code == 0
-    reports = ran.document["reports"]
+    reports = ran.document["details"]["reports"]
     assert (reports["state"], reports["kept"], reports["removed"]) == ("done", 1, 1)
     assert reports["bytes_removed"] > 1000
     assert sorted(p.name for p in fresh.parent.iterdir()) == [fresh.name, "mine"]
@@ -79,7 +80,7 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     with two.changed("environments.yaml") as content:
         content["maintenance"] = {"reports": "9000d"}
     shutil.copytree(fresh, fresh.with_name("20200101T000000-0a1b2c"))
-    assert two.here("maintain", "--json").document["reports"]["removed"] == 0
+    assert two.here("maintain", "--json").document["details"]["reports"]["removed"] == 0
 
 
 def test_people_are_told_the_same(two: Installation) -> None:
@@ -93,7 +94,7 @@ def test_people_are_told_the_same(two: Installation) -> None:
 
     assert ran.code == 1
     lines = [line for line in ran.out.splitlines() if PIPELINE not in line]
-    assert lines[0].endswith(": degraded")
+    assert lines[0].endswith(" in production: degraded")
     assert lines[1].split()[:2] == ["a", "locked"]
     assert "a in production is locked by run run-x" in lines[2]
     assert lines[3].split()[:2] == ["b", "damaged"]
@@ -111,7 +112,26 @@ def test_what_another_run_holds_is_left_and_told(two: Installation) -> None:
 
     assert ran.code == 3
     assert states(ran) == {"a": "locked", "b": "done", "_windows": "done"}
-    assert ran.document["status"] == "pending"
+    assert ran.document["status"] == "degraded"
+    assert {line["name"]: line["state"] for line in ran.document["measurements"]} == {
+        "a": "pending",
+        "b": "unchanged",
+        PIPELINE: "unchanged",
+        "_windows": "unchanged",
+    }
+
+
+def test_a_ledger_that_could_not_be_kept_up_is_work_left(two: Installation) -> None:
+    assert two.here("collect").code == 0
+    (two.home / "backups").write_text("a file is in the way")
+
+    ran = two.here("maintain", "--json")
+
+    assert (ran.code, ran.document["status"]) == (3, "degraded")
+    assert ran.document["details"]["ledger"]["state"] == "pending"
+    (line,) = [each for each in ran.document["measurements"] if each["state"] != "unchanged"]
+    assert (line["name"], line["state"]) == ("ledger", "pending")
+    assert "no backup in" in line["problems"][0]
 
 
 def test_a_wrong_setting_ends_it_before_anything_is_done(bare: Installation) -> None:
@@ -145,46 +165,22 @@ def test_it_is_deployed_daily() -> None:
     assert [each["cron"] for each in found["schedules"]] == ["35 2 * * *"]
 
 
-LINES = {
-    "ok": ((), "ok", 0),
-    "locked": (("locked",), "pending", 3),
-    "pending": (("pending", "done"), "pending", 3),
-    "damaged": (("locked", "damaged"), "degraded", 1),
-}
-
-
-@pytest.mark.parametrize(("tables", "status", "code"), LINES.values(), ids=LINES.keys())
-def test_the_worst_table_decides(tables: tuple[str, ...], status: str, code: int) -> None:
-    lines = tuple(TableUpkeep(name=f"t{n}", state=state) for n, state in enumerate(tables))  # type: ignore[arg-type]
-    done = Maintained(
-        flow="maintain", run_id="r", environments=("production",), tables=lines, ledger=LedgerUpkeep(),
-        status=status_of(lines, LedgerUpkeep(), ReportsUpkeep()), seconds=1,
-    )  # fmt: skip
-
-    assert (done.status, done.exit_code) == (status, code)
-    assert json.loads(done.model_dump_json())["status"] == status
-
-
-def test_a_ledger_that_could_not_be_kept_up_is_work_left() -> None:
-    ledger = LedgerUpkeep(state="pending", problems=("no backup",))
-    assert status_of((), ledger, ReportsUpkeep()) == "pending"
-    reports = ReportsUpkeep(state="pending", problems=("not removed",))
-    assert status_of((), LedgerUpkeep(), reports) == "pending"
-
-
 def test_the_summary_counts_what_went() -> None:
     table = TableUpkeep(
         name="a", files_before=9, files_after=2, bytes_before=900, bytes_after=300,
         rows_expired=5, quarantine_expired=1, cells_expired=2,
     )  # fmt: skip
-    done = Maintained(
-        flow="maintain", run_id="r", environments=("production",), status="ok", tables=(table,),
-        ledger=LedgerUpkeep(runs_removed=3), notes=("a note",), seconds=1,
+    details = Maintenance(
+        environments=("production",), tables=(table,), ledger=LedgerUpkeep(runs_removed=3),
         reports=ReportsUpkeep(kept=4, removed=2, bytes_removed=99, problems=("one is left",)),
     )  # fmt: skip
+    outcomes = [Outcome("a", "unchanged")]
+    done = write_receipt(
+        "maintain", "r", "production", None, outcomes, {}, notes=("a note",), details=details
+    )
 
     assert summary(done).splitlines() == [
-        "maintain r: ok",
+        "maintain r in production: ok",
         f"  {'a':<28} done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
         "ledger   done, no backup; removed: 3 receipts",
         "reports  done, 4 kept; removed: 2, 99 bytes",

@@ -134,9 +134,10 @@ def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> N
     with FileLocks(held.installation.home / "locks").hold(OWN, "production", "other"):
         ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["status"]) == (0, "ok")
-    (note,) = ran.document["notes"]
-    assert note.startswith(f"{OWN} is not whole: ")
-    assert "is locked by run other" in note
+    (lost,) = ran.document["deliveries"]
+    assert (lost["what"], lost["ok"]) == ("self metrics", False)
+    assert lost["message"].startswith(f"{OWN} is not whole: ")
+    assert "is locked by run other" in lost["message"]
 
 
 def test_without_mending_it_stays(held: Held) -> None:

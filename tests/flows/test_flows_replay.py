@@ -1,6 +1,7 @@
 """`fedvitals replay` and `fedvitals reconcile` as commands, with a fake InfluxDB."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prefect import Flow
@@ -15,7 +16,7 @@ from tasks.ledger.locks import FileLocks
 from tasks.validation.suites import read_suite
 from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
 from tests.fakes.memory import MemorySink, MemorySource
-from tests.flows.installation import Installation, entry
+from tests.flows.installation import Installation, Ran, entry
 from tests.tasks.workbench import Bench, at, rows
 
 TOKEN = "planted-influx-5d1c"
@@ -40,6 +41,12 @@ def fill(installation: Installation, name: str, **columns: list[float]) -> None:
     ledger.close()
 
 
+def differences(ran: Ran) -> list[dict[str, Any]]:
+    """The cells that a reconcile found to differ."""
+    found: list[dict[str, Any]] = ran.document["details"]["differences"]
+    return found
+
+
 @pytest.fixture
 def influxdb() -> Iterator[FakeInfluxDB]:
     with fake_influxdb(token=TOKEN) as running:
@@ -47,14 +54,14 @@ def influxdb() -> Iterator[FakeInfluxDB]:
 
 
 @pytest.fixture
-def landed(installed: Installation, influxdb: FakeInfluxDB) -> Installation:
+def landed(bare: Installation, influxdb: FakeInfluxDB) -> Installation:
     """Two measurements in the lake, three values each."""
-    installed.configure({"a": entry("a"), "b": entry("b")}, chunk_rows=2)
-    installed.home.mkdir()
-    fill(installed, "a", a=[1.0, 2.0, 3.0])
-    fill(installed, "b", b=[4.0, 5.0, 6.0])
-    installed.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": TOKEN}
-    return installed
+    bare.configure({"a": entry("a"), "b": entry("b")}, chunk_rows=2)
+    bare.home.mkdir()
+    fill(bare, "a", a=[1.0, 2.0, 3.0])
+    fill(bare, "b", b=[4.0, 5.0, 6.0])
+    bare.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": TOKEN}
+    return bare
 
 
 def test_replay_fills_the_sink_and_says_a_receipt(
@@ -62,7 +69,7 @@ def test_replay_fills_the_sink_and_says_a_receipt(
 ) -> None:
     ran = landed.here("replay", "--sink", "influxdb", "--json")
 
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.warnings) == (0, "")
     receipt = ran.document
     assert (receipt["flow"], receipt["status"]) == ("replay", "ok")
     assert receipt["sinks"]["influxdb"] == {
@@ -83,8 +90,8 @@ def test_replay_of_one_measurement_and_window(landed: Installation, influxdb: Fa
 
     assert ran.code == 0
     assert ran.out.splitlines()[2:] == [
-        "influxdb 1 owed: 1 loaded, 0 pending, 0 refused",
-        "  b                            sent                 1 rows",
+        "influxdb 1 owed: 1 loaded, 0 pending, 0 refused, 0 skipped by rule",
+        "  b                            unchanged            0 values",
     ]
     assert (influxdb.count_values("a"), influxdb.count_values("b")) == (0, 1)
 
@@ -109,24 +116,30 @@ def test_replay_names_tables_that_left_the_catalogue(landed: Installation) -> No
 
 def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB) -> None:
     pending = landed.here("reconcile", "--json")
-    assert (pending.code, pending.err) == (3, "")
-    assert [each["reasons"] for each in pending.document["differences"]] == [{"pending": 1}] * 6
+    assert (pending.code, pending.warnings) == (3, "")
+    assert (pending.document["flow"], pending.document["status"]) == ("reconcile", "degraded")
+    assert [each["reasons"] for each in differences(pending)] == [{"pending": 1}] * 6
 
     landed.here("replay", "--sink", "influxdb")
     equal = landed.here("reconcile", "--json")
-    assert (equal.code, equal.document["differences"]) == (0, [])
+    assert (equal.code, differences(equal)) == (0, [])
+    assert (equal.document["status"], equal.document["worst"]) == ("ok", None)
 
     gone = min((key for key in influxdb.points if key[0] == "a"), key=str)
     del influxdb.points[gone]
     differs = landed.here("reconcile", "--measurement", "a")
     assert differs.code == 1
-    assert differs.out.splitlines()[2:] == [
+    lines = differs.out.splitlines()
+    assert lines[0].endswith(" in production: ok, worst high")
+    assert lines[1] == "compared with influxdb"
+    assert lines[3:] == [
         "  a                            differs        3          3          2       1       0",
         "    2026-01-01T00:00:00Z  lake 1, sink 0: 1 missing",
+        "note     a: 1 of 3 cells differ from the lake",
     ]
     mended = landed.here("reconcile", "--fix", "--json")
     assert mended.code == 0
-    (difference,) = mended.document["differences"]
+    (difference,) = differences(mended)
     assert difference["mended"] is True
     assert difference["lake"] == {
         "count": 1,
@@ -145,7 +158,7 @@ def test_what_the_lake_was_told_to_expire_stays_in_the_sink(
         content["measurements"]["a"]["retention"] = "24h"
     ran = landed.here("reconcile", "--fix", "--measurement", "a", "--json")
 
-    assert (ran.code, ran.document["differences"]) == (0, [])
+    assert (ran.code, differences(ran)) == (0, [])
     assert influxdb.count_values("a") == 3
 
 

@@ -1,4 +1,4 @@
-"""A run tells of itself: its own figures in lake and report, and a heartbeat after a good one."""
+"""A run tells of itself: its own figures in lake and report, and a heartbeat when it did its work."""
 
 import json
 import re
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pytest_httpserver import HTTPServer
 
+from tasks.ledger.locks import FileLocks
 from tests.fakes.prometheus import FakeSeries
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
+from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
+from tests.flows.installation import Installation, Ran, entry
 
 pytestmark = pytest.mark.slow
 
@@ -27,18 +28,19 @@ def prometheus() -> Iterator[FaultyPrometheus]:
 
 
 @pytest.fixture
-def collecting(installed: Installation, prometheus: FaultyPrometheus) -> Installation:
+def collecting(bare: Installation, prometheus: FaultyPrometheus) -> Installation:
     ratio = entry("load")
     ratio["fields"]["load"]["unit"] = "ratio"
-    installed.variables["PROMETHEUS_URL"] = prometheus.url
-    return installed.configure({"loads": ratio})
+    bare.variables["PROMETHEUS_URL"] = prometheus.url
+    return bare.configure({"loads": ratio})
 
 
 def test_each_run_is_a_row_and_a_part_of_its_report(collecting: Installation) -> None:
     first = collecting.here("collect", "--json")
     second = collecting.here("collect", *HOUR, "--json")
     sql = (
-        "SELECT flow, landed_values, unchanged_values, status FROM fedvitals_pipeline ORDER BY time"
+        "SELECT flow, landed_values, unchanged_values, status, worst FROM fedvitals_pipeline "
+        "ORDER BY time"
     )
     rows = collecting.here("lake", "query", sql, "--json").document["rows"]
     shown = collecting.here(
@@ -47,9 +49,9 @@ def test_each_run_is_a_row_and_a_part_of_its_report(collecting: Installation) ->
 
     landed = first.document["values"]["landed"]
     assert rows == [
-        {"flow": "collect", "landed_values": landed, "unchanged_values": 0, "status": "ok"},
-        {"flow": "collect", "landed_values": 60, "unchanged_values": 0, "status": "ok"},
-    ]
+        {"flow": "collect", "landed_values": landed, "unchanged_values": 0, "status": "ok", "worst": None},
+        {"flow": "collect", "landed_values": 60, "unchanged_values": 0, "status": "ok", "worst": None},
+    ]  # fmt: skip
     # outside of the sums
     assert [line["name"] for line in first.document["measurements"]] == ["loads"]
     assert second.document["values"]["extracted"] == 60
@@ -90,15 +92,32 @@ def test_a_heartbeat_after_each_good_run_alone(
     good = collecting.here("collect", *HOUR, "--json")
     idle = collecting.here("collect", *HOUR, "--json")
     prometheus.queries["load"] = [FakeSeries({}, lambda _: "1.5")]
-    bad = collecting.here("collect", *HOUR, "--json")
+    found_bad = collecting.here("collect", *HOUR, "--json")
+    with FileLocks(collecting.home / "locks").hold("loads", "production", "other"):
+        pending = collecting.here("collect", *HOUR, "--json")
+    beats = len(httpserver.log)
+    prometheus.faults["load"] = page(200)
+    failed = collecting.here("collect", *HOUR, "--json")
     doctor = collecting.here("doctor")
 
-    assert (good.code, idle.code, bad.code) == (0, 0, 1)
-    assert len(httpserver.log) == 2
-    assert re.search(r"ok   heartbeat    is set: http://localhost:\d+, after each good", doctor.out)
-    told = [one.out + one.err for one in (good, idle, bad, doctor)]
+    # whatever the data say; of work that failed somebody must hear
+    assert [each.code for each in (good, idle, found_bad, pending)] == [0, 0, 1, 3]
+    assert found_bad.document["worst"] == "critical"
+    assert beats == 4
+    assert (failed.code, failed.document["status"]) == (1, "failed")
+    assert len(httpserver.log) == beats
+    assert re.search(r"ok   heartbeat    is set: http://localhost:\d+, after each run", doctor.out)
+    told = [one.out + one.err for one in (good, idle, found_bad, pending, failed, doctor)]
     assert KEY not in "".join(told)
     assert collecting.holding(KEY) == []
+
+
+def lost(installation: Installation, ran: Ran) -> list[str]:
+    """Of what the run handed on, what did not arrive; it is on the kept receipt too."""
+    document = ran.document
+    assert document["notes"] == []
+    assert installation.kept("collect")["deliveries"] == document["deliveries"]
+    return [each["message"] for each in document["deliveries"] if not each["ok"]]
 
 
 def test_a_heartbeat_that_fails_is_a_note(
@@ -106,16 +125,16 @@ def test_a_heartbeat_that_fails_is_a_note(
 ) -> None:
     collecting.variables["FEDVITALS_HEARTBEAT_URL"] = httpserver.url_for(f"/{KEY}")
     refused = collecting.here("collect", *HOUR, "--json")
+    assert lost(collecting, refused) == [
+        f"heartbeat at {httpserver.url_for('').rstrip('/')}: HTTP 500. The message was not sent; the run is as good without it"
+    ]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/{KEY}"
         collecting.variables["FEDVITALS_HEARTBEAT_URL"] = url
         hung = collecting.here("collect", *HOUR, "--json")
 
     assert (refused.code, hung.code) == (0, 0)
-    assert refused.document["notes"] == [
-        f"heartbeat at {httpserver.url_for('').rstrip('/')}: HTTP 500. The message was not sent; the run is as good without it"
-    ]
-    assert hung.document["notes"] == [
+    assert lost(collecting, hung) == [
         f"heartbeat at {url.removesuffix('/' + KEY)}: no answer (ReadTimeout). The message was not sent; the run is as good without it"
     ]
     texts = [refused.out, refused.err, hung.out, hung.err]

@@ -15,7 +15,7 @@ from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.run import home
 from tasks.run.home import ledger_id, new_home, other_writer, places_line
-from tasks.run.plan import opened_ledger
+from tasks.runs.base.run import opened_ledger
 from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
 from tests.flows.installation import Installation, entry
 from tests.tasks.lake.lake_samples import put

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.core.errors import ConfigurationInvalid, SuiteInvalid, UsageInvalid
 from tasks.core.settings import load_settings
-from tasks.run.plan import Plan, make_plan
+from tasks.run.plan import Plan, Request, make_plan
+from tasks.runs.base.run import Run
 from tests.flows.installation import Installation, entry
 
 REST = {
@@ -28,20 +29,27 @@ def installation(tmp_path: Path) -> Installation:
 
 
 def plan_of(installation: Installation, *names: str, **more: Any) -> Plan:
-    return make_plan(load_settings(installation.environment), None, "all", names, **more)
+    with Run("collect", load_settings(installation.environment)) as run:
+        return make_plan(run, Request(measurements=list(names), **more))
 
 
-def without_new_home(plan: Plan) -> list[str]:
-    return [warning for warning in plan.warnings if "is a new home" not in warning]
+def warnings_of(installation: Installation, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a plan warns of, but for a new home."""
+    caplog.clear()
+    with caplog.at_level("WARNING", "fedvitals"):
+        plan_of(installation)
+    return [text for text in caplog.messages if "is a new home" not in text]
 
 
-def test_a_variable_that_has_no_effect_is_a_warning(installation: Installation) -> None:
+def test_a_variable_that_has_no_effect_is_a_warning(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
     installation.variables |= {"FED_VIT_API_URL": "http://127.0.0.1:9"}
-    assert without_new_home(plan_of(installation)) == []
+    assert warnings_of(installation, caplog) == []
 
     with installation.changed("environments.yaml") as content:
         content["environments"] = {"production": {"prometheus_url": "http://127.0.0.1:9"}}
-    unused, left_out = without_new_home(plan_of(installation))
+    left_out, unused = warnings_of(installation, caplog)
 
     assert unused.startswith("FED_VIT_API_URL is set and not used: environments.yaml has an entry")
     assert unused.endswith("Fix: set api_url there, or unset FED_VIT_API_URL")
@@ -51,8 +59,10 @@ def test_a_variable_that_has_no_effect_is_a_warning(installation: Installation) 
     )
 
 
-def test_an_environment_of_variables_is_set_by_them(installation: Installation) -> None:
-    assert without_new_home(plan_of(installation)) == [
+def test_an_environment_of_variables_is_set_by_them(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warnings_of(installation, caplog) == [
         "left out, since FED_VIT_API_URL is not set: sampled"
     ]
     with pytest.raises(ConfigurationInvalid, match="Set FED_VIT_API_URL, which all of these"):
@@ -67,7 +77,7 @@ def test_an_output_is_absolute(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert plan_of(installation, output=Path("out")).output == tmp_path / "out"
+    assert plan_of(installation, output="out").output == tmp_path / "out"
     assert plan_of(installation).output.parent == installation.home / "reports"
 
 
