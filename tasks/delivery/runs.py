@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import partial
 
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
+from tasks.core.errors import FedvitalsError, NothingConfigured, UsageInvalid
 from tasks.core.loading import Sink
 from tasks.core.points import ALL_TIME, Reader
 from tasks.core.receipt import Outcome, Receipt, given_up, write_receipt
 from tasks.core.reconciliation import MeasurementLine, Reconciliation
-from tasks.core.settings import Settings
+from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window, iso
 from tasks.delivery.reconciling import Found, Sides, Wanted, reconcile
 from tasks.delivery.replaying import Replay, Stores, replay
@@ -50,27 +50,31 @@ def plan_of_lake(
     if type == "all" and not names:
         names = tuple(Catalogue.read(settings.config / "metrics.yaml"))
     plan = make_report_plan(settings, environment, type, names, start, stop)
-    _check_influxdb(plan)
+    check_influxdb(settings, plan.environment)
     return plan
 
 
-def _check_influxdb(plan: Plan) -> None:
-    """That what names the sink is there whole; a sink that is off would take nothing in silence."""
-    service, name = plan.environment.influxdb, plan.environment.name
+def check_influxdb(settings: Settings, environment: Environment) -> None:
+    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence.
+
+    Raises:
+        NothingConfigured: naming what is missing.
+    """
+    service, name = environment.influxdb, environment.name
     if service is None:
-        raise ConfigurationInvalid(
+        raise NothingConfigured(
             where=f"environment {name}",
             problem="no InfluxDB is configured",
             mend="Set INFLUXDB_URL and INFLUXDB_TOKEN, or influxdb_url in environments.yaml",
         )
     if service.token is None:
-        raise ConfigurationInvalid(
+        raise NothingConfigured(
             where=service.origin,
             problem="names an InfluxDB whose token is not set",
             mend="Set INFLUXDB_TOKEN, or the variable that environments.yaml names",
         )
-    if not plan.settings.influxdb.enabled:
-        raise ConfigurationInvalid(
+    if not settings.influxdb.enabled:
+        raise NothingConfigured(
             where="sinks.yaml: influxdb.enabled",
             problem="InfluxDB is off",
             mend="Set it to true",

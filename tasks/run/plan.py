@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
-from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
 from tasks.core.own import own_measurement
 from tasks.core.places import check_output
 from tasks.core.receipt import Outcome, new_run_id
@@ -63,17 +63,32 @@ def make_plan(
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
     chosen = settings.environment(environment)
-    check_source(chosen)
+    selected, measurements = choose_measurements(settings, chosen, types, names)
+    warnings = _warnings(chosen, settings, selected)
+    return _plan(settings, chosen, measurements, (start, stop), output, warnings)
+
+
+def choose_measurements(
+    settings: Settings, environment: Environment, types: PlanType, names: tuple[str, ...] = ()
+) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:
+    """Return the measurements that a run is asked for, and those of them that have a source.
+
+    Raises:
+        NothingConfigured: when there are none, with what would give some.
+        ConfigurationInvalid, UsageInvalid: naming what is wrong.
+    """
+    check_source(environment)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     selected = _selected(catalogue, types, names, settings)
     _check_asked(selected)
-    measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
-    if selected and not measurements:
-        raise _without_source(
-            chosen, "FED_VIT_API_URL, which all of these measurements are read from"
+    measurements = tuple(entry for entry in selected if _has_source(entry, environment))
+    if not measurements:
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="the service's API is not configured, which all of these measurements are read from",
+            mend="Set FED_VIT_API_URL, or api_url in environments.yaml",
         )
-    warnings = _warnings(chosen, settings, selected)
-    return _plan(settings, chosen, types, measurements, (start, stop), output, warnings)
+    return selected, measurements
 
 
 def make_report_plan(
@@ -93,7 +108,7 @@ def make_report_plan(
     chosen = settings.environment(environment)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     measurements = _selected(catalogue, types, names, settings)
-    return _plan(settings, chosen, types, measurements, (start, stop), output, ())
+    return _plan(settings, chosen, measurements, (start, stop), output, ())
 
 
 def _selected(
@@ -113,24 +128,33 @@ def _selected(
         )
     if settings.client_ids == "off":
         chosen = tuple(entry for entry in chosen if entry.identity is None)
+    if not chosen:
+        raise _nothing_selected(settings, types, names)
     return chosen
+
+
+def _nothing_selected(settings: Settings, types: PlanType, names: tuple[str, ...]) -> Terminal:
+    if names:
+        return UsageInvalid(
+            argument="--measurement",
+            problem=f"{', '.join(names)} is of single clients, which are off (client_ids)",
+            mend="Name another one, or set client_ids to hashed or plain in environments.yaml",
+        )
+    return NothingConfigured(
+        where=settings.config / "metrics.yaml",
+        problem=f"there is no measurement of type {' or '.join(sorted(TYPES[types]))}",
+        mend="Add one, or see what there is: fedvitals catalogue",
+    )
 
 
 def _plan(
     settings: Settings,
     environment: Environment,
-    types: PlanType,
     measurements: tuple[Measurement, ...],
     times: tuple[str | None, str | None],
     output: Path | None,
     warnings: tuple[str, ...],
 ) -> Plan:
-    if not measurements:
-        raise UsageInvalid(
-            argument="--type",
-            problem=f"the catalogue has no measurement of type {types}",
-            mend="See what there is: fedvitals catalogue",
-        )
     _check_steps(measurements, settings)
     check_output(output)
     now = datetime.now(UTC)
@@ -217,19 +241,15 @@ def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read.
 
     Raises:
-        ConfigurationInvalid: naming the variables that give it a source.
+        NothingConfigured: naming what gives it a source.
     """
     if environment.prometheus is None and environment.api is None:
-        mend = "PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
-        raise _without_source(environment, mend)
-
-
-def _without_source(environment: Environment, variables: str) -> ConfigurationInvalid:
-    return ConfigurationInvalid(
-        where=f"environment {environment.name}",
-        problem="no source is configured",
-        mend=f"Set {variables}",
-    )
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="no source is configured",
+            mend="Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly; "
+            "prometheus_url or api_url for an environment of environments.yaml",
+        )
 
 
 def _check_asked(selected: tuple[Measurement, ...]) -> None:
@@ -294,11 +314,11 @@ def _window(
             problem="is missing while --stop is given",
             mend="Give both, or none",
         )
-    window = Window(parse_time(start, now, "--start"), parse_time(stop or "now", now, "--stop"))
-    if window.start > now - settings.pipeline.settle_delay:
+    begin = parse_time(start, now, "--start")
+    if begin > now - settings.pipeline.settle_delay:
         raise UsageInvalid(
             argument="--start",
-            problem=f"{iso(window.start)} is later than now less the settle delay: there is nothing to read yet",
+            problem=f"{iso(begin)} is later than now less the settle delay: there is nothing to read yet",
             mend="Give an earlier start",
         )
-    return window
+    return Window(begin, parse_time(stop or "now", now, "--stop"))

@@ -214,6 +214,11 @@ USAGES = {
         "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
         "to read yet. Give an earlier start",
     ),
+    "a start to come, without a stop": (
+        ("--start", "2200-01-01"),
+        "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
+        "to read yet. Give an earlier start",
+    ),
     "no start": (
         ("--stop", "-1h"), "--start: is missing while --stop is given. Give both, or none",
     ),
@@ -225,8 +230,8 @@ USAGES = {
     ),
     "nothing of the type": (
         ("--type", "business"),
-        "--type: the catalogue has no measurement of type business. "
-        "See what there is: fedvitals catalogue",
+        "/config/metrics.yaml: there is no measurement of type business. "
+        "Add one, or see what there is: fedvitals catalogue",
     ),
     "unknown environment": (
         ("--environment", "stagin"),
@@ -256,7 +261,8 @@ VARIABLES = {
     "no source": (
         {"PROMETHEUS_URL": ""},
         "environment production: no source is configured. Set PROMETHEUS_URL, or FED_VIT_API_URL "
-        "to read the service's /metrics directly",
+        "to read the service's /metrics directly; prometheus_url or api_url for an environment of "
+        "environments.yaml",
     ),
     "no scheme": (
         {"PROMETHEUS_URL": "localhost:9090"},

@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
 
 import pytest
-import yaml
-from prefect import Flow, Task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -28,7 +26,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.collect import collect
 from flows.commands.collect import Type
-from flows.commands.serve import definitions, to_deployment
 from tasks import stages
 from tasks.run.plan import CollectType
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
@@ -82,49 +79,6 @@ def test_nothing_is_cached_stored_or_tried_again_by_prefect() -> None:
     assert [each.retries for each in tasks] == [0] * 7
     assert all(each.cache_policy == NO_CACHE for each in tasks)
     assert (collect.persist_result, collect.retries) == (False, 0)
-
-
-def test_every_deployment_names_a_flow_and_one_schedule_with_a_slug() -> None:
-    entries = definitions()
-
-    names = [each["name"] for each in entries]
-    assert names == ["hourly", "training", "maintain", "replay", "reconcile", "backfill"]
-    for each in entries:
-        path, name = each["entrypoint"].split(":")
-        assert (Path(__file__).parents[2] / path).is_file()
-        flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-        assert isinstance(flow, Flow)
-        flow.validate_parameters(each["parameters"])
-        # what is started by hand alone has none
-        assert [schedule["slug"] for schedule in each["schedules"]] in ([each["name"]], [])
-
-
-def test_a_deployment_is_made_of_its_definition() -> None:
-    definition = definitions()[0]
-    made = to_deployment(definition)
-
-    assert (made.name, made.parameters, made.tags) == (
-        "hourly",
-        {"type": "all"},
-        ["fedvitals"],
-    )
-    assert (made.concurrency_limit, made.concurrency_options.collision_strategy) == (
-        1,
-        "CANCEL_NEW",
-    )
-    (schedule,) = made.schedules
-    assert (schedule.slug, schedule.active, schedule.schedule.cron) == ("hourly", True, "5 * * * *")
-    assert schedule.schedule.timezone == "UTC"
-
-
-def test_the_file_is_what_prefect_deploy_reads() -> None:
-    path = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
-    content = yaml.safe_load(path.read_text("utf-8"))
-
-    assert content["name"] == "fedvitals"
-    assert content["deployments"][0]["work_pool"] == {"name": "fedvitals"}
-    limit = {"limit": 1, "collision_strategy": "CANCEL_NEW", "grace_period_seconds": 120}
-    assert content["deployments"][0]["concurrency_limit"] == limit
 
 
 @pytest.fixture
