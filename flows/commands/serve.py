@@ -41,14 +41,15 @@ def serve() -> None:
             mend="Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api",
         )
     require_server()
+    # Prefect's runner keeps one folder for all in the temporary one, which another user may own;
+    # and its import warns of a home whose parent is missing
+    tempfile.tempdir = str(settings.home / "tmp")
+    Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
     from prefect import serve as serve_flows
 
     from flows.commands.definitions import read_deployments, to_prefect
     from flows.commands.schedules import watch_schedules
 
-    # Prefect's runner keeps one folder for all in the temporary one, which another user may own
-    tempfile.tempdir = str(settings.home / "tmp")
-    Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
     deployments = read_deployments(settings)
     idle = _report_idle(deployments, settings)
     served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]

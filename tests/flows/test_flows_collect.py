@@ -1,9 +1,6 @@
 """The flow collect in Prefect: its parameters, states and artifacts, and the deployment that serves it."""
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -29,7 +26,8 @@ from flows.commands.collect import Type
 from tasks import stages
 from tasks.run.plan import CollectType
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
-from tests.flows.installation import COMMAND, Installation, entry
+from tests.flows.installation import Installation, entry
+from tests.flows.serving import eventually, serving
 from tests.real.servers import PrefectServer
 
 SECRET = "planted-secret-77d0"
@@ -172,33 +170,6 @@ def test_a_run_without_anything_is_failed_and_keeps_no_secret(
     assert len(logs) > 1
     told = run.model_dump_json() + "".join(each.message for each in logs)
     assert SECRET not in told + str(artifacts(client, run))
-
-
-@contextmanager
-def serving(installation: Installation) -> Iterator["subprocess.Popen[bytes]"]:
-    """`fedvitals serve` as a process."""
-    with (installation.folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(COMMAND), "serve"],
-            cwd=installation.folder,
-            env=installation.environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
-    """What the check returns as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.3)
-    return found
 
 
 def deployed(client: SyncPrefectClient) -> Any:
