@@ -252,6 +252,20 @@ def test_wrong_usage_names_the_argument(
     assert refused(installation, *arguments) == complaint
 
 
+def test_a_named_measurement_of_single_clients_while_these_are_off(
+    installation: Installation,
+) -> None:
+    installation.configure({"models": entry("size", tags=("model",), identity="model")})
+    with installation.changed("environments.yaml") as content:
+        content["client_ids"] = "off"
+
+    assert refused(installation, "--measurement", "models") == (
+        "--measurement: models is of single clients, which are off (client_ids). "
+        "Name another one, or set client_ids to hashed or plain in environments.yaml"
+    )
+    assert refused(installation).startswith("/config/metrics.yaml: there is no measurement of type")
+
+
 WRONG_URL = "Give a base URL such as http://localhost:9090, and a token in its own variable"
 WRONG_TOKEN = (
     "the token has characters that no HTTP header may hold. "
