@@ -62,7 +62,7 @@ def examine(
     yield from _influxdb(environment, create)
     yield from _grafana(environment)
     yield from _heartbeat(settings)
-    yield from _prefect()
+    yield from _prefect(settings)
 
 
 def _print(check: ServiceCheck) -> None:
@@ -72,8 +72,11 @@ def _print(check: ServiceCheck) -> None:
 
 
 def _in_force(settings: "Settings", environment: "Environment") -> Iterator[ServiceCheck]:
+    from flows.commands.definitions import definitions_file
+
     yield ServiceCheck("settings", "config", True, str(settings.config))
     yield ServiceCheck("settings", "expectations", True, str(settings.expectations))
+    yield ServiceCheck("settings", "deployments", True, str(definitions_file(settings)))
     yield ServiceCheck("settings", "home", True, str(settings.home))
     yield ServiceCheck("settings", "environment", True, environment.name)
     for name in ("prometheus", "api", "influxdb", "grafana"):
@@ -184,9 +187,14 @@ def _heartbeat(settings: "Settings") -> Iterator[ServiceCheck]:
         yield Heartbeat(settings.heartbeat_url).check()
 
 
-def _prefect() -> Iterator[ServiceCheck]:
+def _prefect(settings: "Settings") -> Iterator[ServiceCheck]:
     from flows.commands.prefect_server import check_server
 
     check = check_server()
-    if check is not None:
-        yield check
+    if check is None:
+        return
+    yield check
+    if check.ok:
+        from flows.commands.schedules import check_deployments
+
+        yield check_deployments(settings)

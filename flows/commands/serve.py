@@ -1,14 +1,16 @@
 """`fedvitals serve`: the flows on their schedules, in this process, for the Prefect UI."""
 
 import os
+import sys
 import tempfile
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
-import yaml
+
+if TYPE_CHECKING:
+    from flows.commands.definitions import Deployment
+    from tasks.core.settings import Settings
 
 # a long backfill must not keep the scheduled runs waiting
 RUNS_AT_ONCE = 5
@@ -39,47 +41,32 @@ def serve() -> None:
             mend="Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api",
         )
     require_server()
-    from prefect import serve as serve_flows
-
-    # Prefect's runner keeps one folder for all in the temporary one, which another user may own
+    # Prefect's runner keeps one folder for all in the temporary one, which another user may own;
+    # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
     Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
-    deployments = [to_deployment(entry) for entry in definitions()]
+    from prefect import serve as serve_flows
+
+    from flows.commands.definitions import read_deployments, to_prefect
+    from flows.commands.schedules import watch_schedules
+
+    deployments = read_deployments(settings)
+    idle = _report_idle(deployments, settings)
+    served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]
+    watch_schedules([each.name for each in deployments])
     # a restart must find its schedules active
-    serve_flows(*deployments, pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    serve_flows(*served, pause_on_shutdown=False, limit=RUNS_AT_ONCE)
 
 
-def definitions() -> list[dict[str, Any]]:
-    """The deployments of deployments/prefect.yaml, which is their only definition."""
-    path = Path(str(files("deployments"))) / "prefect.yaml"
-    entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
-    return entries
+def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:
+    """Print why scheduled deployments have nothing to do; return their names."""
+    from flows.commands.definitions import why_idle
 
-
-def to_deployment(entry: dict[str, Any]) -> Any:
-    """One entry of prefect.yaml as a deployment that this process serves."""
-    from prefect.client.schemas.actions import DeploymentScheduleCreate
-
-    path, name = entry["entrypoint"].split(":")
-    flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-    return flow.to_deployment(
-        name=entry["name"],
-        description=entry["description"],
-        parameters=entry["parameters"],
-        tags=entry["tags"],
-        schedules=[_schedule(DeploymentScheduleCreate, spec) for spec in entry["schedules"]],
-        concurrency_limit=_limit(entry["concurrency_limit"]),
-    )
-
-
-def _limit(spec: dict[str, Any]) -> Any:
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig
-
-    return ConcurrencyLimitConfig.model_validate(spec)
-
-
-def _schedule(create: Any, spec: dict[str, Any]) -> Any:
-    from prefect.client.schemas.schedules import CronSchedule
-
-    schedule = CronSchedule(cron=spec["cron"], timezone=spec["timezone"])
-    return create(schedule=schedule, active=spec["active"], slug=spec["slug"])
+    idle = {}
+    for each in deployments:
+        if each.is_scheduled and (why := why_idle(each, settings)):
+            idle[each.name] = why
+            print(f"fedvitals: {each.name} is inactive: {why}", file=sys.stderr)
+    if idle:
+        print("fedvitals: start serve again once there is work for them", file=sys.stderr)
+    return set(idle)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tasks.chunk.work import SOURCES_WITH_HISTORY, is_by_rules
 from tasks.core.catalogue import Measurement
-from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger
@@ -222,10 +222,12 @@ def _with_history(plan: Plan, is_named: bool) -> Plan:
     entries = tuple(e for e in plan.measurements if e.source in SOURCES_WITH_HISTORY)
     others = [e.name for e in plan.measurements if e not in entries]
     if others and (is_named or not entries):
-        raise UsageInvalid(
-            argument="--measurement" if is_named else "--type",
-            problem=f"the source of {', '.join(others)} has no past",
-            mend="Collect it as it comes: fedvitals collect",
+        problem = f"the source of {', '.join(others)} has no past"
+        mend = "Collect it as it comes: fedvitals collect"
+        if is_named:
+            raise UsageInvalid(argument="--measurement", problem=problem, mend=mend)
+        raise NothingConfigured(
+            where=plan.settings.config / "metrics.yaml", problem=problem, mend=mend
         )
     warnings = [w for entry in entries if (w := _of_retention(entry, plan))]
     if others:

@@ -53,6 +53,10 @@ class ConfigurationInvalid(Terminal):
     exit_code = 2
 
 
+class NothingConfigured(ConfigurationInvalid):
+    """A run lacks what it would work on, by the configuration alone. Facts: where, problem, mend."""
+
+
 class UsageInvalid(Terminal):
     """An argument of a command or flow is wrong. Facts: argument, problem, mend."""
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from tasks.core.artifact import MOST_ROWS, Artifact, artifact_key
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.finding import Finding
 from tasks.core.loading import Sink
 from tasks.core.points import ALL_TIME, Reader
@@ -18,6 +18,7 @@ from tasks.core.reconciliation import (
     MeasurementVerdict,
     Reconciliation,
 )
+from tasks.core.settings import Environment, Settings
 from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.delivery import reconciling, replaying
@@ -67,28 +68,32 @@ def plan_of_lake(run: Run, asked: ReplayRequest | ReconcileRequest) -> Plan:
     if asked.type == "all" and not names:
         names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
     plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
-    _check_influxdb(plan)
+    check_influxdb(run.settings, run.environment)
     return plan
 
 
-def _check_influxdb(plan: Plan) -> None:
-    """That what names the sink is there whole; a sink that is off would take nothing in silence."""
-    environment, service = plan.environment, plan.environment.influxdb
+def check_influxdb(settings: Settings, environment: Environment) -> None:
+    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence.
+
+    Raises:
+        NothingConfigured: naming what is missing.
+    """
+    service = environment.influxdb
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
-        raise ConfigurationInvalid(
+        raise NothingConfigured(
             where=f"environment {environment.name}",
             problem="no InfluxDB is configured",
             mend=f"Set {url} and {token}",
         )
     if service.token is None:
-        raise ConfigurationInvalid(
+        raise NothingConfigured(
             where=service.origin,
             problem="names an InfluxDB whose token is not set",
             mend="Set INFLUXDB_TOKEN, or the variable that environments.yaml names",
         )
-    if not plan.settings.influxdb.enabled:
-        raise ConfigurationInvalid(
+    if not settings.influxdb.enabled:
+        raise NothingConfigured(
             where="sinks.yaml: influxdb.enabled",
             problem="InfluxDB is off",
             mend="Set it to true",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tasks.chunk.work import SOURCES_WITH_HISTORY
 from tasks.core.catalogue import Catalogue, Measurement, MetricType
-from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
 from tasks.core.own import own_measurement
 from tasks.core.places import check_output
 from tasks.core.receipt import Outcome
@@ -76,19 +76,34 @@ def make_plan(run: Run, asked: Request) -> Plan:
     Raises:
         ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
-    chosen = run.environment
-    check_source(chosen)
-    catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
-    selected = _selected(catalogue, asked, run.settings)
-    _check_asked(selected)
-    measurements = tuple(entry for entry in selected if _has_source(entry, chosen))
-    if selected and not measurements:
-        needed = f"{chosen.setting('api_url')}, which all of these measurements are read from"
-        raise _without_source(chosen, needed)
-    warnings = _warnings(chosen, run.settings, selected)
+    selected, measurements = choose_measurements(run.settings, run.environment, asked)
+    warnings = _warnings(run.environment, run.settings, selected)
     for warning in warnings:
         logger.warning(warning)
     return _plan(run, asked, measurements, warnings)
+
+
+def choose_measurements(
+    settings: Settings, environment: Environment, asked: Request
+) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:
+    """Return the measurements that a run is asked for, and those of them that have a source.
+
+    Raises:
+        NothingConfigured: when there are none, with what would give some.
+        ConfigurationInvalid, UsageInvalid: naming what is wrong.
+    """
+    check_source(environment)
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    selected = _selected(catalogue, asked, settings)
+    _check_asked(selected)
+    measurements = tuple(entry for entry in selected if _has_source(entry, environment))
+    if not measurements:
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="the service's API is not configured, which all of these measurements are read from",
+            mend=f"Set {environment.setting('api_url')}",
+        )
+    return selected, measurements
 
 
 def make_report_plan(run: Run, asked: Request) -> Plan:
@@ -114,27 +129,30 @@ def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple
             if entry.type in wanted
             or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
         )
-    if settings.client_ids != "off":
-        return chosen
-    kept = tuple(entry for entry in chosen if entry.identity is None)
-    if chosen and not kept:
-        raise UsageInvalid(
-            argument="--measurement" if asked.names else "--type",
-            problem="these measurements are of single clients, and client_ids is off",
-            mend="Choose others, or set client_ids in environments.yaml",
+    if settings.client_ids == "off":
+        chosen = tuple(entry for entry in chosen if entry.identity is None)
+    if not chosen:
+        raise _nothing_selected(settings, asked)
+    return chosen
+
+
+def _nothing_selected(settings: Settings, asked: Request) -> Terminal:
+    if asked.names:
+        return UsageInvalid(
+            argument="--measurement",
+            problem=f"{', '.join(asked.names)} is of single clients, which are off (client_ids)",
+            mend="Name another one, or set client_ids to hashed or plain in environments.yaml",
         )
-    return kept
+    return NothingConfigured(
+        where=settings.config / "metrics.yaml",
+        problem=f"there is no measurement of type {' or '.join(sorted(TYPES[asked.type]))}",
+        mend="Add one, or see what there is: fedvitals catalogue",
+    )
 
 
 def _plan(
     run: Run, asked: Request, measurements: tuple[Measurement, ...], warnings: tuple[str, ...]
 ) -> Plan:
-    if not measurements:
-        raise UsageInvalid(
-            argument="--type",
-            problem=f"the catalogue has no measurement of type {asked.type}",
-            mend="See what there is: fedvitals catalogue",
-        )
     settings, output = run.settings, Path(asked.output) if asked.output else None
     _check_steps(measurements, settings)
     check_output(output)
@@ -235,24 +253,20 @@ def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read.
 
     Raises:
-        ConfigurationInvalid: naming the variables that give it a source.
+        NothingConfigured: naming what gives it a source.
     """
     if environment.prometheus is None and environment.api is None:
-        raise _without_source(environment, either_source(environment))
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="no source is configured",
+            mend=f"Set {either_source(environment)}",
+        )
 
 
 def either_source(environment: Environment) -> str:
     """Name what sets a source, for an environment that has none."""
     prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
     return f"{prometheus}, or {api} to read the service's /metrics directly"
-
-
-def _without_source(environment: Environment, variables: str) -> ConfigurationInvalid:
-    return ConfigurationInvalid(
-        where=f"environment {environment.name}",
-        problem="no source is configured",
-        mend=f"Set {variables}",
-    )
 
 
 def _check_asked(selected: tuple[Measurement, ...]) -> None:
@@ -318,11 +332,11 @@ def _window(
             problem="is missing while --stop is given",
             mend="Give both, or none",
         )
-    window = Window(parse_time(start, now, "--start"), parse_time(stop or "now", now, "--stop"))
-    if window.start > now - settings.pipeline.settle_delay:
+    begin = parse_time(start, now, "--start")
+    if begin > now - settings.pipeline.settle_delay:
         raise UsageInvalid(
             argument="--start",
-            problem=f"{iso(window.start)} is later than now less the settle delay: there is nothing to read yet",
+            problem=f"{iso(begin)} is later than now less the settle delay: there is nothing to read yet",
             mend="Give an earlier start",
         )
-    return window
+    return Window(begin, parse_time(stop or "now", now, "--stop"))

@@ -26,7 +26,7 @@ from tasks.reports.convergence_records import (
 MOST_CLIENTS = 30  # of the heat map
 NO_VERDICT = "too few rounds"
 NO_FORECAST = "there is no forecast, for the reason below"
-NO_TARGET = "no target is set (--target)"
+NO_TARGET = "no target is set (--target, or training.target in environments.yaml)"
 
 
 def value_text(analysis: RunAnalysis, value: float) -> str:

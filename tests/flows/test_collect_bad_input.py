@@ -216,6 +216,11 @@ USAGES = {
         "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
         "to read yet. Give an earlier start",
     ),
+    "a start to come, without a stop": (
+        ("--start", "2200-01-01"),
+        "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
+        "to read yet. Give an earlier start",
+    ),
     "no start": (
         ("--stop", "-1h"), "--start: is missing while --stop is given. Give both, or none",
     ),
@@ -227,8 +232,8 @@ USAGES = {
     ),
     "nothing of the type": (
         ("--type", "business"),
-        "--type: the catalogue has no measurement of type business. "
-        "See what there is: fedvitals catalogue",
+        "/config/metrics.yaml: there is no measurement of type business. "
+        "Add one, or see what there is: fedvitals catalogue",
     ),
     "unknown environment": (
         ("--environment", "stagin"),
@@ -249,6 +254,20 @@ def test_wrong_usage_names_the_argument(
     assert refused(installation, *arguments) == complaint
 
 
+def test_a_named_measurement_of_single_clients_while_these_are_off(
+    installation: Installation,
+) -> None:
+    installation.configure({"models": entry("size", tags=("model",), identity="model")})
+    with installation.changed("environments.yaml") as content:
+        content["client_ids"] = "off"
+
+    assert refused(installation, "--measurement", "models") == (
+        "--measurement: models is of single clients, which are off (client_ids). "
+        "Name another one, or set client_ids to hashed or plain in environments.yaml"
+    )
+    assert refused(installation).startswith("/config/metrics.yaml: there is no measurement of type")
+
+
 WRONG_URL = "Give a base URL such as http://localhost:9090, and a token in its own variable"
 WRONG_TOKEN = (
     "the token has characters that no HTTP header may hold. "
@@ -258,7 +277,8 @@ VARIABLES = {
     "no source": (
         {"PROMETHEUS_URL": ""},
         "environment production: no source is configured. Set PROMETHEUS_URL, or FED_VIT_API_URL "
-        "to read the service's /metrics directly",
+        "to read the service's /metrics directly; prometheus_url or api_url for an environment of "
+        "environments.yaml",
     ),
     "no scheme": (
         {"PROMETHEUS_URL": "localhost:9090"},

@@ -1,9 +1,6 @@
 """The flow collect in Prefect: its parameters, states and artifacts, and the deployment that serves it."""
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +8,6 @@ from typing import Any, get_args
 from uuid import UUID
 
 import pytest
-import yaml
 from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
@@ -21,14 +17,14 @@ from prefect.client.schemas.objects import DeploymentStatus, FlowRun
 from flows.collect import collect
 from flows.commands.collect import Type
 from flows.commands.running import RUNS
-from flows.commands.serve import definitions, to_deployment
 from tasks.core.receipt import FailOn
 from tasks.run.plan import CollectType
 from tasks.runs.collect import collect as steps
 from tasks.stages.step import as_task
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
 from tests.flows.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
-from tests.flows.installation import COMMAND, Installation, entry
+from tests.flows.installation import Installation, entry
+from tests.flows.serving import eventually, serving
 from tests.tasks.validation.examples import BETWEEN, an_expectation
 
 SECRET = "planted-secret-77d0"
@@ -74,49 +70,6 @@ def test_nothing_is_cached_stored_or_tried_again_by_prefect() -> None:
         flow: Any = getattr(import_module(f"flows.{name}"), name)
         assert isinstance(flow, Flow)
         assert (flow.persist_result, flow.retries) == (False, 0)
-
-
-def test_every_deployment_names_a_flow_and_one_schedule_with_a_slug() -> None:
-    entries = definitions()
-
-    names = [each["name"] for each in entries]
-    assert names == ["hourly", "training", "maintain", "replay", "reconcile", "backfill"]
-    for each in entries:
-        path, name = each["entrypoint"].split(":")
-        assert (Path(__file__).parents[2] / path).is_file()
-        flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-        assert isinstance(flow, Flow)
-        flow.validate_parameters(each["parameters"])
-        # what is started by hand alone has none
-        assert [schedule["slug"] for schedule in each["schedules"]] in ([each["name"]], [])
-
-
-def test_a_deployment_is_made_of_its_definition() -> None:
-    definition = definitions()[0]
-    made = to_deployment(definition)
-
-    assert (made.name, made.parameters, made.tags) == (
-        "hourly",
-        {"type": "all"},
-        ["fedvitals"],
-    )
-    assert (made.concurrency_limit, made.concurrency_options.collision_strategy) == (
-        1,
-        "CANCEL_NEW",
-    )
-    (schedule,) = made.schedules
-    assert (schedule.slug, schedule.active, schedule.schedule.cron) == ("hourly", True, "5 * * * *")
-    assert schedule.schedule.timezone == "UTC"
-
-
-def test_the_file_is_what_prefect_deploy_reads() -> None:
-    path = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
-    content = yaml.safe_load(path.read_text("utf-8"))
-
-    assert content["name"] == "fedvitals"
-    assert content["deployments"][0]["work_pool"] == {"name": "fedvitals"}
-    limit = {"limit": 1, "collision_strategy": "CANCEL_NEW", "grace_period_seconds": 120}
-    assert content["deployments"][0]["concurrency_limit"] == limit
 
 
 @pytest.fixture
@@ -215,33 +168,6 @@ def test_a_run_without_anything_is_failed_and_keeps_no_secret(
     assert len(lines) > 1
     told = run.model_dump_json() + "".join(each.message for each in lines)
     assert SECRET not in told + str(artifacts(client, run))
-
-
-@contextmanager
-def serving(installation: Installation) -> Iterator["subprocess.Popen[bytes]"]:
-    """`fedvitals serve` as a process."""
-    with (installation.folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(COMMAND), "serve"],
-            cwd=installation.folder,
-            env=installation.environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
-    """What the check returns as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.3)
-    return found
 
 
 def deployed(client: SyncPrefectClient) -> Any:

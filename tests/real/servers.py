@@ -262,11 +262,12 @@ class PrefectServer(HttpServer):
     # On a cold disk the first migration alone takes more than a minute.
     deadline = 120.0
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are variables of the server itself."""
         port = free_port()
         command = [sys.executable, "-m", "prefect", "server", "start"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        env = {"PREFECT_HOME": str(home)}
+        env = {"PREFECT_HOME": str(home), **(settings or {})}
         super().__init__("prefect server", command, home, port, "/api/health", env)
         self.api_url = f"{self.url}/api"
 

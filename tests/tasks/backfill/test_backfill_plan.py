@@ -11,7 +11,12 @@ from pytest_httpserver import HTTPServer
 from tasks.backfill.plan import Backfill, BackfillRequest, make_backfill, window_cells
 from tasks.backfill.progress import ChunkDone, Course
 from tasks.backfill.survey import ASSUMED_PACE, Pace, Share, Survey, survey
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
+from tasks.core.errors import (
+    ConfigurationInvalid,
+    FedvitalsError,
+    NothingConfigured,
+    UsageInvalid,
+)
 from tasks.core.receipt import Outcome, Values, write_receipt
 from tasks.core.settings import Settings, load_settings
 from tasks.core.window import Window, format_duration
@@ -54,7 +59,7 @@ def made(settings: Settings, **more: Any) -> Backfill:
     ("more", "variables", "error", "words"),
     [
         ({"measurements": ["r"]}, {}, UsageInvalid, "--measurement: the source of r has no past"),
-        ({"measurements": None, "type": "business"}, {}, UsageInvalid, "--type: the source of r has no past"),
+        ({"measurements": None, "type": "business"}, {}, NothingConfigured, "metrics.yaml: the source of r has no past"),
         ({"measurements": ["nope"]}, {}, UsageInvalid, "--measurement: nope is not in the catalogue"),
         ({}, {"PROMETHEUS_URL": ""}, ConfigurationInvalid, "has no source with a past"),
         ({"chunk": "90m"}, {}, UsageInvalid, "--chunk: 90m is not a whole number of cells of 1h, 1 to 168"),
