@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -14,7 +13,7 @@ from requests.auth import AuthBase
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
-from tasks.core.receipt import Receipt
+from tasks.core.message import Message
 from tasks.core.retry import retrying, seconds_asked
 from tasks.core.settings import Service
 
@@ -27,36 +26,6 @@ LARGEST_ANSWER = 1 << 20
 _QUOTED = 300
 _PART = 1 << 16
 _PATH = "/api/annotations"
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A mark on every dashboard: one moment, a text, and tags of which `key` is of this run alone."""
-
-    time: datetime
-    text: str
-    tags: tuple[str, ...]
-    key: str
-
-    def body(self) -> dict[str, Any]:
-        """What Grafana is sent; its time is in milliseconds since the epoch."""
-        milliseconds = self.time.timestamp() * 1000
-        return {"time": round(milliseconds), "text": self.text, "tags": [*self.tags, self.key]}
-
-
-def annotation_of(receipt: Receipt, time: datetime) -> Annotation:
-    """The annotation of a run that ended as the receipt says."""
-    values = receipt.values
-    failed = [line.name for line in receipt.measurements if line.state == "failed"]
-    parts = [
-        f"{values.landed} values landed",
-        f"{values.quarantined} quarantined",
-        *([f"failed: {', '.join(failed)}"] if failed else []),
-    ]
-    text = (
-        f"fedvitals {receipt.flow} in {receipt.environment}: {receipt.status}; {', '.join(parts)}"
-    )
-    return Annotation(time=time, text=text, tags=TAGS, key=f"run:{receipt.run_id}")
 
 
 class GrafanaChannel:
@@ -77,8 +46,8 @@ class GrafanaChannel:
         """Gives the connections back."""
         self._session.close()
 
-    def send(self, annotation: Annotation) -> bool:
-        """Adds the annotation; False when it is there already.
+    def send(self, message: Message) -> None:
+        """Add the message as an annotation, unless its run has one.
 
         Every try looks first: Grafana takes the same one twice, and an answer may get lost.
 
@@ -86,7 +55,7 @@ class GrafanaChannel:
             ChannelUnavailable: when it did not answer, or asked to come again, all the time.
             ChannelRefused: when it will refuse the annotation again.
         """
-        return bool(retrying(self._patience)(self._send_once, annotation))
+        retrying(self._patience)(self._send_once, message)
 
     def check(self) -> ServiceCheck:
         """Whether it answers with this token; whether it may write shows only when it writes."""
@@ -107,11 +76,14 @@ class GrafanaChannel:
             raise self._refused(HTTPStatus.OK, "the answer is no list of annotations")
         return found
 
-    def _send_once(self, annotation: Annotation) -> bool:
-        if self._search({"tags": annotation.key, "limit": "1"}):
-            return False
-        self._ask("POST", {}, annotation.body())
-        return True
+    def _send_once(self, message: Message) -> None:
+        key = f"run:{message.run_id}"
+        if self._search({"tags": key, "limit": "1"}):
+            return
+        # its time is in milliseconds since the epoch
+        milliseconds = round(message.time.timestamp() * 1000)
+        body = {"time": milliseconds, "text": message.text, "tags": [*TAGS, key]}
+        self._ask("POST", {}, body)
 
     def _ask(self, method: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
         """The JSON of an answer with status 200."""

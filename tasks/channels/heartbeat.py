@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
+from tasks.core.message import Message
 from tasks.core.places import HEARTBEAT_VARIABLE
 
 NAME = "heartbeat"
@@ -39,8 +40,10 @@ class Heartbeat:
         port = f":{parts.port}" if parts.port else ""
         self.host = f"{parts.scheme}://{parts.hostname}{port}"
 
-    def send(self) -> None:
-        """One GET; it is not tried again, since the next run brings the next.
+    def send(self, message: Message) -> None:
+        """Make one GET; it is not tried again, since the next run brings the next.
+
+        The message stays here: the address is all that the service is given.
 
         Raises:
             ChannelUnavailable: when there was no answer in time, or one that may be better next time.
@@ -65,6 +68,9 @@ class Heartbeat:
     def check(self) -> ServiceCheck:
         """That it is set, and where to; asking it would say that a run was good."""
         return ServiceCheck(NAME, "is set", True, f"{self.host}, after each run that did its work")
+
+    def close(self) -> None:
+        """Do nothing: each GET has a connection of its own."""
 
     def _get(self) -> requests.Response:
         return requests.get(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tasks.chunk.work import Tools
 from tasks.core.catalogue import Measurement
-from tasks.core.loading import CellAnswer, CellToLoad, Sink
+from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import MeasurementState, SinkValues
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState, LoadState

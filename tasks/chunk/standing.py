@@ -8,7 +8,7 @@ import pandas as pd
 from tasks.core.batch import count_values
 from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
-from tasks.core.loading import CellToLoad
+from tasks.core.ports import CellToLoad
 from tasks.core.state import CellState
 from tasks.core.window import Cell
 from tasks.lake.cells import Held

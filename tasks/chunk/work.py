@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import pandas as pd
 
-from tasks.core.batch import Batch
 from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
-from tasks.core.loading import Sink
+from tasks.core.ports import Sink, Source
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.lake.tables import Lake
@@ -22,16 +20,6 @@ from tasks.validation.suites import Suite
 
 # a source that can be asked for the past; of the others a run takes a sample
 SOURCES_WITH_HISTORY = frozenset({"prometheus"})
-
-
-class Source(Protocol):
-    """The one shape of all sources."""
-
-    name: str
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """The measurement over the window."""
-        ...
 
 
 @dataclass(frozen=True)

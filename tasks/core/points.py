@@ -1,13 +1,11 @@
 """Stored points of a sink as it gives them back: by series, for comparing with what is landed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.catalogue import FieldType
 from tasks.core.window import EPOCH, LATEST, Cell, Window
 
 ALL_TIME = Window(EPOCH, LATEST)
@@ -48,35 +46,3 @@ class Points:
 
 
 Sums = dict[Cell, dict[SeriesKey, SeriesSum]]
-
-
-class Reader(Protocol):
-    """What can be asked of a sink that gives back what it was given.
-
-    Every method raises SinkUnavailable or SinkRefused when it gets no proper answer.
-    """
-
-    name: str
-    target: str
-
-    def retention(self) -> timedelta | None:
-        """How long values are kept; None for ever, or when the sink does not say."""
-        ...
-
-    def counts(
-        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
-    ) -> Mapping[Cell, int]:
-        """How many values each cell has; one that has none is left out."""
-        ...
-
-    def sums(
-        self, measurement: Measurement, environment: str, window: Window, cell: timedelta
-    ) -> Sums:
-        """Count and sum of each series in each cell of the window."""
-        ...
-
-    def points(
-        self, measurement: Measurement, environment: str, window: Window
-    ) -> dict[SeriesKey, Points]:
-        """Every value of the window."""
-        ...

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from tasks.core.catalogue import Measurement
 from tasks.core.window import Cell, iso
+
+# torn: rows that were landed are gone, so the cell is read again, and what sinks have of it stays;
+# migrating: of the newest cell during a migration, and a run that finds it refuses the table
+CellStateName = Literal["landed", "no_data", "lost", "torn", "migrating"]
 
 
 def _now() -> datetime:
@@ -28,7 +32,7 @@ class CellState:
     cell: Cell
     source: str
     covered_until: datetime
-    state: str
+    state: CellStateName
     source_digest: str
     landed_digest: str
     rows: int

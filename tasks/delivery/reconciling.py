@@ -12,8 +12,7 @@ from tasks.chunk.standing import NOTHING_HELD, Standing, emptied_cells, groups_o
 from tasks.core.batch import split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SinkRefused, SinkUnavailable
-from tasks.core.loading import CellToLoad, Sink
-from tasks.core.points import Reader
+from tasks.core.ports import CellToLoad, Reader, Sink
 from tasks.core.progress import Progress
 from tasks.core.reconciliation import (
     EXPLAINED,

@@ -12,7 +12,7 @@ from tasks.chunk.work import Stopwatch
 from tasks.core.batch import split_cells
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
-from tasks.core.loading import CellToLoad, Sink
+from tasks.core.ports import CellToLoad, Sink
 from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState

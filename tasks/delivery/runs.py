@@ -9,8 +9,8 @@ from tasks.core.artifact import MOST_ROWS, Artifact, artifact_key
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.finding import Finding
-from tasks.core.loading import Sink
-from tasks.core.points import ALL_TIME, Reader
+from tasks.core.points import ALL_TIME
+from tasks.core.ports import Reader, Sink
 from tasks.core.receipt import MeasurementState, Outcome, Receipt
 from tasks.core.reconciliation import (
     CellDifference,

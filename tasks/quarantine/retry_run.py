@@ -7,8 +7,8 @@ from functools import partial
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.errors import UsageInvalid
-from tasks.core.loading import Sink
 from tasks.core.own import own_measurement
+from tasks.core.ports import Sink
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.window import EPOCH, Window, parse_time
 from tasks.lake.tables import Lake

@@ -28,7 +28,6 @@ from tasks.process import load_pending, process
 from tasks.run.due import Job, find_due
 from tasks.run.lost import counted, lost_for_good, record
 from tasks.training.rounds import SOURCES_OF_ROUNDS, new_rounds
-from tasks.upkeep.lake_states import MIGRATING
 
 logger = logging.getLogger("fedvitals")
 
@@ -114,7 +113,7 @@ def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Makes the table ready; a word when it is gone that the ledger still knows."""
     name = job.measurement.name
     last = tools.ledger.newest(name, job.environment)
-    if last is not None and last.state == MIGRATING:
+    if last is not None and last.state == "migrating":
         raise SchemaChanged(table=name, problem="a migration of it was begun and not ended")
     if last is not None and last.source != tools.source.name:
         raise SchemaChanged(

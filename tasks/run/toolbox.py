@@ -7,10 +7,10 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
-from tasks.chunk.work import Source, Tools
+from tasks.chunk.work import Tools
 from tasks.core.catalogue import Measurement, SourceName
 from tasks.core.errors import FedvitalsError
-from tasks.core.loading import Sink
+from tasks.core.ports import Sink, Source
 from tasks.core.receipt import Outcome
 from tasks.core.retry import retrying
 from tasks.core.settings import Environment, Service, Settings

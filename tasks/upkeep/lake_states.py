@@ -15,10 +15,6 @@ from tasks.core.window import Cell, Window
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 
-# rows are gone that were landed: the cell is to be read again, and what sinks have of it stays
-TORN = "torn"
-# of the newest cell while a migration is under way: a run that finds it refuses the table
-MIGRATING = "migrating"
 NOTHING = Held(0, 0)
 _CELLS_AT_ONCE = 24
 
@@ -38,7 +34,7 @@ class Standing:
     @property
     def torn(self) -> tuple[CellState, ...]:
         """The cells that were found to lack rows."""
-        return tuple(state for state in self.corrected if state.state == TORN)
+        return tuple(state for state in self.corrected if state.state == "torn")
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def torn(state: CellState, left: Held, run_id: str) -> CellState:
     """The state of a cell that lost rows: nothing of it counts as read, and no sink is owed it."""
     return replace(
         state,
-        state=TORN,
+        state="torn",
         covered_until=state.cell.start,
         source_digest="",
         landed_digest="",
@@ -128,7 +124,7 @@ def frames_of(lake: Lake, look: Look, cells: list[Cell]) -> Iterator[tuple[Cell,
 
 
 def _is_suspect(state: CellState | None, held: Held, look: Look) -> bool:
-    if state is not None and state.state == TORN and state.rows == held.rows:
+    if state is not None and state.state == "torn" and state.rows == held.rows:
         return False
     if state is None or state.catalogue_digest != look.measurement.digest:
         return True

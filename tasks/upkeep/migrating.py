@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from tasks.core.batch import empty_frame
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import UsageInvalid
-from tasks.core.loading import CellToLoad
 from tasks.core.points import ALL_TIME
+from tasks.core.ports import CellToLoad
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
 from tasks.core.window import Cell
@@ -26,7 +26,7 @@ from tasks.lake.upkeep import environments_of
 from tasks.lake.windows import append_states, states_in_force
 from tasks.ledger.locks import RunLock
 from tasks.sinks.influxdb import InfluxSink
-from tasks.upkeep.lake_states import MIGRATING, Look, Standing, stand
+from tasks.upkeep.lake_states import Look, Standing, stand
 from tasks.upkeep.rebuilding import Rebuilding
 
 # of a measurement and environment these cells, in every sink
@@ -203,9 +203,9 @@ def _mark(migration: _Migration, environment: str) -> _Mark | None:
     newest = ledger.newest(migration.name, environment)
     if newest is None:
         return None
-    mark = replace(newest, state=MIGRATING, landed_digest="", source_digest="")
+    mark = replace(newest, state="migrating", landed_digest="", source_digest="")
     ledger.record([mark])
-    return _Mark(newest.cell, newest.state == MIGRATING)
+    return _Mark(newest.cell, newest.state == "migrating")
 
 
 def _restate(

@@ -24,7 +24,7 @@ from tasks.lake.told import with_commits
 from tasks.lake.version import FILE, check_version, write_version
 from tasks.lake.windows import WINDOWS, append_states, states_in_force
 from tasks.ledger.upkeep import environments_of
-from tasks.upkeep.lake_states import TORN, Look, as_held, frames_of, stand, torn
+from tasks.upkeep.lake_states import Look, as_held, frames_of, stand, torn
 from tasks.upkeep.rebuilding import Rebuilding
 
 TORN_FOLDER = "_torn"
@@ -192,13 +192,13 @@ def _mark(work: Rebuilding, look: Look, told: dict[Cell, CellState]) -> Iterator
     states = {state.cell: state for state in stand(work.lake, look, told).states}
     # as many rows as before may be those of before a commit that is gone
     for cell, frame in frames_of(work.lake, look, [c for c in told if told[c].rows]):
-        if states[cell].state != TORN and as_held(told[cell], frame, look) is not told[cell]:
+        if states[cell].state != "torn" and as_held(told[cell], frame, look) is not told[cell]:
             states[cell] = torn(told[cell], Held(len(frame), states[cell].values), work.run_id)
     marked = [state for cell, state in states.items() if state is not told.get(cell)]
     marked = [_after_loss(state) for state in marked]
     append_states(work.lake, marked)
     work.ledger.record(marked)
-    lost = [state for state in marked if state.state == TORN]
+    lost = [state for state in marked if state.state == "torn"]
     if lost:
         yield TornCells(
             measurement=look.measurement.name,
@@ -212,7 +212,7 @@ def _mark(work: Rebuilding, look: Look, told: dict[Cell, CellState]) -> Iterator
 
 def _after_loss(state: CellState) -> CellState:
     """Rows that came back unknown are read again too."""
-    return state if state.state == TORN else replace(state, covered_until=state.cell.start)
+    return state if state.state == "torn" else replace(state, covered_until=state.cell.start)
 
 
 def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.core.batch import Batch, canonical, count_values, slice_cell
 from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
-from tasks.core.loading import CellAnswer, CellToLoad
+from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import SinkValues
 from tasks.core.severity import Severity

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.loading import Sink
 from tasks.core.own import OWN, own_measurement
 from tasks.core.points import ALL_TIME
+from tasks.core.ports import Sink
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
 from tasks.lake.tables import Lake

@@ -8,7 +8,7 @@ import requests
 from pydantic import SecretStr
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.loading import CellToLoad
+from tasks.core.ports import CellToLoad
 from tasks.core.receipt import SinkValues
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import iso

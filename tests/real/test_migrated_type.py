@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.core.loading import CellToLoad
+from tasks.core.ports import CellToLoad
 from tasks.core.settings import Environment, InfluxService, InfluxTuning, Pipeline, load_settings
 from tasks.core.window import parse_duration
 from tasks.ledger.locks import FileLocks

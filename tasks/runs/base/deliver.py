@@ -5,6 +5,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from tasks.core.errors import FedvitalsError
+from tasks.core.message import Message, message_of
+from tasks.core.ports import Channel
 from tasks.core.receipt import DeliveryKind, Receipt
 from tasks.runs.base.run import Run
 
@@ -23,12 +25,23 @@ def deliver(run: Run, receipt: Receipt) -> Receipt:
 def deliver_everywhere(run: Run, receipt: Receipt) -> Receipt:
     """Hand the run on to the channels too: an annotation of each run, a heartbeat of each that did
     its work."""
+    message = message_of(receipt, datetime.now(UTC))
     service, url = run.environment.grafana, run.settings.heartbeat_url
     if service is not None and service.token is not None:
-        _try(run, "channel", lambda: _annotate(run, receipt))
+        from tasks.channels.grafana import GrafanaChannel
+
+        patience = min(run.settings.pipeline.patience, CHANNEL_PATIENCE)
+        _send(run, "channel", GrafanaChannel(service, patience), message)
     if url is not None and receipt.did_its_work:
-        _try(run, "heartbeat", lambda: _beat(run))
+        from tasks.channels.heartbeat import Heartbeat
+
+        _send(run, "heartbeat", Heartbeat(url), message)
     return deliver(run, receipt)
+
+
+def _send(run: Run, what: DeliveryKind, channel: Channel, message: Message) -> None:
+    with closing(channel):
+        _try(run, what, lambda: channel.send(message))
 
 
 def _try(run: Run, what: DeliveryKind, send: Callable[[], object]) -> None:
@@ -38,20 +51,3 @@ def _try(run: Run, what: DeliveryKind, send: Callable[[], object]) -> None:
         run.delivered(what, str(error))
     else:
         run.delivered(what)
-
-
-def _annotate(run: Run, receipt: Receipt) -> None:
-    from tasks.channels.grafana import GrafanaChannel, annotation_of
-
-    service = run.environment.grafana
-    assert service is not None, "the caller looked"
-    patience = min(run.settings.pipeline.patience, CHANNEL_PATIENCE)
-    with closing(GrafanaChannel(service, patience)) as channel:
-        channel.send(annotation_of(receipt, datetime.now(UTC)))
-
-
-def _beat(run: Run) -> None:
-    from tasks.channels.heartbeat import Heartbeat
-
-    assert run.settings.heartbeat_url is not None, "the caller looked"
-    Heartbeat(run.settings.heartbeat_url).send()

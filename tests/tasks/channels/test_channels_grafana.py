@@ -10,14 +10,10 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.channels.grafana import (
-    LARGEST_ANSWER,
-    Annotation,
-    GrafanaChannel,
-    annotation_of,
-)
+from tasks.channels.grafana import LARGEST_ANSWER, GrafanaChannel
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
+from tasks.core.message import Message, message_of
 from tasks.core.receipt import Outcome, Receipt, Values, write_receipt
 from tasks.core.settings import Service
 from tasks.core.window import Window
@@ -25,7 +21,7 @@ from tests.fakes.grafana import TOKEN, FakeGrafana, Fault, fails
 from tests.fakes.raw_http import RawServer
 
 NOW = datetime(2026, 3, 1, 7, 5, 1, 250_000, tzinfo=UTC)
-ANNOTATION = Annotation(NOW, "it ran", ("automation", "metrics"), "run:r1")
+MESSAGE = Message("r1", NOW, "it ran")
 BODY = {
     "time": 1_772_348_701_250,
     "text": "it ran",
@@ -38,10 +34,10 @@ def grafana(httpserver: HTTPServer) -> FakeGrafana:
     return FakeGrafana(httpserver)
 
 
-def send(service: Service, annotation: Annotation = ANNOTATION, patience: float = 2.0) -> bool:
+def send(service: Service, message: Message = MESSAGE, patience: float = 2.0) -> None:
     channel = GrafanaChannel(service, timedelta(seconds=patience))
     try:
-        return channel.send(annotation)
+        channel.send(message)
     finally:
         channel.close()
 
@@ -55,26 +51,25 @@ def receipt(*outcomes: Outcome) -> Receipt:
     return write_receipt("collect", "20260301T070501-a1b2c3", "staging", window, outcomes, {})
 
 
-def test_an_annotation_says_how_the_run_ended() -> None:
+def test_a_message_says_how_the_run_ended() -> None:
     landed = Outcome(measurement="requests", state="landed", values=Values(9, 7, 2))
     failed = Outcome(measurement="gpu", state="failed", problems=("no",))
 
-    assert annotation_of(receipt(landed, failed), NOW) == Annotation(
+    assert message_of(receipt(landed, failed), NOW) == Message(
         time=NOW,
         text="fedvitals collect in staging: degraded; 7 values landed, 2 quarantined, failed: gpu",
-        tags=("automation", "metrics"),
-        key="run:20260301T070501-a1b2c3",
+        run_id="20260301T070501-a1b2c3",
     )
 
 
 def test_a_run_without_failure_names_none() -> None:
-    assert annotation_of(receipt(), NOW).text == (
+    assert message_of(receipt(), NOW).text == (
         "fedvitals collect in staging: no_data; 0 values landed, 0 quarantined"
     )
 
 
 def test_an_annotation_is_added_with_its_moment_in_milliseconds(grafana: FakeGrafana) -> None:
-    assert send(grafana.service()) is True
+    send(grafana.service())
     assert kept(grafana) == [BODY]
     assert [(one.method, one.args.to_dict()) for one in grafana.asked] == [
         ("GET", {"tags": "run:r1", "limit": "1"}),
@@ -83,13 +78,15 @@ def test_an_annotation_is_added_with_its_moment_in_milliseconds(grafana: FakeGra
 
 
 def test_the_same_run_is_annotated_once(grafana: FakeGrafana) -> None:
-    assert [send(grafana.service()), send(grafana.service())] == [True, False]
+    send(grafana.service())
+    send(grafana.service())
     assert kept(grafana) == [BODY]
 
 
 def test_another_run_is_annotated_too(grafana: FakeGrafana) -> None:
-    other = Annotation(NOW, "it ran again", ("automation", "metrics"), "run:r2")
-    assert [send(grafana.service()), send(grafana.service(), other)] == [True, True]
+    other = Message("r2", NOW, "it ran again")
+    send(grafana.service())
+    send(grafana.service(), other)
     assert [one["tags"][-1] for one in grafana.annotations] == ["run:r1", "run:r2"]
 
 
@@ -123,11 +120,13 @@ def test_a_grafana_that_is_not_is_checked_once_with_what_to_mend(
 
 
 def test_text_from_outside_stays_text(grafana: FakeGrafana) -> None:
-    odd = Annotation(NOW, 'staging "& \n<b>ü</b>', ("automation",), "run:a b&tags=x")
-    assert [send(grafana.service(), odd), send(grafana.service(), odd)] == [True, False]
+    odd = Message("a b&tags=x", NOW, 'staging "& \n<b>ü</b>')
+    send(grafana.service(), odd)
+    send(grafana.service(), odd)
+    assert len(grafana.annotations) == 1
     assert (grafana.annotations[0]["text"], grafana.annotations[0]["tags"]) == (
         'staging "& \n<b>ü</b>',
-        ["automation", "run:a b&tags=x"],
+        ["automation", "metrics", "run:a b&tags=x"],
     )
 
 
@@ -136,7 +135,7 @@ def test_text_from_outside_stays_text(grafana: FakeGrafana) -> None:
 def test_what_may_come_right_is_tried_again(grafana: FakeGrafana, status: int, before: int) -> None:
     passes: Fault = lambda request: None  # noqa: E731
     grafana.faults = [passes] * before + [fails(status)]
-    assert send(grafana.service()) is True
+    send(grafana.service())
     assert kept(grafana) == [BODY]
 
 
@@ -146,7 +145,7 @@ def test_an_annotation_whose_answer_got_lost_is_not_added_again(grafana: FakeGra
         return Response("<html>bad gateway</html>", status=502)
 
     grafana.faults = [lambda request: None, stored_and_lost]
-    assert send(grafana.service()) is False
+    send(grafana.service())
     assert kept(grafana) == [BODY]
 
 
@@ -157,8 +156,9 @@ def test_it_waits_as_long_as_it_is_asked_to(grafana: FakeGrafana, dated: bool) -
         fails(429, Retry_After=format_datetime(moment, usegmt=True) if dated else "1")
     ]
     started = time.monotonic()
-    assert send(grafana.service(), patience=5) is True
+    send(grafana.service(), patience=5)
     assert 0.9 <= time.monotonic() - started < 3
+    assert kept(grafana) == [BODY]
 
 
 def test_it_does_not_wait_past_its_patience(grafana: FakeGrafana) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -11,7 +12,9 @@ from werkzeug import Response
 from tasks.channels import heartbeat
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
+from tasks.core.message import Message
 
+MESSAGE = Message("r1", datetime(2026, 3, 1, tzinfo=UTC), "it ran")
 KEY = "5f1c-planted-key"
 
 
@@ -21,7 +24,7 @@ def beat(server: HTTPServer) -> Heartbeat:
 
 def failure(one: Heartbeat) -> FedvitalsError:
     with pytest.raises(FedvitalsError) as caught:
-        one.send()
+        one.send(MESSAGE)
     shown = f"{caught.value} {caught.value.facts} {caught.value.__cause__}"
     assert KEY not in shown
     assert caught.value.url == one.host
@@ -31,7 +34,7 @@ def failure(one: Heartbeat) -> FedvitalsError:
 def test_one_get_is_sent(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/ping/" + KEY, query_string=f"create={KEY}").respond_with_data("OK")
 
-    beat(httpserver).send()
+    beat(httpserver).send(MESSAGE)
 
     ((request, _),) = httpserver.log
     assert request.method == "GET"
@@ -42,7 +45,7 @@ def test_one_get_is_sent(httpserver: HTTPServer) -> None:
 @pytest.mark.parametrize("status", [201, 204])
 def test_any_success_is_one(httpserver: HTTPServer, status: int) -> None:
     httpserver.expect_request("/ping/" + KEY).respond_with_data("", status)
-    beat(httpserver).send()
+    beat(httpserver).send(MESSAGE)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410])
@@ -109,9 +112,9 @@ def test_nothing_is_logged(
     httpserver.expect_request("/other").respond_with_data("OK")
 
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, library.name):
-        beat(httpserver).send()
+        beat(httpserver).send(MESSAGE)
         ours = [record.getMessage() for record in caplog.records if record.name != "werkzeug"]
-        Heartbeat(SecretStr(httpserver.url_for("/other"))).send()
+        Heartbeat(SecretStr(httpserver.url_for("/other"))).send(MESSAGE)
         library.debug("of somebody else")
 
     assert KEY not in "".join(ours)

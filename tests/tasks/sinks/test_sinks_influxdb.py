@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.loading import CellAnswer, CellToLoad, Sink
+from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import SinkValues
 from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
 from tests.tasks.sinks.sink_samples import (

@@ -17,7 +17,6 @@ from tasks.lake.delta import existing_table
 from tasks.lake.windows import append_states, states_in_force
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
-from tasks.upkeep.lake_states import TORN
 from tasks.upkeep.rebuilding import Rebuilding, Rebuilt, catch_up, is_behind, rebuild
 from tests.fakes.memory import MemorySource
 from tests.tasks.lake.lake_samples import refused
@@ -125,7 +124,7 @@ def test_cell_whose_rows_are_gone_is_read_again_and_the_sink_keeps_its_values(
     assert table is not None
     table.delete("time < '2026-01-01T01:00:00Z'")
     assert rebuild(work(bench)) == [rebuilt(values=1, corrected=1, torn=1, lost=1)]
-    assert known(bench)[cell(0)].state == TORN
+    assert known(bench)[cell(0)].state == "torn"
     assert bench.sink.values("share_ratio") == [0.25, 0.5]
     put(bench, (0.3, 0.35), (1.25, 0.5))
     bench.run(at(1.5))
