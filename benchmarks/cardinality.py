@@ -95,7 +95,7 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
     """The hour, in this process; peaks are megabytes of resident memory."""
     from benchmarks.pipeline_parts import imports
     from tasks.core.settings import load_settings
-    from tasks.run.plan import Request, covered_window, make_plan
+    from tasks.runs.base.plan import Request, covered_window, make_plan
     from tasks.runs.base.run import Run
     from tasks.runs.collect import collect_by_source
 

@@ -52,7 +52,7 @@ def ours(where: Where, repetitions: int) -> dict[str, Any]:
 
 def _collect(where: Where, days: int = 1) -> dict[str, Any]:
     from tasks.core.settings import load_settings
-    from tasks.run.plan import Request, make_plan
+    from tasks.runs.base.plan import Request, make_plan
     from tasks.runs.base.run import Run
     from tasks.runs.collect import collect_by_source
 
@@ -123,7 +123,7 @@ def _ready_lines(where: Where, folder: Path) -> list[Path]:
     """All lines in one file, then the same in eight."""
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
-    from tasks.run.plan import Request, make_plan
+    from tasks.runs.base.plan import Request, make_plan
     from tasks.runs.base.run import Run
     from tasks.runs.collect import collect_by_source
     from tasks.sinks.line_protocol import to_lines

@@ -25,8 +25,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import create_engine, text
 
-from tasks.chunk.land import Extracted, land
-from tasks.chunk.work import Chunk, Tools
 from tasks.core.batch import Batch, split_cells
 from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
 from tasks.core.digest import digest_rows
@@ -38,9 +36,11 @@ from tasks.lake.query import query
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import pending_cells
-from tasks.run.due import Job, find_due
+from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.due import Job, find_due
+from tasks.pipeline.land import Extracted, land
 from tasks.runs.base.run import Run
-from tasks.upkeep.maintaining import UpkeepPlan, maintain_tables
+from tasks.runs.maintain import UpkeepPlan, maintain_tables
 from tasks.validation.suites import Suite
 from tests.real.servers import PostgresServer
 

@@ -3,10 +3,10 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.backfill import backfilling as runs
-from tasks.backfill.plan import FLOW, BackfillRequest, Runner
 from tasks.core.receipt import FailOn, Receipt
-from tasks.run.plan import PlanType
+from tasks.runs.backfill import run as runs
+from tasks.runs.backfill.plan import FLOW, BackfillRequest, Runner
+from tasks.runs.base.plan import PlanType
 from tasks.stages.flow_run import record
 
 

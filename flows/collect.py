@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.core.receipt import FailOn, Receipt
-from tasks.run.plan import CollectType
 from tasks.runs import collect as runs
+from tasks.runs.base.plan import CollectType
 from tasks.stages.flow_run import record
 
 

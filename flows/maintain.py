@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.core.receipt import Receipt
+from tasks.runs import maintain as runs
 from tasks.stages.flow_run import record
-from tasks.upkeep import maintaining as runs
 
 
 @flow(name="maintain", persist_result=False)

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.core.receipt import FailOn, Receipt
-from tasks.delivery import runs
+from tasks.runs.reconcile import run as runs
 from tasks.stages.flow_run import record
 
 

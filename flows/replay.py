@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.core.receipt import FailOn, Receipt
-from tasks.delivery import runs
-from tasks.run.plan import CollectType
+from tasks.runs.base.plan import CollectType
+from tasks.runs.reconcile import run as runs
 from tasks.stages.flow_run import record
 
 

@@ -13,8 +13,8 @@ from flows.commands.show import print_json, print_table
 from flows.commands.summary import finish
 
 if TYPE_CHECKING:
-    from tasks.backfill.plan import Backfill, BackfillRequest
-    from tasks.backfill.survey import Share, Survey
+    from tasks.runs.backfill.plan import Backfill, BackfillRequest
+    from tasks.runs.backfill.survey import Share, Survey
 
 
 class Runner(StrEnum):
@@ -63,7 +63,7 @@ def backfill(
 
     fedvitals backfill --start -7d --measurement http_latency --replace
     """
-    from tasks.backfill.plan import BackfillRequest
+    from tasks.runs.backfill.plan import BackfillRequest
 
     asked = BackfillRequest(
         start, stop, type.value, measurement, chunk, replace, runner.value, workers, address
@@ -84,9 +84,9 @@ def _workers(runner: Runner) -> dict[str, Any]:
 
 def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:
     """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
-    from tasks.backfill.plan import FLOW, make_backfill
-    from tasks.backfill.survey import survey
     from tasks.core.settings import load_settings
+    from tasks.runs.backfill.plan import FLOW, make_backfill
+    from tasks.runs.backfill.survey import survey
     from tasks.runs.base.run import Run
 
     show_warnings()

@@ -39,7 +39,7 @@ def catalogue(
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
-    from tasks.run.plan import verified_suites
+    from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
 
     settings = load_settings()
@@ -71,7 +71,7 @@ def _row(entry: "Measurement") -> dict[str, Any]:
 def _findings(
     settings: "Settings", environment: "Environment", entries: tuple["Measurement", ...]
 ) -> list[dict[str, Any]]:
-    from tasks.run.plan import check_source
+    from tasks.runs.base.plan import check_source
     from tasks.sources.live import Live
 
     check_source(environment)

@@ -12,7 +12,7 @@ from flows.commands.options import AsJson, EnvironmentName, Output, Target, Tota
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
     from tasks.core.training import TrainingRun
-    from tasks.training.convergence_report import Analysed
+    from tasks.reports.convergence.build import Analysed
 
 
 def register(app: typer.Typer) -> None:
@@ -50,16 +50,16 @@ def convergence(
 
     fedvitals convergence a.csv b.json --history earlier --no-lake --json
     """
-    from tasks.core.places import check_output
-    from tasks.training.convergence_report import write_convergence
-    from tasks.training.converging import Asked, analyse_all, read_runs_of
+    from tasks.core.addresses import check_output
+    from tasks.reports.convergence.build import write_convergence
+    from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
 
     check_output(output)
     runs = read_runs_of(files, metric)
     earlier, notes = _history(history, files, metric, no_lake, environment)
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
-    done, comparisons = analyse_all(runs, earlier, Asked(metric, total_rounds, target))
+    done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
     written = None if output is None else write_convergence(done, comparisons, output, notes=notes)
     _show(done, comparisons, json)
     if written is not None:
@@ -70,7 +70,7 @@ def convergence(
 
 def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_json: bool) -> None:
     from flows.commands.show import print_json
-    from tasks.training.convergence_report import document_of
+    from tasks.reports.convergence.build import document_of
 
     if as_json:
         print_json(document_of(done, comparisons))
@@ -89,7 +89,7 @@ def _history(
 ) -> tuple[list["TrainingRun"], list[str]]:
     """The earlier runs, and lines on what was left out."""
     from tasks.core.settings import load_settings
-    from tasks.training.converging import history_of_folder, history_of_lake
+    from tasks.runs.convergence import history_of_folder, history_of_lake
 
     runs, notes = ([], []) if folder is None else history_of_folder(folder, files, metric)
     if no_lake:
@@ -100,7 +100,7 @@ def _history(
 
 def _text(one: "Analysed") -> str:
     """One run as people read it: the verdict first, then what is ahead, then the advice."""
-    from tasks.training.convergence_report import section_of
+    from tasks.reports.convergence.build import section_of
 
     section = section_of(one)
     lines = [f"{section.source}: {section.name}", section.sentence]

@@ -104,7 +104,7 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
-    from tasks.run.plan import verified_suites
+    from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
 
     entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
@@ -141,7 +141,7 @@ def _lake(settings: "Settings") -> str:
 
 
 def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
-    from tasks.run.plan import either_source
+    from tasks.runs.base.plan import either_source
     from tasks.sources.discovery import check
     from tasks.sources.scrape import check_api
 

@@ -14,7 +14,7 @@ from flows.commands.show import print_json
 if TYPE_CHECKING:
     from tasks.core.catalogue import Measurement
     from tasks.core.settings import Environment, EnvironmentFile
-    from tasks.proposing.propose import Proposal
+    from tasks.runs.init.propose import Proposal
 
 # the addresses that are asked for, with what is said of each
 ADDRESSES = {
@@ -53,8 +53,8 @@ def init(
 
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
-    from tasks.proposing.files import document_of, texts_of
-    from tasks.proposing.propose import propose
+    from tasks.runs.init.files import document_of, texts_of
+    from tasks.runs.init.propose import propose
 
     asks = sys.stdin.isatty() and not yes
     variables = addresses(prometheus_url, os.environ, asks)
@@ -156,7 +156,7 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     """Loads what was written as a run would, and keeps that the suites are sound."""
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
-    from tasks.run.plan import verified_suites
+    from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})

@@ -13,7 +13,7 @@ from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
-    from tasks.upkeep.rebuilding import Rebuilding
+    from tasks.pipeline.recovery import Rebuilding
 
 
 def register(app: typer.Typer) -> None:
@@ -130,8 +130,8 @@ def migrate(
     """
     from dataclasses import asdict
 
-    from tasks.upkeep.migrating import erase_with, sources_of
-    from tasks.upkeep.migrating import migrate as change
+    from tasks.runs.migrate import erase_with, sources_of
+    from tasks.runs.migrate import migrate as change
 
     renames = _renames(rename or [])
     with _opened() as (settings, work):
@@ -165,8 +165,8 @@ def repair(
     """
     from dataclasses import asdict
 
-    from tasks.upkeep.repairing import find_damage
-    from tasks.upkeep.repairing import repair as mend
+    from tasks.runs.repair import find_damage
+    from tasks.runs.repair import repair as mend
 
     with _opened() as (_, work):
         done = find_damage(work, measurement) if dry_run else mend(work, measurement)
@@ -192,8 +192,8 @@ def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
+    from tasks.pipeline.recovery import rebuilding
     from tasks.runs.base.run import opened_ledger
-    from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()
     run_id = new_run_id(datetime.now(UTC))

@@ -59,9 +59,9 @@ def rebuild(json: AsJson = False) -> None:
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
+    from tasks.pipeline.recovery import rebuild as read_back
+    from tasks.pipeline.recovery import rebuilding
     from tasks.runs.base.run import opened_ledger
-    from tasks.upkeep.rebuilding import rebuild as read_back
-    from tasks.upkeep.rebuilding import rebuilding
 
     settings = load_settings()
     run_id = new_run_id(datetime.now(UTC))

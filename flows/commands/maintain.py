@@ -25,6 +25,6 @@ def maintain(json: AsJson = False) -> None:
 
     fedvitals maintain --json
     """
-    from tasks.upkeep.maintaining import MaintainRequest
+    from tasks.runs.maintain import MaintainRequest
 
     finish(run_command("maintain", MaintainRequest()), json)

@@ -105,8 +105,8 @@ def retry(
 
     fedvitals quarantine retry http_latency --start -7d
     """
-    from tasks.quarantine.retry_run import FLOW, RetryRequest
-    from tasks.quarantine.retry_run import retry as steps
+    from tasks.runs.retry.run import FLOW, RetryRequest
+    from tasks.runs.retry.run import retry as steps
 
     asked = RetryRequest(measurement, start, stop)
     receipt = run_plain(FLOW, lambda run: steps(run, asked), environment, fail_on)

@@ -38,7 +38,7 @@ def reconcile(
 
     fedvitals reconcile --fix --measurement http_latency --json
     """
-    from tasks.delivery.runs import ReconcileRequest
+    from tasks.runs.reconcile.run import ReconcileRequest
 
     asked = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
     finish(run_command("reconcile", asked, environment, fail_on), json)

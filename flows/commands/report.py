@@ -38,8 +38,8 @@ def report(
     fedvitals report --start 2026-01-31T06:00 --stop 2026-01-31T12:00 --measurement training -o march
     """
     from tasks.core.settings import load_settings
-    from tasks.run.plan import Request
-    from tasks.run.reporting import report as steps
+    from tasks.runs.base.plan import Request
+    from tasks.runs.base.report import report as steps
     from tasks.runs.base.run import Run
 
     asked = Request(type.value, measurement, start, stop, str(output) if output else None)

@@ -21,10 +21,10 @@ NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
 RUNS = {
     "collect": "tasks.runs.collect",
     "federated": "tasks.runs.federated",
-    "backfill": "tasks.backfill.backfilling",
-    "replay": "tasks.delivery.runs",
-    "reconcile": "tasks.delivery.runs",
-    "maintain": "tasks.upkeep.maintaining",
+    "backfill": "tasks.runs.backfill.run",
+    "replay": "tasks.runs.reconcile.run",
+    "reconcile": "tasks.runs.reconcile.run",
+    "maintain": "tasks.runs.maintain",
 }
 
 

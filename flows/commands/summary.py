@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from tasks.core.maintained import LedgerUpkeep, Maintenance, TableUpkeep
+    from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
     from tasks.core.receipt import Receipt
     from tasks.core.reconciliation import CellDifference, Reconciliation
 

@@ -13,10 +13,10 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
+from tasks.core.addresses import HEARTBEAT_VARIABLE
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.message import Message
-from tasks.core.places import HEARTBEAT_VARIABLE
 
 NAME = "heartbeat"
 CONNECT_SECONDS = 3.0

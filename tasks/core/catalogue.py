@@ -36,7 +36,7 @@ ORIGINS: dict[SourceName, tuple[str, ...]] = {
     "rest": ("path",),
     "tls": ("fact",),
     "federated": ("history",),
-    # what a run says of itself (tasks/core/own.py); the run knows which figure is which
+    # what a run says of itself (tasks/core/self_metrics.py); the run knows which figure is which
     "receipt": (),
 }
 
@@ -308,17 +308,19 @@ class Catalogue(Mapping[str, Measurement]):
             ConfigurationInvalid: naming every wrong key.
         """
         # it is made of what is here
-        from tasks.core.own import OWN, own_measurement
+        from tasks.core.self_metrics import SELF_METRICS, self_measurement
 
         measurements = parse(_File, read_yaml(path), str(path)).measurements
-        own = [n for n, entry in measurements.items() if n == OWN or entry.source == "receipt"]
+        own = [
+            n for n, entry in measurements.items() if n == SELF_METRICS or entry.source == "receipt"
+        ]
         if own:
             raise ConfigurationInvalid(
                 where=f"{path}: measurements.{own[0]}",
                 problem="this measurement is fedvitals's own and stands in no file",
                 mend="Take it out, or give it another name and source",
             )
-        return cls({**measurements, OWN: own_measurement()})
+        return cls({**measurements, SELF_METRICS: self_measurement()})
 
     def select(
         self, types: frozenset[MetricType], names: tuple[str, ...] = ()

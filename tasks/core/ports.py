@@ -12,9 +12,9 @@ from tasks.core.catalogue import Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.message import Message
-from tasks.core.points import Points, SeriesKey, Sums
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import SinkValues
+from tasks.core.series import Points, SeriesKey, Sums
 from tasks.core.window import Cell, Window
 
 

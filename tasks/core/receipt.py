@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
 from tasks.core.finding import CHECK, Finding
-from tasks.core.maintained import Maintenance
+from tasks.core.maintenance import Maintenance
 from tasks.core.reconciliation import Reconciliation
 from tasks.core.severity import Severity, worst
 from tasks.core.window import Window, iso

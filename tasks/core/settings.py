@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
+from tasks.core.addresses import checked_heartbeat, checked_lake
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
-from tasks.core.places import checked_heartbeat, checked_lake
 from tasks.core.variables import VARIABLES, unused_variables
 from tasks.core.window import parse_duration
 

@@ -18,9 +18,9 @@ from deltalake import DeltaTable
 from tasks.core.errors import UsageInvalid
 from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, existing_table, read_rows
+from tasks.lake.maintenance import environments_of
 from tasks.lake.migration import days_of
 from tasks.lake.tables import Lake
-from tasks.lake.upkeep import environments_of
 
 Format = Literal["csv", "parquet", "jsonl"]
 _ISO = "%Y-%m-%dT%H:%M:%SZ"

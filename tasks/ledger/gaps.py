@@ -17,9 +17,9 @@ from sqlalchemy import (
 
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
+from tasks.ledger.buckets import slices_of
 from tasks.ledger.ledger import Ledger, cell_state
 from tasks.ledger.schema import as_text, cells
-from tasks.ledger.slices import slices_of
 
 NEWEST_CELLS = 1_000
 # between the texts of one column

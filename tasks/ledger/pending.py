@@ -16,9 +16,9 @@ from sqlalchemy import (
 
 from tasks.core.state import CellState
 from tasks.core.window import Window
+from tasks.ledger.buckets import slices_of
 from tasks.ledger.ledger import Ledger, cell_state
 from tasks.ledger.schema import as_text, cells, loads
-from tasks.ledger.slices import slices_of
 
 
 def pending_cells(

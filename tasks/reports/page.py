@@ -15,6 +15,7 @@ from markupsafe import Markup
 from tasks.reports import words
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
 from tasks.reports.drawing import panel_svg, png, sparkline
+from tasks.reports.json_export import twin_of
 from tasks.reports.multiples import (
     FEWEST_OF_A_FIELD,
     MOST_OF_A_FIELD,
@@ -32,7 +33,6 @@ from tasks.reports.records import (
 )
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary
-from tasks.reports.twin import twin_of
 from tasks.reports.units import human, share, signed
 from tasks.reports.whole_file import replace_file
 

@@ -1,1 +1,1 @@
-"""What a run does, step by step: one module for each kind of run."""
+"""Hold the contents of each run in plain Python: one module or package per kind."""

@@ -7,14 +7,14 @@ from functools import partial
 from tasks.core.catalogue import Measurement
 from tasks.core.receipt import Outcome, Receipt
 from tasks.ledger.locks import RunLock
-from tasks.run.due import Job
-from tasks.run.plan import Plan, Request, by_source, covered_window, make_plan
-from tasks.run.rounds import work
-from tasks.run.self_watch import land_self_metrics
-from tasks.run.toolbox import Toolbox, opened_toolbox
+from tasks.pipeline.collect import work
+from tasks.pipeline.due import Job
 from tasks.runs.base.deliver import deliver_everywhere
+from tasks.runs.base.plan import Plan, Request, by_source, covered_window, make_plan
 from tasks.runs.base.run import Run, logger
+from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
+from tasks.runs.base.toolbox import Toolbox, opened_toolbox
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def collect(run: Run, asked: CollectRequest, step: Step = plain) -> Receipt:
     step("self metrics", land_self_metrics)(run, receipt)
     if asked.output or not receipt.is_idle:
         # a run with nothing to do does not pay for the imports
-        from tasks.run.reporting import report_run
+        from tasks.runs.base.report import report_run
 
         step("report", report_run)(run, plan, receipt)
     return step("deliver", deliver_everywhere)(run, receipt)

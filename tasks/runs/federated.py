@@ -12,15 +12,15 @@ from tasks.core.goal import Goal
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.severity import Severity
 from tasks.core.snapshots import Watched
-from tasks.run.plan import Plan, Request, covered_window, make_plan
-from tasks.run.self_watch import land_self_metrics
+from tasks.pipeline.training_rounds import SOURCES_OF_ROUNDS
 from tasks.runs.base.deliver import deliver
+from tasks.runs.base.plan import Plan, Request, covered_window, make_plan
 from tasks.runs.base.run import Run
+from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
 from tasks.runs.collect import collect_by_source
-from tasks.training.federating import watched
 from tasks.training.files import documents, write_documents
-from tasks.training.rounds import SOURCES_OF_ROUNDS
+from tasks.training.history import watched
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def federated(run: Run, asked: FederatedRequest, step: Step = plain) -> Receipt:
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
     if has_news:
-        from tasks.run.reporting import report_run
+        from tasks.runs.base.report import report_run
 
         step("report", report_run)(run, plan, receipt)
     return step("deliver", deliver)(run, receipt)
@@ -100,8 +100,8 @@ def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
     """Write the training's files and the convergence report; collect what they find."""
     # scipy and matplotlib are imported by a run with something to report
     from tasks.analysis.run_analysis import plain as as_json
-    from tasks.training.convergence_report import artifacts_of, write_convergence
-    from tasks.training.converging import analyse_watched
+    from tasks.reports.convergence.build import artifacts_of, write_convergence
+    from tasks.runs.convergence import analyse_watched
 
     environment = plan.environment.name
     analysed = analyse_watched(seen.watched, goal)

@@ -16,8 +16,8 @@ import numpy as np
 
 from tasks.core.catalogue import FieldType, Measurement
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.points import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.retry import retrying
+from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
 from tasks.sinks.influxdb_http import LONGEST_MESSAGE, NAME, Answer, InfluxHttp, quoted

@@ -9,7 +9,7 @@ from tasks.core.window import Window
 from tasks.sources.answers import read_points
 from tasks.sources.http import PROMETHEUS, Asked, Client, Limits
 from tasks.sources.prometheus import ask_range
-from tasks.sources.wide import Grid
+from tasks.sources.wide_frame import Grid
 
 # moments at which the series are counted
 MOST_MOMENTS = 24

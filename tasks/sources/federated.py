@@ -12,6 +12,7 @@ from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.http import API, Asked, Client, Limits
 from tasks.sources.json_body import json_of
+from tasks.sources.json_rows import JsonRows
 from tasks.sources.rounds import (
     HistoryRound,
     count_undated,
@@ -21,7 +22,6 @@ from tasks.sources.rounds import (
     runs_of,
 )
 from tasks.sources.sample import nothing
-from tasks.sources.told import Told
 
 HISTORY = "/api/training/history"
 # 1,000 rounds of 1,000 clients are some 150 MB
@@ -73,7 +73,7 @@ class FederatedSource:
         if answer is None:
             warning = f"{HISTORY} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        told = Told(measurement, environment)
+        told = JsonRows(measurement, environment)
         told.warnings.extend(answer.warnings)
         count_undated(told, answer.undated)
         rounds = [r for r in answer.rounds if window.start <= r.started < window.stop]

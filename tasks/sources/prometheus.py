@@ -25,7 +25,7 @@ from tasks.sources.answers import (
     read_refusal,
 )
 from tasks.sources.http import PROMETHEUS, Answer, Asked, Client, Limits
-from tasks.sources.wide import Booleans, Floats, Grid, Integers, Key, Wide, key_of, unfit
+from tasks.sources.wide_frame import Booleans, Floats, Grid, Integers, Key, Wide, key_of, unfit
 
 RANGE = "/api/v1/query_range"
 # Prometheus refuses when (end - start) / step, rounded down, is more than this

@@ -12,9 +12,9 @@ from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, Client, Limits
 from tasks.sources.json_body import json_of
+from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
 from tasks.sources.sample import Shared, nothing, too_late
-from tasks.sources.told import MISSING, Told
 
 LIMITS = Limits(connect=5.0, silence=15.0, total=30.0, largest=16 * 2**20)
 NOT_OFFERED = 404
@@ -100,7 +100,7 @@ class _Reading:
     """Finds a measurement's rows in a body, and hands them to what tells them."""
 
     def __init__(self, measurement: Measurement, environment: str, asked: Asked) -> None:
-        self.told = Told(measurement, environment)
+        self.told = JsonRows(measurement, environment)
         self._measurement = measurement
         self._asked = asked
 

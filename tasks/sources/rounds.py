@@ -12,8 +12,8 @@ from tasks.core.history import HistoryFact, KnownRun
 from tasks.core.json_path import kind_of
 from tasks.core.window import EPOCH, LATEST
 from tasks.sources.http import Asked
+from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
-from tasks.sources.told import MISSING, Told
 
 LARGEST_NUMBER = 2**53
 # counted among the drawn alone when a service calls it otherwise
@@ -97,7 +97,7 @@ def run_name(started: datetime) -> str:
     return f"run-{started:%Y%m%dT%H%M%S.%fZ}"
 
 
-def count_undated(told: Told, items: Sequence[dict[str, Any]]) -> None:
+def count_undated(told: JsonRows, items: Sequence[dict[str, Any]]) -> None:
     """Counts what the rounds without number or start hold, which belong to no time."""
     if not items:
         return
@@ -112,7 +112,9 @@ def _is_number(found: Any) -> bool:
     return isinstance(found, int | float) and not isinstance(found, bool)
 
 
-def fill_rounds(told: Told, measurement: Measurement, named: Named, body: dict[str, Any]) -> None:
+def fill_rounds(
+    told: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
+) -> None:
     """One row a round, with the terms of privacy that the body names for all of them."""
     terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
     strange: Counter[str] = Counter()
@@ -157,7 +159,7 @@ def _is_finite(found: Any) -> bool:
     return _is_number(found) and math.isfinite(found)
 
 
-def fill_clients(told: Told, measurement: Measurement, named: Named, asked: Asked) -> None:
+def fill_clients(told: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
     """One row a client of each round.
 
     Raises:

@@ -17,7 +17,7 @@ from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
 from tasks.sources.histogram import quantile_of
 from tasks.sources.http import API, Asked, Client, Limits, service_checks
-from tasks.sources.wide import Key, Wide, key_of, unfit
+from tasks.sources.wide_frame import Key, Wide, key_of, unfit
 
 TEXT_FORMAT = "text/plain;version=0.0.4"
 Labels = tuple[tuple[str, str], ...]

@@ -8,12 +8,12 @@ from typing import Any
 
 from distributed import Client, LocalCluster, Semaphore
 
-from tasks.backfill.apart import Gate, Order, process_apart
-from tasks.backfill.backfilling import Done, Submit
-from tasks.backfill.plan import Backfill
-from tasks.chunk.work import Chunk, Tools
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, WorkerLost
 from tasks.core.settings import load_settings
+from tasks.pipeline.chunk import Chunk, Tools
+from tasks.runs.backfill.plan import Backfill
+from tasks.runs.backfill.remote_worker import Gate, Order, process_apart
+from tasks.runs.backfill.run import Done, Submit
 from tasks.runs.base.run import Run
 
 CONNECT_SECONDS = 10

@@ -1,1 +1,1 @@
-"""Trainings: their rounds, landed and read back, their clients' names, their files."""
+"""Read the history of a training, from the lake or from files."""

@@ -17,7 +17,7 @@ import yaml
 
 from flows.commands.running import NOT_RECORDED
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.own import OWN
+from tasks.core.self_metrics import SELF_METRICS
 from tasks.ledger.ledger import Ledger
 from tests.real.process import environment
 from tests.tasks.validation.examples import BETWEEN, an_expectation, obligations
@@ -94,7 +94,7 @@ class Installation:
         self.write_yaml("sinks.yaml", {})
         for entry in Catalogue.read(self.config / "metrics.yaml").values():
             # of what is built in, the shipped one is in force
-            if entry.name != OWN:
+            if entry.name != SELF_METRICS:
                 self.write_suite(entry.name, suite_of(entry))
         return self
 

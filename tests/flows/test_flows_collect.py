@@ -18,7 +18,7 @@ from flows.collect import collect
 from flows.commands.collect import Type
 from flows.commands.running import RUNS
 from tasks.core.receipt import FailOn
-from tasks.run.plan import CollectType
+from tasks.runs.base.plan import CollectType
 from tasks.runs.collect import collect as steps
 from tasks.stages.step import as_task
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page

@@ -7,7 +7,7 @@ import pytest
 
 from flows.commands.serve import definitions
 from flows.commands.summary import summary
-from tasks.core.maintained import LedgerUpkeep, Maintenance, ReportsUpkeep, TableUpkeep
+from tasks.core.maintenance import LedgerUpkeep, Maintenance, ReportsUpkeep, TableUpkeep
 from tasks.core.receipt import Outcome, write_receipt
 from tasks.ledger.locks import FileLocks
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus

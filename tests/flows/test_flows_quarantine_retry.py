@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.own import OWN, own_measurement
-from tasks.core.points import ALL_TIME
 from tasks.core.ports import Sink
+from tasks.core.self_metrics import SELF_METRICS, self_measurement
+from tasks.core.series import ALL_TIME
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
@@ -120,7 +120,7 @@ def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) ->
     mend(held)
     document = held.installation.here("quarantine", "retry", "--json").document
     lake = Lake(str(held.installation.home / "lake"))
-    (row,) = lake.read(own_measurement(), "production", ALL_TIME).to_dict("records")
+    (row,) = lake.read(self_measurement(), "production", ALL_TIME).to_dict("records")
     assert (row["flow"], row["status"], row["exit_code"]) == ("quarantine retry", "ok", 0)
     assert (row["extracted_values"], row["landed_values"], row["unchanged_values"]) == (2, 1, 1)
     assert [line["name"] for line in document["measurements"]] == ["shares"]
@@ -131,12 +131,12 @@ def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) ->
 
 def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> None:
     mend(held)
-    with FileLocks(held.installation.home / "locks").hold(OWN, "production", "other"):
+    with FileLocks(held.installation.home / "locks").hold(SELF_METRICS, "production", "other"):
         ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["status"]) == (0, "ok")
     (lost,) = ran.document["deliveries"]
     assert (lost["what"], lost["ok"]) == ("self metrics", False)
-    assert lost["message"].startswith(f"{OWN} is not whole: ")
+    assert lost["message"].startswith(f"{SELF_METRICS} is not whole: ")
     assert "is locked by run other" in lost["message"]
 
 

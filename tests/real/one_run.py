@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.delivery.runs import ReplayRequest, replay
 from tasks.runs.base.run import Run
 from tasks.runs.collect import CollectRequest, collect
-from tasks.upkeep.maintaining import MaintainRequest, maintain
+from tasks.runs.maintain import MaintainRequest, maintain
+from tasks.runs.reconcile.run import ReplayRequest, replay
 
 
 def one_run(variables: Mapping[str, str], start: str | None, stop: str | None) -> Receipt:

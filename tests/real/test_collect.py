@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.core.catalogue import Catalogue
-from tasks.core.own import OWN
+from tasks.core.self_metrics import SELF_METRICS
 from tasks.core.settings import shipped
 from tasks.core.window import Window, iso
 from tasks.lake.windows import WINDOWS
@@ -37,7 +37,7 @@ CATALOGUE = [
 ]
 COUNTS = ["extracted", "landed", "quarantined", "dropped_by_rule", "unchanged", "kept", "erased"]
 # every run writes what it says of itself
-OF_THE_RUNS = (f"lake/{OWN}/", f"lake/{WINDOWS}/")
+OF_THE_RUNS = (f"lake/{SELF_METRICS}/", f"lake/{WINDOWS}/")
 WRITE, DELETE, RANGE = "/api/v2/write", "/api/v2/delete", "/api/v1/query_range"
 PROMETHEUS_SECRET = "planted-prometheus-token"
 
@@ -100,7 +100,7 @@ def twice(
         posts.append(requests_to(influxdb, WRITE) + requests_to(influxdb, DELETE))
         files.append([name for name in here.files("lake") if not name.startswith(OF_THE_RUNS)])
         listed = here.here("lake", "ls", "--json").document["tables"]
-        tables.append([table for table in listed if table["name"] != OWN])
+        tables.append([table for table in listed if table["name"] != SELF_METRICS])
     yield Twice(
         here, ran[0], ran[1], bucket, (posts[0], posts[1]), (files[0], files[1]), (tables[0], tables[1])
     )  # fmt: skip

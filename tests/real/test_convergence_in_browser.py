@@ -7,9 +7,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tasks.reports.convergence import write
+from tasks.reports.convergence.page import write
 from tests.real.test_report_in_browser import CONTRAST, QUIET
-from tests.tasks.reports.convergence_samples import several, single
+from tests.tasks.reports.convergence.convergence_samples import several, single
 
 
 @pytest.fixture(scope="module")

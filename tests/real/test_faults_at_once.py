@@ -10,11 +10,11 @@ from unittest import mock
 
 import pytest
 
-from tasks.core.maintained import Maintained
+from tasks.core.maintenance import Maintained
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
-from tasks.lake.upkeep import keep_up
-from tasks.upkeep import maintaining
+from tasks.lake.maintenance import keep_up
+from tasks.runs import maintain
 from tests.flows.installation import Installation
 from tests.real.nursery import Nursery
 from tests.real.servers import InfluxServer
@@ -75,8 +75,8 @@ def test_after_the_owner_of_a_lock_was_killed_the_next_run_takes_it(
 
 
 def upkeep(way: WholeWay) -> Maintained:
-    plan = maintaining.make_upkeep_plan(load_settings(way.installed.environment))
-    return maintaining.maintain(plan)
+    plan = maintain.make_upkeep_plan(load_settings(way.installed.environment))
+    return maintain.maintain(plan)
 
 
 def test_upkeep_leaves_alone_what_a_run_works_on(way: WholeWay, nursery: Nursery) -> None:
@@ -101,7 +101,7 @@ def test_a_run_leaves_alone_what_upkeep_works_on(way: WholeWay, nursery: Nursery
             ended.append(way.run(nursery, WINDOW))
         return keep_up(*arguments)
 
-    with mock.patch.object(maintaining, "keep_up", meanwhile):
+    with mock.patch.object(maintain, "keep_up", meanwhile):
         kept = {line.name: line.state for line in upkeep(way).tables}
     assert kept["alpha"] == "done"
     (refused,) = ended

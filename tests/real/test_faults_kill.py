@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from tasks.run.telling import publish_artifacts
 
-from tasks.chunk.land import _commit_quarantine, _commit_rows, _forget, land
 from tasks.lake.delta import _write
 from tasks.lake.durability import sync
 from tasks.lake.windows import append_states
 from tasks.ledger.ledger import Ledger
-from tasks.process import _compare, process
-from tasks.run.plan import make_plan
+from tasks.pipeline.land import _commit_quarantine, _commit_rows, _forget, land
+from tasks.pipeline.process import _compare, process
+from tasks.runs.base.plan import make_plan
 from tasks.sinks.influxdb import InfluxSink, _Load
 from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sources.prometheus import PrometheusSource, ask_range

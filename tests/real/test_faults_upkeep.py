@@ -12,9 +12,9 @@ import pytest
 
 from tasks.lake.compaction import _Work, compact
 from tasks.lake.delta import _flush_since, remove_old_files, replace_all_rows, swap_files
-from tasks.lake.upkeep import keep_states_up
+from tasks.lake.maintenance import keep_states_up
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.upkeep import _copied, _sync, back_up, clean, shrink
+from tasks.ledger.maintenance import _copied, _sync, back_up, clean, shrink
 from tasks.sinks.influxdb_http import InfluxHttp
 from tests.flows.installation import Installation
 from tests.real.faults import (

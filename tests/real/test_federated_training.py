@@ -14,7 +14,7 @@ import requests
 from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
 from tasks.lake.tables import Lake
-from tasks.training.federating import training_runs
+from tasks.training.history import training_runs
 from tests.deployments.services.fl_server.running_server import RunningServer, started
 from tests.flows.installation import COMMAND, Installation, Ran
 from tests.real.servers import InfluxServer, PrefectServer, quoted

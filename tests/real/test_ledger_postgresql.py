@@ -21,7 +21,7 @@ from tasks.ledger.gaps import find_gaps
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
 from tasks.ledger.pending import pending_cells, pending_values
-from tasks.ledger.reach import loaded_until
+from tasks.ledger.watermark import loaded_until
 from tests.flows.faulty import constant, faulty_prometheus
 from tests.flows.installation import Installation, entry
 from tests.real.servers import PrefectServer

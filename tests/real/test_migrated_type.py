@@ -8,9 +8,9 @@ from tasks.core.ports import CellToLoad
 from tasks.core.settings import Environment, InfluxService, InfluxTuning, Pipeline, load_settings
 from tasks.core.window import parse_duration
 from tasks.ledger.locks import FileLocks
+from tasks.pipeline.recovery import Rebuilding
+from tasks.runs.migrate import erase_with, migrate
 from tasks.sinks.influxdb import InfluxSink
-from tasks.upkeep.migrating import erase_with, migrate
-from tasks.upkeep.rebuilding import Rebuilding
 from tests.real.servers import InfluxServer
 from tests.tasks.validation.examples import a_measurement
 from tests.tasks.workbench import HOUR, a_bench, at, cell, rows

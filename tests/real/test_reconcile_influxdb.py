@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tasks.core.points import ALL_TIME
 from tasks.core.reconciliation import Facts
+from tasks.core.series import ALL_TIME
 from tasks.core.settings import InfluxTuning
 from tasks.core.window import iso
 from tasks.sinks.influxdb_read import InfluxReader

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.receipt import SinkValues
 from tasks.core.window import Window
-from tasks.delivery.comparing import compare, landed_points
+from tasks.runs.reconcile.compare import compare, landed_points
 from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import service_at
 from tests.tasks.lake_and_sink import Standing, standing_at

@@ -17,8 +17,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from tasks.core.catalogue import Catalogue, Measurement
-from tasks.core.points import ALL_TIME
 from tasks.core.receipt import Receipt
+from tasks.core.series import ALL_TIME
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tests.fakes.prometheus import FakePrometheus, FakeSeries

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.points import ALL_TIME, Points, SeriesKey
 from tasks.core.receipt import Outcome
+from tasks.core.series import ALL_TIME, Points, SeriesKey
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
-from tasks.delivery.reconciling import Found, Sides, Wanted, reconcile
-from tasks.delivery.replaying import Replay, Stores, replay
 from tasks.ledger.locks import FileLocks
+from tasks.runs.reconcile.measurement import CompareRequest, Found, Sides, reconcile
+from tasks.runs.replay.measurement import Replay, Stores, replay
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_read import InfluxReader
 from tests.tasks.workbench import FIELDS, HOUR, START, Bench, a_bench, at, rows
@@ -65,7 +65,7 @@ class Standing:
 
     def reconcile(self, *, fix: bool = False, deep: bool = False, **changed: Any) -> Found:
         bench = self.bench
-        wanted = Wanted(
+        wanted = CompareRequest(
             measurement=bench.measurement,
             environment="production",
             window=ALL_TIME,

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.chunk.work import Tools
 from tasks.core.catalogue import Catalogue, Measurement
 from tasks.core.receipt import Outcome
 from tasks.core.settings import Pipeline, shipped
 from tasks.core.state import CellState
 from tasks.core.window import Window
-from tasks.lake.runs import known_run
+from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
-from tasks.run.due import Job
-from tasks.run.rounds import work
+from tasks.pipeline.chunk import Tools
+from tasks.pipeline.collect import work
+from tasks.pipeline.due import Job
 from tasks.sources.federated import FederatedSource
 from tasks.validation.suites import read_suite
 from tests.fakes.memory import MemorySink

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.chunk.work import Tools
 from tasks.core.batch import build_frame
 from tasks.core.catalogue import FieldType, Measurement
 from tasks.core.receipt import Outcome
@@ -19,7 +18,8 @@ from tasks.lake.delta import existing_table
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
-from tasks.run.rounds import Job, work
+from tasks.pipeline.chunk import Tools
+from tasks.pipeline.collect import Job, work
 from tasks.validation.suites import Suite
 from tests.fakes.memory import MemorySink, MemorySource
 from tests.tasks.validation.examples import BETWEEN, a_measurement, a_suite, an_expectation

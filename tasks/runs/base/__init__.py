@@ -1,1 +1,1 @@
-"""What every run shares: its skeleton, its plan, its tools, its own figures, its report."""
+"""Share among all runs: the run itself, plan, tools, self metrics, report."""

@@ -30,7 +30,7 @@ from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
-from tasks.ledger.reach import loaded_until
+from tasks.ledger.watermark import loaded_until
 
 logger = logging.getLogger("fedvitals")
 

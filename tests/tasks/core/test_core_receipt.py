@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.errors import SumsDiffer
 from tasks.core.finding import CHECK, Finding
-from tasks.core.maintained import LedgerUpkeep, Maintenance, TableUpkeep
+from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
 from tasks.core.receipt import (
     STATE_ORDER,
     CheckResult,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import LakeDamaged
-from tasks.core.points import ALL_TIME
+from tasks.core.series import ALL_TIME
 from tasks.core.window import Cell, Window
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake

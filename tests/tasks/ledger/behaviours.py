@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
-from tasks.ledger.aside import cells_aside, put_aside, take_up
+from tasks.ledger.deferred import cells_aside, put_aside, take_up
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import pending_cells, pending_values
 

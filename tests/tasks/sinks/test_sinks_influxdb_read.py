@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.points import ALL_TIME, SeriesKey, SeriesSum
+from tasks.core.series import ALL_TIME, SeriesKey, SeriesSum
 from tasks.core.settings import InfluxTuning
 from tasks.core.window import Window
 from tasks.sinks.influxdb_read import InfluxReader

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.own import OWN, own_measurement
+from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.settings import shipped
 from tasks.core.window import Window
 from tasks.validation import engine, plain
@@ -26,7 +26,7 @@ from tests.tasks.validation.examples import (
     an_expectation,
 )
 
-M = own_measurement()
+M = self_measurement()
 SUITE = read_suite(shipped("expectations"), M)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NUMBERS = st.none() | st.sampled_from([-1.0, 0.0, 0.5, 3.0, 7200.0, 7201.0, 1e9, 1e18, 2e18])
@@ -108,7 +108,7 @@ def test_only_the_own_measurement_is_judged_so(
     own = validate(Batch(M, "production", window, own_frame([{"duration_seconds": 1.0}])), SUITE)
     validate(other, a_suite(tmp_path, measurement))
 
-    assert SUITE.name == OWN
+    assert SUITE.name == SELF_METRICS
     assert own.bad.empty
     assert own.verdict.failed == ()
     assert asked == [measurement.suite_name]

@@ -1,1 +1,0 @@
-"""Long ranges of the past: plan, survey, work in threads or on a cluster, progress."""

@@ -1,1 +1,0 @@
-"""The way of one chunk: what work is made of, landing, merging, loading."""

@@ -1,1 +1,0 @@
-"""From the lake into sinks: replay, and whether lake and sink agree."""

@@ -1,0 +1,1 @@
+"""Take a chunk all the way: due, extract, validate, merge, land, load."""

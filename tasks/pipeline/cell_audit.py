@@ -1,0 +1,140 @@
+"""How the cells of a table stand: what the lake says of them, held against the rows it has."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from tasks.core.batch import count_values, slice_cell, split_cells
+from tasks.core.catalogue import Measurement
+from tasks.core.digest import digest_rows
+from tasks.core.series import ALL_TIME
+from tasks.core.state import CellState
+from tasks.core.window import Cell, Window
+from tasks.lake.cells import Held, held_cells
+from tasks.lake.tables import Lake
+
+NOTHING = Held(0, 0)
+_CELLS_AT_ONCE = 24
+
+
+@dataclass(frozen=True)
+class CellAudit:
+    """The true states of the cells of one measurement and environment, oldest first.
+
+    `corrected` are those of them that the lake does not say in this way, among them `torn` ones,
+    of which rows are gone. `lost` counts the values that they had and the lake has no more.
+    """
+
+    states: tuple[CellState, ...]
+    corrected: tuple[CellState, ...] = ()
+    lost: int = 0
+
+    @property
+    def torn(self) -> tuple[CellState, ...]:
+        """The cells that were found to lack rows."""
+        return tuple(state for state in self.corrected if state.state == "torn")
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """What is looked at, by which run, and how long its cells are."""
+
+    measurement: Measurement
+    environment: str
+    length: timedelta
+    run_id: str
+
+
+def stand(lake: Lake, look: AuditRequest, told: Mapping[Cell, CellState]) -> CellAudit:
+    """Holds what is told of the cells against rows and values counted in the table.
+
+    Only where they differ, or the catalogue entry is another one, rows are read. A cell that lacks
+    rows is torn. One that has other rows than was told gets their digest, no source digest, so that
+    the next read decides, and an erasure more, since nobody knows what sinks were given.
+
+    Raises:
+        LakeDamaged: when the table cannot be read.
+    """
+    held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
+    gone = [cell for cell, state in told.items() if held.get(cell, NOTHING).rows < state.rows]
+    left = {cell: held.get(cell, NOTHING) for cell in gone}
+    states = {**told, **{cell: torn(told[cell], left[cell], look.run_id) for cell in gone}}
+    others = [cell for cell in held if cell not in left]
+    suspects = [cell for cell in others if _is_suspect(told.get(cell), held[cell], look)]
+    source = next((state.source for state in told.values()), look.measurement.source)
+    for cell, frame in frames_of(lake, look, suspects):
+        before = told[cell] if cell in told else _unknown(lake, look, cell, source)
+        states[cell] = as_held(before, frame, look)
+    corrected = [states[cell] for cell in sorted(states) if states[cell] is not told.get(cell)]
+    return CellAudit(
+        states=tuple(states[cell] for cell in sorted(states)),
+        corrected=tuple(corrected),
+        lost=sum(max(0, told[cell].values - left[cell].values) for cell in gone),
+    )
+
+
+def torn(state: CellState, left: Held, run_id: str) -> CellState:
+    """The state of a cell that lost rows: nothing of it counts as read, and no sink is owed it."""
+    return replace(
+        state,
+        state="torn",
+        covered_until=state.cell.start,
+        source_digest="",
+        landed_digest="",
+        rows=left.rows,
+        values=left.values,
+        run_id=run_id,
+        made_at=datetime.now(UTC),
+    )
+
+
+def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellState:
+    """The state with the digest of the rows that are there; itself when it is the same."""
+    digest = digest_rows(frame, look.measurement)
+    if digest == state.landed_digest:
+        return state
+    return replace(
+        state,
+        state="landed",
+        source_digest="",
+        landed_digest=digest,
+        rows=len(frame),
+        values=count_values(frame, look.measurement),
+        erasures=state.erasures + 1,
+        catalogue_digest=look.measurement.digest,
+        run_id=look.run_id,
+        made_at=datetime.now(UTC),
+    )
+
+
+def frames_of(
+    lake: Lake, look: AuditRequest, cells: list[Cell]
+) -> Iterator[tuple[Cell, pd.DataFrame]]:
+    """The landed rows of each cell, read some adjacent cells at a time."""
+    group: list[Cell] = []
+    for cell in [*sorted(cells), None]:
+        is_full = len(group) == _CELLS_AT_ONCE
+        if group and (cell is None or is_full or group[-1].stop != cell.start):
+            window = Window(group[0].start, group[-1].stop)
+            frame = lake.read(look.measurement, look.environment, window)
+            yield from split_cells(frame, group).items()
+            group = []
+        if cell is not None:
+            group.append(cell)
+
+
+def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool:
+    if state is not None and state.state == "torn" and state.rows == held.rows:
+        return False
+    if state is None or state.catalogue_digest != look.measurement.digest:
+        return True
+    return (state.rows, state.values) != (held.rows, held.values)
+
+
+def _unknown(lake: Lake, look: AuditRequest, cell: Cell, source: str) -> CellState:
+    """Of a cell that nobody told of: nothing of it counts as read."""
+    records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
+    nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
+    return replace(nothing, quarantined=int(records["field"].notna().sum()))

@@ -1,0 +1,90 @@
+"""How cells of the lake stand: by the rows themselves, since a ledger may be lost or behind."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from tasks.core.batch import count_values
+from tasks.core.catalogue import Measurement
+from tasks.core.digest import digest_rows
+from tasks.core.ports import CellToLoad
+from tasks.core.state import CellState
+from tasks.core.window import Cell
+from tasks.lake.cells import Held
+
+# of everything that a ledger knows, whatever its times are
+NOTHING_HELD = Held(rows=0, values=0)
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """One cell's landed rows, in the layout of a Batch, and its state.
+
+    `is_known` says whether the ledger knows these very rows; if not, the state is made from them,
+    and nobody can say what a sink was given.
+    """
+
+    state: CellState
+    frame: pd.DataFrame
+    is_known: bool
+
+    def to_load(self) -> CellToLoad:
+        """The whole cell for a sink of which nothing is known."""
+        return CellToLoad(self.state.cell, self.frame, not self.is_known or self.state.erasures > 0)
+
+
+def standing(
+    measurement: Measurement,
+    environment: str,
+    cell: Cell,
+    frame: pd.DataFrame,
+    known: Mapping[Cell, CellState],
+) -> CellSummary:
+    """How the cell stands, given its rows and what the ledger knows."""
+    state, digest = known.get(cell), digest_rows(frame, measurement)
+    rows, values = len(frame), count_values(frame, measurement)
+    if state is not None and state.landed_digest:
+        # with fields that came later the same rows have another digest
+        is_older = state.catalogue_digest != measurement.digest
+        is_same = is_older and (state.rows, state.values) == (rows, values)
+        if is_same or state.landed_digest == digest:
+            return CellSummary(state, frame, is_known=True)
+        changed = replace(state, landed_digest=digest, rows=rows, values=values)
+        return CellSummary(changed, frame, is_known=False)
+    found = CellState(
+        measurement=measurement.name,
+        environment=environment,
+        cell=cell,
+        source="",
+        covered_until=cell.stop,
+        state="landed",
+        source_digest="",
+        landed_digest=digest,
+        rows=rows,
+        values=values,
+        quarantined=0,
+        erasures=0,
+        catalogue_digest=measurement.digest,
+        run_id="",
+    )
+    return CellSummary(found, frame, is_known=False)
+
+
+def groups_of(held: Mapping[Cell, Held], most_rows: int) -> Iterator[list[Cell]]:
+    """The cells in order, in groups of about so many rows; one fuller cell is a group of its own."""
+    group: list[Cell] = []
+    rows = 0
+    for cell in sorted(held):
+        if group and rows + held[cell].rows > most_rows:
+            yield group
+            group, rows = [], 0
+        group.append(cell)
+        rows += held[cell].rows
+    if group:
+        yield group
+
+
+def emptied_cells(known: Mapping[Cell, CellState], held: Mapping[Cell, Held]) -> list[Cell]:
+    """Cells that were landed and have no rows any more, which sinks may still have."""
+    return [c for c, s in known.items() if s.landed_digest and not s.rows and c not in held]

@@ -1,0 +1,149 @@
+"""What a run has to read of a measurement: the newest cell, late rows, and gaps, oldest first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from tasks.core.catalogue import Measurement
+from tasks.core.run_id import moment_of
+from tasks.core.settings import Pipeline
+from tasks.core.window import Cell, Window, floor
+from tasks.ledger.deferred import cells_aside
+from tasks.ledger.gaps import Gaps, find_gaps
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.watermark import begins_at
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement of one environment, and what a run wants of it.
+
+    `window` is None for "what is due"; `settled` is up to when the source's data are final. With
+    `accept_shrink` values that the source no longer has go instead of being kept.
+    """
+
+    measurement: Measurement
+    environment: str
+    window: Window | None
+    now: datetime
+    pipeline: Pipeline
+    accept_shrink: bool = False
+
+    @property
+    def settled(self) -> datetime:
+        """Up to when data may be read, on the measurement's own step."""
+        return floor(self.now - self.pipeline.settle_delay, self.measurement.step)
+
+    @property
+    def newest(self) -> datetime:
+        """Start of the newest cell of which anything may be read."""
+        return floor(self.settled - timedelta(microseconds=1), self.pipeline.cell)
+
+    @property
+    def source_has_since(self) -> datetime:
+        """Start of the oldest cell of which the source may still have anything."""
+        return floor(self.settled - self.pipeline.source_retention, self.pipeline.cell)
+
+    @property
+    def kept_since(self) -> datetime | None:
+        """Start of the oldest cell that the lake keeps; None when it keeps all."""
+        return self.measurement.kept_from(self.now, self.pipeline.cell)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a run reads, in this order, the gaps that it leaves to later ones, and those that are lost.
+
+    `late` are those that may have late rows, and were to be read again by the run after the last
+    one: a run with a window leaves them to the next. `aside` are those that an earlier run set aside.
+    """
+
+    cells: tuple[Cell, ...]
+    left: Gaps
+    lost: Gaps
+    late: tuple[Cell, ...] = ()
+    aside: frozenset[Cell] = frozenset()
+
+
+def find_due(job: Job, ledger: Ledger) -> Due:
+    """The cells of the window; else the newest, those read again for late rows, and gaps.
+
+    The newest comes first. A gap is a cell, from the oldest known one or `start_at` on, that was
+    not read to its end. Of gaps `heal_limit` are read, oldest first, and of those that were set
+    aside what is left of it, the one first that was not tried for the longest time. Gaps that the
+    source has no more are lost, unless a window names them.
+    """
+    length = job.pipeline.cell
+    nothing = Gaps((), length)
+    if job.window is not None:
+        window = job.window.widened(length).clipped(job.settled)
+        cells = list(window.cells(length)) if window else []
+        order = (*cells[-1:], *cells[:-1])
+        return Due(order, left=nothing, lost=nothing, late=late_before(job, cells, ledger))
+    start, late = _start(job, ledger), _late(job, ledger)
+    span = Window(start, job.newest) if start < job.newest else None
+    name, environment = job.measurement.name, job.environment
+    gaps = find_gaps(ledger, name, environment, span, length) if span else nothing
+    aside = cells_aside(ledger, name, environment)
+    open_gaps = gaps.since(job.source_has_since).without(late)
+    healed = _healed(open_gaps, aside, job.pipeline.heal_limit)
+    return Due(
+        cells=(Cell(job.newest, job.newest + length), *late, *healed),
+        left=open_gaps.without(healed),
+        lost=gaps.before(job.source_has_since),
+        late=tuple(late),
+        aside=frozenset(aside),
+    )
+
+
+def _healed(gaps: Gaps, aside: Mapping[Cell, str], limit: int) -> list[Cell]:
+    """So many of the gaps: those that nobody tried come first."""
+    healed = list(islice(gaps.without(aside).cells(), limit))
+    tried = (cell for cell in gaps.cells() if cell in aside) if aside else ()
+    return healed + sorted(tried, key=lambda cell: aside[cell])[: limit - len(healed)]
+
+
+def _start(job: Job, ledger: Ledger) -> datetime:
+    """From when on no cell may lack: nothing that the lake's own retention takes is due."""
+    start = job.newest - job.pipeline.start_at * job.pipeline.cell
+    retention = job.pipeline.source_retention
+    first = begins_at(ledger, job.measurement.name, job.environment, retention)
+    if first is not None:
+        start = min(start, first)
+    return start if job.kept_since is None else max(start, job.kept_since)
+
+
+def _late(job: Job, ledger: Ledger) -> list[Cell]:
+    """The cells whose rows may have come late: `overlap` before the newest, and what was the newest
+    in the last run, with as many before it."""
+    length, back = job.pipeline.cell, job.pipeline.overlap * job.pipeline.cell
+    last = ledger.newest(job.measurement.name, job.environment)
+    spans = [(job.newest - back, job.newest)]
+    if last is not None and last.cell.start < job.newest:
+        spans.append((last.cell.start - back, last.cell.stop))
+    earliest = max(_start(job, ledger), job.source_has_since)
+    cells = {
+        cell
+        for start, stop in spans
+        if max(start, earliest) < stop
+        for cell in Window(max(start, earliest), stop).cells(length)
+    }
+    return sorted(cells)
+
+
+def late_before(job: Job, cells: list[Cell], ledger: Ledger) -> tuple[Cell, ...]:
+    """The cells that may still have late rows, when these, which are oldest first, are newer than all
+    that is known: once they are read, nobody would know that the others were the last ones."""
+    last = ledger.newest(job.measurement.name, job.environment)
+    if last is None or not cells or cells[-1].start <= last.cell.start:
+        return ()
+    back, read_at = job.pipeline.overlap * job.pipeline.cell, moment_of(last.run_id)
+    if read_at is not None and read_at >= last.cell.stop + back:
+        return ()
+    start = max(last.cell.start - back, _start(job, ledger), job.source_has_since)
+    if start >= last.cell.stop:
+        return ()
+    taken = set(cells)
+    late = Window(start, last.cell.stop).cells(job.pipeline.cell)
+    return tuple(cell for cell in late if cell not in taken)

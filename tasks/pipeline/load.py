@@ -1,0 +1,155 @@
+"""Loading: brings landed cells to every sink that lacks their landed digest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.core.catalogue import Measurement
+from tasks.core.ports import CellAnswer, CellToLoad, Sink
+from tasks.core.receipt import MeasurementState, SinkValues
+from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
+from tasks.core.state import CellState, LoadState
+from tasks.core.window import Cell, Window
+from tasks.lake.tables import Lake
+from tasks.ledger.ledger import Ledger
+from tasks.pipeline.chunk import Tools
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the sinks answered, in values, and what is to be said about it."""
+
+    sinks: dict[str, SinkValues]
+    problems: tuple[str, ...]
+
+    def state(self, state: MeasurementState) -> MeasurementState:
+        """The measurement's state, given the one it had before loading."""
+        if any(counts.refused for counts in self.sinks.values()):
+            return "refused"
+        return "pending" if any(counts.pending for counts in self.sinks.values()) else state
+
+
+def load(
+    measurement: Measurement,
+    environment: str,
+    frames: Mapping[CellState, pd.DataFrame],
+    tools: Tools,
+) -> Loaded:
+    """Loads the landed rows of each cell into the sinks that lack them.
+
+    A sink that fails is no error here: its values are pending, and the next run loads them.
+    """
+    counts: dict[str, SinkValues] = {}
+    problems: list[str] = []
+    for sink in tools.sinks:
+        owed = _owed(sink, measurement, environment, frames, tools)
+        loaded = deliver(sink, measurement, environment, owed, tools.lake, tools.ledger)
+        counts |= loaded.sinks
+        problems += loaded.problems
+    return Loaded(counts, tuple(dict.fromkeys(problems)))
+
+
+def deliver(
+    sink: Sink,
+    measurement: Measurement,
+    environment: str,
+    owed: Mapping[CellState, CellToLoad],
+    lake: Lake,
+    ledger: Ledger,
+) -> Loaded:
+    """Brings these cells to the sink and keeps what it answered; a cell's state says as what.
+
+    Raises:
+        LakeBusy, LakeDamaged, LedgerUnavailable: not of the sink, whose failures are in the answer.
+    """
+    cells = list(owed.values())
+    answers = sink.load(measurement, environment, cells) if cells else []
+    values = sum((answer.values for answer in answers), SinkValues())
+    problems = [str(answer.error) for answer in answers if answer.error is not None]
+    refusals = [answer.refusals for answer in answers if len(answer.refusals)]
+    if refusals:
+        # before the ledger says loaded, or a crash in between would lose why
+        _quarantine(measurement, environment, pd.concat(refusals, ignore_index=True), cells, lake)
+        problems.append(_refusal(sink, values.refused, refusals[0]))
+    states = {state.cell: state for state in owed}
+    ledger.record_loads(
+        _load_state(sink.target, states[answer.cell], answer)
+        for answer in answers
+        if answer.error is None
+    )
+    return Loaded({sink.name: values}, tuple(dict.fromkeys(problems)))
+
+
+def _owed(
+    sink: Sink,
+    measurement: Measurement,
+    environment: str,
+    frames: Mapping[CellState, pd.DataFrame],
+    tools: Tools,
+) -> dict[CellState, CellToLoad]:
+    """The cells that the sink lacks as they stand now."""
+    if not frames:
+        return {}
+    span = Window(min(s.cell.start for s in frames), max(s.cell.stop for s in frames))
+    had = tools.ledger.loads(sink.target, measurement.name, environment, span)
+    return {
+        state: CellToLoad(
+            state.cell, frame, erase_first=_erasures(state.cell, had) < state.erasures
+        )
+        for state, frame in frames.items()
+        if _lacks(state, had)
+    }
+
+
+def _quarantine(
+    measurement: Measurement,
+    environment: str,
+    refusals: pd.DataFrame,
+    cells: list[CellToLoad],
+    lake: Lake,
+) -> None:
+    """Keeps the refusals; one that is told already, as when a cell is sent again, is not doubled."""
+    span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
+    told = lake.quarantined(measurement.name, environment, span)
+    keys = zip(*(refusals[name] for name in _SAME), strict=True)
+    known = set(zip(*(told[name] for name in _SAME), strict=True))
+    new = refusals[[key not in known for key in keys]]
+    if new.empty:
+        return
+    for attempt in retrying(COMMIT_DEADLINE_SECONDS):
+        with attempt:
+            lake.quarantine_more(measurement, new)
+
+
+# what makes two records of a refusal one
+_SAME = ("time", "tags", "field", "text", "check_id")
+
+
+def _lacks(state: CellState, had: Mapping[Cell, LoadState]) -> bool:
+    there = had[state.cell].landed_digest if state.cell in had else ""
+    return state.landed_digest != there
+
+
+def _erasures(cell: Cell, had: Mapping[Cell, LoadState]) -> int:
+    return had[cell].erasures if cell in had else 0
+
+
+def _load_state(sink: str, state: CellState, answer: CellAnswer) -> LoadState:
+    return LoadState(
+        sink=sink,
+        measurement=state.measurement,
+        environment=state.environment,
+        cell=state.cell,
+        landed_digest=state.landed_digest,
+        erasures=state.erasures,
+        loaded=answer.values.loaded,
+        refused=answer.values.refused,
+    )
+
+
+def _refusal(sink: Sink, refused: int, records: pd.DataFrame) -> str:
+    return (
+        f"{sink.name} refused {refused} values for good, the first with: {records['reason'].iloc[0]}. "
+        "See: fedvitals quarantine ls"
+    )

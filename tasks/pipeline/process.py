@@ -1,0 +1,170 @@
+"""One chunk's way: extract, validate, land, load. Plain Python."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.core.batch import Batch, canonical, count_values, split_cells
+from tasks.core.catalogue import Measurement
+from tasks.core.quarantine import no_records
+from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
+from tasks.core.state import CellState
+from tasks.core.window import Cell, Window
+from tasks.pipeline.chunk import Chunk, Stopwatch, Tools, source_digest
+from tasks.pipeline.land import Extracted, Landed, is_sample, land
+from tasks.pipeline.load import load
+from tasks.validation.structural_check import through_door
+from tasks.validation.validate import validate
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The changed cells' rows after door and suite; no verdict when there were none."""
+
+    good: pd.DataFrame
+    bad: pd.DataFrame
+    verdict: Verdict | None
+
+
+def process(chunk: Chunk, tools: Tools) -> Outcome:
+    """Takes one chunk all the way; what it returns accounts for every value.
+
+    Landing is one atomic commit and only what is landed is loaded, so a crash at any point leaves
+    work that the next run finds by its digests.
+
+    Raises:
+        FedvitalsError: when the chunk could not be extracted, validated or landed. What a sink did
+            not take is no error: it is pending, and the outcome says so.
+    """
+    watch = Stopwatch()
+    known = tools.ledger.cells(chunk.measurement.name, chunk.environment, chunk.window)
+    with watch.stage("extract"):
+        batch = tools.source.extract(chunk.measurement, chunk.environment, chunk.window)
+    with watch.stage("digest"):
+        extracted = _compare(chunk, batch, known, tools)
+    with watch.stage("validate"):
+        checked = _check(chunk, extracted, tools)
+    with watch.stage("land"):
+        landed = land(chunk, extracted, checked.good, checked.bad, known, tools)
+    with watch.stage("load"):
+        loaded = load(chunk.measurement, chunk.environment, landed.frames, tools)
+    values = _values(chunk, extracted, checked, landed)
+    return Outcome(
+        measurement=chunk.measurement.name,
+        state=loaded.state(_state(values, extracted, known)),
+        rows=len(checked.good),
+        values=values,
+        sinks=loaded.sinks,
+        verdicts=(checked.verdict,) if checked.verdict else (),
+        problems=loaded.problems,
+        warnings=_warnings(batch),
+        seconds=watch.seconds,
+        start=chunk.window.start,
+    )
+
+
+def load_pending(
+    measurement: Measurement, environment: str, states: list[CellState], tools: Tools
+) -> Outcome:
+    """Loads landed cells that a sink lacks from the lake, without touching the source.
+
+    The cells are next to each other, so that they are read at once.
+    """
+    watch = Stopwatch()
+    with watch.stage("load"):
+        frames = _landed(measurement, environment, states, tools)
+        loaded = load(measurement, environment, frames, tools)
+    return Outcome(
+        measurement=measurement.name,
+        state=loaded.state("unchanged"),
+        sinks=loaded.sinks,
+        problems=loaded.problems,
+        seconds=watch.seconds,
+    )
+
+
+def _landed(
+    measurement: Measurement, environment: str, states: list[CellState], tools: Tools
+) -> dict[CellState, pd.DataFrame]:
+    cells = sorted(state.cell for state in states)
+    span = Window(cells[0].start, cells[-1].stop)
+    rows = split_cells(tools.lake.read(measurement, environment, span), cells)
+    return {state: rows[state.cell] for state in states}
+
+
+def _compare(
+    chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
+) -> Extracted:
+    """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
+    rows = split_cells(batch.frame, chunk.cells)
+    digests = {
+        cell: source_digest(rows[cell], tools.suite, chunk.measurement) for cell in chunk.cells
+    }
+    changed = tuple(
+        cell
+        for cell in chunk.cells
+        if is_sample(tools)
+        # what was kept before may have to go now, though the source answers the same
+        or chunk.accept_shrink
+        or cell not in known
+        or known[cell].source_digest != digests[cell]
+    )
+    return Extracted(batch=batch, rows=rows, digests=digests, changed=changed)
+
+
+def _check(chunk: Chunk, extracted: Extracted, tools: Tools) -> _Checked:
+    rows, rejected = _changed_rows(chunk, extracted), extracted.batch.rejected
+    if rows.empty:
+        return _Checked(good=rows, bad=rejected, verdict=None)
+    batch, refused = through_door(extracted.batch.with_frame(rows))
+    if batch.frame.empty:
+        return _Checked(good=batch.frame, bad=_together(rejected, refused), verdict=None)
+    validated = validate(batch, tools.suite)
+    bad = _together(rejected, refused, validated.bad)
+    return _Checked(good=validated.good, bad=bad, verdict=validated.verdict)
+
+
+def _together(*parts: pd.DataFrame) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else no_records()
+
+
+def _changed_rows(chunk: Chunk, extracted: Extracted) -> pd.DataFrame:
+    frame = extracted.batch.frame
+    if len(extracted.changed) == len(chunk.cells):
+        return frame
+    parts = [extracted.rows[cell] for cell in extracted.changed]
+    return canonical(pd.concat(parts), chunk.measurement) if parts else frame.iloc[:0]
+
+
+def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Landed) -> Values:
+    batch = extracted.batch
+    same = [cell for cell in chunk.cells if cell not in extracted.changed]
+    return Values(
+        extracted=batch.values + batch.dropped_values + batch.rejected_values,
+        landed=count_values(checked.good, chunk.measurement),
+        quarantined=int(checked.bad["field"].notna().sum()),
+        dropped_by_rule=batch.dropped_values,
+        unchanged=sum(count_values(extracted.rows[cell], chunk.measurement) for cell in same),
+        kept=landed.kept,
+        erased=landed.erased,
+    )
+
+
+def _state(
+    values: Values, extracted: Extracted, known: Mapping[Cell, CellState]
+) -> MeasurementState:
+    if values.kept:
+        return "kept_older"
+    if values.landed or values.quarantined or values.erased:
+        return "landed"
+    held = any(state.values for state in known.values())
+    return "unchanged" if values.unchanged or (held and not extracted.changed) else "no_data"
+
+
+def _warnings(batch: Batch) -> tuple[str, ...]:
+    warnings = list(batch.warnings)
+    if batch.not_served:
+        warnings.append(f"not served by this source: {', '.join(batch.not_served)}")
+    return tuple(warnings)

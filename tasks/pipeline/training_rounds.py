@@ -1,0 +1,204 @@
+"""The rounds of a training on their way: what is new of them, cut into chunks by their start."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Measurement
+from tasks.core.quarantine import no_records
+from tasks.core.receipt import Outcome, Values
+from tasks.core.window import EPOCH, Cell, Window, floor
+from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.due import Job
+from tasks.pipeline.process import process
+
+# a source that is asked for what it has beyond the rounds that are landed
+SOURCES_OF_ROUNDS = frozenset({"federated"})
+MOMENT = timedelta(microseconds=1)
+EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
+MOST_CELLS = 168
+# time, tags as a record has them, field
+Place = tuple[Any, str, str]
+
+
+@dataclass
+class _Given:
+    """A source that hands out what was read already."""
+
+    batch: Batch
+    name: str
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        return self.batch
+
+
+def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
+    """Takes the rounds that are new or were changed all the way, each into the cell of its start.
+
+    Like a sample, what is read is merged into what its cell holds; rounds that stand as they were
+    told before are unchanged. At the end the time up to now is covered, so that it shows that
+    somebody looked.
+
+    Raises:
+        FedvitalsError: of the source, the suite or the lake; what was landed before it stays.
+    """
+    batch = tools.source.extract(job.measurement, job.environment, EVER)
+    fresh = _fresh(batch, tools)
+    yield _unchanged(batch, fresh)
+    for chunk, part in _parts(job, fresh):
+        yield process(chunk, replace(tools, source=_Given(part, tools.source.name)))
+    for chunk in _uncovered(job, tools):
+        empty = replace(batch, window=chunk.window, frame=batch.frame.iloc[:0], dropped={}, warnings=(), rejected=no_records())  # fmt: skip
+        yield process(chunk, replace(tools, source=_Given(empty, tools.source.name)))
+
+
+def _unchanged(batch: Batch, fresh: Batch) -> Outcome:
+    """What was read again and stands as it was, and what no round of it was left of."""
+    same = batch.values + batch.rejected_values - fresh.values - fresh.rejected_values
+    values = Values(
+        extracted=same + batch.dropped_values, unchanged=same, dropped_by_rule=batch.dropped_values
+    )
+    return Outcome(
+        measurement=batch.measurement.name,
+        state="unchanged" if same else "no_data",
+        values=values,
+        warnings=batch.warnings,
+    )
+
+
+def _fresh(batch: Batch, tools: Tools) -> Batch:
+    """The rows and records from the first that is new or changed to the last such.
+
+    What lies between goes along even when it stands as it was: a chunk speaks for its whole window.
+    """
+    held = _Held.read(batch, tools)
+    rows = np.array([not held.has_row(row) for row in _rows(batch)], dtype=bool)
+    found = np.array([not held.has_record(row) for row in _records(batch.rejected)], dtype=bool)
+    times = [*batch.frame["time"][rows], *batch.rejected["time"][found]]
+    if not times:
+        return replace(batch, frame=batch.frame.iloc[:0], rejected=no_records())
+    first, last = min(times), max(times)
+    frame, records = (
+        part[(part["time"] >= first) & (part["time"] <= last)].reset_index(drop=True)
+        for part in (batch.frame, batch.rejected)
+    )
+    return replace(batch, frame=frame, rejected=records)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What lake and quarantine hold of the time of a batch, by place."""
+
+    fields: tuple[str, ...]
+    landed: dict[tuple[Any, str], dict[str, Any]]
+    recorded: dict[Place, str]
+
+    @classmethod
+    def read(cls, batch: Batch, tools: Tools) -> "_Held":
+        measurement, fields = batch.measurement, tuple(batch.measurement.fields)
+        times = [*batch.frame["time"], *batch.rejected["time"]]
+        if not times:
+            return cls(fields, {}, {})
+        span = Window(min(times).to_pydatetime(), max(times).to_pydatetime() + MOMENT)
+        landed = tools.lake.read(measurement, batch.environment, span)
+        records = tools.lake.quarantined(measurement.name, batch.environment, span)
+        return cls(
+            fields,
+            {(time, tags): values for time, tags, values in _rows(replace(batch, frame=landed))},
+            {place: text for place, text in _records(records)},
+        )
+
+    def has_row(self, row: tuple[Any, str, dict[str, Any]]) -> bool:
+        """Whether every value of the row is landed or recorded as it is."""
+        time, tags, values = row
+        landed = self.landed.get((time, tags), {})
+        return all(self._has((time, tags, n), values.get(n), landed.get(n)) for n in self.fields)
+
+    def has_record(self, record: tuple[Place, str]) -> bool:
+        """Whether the same is in quarantine."""
+        place, text = record
+        return self.recorded.get(place) == text
+
+    def _has(self, place: Place, value: Any, landed: Any) -> bool:
+        if value is None:
+            return landed is None
+        return bool(value == landed) or self.recorded.get(place) == str(value)
+
+
+def _rows(batch: Batch) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+    """Time, tags and values that are not null, of each row."""
+    frame, tags, fields = batch.frame, batch.measurement.tags, list(batch.measurement.fields)
+    columns = [frame[name].astype("object").tolist() for name in (*tags, *fields)]
+    for time, *cells in zip(frame["time"], *columns, strict=True):
+        names = dict(zip(tags, cells, strict=False))
+        values = dict(zip(fields, cells[len(tags) :], strict=True))
+        present = {name: value for name, value in values.items() if not pd.isna(value)}
+        yield time, json.dumps(names, sort_keys=True, ensure_ascii=False), present
+
+
+def _records(records: pd.DataFrame) -> Iterator[tuple[Place, str]]:
+    columns = [records[name].tolist() for name in ("tags", "field", "text")]
+    for time, tags, field, text in zip(records["time"], *columns, strict=True):
+        yield (time, tags, field), text
+
+
+def _parts(job: Job, fresh: Batch) -> Iterator[tuple[Chunk, Batch]]:
+    """The batch in chunks of adjacent cells, some `chunk_rows` at most."""
+    length = job.pipeline.cell
+    counts: dict[datetime, int] = {}
+    for time in [*fresh.frame["time"], *fresh.rejected["time"]]:
+        start = floor(time.to_pydatetime(), length)
+        counts[start] = counts.get(start, 0) + 1
+    cells = [Cell(start, start + length) for start in sorted(counts)]
+    for group in _groups(cells, lambda cell: counts[cell.start], job.pipeline.chunk_rows):
+        times = [
+            time.to_pydatetime()
+            for part in (fresh.frame, fresh.rejected)
+            for time in part["time"]
+            if group[0].start <= time < group[-1].stop
+        ]
+        window = Window(min(times), max(times) + MOMENT)
+        chunk = Chunk(job.measurement, job.environment, group, window)
+        yield chunk, _within(fresh, window)
+
+
+def _within(batch: Batch, window: Window) -> Batch:
+    """The rows and records of the window; what was left out by rule is told once, for all."""
+    frame, records = (
+        part[(part["time"] >= window.start) & (part["time"] < window.stop)].reset_index(drop=True)
+        for part in (batch.frame, batch.rejected)
+    )
+    return replace(batch, window=window, frame=frame, rejected=records, dropped={}, warnings=())
+
+
+def _groups(
+    cells: list[Cell], rows: Callable[[Cell], int], most_rows: int
+) -> Iterator[tuple[Cell, ...]]:
+    group: list[Cell] = []
+    for cell in cells:
+        is_next = bool(group) and group[-1].stop == cell.start and len(group) < MOST_CELLS
+        if group and not (is_next and sum(map(rows, [*group, cell])) <= most_rows):
+            yield tuple(group)
+            group = []
+        group.append(cell)
+    if group:
+        yield tuple(group)
+
+
+def _uncovered(job: Job, tools: Tools) -> Iterator[Chunk]:
+    """The time from what is covered up to now."""
+    last = tools.ledger.newest(job.measurement.name, job.environment)
+    start = floor(job.now, job.measurement.every) if last is None else last.covered_until
+    if start >= job.now:
+        return
+    window = Window(start, job.now)
+    cells = list(window.cells(job.pipeline.cell))
+    for group in _groups(cells, lambda cell: 0, job.pipeline.chunk_rows):
+        span = Window(max(start, group[0].start), min(job.now, group[-1].stop))
+        yield Chunk(job.measurement, job.environment, group, span)

@@ -1,1 +1,0 @@
-"""Proposes a catalogue and suites for a Prometheus that nobody has described yet."""

@@ -1,1 +1,0 @@
-"""What is held back, and trying it again."""

@@ -1,0 +1,1 @@
+"""Report on the convergence of trainings."""

@@ -1,0 +1,236 @@
+"""The convergence report from analyses: what of them is shown, as text and as charts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.analysis.advice import OPENINGS, Advice
+from tasks.analysis.comparison import Comparison
+from tasks.analysis.curve import Metric
+from tasks.analysis.forecast import Forecast, NoForecast
+from tasks.analysis.interval import Interval
+from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
+from tasks.analysis.wording import change_text, range_text
+from tasks.core.artifact import Artifact, artifact_key
+from tasks.core.errors import ReportNotWritten
+from tasks.core.finding import Finding
+from tasks.core.training import TrainingRun
+from tasks.reports.convergence import page
+from tasks.reports.convergence.page import ConvergenceFiles
+from tasks.reports.convergence.parts import (
+    burn_of,
+    client_lines,
+    heat_of,
+    numbers_of,
+    participation_of,
+    privacy_of,
+    time_of,
+)
+from tasks.reports.convergence.records import (
+    FAN,
+    ComparisonLine,
+    ConvergenceReport,
+    CurveChart,
+    RunSection,
+)
+
+NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness alone."
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """One run with its analysis: the file that it came from (None: the service), what is odd about
+    that file, and what the metric is called."""
+
+    run: TrainingRun
+    analysis: RunAnalysis
+    file: str | None = None
+    findings: tuple[Finding, ...] = ()
+    metric: str | None = None
+
+    @property
+    def metric_name(self) -> str:
+        """As it was asked for, else accuracy or loss."""
+        return self.metric or self.analysis.curve.metric
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the file tells of rounds, not of a finished model at several sites alone."""
+        return all(finding.kind != "without_rounds" for finding in self.findings)
+
+    @property
+    def rounds_seen(self) -> int:
+        """How many rounds were told."""
+        return len(self.analysis.curve) if self.has_rounds else 0
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
+
+    @property
+    def every_finding(self) -> tuple[Finding, ...]:
+        """Those about the file, and those of the analysis beside its verdict."""
+        about = [one for one in self.analysis.findings if one.kind != "convergence"]
+        return (*self.findings, *about)
+
+
+def artifacts_of(one: Analysed, files: ConvergenceFiles, environment: str) -> tuple[Artifact, ...]:
+    """Return a training's verdict, its numbers, its curve and a link to the report."""
+    section, key = section_of(one), artifact_key("convergence", environment)
+    rows = [
+        {"number": n.label, "value": n.value or "–", "interval": n.interval or n.why_not or ""}
+        for n in section.numbers
+    ]
+    return (
+        Artifact("markdown", f"{key}-summary", page.markdown(section, environment)),
+        Artifact("table", f"{key}-numbers", rows),
+        Artifact("link", f"{key}-report", files.html, "Convergence report"),
+        Artifact("image", f"{key}-chart", files.chart),
+    )
+
+
+def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """The analyses as one JSON document; finite numbers, null for what is not known."""
+    return {
+        "runs": [_run_document(one) for one in analyses],
+        "comparison": comparison_document(tuple(comparisons)),
+    }
+
+
+def _run_document(one: Analysed) -> dict[str, Any]:
+    told = one.analysis.document(one.file)
+    return {
+        **told,
+        "rounds_seen": one.rounds_seen,
+        "sentence": one.sentence,
+        "metric": one.metric_name,
+        "findings": [*plain(one.findings), *told["findings"]],
+    }
+
+
+def write_convergence(
+    analyses: Sequence[Analysed],
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    environment: str | None = None,
+    notes: Sequence[str] = (),
+    generated_at: datetime | None = None,
+) -> ConvergenceFiles:
+    """Writes convergence-report.html, convergence-analysis.json and convergence-chart.png.
+
+    environment is that of a followed service, None for files. notes are lines that go above all runs.
+
+    Raises:
+        ReportNotWritten: when the folder cannot be written.
+    """
+    report = ConvergenceReport(
+        sections=tuple(map(section_of, analyses)),
+        generated_at=generated_at or datetime.now(UTC),
+        document=document_of(analyses, comparisons),
+        environment=environment,
+        comparison=tuple(map(_comparison_line, comparisons)),
+        notes=tuple(notes),
+    )
+    try:
+        return page.write(report, folder)
+    except OSError as error:
+        raise ReportNotWritten(folder=folder, problem=error.strerror or str(error)) from error
+
+
+def section_of(one: Analysed) -> RunSection:
+    """What the page shows of one run."""
+    analysis = one.analysis
+    forecast = analysis.forecast
+    lead, further = _advice(analysis.advice)
+    return RunSection(
+        name=analysis.run_id,
+        source=one.file or analysis.source,
+        verdict=analysis.verdict.kind,
+        sentence=one.sentence,
+        metric=one.metric_name,
+        rounds_seen=one.rounds_seen,
+        curve=curve_of(one),
+        numbers=numbers_of(analysis, one.metric_name),
+        advice=lead,
+        advice_further=further,
+        forecast_note=_forecast_note(forecast),
+        time=time_of(analysis),
+        privacy=privacy_of(analysis),
+        burn=burn_of(analysis, one.run.rounds),
+        participation=participation_of(analysis),
+        heat=heat_of(analysis),
+        clients=client_lines(analysis),
+        findings=one.every_finding,
+        notes=analysis.notes,
+    )
+
+
+def _advice(advice: Advice) -> tuple[str, str | None]:
+    """What to do with the first reason, and all else that speaks for it."""
+    if len(advice.reasons) < 2:
+        return advice.sentence, None
+    further = "; ".join(advice.reasons[1:])
+    return f"{OPENINGS[advice.action]}: {advice.reasons[0]}.", f"{further[0].upper()}{further[1:]}."
+
+
+def _forecast_note(forecast: Forecast | NoForecast) -> str:
+    if isinstance(forecast, NoForecast):
+        return f"No forecast: {forecast.reason}."
+    if not len(forecast.rounds):
+        return "The plan is over: there is nothing left to forecast."
+    if not forecast.neighbours:
+        return f"The forecast rests on the {forecast.n} rounds of this run alone."
+    count = len(forecast.neighbours)
+    return (
+        f"The forecast rests on the {forecast.n} rounds of this run and, for "
+        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it."
+    )
+
+
+def curve_of(one: Analysed) -> CurveChart:
+    """The curve in the metric's own unit, with the fan of the forecast."""
+    analysis = one.analysis
+    curve, forecast = analysis.curve, analysis.forecast
+    fan_rounds: tuple[int, ...] = ()
+    fan: tuple[tuple[float, ...], ...] = ()
+    if isinstance(forecast, Forecast) and len(forecast.rounds):
+        rows = np.vectorize(curve.unscaled)(forecast.quantiles(FAN))
+        # of a loss, low and high change places
+        fan = tuple(tuple(map(float, row)) for row in np.sort(rows, axis=0))
+        fan_rounds = tuple(map(int, forecast.rounds))
+    return CurveChart(
+        rounds=tuple(map(int, curve.rounds)),
+        values=tuple(float(curve.unscaled(value)) for value in curve.values),
+        is_share=curve.metric == "accuracy",
+        name=one.metric_name,
+        fan_rounds=fan_rounds,
+        fan=fan,
+        target=None if analysis.target is None else curve.unscaled(analysis.target),
+        lost=tuple(int(number) for number in curve.rounds[curve.lost]),
+        broken=analysis.verdict.onset_round,
+    )
+
+
+def _comparison_line(one: Comparison) -> ComparisonLine:
+    return ComparisonLine(
+        first=one.first,
+        second=one.second,
+        better=one.better,
+        at_round=one.round,
+        level=_span(one.metric, one.level),
+        final=_span(one.metric, one.final),
+        sentence=one.sentence,
+        why_not=one.why_not,
+    )
+
+
+def _span(metric: Metric, interval: Interval | None) -> str | None:
+    if interval is None:
+        return None
+    ends = range_text(metric, interval.low, interval.high, "+")
+    return f"{change_text(metric, interval.estimate, '+')} ({ends}, {interval.level:.0%})"

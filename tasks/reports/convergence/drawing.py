@@ -1,0 +1,296 @@
+"""The charts of the convergence report, as inline SVG that follows the page's colours."""
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from tasks.reports.convergence.records import (
+    DROPPED,
+    FAN,
+    LATE,
+    NOT_DRAWN,
+    UNKNOWN,
+    BurnChart,
+    CurveChart,
+    HeatChart,
+    Spread,
+)
+from tasks.reports.drawing import METADATA, ON_WHITE, SOLID, STAND_IN, Paint, figure_class, inline
+
+SIZE = (560, 270)
+SMALL = (560, 230)
+MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
+KIND = "panel broad"
+TEXT = 10
+TEXT_BEYOND = 0.75  # of the width: there is room for a word after it
+MOST_COLUMNS = 150  # of the heat map
+ROW, NAME_WIDTH = 16, 96
+_CLASSES = {0: "on", LATE: "late", DROPPED: "gone", UNKNOWN: "on"}
+
+
+def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:
+    """The learning curve with the fan of the forecast and the target."""
+    figure, axes = _axes(SIZE, chart.name)
+    _curve(axes, chart, STAND_IN)
+    return _svg(figure, label, prefix, SIZE)
+
+
+def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
+    rounds, values = np.asarray(chart.rounds, dtype=float), np.asarray(chart.values, dtype=float)
+    _fan(axes, chart.fan_rounds, chart.fan, paint)
+    axes.plot(
+        rounds,
+        values,
+        color=paint.series[0],
+        linewidth=1.4,
+        marker=_marker(len(rounds)),
+        markersize=3,
+    )
+    if chart.fan_rounds and len(rounds):
+        _upright(axes, float(rounds[-1]), "now", paint.text)
+    if chart.broken is not None:
+        _upright(axes, float(chart.broken), "broke", paint.bad)
+    if chart.target is not None:
+        _level(axes, chart.target, "target", paint)
+    if chart.lost:
+        across = axes.get_xaxis_transform()
+        axes.plot(
+            chart.lost, [0.02] * len(chart.lost), color=paint.bad, linestyle="none", marker="x",
+            markersize=5, transform=across, clip_on=False,
+        )  # fmt: skip
+    _limits(axes, chart.rounds, chart.fan_rounds, chart.is_share, chart.target)
+    if chart.shown is not None:
+        axes.set_ylim(*chart.shown)
+
+
+def compared_svg(charts: Sequence[CurveChart], label: str, prefix: str) -> Markup:
+    """The learning curves of several runs, at most eight, in the colours of the page."""
+    figure, axes = _axes(SIZE, charts[0].name)
+    _curves(axes, charts, STAND_IN)
+    return _svg(figure, label, prefix, SIZE)
+
+
+def _curves(axes: Any, charts: Sequence[CurveChart], paint: Paint) -> None:
+    shown = charts[: len(paint.series)]
+    for index, chart in enumerate(shown):
+        axes.plot(
+            chart.rounds, chart.values, color=paint.series[index], linewidth=1.4,
+            linestyle=(0, (4, 1.6)) if index >= SOLID else "-", marker=_marker(len(chart.rounds)),
+            markersize=3,
+        )  # fmt: skip
+    every = tuple(number for chart in shown for number in chart.rounds)
+    _limits(axes, every, (), all(chart.is_share for chart in shown), None)
+
+
+def curve_png(charts: Sequence[CurveChart]) -> bytes:
+    """The one learning curve with its forecast, or several, on white."""
+    drawn = [chart for chart in charts if chart.rounds]
+    figure, axes = _axes(SIZE, drawn[0].name if drawn else "no rounds", ON_WHITE)
+    figure.set_facecolor("white")
+    if len(drawn) == 1:
+        _curve(axes, drawn[0], ON_WHITE)
+    elif drawn:
+        _curves(axes, drawn, ON_WHITE)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()
+
+
+def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
+    """The epsilon that is left, its fan, and the race: budget's end and target as bars."""
+    figure, axes = _axes(SMALL, "epsilon left")
+    _fan(axes, chart.fan_rounds, chart.fan, STAND_IN)
+    axes.plot(
+        chart.rounds,
+        chart.left,
+        color=STAND_IN.series[0],
+        linewidth=1.4,
+        marker=_marker(len(chart.rounds)),
+        markersize=3,
+    )
+    _level(axes, 0.0, "used up", STAND_IN)
+    top = max([chart.budget, *chart.left]) * 1.02
+    _limits(axes, chart.rounds, chart.fan_rounds, False, None)
+    axes.set_ylim(min(0.0, *chart.left) - 0.02 * top, top * 1.04)
+    right = [spread.high for spread in (chart.exhausted, chart.reached) if spread is not None]
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, min(max([high, *right]), 3 * high))
+    for spread, height, text, colour in (
+        (chart.exhausted, 0.10, "budget ends", STAND_IN.bad),
+        (chart.reached, 0.24, "target reached", STAND_IN.series[2]),
+    ):
+        if spread is not None:
+            _bar(axes, spread, height * top, text, colour)
+    return _svg(figure, label, prefix, SMALL)
+
+
+def heat_svg(chart: HeatChart, label: str) -> Markup:
+    """Clients by rounds: reported, late, dropped out; blank where a client was not drawn.
+
+    Of more rounds than fit, each column is several, and shows what is worst in a third of them or
+    more.
+    """
+    states = _columns(np.asarray(chart.states, dtype=np.int64))
+    rows, columns = states.shape
+    width, height = SIZE[0], rows * ROW + 22
+    step = (width - NAME_WIDTH) / max(columns, 1)
+    parts = []
+    for state, name in ((0, "on"), (LATE, "late"), (DROPPED, "gone")):
+        cells = states == state
+        if state == 0:
+            cells = cells | (states == UNKNOWN)
+        path = "".join(_runs(cells, step))
+        if path:
+            parts.append(f'<path class="{name}" d="{path}"/>')
+    names = "".join(
+        f'<text x="{NAME_WIDTH - 6}" y="{row * ROW + ROW - 4}" text-anchor="end">{escape(_cut(client))}</text>'
+        for row, client in enumerate(chart.clients)
+    )
+    ends = [(NAME_WIDTH, "start", chart.rounds[0]), (width, "end", chart.rounds[-1])]
+    axis = "".join(
+        f'<text x="{x}" y="{height - 6}" text-anchor="{anchor}">round {number}</text>'
+        for x, anchor, number in (ends if len(chart.rounds) > 1 else ends[:1])
+    )
+    return Markup(
+        f'<svg class="heat" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}{names}{axis}</svg>"
+    )
+
+
+def _runs(cells: Any, step: float) -> list[str]:
+    """A rectangle for each stretch of cells of one row."""
+    found = []
+    for row, line in enumerate(cells):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
+        for start, stop in edges.reshape(-1, 2):
+            x, length = NAME_WIDTH + start * step, (stop - start) * step
+            found.append(f"M{x:.1f} {row * ROW}h{length:.1f}v{ROW - 1.5}h-{length:.1f}z")
+    return found
+
+
+def _columns(states: Any) -> Any:
+    count = states.shape[1]
+    if count <= MOST_COLUMNS:
+        return states
+    edges = np.linspace(0, count, MOST_COLUMNS + 1).astype(int)
+    return np.stack([_worst(states[:, a:b]) for a, b in pairwise(edges)], axis=1)
+
+
+def _worst(states: Any) -> Any:
+    """Of several rounds the worst state that a third of the draws had."""
+    drawn = np.maximum((states != NOT_DRAWN).sum(axis=1), 1)
+    worst = np.where((states != NOT_DRAWN).any(axis=1), 0, NOT_DRAWN)
+    for state in (LATE, DROPPED):
+        worst = np.where((states == state).sum(axis=1) * 3 >= drawn, state, worst)
+    return np.where((states != NOT_DRAWN).any(axis=1), worst, NOT_DRAWN)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"
+
+
+def _axes(size: tuple[int, int], name: str, paint: Paint = STAND_IN) -> tuple[Any, Any]:
+    width, height = size
+    left, right, top, bottom = MARGINS
+    figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
+    axes = figure.add_axes(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+    )
+    axes.annotate(
+        name, (0, 1), (5 - left, 9), xycoords="axes fraction", textcoords="offset points",
+        fontsize=TEXT, color=paint.text, parse_math=False,
+    )  # fmt: skip
+    axes.annotate(
+        "round", (1, 0), (0, -27), xycoords="axes fraction", textcoords="offset points", ha="right",
+        fontsize=TEXT, color=paint.text,
+    )  # fmt: skip
+    axes.tick_params(labelsize=TEXT, labelcolor=paint.text, length=0, pad=5)
+    axes.grid(axis="y", color=paint.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(color=paint.grid, linewidth=1)
+    return figure, axes
+
+
+def _limits(
+    axes: Any, seen: Sequence[int], ahead: Sequence[int], is_share: bool, target: float | None
+) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    every = [*seen, *ahead] or [0, 1]
+    low, high = min(every), max(every)
+    axes.set_xlim(low, high if high > low else low + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if is_share:
+        bottom, top = axes.get_ylim()
+        bounds = [bottom, top] if target is None else [bottom, top, target + 0.02]
+        axes.set_ylim(max(-0.02, min(bounds)), min(1.02, max(bounds)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value + 0.0:.4g} %"))
+
+
+def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], paint: Paint) -> None:
+    """The bands of 80 % and 50 %, and the median."""
+    if not rounds:
+        return
+    rows = np.asarray(fan, dtype=float)
+    for share, alpha in ((0, 0.16), (1, 0.22)):
+        axes.fill_between(
+            rounds, rows[share], rows[len(FAN) - 1 - share], color=paint.series[1],
+            alpha=alpha, linewidth=0,
+        )  # fmt: skip
+    axes.plot(rounds, rows[2], color=paint.series[1], linewidth=1.2, linestyle=(0, (4, 2)))
+
+
+def _upright(axes: Any, x: float, text: str, colour: str) -> None:
+    axes.axvline(x, color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.annotate(
+        text, (x, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+        ha="center", fontsize=TEXT, color=colour,
+    )  # fmt: skip
+
+
+def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
+    axes.axhline(y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
+    axes.annotate(
+        text, (0, y), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="left", va="bottom", fontsize=TEXT, color=paint.limit,
+    )  # fmt: skip
+
+
+def _bar(axes: Any, spread: Spread, y: float, text: str, colour: str) -> None:
+    """An interval with its middle; the text beyond it, where the falling curve no longer is, unless
+    the chart ends there."""
+    low, high = axes.get_xlim()
+    axes.plot(
+        (spread.low, min(spread.high, high)),
+        (y, y),
+        color=colour,
+        linewidth=5,
+        solid_capstyle="round",
+        alpha=0.5,
+        clip_on=False,
+    )
+    axes.plot(
+        spread.estimate, y, color=colour, marker="o", markersize=6, linestyle="none", clip_on=False
+    )
+    is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
+    axes.annotate(
+        text, (spread.high if is_beyond else spread.low, y), (8 if is_beyond else -8, 0),
+        xycoords="data", textcoords="offset points", ha="left" if is_beyond else "right",
+        va="center", fontsize=TEXT, color=colour,
+    )  # fmt: skip
+
+
+def _marker(count: int) -> str | None:
+    return "o" if count <= 40 else None
+
+
+def _svg(figure: Any, label: str, prefix: str, size: tuple[int, int]) -> Markup:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
+    return Markup(inline(text.getvalue(), label, prefix, size, KIND))

@@ -1,1 +1,0 @@
-"""A run: its plan, its tools, the rounds of chunks, what it tells and reports."""

@@ -1,0 +1,245 @@
+"""A backfill's plan: what is asked for, checked, and which cells it has still to read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
+from tasks.core.settings import Environment, Settings
+from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
+from tasks.ledger.ledger import Ledger
+from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, is_by_rules
+from tasks.pipeline.collect import MOST_CELLS
+from tasks.pipeline.due import Job
+from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
+from tasks.runs.base.run import Run
+from tasks.validation.suites import Suite
+
+Runner = Literal["threads", "dask"]
+FLOW = "backfill"
+# of one machine or of a cluster; more is a slip of the keyboard
+MOST_WORKERS = 1000
+
+
+@dataclass(frozen=True)
+class BackfillOptions:
+    """How a backfill is worked through; `chunk` is in cells, None for about `chunk_rows` rows.
+
+    `address` is of a Dask scheduler; None for a cluster on this machine.
+    """
+
+    workers: int
+    chunk: int | None = None
+    replace: bool = False
+    runner: Runner = "threads"
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """The checked plan of a run, and how it is worked through."""
+
+    plan: Plan
+    manner: BackfillOptions
+
+    def job(self, measurement: Measurement) -> Job:
+        """One measurement of it."""
+        plan = self.plan
+        return Job(
+            measurement=measurement,
+            environment=plan.environment.name,
+            window=plan.window,
+            now=plan.now,
+            pipeline=plan.settings.pipeline,
+            accept_shrink=self.manner.replace,
+        )
+
+
+@dataclass(frozen=True)
+class BackfillRequest:
+    """What is filled back, and how, as the flow's parameters say it."""
+
+    start: str
+    stop: str = "now"
+    type: PlanType = "all"
+    measurements: list[str] | None = None
+    chunk: str | None = None
+    replace: bool = False
+    runner: Runner = "threads"
+    workers: int | None = None
+    address: str | None = None
+
+
+def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
+    """Check everything that was asked for.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
+    """
+    settings = run.settings
+    manner = BackfillOptions(
+        workers=_checked_workers(asked.workers, settings),
+        chunk=None if asked.chunk is None else _cells_of(asked.chunk, settings.pipeline.cell),
+        replace=asked.replace,
+        runner=asked.runner,
+        address=asked.address,
+    )
+    _check_runner(manner, settings)
+    _check_history(run.environment)
+    names = asked.measurements
+    plan = make_plan(run, Request(asked.type, names, asked.start, asked.stop))
+    return Backfill(_with_history(plan, bool(names)), manner)
+
+
+def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list[Cell]:
+    """The cells of the job's window that are still to be read, oldest first; all of them anew.
+
+    A cell is done when the ledger says that it is covered to its end, or to now, and was extracted
+    for this suite and this catalogue entry.
+    """
+    cells = list(window_cells(job))
+    if not cells or is_anew:
+        return cells
+    span = Window(cells[0].start, cells[-1].stop)
+    known = ledger.cells(job.measurement.name, job.environment, span)
+
+    def is_done(cell: Cell) -> bool:
+        state = known.get(cell)
+        return (
+            state is not None
+            and state.covered_until >= min(cell.stop, job.settled)
+            # of a lost cell a part may have been read
+            and state.state != "lost"
+            and is_by_rules(state, suite, job.measurement)
+        )
+
+    return [cell for cell in cells if not is_done(cell)]
+
+
+def window_cells(job: Job) -> Iterator[Cell]:
+    """The cells of the job's window that are settled and kept, oldest first."""
+    assert job.window is not None, "a backfill always has a window"
+    window = job.window.widened(job.pipeline.cell).clipped(job.settled)
+    for cell in window.cells(job.pipeline.cell) if window else ():
+        if job.kept_since is None or cell.start >= job.kept_since:
+            yield cell
+
+
+def _checked_workers(workers: int | None, settings: Settings) -> int:
+    if workers is None:
+        return settings.pipeline.workers
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageInvalid(
+            argument="--workers",
+            problem=f"{workers} is no number of workers",
+            mend=f"Give 1 to {MOST_WORKERS}",
+        )
+    return workers
+
+
+def _cells_of(chunk: str, cell: timedelta) -> int:
+    try:
+        length = parse_duration(chunk)
+    except ValueError as error:
+        raise UsageInvalid(
+            argument="--chunk", problem=str(error), mend="Give a duration such as 6h"
+        ) from error
+    if length % cell or length > MOST_CELLS * cell:
+        raise UsageInvalid(
+            argument="--chunk",
+            problem=f"{chunk} is not a whole number of cells of {format_duration(cell)}, 1 to {MOST_CELLS}",
+            mend="Give such a duration",
+        )
+    return length // cell
+
+
+def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
+    if manner.runner == "dask" and find_spec("distributed") is None:
+        raise ConfigurationInvalid(
+            where="--runner",
+            problem="dask is not installed",
+            mend="Install it: pip install 'fedvitals[dask]'",
+        )
+    if manner.address is None:
+        return
+    if manner.runner != "dask":
+        raise UsageInvalid(
+            argument="--address",
+            problem="goes with --runner dask",
+            mend="Add it, or leave this out",
+        )
+    if _is_here(manner.address):
+        return
+    local = []
+    if settings.ledger_url.startswith("sqlite"):
+        local.append("the ledger is a SQLite file (FEDVITALS_LEDGER_URL)")
+    if "://" not in settings.lake_url or settings.lake_url.startswith("file:"):
+        local.append("the lake is a folder (FEDVITALS_LAKE_URL)")
+    if local:
+        raise ConfigurationInvalid(
+            where="--address",
+            problem=f"the workers may be on other hosts, and {' and '.join(local)}",
+            mend="Use a PostgreSQL ledger and a lake on an object store, or leave --address out",
+        )
+
+
+def _is_here(address: str) -> bool:
+    """Whether a Dask scheduler's address is of this machine."""
+    parts = urlsplit(address)
+    try:
+        is_address = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
+    except ValueError:
+        is_address = None
+    if not is_address or "@" in parts.netloc:
+        raise UsageInvalid(
+            argument="--address",
+            problem="is not the address of a Dask scheduler",
+            mend="Give one such as tcp://127.0.0.1:8786",
+        )
+    host = parts.hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_history(environment: Environment) -> None:
+    if environment.prometheus is None:
+        raise ConfigurationInvalid(
+            where=f"environment {environment.name}",
+            problem="has no source with a past, so there is nothing to fill back from",
+            mend=f"Set {environment.setting('prometheus_url')}",
+        )
+
+
+def _with_history(plan: Plan, is_named: bool) -> Plan:
+    """The plan without what cannot be asked for the past; named ones are refused."""
+    entries = tuple(e for e in plan.measurements if e.source in SOURCES_WITH_HISTORY)
+    others = [e.name for e in plan.measurements if e not in entries]
+    if others and (is_named or not entries):
+        problem = f"the source of {', '.join(others)} has no past"
+        mend = "Collect it as it comes: fedvitals collect"
+        if is_named:
+            raise UsageInvalid(argument="--measurement", problem=problem, mend=mend)
+        raise NothingConfigured(
+            where=plan.settings.config / "metrics.yaml", problem=problem, mend=mend
+        )
+    warnings = [w for entry in entries if (w := _of_retention(entry, plan))]
+    if others:
+        warnings.insert(0, f"left out, since their source has no past: {', '.join(others)}")
+    for warning in warnings:
+        logger.warning(warning)
+    return replace(plan, measurements=entries, warnings=(*plan.warnings, *warnings))
+
+
+def _of_retention(entry: Measurement, plan: Plan) -> str | None:
+    assert plan.window is not None
+    kept_from: datetime | None = entry.kept_from(plan.now, plan.settings.pipeline.cell)
+    if kept_from is None or plan.window.start >= kept_from:
+        return None
+    return f"{entry.name}: its retention keeps nothing before {iso(kept_from)}, which is not read"

@@ -1,0 +1,124 @@
+"""How far a backfill is: rate and time left, drawn on a terminal, logged now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tasks.core.receipt import Outcome
+from tasks.runs.backfill.survey import Survey
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class ChunkDone:
+    """One chunk is done: of which measurement, how many cells it was, and what became of it."""
+
+    measurement: str
+    cells: int
+    outcome: Outcome
+
+
+Tell = Callable[[ChunkDone], None]
+
+
+@dataclass
+class Course:
+    """What is done of a survey. A cell counts as many values as were estimated for it."""
+
+    survey: Survey
+    clock: Callable[[], float] = time.monotonic
+    cells: int = 0
+    values: int = 0
+    _weight: float = 0.0
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._weights = {
+            share.measurement: max(share.values or 0, 1) / max(share.due, 1)
+            for share in self.survey.shares
+        }
+        self._whole = sum(
+            self._weights[share.measurement] * share.due for share in self.survey.shares
+        )
+
+    @property
+    def all_cells(self) -> int:
+        """How many cells there are to do."""
+        return sum(share.due for share in self.survey.shares)
+
+    @property
+    def values_per_second(self) -> float:
+        """Values extracted so far, a second."""
+        return self.values / max(self.clock() - self._began, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """At the pace of what is done, once anything is; until then at the survey's."""
+        if not self._weight:
+            return self.survey.seconds
+        took = self.clock() - self._began
+        return took * max(0.0, self._whole - self._weight) / self._weight
+
+    def take(self, step: ChunkDone) -> None:
+        """One more chunk is done."""
+        self.cells += step.cells
+        self.values += step.outcome.values.extracted
+        self._weight += self._weights[step.measurement] * step.cells
+
+    def line(self, measurement: str) -> str:
+        """Where the run is, in one line."""
+        left = timedelta(seconds=round(self.seconds_left))
+        return (
+            f"{measurement}: {self.cells} of {self.all_cells} cells, "
+            f"{self.values_per_second:,.0f} values a second, {left} left"
+        )
+
+
+@contextmanager
+def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Tell]:
+    """A function that is told of each chunk. It draws on standard error when that is a terminal,
+    else it logs a line every half minute."""
+    course = Course(survey)
+    if sys.stderr.isatty():
+        with _bar(course) as draw:
+            yield draw
+        return
+    said = time.monotonic()
+
+    def tell(step: ChunkDone) -> None:
+        nonlocal said
+        course.take(step)
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            log(course.line(step.measurement))
+
+    yield tell
+
+
+@contextmanager
+def _bar(course: Course) -> Iterator[Tell]:
+    # rich is slow to import, and most runs have no terminal
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("", total=course.all_cells, pace="")
+
+        def draw(step: ChunkDone) -> None:
+            course.take(step)
+            left = timedelta(seconds=round(course.seconds_left))
+            pace = f"{course.values_per_second:,.0f}/s, {left} left"
+            bars.update(bar, description=step.measurement, completed=course.cells, pace=pace)
+
+        yield draw

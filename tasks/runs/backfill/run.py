@@ -1,0 +1,196 @@
+"""A backfill's work: chunk after chunk, a few at a time, each measurement under its lock."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+from tasks.core.artifact import Artifact
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import FedvitalsError
+from tasks.core.receipt import Outcome, Receipt, joined
+from tasks.core.state import CellState
+from tasks.core.window import iso
+from tasks.ledger.locks import RunLock
+from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.collect import (
+    MOST_FAILURES_IN_A_ROW,
+    OF_THE_ANSWER,
+    chunk_of,
+    groups,
+    pending_loaded,
+    prepared,
+    reopen,
+    told,
+)
+from tasks.pipeline.due import Job, late_before
+from tasks.pipeline.process import process
+from tasks.runs.backfill.plan import Backfill, BackfillRequest, cells_to_read, make_backfill
+from tasks.runs.backfill.progress import ChunkDone, Tell, shown_course
+from tasks.runs.backfill.survey import Share, Survey, survey
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.plan import covered_window
+from tasks.runs.base.run import Run, logger
+from tasks.runs.base.self_metrics import land_self_metrics
+from tasks.runs.base.step import Step, plain
+from tasks.runs.base.toolbox import Toolbox, opened_toolbox
+
+NO_REPORT = (
+    "a backfill writes no report, since its window may be longer than memory: fedvitals report "
+    "makes one of any window"
+)
+# after so many chunks the lake is told how its cells stand
+CHUNKS_A_ROUND = 20
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a chunk, and the cells whose state changed where the run did not see it."""
+
+    outcome: Outcome
+    states: tuple[CellState, ...] = ()
+
+
+# gives a chunk to a worker, and does not wait
+Submit = Callable[[Chunk, Tools], "Future[Done]"]
+# the workers of a backfill, until the block ends
+Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
+
+
+@contextmanager
+def in_threads(run: Run, wanted: Backfill) -> Iterator[Submit]:
+    """Work in threads of this process."""
+    with ThreadPoolExecutor(wanted.manner.workers) as pool:
+        yield lambda chunk, tools: pool.submit(_process, chunk, tools)
+
+
+def _process(chunk: Chunk, tools: Tools) -> Done:
+    return Done(process(chunk, tools))
+
+
+def backfill(
+    run: Run, asked: BackfillRequest, step: Step = plain, workers: Workers = in_threads
+) -> Receipt:
+    """Read a window of the past that is not yet read, chunk by chunk, oldest first."""
+    wanted = step("plan", make_backfill)(run, asked)
+    found = step("survey", survey)(wanted, run.ledger)
+    for problem in found.problems:
+        logger.warning(problem)
+    logger.info(found.line())
+    names = len(wanted.plan.measurements)
+    name = f"prometheus: extract, validate, land, load ({names})"
+    step(name, work_through)(run, wanted, found, workers)
+    run.notes.append(NO_REPORT)
+    receipt = step("account", run.account)(covered_window(wanted.plan, run.outcomes))
+    step("self metrics", land_self_metrics)(run, receipt)
+    run.artifacts.append(_artifact(receipt))
+    return step("deliver", deliver)(run, receipt)
+
+
+def _artifact(receipt: Receipt) -> Artifact:
+    rows = [
+        {
+            "measurement": line.name,
+            "state": line.state,
+            "landed": line.values.landed,
+            "unchanged": line.values.unchanged,
+            "quarantined": line.values.quarantined,
+        }
+        for line in receipt.measurements
+    ]
+    return Artifact("table", "backfill-measurements", rows)
+
+
+def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) -> None:
+    """Work on all measurements, one after the other; an error ends its measurement, never the run."""
+    with (
+        workers(run, wanted) as submit,
+        opened_toolbox(run, wanted.plan) as toolbox,
+        shown_course(found, logger.info) as tell,
+    ):
+        for share in found.shares:
+            entry = next(e for e in wanted.plan.measurements if e.name == share.measurement)
+            run.work(entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, tell))
+            run.append_states(is_last=False)
+
+
+def _measurement(
+    wanted: Backfill,
+    share: Share,
+    entry: Measurement,
+    toolbox: Toolbox,
+    submit: Submit,
+    tell: Tell,
+    lock: RunLock,
+) -> Outcome:
+    job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
+    read = told(job, _read(wanted, job, share, tools, toolbox.run, submit, tell))
+    pending = told(job, pending_loaded(job, tools))
+    return joined(entry.name, [*read, *pending])
+
+
+def _read(
+    wanted: Backfill,
+    job: Job,
+    share: Share,
+    tools: Tools,
+    run: Run,
+    submit: Submit,
+    tell: Tell,
+) -> Iterator[Outcome]:
+    yield from prepared(job, tools)
+    # the ledger is asked under the lock: since the survey another run may have read some
+    cells = cells_to_read(job, tools.suite, tools.ledger, wanted.manner.replace)
+    if not cells:
+        yield Outcome(measurement=job.measurement.name, state="unchanged")
+        return
+    reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
+    chunks = (chunk_of(job, group) for group in groups(cells, share.cells_a_chunk))
+    most, done = wanted.manner.workers + 1, 0
+    for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
+        done += len(chunk.cells)
+        tell(ChunkDone(job.measurement.name, len(chunk.cells), outcome))
+        run.progress(job.measurement.name, done, len(cells))
+        yield outcome
+        if number % CHUNKS_A_ROUND == 0:
+            run.append_states(is_last=False)
+
+
+def _worked(
+    chunks: Iterable[Chunk], tools: Tools, submit: Submit, most: int
+) -> Iterator[tuple[Chunk, Outcome]]:
+    """The chunks, in order, with what became of each; never more than `most` are under way.
+
+    After an error that is not of an answer, or three such in a row, the others are given up; what
+    was begun is finished and told before the error is raised.
+    """
+    waiting: deque[tuple[Chunk, Future[Done]]] = deque()
+    rest = iter(chunks)
+    in_a_row = 0
+    first_error: Exception | None = None
+    while True:
+        room = 0 if first_error else most - len(waiting)
+        waiting.extend((chunk, submit(chunk, tools)) for chunk in islice(rest, room))
+        if not waiting:
+            break
+        chunk, future = waiting.popleft()
+        error = future.exception()
+        in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
+        if isinstance(error, OF_THE_ANSWER) and in_a_row < MOST_FAILURES_IN_A_ROW:
+            yield chunk, _failed(chunk, error)
+        elif isinstance(error, Exception):
+            first_error = first_error or error
+        else:
+            done = future.result()
+            tools.record(list(done.states))
+            yield chunk, done.outcome
+    if first_error is not None:
+        raise first_error
+
+
+def _failed(chunk: Chunk, error: FedvitalsError) -> Outcome:
+    span = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}"
+    return Outcome(chunk.measurement.name, "failed", problems=(f"{span}: {error}",))

@@ -1,0 +1,151 @@
+"""What a backfill will take, estimated before any work from cheap counts and earlier runs."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import FedvitalsError, SourceUnavailable
+from tasks.core.receipt import Receipt
+from tasks.core.window import Window
+from tasks.lake.tables import Lake
+from tasks.ledger.ledger import Ledger
+from tasks.pipeline.collect import MOST_CELLS, groups
+from tasks.pipeline.due import Job
+from tasks.runs.backfill.plan import FLOW, Backfill, cells_to_read, window_cells
+from tasks.sources.counting import SeriesCount, count_series
+
+# runs whose pace is believed, and how many values they must have moved together
+PACE_RUNS = 10
+PACE_VALUES = 100_000
+# what two cores did from a local Prometheus into a local InfluxDB, halved
+ASSUMED_PACE = 100_000.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Values that a run takes all the way in a second, and where that number comes from."""
+
+    values_per_second: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """One measurement's part: cells of the window, those still to be read, and an estimate.
+
+    `series` and `values` are None where they could not be counted.
+    """
+
+    measurement: str
+    cells: int
+    due: int
+    cells_a_chunk: int
+    chunks: int
+    series: int | None
+    values: int | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a backfill will take. `problems` say what could not be counted, and why."""
+
+    shares: tuple[Share, ...]
+    pace: Pace
+    problems: tuple[str, ...]
+
+    @property
+    def values(self) -> int:
+        """Estimated values of what could be counted."""
+        return sum(share.values or 0 for share in self.shares)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time for them."""
+        return self.values / self.pace.values_per_second
+
+    def line(self) -> str:
+        """All of it in one line."""
+        due, cells = sum(s.due for s in self.shares), sum(s.cells for s in self.shares)
+        chunks = sum(s.chunks for s in self.shares)
+        took = timedelta(seconds=round(self.seconds))
+        return (
+            f"{due} of {cells} cells to read, in {chunks} chunks: about {self.values:,} values in "
+            f"{took} ({self.pace.values_per_second:,.0f} values a second: {self.pace.origin})"
+        )
+
+
+def survey(backfill: Backfill, ledger: Ledger) -> Survey:
+    """What the backfill will take. The source is asked for numbers of series only.
+
+    Values are counts of series times slots of the cells to be read; the time is theirs at the pace
+    of the last runs.
+    """
+    plan = backfill.plan
+    lake = Lake(plan.settings.lake_url)
+    shares, problems = [], []
+    is_there = True
+    for entry in plan.measurements:
+        counts: dict[str, SeriesCount] = {}
+        try:
+            counts = _counted(entry, backfill) if is_there else {}
+        except FedvitalsError as error:
+            problems.append(str(error))
+            # who does not answer is not waited for again
+            is_there = not isinstance(error, SourceUnavailable)
+        shares.append(_share(entry, backfill, counts, ledger, lake))
+    pace = _known_pace(ledger, plan.environment.name, plan.run_id)
+    return Survey(tuple(shares), pace, tuple(problems))
+
+
+def _counted(entry: Measurement, backfill: Backfill) -> dict[str, SeriesCount]:
+    cells = list(window_cells(backfill.job(entry)))
+    service = backfill.plan.environment.prometheus
+    if not cells or service is None:
+        return {}
+    return count_series(service, entry, Window(cells[0].start, cells[-1].stop))
+
+
+def _share(
+    entry: Measurement,
+    backfill: Backfill,
+    counts: dict[str, SeriesCount],
+    ledger: Ledger,
+    lake: Lake,
+) -> Share:
+    job, manner = backfill.job(entry), backfill.manner
+    suite = backfill.plan.suites[entry.name]
+    # what the ledger says of a table that is gone is forgotten once the run begins
+    is_new = manner.replace or not lake.has(entry.name)
+    due = cells_to_read(job, suite, ledger, is_new)
+    slots = job.pipeline.cell // entry.step
+    most = max((count.most for count in counts.values()), default=0)
+    a_chunk = manner.chunk or _cells_of_rows(most * slots, job, ledger)
+    mean = sum(count.mean for count in counts.values())
+    return Share(
+        measurement=entry.name,
+        cells=sum(1 for _ in window_cells(job)),
+        due=len(due),
+        cells_a_chunk=a_chunk,
+        chunks=sum(1 for _ in groups(due, a_chunk)),
+        series=most if counts else None,
+        values=round(mean * slots * len(due)) if counts else None,
+    )
+
+
+def _cells_of_rows(rows: int, job: Job, ledger: Ledger) -> int:
+    """How many cells hold about `chunk_rows` rows; what could not be counted is judged by the last."""
+    last = ledger.newest(job.measurement.name, job.environment)
+    fullest = max(rows, last.rows if last else 0, 1)
+    return max(1, min(MOST_CELLS, job.pipeline.chunk_rows // fullest))
+
+
+def _known_pace(ledger: Ledger, environment: str, before: str) -> Pace:
+    """From the receipts of earlier backfills, else of collects."""
+    for flow in (FLOW, "collect"):
+        texts = ledger.last_runs(flow, environment, before, PACE_RUNS)
+        receipts = [Receipt.model_validate_json(text) for text in texts]
+        values = sum(receipt.values.extracted for receipt in receipts)
+        took = sum(receipt.seconds.get("work", 0.0) for receipt in receipts)
+        if values >= PACE_VALUES and took:
+            return Pace(values / took, f"the last {len(receipts)} runs of {flow}")
+    return Pace(ASSUMED_PACE, "assumed, since no earlier run was large enough to measure")

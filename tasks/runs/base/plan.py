@@ -1,0 +1,342 @@
+"""A run's plan: everything checked before any work, and the tools to do it with."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from tasks.core.addresses import check_output
+from tasks.core.catalogue import Catalogue, Measurement, MetricType
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
+from tasks.core.receipt import Outcome
+from tasks.core.self_metrics import self_measurement
+from tasks.core.settings import Environment, InfluxService, Settings
+from tasks.core.window import Window, floor, iso, parse_time
+from tasks.ledger.ledger import Ledger
+from tasks.pipeline.chunk import SOURCES_WITH_HISTORY
+from tasks.runs.base.home import begin
+from tasks.runs.base.run import Run
+from tasks.validation.suites import Suite, read_suite, verify
+
+# apart from the run's other lines, so that a terminal shows what is off before the work begins
+logger = logging.getLogger("fedvitals.plan")
+
+CollectType = Literal["all", "performance", "business", "security"]
+# what collect takes, and the type that has a flow of its own
+PlanType = Literal[CollectType, "federated"]
+TYPES: Mapping[PlanType, frozenset[MetricType]] = {
+    "all": frozenset({"performance", "business", "security"}),
+    "performance": frozenset({"performance"}),
+    "business": frozenset({"business"}),
+    "security": frozenset({"security"}),
+    "federated": frozenset({"federated"}),
+}
+# the learning curve belongs to the first look at a training, so collect takes it along
+LEARNING_CURVE = "training"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do; everything in it was checked."""
+
+    run_id: str
+    now: datetime
+    settings: Settings
+    environment: Environment
+    measurements: tuple[Measurement, ...]
+    suites: Mapping[str, Suite]
+    window: Window | None
+    output: Path
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks of a run, as the parameters of its flow: names, times and paths."""
+
+    type: PlanType = "all"
+    measurements: list[str] | None = None
+    start: str | None = None
+    stop: str | None = None
+    output: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements that are named, each once."""
+        return tuple(dict.fromkeys(self.measurements or ()))
+
+
+def make_plan(run: Run, asked: Request) -> Plan:
+    """Check the whole configuration, and plan what a run reads from its sources.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
+    """
+    selected, measurements = choose_measurements(run.settings, run.environment, asked)
+    warnings = _warnings(run.environment, run.settings, selected)
+    for warning in warnings:
+        logger.warning(warning)
+    return _plan(run, asked, measurements, warnings)
+
+
+def choose_measurements(
+    settings: Settings, environment: Environment, asked: Request
+) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:
+    """Return the measurements that a run is asked for, and those of them that have a source.
+
+    Raises:
+        NothingConfigured: when there are none, with what would give some.
+        ConfigurationInvalid, UsageInvalid: naming what is wrong.
+    """
+    check_source(environment)
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    selected = _selected(catalogue, asked, settings)
+    _check_asked(selected)
+    measurements = tuple(entry for entry in selected if _has_source(entry, environment))
+    if not measurements:
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="the service's API is not configured, which all of these measurements are read from",
+            mend=f"Set {environment.setting('api_url')}",
+        )
+    return selected, measurements
+
+
+def make_report_plan(run: Run, asked: Request) -> Plan:
+    """Plan what is read from the lake; no source needs to be configured for it.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
+    """
+    catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
+    return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
+
+
+def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple[Measurement, ...]:
+    """The measurements of the type, or the named ones; none of single clients when these are off."""
+    if asked.names:
+        chosen = catalogue.select(frozenset(), asked.names)
+    else:
+        wanted = TYPES[asked.type]
+        with_curve = "performance" in wanted
+        chosen = tuple(
+            entry
+            for entry in catalogue.values()
+            if entry.type in wanted
+            or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
+        )
+    if settings.client_ids == "off":
+        chosen = tuple(entry for entry in chosen if entry.identity is None)
+    if not chosen:
+        raise _nothing_selected(settings, asked)
+    return chosen
+
+
+def _nothing_selected(settings: Settings, asked: Request) -> Terminal:
+    if asked.names:
+        return UsageInvalid(
+            argument="--measurement",
+            problem=f"{', '.join(asked.names)} is of single clients, which are off (client_ids)",
+            mend="Name another one, or set client_ids to hashed or plain in environments.yaml",
+        )
+    return NothingConfigured(
+        where=settings.config / "metrics.yaml",
+        problem=f"there is no measurement of type {' or '.join(sorted(TYPES[asked.type]))}",
+        mend="Add one, or see what there is: fedvitals catalogue",
+    )
+
+
+def _plan(
+    run: Run, asked: Request, measurements: tuple[Measurement, ...], warnings: tuple[str, ...]
+) -> Plan:
+    settings, output = run.settings, Path(asked.output) if asked.output else None
+    _check_steps(measurements, settings)
+    check_output(output)
+    window = _window(asked.start, asked.stop, run.now, settings)
+    # what a run says of itself is checked like the rest, so a fault in its suite is found now
+    entries = (*measurements, self_measurement())
+    suites = read_suites(settings, entries)
+    plan = Plan(
+        run_id=run.id,
+        now=run.now,
+        settings=settings,
+        environment=run.environment,
+        measurements=measurements,
+        suites=suites,
+        window=window,
+        # of a relative path no link could be made
+        output=(output or settings.home / "reports" / run.id).absolute(),
+        warnings=warnings,
+    )
+    # only now, so that what is refused above leaves no home
+    verify_new(suites, entries, run.ledger)
+    begin(run)
+    run.log_due(len(measurements), window)
+    return plan
+
+
+def covered_window(plan: Plan, outcomes: Iterable[Outcome]) -> Window:
+    """The window that the run is about: the given one, else from the oldest cell read; up to now.
+
+    It reaches back at least as far as a first run would, so that a chart shows more than a sample.
+    """
+    if plan.window is not None:
+        # a chart up to a stop in the future would be empty there
+        return plan.window.clipped(plan.now) or plan.window
+    pipeline = plan.settings.pipeline
+    newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
+    starts = [outcome.start for outcome in outcomes if outcome.start is not None]
+    return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
+
+
+def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
+    """Group the measurements by source; samples first, since the past can wait and their time not."""
+    ordered = sorted(measurements, key=lambda entry: entry.source in SOURCES_WITH_HISTORY)
+    for source in dict.fromkeys(entry.source for entry in ordered):
+        yield source, tuple(entry for entry in ordered if entry.source == source)
+
+
+def verified_suites(
+    settings: Settings, ledger: Ledger, measurements: tuple[Measurement, ...]
+) -> dict[str, Suite]:
+    """Return the measurements' suites; those that the ledger does not know as sound are verified.
+
+    Raises:
+        SuiteInvalid: naming the file and what to mend.
+    """
+    suites = read_suites(settings, measurements)
+    verify_new(suites, measurements, ledger)
+    return suites
+
+
+def read_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
+    """Return the measurements' suites.
+
+    Raises:
+        SuiteInvalid: naming the file and what to mend.
+    """
+    return {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
+
+
+def verify_new(
+    suites: Mapping[str, Suite], measurements: tuple[Measurement, ...], ledger: Ledger
+) -> None:
+    """Verify the suites that the ledger does not know as sound.
+
+    Raises:
+        SuiteInvalid: naming the file and what to mend.
+    """
+    proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
+    known = ledger.verified(proofs.values())
+    for entry in measurements:
+        if proofs[entry.name] not in known:
+            verify(suites[entry.name], entry)
+            ledger.keep_verified(proofs[entry.name])
+
+
+def proof_of(suite: Suite, entry: Measurement) -> str:
+    """What the ledger keeps of a suite that was found sound for a measurement."""
+    return f"{suite.digest}-{entry.digest}-{_version_of_checks()}"
+
+
+@cache
+def _version_of_checks() -> str:
+    # another Great Expectations may know other expectations
+    return version("great-expectations")
+
+
+def check_source(environment: Environment) -> None:
+    """Refuses an environment that has nothing to read.
+
+    Raises:
+        NothingConfigured: naming what gives it a source.
+    """
+    if environment.prometheus is None and environment.api is None:
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="no source is configured",
+            mend=f"Set {either_source(environment)}",
+        )
+
+
+def either_source(environment: Environment) -> str:
+    """Name what sets a source, for an environment that has none."""
+    prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
+    return f"{prometheus}, or {api} to read the service's /metrics directly"
+
+
+def _check_asked(selected: tuple[Measurement, ...]) -> None:
+    own = [entry.name for entry in selected if entry.source == "receipt"]
+    if own:
+        raise UsageInvalid(
+            argument="--measurement",
+            problem=f"{own[0]} is not collected: every run writes it of itself",
+            mend=f"See it: fedvitals report --measurement {own[0]}",
+        )
+
+
+def _has_source(entry: Measurement, environment: Environment) -> bool:
+    return entry.source == "prometheus" or environment.api is not None
+
+
+def _warnings(
+    environment: Environment, settings: Settings, selected: tuple[Measurement, ...]
+) -> tuple[str, ...]:
+    """What is off because it is not configured whole."""
+    left_out = [entry.name for entry in selected if not _has_source(entry, environment)]
+    warnings = []
+    if left_out:
+        missing = environment.setting("api_url")
+        warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
+    service = environment.influxdb
+    if service is not None and service.token is None and settings.influxdb.enabled:
+        warnings.append(_untold_token(service))
+    if environment.grafana is not None and environment.grafana.token is None:
+        warnings.append(
+            f"Grafana is off: {environment.grafana.origin} names one, and its token is not set "
+            "(GRAFANA_API_KEY, or the variable that environments.yaml names)"
+        )
+    return tuple(warnings)
+
+
+def _untold_token(service: InfluxService) -> str:
+    return (
+        f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are landed, "
+        "and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set"
+    )
+
+
+def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:
+    for entry in measurements:
+        for name, length in (("step", entry.step), ("every", entry.every)):
+            if settings.pipeline.cell % length:
+                raise ConfigurationInvalid(
+                    where=f"metrics.yaml: measurements.{entry.name}.{name}",
+                    problem="does not divide the cell (environments.yaml: pipeline.cell)",
+                    mend="Choose a length that goes into the cell without a rest",
+                )
+
+
+def _window(
+    start: str | None, stop: str | None, now: datetime, settings: Settings
+) -> Window | None:
+    if start is None and stop is None:
+        return None
+    if start is None:
+        raise UsageInvalid(
+            argument="--start",
+            problem="is missing while --stop is given",
+            mend="Give both, or none",
+        )
+    begin = parse_time(start, now, "--start")
+    if begin > now - settings.pipeline.settle_delay:
+        raise UsageInvalid(
+            argument="--start",
+            problem=f"{iso(begin)} is later than now less the settle delay: there is nothing to read yet",
+            mend="Give an earlier start",
+        )
+    return Window(begin, parse_time(stop or "now", now, "--stop"))

@@ -1,0 +1,256 @@
+"""Puts a report together from lake and ledger: for a run that has just ended, or again for any window."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from tasks.core.artifact import Artifact, artifact_key
+from tasks.core.batch import Batch, count_values
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import FedvitalsError, ReportNotWritten
+from tasks.core.receipt import (
+    MeasurementReceipt,
+    Outcome,
+    Receipt,
+    Values,
+    Verdict,
+    write_receipt,
+)
+from tasks.core.self_metrics import SELF_METRICS, self_measurement
+from tasks.core.window import Window
+from tasks.lake.history import means
+from tasks.lake.tables import Lake
+from tasks.ledger.ledger import Ledger
+from tasks.reports.changes import changes_of
+from tasks.reports.comparison import shifts_of
+from tasks.reports.events import events_of
+from tasks.reports.page import markdown, write
+from tasks.reports.records import Means, MeasurementSection, ReportFiles, RunReport
+from tasks.reports.words import REPORT
+from tasks.runs.base.plan import Plan, Request, covered_window, make_report_plan
+from tasks.runs.base.run import Run
+from tasks.validation.limits import limits_of
+from tasks.validation.validate import validate
+
+# of earlier runs that a measurement is looked for in: a day of hourly ones
+EARLIER_RUNS = 24
+NOTHING_LANDED = "the lake has no values in this window"
+CHECKED_AS_LANDED = (
+    "This report was made again from the lake: the checks ran over what is landed, without the values "
+    "that are in quarantine."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report and what of it goes to Prefect."""
+
+    files: ReportFiles
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the lake holds of a measurement in a window: landed rows and quarantine records."""
+
+    frame: pd.DataFrame
+    quarantine: pd.DataFrame
+
+
+def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
+    """Write the report of a run that has just ended, and show it beside the run.
+
+    A report that cannot be written is a delivery that did not arrive.
+    """
+    window = covered_window(plan, run.outcomes)
+    try:
+        written = write_report(run, plan, window, receipt, read_lake(plan, window))
+    except FedvitalsError as error:
+        run.delivered("report", str(error))
+        return
+    run.delivered("report")
+    run.report = str(written.files.html)
+    run.artifacts += _artifacts(written, receipt)
+
+
+def _artifacts(written: Report, receipt: Receipt) -> tuple[Artifact, ...]:
+    key = artifact_key(receipt.flow, receipt.environment)
+    return (
+        Artifact("markdown", f"{key}-summary", written.markdown),
+        Artifact("table", f"{key}-measurements", [_row(line) for line in receipt.measurements]),
+        Artifact("link", f"{key}-report", written.files.html, "The report"),
+        Artifact("image", f"{key}-chart", written.files.chart),
+    )
+
+
+def _row(line: MeasurementReceipt) -> dict[str, str | int]:
+    return {
+        "measurement": line.name,
+        "state": line.state,
+        "landed": line.values.landed,
+        "quarantined": line.values.quarantined,
+        "worst": (line.verdict or {}).get("worst") or "",
+    }
+
+
+def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
+    """What the lake holds of each measurement of the plan.
+
+    Raises:
+        LakeDamaged.
+    """
+    lake, environment = Lake(plan.settings.lake_url), plan.environment.name
+    return {
+        entry.name: Held(
+            lake.read(entry, environment, window),
+            lake.quarantined(entry.name, environment, window),
+        )
+        for entry in plan.measurements
+    }
+
+
+def write_report(
+    run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
+) -> Report:
+    """Writes the report's files into the plan's output folder.
+
+    Beside what the lake holds of the window it shows earlier windows, of which only means are
+    read, and what is different since the last run, from the ledger.
+
+    Raises:
+        ReportNotWritten, LakeDamaged, LedgerUnavailable.
+    """
+    ledger = run.ledger
+    kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
+    sections = _sections(plan, window, receipt, run.outcomes, held, ledger)
+    sections += _own_section(plan, window, receipt)
+    report = RunReport(
+        receipt=receipt,
+        generated_at=datetime.now(UTC),
+        sections=sections,
+        notes=receipt.remarks,
+        changes=changes_of(receipt, [Receipt.model_validate_json(text) for text in kept]),
+    )
+    try:
+        return Report(files=write(report, plan.output), markdown=markdown(report))
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise ReportNotWritten(folder=plan.output, problem=problem) from error
+
+
+def report(run: Run, asked: Request) -> Receipt:
+    """Make a report of a window from the lake alone; nothing is asked, moved or sent.
+
+    The receipt's sums are what the lake holds. Its status is no_data when that is nothing.
+
+    Raises:
+        ReportNotWritten, LakeDamaged, LedgerUnavailable.
+    """
+    started = time.perf_counter()
+    plan = make_report_plan(run, asked)
+    window = covered_window(plan, ())
+    held = read_lake(plan, window)
+    run.outcomes += [_outcome(entry, held[entry.name], plan, window) for entry in plan.measurements]
+    receipt = write_receipt(
+        flow=REPORT,
+        run_id=plan.run_id,
+        environment=plan.environment.name,
+        window=window,
+        outcomes=run.outcomes,
+        seconds={"read_and_check": time.perf_counter() - started},
+        places=run.settings.places,
+        notes=(CHECKED_AS_LANDED,),
+    )
+    written = write_report(run, plan, window, receipt, held)
+    return receipt.model_copy(update={"report": str(written.files.html)})
+
+
+def _outcome(entry: Measurement, held: Held, plan: Plan, window: Window) -> Outcome:
+    landed = count_values(held.frame, entry)
+    quarantined = int(held.quarantine["field"].notna().sum())
+    if not landed and held.quarantine.empty:
+        return Outcome(measurement=entry.name, state="no_data", warnings=(NOTHING_LANDED,))
+    verdicts: tuple[Verdict, ...] = ()
+    if len(held.frame):
+        batch = Batch(entry, plan.environment.name, window, held.frame)
+        verdicts = (validate(batch, plan.suites[entry.name]).verdict,)
+    return Outcome(
+        measurement=entry.name,
+        state="landed",
+        rows=len(held.frame),
+        values=Values(landed + quarantined, landed, quarantined),
+        verdicts=verdicts,
+    )
+
+
+def _sections(
+    plan: Plan,
+    window: Window,
+    receipt: Receipt,
+    outcomes: Iterable[Outcome],
+    held: Mapping[str, Held],
+    ledger: Ledger,
+) -> tuple[MeasurementSection, ...]:
+    lines = {line.name: line for line in receipt.measurements}
+    verdicts = {o.measurement: o.verdicts[0] for o in outcomes if o.verdicts}
+    lake, cell = Lake(plan.settings.lake_url), plan.settings.pipeline.cell
+    return tuple(
+        MeasurementSection(
+            measurement=entry,
+            frame=held[entry.name].frame,
+            quarantine=held[entry.name].quarantine,
+            verdict=verdicts.get(entry.name),
+            line=lines[entry.name],
+            limits=limits_of(plan.suites[entry.name]),
+            earlier=_earlier(lake, entry, receipt.environment, window, held[entry.name]),
+            events=events_of(ledger.cells(entry.name, receipt.environment, window), window, cell),
+        )
+        for entry in plan.measurements
+    )
+
+
+def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[MeasurementSection, ...]:
+    """What fedvitals says of its runs in the window, beside the receipt's sums; none without runs."""
+    entry, lake = self_measurement(), Lake(plan.settings.lake_url)
+    # the run itself stands at the very end of the window that it is about
+    until = Window(window.start, window.stop + timedelta(microseconds=1))
+    frame = lake.read(entry, receipt.environment, until)
+    if frame.empty or entry in plan.measurements:
+        return ()
+    held = Held(frame, lake.quarantined(SELF_METRICS, receipt.environment, until))
+    verdict = validate(
+        Batch(entry, receipt.environment, until, frame), plan.suites[SELF_METRICS]
+    ).verdict
+    landed = count_values(frame, entry)
+    line = MeasurementReceipt(
+        name=SELF_METRICS,
+        state="landed",
+        rows=len(frame),
+        values=Values(extracted=landed, landed=landed),
+        verdict=verdict.short(),
+        failing=tuple(check.check_id for check in verdict.failed),
+    )
+    section = MeasurementSection(
+        measurement=entry,
+        frame=frame,
+        quarantine=held.quarantine,
+        verdict=verdict,
+        line=line,
+        limits=limits_of(plan.suites[SELF_METRICS]),
+        earlier=_earlier(lake, entry, receipt.environment, window, held),
+    )
+    return (section,)
+
+
+def _earlier(lake: Lake, entry: Measurement, environment: str, window: Window, held: Held) -> Means:
+    """The means that the window is compared with; none for a window that has no value itself."""
+    if held.frame.empty:
+        return {}
+    shifted = {
+        shift: Window(window.start - shift, window.stop - shift)
+        for shift in shifts_of(window.length)
+    }
+    return means(lake, entry, environment, shifted)

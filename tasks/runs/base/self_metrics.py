@@ -1,0 +1,182 @@
+"""The pipeline watches itself: a run's receipt as the measurement fedvitals_pipeline.
+
+It goes the way of every other: checked, landed, loaded. It stands outside of the sums that it tells.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from tasks.core.batch import Batch, build_frame
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import FedvitalsError, LockHeld, defect
+from tasks.core.receipt import Outcome, Receipt, SinkValues
+from tasks.core.self_metrics import LEDGER_ID, SELF_METRICS, self_measurement
+from tasks.core.settings import Settings
+from tasks.core.window import Window
+from tasks.ledger.locks import RunLock
+from tasks.ledger.pending import pending_cells
+from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.process import load_pending, process
+from tasks.runs.base.home import ledger_id
+from tasks.runs.base.plan import verified_suites
+from tasks.runs.base.run import Run
+from tasks.runs.base.toolbox import opened_sinks
+
+logger = logging.getLogger("fedvitals")
+
+# runs that end at the same moment hold the lock for some tens of milliseconds each
+LOCK_PATIENCE_SECONDS = 5.0
+# a sample is worth no longer wait for a sink; what is pending comes with the next run
+SINK_PATIENCE = timedelta(seconds=5)
+MOST_PENDING = 168
+_MOMENT = timedelta(microseconds=1)
+_STAGES = ("extract", "validate", "land", "load")
+
+
+def land_self_metrics(run: Run, receipt: Receipt) -> None:
+    """Land and load the run's own figures, one row at the run's time.
+
+    Whatever goes wrong is a delivery that did not arrive: it changes nothing about the run.
+    """
+    try:
+        problems = _land(run, receipt)
+    except FedvitalsError as error:
+        problems = (str(error),)
+    # one measurement of many: what the run did stays in its receipt, and the problem stands beside it
+    except Exception as error:
+        logger.exception("measurement=%s unexpected error", SELF_METRICS)
+        problems = (defect(error),)
+    run.delivered(
+        "self metrics", f"{SELF_METRICS} is not whole: {'; '.join(problems)}" if problems else ""
+    )
+
+
+def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:
+    """The receipt's figures as a batch of one row at the moment, which is the run's own time."""
+    measurement = self_measurement()
+    sinks = sum(receipt.sinks.values(), SinkValues())
+    values = receipt.values
+    failed = sum(line.state == "failed" for line in receipt.measurements)
+    row = {
+        "time": moment,
+        "environment": receipt.environment,
+        "flow": receipt.flow,
+        "duration_seconds": duration_seconds,
+        **{f"{name}_seconds": receipt.seconds.get(name, 0.0) for name in _STAGES},
+        "lag_seconds": receipt.lag_seconds,
+        "extracted_values": values.extracted,
+        "landed_values": values.landed,
+        "quarantined_values": values.quarantined,
+        "dropped_values": values.dropped_by_rule,
+        "unchanged_values": values.unchanged,
+        "kept_values": values.kept,
+        "owed_values": sinks.owed,
+        "loaded_values": sinks.loaded,
+        "pending_values": sinks.pending,
+        "refused_values": sinks.refused,
+        "skipped_values": sinks.skipped_by_rule,
+        "measurements": len(receipt.measurements),
+        "failed_measurements": failed,
+        "retries": receipt.retries,
+        "exit_code": int(receipt.exit_code),
+        "status": receipt.status,
+        "worst": receipt.worst.value if receipt.worst else None,
+        LEDGER_ID: ledger_id,
+    }
+    frame = build_frame(measurement, {name: [value] for name, value in row.items()})
+    return Batch(measurement, receipt.environment, Window(moment, moment + _MOMENT), frame)
+
+
+@dataclass
+class _ThisRun:
+    """The source of a run's own figures: one batch, and no past."""
+
+    batch: Batch
+    name: str = "receipt"
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        return self.batch
+
+
+def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
+    """Return what could not be done."""
+    environment, settings = receipt.environment, _impatient(run.settings)
+    with (
+        opened_sinks(settings, run.environment) as sinks,
+        _held(run, environment) as lock,
+    ):
+        seconds = (datetime.now(UTC) - run.now).total_seconds()
+        batch = measured(receipt, run.now, seconds, ledger_id(run.lake, run.ledger))
+        is_away = any(counts.pending for counts in receipt.sinks.values())
+        own = self_measurement()
+        tools = Tools(
+            source=_ThisRun(batch),
+            suite=verified_suites(settings, run.ledger, (own,))[SELF_METRICS],
+            lake=run.lake,
+            ledger=run.ledger,
+            # the run waited for it once, and is not to wait again
+            sinks=() if is_away else sinks,
+            lock=lock,
+            run_id=run.id,
+            record=run.record,
+        )
+        cell = settings.pipeline.cell
+        problems = [problem for one in _outcomes(batch, cell, tools) for problem in _told(one)]
+        run.append_states(is_last=False)
+    return tuple(problems)
+
+
+def _told(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.problems
+    if outcome.values.quarantined:
+        yield f"{outcome.values.quarantined} of its values are in quarantine"
+
+
+def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome]:
+    """The run's row, then the cells that a sink still lacks."""
+    measurement, environment = batch.measurement, batch.environment
+    if tools.ledger.newest(SELF_METRICS, environment) is not None and not tools.lake.has(
+        SELF_METRICS
+    ):
+        # the table was moved away
+        tools.ledger.forget(SELF_METRICS, environment)
+    tools.lake.prepare(measurement)
+    cell = next(batch.window.cells(length))
+    yield process(Chunk(measurement, environment, (cell,), batch.window), tools)
+    for sink in tools.sinks:
+        pending = pending_cells(tools.ledger, sink.target, SELF_METRICS, environment)
+        earlier = (state for state in pending if state.run_id != tools.run_id)
+        states = list(islice(earlier, MOST_PENDING))
+        if states:
+            yield load_pending(measurement, environment, states, replace(tools, sinks=(sink,)))
+
+
+def _impatient(settings: Settings) -> Settings:
+    """The settings with little patience for sinks."""
+    patience = min(settings.pipeline.patience, SINK_PATIENCE)
+    return replace(settings, pipeline=settings.pipeline.model_copy(update={"patience": patience}))
+
+
+@contextmanager
+def _held(run: Run, environment: str) -> Iterator[RunLock]:
+    """The lock of the own measurement, waited for a little: every run takes it at its end.
+
+    Raises:
+        LockHeld: when it stayed with somebody else.
+    """
+    waiting = Retrying(
+        retry=retry_if_exception_type(LockHeld),
+        wait=wait_random(0.02, 0.2),
+        stop=stop_after_delay(LOCK_PATIENCE_SECONDS),
+        reraise=True,
+    )
+    with ExitStack() as stack:
+        yield waiting(
+            lambda: stack.enter_context(run.locks.hold(SELF_METRICS, environment, run.id))
+        )

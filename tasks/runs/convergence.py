@@ -1,0 +1,213 @@
+"""Runs from files analysed beside earlier ones: of a folder, and of the lake."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tasks.analysis.analyse import analyse, compare
+from tasks.analysis.comparison import Comparison
+from tasks.analysis.participation import Counts
+from tasks.analysis.run_analysis import AnalysisSettings
+from tasks.core.catalogue import Catalogue
+from tasks.core.errors import FedvitalsError, RunFileInvalid, UsageInvalid
+from tasks.core.finding import Finding
+from tasks.core.goal import TARGET_MEND, Goal, target_of
+from tasks.core.settings import Settings
+from tasks.core.snapshots import Watched
+from tasks.core.training import TrainingRun
+from tasks.reports.convergence.build import Analysed
+from tasks.sources.files import read_file
+from tasks.sources.run_files.names import metric_kind
+from tasks.training.companion_files import counts_beside, terms_beside
+from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
+
+TWINS = (PRIVACY_FILE, PARTICIPATION_FILE)
+
+
+@dataclass(frozen=True)
+class FileRun:
+    """A run and the file that it is from; counts are its clients where the file names none."""
+
+    path: Path
+    run: TrainingRun
+    findings: tuple[Finding, ...]
+    in_percent: bool
+    counts: tuple[Counts, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvergenceOptions:
+    """What is asked of every run: metric is accuracy, loss or a column's name, target as it was
+    written."""
+
+    metric: str | None = None
+    total_rounds: int | None = None
+    target: str | None = None
+
+
+def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
+    """The runs of all files in their order.
+
+    Raises:
+        RunFileInvalid: when a file cannot be read as runs.
+    """
+    found = []
+    for path in paths:
+        read = read_file(path, metric)
+        found += [
+            # what is odd about a file is said once, at its first run
+            _with_twins(FileRun(path, run, read.findings if place == 0 else (), read.in_percent))
+            for place, run in enumerate(read.runs)
+        ]
+    return found
+
+
+def _with_twins(one: FileRun) -> FileRun:
+    """With the privacy and the participation of the run, where they lie beside its progress."""
+    terms, of_privacy = terms_beside(one.path, one.run)
+    counts, of_clients = counts_beside(one.path, one.run)
+    findings = (*one.findings, *of_privacy, *of_clients)
+    return replace(one, run=replace(one.run, privacy=terms), findings=findings, counts=counts)
+
+
+def history_of_folder(
+    folder: Path, but: Sequence[Path], metric: str | None
+) -> tuple[list[TrainingRun], list[str]]:
+    """The runs of the folder's files and those of its folders, without the files `but`, and a line
+    for each that is no run's.
+
+    Raises:
+        UsageInvalid: when it is no folder, or no file in it is a run's.
+    """
+    if not folder.is_dir():
+        raise UsageInvalid(
+            argument=f"--history {folder}",
+            problem="it is no folder",
+            mend="Name a folder of earlier runs",
+        )
+    left_out = {path.resolve() for path in but}
+    files = [path for path in _files(folder) if path.resolve() not in left_out]
+    runs: list[TrainingRun] = []
+    notes = []
+    for path in files:
+        try:
+            found = read_file(path, metric).runs
+        except RunFileInvalid as error:
+            notes.append(f"left out of the history: {error}")
+            continue
+        # two files of one name are two runs
+        about = str(path.relative_to(folder))
+        runs += [replace(run, run_id=f"{about}: {run.run_id}") for run in found]
+    if not runs:
+        what = (
+            "it is empty"
+            if not files
+            else f"none of its {len(files)} files is a run's ({notes[0]})"
+        )
+        raise UsageInvalid(
+            argument=f"--history {folder}",
+            problem=what,
+            mend="Name a folder with files of earlier runs, or leave the option out",
+        )
+    return runs, notes
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        # what lies beside a run's progress tells of no further run
+        is_twin = path.name in TWINS and path.with_name(PROGRESS_FILE).exists()
+        if path.is_file() and not path.name.startswith(".") and not is_twin:
+            yield path
+
+
+def history_of_lake(
+    settings: Settings, environment: str | None
+) -> tuple[list[TrainingRun], list[str]]:
+    """The runs in the lake of the environment; a line when it cannot be read.
+
+    Raises:
+        UsageInvalid: when there is no such environment.
+    """
+    name = settings.environment(environment).name
+    if "://" not in settings.lake_url and not Path(settings.lake_url).is_dir():
+        return [], []
+    from tasks.lake.tables import Lake
+    from tasks.training.history import training_runs
+
+    try:
+        catalogue = Catalogue.read(settings.config / "metrics.yaml")
+        return training_runs(Lake(settings.lake_url), name, catalogue, 0), []
+    except FedvitalsError as error:
+        return [], [f"the lake's runs were left out: {error}"]
+
+
+def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
+    """The service's newest run beside its earlier ones; None when it has none."""
+    run = watched.current
+    if run is None:
+        return None
+    # of several polls of one round the last counts
+    counts = {
+        s.current_round: Counts(
+            s.current_round, s.total_clients, s.participating_clients, s.data_quality
+        )
+        for s in watched.snapshots
+        if s.current_round is not None and (s.run_id is None or s.run_id == run.run_id)
+    }
+    settings, notes = _aims(run, goal)
+    analysis = analyse(run, watched.runs, settings, tuple(counts.values()))
+    return Analysed(run, replace(analysis, notes=(*analysis.notes, *notes)))
+
+
+def _aims(run: TrainingRun, goal: Goal) -> tuple[AnalysisSettings, list[str]]:
+    """What of the goal fits the run, and a line on each part that does not."""
+    target, total, notes = goal.target, goal.total_rounds, []
+    if run.total_rounds is not None and total not in (None, run.total_rounds):
+        notes.append(
+            f"the service plans {run.total_rounds} rounds, so a plan of {total} is not looked at"
+        )
+    tells_accuracy = any(each.accuracy is not None for each in run.rounds)
+    if goal.metric is None and target is not None and not tells_accuracy:
+        target = None
+        notes.append("the target is an accuracy, and no round tells one: set the metric to loss")
+    total = total if run.total_rounds is None else None
+    return AnalysisSettings(metric=goal.metric, total_rounds=total, target=target), notes
+
+
+def analyse_all(
+    runs: Sequence[FileRun], history: Sequence[TrainingRun], asked: ConvergenceOptions
+) -> tuple[list[Analysed], tuple[Comparison, ...]]:
+    """Each run beside the history, and all of them compared.
+
+    Raises:
+        UsageInvalid: when the target is beyond the possible.
+    """
+    names = [one.run.run_id for one in runs]
+    done = []
+    for one in runs:
+        analysis = analyse(one.run, history, _settings(one, asked), one.counts)
+        # runs of one name are told apart by their files
+        if names.count(one.run.run_id) > 1:
+            analysis = replace(analysis, run_id=f"{one.run.run_id} ({one.path})")
+        named = asked.metric if asked.metric not in ("accuracy", "loss") else None
+        done.append(Analysed(one.run, analysis, str(one.path), one.findings, named))
+    return done, compare([one.analysis for one in done])
+
+
+def _settings(one: FileRun, asked: ConvergenceOptions) -> AnalysisSettings:
+    metric = None if asked.metric is None else metric_kind(asked.metric)
+    is_share = metric != "loss" and any(each.accuracy is not None for each in one.run.rounds)
+    return AnalysisSettings(
+        metric=metric,
+        total_rounds=asked.total_rounds,
+        target=None if asked.target is None else _target(asked.target, is_share, one.in_percent),
+    )
+
+
+def _target(told: str, is_share: bool, in_percent: bool) -> float:
+    try:
+        return target_of(told, is_share, in_percent)
+    except ValueError as error:
+        raise UsageInvalid(
+            argument=f"--target {told}", problem=str(error), mend=TARGET_MEND
+        ) from None

@@ -1,0 +1,1 @@
+"""Scaffold a configuration from what the services give."""

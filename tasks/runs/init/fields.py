@@ -1,0 +1,249 @@
+"""The fields that a metric family becomes: one query, name, unit and limit each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tasks.core.catalogue import RESERVED
+from tasks.runs.init.families import Family
+from tasks.runs.init.names import Names, quoted, selector, spelled, tag_for
+from tasks.sources.inventory import Labels
+
+BASE_UNITS = frozenset({
+    "seconds", "bytes", "bits", "ratio", "celsius", "kelvin", "hertz", "volts", "amperes", "watts",
+    "joules", "coulombs", "grams", "meters", "metres", "pascals", "newtons",
+})  # fmt: skip
+# what stands for which base unit, and by what a value is divided then
+SCALED = {
+    "percent": ("ratio", 100),
+    "milliseconds": ("seconds", 1000),
+    "ms": ("seconds", 1000),
+    "microseconds": ("seconds", 1_000_000),
+    "nanoseconds": ("seconds", 1_000_000_000),
+}
+# ratios that are no share of a whole
+NO_SHARES = frozenset({"adjustment", "amplification", "compression", "factor"})
+SIZES = ("seconds", "bytes", "bits")
+QUANTILES = ("0.5", "0.95", "0.99")
+MOST_SERIES = 500
+# which target it was: without them nobody could say whose value it is
+KEPT_LABELS = ("job", "instance")
+WINDOW = "5m"
+MOST_HELP = 160
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A metric's name without its unit, the base unit (or none), and the divisor to it."""
+
+    stem: str
+    base: str = ""
+    divisor: int = 1
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One field before it has its place: `stem` and `ending` make its name, less the group's prefix.
+
+    low, high: what is physically possible. gauge: the selector whose past can speak against them.
+    """
+
+    stem: str
+    ending: str
+    query: str
+    unit: str
+    description: str
+    low: int | None = None
+    high: int | None = None
+    gauge: str = ""
+    divisor: int = 1
+    # a limit that was guessed from a name must not hold values back
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A family's fields, with the labels that tell their rows apart."""
+
+    family: Family
+    labels: tuple[str, ...]
+    keys: frozenset[tuple[str, ...]]
+    drafts: tuple[Draft, ...] = field(default=())
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The labels as tags of the catalogue."""
+        return tuple(tags_of(self.labels).values())
+
+
+def tags_of(labels: tuple[str, ...]) -> dict[str, str]:
+    """The tag of each label. A label that can be a tag as it is goes before one that cannot."""
+    names = Names(*RESERVED)
+    order = sorted(labels, key=lambda label: (tag_for(label) != label, label))
+    tags = {label: names.take(tag_for(label)) for label in order}
+    return {label: tags[label] for label in labels}
+
+
+def unit_of(name: str, told: str) -> Unit:
+    """From the name's ending, else from what the target says."""
+    stem = name.removesuffix("_total")
+    rest, _, last = stem.rpartition("_")
+    if last in BASE_UNITS:
+        return Unit(rest or stem, last)
+    if last in SCALED:
+        base, divisor = SCALED[last]
+        return Unit(rest or stem, base, divisor)
+    if told in BASE_UNITS:
+        return Unit(stem, told)
+    base, divisor = SCALED.get(told, ("", 1))
+    return Unit(stem, base, divisor)
+
+
+def drafted(family: Family) -> Drafted | None:
+    """The fields of a family; None when too many series are left with no label left out but
+    job and instance."""
+    narrowed = _narrowed(family.series)
+    if narrowed is None:
+        return None
+    labels, keys, left_out = narrowed
+    makers = {
+        "counter": _of_counter,
+        "gauge": _of_gauge,
+        "histogram": _of_histogram,
+        "summary": _of_summary,
+    }
+    drafts = tuple(makers[family.kind](family, labels))
+    return Drafted(family, labels, keys, drafts, left_out)
+
+
+def _narrowed(
+    series: tuple[Labels, ...],
+) -> tuple[tuple[str, ...], frozenset[tuple[str, ...]], tuple[str, ...]] | None:
+    """The labels to keep, the rows they tell apart, and the labels left out, the most varied first."""
+    labels = sorted({name for one in series for name in one})
+    left_out: list[str] = []
+    while True:
+        keys = frozenset(tuple(one.get(name, "") for name in labels) for one in series)
+        if len(keys) <= MOST_SERIES:
+            return tuple(labels), keys, tuple(left_out)
+        loose = [name for name in labels if name not in KEPT_LABELS]
+        if not loose:
+            return None
+        worst = max(loose, key=lambda name: len({one.get(name, "") for one in series}))
+        labels.remove(worst)
+        left_out.append(worst)
+
+
+def _aggregated(how: str, labels: tuple[str, ...], inner: str, *more: str) -> str:
+    """PromQL: `inner` by exactly the tags. A label that cannot be a tag is renamed before."""
+    tags = tags_of(labels)
+    for label, tag in tags.items():
+        if tag != label:
+            inner = f'label_replace({inner}, "{tag}", "$1", {quoted(label)}, "(.*)")'
+    return f"{how} by ({', '.join([*tags.values(), *more])}) ({inner})"
+
+
+def _divided(query: str, unit: Unit) -> str:
+    return query if unit.divisor == 1 else f"{query} / {unit.divisor}"
+
+
+def _ending(*parts: str) -> str:
+    return "".join(f"_{part}" for part in parts if part)
+
+
+def _of_gauge(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
+    unit = unit_of(family.name, family.unit)
+    source = selector(family.name)
+    is_share = unit.base == "ratio" and NO_SHARES.isdisjoint(unit.stem.split("_"))
+    limited = unit.base in SIZES or is_share
+    yield Draft(
+        spelled(unit.stem),
+        _ending(unit.base),
+        _divided(_aggregated("max", labels, source), unit),
+        unit.base,
+        _help(family),
+        low=0 if limited else None,
+        high=1 if is_share else None,
+        gauge=source if limited else "",
+        divisor=unit.divisor,
+        # seconds may be an offset, and a size may be -1 for unknown
+        certain=False,
+    )
+
+
+def _of_counter(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
+    unit = unit_of(family.name, family.unit)
+    yield Draft(
+        spelled(unit.stem),
+        _ending(unit.base, "per_second"),
+        _divided(_rate(labels, family.name), unit),
+        _ending(unit.base or _last_word(unit.stem), "per_second").removeprefix("_"),
+        _told(family, f"growth a second, mean of {WINDOW}"),
+        low=0,
+    )
+
+
+def _of_histogram(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
+    unit = unit_of(family.name, family.unit)
+    rate = f"rate({selector(family.name + '_bucket')}[{WINDOW}])"
+    for quantile in QUANTILES:
+        buckets = _aggregated("sum", labels, rate, "le")
+        yield Draft(
+            spelled(unit.stem),
+            _ending(_percentile(quantile), unit.base),
+            _divided(f"histogram_quantile({quantile}, {buckets})", unit),
+            unit.base,
+            _told(family, f"quantile {quantile} of {WINDOW}, from the histogram's buckets"),
+            low=0 if unit.base in SIZES and not family.below_zero else None,
+        )
+    yield _observations(family, labels, unit)
+
+
+def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
+    unit = unit_of(family.name, family.unit)
+    for quantile in family.quantiles:
+        source = selector(family.name, "quantile", quantile)
+        yield Draft(
+            spelled(unit.stem),
+            _ending(_percentile(quantile), unit.base),
+            _divided(_aggregated("max", labels, source), unit),
+            unit.base,
+            _told(family, f"quantile {quantile}, as the target counts it"),
+            low=0 if unit.base in SIZES else None,
+            gauge=source,
+        )
+    yield _observations(family, labels, unit)
+
+
+def _observations(family: Family, labels: tuple[str, ...], unit: Unit) -> Draft:
+    return Draft(
+        spelled(unit.stem),
+        "_observations_per_second",
+        _rate(labels, f"{family.name}_count"),
+        "observations_per_second",
+        _told(family, f"observations a second, mean of {WINDOW}"),
+        low=0,
+    )
+
+
+def _rate(labels: tuple[str, ...], metric: str) -> str:
+    return _aggregated("sum", labels, f"rate({selector(metric)}[{WINDOW}])")
+
+
+def _percentile(quantile: str) -> str:
+    """0.5 as p50, 0.999 as p99_9."""
+    return "p" + f"{float(quantile) * 100:.10g}".replace(".", "_")
+
+
+def _last_word(stem: str) -> str:
+    return spelled(stem).rpartition("_")[2]
+
+
+def _told(family: Family, what: str) -> str:
+    return f"{said}: {what}" if (said := _help(family).rstrip(". ")) else what
+
+
+def _help(family: Family) -> str:
+    """What the target says of it, on one line, cut."""
+    words = " ".join(family.help.split())
+    return words if len(words) <= MOST_HELP else f"{words[:MOST_HELP]}…"

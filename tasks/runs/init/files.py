@@ -1,0 +1,152 @@
+"""The files of a proposal: the shipped ones with what is kept, and the proposed entries."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.core.settings import EnvironmentFile
+from tasks.runs.init.groups import Proposed
+from tasks.runs.init.propose import Proposal
+from tasks.runs.init.suites import suite_for
+from tasks.validation.suites import canonical_json
+
+_ENTRY = re.compile(r"^  ([A-Za-z]\w*):\s*$")
+MEASUREMENTS = "\nmeasurements:\n"
+ENVIRONMENTS = "\nenvironments:"
+SERVICES = """\
+# The environments with their addresses. A token is never written here: the key holds the name of the
+# variable that has it.
+"""
+ENTRIES = """\
+  # Proposed by `fedvitals init` from what Prometheus had: names, units and limits are guesses from the
+  # metrics' names and types. Take out what nobody looks at, and say in `better` which way is good.
+  # `identity` is guessed from the tag's name too: its values are written as client_ids says.
+  # The limits are in expectations/, one file a measurement.
+"""
+
+
+def texts_of(
+    proposal: Proposal,
+    config: Path,
+    expectations: Path,
+    environment: tuple[str, EnvironmentFile],
+) -> dict[Path, str]:
+    """The text of each file by its path below the chosen folder.
+
+    config, expectations: the shipped folders. environment: its name and its entry.
+    """
+    names = [entry.name for entry in proposal.kept]
+    catalogue = _read(config / "metrics.yaml")
+    environments = _read(config / "environments.yaml")
+    texts = {
+        Path("config/metrics.yaml"): _catalogue(catalogue, names, proposal.proposed),
+        Path("config/environments.yaml"): _environments(environments, *environment),
+        Path("config/sinks.yaml"): _read(config / "sinks.yaml"),
+    }
+    for name in dict.fromkeys(entry.suite_name for entry in proposal.kept):
+        texts[Path("expectations", f"{name}.json")] = _read(expectations / f"{name}.json")
+    for one in proposal.proposed:
+        path = Path("expectations", f"{one.measurement.suite_name}.json")
+        texts[path] = canonical_json(suite_for(one))
+    return texts
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _catalogue(shipped: str, kept: Iterable[str], proposed: Iterable[Proposed]) -> str:
+    head, body = shipped.split(MEASUREMENTS, 1)
+    blocks = _blocks(body)
+    parts = [head + MEASUREMENTS.rstrip("\n"), *(blocks[name] for name in kept)]
+    entries = [_entry(one) for one in proposed]
+    if entries:
+        parts += [ENTRIES, *entries]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _blocks(body: str) -> dict[str, str]:
+    """The text of each entry, with the comment before it."""
+    blocks: dict[str, list[str]] = {}
+    comment: list[str] = []
+    current: list[str] = []
+    for line in body.splitlines():
+        name = _ENTRY.match(line)
+        if name:
+            current = blocks[name[1]] = [*comment, line]
+            comment = []
+        elif line.startswith("  #"):
+            comment.append(line)
+        else:
+            current.append(line)
+    return {name: "\n".join(lines).strip("\n") for name, lines in blocks.items()}
+
+
+def _entry(one: Proposed) -> str:
+    measurement = one.measurement
+    content: dict[str, Any] = {
+        "type": measurement.type,
+        "description": measurement.description,
+        "tags": list(measurement.tags),
+        **({"identity": measurement.identity} if measurement.identity else {}),
+        "fields": {
+            name: {
+                key: value
+                for key, value in {
+                    "query": spec.query,
+                    "unit": spec.unit,
+                    "description": spec.description,
+                }.items()
+                if value
+            }
+            for name, spec in measurement.fields.items()
+        },
+    }
+    return _indented({measurement.name: content})
+
+
+def _environments(shipped: str, name: str, entry: EnvironmentFile) -> str:
+    head = shipped.split(ENVIRONMENTS, 1)[0]
+    # the comment that stands before an empty list does not fit this one
+    head = re.sub(r"(\n#[^\n]*)+$", "", head).rstrip("\n")
+    content = {name: entry.model_dump(exclude_none=True)}
+    return f"{head}\n\n{SERVICES}{ENVIRONMENTS[1:]}\n{_indented(content)}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list on one line, as the shipped files do."""
+
+
+def _on_one_line(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+_Dumper.add_representer(list, _on_one_line)
+
+
+def _indented(content: Mapping[str, Any]) -> str:
+    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return "".join(f"  {line}" if line.strip() else line for line in text.splitlines(keepends=True))
+
+
+def document_of(proposal: Proposal, written: Iterable[Path]) -> dict[str, Any]:
+    """The proposal as one JSON document."""
+    return {
+        "written": [str(path) for path in written],
+        "kept": [entry.name for entry in proposal.kept],
+        "dropped": [vars(one) for one in proposal.dropped],
+        "proposed": [
+            {
+                "measurement": one.measurement.name,
+                "tags": list(one.measurement.tags),
+                "identity": one.measurement.identity,
+                "fields": list(one.measurement.fields),
+                "metrics": list(one.metrics),
+            }
+            for one in proposal.proposed
+        ],
+        "skipped": [vars(one) for one in proposal.skipped],
+    }

@@ -1,0 +1,178 @@
+"""What `init` proposes: what of a catalogue a Prometheus can serve, and entries for the rest."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import Terminal
+from tasks.core.settings import Service
+from tasks.runs.init.families import Family, Skipped, families
+from tasks.runs.init.fields import Draft, Drafted, drafted
+from tasks.runs.init.groups import Proposed, grouped
+from tasks.sources.discovery import FieldFinding, probe
+from tasks.sources.inventory import look, lowest_and_highest
+
+# what in a query is no metric's name: grouping, matchers and ranges, text
+_ASIDE = re.compile(r"\bby \([^)]*\)|\{[^}]*\}|\[[^]]*\]")
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?![a-zA-Z0-9_:]|\s*\()")
+# a query that has no data now may have some later; with these it never fits
+UNFIT = ("labels_differ", "too_many_series", "refused")
+
+
+class NothingFound(Terminal):
+    """A Prometheus has nothing to make a catalogue of. Facts: url, problem."""
+
+    message = (
+        "Prometheus at {url} {problem}, so nothing was written. "
+        "Check its scrape_configs and its targets"
+    )
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A measurement of the catalogue that is not kept, and why."""
+
+    measurement: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to keep and drop of the catalogue, what to add to it, and metrics left without a place."""
+
+    kept: tuple[Measurement, ...]
+    dropped: tuple[Dropped, ...]
+    proposed: tuple[Proposed, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def propose(
+    service: Service, catalogue: Mapping[str, Measurement], has_api: bool, now: datetime
+) -> Proposal:
+    """Looks at the Prometheus as it is at `now`. Without an API, what needs one is dropped.
+
+    Raises:
+        NothingFound: no metric has a sample, or none can be collected.
+        SourceUnavailable, SourceOverloaded, SourceRefused, AnswerInvalid: as for any question.
+    """
+    inventory = look(service, now)
+    if not inventory.series and not inventory.too_many:
+        raise NothingFound(url=service.url, problem="has no data of the last five minutes")
+    reasons = {
+        name: _reason_against(service, entry, has_api, now)
+        for name, entry in catalogue.items()
+        # what fedvitals measures of itself is there anyway
+        if entry.source != "receipt"
+    }
+    kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
+    found, skipped = families(inventory)
+    drafts, known = _drafts(found, kept)
+    groups = _checked(grouped(drafts, catalogue), service, now)
+    proposed, unfit = _probed(groups, service, now)
+    if not kept and not proposed:
+        raise NothingFound(url=service.url, problem="has no metric that could be collected")
+    return Proposal(
+        kept=kept,
+        dropped=tuple(Dropped(name, reason) for name, reason in reasons.items() if reason),
+        proposed=tuple(proposed),
+        skipped=tuple(sorted([*skipped, *known, *unfit], key=lambda one: one.metric)),
+    )
+
+
+def _reason_against(service: Service, entry: Measurement, has_api: bool, now: datetime) -> str:
+    """Why a measurement of the catalogue cannot be collected here; empty when it can."""
+    if entry.source != "prometheus":
+        return "" if has_api else "it is read from the service itself, and no address of it is set"
+    findings = probe(service, entry, now)
+    lacking = [one for one in findings if one.state != "ok"]
+    required = [one for one in lacking if entry.fields[one.field].required]
+    if required or len(lacking) == len(findings):
+        worst = (required or lacking or [_nothing(entry)])[0]
+        return f"{worst.field}: {worst.detail}"
+    return ""
+
+
+def _nothing(entry: Measurement) -> FieldFinding:
+    field = next(iter(entry.fields))
+    return FieldFinding(entry.name, field, "no_data", 0, "it has no query")
+
+
+def _drafts(
+    found: Iterable[Family], kept: Iterable[Measurement]
+) -> tuple[list[Drafted], list[Skipped]]:
+    readers = _readers(kept)
+    drafts: list[Drafted] = []
+    skipped: list[Skipped] = []
+    for family in found:
+        reader = next((readers[name] for name in family.samples if name in readers), None)
+        if reader is not None:
+            skipped.append(Skipped(family.name, f"{reader} reads it already"))
+            continue
+        draft = drafted(family)
+        if draft is None:
+            reason = "more than 500 series differ in job and instance alone"
+            skipped.append(Skipped(family.name, reason))
+        else:
+            drafts.append(draft)
+    return drafts, skipped
+
+
+def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
+    """The measurement that reads a metric, by the metric's name."""
+    return {
+        metric: entry.name
+        for entry in kept
+        for spec in entry.fields.values()
+        for metric in _METRIC.findall(_ASIDE.sub(" ", spec.query or ""))
+    }
+
+
+def _checked(groups: Iterable[Proposed], service: Service, now: datetime) -> list[Proposed]:
+    """Without the limits that the last hour speaks against."""
+    groups = list(groups)
+    gauges = {
+        draft.gauge: draft.gauge
+        for group in groups
+        for draft in group.drafts.values()
+        if draft.gauge
+    }
+    ranges = lowest_and_highest(service, gauges, now)
+    return [
+        replace(
+            group,
+            drafts={
+                name: _possible(draft, ranges.get(draft.gauge))
+                for name, draft in group.drafts.items()
+            },
+        )
+        for group in groups
+    ]
+
+
+def _possible(draft: Draft, seen: tuple[float, float] | None) -> Draft:
+    if seen is None:
+        return draft
+    low, high = (end / draft.divisor for end in seen)
+    fits = (draft.low is None or low >= draft.low) and (draft.high is None or high <= draft.high)
+    return draft if fits else replace(draft, low=None, high=None)
+
+
+def _probed(
+    groups: Iterable[Proposed], service: Service, now: datetime
+) -> tuple[list[Proposed], list[Skipped]]:
+    """The groups without the fields that Prometheus does not answer as the catalogue needs it."""
+    sound: list[Proposed] = []
+    skipped: list[Skipped] = []
+    for group in groups:
+        unfit = {
+            one.field: one for one in probe(service, group.measurement, now) if one.state in UNFIT
+        }
+        skipped += [
+            Skipped(f"{group.measurement.name}.{name}", one.detail) for name, one in unfit.items()
+        ]
+        rest = group.without(unfit)
+        if rest is not None:
+            sound.append(rest)
+    return sound, skipped

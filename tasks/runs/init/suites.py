@@ -1,0 +1,83 @@
+"""The suite of a proposed measurement: what must hold for any data, and what its units allow."""
+
+from typing import Any
+
+from tasks.core.severity import NAMES, Severity
+from tasks.runs.init.fields import Draft
+from tasks.runs.init.groups import Proposed
+from tasks.validation.model import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
+
+Expectation = dict[str, Any]
+REASONS = {
+    "per_second": "What is counted only grows, so its growth is never negative.",
+    "bytes": "No size is negative; if this has a sign for unknown, take the check out.",
+    "bits": "No size is negative; if this has a sign for unknown, take the check out.",
+    "seconds": "A length of time is not negative; if this is an offset, take the check out.",
+    "ratio": "A share of a whole is neither negative nor more than all of it.",
+}
+
+
+def suite_for(proposed: Proposed) -> dict[str, Any]:
+    """The content of its suite.
+
+    Limits on values are critical where the metric's type makes them certain, and warnings where
+    they were taken from the unit in a gauge's name.
+    """
+    measurement = proposed.measurement
+    limits = [
+        _limit(name, draft)
+        for name, draft in proposed.drafts.items()
+        if draft.low is not None or draft.high is not None
+    ]
+    return {
+        "name": measurement.suite_name,
+        "expectations": [
+            _expectation(
+                "rows_present",
+                ROW_COUNT,
+                {"min_value": 1},
+                "A table without rows passes every other check.",
+            ),
+            _expectation(
+                "key_unique",
+                UNIQUE,
+                {"column_list": list(measurement.key)},
+                "A series has one value at a time; of two nobody can say which is true.",
+            ),
+            _expectation(
+                "time_present",
+                NOT_NULL,
+                {"column": "time"},
+                "A value without a time belongs to no moment.",
+            ),
+            *limits,
+        ],
+    }
+
+
+def _limit(name: str, draft: Draft) -> Expectation:
+    bounds = {"min_value": draft.low, "max_value": draft.high}
+    kwargs = {"column": name, **{key: value for key, value in bounds.items() if value is not None}}
+    unit = "per_second" if draft.unit.endswith("per_second") else draft.unit
+    severity = Severity.CRITICAL if draft.certain else Severity.WARNING
+    return _expectation(f"{name}_possible", BETWEEN, kwargs, REASONS[unit], severity)
+
+
+def _expectation(
+    check_id: str,
+    kind: str,
+    kwargs: dict[str, Any],
+    reason: str,
+    severity: Severity = Severity.CRITICAL,
+) -> Expectation:
+    return {
+        "type": kind,
+        "kwargs": kwargs,
+        "severity": NAMES[severity].great_expectations,
+        "meta": {
+            "check_id": check_id,
+            "severity": str(severity),
+            "origin": "physical",
+            "reason": reason,
+        },
+    }

@@ -1,0 +1,254 @@
+"""`lake migrate`: a table made to fit the catalogue, then the states of its cells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from tasks.core.batch import empty_frame
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import UsageInvalid
+from tasks.core.ports import CellToLoad
+from tasks.core.series import ALL_TIME
+from tasks.core.settings import Settings
+from tasks.core.state import CellState
+from tasks.core.window import Cell
+from tasks.lake.delta import existing_table
+from tasks.lake.maintenance import environments_of
+from tasks.lake.migration import (
+    Change,
+    check_change,
+    find_change,
+    make_change,
+    rename_in_quarantine,
+)
+from tasks.lake.recorded_states import with_commits
+from tasks.lake.windows import append_states, states_in_force
+from tasks.ledger.locks import RunLock
+from tasks.pipeline.cell_audit import AuditRequest, CellAudit, stand
+from tasks.pipeline.recovery import Rebuilding
+from tasks.sinks.influxdb import InfluxSink
+
+# of a measurement and environment these cells, in every sink
+Erase = Callable[[Measurement, str, Sequence[Cell]], None]
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What was changed, or would be: columns, sources by environment, and the cells that sinks get
+    again, erased first."""
+
+    measurement: str
+    renamed: Mapping[str, str]
+    added: tuple[str, ...]
+    dropped: tuple[str, ...]
+    cast: Mapping[str, tuple[str, str]]
+    sources: Mapping[str, tuple[str, str]]
+    quarantine: int = 0
+    cells: int = 0
+
+
+@dataclass(frozen=True)
+class _Migration:
+    work: Rebuilding
+    measurement: Measurement
+    renames: Mapping[str, str]
+    sources: Mapping[str, str]
+    told: Mapping[str, Mapping[Cell, CellState]]
+
+    @property
+    def name(self) -> str:
+        return self.measurement.name
+
+    def moved(self) -> dict[str, tuple[str, str]]:
+        """By environment the source it was filled from and the one it is to be filled from."""
+        found = {}
+        for environment, states in self.told.items():
+            wanted = self.sources.get(environment)
+            newest = max(states.values(), key=lambda state: state.cell, default=None)
+            if wanted is not None and newest is not None and newest.source != wanted:
+                found[environment] = (newest.source, wanted)
+        return found
+
+
+def migrate(
+    work: Rebuilding,
+    name: str,
+    renames: Mapping[str, str],
+    sources: Mapping[str, str],
+    *,
+    dry: bool,
+    erase: Erase,
+) -> Migrated:
+    """Makes the measurement's table fit the catalogue; with `dry` only says what would be done.
+
+    `sources` is what each environment's runs read it from now. The table changes in one commit.
+    After a crash anywhere the same command ends the work, and until then a run refuses the table.
+    After a change of type all cells are erased in the sinks by `erase` before any is loaded again:
+    InfluxDB refuses a type while its shard holds another.
+
+    Raises:
+        UsageInvalid, MigrationRefused: nothing was changed.
+        LockHeld: when a run is under way; nothing was changed.
+        LakeBusy, LakeDamaged, LedgerUnavailable, SinkUnavailable, SinkRefused: try again.
+    """
+    measurement = _measurement(work, name)
+    table = existing_table(work.lake.table_url(name), name)
+    if table is None:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"the lake has no table {name!r}",
+            mend="See the tables: fedvitals lake ls",
+        )
+    change = find_change(table, measurement, renames)
+    check_change(table, measurement, change)
+    migration = _Migration(work, measurement, renames, sources, _told(work, name))
+    told = Migrated(
+        name, change.renamed, change.added, change.dropped, change.cast, migration.moved()
+    )
+    if dry:
+        return told
+    environments = sorted(environments_of(table, name) | set(migration.told))
+    with ExitStack() as stack:
+        locks = {
+            environment: stack.enter_context(work.locks.hold(name, environment, work.run_id))
+            for environment in environments
+        }
+        # what was read before the locks were held may be old
+        migration = replace(migration, told=_told(work, name))
+        return _migrated(migration, change, locks, told, erase)
+
+
+def erase_with(settings: Settings) -> Erase:
+    """Erases cells in the configured InfluxDB of their environment."""
+
+    def erase(measurement: Measurement, environment: str, cells: Sequence[Cell]) -> None:
+        known = settings.environments.get(environment)
+        service = settings.influxdb_of(known) if known is not None else None
+        if service is None:
+            return
+        patience = settings.pipeline.patience.total_seconds()
+        nothing = empty_frame(measurement)
+        with closing(InfluxSink(service, settings.influxdb, deadline_seconds=patience)) as sink:
+            gone = [CellToLoad(cell, nothing, erase_first=True) for cell in cells]
+            errors = [each.error for each in sink.load(measurement, environment, gone)]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    return erase
+
+
+def sources_of(settings: Settings, measurement: Measurement) -> dict[str, str]:
+    """What each environment's runs read the measurement from."""
+    scraped = measurement.source == "prometheus"
+    return {
+        name: "scrape" if scraped and environment.prometheus is None else measurement.source
+        for name, environment in settings.environments.items()
+        if environment.prometheus is not None or environment.api is not None
+    }
+
+
+def _migrated(
+    migration: _Migration,
+    change: Change,
+    locks: Mapping[str, RunLock],
+    told: Migrated,
+    erase: Erase,
+) -> Migrated:
+    work, name = migration.work, migration.name
+    marks = {environment: _mark(migration, environment) for environment in locks}
+    for lock in locks.values():
+        lock.check()
+    quarantine = rename_in_quarantine(work.lake, migration.measurement, migration.renames)
+    table = existing_table(work.lake.table_url(name), name)
+    assert table is not None
+    if not change.is_none:
+        metadata = {"run_id": work.run_id, "migrated": name}
+        make_change(table, migration.measurement, change, metadata)
+    standings = {environment: _stand(migration, environment) for environment in locks}
+    # of a migration that was not ended nobody knows whether it was one of types
+    if change.cast or any(mark is not None and mark.was_there for mark in marks.values()):
+        for environment, standing in standings.items():
+            erase(migration.measurement, environment, [s.cell for s in standing.corrected])
+    moved = migration.moved()
+    for environment, standing in standings.items():
+        source = moved[environment][1] if environment in moved else None
+        mark = marks[environment]
+        _restate(migration, environment, standing, source, mark.cell if mark else None)
+    cells = sum(len(standing.corrected) for standing in standings.values())
+    return replace(told, sources=moved, quarantine=quarantine, cells=cells)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """The marked cell, and whether an earlier migration had marked it already."""
+
+    cell: Cell
+    was_there: bool
+
+
+def _stand(migration: _Migration, environment: str) -> CellAudit:
+    work = migration.work
+    look = AuditRequest(migration.measurement, environment, work.length, work.run_id)
+    return stand(work.lake, look, migration.told.get(environment, {}))
+
+
+def _mark(migration: _Migration, environment: str) -> _Mark | None:
+    """Marks the newest cell, so that a run does not take a table for sound whose states are old.
+
+    It has no landed digest meanwhile, so no sink is touched for it.
+    """
+    ledger = migration.work.ledger
+    newest = ledger.newest(migration.name, environment)
+    if newest is None:
+        return None
+    mark = replace(newest, state="migrating", landed_digest="", source_digest="")
+    ledger.record([mark])
+    return _Mark(newest.cell, newest.state == "migrating")
+
+
+def _restate(
+    migration: _Migration,
+    environment: str,
+    standing: CellAudit,
+    source: str | None,
+    marked: Cell | None,
+) -> None:
+    """The states of the rows as they are now, in the lake, then in the ledger."""
+    work, name = migration.work, migration.name
+    now = datetime.now(UTC)
+    changed = {state.cell for state in standing.corrected}
+    states = [
+        replace(state, source=source, source_digest="", run_id=work.run_id, made_at=now)
+        if source is not None
+        else state
+        for state in standing.states
+    ]
+    append_states(work.lake, [s for s in states if s.cell in changed or source is not None])
+    known = work.ledger.cells(name, environment, ALL_TIME)
+    # what the ledger knows of the others is at least as new
+    work.ledger.record(
+        s
+        for s in states
+        if s.cell in changed or s.cell == marked or s.cell not in known or source is not None
+    )
+
+
+def _told(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
+    states = [state for state in states_in_force(work.lake) if state.measurement == name]
+    keyed = {(state.environment, state.cell): state for state in states}
+    told: dict[str, dict[Cell, CellState]] = {}
+    for (environment, cell), state in with_commits(work.lake, name, keyed).items():
+        told.setdefault(environment, {})[cell] = state
+    return told
+
+
+def _measurement(work: Rebuilding, name: str) -> Measurement:
+    if name not in work.catalogue:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"{name!r} is not in the catalogue, which says what its columns are to be",
+            mend="List them: fedvitals catalogue",
+        )
+    return work.catalogue[name]

@@ -1,0 +1,1 @@
+"""Compare a sink with the lake, and fix what differs."""

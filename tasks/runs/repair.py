@@ -1,0 +1,282 @@
+"""`lake repair`: torn tables made to work again, and their cells marked to be read again."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.core.batch import slice_cell
+from tasks.core.errors import ConfigurationInvalid, LakeDamaged, UsageInvalid
+from tasks.core.series import ALL_TIME
+from tasks.core.state import CellState
+from tasks.core.window import Cell
+from tasks.lake.cells import Held
+from tasks.lake.delta import existing_table, local_path, remove_missing_files
+from tasks.lake.recorded_states import with_commits
+from tasks.lake.repair import (
+    Damage,
+    damage_of_files,
+    damage_of_log,
+    move_aside,
+)
+from tasks.lake.tables import QUARANTINE
+from tasks.lake.version import FILE, check_version, write_version
+from tasks.lake.windows import WINDOWS, append_states, states_in_force
+from tasks.ledger.maintenance import environments_of
+from tasks.pipeline.cell_audit import AuditRequest, as_held, frames_of, stand, torn
+from tasks.pipeline.recovery import Rebuilding
+
+TORN_FOLDER = "_torn"
+_DONE = "done"
+_ALL = "."
+
+
+@dataclass(frozen=True)
+class TornTable:
+    """One table, what was torn of it, and where that was moved to (None: it was only looked at)."""
+
+    table: str
+    damage: tuple[Damage, ...]
+    moved_to: str | None = None
+
+
+@dataclass(frozen=True)
+class TornCells:
+    """The cells of a measurement and environment that lost rows, or may have: from, to, their number,
+    and how many values are missing."""
+
+    measurement: str
+    environment: str
+    start: datetime
+    stop: datetime
+    cells: int
+    values: int
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was torn, and which cells are read again by the next run of a source that has them still."""
+
+    tables: tuple[TornTable, ...]
+    cells: tuple[TornCells, ...]
+
+
+def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
+    """What is torn of each table of a lake on the local disk; nothing is changed.
+
+    Raises:
+        ConfigurationInvalid: when the lake is on an object store.
+        UsageInvalid: when there is no measurement of the name `only`.
+    """
+    _check_known(work, only)
+    found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
+    found += [(FILE, (Damage(FILE, "it names no version"),))] * _is_version_torn(work)
+    return Repaired(tuple(TornTable(name, damage) for name, damage in found if damage), ())
+
+
+def repair(work: Rebuilding, only: str | None = None) -> Repaired:
+    """Moves aside what is torn and brings each table back to its last good state.
+
+    The cells whose rows are gone are torn afterwards, in the lake and in the ledger: the next run
+    reads them again. After a crash anywhere the same command ends the work.
+
+    Raises:
+        ConfigurationInvalid: when the lake is on an object store.
+        UsageInvalid: when there is no measurement of the name `only`.
+        LockHeld: when a run is under way; nothing was changed.
+        LakeDamaged, LakeBusy, LedgerUnavailable.
+    """
+    root = _root(work)
+    _check_known(work, only)
+    if _is_version_torn(work):
+        move_aside(root, root / TORN_FOLDER / work.run_id, [Damage(FILE, "")])
+        write_version(work.lake.url)
+    with ExitStack() as stack:
+        folders = dict(_tables(work, only))
+        for name in _measurements(folders):
+            for environment in _environments(work, name):
+                stack.enter_context(work.locks.hold(name, environment, work.run_id))
+        tables = tuple(_mended(work, name, folder) for name, folder in folders.items())
+        broken = {table.table for table in tables if table.damage} | _unfinished(work)
+        if broken:
+            _retell(work)
+        cells = tuple(
+            found for name in _measurements(broken) for found in _recount(work, name, broken)
+        )
+        _finish(work)
+    return Repaired(tuple(table for table in tables if table.damage), cells)
+
+
+def _damage(folder: Path) -> tuple[Damage, ...]:
+    log = damage_of_log(folder)
+    files = damage_of_files(folder, log)
+    if files is None:
+        return (Damage(_ALL, "no state of it can be read"),)
+    return (*log, *files)
+
+
+def _mended(work: Rebuilding, name: str, folder: Path) -> TornTable:
+    damage = _damage(folder)
+    if not damage:
+        return TornTable(name, ())
+    target = _root(work) / TORN_FOLDER / work.run_id / name
+    if damage[0].path == _ALL:
+        move_aside(folder.parent, target.parent, [Damage(folder.name, damage[0].problem)])
+        return TornTable(name, damage, str(target))
+    target.mkdir(parents=True, exist_ok=True)
+    move_aside(folder, target, list(damage))
+    table = existing_table(str(folder), name)
+    assert table is not None
+    remove_missing_files(table, name)
+    return TornTable(name, damage, str(target))
+
+
+def _retell(work: Rebuilding) -> None:
+    """Tells the lake what the ledger knows and `_windows` does not: its rows may have been torn."""
+    told = {(s.measurement, s.environment, s.cell): s for s in states_in_force(work.lake)}
+    missing = [
+        state
+        for name in work.lake.names()
+        for environment in environments_of(work.ledger, name)
+        for state in work.ledger.cells(name, environment, ALL_TIME).values()
+        if _is_newer(state, told.get((name, environment, state.cell)))
+    ]
+    append_states(work.lake, missing)
+
+
+def _is_newer(state: CellState, told: CellState | None) -> bool:
+    return told is None or told.run_id < state.run_id
+
+
+def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCells]:
+    """Marks the cells of which rows or records are gone, or older rows came back."""
+    measurement = work.catalogue.get(name)
+    if measurement is None:
+        return
+    # without a table the next run would take it for one that was removed on purpose
+    work.lake.prepare(measurement)
+    told = {(s.environment, s.cell): s for s in states_in_force(work.lake) if s.measurement == name}
+    later = with_commits(work.lake, name, told)
+    for environment in sorted({environment for environment, _ in later}):
+        states = {cell: state for (where, cell), state in later.items() if where == environment}
+        look = AuditRequest(measurement, environment, work.length, work.run_id)
+        if f"{QUARANTINE}/{name}" in broken:
+            states |= _without_records(work, look, states)
+        yield from _mark(work, look, states)
+
+
+def _without_records(
+    work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]
+) -> dict[Cell, CellState]:
+    """Cells that had more values in quarantine than it holds; they are marked to be read again."""
+    found = work.lake.quarantined(look.measurement.name, look.environment)
+    found = found[found["field"].notna() & (found["stage"] != "sink")]
+    lacking = {
+        cell: replace(
+            state,
+            covered_until=cell.start,
+            source_digest="",
+            run_id=work.run_id,
+            made_at=datetime.now(UTC),
+        )
+        for cell, state in told.items()
+        if len(slice_cell(found, cell)) < state.quarantined
+    }
+    append_states(work.lake, lacking.values())
+    work.ledger.record(lacking.values())
+    return lacking
+
+
+def _mark(work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]) -> Iterator[TornCells]:
+    states = {state.cell: state for state in stand(work.lake, look, told).states}
+    # as many rows as before may be those of before a commit that is gone
+    for cell, frame in frames_of(work.lake, look, [c for c in told if told[c].rows]):
+        if states[cell].state != "torn" and as_held(told[cell], frame, look) is not told[cell]:
+            states[cell] = torn(told[cell], Held(len(frame), states[cell].values), work.run_id)
+    marked = [state for cell, state in states.items() if state is not told.get(cell)]
+    marked = [_after_loss(state) for state in marked]
+    append_states(work.lake, marked)
+    work.ledger.record(marked)
+    lost = [state for state in marked if state.state == "torn"]
+    if lost:
+        yield TornCells(
+            measurement=look.measurement.name,
+            environment=look.environment,
+            start=min(state.cell.start for state in lost),
+            stop=max(state.cell.stop for state in lost),
+            cells=len(lost),
+            values=sum(max(0, told[state.cell].values - state.values) for state in lost),
+        )
+
+
+def _after_loss(state: CellState) -> CellState:
+    """Rows that came back unknown are read again too."""
+    return state if state.state == "torn" else replace(state, covered_until=state.cell.start)
+
+
+def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
+    """The folders with a log, `_windows` first, by the name that messages use."""
+    root = _root(work)
+    names = [] if only is not None else [WINDOWS]
+    here = [path.name for path in sorted(root.glob("[!_]*")) if (path / "_delta_log").is_dir()]
+    for name in names + [name for name in here if only in (None, name)]:
+        for label in (name, f"{QUARANTINE}/{name}"):
+            if (root / label / "_delta_log").is_dir():
+                yield label, root / label
+
+
+def _check_known(work: Rebuilding, only: str | None) -> None:
+    # a table that a crash left moved aside is in the catalogue alone
+    if only is None or only in work.catalogue or any(_tables(work, only)):
+        return
+    raise UsageInvalid(
+        argument="--measurement",
+        problem=f"neither the catalogue nor the lake has {only!r}",
+        mend="List them: fedvitals catalogue, fedvitals lake ls",
+    )
+
+
+def _root(work: Rebuilding) -> Path:
+    path = local_path(work.lake.url)
+    if path is None:
+        raise ConfigurationInvalid(
+            where="FEDVITALS_LAKE_URL",
+            problem="names an object store, which tears no object; repair mends a lake in a folder",
+            mend="An object that is missing comes back from the bucket's own versions. Or move all "
+            "objects of the table that a run names to another bucket: the next collect begins it "
+            "anew with what is due, and fedvitals backfill reads what the source has from before",
+        )
+    return path
+
+
+def _measurements(labels: Iterable[str]) -> list[str]:
+    names = {label.removeprefix(f"{QUARANTINE}/") for label in labels}
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _environments(work: Rebuilding, name: str) -> list[str]:
+    return sorted(environments_of(work.ledger, name))
+
+
+def _is_version_torn(work: Rebuilding) -> bool:
+    try:
+        check_version(work.lake.url)
+    except LakeDamaged:
+        return True
+    return False
+
+
+def _unfinished(work: Rebuilding) -> set[str]:
+    """The tables that a repair before this one mended without marking their cells."""
+    found = set()
+    for run in (_root(work) / TORN_FOLDER).glob("*"):
+        if not (run / _DONE).exists():
+            quarantined = {f"{QUARANTINE}/{path.name}" for path in (run / QUARANTINE).glob("*")}
+            found |= {path.name for path in run.glob("[!_]*")} | quarantined
+    return found
+
+
+def _finish(work: Rebuilding) -> None:
+    for run in (_root(work) / TORN_FOLDER).glob("*"):
+        (run / _DONE).touch()

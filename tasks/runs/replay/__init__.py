@@ -1,0 +1,1 @@
+"""Load what is landed into a sink again."""

@@ -1,0 +1,165 @@
+"""Replay: brings any range of the lake into a sink again, whatever the ledger believes it has."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tasks.core.batch import split_cells
+from tasks.core.catalogue import Measurement
+from tasks.core.errors import FedvitalsError
+from tasks.core.ports import CellToLoad, Sink
+from tasks.core.progress import Progress
+from tasks.core.receipt import Outcome, SinkValues, given_up, joined
+from tasks.core.state import CellState
+from tasks.core.window import Cell, Window
+from tasks.lake.cells import Held, held_cells
+from tasks.lake.tables import Lake
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.locks import RunLock
+from tasks.pipeline.cell_summary import NOTHING_HELD, emptied_cells, groups_of, standing
+from tasks.pipeline.chunk import Stopwatch
+from tasks.pipeline.load import Loaded, deliver
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is to be brought where: whole cells of one measurement."""
+
+    measurement: Measurement
+    environment: str
+    window: Window
+    cell: timedelta
+    chunk_rows: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where it comes from and goes to; the caller holds the lock."""
+
+    lake: Lake
+    ledger: Ledger
+    sink: Sink
+    lock: RunLock
+
+
+def replay(wanted: Replay, stores: Stores, progress: Progress) -> Outcome:
+    """Sends every cell of the range, a group of about `chunk_rows` rows at a time, a few at once.
+
+    First the ledger forgets what the sink has of the range. So what a replay that is killed leaves is
+    pending for every later run, and a sink that was emptied is not taken for a full one. Sending a
+    cell twice stores the same points. When the sink gives up, the rest stays pending unsent. An error
+    of lake, ledger or lock ends it and is in the outcome.
+    """
+    work = _Work(wanted, stores)
+    name = wanted.measurement.name
+    parts: list[Outcome] = []
+    try:
+        groups = work.begin()
+        total = sum(map(len, groups))
+        for done, part in work.sent(groups):
+            parts.append(part)
+            progress(name, done, total)
+    except FedvitalsError as error:
+        parts.append(given_up(name, error))
+    return joined(name, parts)
+
+
+@dataclass
+class _Work:
+    wanted: Replay
+    stores: Stores
+    held: Mapping[Cell, Held] = field(default_factory=dict)
+    known: Mapping[Cell, CellState] = field(default_factory=dict)
+    gave_up: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self) -> list[list[Cell]]:
+        """Looks what there is, and makes all of it owed to the sink."""
+        wanted, name = self.wanted, self.wanted.measurement.name
+        ledger = self.stores.ledger
+        found = held_cells(
+            self.stores.lake, wanted.measurement, wanted.environment, wanted.window, wanted.cell
+        )
+        self.known = ledger.cells(name, wanted.environment, wanted.window)
+        emptied = emptied_cells(self.known, found)
+        self.held = {**found, **dict.fromkeys(emptied, NOTHING_HELD)}
+        self.stores.lock.check()
+        ledger.forget_loads(self.stores.sink.target, name, wanted.environment, wanted.window)
+        return list(groups_of(self.held, wanted.chunk_rows))
+
+    def sent(self, groups: list[list[Cell]]) -> Iterator[tuple[int, Outcome]]:
+        """What became of each group, in order, and how many cells that makes.
+
+        After an error what was begun is finished and the rest told as pending before it is raised.
+        """
+        done = 0
+        first_error: FedvitalsError | None = None
+        with ThreadPoolExecutor(self.wanted.workers) as pool:
+            futures = [pool.submit(self._send, group) for group in groups]
+            for group, future in zip(groups, futures, strict=True):
+                done += len(group)
+                try:
+                    part = future.result()
+                except FedvitalsError as error:
+                    first_error = first_error or error
+                    part = self._unsent(group)
+                yield done, part
+        if first_error is not None:
+            raise first_error
+
+    def _send(self, group: list[Cell]) -> Outcome:
+        if self.gave_up.is_set():
+            return self._unsent(group)
+        wanted, stores, watch = self.wanted, self.stores, Stopwatch()
+        try:
+            with watch.stage("read"):
+                owed = self._owed(group)
+            stores.lock.check()
+            with watch.stage("load"):
+                loaded = deliver(
+                    stores.sink,
+                    wanted.measurement,
+                    wanted.environment,
+                    owed,
+                    stores.lake,
+                    stores.ledger,
+                )
+        except FedvitalsError:
+            self.gave_up.set()
+            raise
+        if loaded.sinks[stores.sink.name].pending:
+            self.gave_up.set()
+        return self._outcome(group, loaded, watch)
+
+    def _owed(self, group: list[Cell]) -> dict[CellState, CellToLoad]:
+        wanted = self.wanted
+        span = Window(group[0].start, group[-1].stop)
+        rows = self.stores.lake.read(wanted.measurement, wanted.environment, span)
+        stand = [
+            standing(wanted.measurement, wanted.environment, cell, frame, self.known)
+            for cell, frame in split_cells(rows, group).items()
+        ]
+        return {each.state: each.to_load() for each in stand}
+
+    def _outcome(self, group: list[Cell], loaded: Loaded, watch: Stopwatch) -> Outcome:
+        return Outcome(
+            measurement=self.wanted.measurement.name,
+            state=loaded.state("unchanged"),
+            rows=sum(self.held[cell].rows for cell in group),
+            sinks=loaded.sinks,
+            problems=loaded.problems,
+            seconds=watch.seconds,
+            start=group[0].start,
+        )
+
+    def _unsent(self, group: list[Cell]) -> Outcome:
+        values = sum(self.held[cell].values for cell in group)
+        counts = {self.stores.sink.name: SinkValues(owed=values, pending=values)}
+        return Outcome(
+            measurement=self.wanted.measurement.name,
+            state="pending",
+            sinks=counts,
+            start=group[0].start,
+        )

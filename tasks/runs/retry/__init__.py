@@ -1,0 +1,1 @@
+"""Judge quarantined values again, and land those that pass."""

@@ -1,0 +1,381 @@
+"""Quarantine, tried again from the lake alone: what passes now is landed, the rest stays held back."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import Batch, count_values, split_cells
+from tasks.core.catalogue import Measurement
+from tasks.core.digest import digest_rows
+from tasks.core.errors import FedvitalsError
+from tasks.core.quarantine import no_records
+from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
+from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
+from tasks.core.state import CellState
+from tasks.core.window import Cell, Window
+from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
+from tasks.pipeline.load import load
+from tasks.pipeline.merge import keep_older
+from tasks.runs.retry.quarantined import take_up
+from tasks.validation.validate import validate
+
+_VALUE = ["time", "environment", "tags", "field"]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which quarantine is tried again. The window is of whole cells; a chunk has about so many rows."""
+
+    measurement: Measurement
+    environment: str
+    window: Window
+    chunk_rows: int
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Adjacent cells as they stand, with all their quarantine records."""
+
+    states: Mapping[Cell, CellState]
+    records: pd.DataFrame
+
+    @property
+    def cells(self) -> list[Cell]:
+        return list(self.states)
+
+    @property
+    def span(self) -> Window:
+        return Window(self.cells[0].start, self.cells[-1].stop)
+
+    def held_by(self, stage: str) -> pd.DataFrame:
+        """The records of one stage."""
+        return self.records[self.records["stage"] == stage]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the suite in force says of a chunk's landed and held values.
+
+    `older` is what was landed, `seen` what was judged, `left` what could not be.
+    """
+
+    older: pd.DataFrame
+    seen: pd.DataFrame
+    good: pd.DataFrame
+    bad: pd.DataFrame
+    left: pd.DataFrame
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells as they are to stand, with their rows; how many landed values are refused now; and
+    the cells whose landed rows change."""
+
+    frames: Mapping[CellState, pd.DataFrame]
+    refused: int
+    changed: frozenset[Cell]
+
+
+def retry(wanted: Retry, tools: Tools) -> Outcome:
+    """Takes what is in quarantine through suite and sinks once more; the source is not asked.
+
+    A cell with values that a suite holds back is judged as a whole by the suite in force: its
+    landed values and the held ones, as if a source had answered them together. In `values`
+
+    - extracted are the values judged: those that were landed and those that the suite held back;
+    - landed are those that were held back and pass now;
+    - unchanged are those that were landed and stay;
+    - quarantined are those that are held back after it: still, for the first time under this
+      suite, or because they have no place in the table (a warning says how many);
+
+    so extracted = landed + quarantined + unchanged. What the door turned away stays as it is and is
+    not counted: no suite decides that. Values that a sink refused are landed, so they count in the
+    sinks' sums alone: their cells are owed to that sink again.
+
+    An error ends the retry of this measurement and is in the outcome; what is done stays done.
+    """
+    return joined(wanted.measurement.name, _told(wanted, tools))
+
+
+def _told(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
+    """The outcomes up to an error, and the error as the last of them."""
+    try:
+        yield from _outcomes(wanted, tools)
+    except FedvitalsError as error:
+        yield given_up(wanted.measurement.name, error)
+
+
+def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
+    name, environment = wanted.measurement.name, wanted.environment
+    tools.lake.prepare(wanted.measurement)
+    records = tools.lake.quarantined(name, environment, wanted.window)
+    known = tools.ledger.cells(name, environment, wanted.window)
+    cells = sorted(known)
+    parts = split_cells(records, cells) if cells else {}
+    yield from _left_alone(wanted, records, parts, tools)
+    stages = {cell: set(part["stage"]) for cell, part in parts.items()}
+    held = [cell for cell in cells if "suite" in stages[cell]]
+    refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
+    for group in _groups(held, known, parts, wanted.chunk_rows):
+        yield _judge_again(wanted, _chunk(group, known, parts), tools)
+    for group in _groups(refused if tools.sinks else [], known, parts, wanted.chunk_rows):
+        yield _offer_again(wanted, _chunk(group, known, parts), tools)
+
+
+def _left_alone(
+    wanted: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
+) -> Iterator[Outcome]:
+    """Says what a retry cannot take up."""
+    tried = int((records["stage"] != "door").sum())
+    unknown = tried - sum(int((part["stage"] != "door").sum()) for part in parts.values())
+    refused = int((records["stage"] == "sink").sum())
+    warnings = []
+    if unknown:
+        warnings.append(
+            f"{unknown} held-back values lie in cells that the ledger does not know. "
+            "Collect their time again"
+        )
+    if refused and not tools.sinks:
+        warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
+    if warnings:
+        name = wanted.measurement.name
+        yield Outcome(measurement=name, state="unchanged", warnings=tuple(warnings))
+
+
+def _groups(
+    cells: Sequence[Cell],
+    known: Mapping[Cell, CellState],
+    parts: Mapping[Cell, pd.DataFrame],
+    most: int,
+) -> Iterator[list[Cell]]:
+    """Adjacent cells, of about so many rows at most."""
+    group: list[Cell] = []
+    rows = 0
+    for cell in cells:
+        more = known[cell].rows + len(parts[cell])
+        if group and (group[-1].stop != cell.start or rows + more > most):
+            yield group
+            group, rows = [], 0
+        group.append(cell)
+        rows += more
+    if group:
+        yield group
+
+
+def _chunk(
+    cells: list[Cell], known: Mapping[Cell, CellState], parts: Mapping[Cell, pd.DataFrame]
+) -> _Chunk:
+    records = pd.concat([parts[cell] for cell in cells], ignore_index=True)
+    return _Chunk({cell: known[cell] for cell in cells}, records)
+
+
+def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+    watch = Stopwatch()
+    with watch.stage("validate"):
+        judged = _judge(wanted, chunk, tools)
+    cells = _cells(wanted, chunk, judged, tools)
+    with watch.stage("land"):
+        _land(wanted, chunk, judged, cells, tools)
+    with watch.stage("load"):
+        loaded = load(wanted.measurement, wanted.environment, cells.frames, tools)
+    return Outcome(
+        measurement=wanted.measurement.name,
+        state=loaded.state("landed" if cells.changed else "unchanged"),
+        rows=len(judged.good),
+        values=_values(wanted, judged, cells),
+        sinks=loaded.sinks,
+        verdicts=(judged.verdict,) if judged.verdict else (),
+        problems=loaded.problems,
+        warnings=_warnings(judged),
+        seconds=watch.seconds,
+        start=chunk.span.start,
+    )
+
+
+def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+    watch = Stopwatch()
+    with watch.stage("load"):
+        kept = chunk.records[chunk.records["stage"] != "sink"]
+        _settle_quarantine(wanted, chunk, kept, tools)
+        rows = tools.lake.read(wanted.measurement, wanted.environment, chunk.span)
+        parts = split_cells(rows, chunk.cells)
+        frames = {state: parts[cell] for cell, state in chunk.states.items()}
+        loaded = load(wanted.measurement, wanted.environment, frames, tools)
+    return Outcome(
+        measurement=wanted.measurement.name,
+        state=loaded.state("unchanged"),
+        sinks=loaded.sinks,
+        problems=loaded.problems,
+        seconds=watch.seconds,
+        start=chunk.span.start,
+    )
+
+
+def _judge(wanted: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
+    measurement = wanted.measurement
+    older = tools.lake.read(measurement, wanted.environment, chunk.span)
+    taken = take_up(older, chunk.held_by("suite"), measurement)
+    seen, left = taken.frame, taken.left
+    if seen.empty:
+        return _Judged(older, seen, good=seen, bad=no_records(), left=left, verdict=None)
+    batch = Batch(measurement, wanted.environment, chunk.span, seen)
+    found = validate(batch, tools.suite)
+    return _Judged(older, seen, good=found.good, bad=found.bad, left=left, verdict=found.verdict)
+
+
+def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cells:
+    measurement = wanted.measurement
+    older, seen, good, kept = (
+        split_cells(frame, chunk.cells)
+        for frame in (judged.older, judged.seen, judged.good, _kept_records(chunk, judged))
+    )
+    frames, refused, changed = {}, 0, set()
+    for cell, before in chunk.states.items():
+        rows = good[cell]
+        lost = keep_older(rows, older[cell], seen[cell], measurement).lost
+        there = digest_rows(older[cell], measurement) if len(older[cell]) else ""
+        is_landed = bool(len(rows) or there or before.landed_digest)
+        digest = digest_rows(rows, measurement) if is_landed else ""
+        state = replace(
+            _judged_state(before, seen[cell], kept[cell], wanted, tools),
+            state="landed" if is_landed else before.state,
+            landed_digest=digest,
+            rows=len(rows),
+            values=count_values(rows, measurement),
+        )
+        if lost or (there and there != before.landed_digest):
+            # where the ledger is behind the lake, nobody knows what the sinks were given
+            state = replace(state, erasures=before.erasures + 1)
+        if digest != there and (len(rows) or there):
+            changed.add(cell)
+        frames[state] = rows
+        refused += lost
+    return _Cells(frames, refused, frozenset(changed))
+
+
+def _judged_state(
+    before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, wanted: Retry, tools: Tools
+) -> CellState:
+    """The source digest is of what was judged. It is true whatever the source has: a collect that
+    is answered just these rows would come to just this end, and any other answer is a change.
+    """
+    return replace(
+        before,
+        source_digest=source_digest(seen, tools.suite, wanted.measurement),
+        quarantined=int(kept["field"].notna().sum()),
+        catalogue_digest=wanted.measurement.digest,
+        run_id=tools.run_id,
+    )
+
+
+def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
+    """What is held back of the cells before they come to a sink."""
+    return _together(chunk.held_by("door"), judged.left, judged.bad)
+
+
+def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
+    """Lands the rows, then lets go of what is landed.
+
+    No source is asked again after a crash, so at every moment each value is in the table or in
+    quarantine: a value that goes is recorded first, one that comes is landed first. Until all is
+    done the ledger knows no source digest, as in any landing, so that a collect looks again.
+    """
+    earlier = chunk.states
+    tools.ledger.record(replace(before, source_digest="") for before in earlier.values())
+    if cells.refused:
+        newly = judged.bad[~_is_among(judged.bad, chunk.records)]
+        _commit(tools, lambda: tools.lake.quarantine_more(wanted.measurement, newly))
+    _commit_rows(wanted, cells, tools)
+    tools.ledger.record(replace(state, source_digest="") for state in cells.frames)
+    kept = _kept_records(chunk, judged)
+    if not tools.sinks:
+        refused = split_cells(chunk.held_by("sink"), chunk.cells)
+        kept = _together(kept, *(refused[c] for c in chunk.cells if c not in cells.changed))
+    _settle_quarantine(wanted, chunk, kept, tools)
+    tools.ledger.record(cells.frames)
+    tools.record([s for s in cells.frames if s != replace(earlier[s.cell], run_id=s.run_id)])
+
+
+def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
+    """One commit for the cells whose rows change; none for none."""
+    states = [state for state in cells.frames if state.cell in cells.changed]
+    if not states:
+        return
+    rows = pd.concat([cells.frames[state] for state in states], ignore_index=True)
+    metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
+    numbers = [state.cell for state in states]
+    environment = wanted.environment
+    _commit(
+        tools,
+        lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata),
+    )
+
+
+def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
+    """Leaves just these records of the chunk's cells; no commit when nothing changes.
+
+    What a sink refused is owed to it again before its record goes: a crash in between tells it
+    twice, and loses nothing.
+    """
+    name, environment = wanted.measurement.name, wanted.environment
+    for sink in tools.sinks:
+        had = tools.ledger.loads(sink.target, name, environment, chunk.span)
+        tools.ledger.record_loads(
+            replace(had[cell], landed_digest="")
+            for cell in chunk.cells
+            if cell in had and had[cell].refused
+        )
+    if _as_set(kept) == _as_set(chunk.records) and len(kept) == len(chunk.records):
+        return
+    _commit(
+        tools, lambda: tools.lake.quarantine(wanted.measurement, kept, chunk.cells, environment)
+    )
+
+
+def _commit(tools: Tools, write: Callable[[], None]) -> None:
+    for attempt in retrying(COMMIT_DEADLINE_SECONDS):
+        with attempt:
+            tools.lock.check()
+            write()
+
+
+def _as_set(records: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """What the records say, whenever it was said."""
+    told = records.drop(columns="quarantined_at").astype("object")
+    return set(told.where(told.notna(), None).itertuples(index=False, name=None))
+
+
+def _is_among(records: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether another record is of the same value."""
+    mine, theirs = (pd.MultiIndex.from_frame(each[_VALUE]) for each in (records, others))
+    return np.asarray(mine.isin(theirs))
+
+
+def _together(*parts: pd.DataFrame) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else no_records()
+
+
+def _values(wanted: Retry, judged: _Judged, cells: _Cells) -> Values:
+    measurement = wanted.measurement
+    left = int(judged.left["field"].notna().sum())
+    stayed = count_values(judged.older, measurement) - cells.refused
+    return Values(
+        extracted=count_values(judged.seen, measurement) + left,
+        landed=count_values(judged.good, measurement) - stayed,
+        quarantined=int(judged.bad["field"].notna().sum()) + left,
+        unchanged=stayed,
+    )
+
+
+def _warnings(judged: _Judged) -> tuple[str, ...]:
+    if judged.left.empty:
+        return ()
+    return (
+        f"{len(judged.left)} held-back values have no place in the table: their field or tag is no "
+        "longer in the catalogue, or another value is landed there",
+    )

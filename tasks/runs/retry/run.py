@@ -1,0 +1,129 @@
+"""The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from tasks.core.batch import Batch
+from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.errors import UsageInvalid
+from tasks.core.ports import Sink
+from tasks.core.receipt import Outcome, Receipt
+from tasks.core.self_metrics import self_measurement
+from tasks.core.window import EPOCH, Window, parse_time
+from tasks.lake.tables import Lake
+from tasks.ledger.locks import RunLock
+from tasks.runs.base import plan as planning
+from tasks.runs.base.deliver import deliver
+from tasks.runs.base.home import begin
+from tasks.runs.base.plan import Plan
+from tasks.runs.base.run import Run
+from tasks.runs.base.self_metrics import land_self_metrics
+from tasks.runs.base.step import Step, plain
+from tasks.runs.base.toolbox import opened_stores, tools_of
+from tasks.runs.retry import measurement as retrying
+from tasks.runs.retry.measurement import Retry
+
+FLOW = "quarantine retry"
+
+
+@dataclass
+class _Unasked:
+    """The source of a run that works from the lake alone."""
+
+    name: str = "none"
+
+    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
+        raise AssertionError("a retry asks no source")
+
+
+@dataclass(frozen=True)
+class RetryRequest:
+    """What is tried again: a measurement, else each that has something in quarantine."""
+
+    measurement: str | None = None
+    start: str | None = None
+    stop: str | None = None
+
+    def window(self, now: datetime) -> Window:
+        """Return the window of the records; all time by default."""
+        start = parse_time(self.start, now, "--start") if self.start else EPOCH
+        return Window(start, parse_time(self.stop or "now", now, "--stop"))
+
+
+def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
+    """Try what is in quarantine again, through suites and sinks; no source is asked."""
+    plan = step("plan", plan_retry)(run, asked)
+    name = f"quarantine: validate, land, load ({len(plan.measurements)})"
+    step(name, _retry_all)(run, plan)
+    receipt = step("account", run.account)(plan.window)
+    step("self metrics", land_self_metrics)(run, receipt)
+    return step("deliver", deliver)(run, receipt)
+
+
+def plan_retry(run: Run, asked: RetryRequest) -> Plan:
+    """Plan what there is to try again: the named measurement, else each that has something there.
+
+    Only their suites are read and, when they are new, verified.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid, LakeDamaged.
+    """
+    settings, chosen, name = run.settings, run.environment, asked.measurement
+    window = asked.window(run.now)
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    if name is not None and name not in catalogue:
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"{name!r} is not in the catalogue",
+            mend="List them: fedvitals catalogue",
+        )
+    span = window.widened(settings.pipeline.cell)
+    names = [name] if name is not None else dict.fromkeys([*catalogue, *run.lake.names()])
+    held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
+    measurements = tuple(catalogue[each] for each in held if each in catalogue)
+    warnings = tuple(
+        f"{each} is no longer in the catalogue; what is in its quarantine stays"
+        for each in held
+        if each not in catalogue
+    )
+    for warning in warnings:
+        planning.logger.warning(warning)
+    begin(run)
+    return Plan(
+        run_id=run.id,
+        now=run.now,
+        settings=settings,
+        environment=chosen,
+        measurements=measurements,
+        suites=planning.verified_suites(settings, run.ledger, (*measurements, self_measurement())),
+        window=window,
+        output=settings.home,
+        warnings=warnings,
+    )
+
+
+def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
+    """Whether there is anything that a retry could take up."""
+    return bool((lake.quarantined(name, environment, span)["stage"] != "door").any())
+
+
+def _retry_all(run: Run, plan: Plan) -> None:
+    """Try the plan's measurements again, one lock each."""
+    with opened_stores(run) as sinks:
+        try:
+            for measurement in plan.measurements:
+                run.work(measurement.name, partial(_retry_one, run, plan, sinks, measurement))
+        finally:
+            # what is landed has to be in the lake's own state, even of a run that is interrupted
+            run.append_states()
+
+
+def _retry_one(
+    run: Run, plan: Plan, sinks: tuple[Sink, ...], measurement: Measurement, lock: RunLock
+) -> Outcome:
+    assert plan.window is not None, "a retry always has a window"
+    pipeline = plan.settings.pipeline
+    window = plan.window.widened(pipeline.cell)
+    wanted = Retry(measurement, plan.environment.name, window, pipeline.chunk_rows)
+    return retrying.retry(wanted, tools_of(run, plan, _Unasked(), sinks, measurement, lock))

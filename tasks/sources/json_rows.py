@@ -1,0 +1,114 @@
+"""Rows of what a JSON body told: each value fitted to its field, the rest accounted for."""
+
+import math
+from collections import Counter, defaultdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
+from tasks.core.catalogue import Measurement
+from tasks.core.quarantine import Reason, no_records, records
+from tasks.core.severity import Severity
+from tasks.core.window import Window
+from tasks.sources.json_values import WANTED, Unfit, fitted, shown
+from tasks.sources.wide_frame import Key, Wide
+
+
+class Missing:
+    """What stands for a value in a place that the body does not have."""
+
+
+MISSING = Missing()
+
+
+class JsonRows:
+    """The rows of one measurement so far.
+
+    A value of another type than the catalogue's becomes a record; NaN, Infinity and -Infinity are
+    left out and counted; a missing one is told once a field.
+    """
+
+    def __init__(self, measurement: Measurement, environment: str) -> None:
+        self.warnings: list[str] = []
+        self.dropped: Counter[str] = Counter()
+        self._measurement = measurement
+        self._environment = environment
+        self._times: list[datetime] = []
+        self._keys: list[Key] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in measurement.fields}
+        self._missing: Counter[str] = Counter()
+        # by field and reason: the rows, and what was there
+        self._unfit: defaultdict[tuple[str, str], dict[int, Any]] = defaultdict(dict)
+
+    def add(self, time: datetime, key: Key, values: dict[str, Any]) -> None:
+        """One row: its tags in the catalogue's order, and a value or MISSING for each field."""
+        position = len(self._times)
+        self._times.append(time)
+        self._keys.append(key)
+        for name, column in self._columns.items():
+            column.append(self._fitted(name, values[name], position))
+
+    def batch(self, window: Window) -> Batch:
+        """The rows that hold a value.
+
+        Raises:
+            SeriesExceeded: there are more different rows than the measurement may have.
+        """
+        Wide(self._measurement).index(self._keys)
+        for name, count in self._missing.items():
+            where = "" if count == len(self._times) else f" in {count} of {len(self._times)} rows"
+            self.warnings.append(f"{name}: not offered by this service{where}")
+        frame = build_frame(self._measurement, {**self._key_columns(), **self._columns})
+        filled = frame[list(self._measurement.fields)].notna().any(axis=1)
+        return Batch(
+            measurement=self._measurement,
+            environment=self._environment,
+            window=window,
+            frame=canonical(frame[filled], self._measurement),
+            dropped=dict(self.dropped),
+            rejected=self._rejected(),
+            warnings=tuple(self.warnings),
+        )
+
+    def _fitted(self, name: str, found: Any, position: int) -> Any:
+        if found is MISSING:
+            self._missing[name] += 1
+            return None
+        value = fitted(found, self._measurement.fields[name].type)
+        if isinstance(value, Unfit):
+            self._unfit[name, value.reason][position] = shown(value.value)
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self.dropped["nan" if math.isnan(value) else "inf"] += 1
+            return None
+        return value
+
+    def _key_columns(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {
+            "time": self._times,
+            "environment": [self._environment] * len(self._times),
+        }
+        for number, tag in enumerate(self._measurement.tags):
+            columns[tag] = pd.Series([key[number] for key in self._keys], dtype="object")
+        return columns
+
+    def _rejected(self) -> pd.DataFrame:
+        parts = [self._records(name, why, found) for (name, why), found in self._unfit.items()]
+        return pd.concat(parts, ignore_index=True) if parts else no_records()
+
+    def _records(self, name: str, why: str, found: dict[int, Any]) -> pd.DataFrame:
+        reason = Reason(
+            stage="door",
+            scope="value",
+            check_id="json_type",
+            expectation="json_type",
+            severity=Severity.CRITICAL,
+            limit=WANTED[self._measurement.fields[name].type],
+            reason=why,
+        )
+        frame = pd.DataFrame(self._key_columns()).astype({"time": TIME_TYPE})
+        frame[name] = pd.Series(found, dtype="object").reindex(frame.index)
+        return records(frame, self._measurement, np.array(list(found)), [name], reason)

@@ -1,1 +1,0 @@
-"""The lake and the ledger kept well: maintenance, repair, migration, rebuilding."""
