@@ -26,8 +26,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tasks.core.batch import Batch, split_cells
-from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.digest import digest_rows
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.settings import Maintenance, Pipeline, Settings, load_settings
 from tasks.core.state import CellState, LoadState

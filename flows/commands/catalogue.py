@@ -11,7 +11,7 @@ from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
-    from tasks.core.catalogue import Measurement
+    from tasks.core.measurement import Measurement
     from tasks.core.settings import Environment, Settings
 
 

@@ -12,7 +12,7 @@ from flows.commands.options import AsJson, EnvironmentName, Output, Target, Tota
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
     from tasks.core.training import TrainingRun
-    from tasks.reports.convergence.build import Analysed
+    from tasks.training.convergence import Analysed
 
 
 def register(app: typer.Typer) -> None:

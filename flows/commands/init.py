@@ -12,7 +12,7 @@ from flows.commands.options import AsJson
 from flows.commands.show import print_json
 
 if TYPE_CHECKING:
-    from tasks.core.catalogue import Measurement
+    from tasks.core.measurement import Measurement
     from tasks.core.settings import Environment, EnvironmentFile
     from tasks.runs.init.propose import Proposal
 

@@ -12,7 +12,7 @@ from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.core.catalogue import Catalogue
-    from tasks.core.catalogue import Measurement as Entry
+    from tasks.core.measurement import Measurement as Entry
     from tasks.core.settings import Settings
     from tasks.validation.difference import Difference
     from tasks.validation.learn import Learned

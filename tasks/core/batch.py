@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.window import Cell, Window, micros
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import columns_of
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 
 
 def digest_rows(frame: pd.DataFrame, measurement: Measurement, salt: str = "") -> str:

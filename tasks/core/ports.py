@@ -8,9 +8,9 @@ from typing import Protocol
 import pandas as pd
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement
 from tasks.core.message import Message
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import SinkValues

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tasks.core.catalogue import FieldSpec, Measurement
+from tasks.core.measurement import FieldSpec, Measurement
 
 SELF_METRICS = "fedvitals_pipeline"
 LEDGER_ID = "ledger_id"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.catalogue import FieldType
+from tasks.core.measurement import FieldType
 from tasks.core.window import EPOCH, LATEST, Cell, Window
 
 ALL_TIME = Window(EPOCH, LATEST)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.window import Cell, iso
 
 # torn: rows that were landed are gone, so the cell is read again, and what sinks have of it stays;

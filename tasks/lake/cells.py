@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 from deltalake import QueryBuilder
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.window import Cell, Window, iso
 from tasks.lake.delta import arrow_schema_of, existing_table, quoted, telling
 from tasks.lake.tables import Lake

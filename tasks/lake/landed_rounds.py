@@ -5,8 +5,8 @@ from datetime import UTC
 import pyarrow as pa
 from deltalake import QueryBuilder
 
-from tasks.core.catalogue import Measurement
 from tasks.core.history import RUN_ID, KnownRun
+from tasks.core.measurement import Measurement
 from tasks.lake.delta import existing_table, quoted, telling
 from tasks.lake.tables import Lake
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from tasks.core.batch import arrow_schema
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import MigrationRefused, UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, existing_table, read_rows, replace_table, telling
 from tasks.lake.tables import QUARANTINE, Lake

@@ -10,7 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from tasks.core.batch import arrow_schema, build_frame, columns_of, empty_frame
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from tasks.core.quarantine import no_records
 from tasks.core.window import Cell, Window

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from tasks.core.batch import count_values, slice_cell, split_cells
-from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
+from tasks.core.measurement import Measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window

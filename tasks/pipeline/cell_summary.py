@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from tasks.core.batch import count_values
-from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellToLoad
 from tasks.core.state import CellState
 from tasks.core.window import Cell

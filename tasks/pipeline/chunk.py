@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink, Source
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window

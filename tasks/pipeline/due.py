@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.run_id import moment_of
 from tasks.core.settings import Pipeline
 from tasks.core.window import Cell, Window, floor

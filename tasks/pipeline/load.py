@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import MeasurementState, SinkValues
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying

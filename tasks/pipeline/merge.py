@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tasks.core.batch import build_frame, columns_of, count_values
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 
 
 @dataclass(frozen=True)

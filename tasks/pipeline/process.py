@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tasks.core.batch import Batch, canonical, count_values, split_cells
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
 from tasks.core.state import CellState

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tasks.core.batch import arrow_schema
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import LakeBusy, LakeDamaged, LakeUnavailable, LockHeld
+from tasks.core.measurement import Measurement
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings

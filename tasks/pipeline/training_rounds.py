@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values
 from tasks.core.window import EPOCH, Cell, Window, floor

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import time_micros
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
 from tasks.reports.series import COLOURS, Floats, Integers, Series, Table

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.core.catalogue import Better
+from tasks.core.measurement import Better
 
 Against = Literal["previous", "day", "week"]
 Judgement = Literal["worse", "better", "unusual", "usual", "unknown"]

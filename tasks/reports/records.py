@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import (
     STATE_ORDER,
     MeasurementReceipt,

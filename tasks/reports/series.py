@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import canonical, time_micros
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.reports.oddness import Floats as Floats
 from tasks.reports.oddness import Oddness, oddness_of
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Outcome, Receipt
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.collect import work

@@ -11,14 +11,13 @@ from tasks.analysis.run_analysis import AnalysisSettings
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, RunFileInvalid, UsageInvalid
 from tasks.core.finding import Finding
-from tasks.core.goal import TARGET_MEND, Goal, target_of
+from tasks.core.goal import TARGET_MEND, target_of
 from tasks.core.settings import Settings
-from tasks.core.snapshots import Watched
 from tasks.core.training import TrainingRun
-from tasks.reports.convergence.build import Analysed
 from tasks.sources.files import read_file
 from tasks.sources.run_files.names import metric_kind
 from tasks.training.companion_files import counts_beside, terms_beside
+from tasks.training.convergence import Analysed
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
 
 TWINS = (PRIVACY_FILE, PARTICIPATION_FILE)
@@ -139,39 +138,6 @@ def history_of_lake(
         return training_runs(Lake(settings.lake_url), name, catalogue, 0), []
     except FedvitalsError as error:
         return [], [f"the lake's runs were left out: {error}"]
-
-
-def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
-    """The service's newest run beside its earlier ones; None when it has none."""
-    run = watched.current
-    if run is None:
-        return None
-    # of several polls of one round the last counts
-    counts = {
-        s.current_round: Counts(
-            s.current_round, s.total_clients, s.participating_clients, s.data_quality
-        )
-        for s in watched.snapshots
-        if s.current_round is not None and (s.run_id is None or s.run_id == run.run_id)
-    }
-    settings, notes = _aims(run, goal)
-    analysis = analyse(run, watched.runs, settings, tuple(counts.values()))
-    return Analysed(run, replace(analysis, notes=(*analysis.notes, *notes)))
-
-
-def _aims(run: TrainingRun, goal: Goal) -> tuple[AnalysisSettings, list[str]]:
-    """What of the goal fits the run, and a line on each part that does not."""
-    target, total, notes = goal.target, goal.total_rounds, []
-    if run.total_rounds is not None and total not in (None, run.total_rounds):
-        notes.append(
-            f"the service plans {run.total_rounds} rounds, so a plan of {total} is not looked at"
-        )
-    tells_accuracy = any(each.accuracy is not None for each in run.rounds)
-    if goal.metric is None and target is not None and not tells_accuracy:
-        target = None
-        notes.append("the target is an accuracy, and no round tells one: set the metric to loss")
-    total = total if run.total_rounds is None else None
-    return AnalysisSettings(metric=goal.metric, total_rounds=total, target=target), notes
 
 
 def analyse_all(

@@ -101,7 +101,7 @@ def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
     # scipy and matplotlib are imported by a run with something to report
     from tasks.analysis.run_analysis import plain as as_json
     from tasks.reports.convergence.build import artifacts_of, write_convergence
-    from tasks.runs.convergence import analyse_watched
+    from tasks.training.convergence import analyse_watched
 
     environment = plan.environment.name
     analysed = analyse_watched(seen.watched, goal)

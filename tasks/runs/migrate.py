@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tasks.core.batch import empty_frame
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellToLoad
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings

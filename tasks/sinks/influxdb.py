@@ -10,8 +10,8 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from tasks.core.batch import columns_of, count_values, time_micros
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.receipt import SinkValues

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tasks.core.catalogue import FieldType, Measurement
 from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.measurement import FieldType, Measurement
 from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.settings import InfluxService, InfluxTuning

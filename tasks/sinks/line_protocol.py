@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.batch import time_micros
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 
 Precision = Literal["s", "us"]
 Integers = np.ndarray[Any, np.dtype[np.int64]]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SourceRefused
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.answers import read_points

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeVar
 import requests
 from urllib3 import Retry
 
-from tasks.core.catalogue import Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import micros
 from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal

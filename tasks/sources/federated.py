@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.history import CLIENT_TAGS, KnownRun
 from tasks.core.json_path import kind_of
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.http import API, Asked, Client, Limits

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.severity import Severity
 from tasks.core.window import Window

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.catalogue import FieldType
 from tasks.core.json_path import kind_of
+from tasks.core.measurement import FieldType
 
 WANTED: dict[FieldType, str] = {
     "float": "a number",

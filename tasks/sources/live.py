@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement, SourceName
 from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
+from tasks.core.measurement import Measurement, SourceName
 from tasks.core.settings import Environment
 from tasks.core.window import Window, floor
 from tasks.sources.discovery import FieldFinding, probe

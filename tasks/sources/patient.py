@@ -1,8 +1,8 @@
 """Patience with outside services: retries within a deadline, and no second wait in one run."""
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SourceUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Source
 from tasks.core.retry import retrying
 from tasks.core.window import Window

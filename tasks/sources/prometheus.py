@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import KeyRepeated, LabelsDiffer, SourceOverloaded, SourceTimedOut
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window, format_duration, micros
 from tasks.sources.answers import (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.core.batch import Batch, canonical
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Source
 from tasks.core.settings import CLIENT_KEY_VARIABLE, Settings
 from tasks.core.window import Window

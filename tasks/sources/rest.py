@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement, Rest
 from tasks.core.json_path import kind_of, obstacle, values_at
+from tasks.core.measurement import Measurement, Rest
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, Client, Limits

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from tasks.core.catalogue import Measurement
 from tasks.core.history import HistoryFact, KnownRun
 from tasks.core.json_path import kind_of
+from tasks.core.measurement import Measurement
 from tasks.core.window import EPOCH, LATEST
 from tasks.sources.http import Asked
 from tasks.sources.json_rows import MISSING, JsonRows

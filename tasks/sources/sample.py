@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from tasks.core.batch import Batch, empty_frame
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.window import Window, floor, iso
 
 Seen = TypeVar("Seen")

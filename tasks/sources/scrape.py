@@ -10,9 +10,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement, Scrape
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement, Scrape
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
 from tasks.sources.histogram import quantile_of

@@ -12,7 +12,7 @@ from cryptography import x509
 from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.catalogue import Fact, Measurement
+from tasks.core.measurement import Fact, Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, ca_file_invalid

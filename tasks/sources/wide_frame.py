@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.core.batch import empty_frame
-from tasks.core.catalogue import FieldType, Measurement
 from tasks.core.errors import SeriesExceeded
+from tasks.core.measurement import FieldType, Measurement
 from tasks.core.window import Window, ceil, micros
 
 # the values of a series' tags in the catalogue's order, None where it lacks one

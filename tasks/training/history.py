@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.history import CLIENT_TAGS, ROUND_TAGS, HistoryFact
+from tasks.core.measurement import Measurement
 from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
 from tasks.core.window import EPOCH, Window

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window, iso
 from tasks.validation.limits import Bounds

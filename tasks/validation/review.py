@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SuiteInvalid
+from tasks.core.measurement import Measurement
 from tasks.validation.model import Suite
 from tasks.validation.suites import canonical_json, read_suite, verify
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tasks.core.batch import columns_of
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SuiteInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.severity import NAMES, Severity
 from tasks.validation.model import MANY_COLUMNS, NOT_NULL, ROW_COUNT, UNIQUE, columns_named
 

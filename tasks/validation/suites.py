@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
 from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite

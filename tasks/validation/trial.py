@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 from tasks.validation import engine
 from tasks.validation.model import MANY_COLUMNS, ONE_COLUMN, Expectation, Suite
 

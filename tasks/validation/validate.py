@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import Batch, canonical
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, Scope, no_records, records
 from tasks.core.receipt import CheckResult, Verdict
 from tasks.core.severity import Severity

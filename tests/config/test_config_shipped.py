@@ -7,8 +7,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from tasks.core.catalogue import TLS_TAGS, Catalogue, Fact, FieldSpec, Measurement, MetricType
+from tasks.core.catalogue import Catalogue
 from tasks.core.history import facts_of
+from tasks.core.measurement import TLS_TAGS, Fact, FieldSpec, Measurement, MetricType
 from tasks.core.settings import EnvironmentFile, InfluxTuning, Pipeline, load_settings, shipped
 
 CONFIG = shipped("config")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import Batch, canonical, count_values, slice_cell
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import SinkValues

@@ -16,7 +16,8 @@ from unittest import mock
 import yaml
 
 from flows.commands.running import NOT_RECORDED
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.self_metrics import SELF_METRICS
 from tasks.ledger.ledger import Ledger
 from tests.real.process import environment

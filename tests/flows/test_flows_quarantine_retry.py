@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME

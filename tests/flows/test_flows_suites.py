@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
 from tasks.core.window import Cell, floor
 from tasks.lake.tables import Lake

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Receipt, SinkValues
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import requests
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.window import Window, format_duration
 from tests.real.history import history, selector
 from tests.real.servers import InfluxServer, PrometheusServer, quoted

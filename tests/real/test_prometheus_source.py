@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.core.catalogue import FieldSpec, Measurement
 from tasks.core.errors import LabelsDiffer, SourceOverloaded, SourceRefused
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.counting import SeriesCount, count_series

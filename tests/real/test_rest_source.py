@@ -11,8 +11,9 @@ import requests
 from pydantic import SecretStr
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import CertificateInvalid, SourceRefused, SourceUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service, shipped
 from tasks.core.window import Window
 from tasks.sources.http import Limits

@@ -16,7 +16,8 @@ import pandas as pd
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Receipt
 from tasks.core.series import ALL_TIME
 from tasks.core.window import Window, iso

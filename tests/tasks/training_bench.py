@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Outcome
 from tasks.core.settings import Pipeline, shipped
 from tasks.core.state import CellState

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 from tasks.core.receipt import Outcome
 from tasks.core.settings import Pipeline
 from tasks.core.state import CellState

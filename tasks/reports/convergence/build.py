@@ -1,7 +1,6 @@
 """The convergence report from analyses: what of them is shown, as text and as charts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ from tasks.analysis.comparison import Comparison
 from tasks.analysis.curve import Metric
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
-from tasks.analysis.run_analysis import RunAnalysis, comparison_document, plain
+from tasks.analysis.run_analysis import comparison_document, plain
 from tasks.analysis.wording import change_text, range_text
 from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.errors import ReportNotWritten
-from tasks.core.finding import Finding
-from tasks.core.training import TrainingRun
 from tasks.reports.convergence import page
 from tasks.reports.convergence.page import ConvergenceFiles
 from tasks.reports.convergence.parts import (
@@ -37,46 +34,7 @@ from tasks.reports.convergence.records import (
     CurveChart,
     RunSection,
 )
-
-NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness alone."
-
-
-@dataclass(frozen=True, eq=False)
-class Analysed:
-    """One run with its analysis: the file that it came from (None: the service), what is odd about
-    that file, and what the metric is called."""
-
-    run: TrainingRun
-    analysis: RunAnalysis
-    file: str | None = None
-    findings: tuple[Finding, ...] = ()
-    metric: str | None = None
-
-    @property
-    def metric_name(self) -> str:
-        """As it was asked for, else accuracy or loss."""
-        return self.metric or self.analysis.curve.metric
-
-    @property
-    def has_rounds(self) -> bool:
-        """Whether the file tells of rounds, not of a finished model at several sites alone."""
-        return all(finding.kind != "without_rounds" for finding in self.findings)
-
-    @property
-    def rounds_seen(self) -> int:
-        """How many rounds were told."""
-        return len(self.analysis.curve) if self.has_rounds else 0
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in one sentence."""
-        return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
-
-    @property
-    def every_finding(self) -> tuple[Finding, ...]:
-        """Those about the file, and those of the analysis beside its verdict."""
-        about = [one for one in self.analysis.findings if one.kind != "convergence"]
-        return (*self.findings, *about)
+from tasks.training.convergence import Analysed
 
 
 def artifacts_of(one: Analysed, files: ConvergenceFiles, environment: str) -> tuple[Artifact, ...]:

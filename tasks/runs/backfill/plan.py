@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger

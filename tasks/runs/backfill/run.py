@@ -9,8 +9,8 @@ from functools import partial
 from itertools import islice
 
 from tasks.core.artifact import Artifact
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Outcome, Receipt, joined
 from tasks.core.state import CellState
 from tasks.core.window import iso

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SourceUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Receipt
 from tasks.core.window import Window
 from tasks.lake.tables import Lake

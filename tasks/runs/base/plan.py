@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.core.addresses import check_output
-from tasks.core.catalogue import Catalogue, Measurement, MetricType
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
+from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
 from tasks.core.settings import Environment, InfluxService, Settings

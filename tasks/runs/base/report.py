@@ -9,8 +9,8 @@ import pandas as pd
 
 from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.batch import Batch, count_values
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, ReportNotWritten
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import (
     MeasurementReceipt,
     Outcome,

@@ -13,8 +13,8 @@ from itertools import islice
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, LockHeld, defect
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Outcome, Receipt, SinkValues
 from tasks.core.self_metrics import LEDGER_ID, SELF_METRICS, self_measurement
 from tasks.core.settings import Settings

@@ -7,8 +7,8 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.catalogue import Measurement, SourceName
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement, SourceName
 from tasks.core.ports import Sink, Source
 from tasks.core.receipt import Outcome
 from tasks.core.retry import retrying

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tasks.core.catalogue import RESERVED
+from tasks.core.measurement import RESERVED
 from tasks.runs.init.families import Family
 from tasks.runs.init.names import Names, quoted, selector, spelled, tag_for
 from tasks.sources.inventory import Labels

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tasks.core.catalogue import RESERVED, Defaults, FieldSpec, Measurement
+from tasks.core.catalogue import Defaults
+from tasks.core.measurement import RESERVED, FieldSpec, Measurement
 from tasks.runs.init.fields import MOST_SERIES, Draft, Drafted
 from tasks.runs.init.names import Names, plain, spelled
 

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from tasks.core.catalogue import RESERVED
+from tasks.core.measurement import RESERVED
 
 _LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import Terminal
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.runs.init.families import Family, Skipped, families
 from tasks.runs.init.fields import Draft, Drafted, drafted

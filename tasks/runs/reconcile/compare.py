@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import time_micros
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.reconciliation import Facts, Why
 from tasks.core.series import Integers, Points, SeriesKey, SeriesSum, Sums
 from tasks.core.window import Cell, micros

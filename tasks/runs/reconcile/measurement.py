@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from tasks.core.batch import split_cells
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError, SinkRefused, SinkUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellToLoad, Reader, Sink
 from tasks.core.progress import Progress
 from tasks.core.reconciliation import (

@@ -6,9 +6,10 @@ from datetime import datetime
 from functools import partial
 
 from tasks.core.artifact import MOST_ROWS, Artifact, artifact_key
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.finding import Finding
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Reader, Sink
 from tasks.core.receipt import MeasurementState, Outcome, Receipt
 from tasks.core.reconciliation import (

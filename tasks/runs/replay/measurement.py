@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tasks.core.batch import split_cells
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellToLoad, Sink
 from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import Batch, count_values, split_cells
-from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
 from tasks.core.errors import FedvitalsError
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.batch import build_frame, columns_of
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 from tasks.pipeline.merge import united
 
 

@@ -5,8 +5,9 @@ from datetime import datetime
 from functools import partial
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.self_metrics import self_measurement

@@ -21,7 +21,7 @@ from tasks.core.batch import (
     split_cells,
     time_micros,
 )
-from tasks.core.catalogue import FieldSpec, Measurement
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.window import Cell, Window
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import shipped
 
 ENTRY: dict[str, Any] = {"type": "performance", "fields": {"a": {"query": "up"}}}

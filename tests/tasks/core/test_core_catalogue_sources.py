@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.catalogue import FACT_TYPES, Catalogue, Fact, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.measurement import FACT_TYPES, Fact, Measurement
 
 REST: dict[str, Any] = {
     "type": "business",

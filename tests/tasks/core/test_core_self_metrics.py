@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.settings import shipped
 from tasks.validation.suites import read_suite

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldType, Measurement
+from tasks.core.measurement import FieldType, Measurement
 from tasks.core.quarantine import Reason, records
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, Window

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from tasks.core.batch import empty_frame
-from tasks.core.catalogue import Measurement
 from tasks.core.digest import digest_rows
 from tasks.core.errors import LakeDamaged, SchemaChanged
+from tasks.core.measurement import Measurement
 from tasks.core.window import Cell
 from tasks.lake.delta import existing_table
 from tasks.lake.tables import Lake, frame_to_arrow

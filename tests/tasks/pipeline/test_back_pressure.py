@@ -14,8 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import SinkUnavailable
+from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import SinkValues
 from tasks.core.settings import InfluxService, InfluxTuning, Pipeline

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import Values
 from tasks.core.severity import Severity

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import build_frame, count_values, empty_frame
-from tasks.core.catalogue import FieldSpec, Measurement, MetricType
+from tasks.core.measurement import FieldSpec, Measurement, MetricType
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.receipt import (
     CheckResult,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.catalogue import Better
+from tasks.core.measurement import Better
 from tasks.reports.comparison import (
     DAY,
     FEWEST,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import LedgerUnavailable, MigrationRefused, UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.window import Cell
 from tasks.lake.delta import arrow_schema_of, existing_table

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import SecretStr
 
 from tasks.core.batch import PANDAS_TYPES, build_frame, columns_of
-from tasks.core.catalogue import FieldSpec, FieldType, Measurement
+from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Cell

@@ -9,7 +9,7 @@ from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
 from tasks.core.batch import empty_frame
-from tasks.core.catalogue import FieldSpec, FieldType
+from tasks.core.measurement import FieldSpec, FieldType
 from tasks.sinks.line_protocol import Lines, to_lines
 from tests.fakes.lines import Line, read_lines
 from tests.tasks.sinks.sink_samples import make_frame, make_measurement

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import SecretStr
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import FieldSpec, FieldType, Measurement
+from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.prometheus import PrometheusSource

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import FACT_TYPES, Measurement
+from tasks.core.measurement import FACT_TYPES, Measurement
 from tasks.core.window import Window
 from tests.fakes.api import ENDPOINT
 

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from tasks.core.catalogue import FieldSpec, Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Service
 from tasks.sources.discovery import FieldFinding, check, probe
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer

@@ -8,8 +8,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from tasks.core.catalogue import Catalogue, FieldSpec, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import SourceUnavailable
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Environment, Service, shipped
 from tasks.sources import live
 from tasks.sources.discovery import FieldFinding

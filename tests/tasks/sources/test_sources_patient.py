@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from tasks.core.batch import Batch
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import (
     FedvitalsError,
     SinkUnavailable,
@@ -14,6 +13,7 @@ from tasks.core.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from tasks.core.measurement import Measurement
 from tasks.core.window import Window
 from tasks.sources.patient import PatientSource
 from tests.fakes.memory import MemorySource

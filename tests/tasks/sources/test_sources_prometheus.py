@@ -9,13 +9,13 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tasks.core.batch import build_frame, empty_frame
-from tasks.core.catalogue import FieldSpec, FieldType
 from tasks.core.errors import (
     AnswerInvalid,
     KeyRepeated,
     LabelsDiffer,
     SeriesExceeded,
 )
+from tasks.core.measurement import FieldSpec, FieldType
 from tasks.core.window import Window
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
 from tests.tasks.sources.prometheus_samples import (

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
 from tasks.core.batch import Batch, empty_frame
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import AnswerInvalid, SeriesExceeded
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA
 from tasks.core.window import Window, floor
 from tasks.sources.rest import RestSource

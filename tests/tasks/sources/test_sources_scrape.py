@@ -12,9 +12,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tasks.core.batch import Batch, build_frame, empty_frame
-from tasks.core.catalogue import FieldSpec, Measurement
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, SeriesExceeded, SourceRefused, SourceUnavailable
+from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.scrape import AbsentPage, Page, ScrapeSource, check_api, fetch_page

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldSpec, FieldType, Measurement
 from tasks.core.errors import SeriesExceeded
+from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.window import EPOCH, Window, micros
 from tasks.sources.prometheus import MAX_POINTS
 from tasks.sources.wide_frame import Grid, Wide, key_of, unfit

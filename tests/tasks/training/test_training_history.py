@@ -9,7 +9,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.snapshots import Watched
 from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
 from tasks.lake.tables import Lake

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.catalogue import FieldSpec, FieldType, Measurement
+from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window
 from tasks.validation.suites import Suite, read_suite

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import FieldType, Measurement
 from tasks.core.errors import SuiteInvalid, UsageInvalid
+from tasks.core.measurement import FieldType, Measurement
 from tasks.validation.learn import FEWEST, fences, learn
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.suites import suite_of, verify

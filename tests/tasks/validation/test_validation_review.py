@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.catalogue import Measurement
 from tasks.core.errors import ConfigurationInvalid, SuiteInvalid
+from tasks.core.measurement import Measurement
 from tasks.validation.review import Flaw, review
 from tasks.validation.suites import (
     canonical_json,

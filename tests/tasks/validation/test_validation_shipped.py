@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.catalogue import Catalogue, FieldSpec
+from tasks.core.catalogue import Catalogue
+from tasks.core.measurement import FieldSpec
 from tasks.core.settings import shipped
 from tasks.core.severity import Severity
 from tasks.validation.model import Expectation

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.batch import Batch, build_frame, canonical
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.validation.validate import validate
 from tests.tasks.validation.examples import (
     BETWEEN,

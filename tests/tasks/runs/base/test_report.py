@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tasks.core.batch import build_frame
-from tasks.core.catalogue import Catalogue, Measurement
+from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ReportNotWritten, UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import Delivery, Outcome, Receipt, Values, Verdict, write_receipt
 from tasks.core.settings import load_settings

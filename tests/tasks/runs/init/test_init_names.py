@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.catalogue import RESERVED
+from tasks.core.measurement import RESERVED
 from tasks.runs.init.names import Names, plain, quoted, selector, tag_for
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tasks.core.catalogue import FieldSpec, Measurement, Rest
+from tasks.core.measurement import FieldSpec, Measurement, Rest
 from tasks.core.settings import Service
 from tasks.runs.init.families import Skipped
 from tasks.runs.init.propose import Dropped, NothingFound, Proposal, propose

@@ -8,8 +8,8 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
-from tasks.core.catalogue import FieldSpec
 from tasks.core.errors import LedgerUnavailable, LockLost, SinkUnavailable
+from tasks.core.measurement import FieldSpec
 from tasks.core.receipt import Outcome, SinkValues, Values
 from tasks.core.state import CellState
 from tasks.core.window import Window

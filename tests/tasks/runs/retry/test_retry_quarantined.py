@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core.catalogue import Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.severity import Severity
 from tasks.runs.retry.quarantined import take_up

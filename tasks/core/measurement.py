@@ -1,0 +1,242 @@
+"""Describe a measurement: its tags, its fields, and where each is read."""
+
+import hashlib
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tasks.core.documents import Duration, Strict
+from tasks.core.history import ROUND_TAGS, HistoryFact, facts_of
+from tasks.core.json_path import JsonPath
+from tasks.core.window import floor, format_duration
+
+MetricType = Literal["performance", "business", "security", "federated", "health", "pipeline"]
+SourceName = Literal["prometheus", "rest", "tls", "federated", "receipt"]
+FieldType = Literal["float", "int", "string", "bool"]
+Better = Literal["lower", "higher", "none"]
+Fact = Literal["days_left", "issuer", "subject", "host_matches", "trusted"]
+
+FACT_TYPES: dict[Fact, FieldType] = {
+    "days_left": "float",
+    "issuer": "string",
+    "subject": "string",
+    "host_matches": "bool",
+    "trusted": "bool",
+}
+# what a TLS connection can be told apart by
+TLS_TAGS = ("host", "port")
+# where a field's value comes from, of each source
+ORIGINS: dict[SourceName, tuple[str, ...]] = {
+    "prometheus": ("query", "scrape"),
+    "rest": ("path",),
+    "tls": ("fact",),
+    "federated": ("history",),
+    # what a run says of itself (tasks/core/self_metrics.py); the run knows which figure is which
+    "receipt": (),
+}
+
+_SHORTEST_RETENTION = timedelta(days=1)
+RESERVED = frozenset({"time", "environment", "field", "measurement"})
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise ValueError(
+            f"{name!r} cannot be a name: use letters, digits and _, starting with a letter, "
+            f"and none of {', '.join(sorted(RESERVED))}"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class Scrape(Strict):
+    """How a field is read from a /metrics page."""
+
+    metric: str = Field(description="name of the metric family's samples, without _bucket")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels a sample must have")
+    as_: Literal["value", "rate", "quantile"] = Field(
+        alias="as",
+        description="value: as it stands; rate: growth a second since the page kept before; "
+        "quantile: of a histogram's growth since then",
+    )
+    quantile: float | None = Field(default=None, gt=0, lt=1)
+    combine: Literal["sum", "mean", "max", "min"] = Field(
+        default="sum", description="how samples with the same tags become one value"
+    )
+    scale: float = Field(default=1.0, description="factor to the field's unit")
+
+    @model_validator(mode="after")
+    def _quantile_fits(self) -> Self:
+        if (self.quantile is not None) != (self.as_ == "quantile"):
+            raise ValueError("`quantile` goes with `as: quantile`, and only with it")
+        return self
+
+
+class Rest(Strict):
+    """Where in a REST API a measurement's rows are; paths are JSONPaths (RFC 9535)."""
+
+    endpoint: str = Field(
+        pattern=r"^/[^\s\\#]*$", description="path on the service, with its query if it has one"
+    )
+    rows: JsonPath | None = Field(
+        default=None, description="of the list whose items are the rows; without it the body is one"
+    )
+    tags: dict[Name, JsonPath] = Field(
+        default_factory=dict, description="where in a row each tag is"
+    )
+
+
+class FieldSpec(Strict):
+    """One field of a measurement, with where its value comes from."""
+
+    query: str | None = Field(default=None, description="PromQL, aggregated by exactly the tags")
+    scrape: Scrape | None = None
+    path: JsonPath | None = Field(default=None, description="JSONPath in a row of a REST answer")
+    fact: Fact | None = Field(default=None, description="of the service's TLS certificate")
+    history: HistoryFact | None = Field(
+        default=None, description="of a round, or of a client in it, in the training's history"
+    )
+    type: FieldType = "float"
+    unit: str = Field(default="", description="base unit, e.g. seconds, bytes, ratio")
+    better: Better = "none"
+    required: bool = False
+    description: str = ""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The keys that say where its value comes from."""
+        keys = [key for keys in ORIGINS.values() for key in keys]
+        return tuple(key for key in keys if getattr(self, key) is not None)
+
+
+def _check_origin(name: str, spec: FieldSpec, source: SourceName) -> None:
+    allowed = ORIGINS[source]
+    wrong = [key for key in spec.origins if key not in allowed]
+    if wrong:
+        raise ValueError(f"field {name}: `{wrong[0]}` does not go with `source: {source}`")
+    if allowed and not spec.origins:
+        keys = " or a ".join(f"`{key}`" for key in allowed)
+        raise ValueError(f"field {name}: needs a {keys}{', or both' * (len(allowed) > 1)}")
+    if spec.fact is not None and spec.type != FACT_TYPES[spec.fact]:
+        raise ValueError(f"field {name}: {spec.fact} is of type {FACT_TYPES[spec.fact]}")
+
+
+def _check_history(name: str, spec: FieldSpec, tags: tuple[str, ...]) -> None:
+    facts = facts_of(tags)
+    if facts is None or spec.history is None:
+        return
+    if spec.history not in facts:
+        raise ValueError(
+            f"field {name}: with the tags {', '.join(tags)} there is no {spec.history}"
+        )
+    if spec.type != facts[spec.history]:
+        raise ValueError(f"field {name}: {spec.history} is of type {facts[spec.history]}")
+
+
+class Measurement(Strict):
+    """One entry of the catalogue: a wide table with one label set."""
+
+    name: Name
+    type: MetricType
+    source: SourceName = "prometheus"
+    description: str = ""
+    rest: Rest | None = None
+    tags: tuple[Name, ...] = ()
+    fields: dict[Name, FieldSpec] = Field(min_length=1)
+    suite: str = Field(
+        default="", description="name of the suite file; the measurement's by default"
+    )
+    step: Duration = Field(description="distance of two samples of one series")
+    every: Duration = Field(description="slot of a source without history")
+    max_series: int = Field(gt=0)
+    identity: Name | None = Field(
+        default=None, description="the tag that names a client, written as client_ids says"
+    )
+    retention: Duration | None = Field(
+        default=None, description="how long its rows are kept; without it, for ever"
+    )
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        columns = [*self.tags, *self.fields]
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise ValueError(f"tags and fields share the name {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_kept_a_while(self) -> Self:
+        # what late rows and healed gaps may still change must not be gone
+        if self.retention is not None and self.retention < _SHORTEST_RETENTION:
+            raise ValueError(f"`retention` must be {format_duration(_SHORTEST_RETENTION)} or more")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        for name, spec in self.fields.items():
+            _check_origin(name, spec, self.source)
+            _check_history(name, spec, self.tags)
+        if (self.rest is not None) != (self.source == "rest"):
+            raise ValueError("`rest` goes with `source: rest`, and only with it")
+        if self.rest is not None and set(self.rest.tags) != set(self.tags):
+            raise ValueError("`rest.tags` must say where each tag is, and nothing else")
+        if self.source == "tls" and not set(self.tags) <= set(TLS_TAGS):
+            raise ValueError(f"of a certificate the tags can be {' and '.join(TLS_TAGS)}")
+        if self.source == "federated":
+            self._check_history()
+        if self.identity is not None and self.identity not in self.tags:
+            raise ValueError("`identity` must be one of the tags")
+        return self
+
+    def _check_history(self) -> None:
+        if facts_of(self.tags) is None:
+            raise ValueError("of a training's history the tags are run_id (rounds) or client")
+        needed: tuple[HistoryFact, ...] = (
+            ("round",) if self.tags == ROUND_TAGS else ("run_id", "round")
+        )
+        missing = [fact for fact in needed if self.field_of(fact) is None]
+        if missing:
+            raise ValueError(
+                f"needs a field with `history: {missing[0]}`, which tells rounds apart"
+            )
+
+    @property
+    def suite_name(self) -> str:
+        """The suite's file name without its ending."""
+        return self.suite or self.name
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """The tag columns of a Batch, environment first."""
+        return ("environment", *self.tags)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that name one row."""
+        return (*self.all_tags, "time")
+
+    def field_of(self, fact: HistoryFact) -> str | None:
+        """The field that holds this fact of a training's history; None when no field does."""
+        return next((name for name, spec in self.fields.items() if spec.history == fact), None)
+
+    def kept_from(self, now: datetime, cell: timedelta) -> datetime | None:
+        """Start of the oldest cell that is kept, which is never cut; None when all are."""
+        return None if self.retention is None else floor(now - self.retention, cell)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides what the data look like."""
+        text = self.model_dump_json(
+            exclude={
+                "description": True,
+                "retention": True,
+                "fields": {"__all__": {"description"}},
+            },
+            by_alias=True,
+        )
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,84 @@
+"""Judge the convergence of a watched training."""
+
+from dataclasses import dataclass, replace
+
+from tasks.analysis.analyse import analyse
+from tasks.analysis.participation import Counts
+from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
+from tasks.core.finding import Finding
+from tasks.core.goal import Goal
+from tasks.core.snapshots import Watched
+from tasks.core.training import TrainingRun
+
+NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness alone."
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """One run with its analysis: the file that it came from (None: the service), what is odd about
+    that file, and what the metric is called."""
+
+    run: TrainingRun
+    analysis: RunAnalysis
+    file: str | None = None
+    findings: tuple[Finding, ...] = ()
+    metric: str | None = None
+
+    @property
+    def metric_name(self) -> str:
+        """As it was asked for, else accuracy or loss."""
+        return self.metric or self.analysis.curve.metric
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the file tells of rounds, not of a finished model at several sites alone."""
+        return all(finding.kind != "without_rounds" for finding in self.findings)
+
+    @property
+    def rounds_seen(self) -> int:
+        """How many rounds were told."""
+        return len(self.analysis.curve) if self.has_rounds else 0
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
+
+    @property
+    def every_finding(self) -> tuple[Finding, ...]:
+        """Those about the file, and those of the analysis beside its verdict."""
+        about = [one for one in self.analysis.findings if one.kind != "convergence"]
+        return (*self.findings, *about)
+
+
+def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
+    """The service's newest run beside its earlier ones; None when it has none."""
+    run = watched.current
+    if run is None:
+        return None
+    # of several polls of one round the last counts
+    counts = {
+        s.current_round: Counts(
+            s.current_round, s.total_clients, s.participating_clients, s.data_quality
+        )
+        for s in watched.snapshots
+        if s.current_round is not None and (s.run_id is None or s.run_id == run.run_id)
+    }
+    settings, notes = _aims(run, goal)
+    analysis = analyse(run, watched.runs, settings, tuple(counts.values()))
+    return Analysed(run, replace(analysis, notes=(*analysis.notes, *notes)))
+
+
+def _aims(run: TrainingRun, goal: Goal) -> tuple[AnalysisSettings, list[str]]:
+    """What of the goal fits the run, and a line on each part that does not."""
+    target, total, notes = goal.target, goal.total_rounds, []
+    if run.total_rounds is not None and total not in (None, run.total_rounds):
+        notes.append(
+            f"the service plans {run.total_rounds} rounds, so a plan of {total} is not looked at"
+        )
+    tells_accuracy = any(each.accuracy is not None for each in run.rounds)
+    if goal.metric is None and target is not None and not tells_accuracy:
+        target = None
+        notes.append("the target is an accuracy, and no round tells one: set the metric to loss")
+    total = total if run.total_rounds is None else None
+    return AnalysisSettings(metric=goal.metric, total_rounds=total, target=target), notes
