@@ -95,9 +95,9 @@ def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
     """The hour, in this process; peaks are megabytes of resident memory."""
     from benchmarks.pipeline_parts import imports
     from tasks.core.settings import load_settings
+    from tasks.runs.base.collecting import collect_by_source
     from tasks.runs.base.plan import Request, covered_window, make_plan
     from tasks.runs.base.run import Run
-    from tasks.runs.collect import collect_by_source
 
     place = Where(**where)
     imports(place, 1)

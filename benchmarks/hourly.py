@@ -83,10 +83,10 @@ def _measure(folder: Path) -> dict[str, Any]:
 def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
     """One process: what is due collected, and reported, each time into a fresh home."""
     from tasks.core.settings import load_settings
+    from tasks.runs.base.collecting import collect_by_source
     from tasks.runs.base.plan import Request, covered_window, make_plan
     from tasks.runs.base.report import report_run
     from tasks.runs.base.run import Run
-    from tasks.runs.collect import collect_by_source
 
     def run(number: int) -> tuple[float, float]:
         home = folder / f"warm-{number}"

@@ -52,9 +52,9 @@ def ours(where: Where, repetitions: int) -> dict[str, Any]:
 
 def _collect(where: Where, days: int = 1) -> dict[str, Any]:
     from tasks.core.settings import load_settings
+    from tasks.runs.base.collecting import collect_by_source
     from tasks.runs.base.plan import Request, make_plan
     from tasks.runs.base.run import Run
-    from tasks.runs.collect import collect_by_source
 
     span, bucket = window(days), _new_bucket(where)
     with tempfile.TemporaryDirectory() as home:
@@ -123,9 +123,9 @@ def _ready_lines(where: Where, folder: Path) -> list[Path]:
     """All lines in one file, then the same in eight."""
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
+    from tasks.runs.base.collecting import collect_by_source
     from tasks.runs.base.plan import Request, make_plan
     from tasks.runs.base.run import Run
-    from tasks.runs.collect import collect_by_source
     from tasks.sinks.line_protocol import to_lines
 
     span = window()

@@ -4,8 +4,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.core.receipt import FailOn, Receipt
+from tasks.runs.base.lake_plan import LakeRequest
 from tasks.runs.base.plan import CollectType
-from tasks.runs.reconcile import run as runs
+from tasks.runs.replay import run as runs
 from tasks.stages.flow_run import record
 
 
@@ -33,5 +34,5 @@ def replay(
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
         fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    asked = runs.ReplayRequest(type, measurements, start, stop, sink=sink)
+    asked = LakeRequest(type, measurements, start, stop, sink=sink)
     return record("replay", lambda run, step: runs.replay(run, asked, step), environment, fail_on)

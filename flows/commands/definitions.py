@@ -181,8 +181,8 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
 def _require_work(
     flow: str, settings: Settings, environment: Environment, parameters: dict[str, Any]
 ) -> None:
+    from tasks.runs.base.lake_plan import check_influxdb
     from tasks.runs.base.plan import Request, choose_measurements
-    from tasks.runs.reconcile.run import check_influxdb
 
     if flow == "collect":
         asked = Request(parameters.get("type", "all"), parameters.get("measurements"))

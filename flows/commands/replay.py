@@ -37,7 +37,7 @@ def replay(
 
     fedvitals replay --sink influxdb --start -30d --measurement http_latency --json
     """
-    from tasks.runs.reconcile.run import ReplayRequest
+    from tasks.runs.base.lake_plan import LakeRequest
 
-    asked = ReplayRequest(type.value, measurement, start, stop, sink=sink)
+    asked = LakeRequest(type.value, measurement, start, stop, sink=sink)
     finish(run_command("replay", asked, environment, fail_on), json)

@@ -22,7 +22,7 @@ RUNS = {
     "collect": "tasks.runs.collect",
     "federated": "tasks.runs.federated",
     "backfill": "tasks.runs.backfill.run",
-    "replay": "tasks.runs.reconcile.run",
+    "replay": "tasks.runs.replay.run",
     "reconcile": "tasks.runs.reconcile.run",
     "maintain": "tasks.runs.maintain",
 }

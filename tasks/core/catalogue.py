@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.measurement import Measurement, MetricType
+from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.window import parse_duration
 
 
@@ -74,9 +75,6 @@ class Catalogue(Mapping[str, Measurement]):
         Raises:
             ConfigurationInvalid: naming every wrong key.
         """
-        # it is made of what is here
-        from tasks.core.self_metrics import SELF_METRICS, self_measurement
-
         measurements = parse(_File, read_yaml(path), str(path)).measurements
         own = [
             n for n, entry in measurements.items() if n == SELF_METRICS or entry.source == "receipt"

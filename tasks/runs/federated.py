@@ -13,12 +13,12 @@ from tasks.core.receipt import Outcome, Receipt
 from tasks.core.severity import Severity
 from tasks.core.snapshots import Watched
 from tasks.pipeline.training_rounds import SOURCES_OF_ROUNDS
+from tasks.runs.base.collecting import collect_by_source
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.plan import Plan, Request, covered_window, make_plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
-from tasks.runs.collect import collect_by_source
 from tasks.training.files import documents, write_documents
 from tasks.training.history import watched
 

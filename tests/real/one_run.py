@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 
 from tasks.core.receipt import Receipt
 from tasks.core.settings import load_settings
+from tasks.runs.base.lake_plan import LakeRequest
 from tasks.runs.base.run import Run
 from tasks.runs.collect import CollectRequest, collect
 from tasks.runs.maintain import MaintainRequest, maintain
-from tasks.runs.reconcile.run import ReplayRequest, replay
+from tasks.runs.replay.run import replay
 
 
 def one_run(variables: Mapping[str, str], start: str | None, stop: str | None) -> Receipt:
@@ -23,7 +24,7 @@ def one_run(variables: Mapping[str, str], start: str | None, stop: str | None) -
 def one_replay(variables: Mapping[str, str], start: str | None, stop: str | None) -> Receipt:
     """One replay into InfluxDB, of a window or of all that is landed."""
     with Run("replay", load_settings(variables)) as run:
-        return replay(run, ReplayRequest(start=start, stop=stop))
+        return replay(run, LakeRequest(start=start, stop=stop))
 
 
 def one_upkeep(

@@ -1,4 +1,4 @@
-"""The runs `replay` and `reconcile`: their plan, their measurements one after the other, their end."""
+"""The run `reconcile`: what a sink holds against the lake, measurement after measurement."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from datetime import datetime
 from functools import partial
 
 from tasks.core.artifact import MOST_ROWS, Artifact, artifact_key
-from tasks.core.catalogue import Catalogue
-from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.finding import Finding
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Reader, Sink
@@ -18,138 +16,25 @@ from tasks.core.reconciliation import (
     MeasurementVerdict,
     Reconciliation,
 )
-from tasks.core.series import ALL_TIME
-from tasks.core.settings import Environment, Settings
 from tasks.core.severity import Severity
 from tasks.core.window import Window
-from tasks.ledger.locks import RunLock
 from tasks.runs.base.deliver import deliver
-from tasks.runs.base.plan import Plan, Request, covered_window, make_report_plan
+from tasks.runs.base.lake_plan import LakeRequest, plan_of_lake, sink_of, whole_cells
+from tasks.runs.base.plan import Plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
-from tasks.runs.base.toolbox import SINKS, opened_stores
+from tasks.runs.base.toolbox import opened_stores
 from tasks.runs.reconcile import measurement as reconciling
-from tasks.runs.replay import measurement as replaying
 from tasks.sinks.influxdb_read import InfluxReader
 
-INFLUXDB = "influxdb"
-
 
 @dataclass(frozen=True)
-class ReplayRequest(Request):
-    """Which part of the lake goes to which sink."""
-
-    sink: str = INFLUXDB
-
-
-@dataclass(frozen=True)
-class ReconcileRequest(Request):
+class ReconcileRequest(LakeRequest):
     """Which part of the lake is compared; `deep` compares every value, `fix` mends what differs."""
 
-    sink: str = INFLUXDB
     deep: bool = False
     fix: bool = False
-
-
-def plan_of_lake(run: Run, asked: ReplayRequest | ReconcileRequest) -> Plan:
-    """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
-
-    All types are the whole catalogue, also what `collect` takes only by name.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
-    if asked.sink not in SINKS:
-        raise UsageInvalid(
-            argument="--sink",
-            problem=f"there is no sink {asked.sink!r}",
-            mend=f"Known: {', '.join(SINKS)}",
-        )
-    names = asked.measurements
-    if asked.type == "all" and not names:
-        names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
-    check_influxdb(run.settings, run.environment)
-    return plan
-
-
-def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence.
-
-    Raises:
-        NothingConfigured: naming what is missing.
-    """
-    service = environment.influxdb
-    if service is None:
-        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
-        raise NothingConfigured(
-            where=f"environment {environment.name}",
-            problem="no InfluxDB is configured",
-            mend=f"Set {url} and {token}",
-        )
-    if service.token is None:
-        raise NothingConfigured(
-            where=service.origin,
-            problem="names an InfluxDB whose token is not set",
-            mend="Set INFLUXDB_TOKEN, or the variable that environments.yaml names",
-        )
-    if not settings.influxdb.enabled:
-        raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled",
-            problem="InfluxDB is off",
-            mend="Set it to true",
-        )
-
-
-def replay(run: Run, asked: ReplayRequest, step: Step = plain) -> Receipt:
-    """Load a range of the lake into the sink, whatever the ledger believes that it has."""
-    plan = step("plan", plan_of_lake)(run, asked)
-    step(f"lake: load into {asked.sink} ({len(plan.measurements)})", _replay)(run, plan, asked)
-    receipt = step("account", run.account)(covered_window(plan, run.outcomes))
-    step("self metrics", land_self_metrics)(run, receipt)
-    return step("deliver", deliver)(run, receipt)
-
-
-def _replay(run: Run, plan: Plan, asked: ReplayRequest) -> None:
-    with opened_stores(run) as sinks:
-        sink = _named(sinks, asked.sink)
-        for measurement in plan.measurements:
-            run.work(measurement.name, partial(_replay_one, run, plan, sink, measurement))
-    run.notes += _left_out(run, plan)
-
-
-def _replay_one(
-    run: Run, plan: Plan, sink: Sink, measurement: Measurement, lock: RunLock
-) -> Outcome:
-    pipeline = plan.settings.pipeline
-    wanted = replaying.Replay(
-        measurement=measurement,
-        environment=plan.environment.name,
-        window=_whole_cells(plan),
-        cell=pipeline.cell,
-        chunk_rows=pipeline.chunk_rows,
-        workers=pipeline.workers,
-    )
-    stores = replaying.Stores(run.lake, run.ledger, sink, lock)
-    return replaying.replay(wanted, stores, run.progress)
-
-
-def _named(sinks: tuple[Sink, ...], name: str) -> Sink:
-    return next(each for each in sinks if each.name == name)
-
-
-def _whole_cells(plan: Plan) -> Window:
-    return ALL_TIME if plan.window is None else plan.window.widened(plan.settings.pipeline.cell)
-
-
-def _left_out(run: Run, plan: Plan) -> list[str]:
-    """Tables that nobody can read as a measurement any more, when all was asked for."""
-    catalogue = Catalogue.read(plan.settings.config / "metrics.yaml")
-    if len(plan.measurements) < len(catalogue):
-        return []
-    gone = [name for name in run.lake.names() if name not in catalogue]
-    return [f"left out, since no longer in the catalogue: {', '.join(gone)}"] if gone else []
 
 
 def reconcile(run: Run, asked: ReconcileRequest, step: Step = plain) -> Receipt:
@@ -169,7 +54,7 @@ def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
     patience = plan.settings.pipeline.patience.total_seconds()
     reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=patience)
     with closing(reader), opened_stores(run) as sinks:
-        sink = _named(sinks, asked.sink)
+        sink = sink_of(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]
     run.outcomes += [_outcome(each) for each in found]
     run.findings += [_finding(each) for each in found if each.line.state == "differs"]
@@ -193,10 +78,10 @@ def _compare(
     name, environment, pipeline = measurement.name, plan.environment.name, plan.settings.pipeline
     # what the lake was told to expire is not missing in it, and must stay in the sink
     kept_from = measurement.kept_from(plan.now, pipeline.cell)
-    window = _since(_whole_cells(plan), kept_from)
+    window = _since(whole_cells(plan), kept_from)
     if window is None:
         return reconciling.Found(MeasurementLine(name=name, state="equal"))
-    wanted = reconciling.Wanted(
+    wanted = reconciling.CompareRequest(
         measurement=measurement,
         environment=environment,
         window=window,

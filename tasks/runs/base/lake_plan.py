@@ -1,0 +1,82 @@
+"""Plan a run from the lake to a sink: what it covers, and the sink itself."""
+
+from dataclasses import dataclass
+
+from tasks.core.catalogue import Catalogue
+from tasks.core.errors import NothingConfigured, UsageInvalid
+from tasks.core.ports import Sink
+from tasks.core.series import ALL_TIME
+from tasks.core.settings import Environment, Settings
+from tasks.core.window import Window
+from tasks.runs.base.plan import Plan, Request, make_report_plan
+from tasks.runs.base.run import Run
+from tasks.runs.base.toolbox import SINKS
+
+INFLUXDB = "influxdb"
+
+
+@dataclass(frozen=True)
+class LakeRequest(Request):
+    """Which part of the lake is brought to, or compared with, which sink."""
+
+    sink: str = INFLUXDB
+
+
+def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
+    """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
+
+    All types are the whole catalogue, also what `collect` takes only by name.
+
+    Raises:
+        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
+    """
+    if asked.sink not in SINKS:
+        raise UsageInvalid(
+            argument="--sink",
+            problem=f"there is no sink {asked.sink!r}",
+            mend=f"Known: {', '.join(SINKS)}",
+        )
+    names = asked.measurements
+    if asked.type == "all" and not names:
+        names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
+    plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
+    check_influxdb(run.settings, run.environment)
+    return plan
+
+
+def check_influxdb(settings: Settings, environment: Environment) -> None:
+    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence.
+
+    Raises:
+        NothingConfigured: naming what is missing.
+    """
+    service = environment.influxdb
+    if service is None:
+        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="no InfluxDB is configured",
+            mend=f"Set {url} and {token}",
+        )
+    if service.token is None:
+        raise NothingConfigured(
+            where=service.origin,
+            problem="names an InfluxDB whose token is not set",
+            mend="Set INFLUXDB_TOKEN, or the variable that environments.yaml names",
+        )
+    if not settings.influxdb.enabled:
+        raise NothingConfigured(
+            where="sinks.yaml: influxdb.enabled",
+            problem="InfluxDB is off",
+            mend="Set it to true",
+        )
+
+
+def sink_of(sinks: tuple[Sink, ...], name: str) -> Sink:
+    """Return the opened sink of this name."""
+    return next(each for each in sinks if each.name == name)
+
+
+def whole_cells(plan: Plan) -> Window:
+    """Return the plan's window, widened to whole cells; all time without one."""
+    return ALL_TIME if plan.window is None else plan.window.widened(plan.settings.pipeline.cell)
