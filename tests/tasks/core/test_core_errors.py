@@ -19,6 +19,7 @@ USAGE = {
     "MadeByNewer",
     "MigrationRefused",
     "ConfigurationInvalid",
+    "NothingConfigured",
     "UsageInvalid",
     "SuiteInvalid",
     "QueryInvalid",
