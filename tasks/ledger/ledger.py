@@ -180,15 +180,15 @@ class Ledger:
         row = {"environment": environment, "url": url, "time": as_text(time), "content": content}
         self._upsert(pages, [row])
 
-    def keep_run(self, run_id: str, flow: str, environment: str, receipt: str) -> None:
-        """Keeps the receipt (JSON) of a run."""
-        row = {"run_id": run_id, "flow": flow, "environment": environment, "receipt": receipt}
-        self._upsert(runs, [row])
-
     def keep_receipt(self, receipt: Receipt) -> None:
-        """Keeps what a run of measurements said at its end, in place of what it said before."""
-        told = receipt.model_dump_json()
-        self.keep_run(receipt.run_id, receipt.flow, receipt.environment, told)
+        """Keep a run's receipt, in place of an earlier one of the same run."""
+        row = {
+            "run_id": receipt.run_id,
+            "flow": receipt.flow,
+            "environment": receipt.environment,
+            "receipt": receipt.model_dump_json(),
+        }
+        self._upsert(runs, [row])
 
     def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
         """The receipts (JSON) of the newest runs of the flow that began before this run, newest first."""

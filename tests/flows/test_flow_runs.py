@@ -1,17 +1,20 @@
 """One run both ways, plainly and as a flow run of Prefect, and what Prefect shows of one that fails."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from pytest_httpserver import HTTPServer
 
 from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
 from tests.fakes.prometheus import FakeSeries
+from tests.fakes.training import ROUND, FakeTraining, a_round
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
 from tests.flows.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
 from tests.flows.installation import Installation, Ran, entry
@@ -234,3 +237,78 @@ def test_a_run_logs_what_was_due_read_landed_loaded_and_failed(
             ),
         ]
     )
+
+
+def test_a_reconcile_leaves_what_differs_and_is_named_by_its_finding(
+    two: Installation, client: SyncPrefectClient, services: Services
+) -> None:
+    two.variables |= {"INFLUXDB_URL": services.influxdb.url, "INFLUXDB_TOKEN": SECRET}
+    assert two.here("collect", *HOURS).code == 0
+    gone = min((key for key in services.influxdb.points if key[0] == "a"), key=str)
+    del services.influxdb.points[gone]
+    before = runs(client)
+
+    ran = two.here("reconcile", "--json")
+
+    run = newest_run(client, before)
+    assert (ran.code, ending(run)[:2]) == (1, ("COMPLETED", "Findings"))
+    assert task_runs(client, run) == [
+        "plan",
+        "lake and influxdb: compare (2)",
+        "account",
+        "self metrics",
+        "deliver",
+    ]
+    (table,) = artifacts(client, run).values()
+    (row,) = json.loads(table)
+    assert (row["measurement"], row["lake"], row["sink"], row["mended"]) == ("a", 60, 59, "no")
+
+
+def test_a_backfill_leaves_its_measurements(two: Installation, client: SyncPrefectClient) -> None:
+    before = runs(client)
+
+    ran = two.here("backfill", *HOURS, "--json")
+
+    run = newest_run(client, before)
+    assert (ran.code, ran.err) == (0, "")
+    assert ending(run) == ("COMPLETED", "Completed", "240 values landed, 0 quarantined")
+    assert task_runs(client, run) == [
+        "plan",
+        "survey",
+        "prometheus: extract, validate, land, load (2)",
+        "account",
+        "self metrics",
+        "deliver",
+    ]
+    found = artifacts(client, run)
+    assert list(found) == ["backfill-measurements"]
+    assert [row["landed"] for row in json.loads(found["backfill-measurements"])] == [120, 120]
+
+
+def test_a_training_is_followed_as_a_flow_run(
+    tmp_path: Path, prefect_server: PrefectServer, client: SyncPrefectClient
+) -> None:
+    start = datetime.now(UTC) - timedelta(hours=1)
+    with HTTPServer(threaded=True) as server:
+        training = FakeTraining(server, [a_round(n, start + n * ROUND) for n in range(1, 31)])
+        for each in training.rounds[20:]:
+            each["accuracy"] = 0.1
+        variables = {"FED_VIT_API_URL": training.url, "PREFECT_API_URL": prefect_server.api_url}
+        before = runs(client)
+        ran = Installation(tmp_path, variables).here("federated", "--json")
+
+    run = newest_run(client, before)
+    assert (ran.code, ending(run)[:2]) == (1, ("COMPLETED", "Findings"))
+    assert ran.document["worst"] == "critical"
+    steps = task_runs(client, run)
+    assert [step for step in steps if ": extract, validate, land, load (" in step] == [
+        "scrape: extract, validate, land, load (4)",
+        "rest: extract, validate, land, load (3)",
+        "federated: extract, validate, land, load (2)",
+    ]
+    assert steps[-6:] == [
+        "look for what is odd", "judge convergence", "account", "self metrics", "report", "deliver",
+    ]  # fmt: skip
+    found = artifacts(client, run)
+    assert {"federated-production-summary", "federated-production-report"} < set(found)
+    assert any("convergence" in key for key in found)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from pytest_httpserver import HTTPServer
 
-from flows.commands.serve import definitions, to_deployment
+from flows.commands.definitions import read_deployments, to_prefect
+from tasks.core.settings import load_settings
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
@@ -130,8 +131,8 @@ def test_it_is_read_once_and_the_receipt_is_kept(
     assert [form["query"] for form in prometheus.asked[asked:]] == ["count(\na\n)"]
 
 
-def test_it_is_served_to_be_started_by_hand() -> None:
-    [definition] = [each for each in definitions() if each["name"] == "backfill"]
-    made = to_deployment(definition)
+def test_it_is_served_to_be_started_by_hand(bare: Installation) -> None:
+    deployments = read_deployments(load_settings(bare.environment))
+    [made] = [to_prefect(each) for each in deployments if each.name == "backfill/backfill"]
     assert (made.name, made.schedules, made.parameters) == ("backfill", [], {"start": "-7d"})
     assert made.concurrency_limit == 1

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.commands.serve import definitions
+from flows.commands.definitions import read_deployments
 from flows.commands.summary import summary
 from tasks.core.maintenance import LedgerUpkeep, Maintenance, ReportsUpkeep, TableUpkeep
 from tasks.core.receipt import Outcome, write_receipt
+from tasks.core.settings import load_settings
 from tasks.ledger.locks import FileLocks
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, Ran, entry
@@ -158,11 +159,12 @@ def test_a_retention_of_less_than_a_day_is_refused(bare: Installation) -> None:
     assert "measurements.a: `retention` must be 1d or more" in ran.complaint
 
 
-def test_it_is_deployed_daily() -> None:
-    (found,) = [each for each in definitions() if each["name"] == "maintain"]
+def test_it_is_deployed_daily(bare: Installation) -> None:
+    deployments = read_deployments(load_settings(bare.environment))
+    (found,) = [each for each in deployments if each.name == "maintain/maintain"]
 
-    assert found["entrypoint"] == "flows/maintain.py:maintain"
-    assert [each["cron"] for each in found["schedules"]] == ["35 2 * * *"]
+    assert found.definition.entrypoint == "flows/maintain.py:maintain"
+    assert [each["cron"] for each in found.definition.schedules] == ["35 2 * * *"]
 
 
 def test_the_summary_counts_what_went() -> None:

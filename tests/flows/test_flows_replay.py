@@ -150,6 +150,29 @@ def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB)
     assert landed.holding(TOKEN) == []
 
 
+def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: FakeInfluxDB) -> None:
+    landed.here("replay", "--sink", "influxdb")
+    influxdb.points.clear()
+
+    differs = landed.here("reconcile", "--json")
+    tolerated = landed.here("reconcile", "--fail-on", "critical", "--json")
+
+    assert (differs.code, tolerated.code) == (1, 0)
+    assert [(each["kind"], each["severity"]) for each in differs.document["findings"]] == [
+        ("sink_differs", "high"),
+        ("sink_differs", "high"),
+    ]
+    sql = "SELECT flow, status, worst, exit_code FROM fedvitals_pipeline ORDER BY time"
+    rows = landed.here("lake", "query", sql, "--json").document["rows"]
+    found = {"flow": "reconcile", "status": "ok", "worst": "high"}
+    assert rows == [
+        {"flow": "replay", "status": "ok", "worst": None, "exit_code": 0},
+        {**found, "exit_code": 1},
+        {**found, "exit_code": 0},
+    ]
+    assert landed.kept("reconcile") == tolerated.document
+
+
 def test_what_the_lake_was_told_to_expire_stays_in_the_sink(
     landed: Installation, influxdb: FakeInfluxDB
 ) -> None:

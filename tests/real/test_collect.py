@@ -131,9 +131,9 @@ def test_the_run_ends_well_and_says_one_document(twice: Twice) -> None:
 def test_the_receipt_has_the_promised_shape(twice: Twice) -> None:
     for receipt in (twice.first.document, twice.second.document):
         assert list(receipt) == [
-            "flow", "run_id", "environment", "status", "window", "values", "sinks",
-            "measurements", "seconds", "retries", "lag_seconds", "notes", "worst_finding", "report",
-            "places",
+            "flow", "run_id", "environment", "status", "worst", "fail_on", "window", "values",
+            "sinks", "measurements", "findings", "notes", "seconds", "retries", "lag_seconds",
+            "deliveries", "report", "places", "details",
         ]  # fmt: skip
         assert (receipt["flow"], receipt["environment"]) == ("collect", "production")
         assert receipt["window"] == {"start": iso(WINDOW.start), "stop": iso(WINDOW.stop)}
@@ -192,8 +192,10 @@ def test_the_report_is_there_with_its_twin(twice: Twice) -> None:
     twin = json.loads(page.with_suffix(".json").read_text("utf-8"))
     assert page.parent == twice.installation.home / "reports" / document["run_id"]
     assert "<svg" in page.read_text("utf-8")
-    # the page cannot hold the path of its own file
-    assert twin["receipt"] == {**document, "report": None}
+    # the page cannot hold the path of its own file, nor what is handed on once it is there
+    known = [each for each in document["deliveries"] if each["what"] == "self metrics"]
+    assert len(known) == 1
+    assert twin["receipt"] == {**document, "report": None, "deliveries": known}
     assert {each["name"]: each["values"] for each in twin["measurements"]} == {
         line["name"]: line["values"] for line in document["measurements"]
     }
@@ -365,7 +367,7 @@ def test_tag_values_of_any_text_are_loaded_or_held_back(
     ran = collect(installed, "--measurement", "odd")
 
     good, bad = 180 * len(GOOD_TAGS), 180 * len(BAD_TAGS)
-    assert (ran.code, ran.document["status"]) == (1, "degraded")
+    assert (ran.code, ran.document["status"], ran.document["worst"]) == (1, "ok", "critical")
     values = ran.document["values"]
     assert (values["landed"], values["quarantined"]) == (good, bad)
     assert ran.document["sinks"]["influxdb"]["loaded"] == good

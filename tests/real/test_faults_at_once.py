@@ -10,13 +10,13 @@ from unittest import mock
 
 import pytest
 
-from tasks.core.maintenance import Maintained
+from tasks.core.maintenance import Maintenance, TableUpkeep
 from tasks.core.receipt import Receipt
-from tasks.core.settings import load_settings
 from tasks.lake.maintenance import keep_up
 from tasks.runs import maintain
 from tests.flows.installation import Installation
 from tests.real.nursery import Nursery
+from tests.real.one_run import one_upkeep
 from tests.real.servers import InfluxServer
 from tests.real.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
 
@@ -74,16 +74,18 @@ def test_after_the_owner_of_a_lock_was_killed_the_next_run_takes_it(
     way.assert_whole(WINDOW)
 
 
-def upkeep(way: WholeWay) -> Maintained:
-    plan = maintain.make_upkeep_plan(load_settings(way.installed.environment))
-    return maintain.maintain(plan)
+def upkeep(way: WholeWay) -> dict[str, TableUpkeep]:
+    """What a maintain says of each table."""
+    details = one_upkeep(way.installed.environment).details
+    assert isinstance(details, Maintenance)
+    return {line.name: line for line in details.tables}
 
 
 def test_upkeep_leaves_alone_what_a_run_works_on(way: WholeWay, nursery: Nursery) -> None:
     way.source.gate.clear()
     with way.begun(nursery, WINDOW) as running:
         assert way.source.reached.wait(PATIENCE)
-        kept = {line.name: line for line in upkeep(way).tables}
+        kept = upkeep(way)
         way.source.gate.set()
         ended = running.ended()
     assert kept["alpha"].state == "locked"
@@ -102,8 +104,8 @@ def test_a_run_leaves_alone_what_upkeep_works_on(way: WholeWay, nursery: Nursery
         return keep_up(*arguments)
 
     with mock.patch.object(maintain, "keep_up", meanwhile):
-        kept = {line.name: line.state for line in upkeep(way).tables}
-    assert kept["alpha"] == "done"
+        kept = upkeep(way)
+    assert kept["alpha"].state == "done"
     (refused,) = ended
     assert (refused.code, refused.receipt["values"]["extracted"]) == (3, 0)
     assert refused.receipt["measurements"][0]["state"] == "pending"

@@ -12,7 +12,6 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from tasks.run.telling import publish_artifacts
 
 from tasks.lake.delta import _write
 from tasks.lake.durability import sync
@@ -24,6 +23,7 @@ from tasks.runs.base.plan import make_plan
 from tasks.sinks.influxdb import InfluxSink, _Load
 from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sources.prometheus import PrometheusSource, ask_range
+from tasks.stages.artifacts import publish
 from tasks.validation.validate import validate
 from tests.flows.installation import Installation
 from tests.real.faults import (
@@ -79,7 +79,7 @@ FIRST = [
     point(process, "after", 2),
     point(append_states, "before"),
     point(append_states, "after"),
-    point(Ledger.keep_run, "after"),
+    point(Ledger.keep_receipt, "after"),
     point(append_states, "after", 2),
 ]
 # the second one finds other values in all cells
@@ -212,9 +212,7 @@ def test_killed_when_influxdb_has_done_it_and_before_its_answer(
         assert_whole(here, influxdb, read_again(before, now), impossible(now))
 
 
-@pytest.mark.parametrize(
-    "where", [point(_commit_rows, "after"), point(publish_artifacts, "before")]
-)
+@pytest.mark.parametrize("where", [point(_commit_rows, "after"), point(publish, "before")])
 def test_the_whole_command_is_killed(
     where: str,
     here: Installation,

@@ -56,7 +56,7 @@ MAINTAIN = [
     point(back_up, "after"),
     point(clean, "after"),
     point(shrink, "after"),
-    point(Ledger.keep_run, "before"),
+    point(Ledger.keep_receipt, "before"),
 ]
 REPLAY = [
     point(Ledger.forget_loads, "after"),
@@ -64,7 +64,7 @@ REPLAY = [
     point(InfluxHttp.write, "after", 3),
     point(Ledger.record_loads, "before"),
     point(Ledger.record_loads, "after"),
-    point(Ledger.keep_run, "before"),
+    point(Ledger.keep_receipt, "before"),
 ]
 
 

@@ -150,7 +150,7 @@ def test_upkeep(
 
     kept = installation.here("maintain", "--json")
 
-    lines = {line["name"]: line for line in kept.document["tables"]}
+    lines = {line["name"]: line for line in kept.document["details"]["tables"]}
     assert (kept.code, {line["state"] for line in lines.values()}) == (0, {"done"})
     # of the newest cell, and of the two before it
     assert (lines["loads"]["files_before"], lines["loads"]["files_after"]) == (2, 1)

@@ -165,7 +165,7 @@ def test_upkeep_and_a_ledger_that_was_emptied(
         again = here.here("collect", *WINDOW, "--json")
 
     assert (maintained.code, maintained.document["status"]) == (0, "ok")
-    line = maintained.document["ledger"]
+    line = maintained.document["details"]["ledger"]
     assert (line["state"], line["backup"], line["bytes_before"]) == ("done", None, None)
     assert "back it up there, with pg_dump" in maintained.document["notes"][0]
     assert run_sql(database, "SELECT count(*) FROM runs WHERE flow = 'maintain'") == [1]

@@ -66,6 +66,7 @@ def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
     A report that cannot be written is a delivery that did not arrive.
     """
     window = covered_window(plan, run.outcomes)
+    receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
     try:
         written = write_report(run, plan, window, receipt, read_lake(plan, window))
     except FedvitalsError as error:

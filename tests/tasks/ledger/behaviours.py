@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from tasks.core.receipt import Receipt
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
 from tasks.ledger.deferred import cells_aside, put_aside, take_up
@@ -194,9 +195,16 @@ def the_last_page_is_kept(ledger: Ledger) -> None:
     assert ledger.last_page("staging", url) == (START, b"other")
 
 
+def receipt(run_id: str, flow: str = "collect", environment: str = "production") -> Receipt:
+    """The shortest of such a run."""
+    return Receipt(flow=flow, run_id=run_id, environment=environment, status="ok", window=None)
+
+
 def runs_and_sound_suites_are_kept(ledger: Ledger) -> None:
-    ledger.keep_run("run-1", "collect", "production", "{}")
-    ledger.keep_run("run-1", "collect", "production", '{"status": "ok"}')
+    final = receipt("run-1").model_copy(update={"report": "the report's path"})
+    ledger.keep_receipt(receipt("run-1"))
+    ledger.keep_receipt(final)
+    assert ledger.last_runs("collect", "production", "run-2", 9) == [final.model_dump_json()]
     assert ledger.verified(["digest"]) == frozenset()
     ledger.keep_verified("digest")
     ledger.keep_verified("digest")
@@ -207,10 +215,10 @@ def runs_and_sound_suites_are_kept(ledger: Ledger) -> None:
 def the_last_runs_are_the_newest_of_their_kind(ledger: Ledger) -> None:
     ids = ["20260131T235959-ffffff", "20260201T000000-aaaaaa", "20260201T000001-000000"]
     for run_id in ids:
-        ledger.keep_run(run_id, "collect", "production", f'"{run_id}"')
-    ledger.keep_run("20260131T235959-eeeeee", "collect", "staging", "other")
-    ledger.keep_run("20260131T235959-dddddd", "backfill", "production", "other")
-    one, two, three = (f'"{run_id}"' for run_id in ids)
+        ledger.keep_receipt(receipt(run_id))
+    ledger.keep_receipt(receipt("20260131T235959-eeeeee", environment="staging"))
+    ledger.keep_receipt(receipt("20260131T235959-dddddd", flow="backfill"))
+    one, two, three = (receipt(run_id).model_dump_json() for run_id in ids)
     assert ledger.last_runs("collect", "production", "20260201T000002-000000", 9) == [
         three,
         two,

@@ -31,7 +31,7 @@ from tasks.runs import maintain as maintaining
 from tasks.runs.base.run import Run
 from tasks.runs.maintain import MaintainRequest, maintain
 from tests.tasks.lake.lake_samples import refused
-from tests.tasks.ledger.behaviours import owed
+from tests.tasks.ledger.behaviours import owed, receipt
 from tests.tasks.workbench import Bench, at, cell, rows
 
 NOW = 50.0  # hours: the newest cell is 49, the one before it is read again
@@ -333,10 +333,9 @@ def test_a_folder_in_the_way_of_backups_is_told(bench: Bench) -> None:
 def test_old_receipts_pages_and_proofs_go(bench: Bench) -> None:
     for month in range(1, 10):
         for day in (1, 2):
-            bench.ledger.keep_run(
-                f"2025{month:02d}{day:02d}T000000-a", "collect", "production", "{}"
-            )
-    bench.ledger.keep_run("20250101T000000-b", "report", "production", "{}")
+            bench.ledger.keep_receipt(receipt(f"2025{month:02d}{day:02d}T000000-a"))
+    report = receipt("20250101T000000-b", flow="report")
+    bench.ledger.keep_receipt(report)
     for url, hours in (("old", 0), ("new", 30)):
         bench.ledger.keep_page("production", url, at(hours), b"x")
     for proof in ("sound", "of a suite of before"):
@@ -347,7 +346,7 @@ def test_old_receipts_pages_and_proofs_go(bench: Bench) -> None:
     assert (cleaned.runs, cleaned.pages, cleaned.suites) == (8, 1, 1)
     left = bench.ledger.last_runs("collect", "production", "3", 99)
     assert len(left) == 10
-    assert bench.ledger.last_runs("report", "production", "3", 99) == ["{}"]
+    assert bench.ledger.last_runs("report", "production", "3", 99) == [report.model_dump_json()]
     assert bench.ledger.last_page("production", "old") is None
     assert bench.ledger.last_page("production", "new") is not None
     assert bench.ledger.verified(["sound", "of a suite of before"]) == {"sound"}

@@ -15,14 +15,14 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ReportNotWritten, UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, records
-from tasks.core.receipt import Delivery, Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.receipt import Outcome, Receipt, Values, Verdict, write_receipt
 from tasks.core.settings import load_settings
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.runs.base.plan import Request, make_report_plan
-from tasks.runs.base.report import read_lake, report, report_run, write_report
+from tasks.runs.base.report import report, report_run
 from tasks.runs.base.run import Run
 from tests.flows.installation import Installation, entry
 from tests.tasks.ledger.behaviours import state
@@ -213,15 +213,15 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
     kept = state(0, measurement="load", quarantined=3, state="landed")
     ledger.record([replace(kept, cell=ONE_HOUR)])
     receipt, outcomes = receipt_of("20260301T130000-b", "two")
-    lost = Delivery("self metrics", False, "the sink was away")
-    receipt = receipt.model_copy(update={"notes": ("a note",), "deliveries": (lost,)})
+    receipt = receipt.model_copy(update={"notes": ("a note",)})
 
     with a_run(installation, receipt.run_id) as run:
         run.outcomes += outcomes
         plan = make_report_plan(run, asked())
-        written = write_report(run, plan, ONE_HOUR, receipt, read_lake(plan, ONE_HOUR))
+        run.delivered("self metrics", "the sink was away")
+        report_run(run, plan, receipt)
 
-    told = json.loads(written.files.json.read_text("utf-8"))
+    told = twin_of(receipt.model_copy(update={"report": run.report}))
     assert told["notes"] == ["a note", "the sink was away"]
     assert told["changes"]["run_id"] == old.run_id
     (change,) = told["changes"]["measurements"]
@@ -232,7 +232,9 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
             "text": "3 values quarantined",
         }
     ]  # fmt: skip
-    assert "fails now: two; no longer fails: one" in written.markdown
+    summary = run.artifacts[0].content
+    assert isinstance(summary, str)
+    assert "fails now: two; no longer fails: one" in summary
 
 
 def test_a_report_that_cannot_be_written_is_told(installation: Installation) -> None:
