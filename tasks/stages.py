@@ -122,7 +122,7 @@ def report(plan: Plan, receipt: Receipt, worked: Worked) -> Receipt:
     window = covered_window(plan, worked.outcomes)
     held = read_lake(plan, window)
     written = write_report(plan, window, receipt, worked.outcomes, held)
-    publish_artifacts(written, receipt)
+    publish_artifacts(written, receipt, plan.settings)
     receipt = receipt.model_copy(update={"report": str(written.files.html)})
     _keep(plan, receipt)
     return receipt

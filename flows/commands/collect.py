@@ -8,9 +8,11 @@ import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
 from flows.commands.running import run_flow
+from flows.commands.show import shown_report
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
+    from tasks.core.settings import Settings
 
 
 class Type(StrEnum):
@@ -61,7 +63,8 @@ def collect(
 
     names = tuple(measurement or ())
     # the user's mistakes are found here, before a flow run is begun
-    plan = make_plan(load_settings(), environment, type.value, names, start, stop, output)
+    settings = load_settings()
+    plan = make_plan(settings, environment, type.value, names, start, stop, output)
     for warning in plan.warnings:
         print(f"fedvitals: {warning}", file=sys.stderr)
     receipt: Receipt = run_flow(
@@ -74,12 +77,12 @@ def collect(
         output=str(output) if output else None,
         accept_shrink=accept_shrink,
     )
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt, settings))
     raise typer.Exit(int(receipt.exit_code))
 
 
-def summary(receipt: "Receipt") -> str:
-    """The receipt in a few lines."""
+def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
+    """Summarise the receipt in a few lines; with settings the report's URL is among them."""
     values = receipt.values
     lines = [
         f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}",
@@ -100,7 +103,7 @@ def summary(receipt: "Receipt") -> str:
         lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
     lines += [f"note     {note}" for note in receipt.notes]
     if receipt.report is not None:
-        lines.append(f"report   {receipt.report}")
+        lines.append(f"report   {shown_report(receipt.report, settings)}")
     elif receipt.flow == "collect" and receipt.is_idle:
         lines.append(
             "report   none, since nothing changed; fedvitals report makes one of any window"

@@ -76,6 +76,7 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
     yield ServiceCheck("settings", "expectations", True, str(settings.expectations))
     yield ServiceCheck("settings", "home", True, str(settings.home))
     yield ServiceCheck("settings", "environment", True, environment.name)
+    yield ServiceCheck("settings", "report url", True, _report_url(settings))
     for name in ("prometheus", "api", "influxdb", "grafana"):
         service = getattr(environment, name)
         detail = "not configured"
@@ -83,6 +84,12 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
             token = "with a token" if service.token else "without a token"
             detail = f"{service.url} (from {service.origin}), {token}"
         yield ServiceCheck("settings", name, True, detail)
+
+
+def _report_url(settings: "Settings") -> str:
+    if settings.report_url is None:
+        return "not configured: Prefect shows host and path of a report, and no link"
+    return f"{settings.report_url} (from FEDVITALS_REPORT_URL), for {settings.reports}"
 
 
 def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:

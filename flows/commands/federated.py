@@ -55,5 +55,5 @@ def federated(
         total_rounds=total_rounds,
         output=str(output) if output else None,
     )
-    print(receipt.model_dump_json(indent=2) if json else summary(receipt))
+    print(receipt.model_dump_json(indent=2) if json else summary(receipt, settings))
     raise typer.Exit(int(receipt.exit_code))

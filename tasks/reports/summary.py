@@ -20,8 +20,8 @@ def summary(report: RunReport) -> str:
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",
         plain(words.status_sentence(receipt)) + ".",
-        f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
-        f"Report: `{_code(receipt.report)}`" if receipt.report else "",
+        f"{words.window_text(report.window)} · run {code(receipt.run_id)}",
+        f"Report: {code(receipt.report)}" if receipt.report else "",
         *(f"- {plain(note)}" for note in report.notes),
         _changed(report),
     ]
@@ -111,5 +111,6 @@ def plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
 
 
-def _code(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())
+def code(text: str) -> str:
+    """Return text from outside as a code span, which markdown leaves alone."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"

@@ -144,7 +144,7 @@ def _plan(
         # what a run says of itself is checked like the rest, so a fault in its suite is told now
         suites=verified_suites(settings, (*measurements, own_measurement())),
         window=_window(*times, now, settings),
-        output=output or settings.home / "reports" / run_id,
+        output=output or settings.reports / run_id,
         warnings=warnings,
     )
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.core.receipt import Receipt
+from tasks.core.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.reports.convergence import ConvergenceFiles
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 MOST_IMAGE_BYTES = 48_000
 
 
-def publish_artifacts(report: "Report", receipt: Receipt) -> None:
-    """Puts a summary, a table, a picture and a link to the report beside the flow run in Prefect."""
+def publish_artifacts(report: "Report", receipt: Receipt, settings: Settings) -> None:
+    """Publish a report's summary, table, picture and link as artifacts."""
     if runtime.flow_run.id is None:
         return
     key = re.sub(r"[^a-z0-9]+", "-", f"{receipt.flow}-{receipt.environment}".lower())
@@ -35,12 +37,14 @@ def publish_artifacts(report: "Report", receipt: Receipt) -> None:
     create_table_artifact(
         [_row(receipt, n) for n in range(len(receipt.measurements))], key=f"{key}-measurements"
     )
-    create_link_artifact(report.files.html.as_uri(), key=f"{key}-report", link_text="The report")
+    _publish_link(report.files.html, settings, f"{key}-report", "The report")
     _publish_picture(report.files.chart, f"{key}-chart")
 
 
-def publish_convergence(section: "RunSection", files: "ConvergenceFiles", environment: str) -> None:
-    """Puts a training's verdict, its numbers, its curve and a link to the report beside the flow run."""
+def publish_convergence(
+    section: "RunSection", files: "ConvergenceFiles", environment: str, settings: Settings
+) -> None:
+    """Publish a training's verdict, numbers, curve and link as artifacts."""
     if runtime.flow_run.id is None:
         return
     from tasks.reports.convergence import markdown
@@ -52,8 +56,21 @@ def publish_convergence(section: "RunSection", files: "ConvergenceFiles", enviro
         for n in section.numbers
     ]
     create_table_artifact(rows, key=f"{key}-numbers")
-    create_link_artifact(files.html.as_uri(), key=f"{key}-report", link_text="Convergence report")
+    _publish_link(files.html, settings, f"{key}-report", "Convergence report")
     _publish_picture(files.chart, f"{key}-chart")
+
+
+def _publish_link(page: Path, settings: Settings, key: str, name: str) -> None:
+    """Publish a link to the page; its host and path where no web server shows it."""
+    from tasks.reports.summary import code
+
+    link = settings.report_link(page)
+    if link is not None:
+        create_link_artifact(link, key=key, link_text=name)
+        return
+    # browsers open no file:// link from a web page
+    place = code(f"{socket.gethostname()}:{page.resolve()}")
+    create_markdown_artifact(f"{name}: {place}\n", key=key)
 
 
 def _publish_picture(path: Path, key: str) -> None:

@@ -72,7 +72,7 @@ def judge(plan: Plan, receipt: Receipt, seen: Seen, goal: Goal) -> Receipt:
         return receipt
     files = write_convergence([analysed], (), plan.output, plan.environment.name)
     get_run_logger().info("written: %s", files.html)
-    publish_convergence(section_of(analysed), files, plan.environment.name)
+    publish_convergence(section_of(analysed), files, plan.environment.name, plan.settings)
     return _with_findings(receipt, analysed.analysis.findings)
 
 

@@ -96,7 +96,7 @@ def maintain(plan: UpkeepPlan) -> Maintained:
         done = {line.name for line in lines if line.state == "done"}
         lines += _windows(plan, tools, done)
         kept, notes = _ledger(plan, ledger)
-        reports = clean_reports(settings.home / "reports", plan.now - settings.maintenance.reports)
+        reports = clean_reports(settings.reports, plan.now - settings.maintenance.reports)
         maintained = Maintained(
             flow=FLOW,
             run_id=plan.run_id,
