@@ -33,8 +33,8 @@ def federated(
             config/environments.yaml. Without one there is no chance to reach it within the budget.
         metric: What the training is judged by; empty: training.metric, else accuracy where there is
             one.
-        total_rounds: Rounds that are planned, where the service does not say; empty:
-            training.total_rounds.
+        total_rounds: How many rounds are planned (400 for rounds 1 to 400, and for 0 to 399), where
+            the service does not say; empty: training.total_rounds.
         output: Folder for the files and the report; empty: reports/<run> in FEDVITALS_HOME.
         fail_on: The least severity of what the data say that names the end of the run Findings.
     """

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +110,10 @@ def prefect_server(folder: Path) -> Iterator[str]:
     port = _free_port()
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", LOOPBACK, "--port", str(port)]
-    with _running("prefect", command, folder) as (process, output):
-        url = f"http://{LOOPBACK}:{port}/api"
+    url = f"http://{LOOPBACK}:{port}/api"
+    # its UI asks port 4200 otherwise, whatever port the server has
+    ui = {"PREFECT_SERVER_UI_API_URL": url}
+    with _running("prefect", command, folder, ui) as (process, output):
         _wait(process, output, lambda: _answers(f"{url}/health"))
         yield url
 
@@ -127,12 +129,13 @@ def _set_up(url: str) -> InfluxAccess:
 
 @contextmanager
 def _running(
-    name: str, command: Sequence[str], folder: Path
+    name: str, command: Sequence[str], folder: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     output, errors = folder / f"{name}.out", folder / f"{name}.err"
     # a token that is meant for the user's own service would lock the demo out of its own
     env = {name: value for name, value in os.environ.items() if name != "FED_VIT_API_TOKEN"}
+    env |= settings or {}
     with output.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env

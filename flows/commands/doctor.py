@@ -79,6 +79,7 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
     yield ServiceCheck("settings", "deployments", True, str(definitions_file(settings)))
     yield ServiceCheck("settings", "home", True, str(settings.home))
     yield ServiceCheck("settings", "environment", True, environment.name)
+    yield ServiceCheck("settings", "report url", True, _report_url(settings))
     for name in ("prometheus", "api", "influxdb", "grafana"):
         service = getattr(environment, name)
         detail = "not configured"
@@ -88,6 +89,12 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
         yield ServiceCheck("settings", name, True, detail)
     for variable, why in settings.unused.items():
         yield ServiceCheck("settings", variable, True, f"is set and not used: {why}")
+
+
+def _report_url(settings: "Settings") -> str:
+    if settings.report_url is None:
+        return "not configured: Prefect shows host and path of a report, and no link"
+    return f"{settings.report_url} (from FEDVITALS_REPORT_URL), for {settings.reports}"
 
 
 def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:

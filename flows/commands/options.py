@@ -23,7 +23,8 @@ Target = Annotated[
 TotalRounds = Annotated[
     int | None,
     typer.Option(
-        help="Rounds that the run is planned to have; of a service, where it does not say.",
+        help="How many rounds are planned: 400 for rounds 1 to 400, and for rounds 0 to 399. "
+        "Of a service, where it does not say.",
         min=1,
         max=MOST_ROUNDS,
     ),

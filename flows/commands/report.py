@@ -6,10 +6,11 @@ import typer
 
 from flows.commands.collect import Type
 from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
-from flows.commands.show import print_json
+from flows.commands.show import print_json, shown_report
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
+    from tasks.core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +44,13 @@ def report(
     from tasks.runs.base.run import Run
 
     asked = Request(type.value, measurement, start, stop, str(output) if output else None)
-    with Run("report", load_settings(), environment) as run:
+    settings = load_settings()
+    with Run("report", settings, environment) as run:
         receipt = steps(run, asked)
     if json:
         print_json(_document(receipt))
     else:
-        print(_summary(receipt))
+        print(_summary(receipt, settings))
 
 
 def _document(receipt: "Receipt") -> dict[str, Any]:
@@ -58,7 +60,7 @@ def _document(receipt: "Receipt") -> dict[str, Any]:
     return {**document, "twin": path.removesuffix(".html") + ".json"}
 
 
-def _summary(receipt: "Receipt") -> str:
+def _summary(receipt: "Receipt", settings: "Settings") -> str:
     values, window = receipt.values, receipt.window or {}
     lines = [
         f"report of {receipt.environment}: {receipt.status}",
@@ -68,4 +70,5 @@ def _summary(receipt: "Receipt") -> str:
     for line in receipt.measurements:
         failing = f"  fails: {', '.join(line.failing)}" if line.failing else ""
         lines.append(f"  {line.name:<28} {line.state:<8} {line.values.landed:>9} values{failing}")
-    return "\n".join([*lines, f"report   {receipt.report}"])
+    lines.append(f"report   {shown_report(receipt.report or '', settings)}")
+    return "\n".join(lines)

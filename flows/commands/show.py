@@ -3,9 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.window import iso
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
 
 
 def print_json(document: Any) -> None:
@@ -25,6 +29,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
         print(
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         )
+
+
+def shown_report(path: str, settings: "Settings | None") -> str:
+    """Return where a report is: its path, behind its URL where a web server shows it."""
+    link = None if settings is None else settings.report_link(Path(path))
+    return path if link is None else f"{link} ({path})"
 
 
 def _cell(value: Any) -> str:

@@ -5,22 +5,27 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from flows.commands.show import shown_report
+
 if TYPE_CHECKING:
     from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
     from tasks.core.receipt import Receipt
     from tasks.core.reconciliation import CellDifference, Reconciliation
+    from tasks.core.settings import Settings
 
 MOST_LINES = 40
 
 
 def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
     """Print the receipt, and end with its exit code."""
-    print(receipt.model_dump_json(indent=2) if as_json else summary(receipt))
+    from tasks.core.settings import load_settings
+
+    print(receipt.model_dump_json(indent=2) if as_json else summary(receipt, load_settings()))
     raise typer.Exit(int(receipt.exit_code))
 
 
-def summary(receipt: "Receipt") -> str:
-    """Return the receipt in a few lines."""
+def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
+    """Return the receipt in a few lines; with settings the report's URL is among them."""
     details = _DETAILS.get(type(receipt.details).__name__)
     worst = f", worst {receipt.worst.value}" if receipt.worst else ""
     lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
@@ -29,7 +34,7 @@ def summary(receipt: "Receipt") -> str:
     lines += details(receipt.details) if details else _values(receipt)
     lines += [f"note     {note}" for note in receipt.remarks]
     if receipt.report is not None:
-        lines.append(f"report   {receipt.report}")
+        lines.append(f"report   {shown_report(receipt.report, settings)}")
     elif receipt.flow == "collect" and receipt.is_idle:
         lines.append("report   none: nothing changed; fedvitals report makes one of any window")
     elif receipt.flow == "federated":

@@ -1,6 +1,6 @@
 """One run analysed whole, and several compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,12 +37,14 @@ def analyse(
         if one is not run and one.run_id != run.run_id
     ]
     target = None if settings.target is None else curve.scaled(settings.target)
-    planned = _planned(run, settings)
+    total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
+    end = None if total is None else run.final_round(total)
     verdict = judge(curve, settings.verdict, past)
-    ahead = forecast(curve, planned, past, replace(settings.forecast, level=settings.level))
-    if not isinstance(ahead, NoForecast):
-        planned = ahead.planned_rounds
-    left = None if planned is None or not len(curve) else max(0, planned - int(curve.rounds[-1]))
+    ahead = forecast(curve, end, past, replace(settings.forecast, level=settings.level))
+    if total is None and not isinstance(ahead, NoForecast):
+        end = ahead.final_round
+        total = end + run.counts_from_0
+    left = None if end is None or not len(curve) else max(0, end - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
     race = race_of(run, curve, ahead, target, settings.level, now)
@@ -56,7 +58,8 @@ def analyse(
         verdict=verdict,
         forecast=ahead,
         target=target,
-        planned_rounds=planned,
+        planned_rounds=total,
+        final_round=end,
         time=time,
         participation=participation(
             run.rounds, curve, counts, settings.level, settings.straggler_spreads
@@ -64,7 +67,7 @@ def analyse(
         race=race,
         advice=advise(evidence),
         findings=(verdict.finding(), *(race.findings if race else ())),
-        notes=tuple(_notes(run, curve, settings)),
+        notes=(*_notes(run, curve, settings), *_counting(run, total, end)),
     )
 
 
@@ -83,20 +86,19 @@ def compare(
     )
 
 
-def _planned(run: TrainingRun, settings: AnalysisSettings) -> int | None:
-    """The number of the plan's last round; a run that counts from 0 ends one before its total."""
-    total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
-    if total is None:
-        return None
-    counts_from_0 = bool(run.rounds) and run.rounds[0].round == 0
-    return total - 1 if counts_from_0 and run.rounds[-1].round < total else total
-
-
 def _further(ahead: Forecast | NoForecast, target: float | None) -> Floats | None:
     """Draws of further rounds until the target."""
     if isinstance(ahead, NoForecast) or target is None:
         return None
     return np.asarray(passages(ahead, target) - ahead.last_round)
+
+
+def _counting(run: TrainingRun, total: int | None, end: int | None) -> Iterator[str]:
+    """How the rounds of a run that counts from 0 were counted."""
+    if total is None or not run.counts_from_0:
+        return
+    first = "round 0 is the first" if end != total else "round 0 counts as before the first"
+    yield f"{first} of {total} planned rounds, so round {end} is the last"
 
 
 def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[str]:

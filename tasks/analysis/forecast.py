@@ -57,15 +57,15 @@ class TargetForecast:
 class Forecast:
     """Draws of the future, on the scale 0 to 1.
 
-    rounds are future rounds by the curve's own numbers, the plan's last one last (all of them, or
-    some 400 of a longer future; empty when the plan is over); levels are the draws of the level at
+    rounds are future rounds by the curve's own numbers, final_round, the plan's, last (all of them,
+    or some 400 of a longer future; empty when the plan is over); levels are the draws of the level at
     each, of shape (draws, rounds); now is the level at the last round seen; n counts the rounds that
     the forecast rests on, neighbours names the past runs behind it, most similar first, and
     history_share is their share in the draws.
     """
 
     final: Interval
-    planned_rounds: int
+    final_round: int
     last_round: int
     now: float
     rounds: Ints
@@ -105,12 +105,12 @@ class Forecast:
 
 def forecast(
     curve: Curve,
-    planned_rounds: int | None,
+    final_round: int | None,
     history: Sequence[Curve] = (),
     settings: ForecastSettings | None = None,
 ) -> Forecast | NoForecast:
-    """The forecast of a run whose last round will be planned_rounds; without that number the plan
-    is the longest of the ten past runs most similar to this one. A run that has broken and not come
+    """The forecast of a run whose last round will be final_round; without that number the plan is
+    the longest of the ten past runs most similar to this one. A run that has broken and not come
     back is forecast from what it did since, from the families alone.
     """
     settings = settings or ForecastSettings()
@@ -119,7 +119,7 @@ def forecast(
         return NoForecast(
             f"a forecast needs {LEAST_ROUNDS} rounds with a value, there are {finite}"
         )
-    planned = planned_rounds if planned_rounds is not None else plan_of(curve, history)
+    planned = final_round if final_round is not None else plan_of(curve, history)
     if planned is None:
         return NoForecast(
             "the planned number of rounds is not known: tell it (total rounds), or give a history "

@@ -24,6 +24,14 @@ NOISES = (0.03, 0.1, 0.3, 1.0)
 LINEAR = 0.3
 MOST_TIMES_LONGER = 3.0
 LEAST_NOISE = 0.002
+LEAST_SPREADS = np.array([0.05, 0.15, 0.05, 0.05, 0.25, np.log(1.4)])
+"""The least standard deviation of each figure that counts as one: what runs of one setting differ by
+from seed to seed, and a length 1.4 times that of the past runs. Below it the past does not show what
+the figure does to a gain."""
+UNSEEN_EFFECT = 0.02
+"""Variance that one such deviation of a figure which never varied adds, in units of the mean squared
+gain: with it 80 % intervals held 74 to 92 % of own runs of other lengths, and of synthetic histories of
+one setting 70 to 97 % of plans half to three times as long (45 to 72 % without)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +92,17 @@ def figures(values: Floats, length: float) -> Floats:
 def _best(rows: Floats, gained: Floats, asked: Floats) -> tuple[float, float, Floats, Floats]:
     """Mean and variance at `asked`, leave-one-out errors and variances, at the scale and noise of
     the highest evidence."""
-    centre, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-9
+    centre, varied = rows.mean(axis=0), rows.std(axis=0)
+    spread = np.maximum(varied, LEAST_SPREADS)
     known, new = (rows - centre) / spread, (asked - centre) / spread
     apart = ((known[:, None] - known[None]) ** 2).sum(axis=2)
     tried = [
         _process(known, apart, gained, new, scale, noise) for scale in SCALES for noise in NOISES
     ]
-    return max(tried, key=lambda one: one[0])[1]
+    mean, variance, errors, variances = max(tried, key=lambda one: one[0])[1]
+    unseen = float((1.0 - (varied / spread) ** 2) @ new**2)
+    variance += UNSEEN_EFFECT * unseen * float((gained**2).mean())
+    return mean, variance, errors, variances
 
 
 def _process(

@@ -65,8 +65,10 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
     if before is None or not before.rounds:
         return
     reached, planned = before.rounds[-1].round, before.total_rounds
-    is_cut = planned is not None and reached < planned
-    of_plan = f" of {planned} planned" if planned is not None else ""
+    is_cut = planned is not None and reached < before.final_round(planned)
+    of_plan = (
+        f"{'' if is_cut else ', the last'} of {planned} planned" if planned is not None else ""
+    )
     yield Finding(
         kind="run_began",
         severity=Severity.WARNING if is_cut else Severity.INFO,

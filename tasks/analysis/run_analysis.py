@@ -42,7 +42,8 @@ class AnalysisSettings:
 @dataclass(frozen=True, eq=False)
 class RunAnalysis:
     """One run analysed. forecast.final and target are on the scale 0 to 1 of curve, which says what
-    that is in the metric's own unit; notes are lines on what was left out or is needed."""
+    that is in the metric's own unit; planned_rounds counts the plan's rounds, final_round is the
+    number of the last one; notes are lines on what was left out or is needed."""
 
     run_id: str
     source: str
@@ -51,6 +52,7 @@ class RunAnalysis:
     forecast: Forecast | NoForecast
     target: float | None
     planned_rounds: int | None
+    final_round: int | None
     time: RemainingTime
     participation: Participation | None
     race: Race | None
@@ -74,6 +76,7 @@ class RunAnalysis:
             "asymptote": self._own(self.verdict.asymptote, self.curve.unscaled),
             "onset_round": self.verdict.onset_round,
             "planned_rounds": self.planned_rounds,
+            "final_round": self.final_round,
             "target": None if self.target is None else plain(self.curve.unscaled(self.target)),
             "forecast": self._forecast(),
             "forecast_needs": (
@@ -110,7 +113,6 @@ class RunAnalysis:
         return {
             "final": self._own(forecast.final, self.curve.unscaled),
             "rounds_to_target": plain(reach),
-            "planned_rounds": forecast.planned_rounds,
             "level_now": plain(self.curve.unscaled(forecast.now)),
             "rests_on_rounds": forecast.n,
             "similar_runs": list(forecast.neighbours),

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 
 HEARTBEAT_VARIABLE = "FEDVITALS_HEARTBEAT_URL"
+REPORT_URL_VARIABLE = "FEDVITALS_REPORT_URL"
 NOT_IN_A_LAKE = "[]^|\\%"
 OBJECT_STORES = ("s3", "gs", "az")
 
@@ -75,15 +76,55 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
     url = env.get(HEARTBEAT_VARIABLE)
     if not url:
         return None
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or not url.isascii() or not url.isprintable() or " " in url:
+    if not _is_address(url) or not url.isascii():
         raise ConfigurationInvalid(
             where=HEARTBEAT_VARIABLE,
             problem="is not an http or https URL",
             mend="Give the URL that the watching service shows, such as https://hc.example/ping/<id>",
         )
     return SecretStr(url)
+
+
+def checked_report_url(env: Mapping[str, str]) -> str | None:
+    """Return the base URL under which a web server shows the reports; None without one.
+
+    Raises:
+        ConfigurationInvalid: when it is no base URL.
+    """
+    url = env.get(REPORT_URL_VARIABLE)
+    fix = "Give the base URL at which a web server shows FEDVITALS_HOME/reports, such as https://fl.example/reports"
+    return checked_url(url, REPORT_URL_VARIABLE, fix) if url else None
+
+
+def checked_url(
+    url: str,
+    where: str,
+    fix: str = "Give a base URL such as http://localhost:9090, and a token in its own variable",
+) -> str:
+    """Return the base URL without a slash at its end.
+
+    Raises:
+        ConfigurationInvalid: when it is no http or https URL, or more than a base.
+    """
+    problem = _problem_with_url(url)
+    if problem is not None:
+        raise ConfigurationInvalid(where=where, problem=problem, mend=fix)
+    return url.rstrip("/")
+
+
+def _problem_with_url(url: str) -> str | None:
+    """What is wrong, without the URL itself, which may hold a secret."""
+    if not _is_address(url):
+        return "is not an http or https URL"
+    if "@" in urlsplit(url).netloc:
+        return "holds credentials"
+    return "has a part after ? or #" if "?" in url or "#" in url else None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(is_address) and url.isprintable() and " " not in url

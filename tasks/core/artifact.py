@@ -1,6 +1,7 @@
 """What a run shows beside itself in a user interface: texts, tables, pictures, files."""
 
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,28 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Artifact:
-    """One text in markdown, table (rows by column), PNG picture, or file to open."""
+    """One text in markdown, table (rows by column), PNG picture, or link (its URL)."""
 
     kind: Literal["markdown", "table", "image", "link"]
     key: str
     content: str | Sequence[dict[str, Any]] | Path
     description: str = ""
+
+
+def page_artifact(page: Path, link: str | None, key: str, name: str) -> Artifact:
+    """Return a link to a page; its host and path where no web server shows it.
+
+    Browsers open no file:// link from a web page.
+    """
+    if link is not None:
+        return Artifact("link", key, link, name)
+    place = code(f"{socket.gethostname()}:{page.resolve()}")
+    return Artifact("markdown", key, f"{name}: {place}\n")
+
+
+def code(text: str) -> str:
+    """Return text from outside as a code span, which markdown leaves alone."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def artifact_key(*parts: str) -> str:

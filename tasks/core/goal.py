@@ -24,7 +24,7 @@ class Goal(Strict):
     )
     target: float | None = Field(default=None, description="level to reach, such as 0.9 or 90%")
     total_rounds: int | None = Field(
-        default=None, ge=1, le=MOST_ROUNDS, description="rounds that a run is planned to have"
+        default=None, ge=1, le=MOST_ROUNDS, description="how many rounds are planned"
     )
 
     @field_validator(TARGET, mode="before")

@@ -7,11 +7,11 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from tasks.core.addresses import checked_heartbeat, checked_lake
+from tasks.core.addresses import checked_heartbeat, checked_lake, checked_report_url, checked_url
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
@@ -195,6 +195,19 @@ class Settings:
     client_key: SecretStr | None = None
     heartbeat_url: SecretStr | None = None
     unused: Mapping[str, str] = field(default_factory=dict)  # variables, with why
+    report_url: str | None = None
+
+    @property
+    def reports(self) -> Path:
+        """The folder in which each run's report has a folder of its own."""
+        return self.home / "reports"
+
+    def report_link(self, page: Path) -> str | None:
+        """Return the URL of a written report; None for one that no web server shows."""
+        page, reports = page.resolve(), self.reports.resolve()
+        if self.report_url is None or not page.is_relative_to(reports):
+            return None
+        return f"{self.report_url}/{quote(page.relative_to(reports).as_posix())}"
 
     def environment(self, name: str | None) -> Environment:
         """The environment of that name, the default one for None.
@@ -278,6 +291,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         client_key=_checked_client_key(env),
         heartbeat_url=checked_heartbeat(env),
         unused=unused_variables(env, entries, default),
+        report_url=checked_report_url(env),
     )
 
 
@@ -332,7 +346,7 @@ def _build(
         origin = origins[f"{kind}_url"]
         token = env.get(values[f"{kind}_token"] or "")
         return {
-            "url": _checked_url(url, origin),
+            "url": checked_url(url, origin),
             "token": _checked_token(token, values[f"{kind}_token"]),
             "origin": origin,
         }
@@ -354,31 +368,6 @@ def _build(
         else None,
         grafana=Service.model_validate(grafana) if grafana else None,
     )
-
-
-def _checked_url(url: str, where: str) -> str:
-    problem = _problem_with_url(url)
-    if problem is not None:
-        raise ConfigurationInvalid(
-            where=where,
-            problem=problem,
-            mend="Give a base URL such as http://localhost:9090, and a token in its own variable",
-        )
-    return url.rstrip("/")
-
-
-def _problem_with_url(url: str) -> str | None:
-    """What is wrong, without the URL itself, which may hold a secret."""
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_address = False
-    if is_address and "@" in parts.netloc:
-        return "holds credentials"
-    if not is_address or not url.isprintable() or " " in url:
-        return "is not an http or https URL"
-    return "has a part after ? or #" if parts.query or parts.fragment else None
 
 
 def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:

@@ -60,8 +60,8 @@ class PrivacyTerms:
 class TrainingRun:
     """One training: its rounds in ascending order, each once.
 
-    total_rounds is what the run is planned to have; source says where the record was read from, such
-    as lake or a file's name.
+    total_rounds is how many the run is planned to have; source says where the record was read from,
+    such as lake or a file's name.
     """
 
     run_id: str
@@ -69,3 +69,17 @@ class TrainingRun:
     total_rounds: int | None
     privacy: PrivacyTerms | None
     source: str
+
+    @property
+    def counts_from_0(self) -> bool:
+        """Whether the first round has the number 0."""
+        return bool(self.rounds) and self.rounds[0].round == 0
+
+    def final_round(self, total: int) -> int:
+        """Return the number of the last of `total` planned rounds.
+
+        A run that counts from 0 ends with round total - 1. Where it has a round `total` as well, its
+        round 0 was an evaluation before the first round, as Flower makes one.
+        """
+        is_short = self.counts_from_0 and self.rounds[-1].round < total
+        return total - 1 if is_short else total

@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 
+from tasks.core.artifact import code
 from tasks.core.receipt import MeasurementReceipt
 from tasks.reports import words
 from tasks.reports.records import RunReport
@@ -20,8 +21,8 @@ def summary(report: RunReport) -> str:
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",
         plain(words.status_sentence(receipt)) + ".",
-        f"{words.window_text(report.window)} · run `{_code(receipt.run_id)}`",
-        f"Report: `{_code(receipt.report)}`" if receipt.report else "",
+        f"{words.window_text(report.window)} · run {code(receipt.run_id)}",
+        f"Report: {code(receipt.report)}" if receipt.report else "",
         *(f"- {plain(note)}" for note in report.notes),
         _changed(report),
     ]
@@ -109,7 +110,3 @@ def plain(text: str) -> str:
     """Text from outside as one line that markdown and HTML leave alone."""
     line = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
-
-
-def _code(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())

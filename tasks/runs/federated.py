@@ -111,6 +111,8 @@ def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
         write_documents(plan.output, documents(seen.watched, seen.findings, environment))
         if analysed is not None:
             files = write_convergence([analysed], (), plan.output, environment)
-            run.artifacts += artifacts_of(analysed, files, environment)
+            run.artifacts += artifacts_of(
+                analysed, files, environment, run.settings.report_link(files.html)
+            )
     except FedvitalsError as error:
         run.delivered("report", str(error))

@@ -107,7 +107,7 @@ def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
     done = {line.name for line in lines if line.state == "done"}
     lines += _windows(plan, tools, done)
     kept, notes = _ledger(plan, run.ledger)
-    reports = clean_reports(settings.home / "reports", plan.now - settings.maintenance.reports)
+    reports = clean_reports(settings.reports, plan.now - settings.maintenance.reports)
     run.notes += notes
     run.outcomes += [_outcome(line.name, line.state, line.problems) for line in lines]
     for part, upkeep in (("ledger", kept), ("reports", reports)):

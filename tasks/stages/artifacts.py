@@ -44,7 +44,9 @@ def publish(artifacts: Iterable[Artifact]) -> None:
 def _create(artifact: Artifact) -> None:
     key, content = artifact.key, artifact.content
     if isinstance(content, Path):
-        _create_file(artifact, content)
+        _create_picture(key, content)
+    elif artifact.kind == "link":
+        create_link_artifact(str(content), key=key, link_text=artifact.description)
     elif isinstance(content, str):
         create_markdown_artifact(content, key=key)
     elif content:
@@ -52,11 +54,8 @@ def _create(artifact: Artifact) -> None:
         create_table_artifact(rows, key=key, description=artifact.description or None)
 
 
-def _create_file(artifact: Artifact, path: Path) -> None:
-    if artifact.kind == "link":
-        create_link_artifact(path.as_uri(), key=artifact.key, link_text=artifact.description)
-        return
+def _create_picture(key: str, path: Path) -> None:
     picture = path.read_bytes()
     if len(picture) <= MOST_IMAGE_BYTES:
         data = base64.b64encode(picture).decode()
-        create_image_artifact(f"data:image/png;base64,{data}", key=artifact.key)
+        create_image_artifact(f"data:image/png;base64,{data}", key=key)

@@ -101,6 +101,26 @@ def test_doctor_with_nothing_configured(bare: Installation) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "detail"),
+    [
+        ("", "not configured: Prefect shows host and path of a report, and no link"),
+        ("http://h:8/r/", "http://h:8/r (from FEDVITALS_REPORT_URL), for {home}/reports"),
+    ],
+)
+def test_doctor_says_where_reports_are_shown(bare: Installation, url: str, detail: str) -> None:
+    bare.variables["FEDVITALS_REPORT_URL"] = url
+    check = checks_of(bare.here("doctor", "--json"))["settings", "report url"]
+    assert (check["ok"], check["detail"]) == (True, detail.format(home=bare.home))
+
+
+def test_a_wrong_report_url_ends_a_command_at_once(bare: Installation) -> None:
+    bare.variables["FEDVITALS_REPORT_URL"] = "file:///reports"
+    ran = bare.here("doctor")
+    assert ran.code == 2
+    assert ran.complaint.startswith("FEDVITALS_REPORT_URL: is not an http or https URL. Give ")
+
+
 def test_doctor_tells_people_the_same(bare: Installation) -> None:
     ran = bare.here("doctor")
 

@@ -139,10 +139,38 @@ def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
     name = write_csv(folder, "run.csv", saturating(20))
     ran = judged(bare, name, "--history", "earlier", "--json")
 
-    assert run_of(ran)["forecast"]["planned_rounds"] == 80
+    assert run_of(ran)["forecast"] is not None
+    assert run_of(ran)["planned_rounds"] == 80
     assert len(run_of(ran)["forecast"]["similar_runs"]) == 3
     assert ran.err.startswith("fedvitals: left out of the history: earlier/notes.txt: ")
     assert judged(bare, name, "--json").document["runs"][0]["forecast"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "total", "said"),
+    [
+        (1, 400, "final level (round 400, the last of 400)"),
+        (0, 400, "final level (round 399, the last of 400)"),
+        (0, 410, "final level (round 409, the last of 410)"),
+    ],
+)
+def test_both_ways_to_count_rounds_reach_the_end_of_the_plan(
+    bare: Installation, folder: Path, first: int, total: int, said: str
+) -> None:
+    name = write_csv(folder, "run.csv", saturating(400), first)
+
+    ran = judged(bare, name, "--total-rounds", str(total))
+
+    assert said in ran.out
+    assert ("! round 0 is the first of" in ran.out) == (first == 0)
+    run = run_of(judged(bare, name, "--total-rounds", str(total), "--json"))
+    assert run["time"]["rounds_left"] == total - 400
+
+
+@pytest.mark.parametrize("command", ["convergence", "federated"])
+def test_the_help_says_what_total_rounds_are(bare: Installation, command: str) -> None:
+    bare.variables["COLUMNS"] = "300"
+    assert "400 for rounds 1 to 400, and for rounds 0 to 399" in bare.here(command, "--help").out
 
 
 def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:

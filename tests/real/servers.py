@@ -267,7 +267,9 @@ class PrefectServer(HttpServer):
         port = free_port()
         command = [sys.executable, "-m", "prefect", "server", "start"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        env = {"PREFECT_HOME": str(home), **(settings or {})}
+        # its UI asks port 4200 otherwise, whatever port the server has
+        ui = {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        env = {"PREFECT_HOME": str(home), **ui, **(settings or {})}
         super().__init__("prefect server", command, home, port, "/api/health", env)
         self.api_url = f"{self.url}/api"
 

@@ -14,7 +14,7 @@ from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.run_analysis import comparison_document, plain
 from tasks.analysis.wording import change_text, range_text
-from tasks.core.artifact import Artifact, artifact_key
+from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.errors import ReportNotWritten
 from tasks.reports.convergence import page
 from tasks.reports.convergence.page import ConvergenceFiles
@@ -37,7 +37,9 @@ from tasks.reports.convergence.records import (
 from tasks.training.convergence import Analysed
 
 
-def artifacts_of(one: Analysed, files: ConvergenceFiles, environment: str) -> tuple[Artifact, ...]:
+def artifacts_of(
+    one: Analysed, files: ConvergenceFiles, environment: str, link: str | None
+) -> tuple[Artifact, ...]:
     """Return a training's verdict, its numbers, its curve and a link to the report."""
     section, key = section_of(one), artifact_key("convergence", environment)
     rows = [
@@ -47,7 +49,7 @@ def artifacts_of(one: Analysed, files: ConvergenceFiles, environment: str) -> tu
     return (
         Artifact("markdown", f"{key}-summary", page.markdown(section, environment)),
         Artifact("table", f"{key}-numbers", rows),
-        Artifact("link", f"{key}-report", files.html, "Convergence report"),
+        page_artifact(files.html, link, f"{key}-report", "Convergence report"),
         Artifact("image", f"{key}-chart", files.chart),
     )
 

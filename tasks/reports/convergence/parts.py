@@ -88,7 +88,7 @@ def _final(analysis: RunAnalysis) -> list[Number]:
     forecast = analysis.forecast
     if isinstance(forecast, NoForecast):
         return [Number("final level", None, None, NO_FORECAST)]
-    label = f"final level (round {forecast.planned_rounds})"
+    label = f"final level (round {analysis.final_round}, the last of {analysis.planned_rounds})"
     return [Number(label, *_scaled(analysis, forecast.final))]
 
 
@@ -201,7 +201,7 @@ def _reached(analysis: RunAnalysis, last: int) -> Spread | None:
     if reach.estimate is None or reach.low is None:
         return None
     high = reach.high
-    end = float(analysis.forecast.planned_rounds) if high is None else last + high
+    end = float(analysis.forecast.final_round) if high is None else last + high
     return Spread(last + reach.estimate, last + reach.low, end, reach.level)
 
 

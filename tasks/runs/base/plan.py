@@ -170,7 +170,7 @@ def _plan(
         suites=suites,
         window=window,
         # of a relative path no link could be made
-        output=(output or settings.home / "reports" / run.id).absolute(),
+        output=(output or settings.reports / run.id).absolute(),
         warnings=warnings,
     )
     # only now, so that what is refused above leaves no home

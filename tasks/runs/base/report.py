@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from tasks.core.artifact import Artifact, artifact_key
+from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.batch import Batch, count_values
 from tasks.core.errors import FedvitalsError, ReportNotWritten
 from tasks.core.measurement import Measurement
@@ -74,15 +74,15 @@ def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
         return
     run.delivered("report")
     run.report = str(written.files.html)
-    run.artifacts += _artifacts(written, receipt)
+    run.artifacts += _artifacts(written, receipt, run.settings.report_link(written.files.html))
 
 
-def _artifacts(written: Report, receipt: Receipt) -> tuple[Artifact, ...]:
+def _artifacts(written: Report, receipt: Receipt, link: str | None) -> tuple[Artifact, ...]:
     key = artifact_key(receipt.flow, receipt.environment)
     return (
         Artifact("markdown", f"{key}-summary", written.markdown),
         Artifact("table", f"{key}-measurements", [_row(line) for line in receipt.measurements]),
-        Artifact("link", f"{key}-report", written.files.html, "The report"),
+        page_artifact(written.files.html, link, f"{key}-report", "The report"),
         Artifact("image", f"{key}-chart", written.files.chart),
     )
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.analysis.analyse import analyse, compare
+from tasks.analysis.forecast import Forecast
 from tasks.analysis.participation import Counts
 from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis, comparison_document
 from tasks.core.severity import Severity
@@ -84,16 +85,48 @@ def test_without_a_target_nothing_is_said_of_one() -> None:
     [
         (a_run(), {}, 60),
         (a_run(), {"total_rounds": 80}, 80),
-        (a_run(first=0), {}, 59),
         (a_run(total_rounds=None), {}, None),
-        (a_run(count=31, first=0, total_rounds=30), {}, 30),
     ],
-    ids=["its own", "asked", "counts from 0", "not known", "0 is before the first"],
+    ids=["its own", "asked", "not known"],
 )
 def test_where_the_plan_comes_from(
     run: TrainingRun, asked: dict[str, Any], planned: int | None
 ) -> None:
-    assert of(run, **asked).planned_rounds == planned
+    found = of(run, **asked)
+    assert (found.planned_rounds, found.final_round) == (planned, planned)
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "total", "last", "left"),
+    [
+        (1, 400, 400, 400, 0),
+        (1, 399, 400, 400, 1),
+        (0, 400, 400, 399, 0),
+        (0, 399, 400, 399, 1),
+        (0, 399, 399, 398, 0),
+        (0, 400, 399, 399, 0),
+        (0, 401, 400, 400, 0),
+        (0, 380, 400, 399, 20),
+    ],
+)
+def test_a_plan_is_a_number_of_rounds_however_they_are_counted(
+    first: int, count: int, total: int, last: int, left: int
+) -> None:
+    found = of(a_run(count, first=first, total_rounds=None), total_rounds=total)
+
+    assert (found.planned_rounds, found.final_round) == (total, last)
+    assert found.time.rounds_left == left
+    assert isinstance(found.forecast, Forecast)
+    assert list(found.forecast.rounds) == list(range(first + count, last + 1))
+    counted = [note for note in found.notes if note.endswith(f"so round {last} is the last")]
+    assert len(counted) == (first == 0)
+
+
+def test_a_history_from_1_is_the_plan_of_a_run_from_0() -> None:
+    found = of(a_run(20, first=0, total_rounds=None), a_run(50, "run-b", seed=1))
+
+    assert (found.planned_rounds, found.final_round) == (50, 49)
+    assert found.time.rounds_left == 30
 
 
 def test_without_a_plan_it_says_what_is_needed() -> None:

@@ -168,8 +168,16 @@ def test_a_run_that_was_cut_off_by_another() -> None:
     cut = only(Watched((a_run(), later)))
     assert (cut.kind, cut.severity) == ("run_began", Severity.WARNING)
     assert cut.sentence == ("The run run-b was begun after run-a had got to round 3 of 10 planned.")
-    whole = only(Watched((a_run(total_rounds=3), later)))
-    assert whole.severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_whole"), [((1, 2, 3), True), ((0, 1, 2), True), ((0, 1), False)], ids=str
+)
+def test_a_run_that_came_to_its_end_was_not_cut(numbers: tuple[int, ...], is_whole: bool) -> None:
+    before = a_run(*map(a_round, numbers), total_rounds=3)
+    began = only(Watched((before, a_run(run_id="run-b"))))
+    assert began.severity is (Severity.INFO if is_whole else Severity.WARNING)
+    assert began.sentence.endswith("the last of 3 planned." if is_whole else "1 of 3 planned.")
 
 
 def test_the_worst_comes_first() -> None:

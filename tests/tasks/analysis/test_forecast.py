@@ -50,6 +50,23 @@ def test_past_runs_narrow_the_forecast() -> None:
     assert helped.final.estimate == pytest.approx(power(60, 0.86, 6.0)[-5:].mean(), abs=0.015)
 
 
+def test_a_plan_unlike_that_of_all_past_runs_is_forecast_with_care() -> None:
+    rng = np.random.default_rng(0)
+    past = [
+        curve(power(100, end, 6.0) + 0.005 * rng.normal(size=100), name=f"past {n}")
+        for n, end in enumerate(np.linspace(0.6, 0.9, 20))
+    ]
+    seen = power(100, 0.8, 6.0)[:30] + 0.005 * rng.normal(size=30)
+
+    finals = [made(seen, planned, past).final for planned in (100, 101, 120, 200, 300)]
+
+    widths = [final.high - final.low for final in finals]
+    assert widths[0] < widths[1] < 1.1 * widths[2] < widths[3]
+    assert widths[1] < 0.1
+    assert max(widths) < 0.25
+    assert all(final.low < power(100, 0.8, 6.0)[-5:].mean() < final.high for final in finals[:3])
+
+
 def test_a_collapsed_past_run_teaches_nothing() -> None:
     past = [curve([*power(40), *[0.1] * 20], name="broken"), curve(power(60), name="good")]
 
@@ -59,7 +76,7 @@ def test_a_collapsed_past_run_teaches_nothing() -> None:
 def test_without_a_plan_the_longest_similar_run_is_the_plan() -> None:
     past = [curve(power(50)), curve(power(80)), curve(power(10))]
 
-    assert made(power(20), None, past).planned_rounds == 80
+    assert made(power(20), None, past).final_round == 80
     assert plan_of(curve(power(20), start=0), past) == 79
 
 

@@ -276,6 +276,44 @@ def test_url_that_is_none_of_ours_is_refused(
     assert error.where == f"{config / 'environments.yaml'}: environments.staging.{key}"
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"https://me:{SECRET}@fl.example/reports", "holds credentials"),
+        (f"https://fl.example/reports?key={SECRET}", "has a part after ? or #"),
+        ("https://fl.example/reports?", "has a part after ? or #"),
+        ("/var/lib/fedvitals/reports", "is not an http or https URL"),
+        ("file:///var/lib/fedvitals/reports", "is not an http or https URL"),
+    ],
+)
+def test_a_report_url_that_leads_nowhere_is_refused(config: Path, url: str, problem: str) -> None:
+    error = error_of(config, FEDVITALS_REPORT_URL=url)
+    assert (error.where, error.problem) == ("FEDVITALS_REPORT_URL", problem)
+    assert SECRET not in str(error)
+    assert "FEDVITALS_HOME/reports" in error.mend
+
+
+@pytest.mark.parametrize(
+    ("base", "page", "link"),
+    [
+        ("https://fl.example", "home/reports/r/a.html", "https://fl.example/r/a.html"),
+        ("https://fl.example/x/", "home/reports/r/a.html", "https://fl.example/x/r/a.html"),
+        ("https://fl.example", "home/reports/a (b)#%.html", "https://fl.example/a%20%28b%29%23%25.html"),
+        ("https://fl.example", "home/reports/../out/a.html", None),
+        ("https://fl.example", "home/reports2/a.html", None),
+        ("https://fl.example", "away/a.html", None),
+        ("", "home/reports/r/a.html", None),
+    ],
+)  # fmt: skip
+def test_only_what_a_web_server_shows_has_a_link(
+    config: Path, tmp_path: Path, base: str, page: str, link: str | None
+) -> None:
+    settings = load(config, FEDVITALS_REPORT_URL=base)
+    assert settings.report_link(settings.home.parent / page) == link
+    (tmp_path / "by another name").symlink_to(settings.home.parent)
+    assert settings.report_link(tmp_path / "by another name" / page) == link
+
+
 @pytest.mark.parametrize("token", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX: y", "tokén"])
 def test_token_that_no_header_can_carry_is_refused(config: Path, token: str) -> None:
     error = error_of(config, PROMETHEUS_URL="http://x", PROMETHEUS_API_TOKEN=token)

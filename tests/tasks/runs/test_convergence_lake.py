@@ -68,7 +68,7 @@ def test_a_file_without_a_plan_is_forecast_beside_the_lakes_run_and_not_without(
 
     said = beside.analysis.forecast
     assert isinstance(said, Forecast)
-    assert (said.planned_rounds, said.neighbours) == (PLANNED, ("run-of-the-lake",))
+    assert (said.final_round, said.neighbours) == (PLANNED, ("run-of-the-lake",))
     assert said.final.low <= accuracy(PLANNED - 2) <= said.final.high
     assert isinstance(alone.analysis.forecast, NoForecast)
 
