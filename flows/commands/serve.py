@@ -1,6 +1,8 @@
 """`fedvitals serve`: the flows on their schedules, in this process, for the Prefect UI."""
 
+import asyncio
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
     from flows.commands.definitions import Deployment
     from tasks.core.settings import Settings
 
@@ -45,8 +49,6 @@ def serve() -> None:
     # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
     Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
-    from prefect import serve as serve_flows
-
     from flows.commands.definitions import read_deployments, to_prefect
     from flows.commands.schedules import watch_schedules
 
@@ -54,8 +56,25 @@ def serve() -> None:
     idle = _report_idle(deployments, settings)
     served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]
     watch_schedules([each.name for each in deployments])
+    raise SystemExit(_run(served))
+
+
+def _run(deployments: "list[RunnerDeployment]") -> int:
+    """Serve until stopped from outside; return 128 + the signal, once the runs under way have ended."""
+    from prefect.runner import Runner
+
     # a restart must find its schedules active
-    serve_flows(*served, pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    runner = Runner(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    for each in deployments:
+        runner.add_deployment(each)
+        print(f"fedvitals: serving {each.flow_name}/{each.name}", file=sys.stderr)
+    # the runner takes both signals itself, and stops its runs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        asyncio.run(runner.start())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 128 + signal.SIGTERM
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:

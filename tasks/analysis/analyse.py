@@ -37,13 +37,11 @@ def analyse(
         if one is not run and one.run_id != run.run_id
     ]
     target = None if settings.target is None else curve.scaled(settings.target)
-    total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
-    end = None if total is None else run.final_round(total)
+    total, end = _planned(run, settings)
     verdict = judge(curve, settings.verdict, past)
     ahead = forecast(curve, end, past, replace(settings.forecast, level=settings.level))
     if total is None and not isinstance(ahead, NoForecast):
-        end = ahead.final_round
-        total = end + run.counts_from_0
+        total, end = ahead.final_round + run.counts_from_0, ahead.final_round
     left = None if end is None or not len(curve) else max(0, end - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
@@ -84,6 +82,12 @@ def compare(
     return compare_runs(
         [Compared(name, one.curve, one.forecast) for name, one in zip(shown, analyses, strict=True)]
     )
+
+
+def _planned(run: TrainingRun, settings: AnalysisSettings) -> tuple[int | None, int | None]:
+    """How many rounds are planned, and the number of the last."""
+    total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
+    return total, None if total is None else run.final_round(total)
 
 
 def _further(ahead: Forecast | NoForecast, target: float | None) -> Floats | None:
