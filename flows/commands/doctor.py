@@ -198,10 +198,8 @@ def _prefect(settings: "Settings") -> Iterator[ServiceCheck]:
     from flows.commands.prefect_server import check_server
 
     check = check_server()
-    if check is None:
-        return
     yield check
-    if check.ok:
+    if check.ok and check.what == "reachable":
         from flows.commands.schedules import check_deployments
 
         yield check_deployments(settings)

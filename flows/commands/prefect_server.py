@@ -1,6 +1,8 @@
-"""Whether the Prefect server that runs are told to answers."""
+"""The Prefect server that runs are recorded in: whether one is named, and whether it answers."""
 
 import os
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.checks import ServiceCheck
@@ -10,18 +12,19 @@ if TYPE_CHECKING:
     import requests
 
 VARIABLE = "PREFECT_API_URL"
+NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
 TIMEOUT_SECONDS = 10
 MEND = f"Start it (prefect server start), or correct {VARIABLE}"
 MEND_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
 
 
-def check_server() -> ServiceCheck | None:
-    """The check of the server that PREFECT_API_URL names; None when none is named."""
+def check_server() -> ServiceCheck:
+    """Check the server that PREFECT_API_URL names; without one runs are not recorded, which is good."""
     import requests
 
     url = os.environ.get(VARIABLE)
     if not url:
-        return None
+        return ServiceCheck("prefect", "recorded", True, "; ".join([NOT_RECORDED, *_of_profile()]))
     try:
         answer = requests.get(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
     except requests.RequestException:
@@ -33,17 +36,33 @@ def check_server() -> ServiceCheck | None:
     return ServiceCheck("prefect", "reachable", True, f"named by {VARIABLE}")
 
 
+def _of_profile() -> list[str]:
+    """Say which server the user's active Prefect profile names, which commands do not use."""
+    home = Path.home() / ".prefect"
+    path = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    profiles, active = content.get("profiles"), content.get("active")
+    profile = profiles.get(active) if isinstance(profiles, dict) else None
+    url = profile.get(VARIABLE) if isinstance(profile, dict) else None
+    return (
+        [f"the profile {active} in {path} names {url}. Fix: export {VARIABLE}={url}"] if url else []
+    )
+
+
 def _is_json(answer: "requests.Response") -> bool:
     # the page of the UI answers any path that does not begin with /api
     return answer.headers.get("content-type", "").startswith("application/json")
 
 
 def require_server() -> None:
-    """Refuses a named server that does not answer; without one, Prefect starts one for the run.
+    """Refuse a named server that does not answer.
 
     Raises:
         ConfigurationInvalid: naming the variable.
     """
     check = check_server()
-    if check is not None and not check.ok:
+    if not check.ok:
         raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, mend=check.mend)

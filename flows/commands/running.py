@@ -10,13 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.prefect_server import VARIABLE, require_server
+from flows.commands.prefect_server import NOT_RECORDED, VARIABLE, require_server
 
 if TYPE_CHECKING:
     from tasks.core.receipt import FailOn, Receipt
     from tasks.runs.base.run import Run
 
-NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
 # where the steps of each run are
 RUNS = {
     "collect": "tasks.runs.collect",
