@@ -1,6 +1,7 @@
 """Whether the Prefect server that runs are told to answers."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.checks import ServiceCheck
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import requests
 
 VARIABLE = "PREFECT_API_URL"
+HOME_VARIABLE = "PREFECT_HOME"
 TIMEOUT_SECONDS = 10
 MEND = f"Start it (prefect server start), or correct {VARIABLE}"
 MEND_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
@@ -39,7 +41,7 @@ def _is_json(answer: "requests.Response") -> bool:
 
 
 def require_server() -> None:
-    """Refuses a named server that does not answer; without one, Prefect starts one for the run.
+    """Refuse a named server that does not answer, and a folder that Prefect cannot have.
 
     Raises:
         ConfigurationInvalid: naming the variable.
@@ -47,3 +49,13 @@ def require_server() -> None:
     check = check_server()
     if check is not None and not check.ok:
         raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, mend=check.mend)
+    home = os.environ.get(HOME_VARIABLE)
+    try:
+        # Prefect makes no folder above its own, and complains of that on standard error
+        Path(home or ".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where=HOME_VARIABLE,
+            problem=f"{home} cannot be made: {error.strerror}",
+            mend="Name a folder that can be written in it, or in FEDVITALS_HOME",
+        ) from error
