@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PREFECT_API_URL"
 NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
+HOME_VARIABLE = "PREFECT_HOME"
 TIMEOUT_SECONDS = 10
 MEND = f"Start it (prefect server start), or correct {VARIABLE}"
 MEND_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
@@ -58,7 +59,7 @@ def _is_json(answer: "requests.Response") -> bool:
 
 
 def require_server() -> None:
-    """Refuse a named server that does not answer.
+    """Refuse a named server that does not answer, and a folder that Prefect cannot have.
 
     Raises:
         ConfigurationInvalid: naming the variable.
@@ -66,3 +67,13 @@ def require_server() -> None:
     check = check_server()
     if not check.ok:
         raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, mend=check.mend)
+    home = os.environ.get(HOME_VARIABLE)
+    try:
+        # Prefect makes no folder above its own, and complains of that on standard error
+        Path(home or ".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            where=HOME_VARIABLE,
+            problem=f"{home} cannot be made: {error.strerror}",
+            mend="Name a folder that can be written in it, or in FEDVITALS_HOME",
+        ) from error

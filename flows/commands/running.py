@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.prefect_server import NOT_RECORDED, VARIABLE, require_server
@@ -91,8 +90,6 @@ def show_warnings() -> None:
 
 def _run_flow(name: str, parameters: dict[str, object]) -> Any:
     require_server()
-    # Prefect makes no parents, and warns
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     flow: Any = getattr(import_module(f"flows.{name}"), name)
     known = flow.parameters.properties
     state = flow(

@@ -59,3 +59,10 @@ class Maintenance(Strict):
     tables: tuple[TableUpkeep, ...]
     ledger: LedgerUpkeep
     reports: ReportsUpkeep = ReportsUpkeep()
+
+    @property
+    def sentence(self) -> str:
+        """How many tables were maintained, what went, and which were left."""
+        expired = sum(line.rows_expired + line.quarantine_expired for line in self.tables)
+        left = [f"{line.name}: {line.state}" for line in self.tables if line.state != "done"]
+        return "; ".join([f"{len(self.tables)} tables, {expired} rows expired", *left])

@@ -68,6 +68,14 @@ class Reconciliation(BaseModel):
     measurements: tuple[MeasurementLine, ...]
     differences: tuple[CellDifference, ...]
 
+    @property
+    def sentence(self) -> str:
+        """How many cells were compared, and what came of it."""
+        cells = sum(line.cells for line in self.measurements)
+        differing = sum(line.differing for line in self.measurements)
+        mended = sum(line.mended for line in self.measurements)
+        return f"{cells} cells compared, {differing} differ, {mended} mended"
+
 
 def verdict_of(left: list[dict[Why, int]]) -> MeasurementVerdict:
     """The state of a measurement, given what is left in its cells."""

@@ -26,7 +26,7 @@ from tasks.reports.expiry import clean_reports
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.home import begin
 from tasks.runs.base.plan import proof_of
-from tasks.runs.base.run import Run, log_outcome
+from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
 from tasks.validation.suites import read_suite
@@ -109,10 +109,11 @@ def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
     kept, notes = _ledger(plan, run.ledger)
     reports = clean_reports(settings.reports, plan.now - settings.maintenance.reports)
     run.notes += notes
-    run.outcomes += [_outcome(line.name, line.state, line.problems) for line in lines]
+    for line in lines:
+        run.add(_outcome(line.name, line.state, line.problems))
     for part, upkeep in (("ledger", kept), ("reports", reports)):
         if upkeep.state != "done":
-            run.outcomes.append(_outcome(part, upkeep.state, upkeep.problems))
+            run.add(_outcome(part, upkeep.state, upkeep.problems))
     return Maintenance(
         environments=tuple(settings.environments),
         tables=tuple(lines),
@@ -130,9 +131,7 @@ _STATES: dict[TableState, MeasurementState] = {
 
 
 def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome:
-    outcome = Outcome(name, _STATES[state], problems=problems)
-    log_outcome(outcome)
-    return outcome
+    return Outcome(name, _STATES[state], problems=problems)
 
 
 def _measurement(name: str, plan: UpkeepPlan, tools: _Tools) -> TableUpkeep | None:

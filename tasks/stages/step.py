@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.utilities.annotations import quote
 
@@ -23,9 +24,10 @@ class Stage(Task[P, R]):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the function returns."""
+        """Return what the function returns, and raise the expected error that it ended with."""
         call: Any = super().__call__
-        return call(*map(quote, args), **{key: quote(value) for key, value in kwargs.items()})
+        answer = call(*map(quote, args), **{key: quote(value) for key, value in kwargs.items()})
+        return answer.result() if isinstance(answer, State) else answer
 
 
 def as_task(name: str, do: Callable[P, R]) -> Callable[P, R]:
@@ -39,4 +41,11 @@ def as_task(name: str, do: Callable[P, R]) -> Callable[P, R]:
         except FedvitalsError as error:
             return Failed(message=str(error), data=error)
 
-    return Stage(in_one_sentence, name=name, cache_policy=NO_CACHE, persist_result=False)
+    # by its own name a graph shows a step; by default Prefect hangs some letters on it
+    return Stage(
+        in_one_sentence,
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )

@@ -152,7 +152,8 @@ def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB)
 
 def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: FakeInfluxDB) -> None:
     landed.here("replay", "--sink", "influxdb")
-    influxdb.points.clear()
+    for key in [key for key in influxdb.points if key[0] in "ab"]:
+        del influxdb.points[key]
 
     differs = landed.here("reconcile", "--json")
     tolerated = landed.here("reconcile", "--fail-on", "critical", "--json")

@@ -125,6 +125,10 @@ class Run:
                 outcome = do(lock)
         except FedvitalsError as error:
             outcome = given_up(measurement, error)
+        self.add(outcome)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take what became of a measurement, and log it when it is not good."""
         self.outcomes.append(outcome)
         log_outcome(outcome)
 
@@ -246,17 +250,25 @@ def log_outcome(outcome: Outcome) -> None:
 
 
 def sentence_of(receipt: Receipt) -> str:
-    """Return how a run ended, in one sentence: values, sinks, what failed."""
-    values = receipt.values
-    parts = [f"{values.landed} values landed, {values.quarantined} quarantined"]
-    parts += [
-        f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
-        for name, counts in receipt.sinks.items()
-    ]
+    """Return how a run ended, in one sentence: values and sinks, or its details; what failed."""
+    details = receipt.details
+    parts = _moved(receipt) if details is None else [details.sentence]
     failed = [line for line in receipt.measurements if line.state == "failed"]
     if receipt.status == "failed":
         problems = [problem for line in failed for problem in line.problems]
-        return f"nothing landed: {(problems or parts)[0]}"
+        what = "nothing landed" if details is None else "failed"
+        return f"{what}: {(problems or parts)[0]}"
     if failed:
         parts.append(f"failed: {', '.join(line.name for line in failed)}")
     return "; ".join(parts)
+
+
+def _moved(receipt: Receipt) -> list[str]:
+    values = receipt.values
+    return [
+        f"{values.landed} values landed, {values.quarantined} quarantined",
+        *(
+            f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
+            for name, counts in receipt.sinks.items()
+        ),
+    ]

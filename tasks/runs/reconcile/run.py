@@ -56,7 +56,8 @@ def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
     with closing(reader), opened_stores(run) as sinks:
         sink = sink_of(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]
-    run.outcomes += [_outcome(each) for each in found]
+    for each in found:
+        run.add(_outcome(each))
     run.findings += [_finding(each) for each in found if each.line.state == "differs"]
     return Reconciliation(
         sink=asked.sink,
@@ -136,11 +137,7 @@ def _artifact(found: Reconciliation, environment: str) -> Artifact:
     rows = [_row(each) for each in found.differences[:MOST_ROWS]] or [
         line.model_dump(mode="json", exclude={"problems"}) for line in found.measurements
     ]
-    differing = sum(line.differing for line in found.measurements)
-    mended = sum(line.mended for line in found.measurements)
-    cells = sum(line.cells for line in found.measurements)
-    message = f"{cells} cells compared, {differing} differ, {mended} mended"
-    return Artifact("table", artifact_key("reconcile", environment), rows, message)
+    return Artifact("table", artifact_key("reconcile", environment), rows, found.sentence)
 
 
 def _row(each: CellDifference) -> dict[str, str | int]:

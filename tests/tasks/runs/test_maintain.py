@@ -5,6 +5,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +31,12 @@ from tasks.ledger.maintenance import back_up, clean, shrink
 from tasks.pipeline import process
 from tasks.runs import maintain as maintaining
 from tasks.runs.base.run import Run
-from tasks.runs.maintain import MaintainRequest, maintain
+from tasks.runs.maintain import (
+    MaintainRequest,
+    maintain,
+    maintain_tables,
+    make_upkeep_plan,
+)
 from tests.tasks.lake.lake_samples import refused
 from tests.tasks.ledger.behaviours import owed, receipt
 from tests.tasks.workbench import Bench, at, cell, rows
@@ -70,6 +77,13 @@ def maintained(
     bench: Bench, settings: Settings, hours: float = NOW, retention: str = ""
 ) -> Receipt:
     """The receipt of a run of this moment, over the one measurement."""
+    with a_run(bench, settings, hours, retention) as run:
+        return maintain(run, MaintainRequest())
+
+
+@contextmanager
+def a_run(bench: Bench, settings: Settings, hours: float, retention: str = "") -> Iterator[Run]:
+    """A run of this moment whose catalogue is the bench's measurement."""
     changed = {"retention": timedelta(hours=int(retention))} if retention else {}
     entry = bench.measurement.model_copy(update=changed)
     catalogue = Catalogue({entry.name: entry})
@@ -77,7 +91,7 @@ def maintained(
         mock.patch.object(Catalogue, "read", return_value=catalogue),
         Run("maintain", settings, run_id=f"run-{hours}", now=at(hours)) as run,
     ):
-        return maintain(run, MaintainRequest())
+        yield run
 
 
 def details_of(receipt: Receipt) -> Maintenance:
@@ -421,7 +435,9 @@ def test_maintain_and_collect_at_once_lose_nothing(filled: Bench, settings: Sett
         states, number = [], 0
         while collector.poll() is None:
             number += 1
-            states.append(line_of(maintained(filled, settings, 95 + number / 1000)).state)
+            with a_run(filled, settings, 95 + number / 1000) as run:
+                tables = maintain_tables(run, make_upkeep_plan(run)).tables
+            states += [line.state for line in tables if line.name == "example"]
         assert collector.wait(60) == 0
     finally:
         collector.kill()
