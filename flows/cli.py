@@ -78,7 +78,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code in stopping.STOPPED:
-            stopping.end_now(end.code)
+            stopping.say()
         raise
 
 

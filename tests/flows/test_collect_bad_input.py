@@ -277,8 +277,7 @@ VARIABLES = {
     "no source": (
         {"PROMETHEUS_URL": ""},
         "environment production: no source is configured. Set PROMETHEUS_URL, or FED_VIT_API_URL "
-        "to read the service's /metrics directly; prometheus_url or api_url for an environment of "
-        "environments.yaml",
+        "to read the service's /metrics directly",
     ),
     "no scheme": (
         {"PROMETHEUS_URL": "localhost:9090"},

@@ -273,8 +273,7 @@ def test_catalogue_live_without_any_source(bare: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "environment production: no source is configured. "
-        "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly; "
-        "prometheus_url or api_url for an environment of environments.yaml"
+        "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
     )
 
 
