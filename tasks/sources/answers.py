@@ -19,11 +19,8 @@ _TOO_MUCH = re.compile(r"timed out|timeout|too many samples", re.IGNORECASE)
 _IN_QUEUE = "query queue"
 
 _READ = csv.ReadOptions(use_threads=False, column_names=["time", "value"])
-_CONVERT = csv.ConvertOptions(
-    column_types={"time": pa.float64(), "value": pa.float64()}, null_values=[]
-)
-
-
+_FLOATS = {"time": pa.float64(), "value": pa.float64()}
+_CONVERT = csv.ConvertOptions(column_types=_FLOATS, null_values=[])
 METRIC_NAME = "__name__"
 
 
@@ -102,11 +99,7 @@ _samples = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_build(body: bytes, asked: Asked) -> str:
-    """The version in an answer of /api/v1/status/buildinfo.
-
-    Raises:
-        AnswerInvalid: there is none.
-    """
+    """Return the version in an answer of /api/v1/status/buildinfo; else raise AnswerInvalid."""
     try:
         return msgspec.json.decode(body, type=_BuildEnvelope).data.version
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -133,13 +126,12 @@ def failure(
     smaller window helps. It does not help a query that never got its turn among the others.
     """
     if refusal is None:
-        words = client.quoted(answer.body.decode(errors="replace")) or "no reason given"
-        mend = f"Check the address in {client.service.origin}"
-        return client.failure(answer, asked, words, mend)
+        return client.unexpected(answer, asked)
     words = client.quoted(f"{refusal.error_type}: {refusal.error}")
-    if refusal.error_type == "timeout" and _IN_QUEUE in refusal.error:
+    is_timeout = refusal.error_type == "timeout"
+    if is_timeout and _IN_QUEUE in refusal.error:
         return asked.unavailable(words, answer.retry_after)
-    if refusal.error_type == "timeout" or _TOO_MUCH.search(refusal.error):
+    if is_timeout or _TOO_MUCH.search(refusal.error):
         return SourceOverloaded(**vars(asked), problem=words)
     if refusal.error_type == "canceled":
         return asked.unavailable(words, answer.retry_after)
@@ -170,11 +162,7 @@ def read_matrix(body: bytes, asked: Asked) -> Matrix | Refusal:
 
 
 def count_histograms(series: list[Series], asked: Asked) -> int:
-    """How many native histogram samples the series hold.
-
-    Raises:
-        AnswerInvalid: they are not a list.
-    """
+    """Count the native histogram samples; raise AnswerInvalid where they are no list."""
     try:
         return sum(len(_samples.decode(one.histograms)) for one in series)
     except msgspec.ValidationError as error:

@@ -11,8 +11,8 @@ from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.sources.http import API, Asked, Client, Limits
-from tasks.sources.json_body import json_of
-from tasks.sources.json_rows import JsonRows
+from tasks.sources.json_body import fetch_json
+from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.rounds import (
     HistoryRound,
     count_undated,
@@ -26,7 +26,6 @@ from tasks.sources.sample import nothing
 HISTORY = "/api/training/history"
 # 1,000 rounds of 1,000 clients are some 150 MB
 LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=512 * 2**20)
-NOT_OFFERED = 404
 Known = Callable[[Measurement, str], KnownRun | None]
 
 
@@ -55,17 +54,13 @@ class FederatedSource:
 
         When the service does not have the last known round any more, all that it has is read: a run
         was begun anew. Without a run_id in the answer, a counter that goes back begins a run, which is
-        named by its first round's start. Rounds without a number or a start are left out and counted.
-        A value of another type than the catalogue's is in `rejected`, NaN, Infinity and -Infinity are
-        left out and counted. Rows with the same tags and start stay: that only one can be true is for
-        the suite to say.
+        named by its first round's start. Rounds without a number or a start are left out and counted;
+        values are fitted as JsonRows says. Rows with the same tags and start stay: that only one can
+        be true is for the suite to say.
 
         Raises:
-            SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
-            SourceRefused: a redirect, a wrong address or token.
-            CertificateInvalid: the TLS certificate is not to be trusted.
-            AnswerInvalid: it is not JSON, too large, or something else stands where an object
-                or a list should.
+            SourceUnavailable, SourceRefused, CertificateInvalid: as Client.ask says.
+            AnswerInvalid: it is not JSON, too large, or not an object or a list where one should be.
             SeriesExceeded: there are more different rows than the measurement may have.
         """
         known = self._known(measurement, environment)
@@ -101,14 +96,8 @@ class FederatedSource:
     def _fetch(self, since: int) -> "_Answer | None":
         what = f"{HISTORY}?since={since}"
         asked = self._client.asked(what)
-        answer = self._client.ask(what, what)
-        if answer.status == NOT_OFFERED:
-            return None
-        if answer.status >= 300:
-            words = self._client.quoted(answer.body.decode(errors="replace")) or "no reason given"
-            mend = f"Check the address in {self._client.service.origin}"
-            raise self._client.failure(answer, asked, words, mend)
-        return _Answer(json_of(answer, asked), asked)
+        body = fetch_json(self._client, what, asked)
+        return None if body is MISSING else _Answer(body, asked)
 
 
 class _Answer:

@@ -4,7 +4,6 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from tasks.core.retry import seconds_asked
 from tasks.core.settings import Service
 from tasks.core.variables import VARIABLES
 
+JSON = "application/json"
 PART_BYTES = 1 << 18
 QUOTED = 300
 UNAUTHORISED = (401, 403)
@@ -51,10 +51,7 @@ API = Kind("the service's API", "api_token")
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one request may take, in seconds: to connect, between two bytes, in all.
-
-    largest: bytes that a body may have; None for any number.
-    """
+    """Limit a request: seconds to connect, between two bytes and in all; bytes of the body."""
 
     connect: float = 5.0
     silence: float = 60.0
@@ -135,12 +132,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -152,21 +144,15 @@ class Client:
         return Asked(service=self.kind.name, url=self.service.url, what=what)
 
     def ask(
-        self,
-        path: str,
-        what: str,
-        form: Mapping[str, str] | None = None,
-        accept: str = "application/json",
+        self, path: str, what: str, form: Mapping[str, str] | None = None, accept: str = JSON
     ) -> Answer:
-        """The answer to a GET, or to a POST of the form. Its status may be an error's.
+        """Return the answer to a GET, or to a POST of the form; its status may be an error's.
 
         Raises:
-            SourceUnavailable: no connection, half an answer.
-            SourceTimedOut: no answer in time.
+            SourceUnavailable, SourceTimedOut: no connection, half an answer; none in time.
             SourceRefused: a redirect, or the token is missing or wrong.
-            CertificateInvalid: the TLS certificate is not to be trusted.
+            CertificateInvalid, ConfigurationInvalid: the certificate, or the file of trusted CAs.
             AnswerInvalid: the body is larger than it may be; the rest of it is not read.
-            ConfigurationInvalid: the file of trusted CAs cannot be read.
         """
         asked = self.asked(what)
         deadline = time.monotonic() + self.limits.total
@@ -224,22 +210,23 @@ class Client:
         """Raises SourceRefused for a redirect and for a missing or wrong token."""
         if 300 <= answer.status < 400:
             host = urlsplit(answer.headers.get("Location", "")).hostname
-            raise asked.refused(
-                answer.status,
-                f"it redirects to {host or 'another path'}",
-                f"Give the address that it redirects to in {self.service.origin}",
-            )
+            mend = f"Give the address that it redirects to in {self.service.origin}"
+            raise asked.refused(answer.status, f"it redirects to {host or 'another path'}", mend)
         if answer.status in UNAUTHORISED:
             token = "the token is not accepted" if self.service.token else "no token is set"
-            raise asked.refused(
-                answer.status,
-                token,
-                f"Set the token in {VARIABLES[self.kind.token_key]}, or in the variable that "
-                f"{self.kind.token_key} names in environments.yaml",
-            )
+            key = self.kind.token_key
+            mend = f"Set the token in {VARIABLES[key]}, or in the variable that {key} names in environments.yaml"
+            raise asked.refused(answer.status, token, mend)
+
+    def unexpected(self, answer: Answer, asked: Asked, hint: str = "") -> FedvitalsError:
+        """Return the error of an answer in whatever words; hint goes on where to look."""
+        words = self.quoted(answer.body.decode(errors="replace")) or "no reason given"
+        return self.failure(
+            answer, asked, words, f"Check the address in {self.service.origin}{hint}"
+        )
 
     def failure(self, answer: Answer, asked: Asked, problem: str, mend: str) -> FedvitalsError:
-        """The error of an answer whose status is none of success; problem in the server's words."""
+        """Return the error of an answer without success; problem in the server's words."""
         if answer.status == 429 or answer.status >= 500:
             return asked.unavailable(f"HTTP {answer.status}: {problem}", answer.retry_after)
         return asked.refused(answer.status, problem, mend)
@@ -267,9 +254,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def ca_file_invalid(problem: str) -> ConfigurationInvalid:
     """The error for a file or folder of trusted CAs that cannot be read."""
-    return ConfigurationInvalid(
-        where=CA_VARIABLE, problem=problem, mend="Name a file of certificates in PEM form"
-    )
+    mend = "Name a file of certificates in PEM form"
+    return ConfigurationInvalid(where=CA_VARIABLE, problem=problem, mend=mend)
 
 
 def _mend_of_certificate(code: int, origin: str) -> str:
@@ -285,15 +271,11 @@ def _mend_of_certificate(code: int, origin: str) -> str:
 def service_checks(
     kind: Kind, service: Service, what: str, found: str | FedvitalsError
 ) -> tuple[ServiceCheck, ...]:
-    """What one request says for `doctor`: reachable, authorised, and `what` it should be.
-
-    found is the detail of that last check, or the error that came instead.
-    """
+    """Check reachable, authorised and `what` by one request's detail, or by its error."""
+    token = "with a token" if service.token else "without a token"
     passed = [
         ServiceCheck(kind.name, "reachable", True, service.url),
-        ServiceCheck(
-            kind.name, "authorised", True, "with a token" if service.token else "without a token"
-        ),
+        ServiceCheck(kind.name, "authorised", True, token),
     ]
     if isinstance(found, str):
         return (*passed, ServiceCheck(kind.name, what, True, found))

@@ -3,15 +3,31 @@
 import json
 from typing import Any
 
-from tasks.sources.http import Answer, Asked
+from tasks.sources.http import Answer, Asked, Client
+from tasks.sources.json_rows import MISSING
+
+HTTP_NOT_FOUND = 404
+
+
+def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
+    """Return the JSON at the path; MISSING when the service does not offer it (HTTP 404).
+
+    Raises:
+        SourceUnavailable, SourceRefused, CertificateInvalid, AnswerInvalid.
+    """
+    answer = client.ask(path, path)
+    if answer.status == HTTP_NOT_FOUND:
+        return MISSING
+    if answer.status >= 300:
+        raise client.unexpected(answer, asked, hint)
+    return json_of(answer, asked)
 
 
 def json_of(answer: Answer, asked: Asked) -> Any:
-    """The JSON in the body. NaN, Infinity and -Infinity are taken too: services do write them.
+    """Return the JSON in the body, also of NaN, Infinity and -Infinity: services do write them.
 
     Raises:
-        SourceUnavailable: it ends too early.
-        AnswerInvalid: it is no JSON.
+        SourceUnavailable, AnswerInvalid: it ends too early; it is no JSON.
     """
     if "html" in answer.headers.get("Content-Type", ""):
         raise asked.invalid("it is an HTML page")

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from tasks.core.batch import Batch
 from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
 from tasks.core.measurement import Measurement, SourceName
+from tasks.core.ports import Source
 from tasks.core.settings import Environment
 from tasks.core.window import Window, floor
 from tasks.sources.discovery import FieldFinding, probe
@@ -23,16 +24,6 @@ WHOLE = ""
 """In place of a field's name: the finding is about the whole measurement."""
 
 
-class Sampler(Protocol):
-    """A source that needs no run around it."""
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """The rows of the window."""
-
-    def close(self) -> None:
-        """Gives back what is open."""
-
-
 class Live:
     """Looks at an environment's sources, at each address once; close it afterwards."""
 
@@ -41,12 +32,12 @@ class Live:
         self._environment = environment
         self._now = now
         self._settled = now - settle_delay
-        self._samplers: dict[SourceName, Sampler] = {}
+        self._samplers: dict[SourceName, Source] = {}
+        self._open = ExitStack()
 
     def close(self) -> None:
         """Gives back what was opened."""
-        for sampler in self._samplers.values():
-            sampler.close()
+        self._open.close()
 
     def findings(self, measurement: Measurement) -> tuple[FieldFinding, ...]:
         """One for each field; one with the field WHOLE when there is no answer to look at, and none
@@ -79,23 +70,23 @@ class Live:
         else:
             yield from (_of_field(batch, field) for field in measurement.fields)
 
-    def _sampler(self, name: SourceName) -> Sampler:
+    def _sampler(self, name: SourceName) -> Source:
         if name not in self._samplers:
             self._samplers[name] = self._opened(name)
         return self._samplers[name]
 
-    def _opened(self, name: SourceName) -> Sampler:
+    def _opened(self, name: SourceName) -> Source:
         api = self._environment.api
         assert api is not None, "without an API nothing is sampled"
         if name == "rest":
-            return RestSource(api, now=self._now)
+            return self._open.enter_context(closing(RestSource(api, now=self._now)))
         if name == "tls":
             # the reader of certificates is needed by few
             from tasks.sources.tls import TlsSource
 
             return TlsSource(api, now=self._now)
         if name == "federated":
-            return FederatedSource(api, lambda _measurement, _environment: None)
+            return self._open.enter_context(closing(FederatedSource(api, lambda *_: None)))
         before = fetch_page(api)
         time.sleep(APART_SECONDS)
         return ScrapeSource(fetch_page(api), before, self._now)
@@ -119,8 +110,7 @@ def _of_field(batch: Batch, field: str) -> FieldFinding:
 
 def _why_empty(batch: Batch, field: str) -> str:
     """The warning about the field, else the first that is about no field."""
-    told = {text.partition(": ")[0]: text.partition(": ")[2] for text in batch.warnings}
-    general = (
-        text for text in batch.warnings if text.partition(": ")[0] not in batch.measurement.fields
-    )
+    parted = [(text, *text.partition(": ")) for text in batch.warnings]
+    told = {name: rest for _, name, _, rest in parted}
+    general = (text for text, name, *_ in parted if name not in batch.measurement.fields)
     return told.get(field) or next(general, "no value now")

@@ -1,6 +1,5 @@
 """Prometheus's history, by /api/v1/query_range."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
@@ -25,7 +24,7 @@ from tasks.sources.answers import (
     read_refusal,
 )
 from tasks.sources.http import PROMETHEUS, Answer, Asked, Client, Limits
-from tasks.sources.wide_frame import Booleans, Floats, Grid, Integers, Key, Wide, key_of, unfit
+from tasks.sources.wide_frame import Grid, Integers, Key, Wide, key_of
 
 RANGE = "/api/v1/query_range"
 # Prometheus refuses when (end - start) / step, rounded down, is more than this
@@ -67,10 +66,9 @@ class PrometheusSource:
         Fields without a query, and fields of text, are null and listed in `not_served`.
 
         Raises:
-            SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
+            SourceUnavailable, SourceRefused: as Client.ask says; of a wrong query too.
             SourceTimedOut: no answer in time, also to a quarter of the question.
             SourceOverloaded: ten slots of the query still take too long or need too many samples.
-            SourceRefused: a wrong query, address or token.
             AnswerInvalid: what came is not Prometheus's protocol, or does not fit the field's type.
             LabelsDiffer, KeyRepeated, SeriesExceeded: the series do not fit the catalogue.
         """
@@ -89,7 +87,7 @@ class PrometheusSource:
             environment=environment,
             window=window,
             frame=reading.wide.frame(environment, grid.micros),
-            dropped=dict(reading.dropped),
+            dropped=dict(reading.wide.dropped),
             warnings=tuple(reading.warnings),
             not_served=tuple(not_served),
         )
@@ -123,7 +121,6 @@ class _Reading:
 
     def __init__(self, measurement: Measurement) -> None:
         self.wide = Wide(measurement)
-        self.dropped: Counter[str] = Counter()
         # a dict, to say each thing once and in order
         self.warnings: dict[str, None] = {}
         self._measurement = measurement
@@ -135,15 +132,8 @@ class _Reading:
         index = self.wide.index(self._keys(field, matrix.series))
         self._drop_histograms(field, matrix.series, asked)
         points = read_points(matrix.series, asked)
-        slots = _slots(points, page, asked)
-        kept = self._kept(points.values)
-        values = points.values[kept]
-        wrong = unfit(values, self._measurement.fields[field].type)
-        if wrong is not None:
-            kind = self._measurement.fields[field].type
-            raise asked.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
-        before = (page.first - grid.first) // grid.step
-        self.wide.add(field, np.repeat(index, points.counts)[kept], slots[kept] + before, values)
+        slots = _slots(points, page, asked) + (page.first - grid.first) // grid.step
+        self.wide.put(field, np.repeat(index, points.counts), slots, points.values, asked)
 
     def _keys(self, field: str, series: list[Series]) -> list[Key]:
         """The key of each series, after a check of its labels."""
@@ -152,12 +142,8 @@ class _Reading:
         for one in series:
             labels = one.labels
             if not set(tags).issuperset(labels):
-                raise LabelsDiffer(
-                    measurement=self._measurement.name,
-                    field=field,
-                    tags=list(tags),
-                    labels=sorted(labels),
-                )
+                of = {"measurement": self._measurement.name, "field": field}
+                raise LabelsDiffer(**of, tags=list(tags), labels=sorted(labels))
             key = key_of(labels, self._measurement)
             if key in keys:
                 raise KeyRepeated(measurement=self._measurement.name, field=field, key=one.metric)
@@ -170,29 +156,15 @@ class _Reading:
     def _drop_histograms(self, field: str, series: list[Series], asked: Asked) -> None:
         samples = count_histograms(series, asked)
         if samples:
-            self.dropped["native_histogram"] += samples
+            self.wide.dropped["native_histogram"] += samples
             self.warnings[
                 f"{field}: native histograms are left out; make numbers of them in the query, "
                 "with histogram_quantile for example"
             ] = None
 
-    def _kept(self, values: Floats) -> Booleans:
-        """Which values are finite; the others are counted."""
-        finite = np.isfinite(values)
-        if finite.all():
-            return finite
-        nan = int(np.isnan(values).sum())
-        counts = {"nan": nan, "inf": int((~finite).sum()) - nan}
-        self.dropped.update({rule: count for rule, count in counts.items() if count})
-        return finite
-
 
 def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
-    """The slot of each sample in the page.
-
-    Raises:
-        AnswerInvalid: a time was not asked for, comes twice, or is out of order.
-    """
+    """Return the slot of each sample in the page; AnswerInvalid for a time out of place or order."""
     slots = page.slots_of(points.times)
     if slots is None:
         raise asked.invalid("it holds a time that was not asked for")
@@ -203,11 +175,7 @@ def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
 
 
 def ask_range(client: Client, query: str, grid: Grid, asked: Asked) -> Matrix:
-    """What the query has at the grid's moments; the grid has slots.
-
-    Raises:
-        SourceUnavailable, SourceTimedOut, SourceOverloaded, SourceRefused, AnswerInvalid.
-    """
+    """Return what the query has at the grid's moments; the grid has slots. Raises as extract does."""
     form = {
         "query": query,
         "start": _seconds(micros(grid.first)),

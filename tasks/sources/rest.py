@@ -11,13 +11,12 @@ from tasks.core.measurement import Measurement, Rest
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, Client, Limits
-from tasks.sources.json_body import json_of
+from tasks.sources.json_body import fetch_json
 from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
 from tasks.sources.sample import Shared, nothing, too_late
 
 LIMITS = Limits(connect=5.0, silence=15.0, total=30.0, largest=16 * 2**20)
-NOT_OFFERED = 404
 
 
 class RestSource:
@@ -45,16 +44,12 @@ class RestSource:
         """One row, or one an item of `rest.rows`, at the sample's time, floored to `every`.
 
         Outside the window there are no rows, and nothing is asked. An endpoint or place that the
-        service does not have gives nulls and a warning; a value of another type than the
-        catalogue's is in `rejected`; NaN, Infinity and -Infinity are left out and counted. Rows
+        service does not have gives nulls and a warning; values are fitted as JsonRows says. Rows
         with the same tags stay: that only one can be true is for the suite to say.
 
         Raises:
-            SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
-            SourceRefused: a redirect, a wrong address or token.
-            CertificateInvalid: the TLS certificate is not to be trusted.
-            AnswerInvalid: it is not JSON, too large, or something else stands where an object
-                or a list should.
+            SourceUnavailable, SourceRefused, CertificateInvalid: as Client.ask says.
+            AnswerInvalid: it is not JSON, too large, or not an object or a list where one should be.
             SeriesExceeded: there are more different rows than the measurement may have.
         """
         rest = measurement.rest
@@ -62,7 +57,7 @@ class RestSource:
         look = self._document(rest.endpoint).within(window, measurement.every)
         if look is None:
             return too_late(measurement, environment, window)
-        if not look.seen.is_offered:
+        if look.seen.content is MISSING:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
         reading = _Reading(measurement, environment, look.seen.asked)
@@ -77,23 +72,16 @@ class RestSource:
 
     def _fetch(self, endpoint: str) -> "_Document":
         asked = self._client.asked(endpoint)
-        answer = self._client.ask(endpoint, endpoint)
-        if answer.status == NOT_OFFERED:
-            return _Document(asked, is_offered=False)
-        if answer.status >= 300:
-            words = self._client.quoted(answer.body.decode(errors="replace")) or "no reason given"
-            mend = f"Check the address in {self._client.service.origin}, and rest.endpoint in the catalogue"
-            raise self._client.failure(answer, asked, words, mend)
-        return _Document(asked, content=json_of(answer, asked))
+        hint = ", and rest.endpoint in the catalogue"
+        return _Document(asked, fetch_json(self._client, endpoint, asked, hint))
 
 
 @dataclass(frozen=True)
 class _Document:
-    """What an endpoint answered."""
+    """What an endpoint answered; its content is MISSING when the service does not offer it."""
 
     asked: Asked
-    content: Any = None
-    is_offered: bool = True
+    content: Any
 
 
 class _Reading:
@@ -105,16 +93,11 @@ class _Reading:
         self._asked = asked
 
     def take(self, content: Any, rest: Rest, time: datetime) -> None:
-        """Puts in what an endpoint answered, all of it at this time.
-
-        Raises:
-            AnswerInvalid.
-        """
+        """Put in what an endpoint answered, all of it at this time; may raise AnswerInvalid."""
         for row in self._rows(content, rest):
             tags = tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
-            self.told.add(
-                time, tags, {name: self._field(name, row) for name in self._measurement.fields}
-            )
+            values = {name: self._field(name, row) for name in self._measurement.fields}
+            self.told.add(time, tags, values)
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
         """The objects that are the rows."""
@@ -122,9 +105,8 @@ class _Reading:
             return [self._object(content, "the body")]
         found = self._value_at(rest.rows, content)
         if found is None:
-            self.told.warnings.append(
-                f"{rest.endpoint} has no {rest.rows}: not offered by this service"
-            )
+            warning = f"{rest.endpoint} has no {rest.rows}: not offered by this service"
+            self.told.warnings.append(warning)
             return []
         if not isinstance(found, list):
             raise self._asked.invalid(f"{rest.rows} is {kind_of(found)}, not a list")

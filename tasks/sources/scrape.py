@@ -1,6 +1,6 @@
 """A service's own /metrics page, for where no Prometheus keeps its history."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
 from tasks.sources.histogram import quantile_of
 from tasks.sources.http import API, Asked, Client, Limits, service_checks
-from tasks.sources.wide_frame import Key, Wide, key_of, unfit
+from tasks.sources.wide_frame import Key, Wide, key_of
 
 TEXT_FORMAT = "text/plain;version=0.0.4"
 Labels = tuple[tuple[str, str], ...]
@@ -40,10 +40,8 @@ class Page:
     def samples(self) -> Mapping[str, Mapping[Labels, float]]:
         """The value of each sample, by its name and its sorted labels. Parsed once.
 
-        A counter that is exposed without `_total` is found under both names.
-
-        Raises:
-            AnswerInvalid: the text is not in Prometheus's exposition format.
+        A counter that is exposed without `_total` is found under both names. Raises AnswerInvalid
+        where the text is not in Prometheus's exposition format.
         """
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
         try:
@@ -60,11 +58,10 @@ class Page:
 
 
 def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None = None) -> Page:
-    """The page as it is now, parsed.
+    """Return the page as it is now, parsed.
 
     Raises:
-        SourceUnavailable: no proper answer this time. Fact besides: retry_after (seconds).
-        SourceRefused: a wrong address or token.
+        SourceUnavailable, SourceRefused: as Client.ask says.
         AnswerInvalid: it is not in Prometheus's exposition format.
     """
     with Client(service, API, limits) as client:
@@ -72,9 +69,7 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
         asked = client.asked("its metrics page")
         answer = client.ask(path, asked.what, accept=TEXT_FORMAT)
         if answer.status >= 300:
-            words = client.quoted(answer.body.decode(errors="replace")) or "no reason given"
-            mend = f"Check the address in {service.origin}; the page should be at {path}"
-            raise client.failure(answer, asked, words, mend)
+            raise client.unexpected(answer, asked, f"; the page should be at {path}")
     if "html" in answer.headers.get("Content-Type", ""):
         raise asked.invalid("it is an HTML page")
     try:
@@ -105,10 +100,7 @@ class ScrapeSource:
     name = "scrape"
 
     def __init__(self, page: Page, previous: Page | None, now: datetime | None = None) -> None:
-        """`now` is what the sample is dated with: the run's time, by default the page's.
-
-        A run that begins just before the end of a slot has its page from the next one.
-        """
+        """`now` is what the sample is dated with: the run's time, by default the page's."""
         self._page = page
         self._previous = previous
         self._now = now or page.time
@@ -141,7 +133,7 @@ class ScrapeSource:
             environment=environment,
             window=window,
             frame=reading.wide.frame(environment, np.array([micros(slot)], dtype="int64")),
-            dropped=dict(reading.dropped),
+            dropped=dict(reading.wide.dropped),
             warnings=tuple(reading.warnings),
             not_served=tuple(name for name in measurement.fields if name not in served),
         )
@@ -152,7 +144,6 @@ class _Reading:
 
     def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
         self.wide = Wide(measurement)
-        self.dropped: Counter[str] = Counter()
         self.warnings: list[str] = []
         self._measurement = measurement
         self._page = page
@@ -213,16 +204,8 @@ class _Reading:
 
     def _put(self, field: str, found: dict[Key, float]) -> None:
         values = np.array(list(found.values()), dtype="float64")
-        finite = np.isfinite(values)
-        for value in values[~finite]:
-            self.dropped["nan" if np.isnan(value) else "inf"] += 1
-        kind = self._measurement.fields[field].type
-        wrong = unfit(values[finite], kind)
-        if wrong is not None:
-            problem = f"{field} is {kind} in the catalogue, and {wrong!r} came"
-            raise self._page.asked.invalid(problem)
-        index = self.wide.index(list(found))[finite]
-        self.wide.add(field, index, np.zeros(len(index), dtype="int64"), values[finite])
+        index = self.wide.index(list(found))
+        self.wide.put(field, index, np.zeros_like(index), values, self._page.asked)
 
 
 def _combine(values: list[float], scrape: Scrape) -> float:
@@ -247,9 +230,5 @@ class AbsentPage:
         """There is nothing to give back."""
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Never a batch.
-
-        Raises:
-            FedvitalsError: why the page could not be read.
-        """
+        """Raise the FedvitalsError that says why the page could not be read."""
         raise self._error

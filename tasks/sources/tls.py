@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from cryptography import x509
 from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.measurement import Fact, Measurement
+from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.sources.http import API, Asked, ca_file_invalid
@@ -31,7 +31,7 @@ class Certificate:
 
     `days_left` is negative once it has expired; `trusted` says whether it and its chain lead to a
     CA that we trust and are valid now, whatever name they are for; `host_matches` whether it names
-    the host that the service is reached by.
+    the host that the service is reached by. Each is a Fact that a field can name.
     """
 
     days_left: float
@@ -39,11 +39,6 @@ class Certificate:
     subject: str | None
     host_matches: bool
     trusted: bool
-
-    def fact(self, name: Fact) -> float | str | bool | None:
-        """One of the facts that a field can name."""
-        value: float | str | bool | None = asdict(self)[name]
-        return value
 
 
 class TlsSource:
@@ -70,13 +65,12 @@ class TlsSource:
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """One row at the sample's time, floored to the catalogue's `every`.
 
-        Outside the window there is none, and nobody is asked. A service that is not reached by
-        https gives none either, with a warning.
+        Outside the window there is none, and nobody is asked; of a service without https there is
+        none either, with a warning.
 
         Raises:
             SourceUnavailable: no connection, or no TLS.
-            AnswerInvalid: its certificate cannot be read.
-            ConfigurationInvalid: the file of trusted CAs cannot be read.
+            AnswerInvalid, ConfigurationInvalid: the certificate, or our CAs, cannot be read.
         """
         if not self._is_tls:
             warning = f"the service is not reached by TLS: {self._service.origin} is an http URL"
@@ -92,7 +86,7 @@ class TlsSource:
         }
         for name, spec in measurement.fields.items():
             assert spec.fact is not None, "a field of this source names a fact"
-            columns[name] = [look.seen.fact(spec.fact)]
+            columns[name] = [getattr(look.seen, spec.fact)]
         return Batch(
             measurement=measurement,
             environment=environment,
@@ -146,14 +140,10 @@ def _verifying(url: str) -> ssl.SSLContext:
     """Trusts whom requests trusts: REQUESTS_CA_BUNDLE, or the CAs that come with it."""
     with requests.Session() as session:
         chosen = session.merge_environment_settings(url, {}, None, None, None)["verify"]
-    bundle = (
-        Path(chosen) if isinstance(chosen, str) else Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    )
+    bundle = chosen if isinstance(chosen, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+    folder = bundle if Path(bundle).is_dir() else None
     try:
-        context = ssl.create_default_context(
-            cafile=None if bundle.is_dir() else str(bundle),
-            capath=str(bundle) if bundle.is_dir() else None,
-        )
+        context = ssl.create_default_context(cafile=None if folder else bundle, capath=folder)
     except OSError as error:
         raise ca_file_invalid(f"{bundle}: {error.strerror or error}") from error
     context.check_hostname = False

@@ -1,5 +1,6 @@
 """The wide frame of a measurement, made from the series of its fields."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.core.batch import empty_frame
+from tasks.core.batch import columns_of, empty_frame
 from tasks.core.errors import SeriesExceeded
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.window import Window, ceil, micros
+from tasks.sources.http import Asked
 
 # the values of a series' tags in the catalogue's order, None where it lacks one
 Key = tuple[str | None, ...]
@@ -54,9 +56,8 @@ class Grid:
 
     def slots_of(self, times: Integers) -> Integers | None:
         """Which slot each time is, in microseconds since the epoch; None when one is none."""
-        slots, beside = np.divmod(
-            times - micros(self.first), self.step // timedelta(microseconds=1)
-        )
+        step = self.step // timedelta(microseconds=1)
+        slots, beside = np.divmod(times - micros(self.first), step)
         inside = (beside == 0) & (slots >= 0) & (slots < self.slots)
         return slots if inside.all() else None
 
@@ -85,6 +86,7 @@ class Wide:
     """
 
     def __init__(self, measurement: Measurement) -> None:
+        self.dropped: Counter[str] = Counter()
         self._measurement = measurement
         self._index: dict[Key, int] = {}
         self._points: dict[str, list[tuple[Integers, Integers, Floats]]] = {}
@@ -101,6 +103,23 @@ class Wide:
             raise self._exceeded()
         return np.array([self._index[key] for key in keys], dtype="int64")
 
+    def put(
+        self, field: str, series: Integers, slots: Integers, values: Floats, asked: Asked
+    ) -> None:
+        """Put values in as `add` does; those that are not finite are left out and counted.
+
+        Raises:
+            AnswerInvalid: a value does not fit the field's type.
+        """
+        finite = np.isfinite(values)
+        nan = int(np.isnan(values).sum())
+        self.dropped += Counter(nan=nan, inf=len(values) - int(finite.sum()) - nan)
+        kind = self._measurement.fields[field].type
+        wrong = unfit(values[finite], kind)
+        if wrong is not None:
+            raise asked.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
+        self.add(field, series[finite], slots[finite], values[finite])
+
     def add(self, field: str, series: Integers, slots: Integers, values: Floats) -> None:
         """Puts finite values in: value i belongs to series[i] at slots[i]. Shapes (values,)."""
         self._points.setdefault(field, []).append((series, slots, values))
@@ -110,30 +129,21 @@ class Wide:
         keys = sorted(self._index, key=lambda key: tuple(text or "" for text in key))
         rank = np.empty(len(keys), dtype="int64")
         rank[[self._index[key] for key in keys]] = np.arange(len(keys))
-        cells = {
-            field: self._cells(parts, rank, len(times)) for field, parts in self._points.items()
-        }
-        filled = np.zeros((len(keys), len(times)), dtype="bool")
+        shape = (len(keys), len(times))
+        cells = {field: _cells(parts, rank, shape) for field, parts in self._points.items()}
+        filled = np.zeros(shape, dtype="bool")
         for values in cells.values():
             filled |= ~np.isnan(values)
         if not filled.any():
             return empty_frame(self._measurement)
         data = self._tags(environment, keys, filled)
-        data["time"] = _moments(np.broadcast_to(times, filled.shape)[filled])
+        moments = np.broadcast_to(times, shape)[filled]
+        data["time"] = pd.DatetimeIndex(moments.view("datetime64[us]"), tz="UTC")
         for name, spec in self._measurement.fields.items():
             values = cells[name][filled] if name in cells else np.full(filled.sum(), np.nan)
             data[name] = _column(values, spec.type)
-        order = ["time", *self._measurement.all_tags, *self._measurement.fields]
+        order = columns_of(self._measurement)
         return pd.DataFrame({name: data[name] for name in order}, copy=False)
-
-    def _cells(
-        self, parts: list[tuple[Integers, Integers, Floats]], rank: Integers, slots: int
-    ) -> Floats:
-        """The values of one field, of shape (series in order, slots); NaN where there is none."""
-        cells = np.full((len(rank), slots), np.nan)
-        for series, slot, values in parts:
-            cells[rank[series], slot] = values
-        return cells
 
     def _tags(self, environment: str, keys: list[Key], filled: Booleans) -> dict[str, Any]:
         rows = filled.sum(axis=1)
@@ -146,13 +156,10 @@ class Wide:
         }
 
     def _exceeded(self) -> SeriesExceeded:
-        distinct = {
-            tag: len(set(values))
-            for tag, values in zip(
-                self._measurement.tags, zip(*self._index, strict=True), strict=True
-            )
-        }
-        label = max(distinct, key=lambda tag: distinct[tag])
+        columns = zip(*self._index, strict=True)
+        counts = [len(set(values)) for values in columns]
+        distinct = dict(zip(self._measurement.tags, counts, strict=True))
+        label = max(distinct, key=distinct.__getitem__)
         return SeriesExceeded(
             measurement=self._measurement.name,
             series=len(self._index),
@@ -162,6 +169,16 @@ class Wide:
         )
 
 
+def _cells(
+    parts: list[tuple[Integers, Integers, Floats]], rank: Integers, shape: tuple[int, int]
+) -> Floats:
+    """Return one field's values, of shape (series in order, slots); NaN where there is none."""
+    cells = np.full(shape, np.nan)
+    for series, slot, values in parts:
+        cells[rank[series], slot] = values
+    return cells
+
+
 def _categories(column: tuple[str | None, ...], rows: Integers) -> pd.Categorical:
     """The tag of each series, repeated for its rows; the categories are sorted."""
     texts = sorted({text for text in column if text is not None})
@@ -169,10 +186,6 @@ def _categories(column: tuple[str | None, ...], rows: Integers) -> pd.Categorica
     of_series = np.array([-1 if text is None else codes[text] for text in column], dtype="int32")
     index = pd.Index(texts) if texts else pd.Index([], dtype="str")
     return pd.Categorical.from_codes(np.repeat(of_series, rows), categories=index)
-
-
-def _moments(times: Integers) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(times.view("datetime64[us]"), tz="UTC")
 
 
 def _column(values: Floats, kind: FieldType) -> Any:
