@@ -21,11 +21,7 @@ class Held:
 
 
 def held_cells(
-    lake: Lake,
-    measurement: Measurement,
-    environment: str,
-    window: Window,
-    length: timedelta,
+    lake: Lake, measurement: Measurement, environment: str, window: Window, length: timedelta
 ) -> dict[Cell, Held]:
     """The cells of the grid of which the lake has rows, oldest first.
 

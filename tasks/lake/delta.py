@@ -20,10 +20,7 @@ from tasks.core.window import Window, iso
 from tasks.lake.durability import empty_entry, last_checkpoint, sync_commit
 from tasks.lake.storage import first_and_last, holds_anything, storage_options, trouble
 
-CONFIGURATION = {
-    "delta.logRetentionDuration": "interval 1 hours",
-    "delta.checkpointInterval": "20",
-}
+CONFIGURATION = {"delta.logRetentionDuration": "interval 1 hours", "delta.checkpointInterval": "20"}
 METADATA_KEY = "fedvitals"
 # delta-rs may not write one table from two threads at once without a conflict
 _WRITING: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -198,11 +195,7 @@ def _write(
 
 
 def read_rows(
-    table: DeltaTable,
-    name: str,
-    columns: list[str],
-    environment: str | None,
-    window: Window | None,
+    table: DeltaTable, name: str, columns: list[str], environment: str | None, window: Window | None
 ) -> pa.Table:
     """These columns of the rows of the environment and the window; None stands for all.
 

@@ -10,13 +10,7 @@ from deltalake import DeltaTable
 
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.lake.compaction import Compacted, compact, files_of
-from tasks.lake.delta import (
-    existing_table,
-    open_table,
-    remove_old_files,
-    replace_all_rows,
-    telling,
-)
+from tasks.lake.delta import existing_table, open_table, remove_old_files, replace_all_rows, telling
 from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, WINDOWS, rows_in_force
 

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    and_,
-    func,
-    not_,
-    select,
-)
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, not_, select
 
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window

@@ -77,10 +77,7 @@ class DistantDatabaseLock:
 
     def __init__(self, engine: Engine, run_id: str, measurement: str, environment: str) -> None:
         self._engine = engine
-        self._asked = {
-            "key": _as_number(measurement, environment),
-            "name": _session_name(run_id),
-        }
+        self._asked = {"key": _as_number(measurement, environment), "name": _session_name(run_id)}
         self._names = {"measurement": measurement, "environment": environment}
 
     def check(self) -> None:

@@ -4,15 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    Table,
-    and_,
-    func,
-    select,
-)
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, func, select
 
 from tasks.core.state import CellState
 from tasks.core.window import Window

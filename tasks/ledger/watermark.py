@@ -68,9 +68,7 @@ def _until(
     query = (
         select(cells.c.covered_until)
         .where(
-            cells.c.measurement == measurement,
-            cells.c.environment == environment,
-            cells.c.rows > 0,
+            cells.c.measurement == measurement, cells.c.environment == environment, cells.c.rows > 0
         )
         .order_by(cells.c.cell_start.desc())
         .limit(1)

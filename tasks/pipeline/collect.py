@@ -79,10 +79,7 @@ def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
     if not beyond:
         return
     now = datetime.now(UTC)
-    record(
-        [replace(state, covered_until=job.settled, made_at=now) for state in beyond],
-        tools,
-    )
+    record([replace(state, covered_until=job.settled, made_at=now) for state in beyond], tools)
     furthest = iso(max(state.covered_until for state in beyond))
     warning = (
         f"an earlier run read up to {furthest}, which is later than this one may: a clock was wrong, "
