@@ -26,9 +26,6 @@ def held_cells(
     """The cells of the grid of which the lake has rows, oldest first.
 
     It is the lake that is asked: a ledger may be lost or behind. The window must be of whole cells.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
     table = existing_table(lake.table_url(measurement.name), measurement.name)
     if table is None:

@@ -47,11 +47,7 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
 
 
 def existing_table(url: str, name: str) -> DeltaTable | None:
-    """The table at the URL as it stands, None when it is not there.
-
-    Raises:
-        LakeDamaged: when it is there and cannot be read.
-    """
+    """The table at the URL as it stands, None when it is not there."""
     return _load(url, name)
 
 
@@ -71,7 +67,6 @@ def replace_rows(
     Raises:
         SchemaChanged: when the rows do not fit the table.
         LakeBusy: when another writer committed first.
-        LakeDamaged: when the table cannot be written.
     """
     within = " OR ".join(
         f"(time >= '{iso(window.start)}' AND time < '{iso(window.stop)}')" for window in windows
@@ -104,7 +99,6 @@ def swap_files(
 
     Raises:
         LakeBusy: when another writer changed a row of these files first.
-        LakeDamaged: when the table cannot be written.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         before = table.version()
@@ -122,7 +116,6 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
 
     Raises:
         LakeBusy: when another writer committed first; nothing was changed.
-        LakeDamaged: when the table cannot be read or written.
     """
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
     with _WRITING[_place(table.table_uri)], telling(name):
@@ -138,7 +131,6 @@ def remove_missing_files(table: DeltaTable, name: str) -> int:
 
     Raises:
         LakeBusy: when another writer committed first.
-        LakeDamaged: when the table cannot be written.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         missing = table.repair(dry_run=True)["files_removed"]
@@ -155,9 +147,6 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
     These are the ones that commits replaced so long ago, and those that a crash left without a
     commit. Then a checkpoint is written, and log entries before it that are older than the table's
     log retention go.
-
-    Raises:
-        LakeDamaged: when the table cannot be read or written.
     """
     chosen: dict[str, Any] = {
         "retention_hours": keep // timedelta(hours=1),

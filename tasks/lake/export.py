@@ -42,7 +42,6 @@ def environments(lake: Lake, name: str) -> frozenset[str]:
 
     Raises:
         UsageInvalid: when there is no such table.
-        LakeDamaged: when the table cannot be read.
     """
     return environments_of(_table(lake, name), name)
 
@@ -73,7 +72,6 @@ def export(
 
     Raises:
         UsageInvalid: when there is no such table, or the file cannot be written.
-        LakeDamaged: when the table cannot be read.
     """
     table = _table(lake, name)
     schema, rows = arrow_schema_of(table), 0

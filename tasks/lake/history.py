@@ -21,9 +21,6 @@ def means(
 
     Only numbers (a bool is 0 or 1), in the field's base unit; a window without any value is left
     out. Files outside the windows are not read.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
     table = existing_table(lake.table_url(measurement.name), measurement.name)
     if table is None:

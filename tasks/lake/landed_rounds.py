@@ -15,9 +15,6 @@ def known_run(lake: Lake, measurement: Measurement, environment: str) -> KnownRu
     """The run with the newest landed row of a measurement of rounds, and all rounds of it.
 
     None when nothing is landed. Two questions, of which the second reads the files of one run.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
     table = existing_table(lake.table_url(measurement.name), measurement.name)
     if table is None:

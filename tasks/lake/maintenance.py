@@ -57,7 +57,6 @@ def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None
 
     Raises:
         LakeBusy: when other writers committed first again and again; what is done stays.
-        LakeDamaged: when the table cannot be read or written.
         LockLost: by `check`.
     """
     before = size_of(table)
@@ -77,9 +76,6 @@ def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedel
 
     One atomic commit of all that is kept: whoever reads sees the rows of before or those of after.
     What a run appends meanwhile stays beside it.
-
-    Raises:
-        LakeBusy, LakeDamaged.
     """
     if existing_table(lake.table_url(WINDOWS), WINDOWS) is None:
         return Upkeep()
@@ -104,11 +100,7 @@ def size_of(table: DeltaTable) -> Size:
 
 
 def environments_of(table: DeltaTable, name: str) -> frozenset[str]:
-    """The environments that the table has rows of.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The environments that the table has rows of."""
     return frozenset(known for file in files_of(table, name) for known in file.environments)
 
 

@@ -78,7 +78,6 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
 
     Raises:
         MigrationRefused: when rows would no longer differ, or numbers not be the same.
-        LakeDamaged: when the table cannot be read.
     """
     tags = set(arrow_schema_of(table).names) & {change.origin(t) for t in measurement.all_tags}
     key = ", ".join(f'"{tag}"' for tag in [*sorted(tags), "time"])
@@ -118,11 +117,7 @@ def make_change(table: DeltaTable, measurement: Measurement, change: Change, met
 
 
 def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[str, str]) -> int:
-    """Gives the records of the measurement the new names of fields and tags; how many changed.
-
-    Raises:
-        LakeBusy, LakeDamaged.
-    """
+    """Gives the records of the measurement the new names of fields and tags; how many changed."""
     name = measurement.name
     table = existing_table(lake.quarantine_url(name), f"{QUARANTINE}/{name}")
     if table is None or not renames:
@@ -138,11 +133,7 @@ def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[
 
 
 def days_of(table: DeltaTable, name: str, window: Window | None = None) -> list[Window]:
-    """The days (UTC) of which the table has rows, oldest first; cut to the window.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The days (UTC) of which the table has rows, oldest first; cut to the window."""
     sql = "SELECT DISTINCT date_bin(INTERVAL '1 day', time, TIMESTAMP '1970-01-01T00:00:00Z') AS day FROM landed ORDER BY day"
     with telling(name):
         answer = pa.table(QueryBuilder().register("landed", table).execute(sql))

@@ -17,11 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(lake: Lake) -> str:
-    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none."""
     table = existing_table(lake.table_url(WINDOWS), WINDOWS)
     if table is None:
         return ""
@@ -38,9 +34,6 @@ def with_commits(
     A run that is killed between a landing and the append to `_windows` leaves only the commit. Log
     entries are kept for an hour and until the next checkpoint; what an older one told is found by
     counting rows.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
     table = existing_table(lake.table_url(name), name)
     if table is None:

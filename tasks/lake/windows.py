@@ -15,7 +15,6 @@ from tasks.lake.delta import (
     arrow_schema_of,
     existing_table,
     open_table,
-    read_rows,
     telling,
 )
 from tasks.lake.tables import Lake
@@ -46,11 +45,7 @@ SCHEMA = pa.schema(
 
 
 def append_states(lake: Lake, states: Iterable[CellState]) -> None:
-    """One append with the cells whose state changed in a run; nothing for none.
-
-    Raises:
-        LakeBusy, LakeDamaged.
-    """
+    """One append with the cells whose state changed in a run; nothing for none."""
     rows = [_row(state) for state in states]
     if not rows:
         return
@@ -61,27 +56,12 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
             append_rows(table, WINDOWS, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def read_states(lake: Lake) -> pa.Table:
-    """All rows that are kept, also those that a later one of the same cell replaced.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
-    table = existing_table(lake.table_url(WINDOWS), WINDOWS)
-    if table is None:
-        return SCHEMA.empty_table()
-    return _whole(read_rows(table, WINDOWS, _known(table), None, None))
-
-
 def states_in_force(lake: Lake) -> list[CellState]:
     """The state of each cell as the lake knows it, by measurement, environment and time.
 
     Of several rows of a cell the one in force is that which was found out last (`made_at`, taken
     under the lock of the measurement; then the run's id): runs append in the order in which they
     end, which need not be that in which they landed the cell.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
     table = existing_table(lake.table_url(WINDOWS), WINDOWS)
     rows = SCHEMA.empty_table() if table is None else rows_in_force(table)
@@ -89,11 +69,7 @@ def states_in_force(lake: Lake) -> list[CellState]:
 
 
 def rows_in_force(table: DeltaTable) -> pa.Table:
-    """The rows of _windows that are in force, in the order of states_in_force.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The rows of _windows that are in force, in the order of states_in_force."""
     names = _known(table)
     columns = ", ".join(f'"{name}"' for name in names)
     latest = ", ".join(f'"{name}" DESC' for name in ("run_id", *_REST) if name in names)

@@ -17,11 +17,7 @@ _IS_ONE = delete(set_aside).where(
 
 
 def cells_aside(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
-    """The cells, oldest first, with the run that tried each last; run ids sort by time.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells, oldest first, with the run that tried each last; run ids sort by time."""
     query = (
         select(set_aside.c.cell_start, set_aside.c.cell_stop, set_aside.c.run_id)
         .where(set_aside.c.measurement == measurement, set_aside.c.environment == environment)
@@ -41,20 +37,12 @@ def put_aside(
     run_id: str,
     problem: str,
 ) -> None:
-    """Sets the cells aside, or says what became of them this time, in one transaction.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """Sets the cells aside, or says what became of them this time, in one transaction."""
     _replace(ledger, measurement, environment, list(cells), (run_id, problem))
 
 
 def take_up(ledger: Ledger, measurement: str, environment: str, cells: Iterable[Cell]) -> None:
-    """The cells are as good as any other.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells are as good as any other."""
     _replace(ledger, measurement, environment, list(cells), None)
 
 

@@ -65,9 +65,6 @@ def find_gaps(
 
     A cell that was answered without data is covered; one that was read in part, or not at all, is
     not.
-
-    Raises:
-        LedgerUnavailable.
     """
     is_mine = and_(cells.c.measurement == measurement, cells.c.environment == environment)
     rows = ledger.ask(_query(is_mine, slices_of(window, length)))
@@ -84,11 +81,7 @@ def find_gaps(
 def covered_beyond(
     ledger: Ledger, measurement: str, environment: str, moment: datetime, length: timedelta
 ) -> list[CellState]:
-    """The cells, of this length, that are said to be covered further than the moment, oldest first.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells, of this length, that are said to be covered further than the moment, oldest first."""
     query = (
         select(cells)
         .where(
@@ -103,11 +96,7 @@ def covered_beyond(
 
 
 def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
-    """Rows of the fullest among the newest thousand cells.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """Rows of the fullest among the newest thousand cells."""
     newest = (
         select(cells.c.rows)
         .where(cells.c.measurement == measurement, cells.c.environment == environment)

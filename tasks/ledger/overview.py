@@ -30,9 +30,6 @@ def overview(ledger: Ledger, sinks_of: Callable[[str], Sequence[str]]) -> list[K
 
     sinks_of: gives the sinks of an environment. The ledger knows only which ones took something,
         maybe of another environment, or before another bucket was configured.
-
-    Raises:
-        LedgerUnavailable.
     """
     pair = (cells.c.measurement, cells.c.environment)
     query = (

@@ -16,11 +16,7 @@ from tasks.ledger.schema import as_text, cells, loads
 def pending_cells(
     ledger: Ledger, sink: str, measurement: str, environment: str
 ) -> Iterator[CellState]:
-    """The cells whose landed digest is not in the sink, newest first; read as they are asked for.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells whose landed digest is not in the sink, newest first; read as they are asked for."""
     asked = _Asked(ledger, sink, measurement, environment)
     slices = _known_slices(ledger, measurement, environment)
     if slices is None:
@@ -35,9 +31,6 @@ def pending_values(
 ) -> int:
     """How many values the cells have that start before the moment and that the sink lacks, without
     those that this run landed.
-
-    Raises:
-        LedgerUnavailable.
     """
     asked = _Asked(ledger, sink, measurement, environment)
     slices = _known_slices(ledger, measurement, environment)

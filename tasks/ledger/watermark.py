@@ -19,9 +19,6 @@ def begins_at(
 
     One in which nothing was found does so only if the source could still have had something when it
     was read: a run of a mistyped year must not make all that came after it a gap.
-
-    Raises:
-        LedgerUnavailable.
     """
     blank: set[str] = set()
     while True:
@@ -53,9 +50,6 @@ def loaded_until(
     """Up to when the newest such cell is covered, by measurement; without sinks, the newest landed.
 
     `sinks` are targets. A measurement of which nothing is loaded is left out.
-
-    Raises:
-        LedgerUnavailable.
     """
     targets = tuple(sinks)
     found = {name: _until(ledger, name, environment, targets) for name in measurements}
