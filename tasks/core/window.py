@@ -53,7 +53,7 @@ class Window:
         return type(self)(self.start, min(self.stop, stop)) if stop > self.start else None
 
     def cells(self, length: timedelta) -> Iterator["Cell"]:
-        """The cells of the grid that follows this window, oldest first."""
+        """The cells of the grid that touch this window, oldest first."""
         start = floor(self.start, length)
         while start < self.stop:
             yield Cell(start, start + length)

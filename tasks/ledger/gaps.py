@@ -11,7 +11,7 @@ from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.ledger.buckets import slices_of
 from tasks.ledger.ledger import Ledger, cell_state
-from tasks.ledger.schema import as_text, cells
+from tasks.ledger.schema import as_text, cells, of_measurement
 
 NEWEST_CELLS = 1_000
 # between the texts of one column
@@ -66,7 +66,7 @@ def find_gaps(
     A cell that was answered without data is covered; one that was read in part, or not at all, is
     not.
     """
-    is_mine = and_(cells.c.measurement == measurement, cells.c.environment == environment)
+    is_mine = of_measurement(cells, measurement, environment)
     rows = ledger.ask(_query(is_mine, slices_of(window, length)))
     stretches: list[Window] = []
     for row in rows:
@@ -85,8 +85,7 @@ def covered_beyond(
     query = (
         select(cells)
         .where(
-            cells.c.measurement == measurement,
-            cells.c.environment == environment,
+            of_measurement(cells, measurement, environment),
             cells.c.cell_start > as_text(moment - length),
             cells.c.covered_until > as_text(moment),
         )
@@ -99,7 +98,7 @@ def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
     """Rows of the fullest among the newest thousand cells."""
     newest = (
         select(cells.c.rows)
-        .where(cells.c.measurement == measurement, cells.c.environment == environment)
+        .where(of_measurement(cells, measurement, environment))
         .order_by(cells.c.cell_start.desc())
         .limit(NEWEST_CELLS)
         .subquery()
