@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from tasks.core.errors import UsageInvalid
 from tasks.core.window import Window
-from tasks.lake.delta import arrow_schema_of, existing_table, read_rows
+from tasks.lake.delta import arrow_schema_of, read_rows
 from tasks.lake.maintenance import environments_of
 from tasks.lake.migration import days_of
 from tasks.lake.tables import Lake
@@ -47,7 +47,7 @@ def environments(lake: Lake, name: str) -> frozenset[str]:
 
 
 def _table(lake: Lake, name: str) -> DeltaTable:
-    table = existing_table(lake.table_url(name), name)
+    table = lake.table(name)
     if table is None:
         raise UsageInvalid(
             argument="MEASUREMENT",

@@ -100,13 +100,13 @@ class Lake:
             with tempfile.TemporaryFile(dir=folder):
                 pass
 
-    def has(self, name: str) -> bool:
-        """Whether the measurement has a table.
+    def table(self, name: str) -> DeltaTable | None:
+        """The measurement's table as it stands; None when it has none."""
+        return existing_table(self.table_url(name), name)
 
-        Raises:
-            LakeDamaged: when there is something that is no table.
-        """
-        return existing_table(self.table_url(name), name) is not None
+    def has(self, name: str) -> bool:
+        """Whether the measurement has a table."""
+        return self.table(name) is not None
 
     def prepare(self, measurement: Measurement) -> None:
         """Makes the measurement's table or checks that it still fits, before any work.
@@ -137,7 +137,7 @@ class Lake:
 
     def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
         """The landed rows of the window, in the layout of a Batch, in canonical order."""
-        table = existing_table(self.table_url(measurement.name), measurement.name)
+        table = self.table(measurement.name)
         if table is None:
             return empty_frame(measurement)
         known = [c for c in columns_of(measurement) if c in arrow_schema_of(table).names]
