@@ -31,9 +31,7 @@ def _as_duration(value: object) -> timedelta:
 
 
 Duration = Annotated[
-    timedelta,
-    BeforeValidator(_as_duration),
-    PlainSerializer(format_duration, return_type=str),
+    timedelta, BeforeValidator(_as_duration), PlainSerializer(format_duration, return_type=str)
 ]
 
 

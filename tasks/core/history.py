@@ -3,47 +3,35 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 RUN_ID, CLIENT = "run_id", "client"
 ROUND_TAGS, CLIENT_TAGS = (RUN_ID,), (CLIENT,)
 
-HistoryFact = Literal[
+# of a round as a whole. drawn to dropped count its clients, data_quality is their mean; not_finite
+# names what the service said NaN or infinity of, which no number column keeps
+RoundFact = Literal[
     "round", "seconds", "loss", "accuracy", "epsilon", "data_quality",
     "drawn", "reported", "late", "dropped", "not_finite",
     "delta", "sampling_rate", "noise_multiplier", "epsilon_budget",
-    "run_id", "examples", "state",
 ]  # fmt: skip
+ClientFact = Literal["run_id", "round", "examples", "accuracy", "seconds", "state", "data_quality"]
+HistoryFact = Literal[RoundFact, ClientFact]
 FactType = Literal["float", "int", "string"]
 
-# of a round as a whole. drawn to dropped count its clients, data_quality is their mean; not_finite
-# names what the service said NaN or infinity of, which no number column keeps
-ROUND_FACTS: Mapping[HistoryFact, FactType] = {
-    "round": "int",
-    "seconds": "float",
-    "loss": "float",
-    "accuracy": "float",
-    "epsilon": "float",
-    "data_quality": "float",
-    "drawn": "float",
-    "reported": "float",
-    "late": "float",
-    "dropped": "float",
-    "not_finite": "string",
-    "delta": "float",
-    "sampling_rate": "float",
-    "noise_multiplier": "float",
-    "epsilon_budget": "float",
-}
-CLIENT_FACTS: Mapping[HistoryFact, FactType] = {
-    "run_id": "string",
-    "round": "int",
-    "examples": "float",
-    "accuracy": "float",
-    "seconds": "float",
-    "state": "string",
-    "data_quality": "float",
-}
+
+def _typed(facts: tuple[HistoryFact, ...]) -> Mapping[HistoryFact, FactType]:
+    others: dict[HistoryFact, FactType] = {
+        "round": "int",
+        "run_id": "string",
+        "state": "string",
+        "not_finite": "string",
+    }
+    return {fact: others.get(fact, "float") for fact in facts}
+
+
+ROUND_FACTS = _typed(get_args(RoundFact))
+CLIENT_FACTS = _typed(get_args(ClientFact))
 # how far back a poll reads again, to find a round that came late
 MOST_READ_AGAIN = 20
 

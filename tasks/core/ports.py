@@ -25,7 +25,6 @@ class Source(Protocol):
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Return the measurement over the window."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,9 @@ class Sink(Protocol):
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
     ) -> list[CellAnswer]:
         """Load the cells; one answer a cell, in order. Raises nothing: an error is in the answer."""
-        ...
 
     def close(self) -> None:
         """Give connections back."""
-        ...
 
 
 class Reader(Protocol):
@@ -83,25 +80,21 @@ class Reader(Protocol):
 
     def retention(self) -> timedelta | None:
         """Return how long values are retained; None for ever, or when the sink does not say."""
-        ...
 
     def counts(
         self, measurement: Measurement, environment: str, window: Window, cell: timedelta
     ) -> Mapping[Cell, int]:
         """Count the values of each cell; one that has none is left out."""
-        ...
 
     def sums(
         self, measurement: Measurement, environment: str, window: Window, cell: timedelta
     ) -> Sums:
         """Count and sum up each series in each cell of the window."""
-        ...
 
     def points(
         self, measurement: Measurement, environment: str, window: Window
     ) -> dict[SeriesKey, Points]:
         """Return every value of the window."""
-        ...
 
 
 class Channel(Protocol):
@@ -116,12 +109,9 @@ class Channel(Protocol):
             ChannelUnavailable: when the service did not answer, or may take it next time.
             ChannelRefused: when the service will refuse it again.
         """
-        ...
 
     def check(self) -> ServiceCheck:
         """Check that messages could be sent, without sending one."""
-        ...
 
     def close(self) -> None:
         """Give connections back."""
-        ...

@@ -67,22 +67,9 @@ class CellState:
 
     def brief(self) -> dict[str, Any]:
         """What a commit's metadata say of the cell: all of its state but measurement and run."""
-        return {
-            "environment": self.environment,
-            "from": self.source,
-            "cell": iso(self.cell.start),
-            "stop": iso(self.cell.stop),
-            "state": self.state,
-            "covered_until": iso(self.covered_until),
-            "source": self.source_digest,
-            "landed": self.landed_digest,
-            "rows": self.rows,
-            "values": self.values,
-            "quarantined": self.quarantined,
-            "erasures": self.erasures,
-            "catalogue": self.catalogue_digest,
-            "made_at": iso(self.made_at),
-        }
+        facts = {key: getattr(self, name) for key, name in _BRIEF.items()}
+        told = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
+        return {**told, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
 
     @classmethod
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
@@ -91,27 +78,29 @@ class CellState:
         Raises:
             KeyError, ValueError: when it is not what `brief` gives.
         """
-        return cls(
-            measurement=measurement,
-            environment=brief["environment"],
-            cell=Cell(_moment(brief["cell"]), _moment(brief["stop"])),
-            source=brief["from"],
-            covered_until=_moment(brief["covered_until"]),
-            state=brief["state"],
-            source_digest=brief["source"],
-            landed_digest=brief["landed"],
-            rows=brief["rows"],
-            values=brief["values"],
-            quarantined=brief["quarantined"],
-            erasures=brief["erasures"],
-            catalogue_digest=brief["catalogue"],
-            run_id=run_id,
-            made_at=_moment(brief["made_at"]),
-        )
+        facts = {name: brief[key] for key, name in _BRIEF.items()}
+        facts |= {
+            name: datetime.fromisoformat(facts[name]) for name in ("covered_until", "made_at")
+        }
+        cell = Cell(*(datetime.fromisoformat(brief[key]) for key in ("cell", "stop")))
+        return cls(measurement=measurement, run_id=run_id, cell=cell, **facts)
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+# what a commit calls the facts of a cell's state
+_BRIEF = {
+    "environment": "environment",
+    "from": "source",
+    "state": "state",
+    "covered_until": "covered_until",
+    "source": "source_digest",
+    "landed": "landed_digest",
+    "rows": "rows",
+    "values": "values",
+    "quarantined": "quarantined",
+    "erasures": "erasures",
+    "catalogue": "catalogue_digest",
+    "made_at": "made_at",
+}
 
 
 @dataclass(frozen=True)

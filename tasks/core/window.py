@@ -1,10 +1,11 @@
 """Time: half-open windows on a fixed UTC grid of cells."""
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from tasks.core.errors import UsageInvalid
 
@@ -15,6 +16,7 @@ _FINEST = timedelta(milliseconds=1)
 # a slip of the keyboard; what is further from now cannot be reckoned with
 _LONGEST = timedelta(days=36_525)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+T = TypeVar("T")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 
 
@@ -61,6 +63,35 @@ class Window:
 @dataclass(frozen=True, order=True)
 class Cell(Window):
     """One step of the grid: the unit of state."""
+
+
+def groups_of(
+    items: Iterable[T],
+    most: int,
+    size: Callable[[T], int] = lambda _: 1,
+    fits: Callable[[T, T], bool] = lambda *_: True,
+    most_items: int = sys.maxsize,
+) -> Iterator[list[T]]:
+    """Cut the items, in order, into groups in which each fits the one before it.
+
+    A group has at most the size `most`, all its items together; a larger item is alone in its group.
+    """
+    group: list[T] = []
+    total = 0
+    for item in items:
+        is_full = total + size(item) > most or len(group) == most_items
+        if group and (is_full or not fits(group[-1], item)):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group
+
+
+def follows(one: Window, other: Window) -> bool:
+    """Whether the other begins where the one ends."""
+    return one.stop == other.start
 
 
 def floor(moment: datetime, grid: timedelta) -> datetime:

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pyarrow as pa
-from deltalake import QueryBuilder
-
 from tasks.core.measurement import Measurement
-from tasks.core.window import Cell, Window, iso
-from tasks.lake.delta import arrow_schema_of, existing_table, quoted, telling
+from tasks.core.window import Cell, Window
+from tasks.lake.delta import arrow_schema_of, ask, inside
 from tasks.lake.tables import Lake
 
 
@@ -21,36 +18,24 @@ class Held:
 
 
 def held_cells(
-    lake: Lake,
-    measurement: Measurement,
-    environment: str,
-    window: Window,
-    length: timedelta,
+    lake: Lake, measurement: Measurement, environment: str, window: Window, length: timedelta
 ) -> dict[Cell, Held]:
     """The cells of the grid of which the lake has rows, oldest first.
 
     It is the lake that is asked: a ledger may be lost or behind. The window must be of whole cells.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(measurement.name), measurement.name)
+    table = lake.table(measurement.name)
     if table is None:
         return {}
     known = arrow_schema_of(table).names
     counts = [f'count("{name}")' for name in measurement.fields if name in known]
     micros = length // timedelta(microseconds=1)
     cell = f"date_bin(INTERVAL '{micros} microseconds', time, TIMESTAMP '1970-01-01T00:00:00Z')"
-    within = (
-        f"environment = {quoted(environment)} "
-        f"AND time >= '{iso(window.start)}' AND time < '{iso(window.stop)}'"
-    )
     sql = (
         f"SELECT {cell} AS start, count(*) AS rows, {' + '.join(counts) or '0'} AS held "
-        f"FROM landed WHERE {within} GROUP BY {cell} ORDER BY start"
+        f"FROM landed WHERE {inside(environment, window)} GROUP BY {cell} ORDER BY start"
     )
-    with telling(measurement.name):
-        answer = pa.table(QueryBuilder().register("landed", table).execute(sql)).to_pydict()
+    answer = ask(table, measurement.name, sql).to_pydict()
     starts: list[datetime] = answer["start"]
     return {
         Cell(start, start + length): Held(rows, values)

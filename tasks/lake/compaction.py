@@ -19,7 +19,7 @@ from pyarrow.fs import PyFileSystem
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.window import Window, floor, micros
-from tasks.lake.delta import arrow_schema_of, swap_files, telling
+from tasks.lake.delta import arrow_schema_of, fitted, swap_files, telling
 
 # rows that are held in memory at once; a day that has more becomes several files
 MOST_ROWS = 2_000_000
@@ -188,13 +188,7 @@ class _Work:
     def _read(self, path: str) -> pa.Table:
         """A file's rows with all columns of the table; one that came later is null."""
         rows = pq.read_table(path, filesystem=self._storage, partitioning=None)
-        columns = [
-            rows[field.name].cast(field.type)
-            if field.name in rows.column_names
-            else pa.nulls(len(rows), field.type)
-            for field in self._schema
-        ]
-        return pa.table(columns, schema=self._schema)
+        return fitted(rows, self._schema)
 
 
 def _keys(file: File, files: list[File], until: datetime) -> list[_Part]:
@@ -242,11 +236,11 @@ def _length(rows: int) -> timedelta:
 def _statistics(rows: pa.Table) -> dict[str, Any]:
     """What the log keeps of a file: the ranges that reading leaves files out by."""
     first, last = (
-        {"time": _text(edge["time"]), "environment": edge["environment"]}
-        for edge in (
-            {name: ends(rows[name]).as_py() for name in ("time", "environment")}
-            for ends in (pc.min, pc.max)
-        )
+        {
+            "time": _text(end(rows["time"]).as_py()),
+            "environment": end(rows["environment"]).as_py(),
+        }
+        for end in (pc.min, pc.max)
     )
     nulls = {name: rows[name].null_count for name in rows.column_names}
     return {"numRecords": len(rows), "minValues": first, "maxValues": last, "nullCount": nulls}

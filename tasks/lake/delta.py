@@ -20,10 +20,7 @@ from tasks.core.window import Window, iso
 from tasks.lake.durability import empty_entry, last_checkpoint, sync_commit
 from tasks.lake.storage import first_and_last, holds_anything, storage_options, trouble
 
-CONFIGURATION = {
-    "delta.logRetentionDuration": "interval 1 hours",
-    "delta.checkpointInterval": "20",
-}
+CONFIGURATION = {"delta.logRetentionDuration": "interval 1 hours", "delta.checkpointInterval": "20"}
 METADATA_KEY = "fedvitals"
 # delta-rs may not write one table from two threads at once without a conflict
 _WRITING: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -39,7 +36,7 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
         LakeUnavailable, LakeRefused: when the object store under it does not answer, or refuses.
     """
     with _WRITING[_place(url)]:
-        table = _load(url, name) or _create(url, name, schema)
+        table = existing_table(url, name) or _create(url, name, schema)
         missing = _new_columns(table, name, schema, tags)
         if missing:
             with telling(name):
@@ -47,15 +44,6 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
                 table.update_incremental()
                 _flush(table)
     return table
-
-
-def existing_table(url: str, name: str) -> DeltaTable | None:
-    """The table at the URL as it stands, None when it is not there.
-
-    Raises:
-        LakeDamaged: when it is there and cannot be read.
-    """
-    return _load(url, name)
 
 
 def replace_rows(
@@ -74,18 +62,17 @@ def replace_rows(
     Raises:
         SchemaChanged: when the rows do not fit the table.
         LakeBusy: when another writer committed first.
-        LakeDamaged: when the table cannot be written.
     """
-    within = " OR ".join(
-        f"(time >= '{iso(window.start)}' AND time < '{iso(window.stop)}')" for window in windows
-    )
-    predicate = f"environment = {quoted(environment)} AND ({within})"
-    return _write(table, name, rows, predicate, metadata)
+    within = " OR ".join(f"({inside(None, window)})" for window in windows)
+    predicate = f"{inside(environment, None)} AND ({within})"
+    _check_exact(table, name, rows.schema)
+    return _write(table, name, rows, metadata, mode="overwrite", predicate=predicate)
 
 
 def append_rows(table: DeltaTable, name: str, rows: pa.Table, metadata: Any = None) -> int:
     """Commits rows beside what is there; the new version. Raises as replace_rows does."""
-    return _write(table, name, rows, None, metadata)
+    _check_exact(table, name, rows.schema)
+    return _write(table, name, rows, metadata, mode="append")
 
 
 def replace_all_rows(table: DeltaTable, name: str, rows: pa.Table) -> int:
@@ -93,11 +80,8 @@ def replace_all_rows(table: DeltaTable, name: str, rows: pa.Table) -> int:
 
     What somebody appended since it was read stays. Raises as replace_rows does.
     """
-    with _WRITING[_place(table.table_uri)], telling(name):
-        _check_exact(table, name, rows.schema)
-        write_deltalake(table, rows, mode="overwrite")
-        _flush(table)
-    return int(table.version())
+    _check_exact(table, name, rows.schema)
+    return _write(table, name, rows, mode="overwrite")
 
 
 def swap_files(
@@ -107,7 +91,6 @@ def swap_files(
 
     Raises:
         LakeBusy: when another writer changed a row of these files first.
-        LakeDamaged: when the table cannot be written.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         before = table.version()
@@ -125,15 +108,8 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
 
     Raises:
         LakeBusy: when another writer committed first; nothing was changed.
-        LakeDamaged: when the table cannot be read or written.
     """
-    properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
-    with _WRITING[_place(table.table_uri)], telling(name):
-        write_deltalake(
-            table, rows, mode="overwrite", schema_mode="overwrite", commit_properties=properties
-        )
-        _flush(table)
-    return int(table.version())
+    return _write(table, name, rows, metadata, mode="overwrite", schema_mode="overwrite")
 
 
 def remove_missing_files(table: DeltaTable, name: str) -> int:
@@ -141,7 +117,6 @@ def remove_missing_files(table: DeltaTable, name: str) -> int:
 
     Raises:
         LakeBusy: when another writer committed first.
-        LakeDamaged: when the table cannot be written.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         missing = table.repair(dry_run=True)["files_removed"]
@@ -158,9 +133,6 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
     These are the ones that commits replaced so long ago, and those that a crash left without a
     commit. Then a checkpoint is written, and log entries before it that are older than the table's
     log retention go.
-
-    Raises:
-        LakeDamaged: when the table cannot be read or written.
     """
     chosen: dict[str, Any] = {
         "retention_hours": keep // timedelta(hours=1),
@@ -181,46 +153,60 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
     return len(unneeded)
 
 
-def _write(
-    table: DeltaTable, name: str, rows: pa.Table, predicate: str | None, metadata: Any
-) -> int:
+def _write(table: DeltaTable, name: str, rows: Any, metadata: Any = None, **how: Any) -> int:
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
     with _WRITING[_place(table.table_uri)], telling(name):
-        _check_exact(table, name, rows.schema)
-        if predicate is None:
-            write_deltalake(table, rows, mode="append", commit_properties=properties)
-        else:
-            write_deltalake(
-                table, rows, mode="overwrite", predicate=predicate, commit_properties=properties
-            )
+        write_deltalake(table, rows, commit_properties=properties, **how)
         _flush(table)
     return int(table.version())
 
 
 def read_rows(
-    table: DeltaTable,
-    name: str,
-    columns: list[str],
-    environment: str | None,
-    window: Window | None,
+    table: DeltaTable, name: str, columns: list[str], environment: str | None, window: Window | None
 ) -> pa.Table:
     """These columns of the rows of the environment and the window; None stands for all.
 
     Raises:
         LakeDamaged: when a file of the table is missing or torn.
     """
-    conditions = ["TRUE"]
+    names = ", ".join(f'"{column}"' for column in columns)
+    schema = arrow_schema_of(table)
+    # to_pyarrow_table prepares every file of the table, a query only those of the window
+    rows = ask(table, name, f"SELECT {names} FROM landed WHERE {inside(environment, window)}")
+    return rows.cast(pa.schema([schema.field(column) for column in columns]))
+
+
+def ask(table: DeltaTable, name: str, sql: str) -> pa.Table:
+    """The answer to a SELECT from the table, which it calls `landed`."""
+    with telling(name):
+        return pa.table(QueryBuilder().register("landed", table).execute(sql))
+
+
+def inside(environment: str | None, window: Window | None) -> str:
+    """The condition that a row is of the environment and in the window; None stands for all."""
+    conditions = []
     if environment is not None:
         conditions.append(f"environment = {quoted(environment)}")
     if window is not None:
         conditions.append(f"time >= '{iso(window.start)}' AND time < '{iso(window.stop)}'")
-    names = ", ".join(f'"{column}"' for column in columns)
-    sql = f"SELECT {names} FROM landed WHERE {' AND '.join(conditions)}"
-    schema = arrow_schema_of(table)
-    with telling(name):
-        # to_pyarrow_table prepares every file of the table, a query only those of the window
-        rows = pa.table(QueryBuilder().register("landed", table).execute(sql))
-        return rows.cast(pa.schema([schema.field(column) for column in columns]))
+    return " AND ".join(conditions) or "TRUE"
+
+
+def of_files(table: DeltaTable, fact: str) -> list[Any]:
+    """What the log says of each file, such as `size_bytes` or `min.time`; empty when it does not."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return actions[fact].to_pylist() if fact in actions.column_names else []
+
+
+def fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with exactly the columns of the schema; one that they lack is null."""
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def local_files(table: DeltaTable) -> list[str]:
@@ -241,7 +227,8 @@ def telling(name: str) -> Iterator[None]:
         ) from error
 
 
-def _load(url: str, name: str) -> DeltaTable | None:
+def existing_table(url: str, name: str) -> DeltaTable | None:
+    """The table at the URL as it stands, None when it is not there."""
     path = local_path(url)
     # the library needs milliseconds to find that out, and most quarantines are not there
     if path is not None and not path.exists():
@@ -250,7 +237,7 @@ def _load(url: str, name: str) -> DeltaTable | None:
         try:
             table = _read(url)
         except TableNotFoundError:
-            if not _has_files(url):
+            if not (holds_anything(url) if path is None else path.is_dir() and any(path.iterdir())):
                 return None
             try:
                 # another process may have made it since
@@ -267,13 +254,6 @@ def _load(url: str, name: str) -> DeltaTable | None:
 
 def _read(url: str) -> DeltaTable:
     return DeltaTable(url, storage_options=storage_options(url))
-
-
-def _has_files(url: str) -> bool:
-    folder = local_path(url)
-    if folder is None:
-        return holds_anything(url)
-    return folder.is_dir() and any(folder.iterdir())
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
@@ -293,11 +273,10 @@ def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
 def _new_columns(
     table: DeltaTable, name: str, schema: pa.Schema, tags: tuple[str, ...]
 ) -> list[pa.Field]:
-    changed = misfits(table, schema, tags)
-    if changed:
+    if changed := misfits(table, schema, tags):
         raise SchemaChanged(table=name, problem="; ".join(changed))
-    held = arrow_schema_of(table)
-    return [field for field in schema if field.name not in held.names]
+    held = arrow_schema_of(table).names
+    return [field for field in schema if field.name not in held]
 
 
 def misfits(table: DeltaTable, schema: pa.Schema, tags: tuple[str, ...]) -> list[str]:

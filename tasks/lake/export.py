@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from tasks.core.errors import UsageInvalid
 from tasks.core.window import Window
-from tasks.lake.delta import arrow_schema_of, existing_table, read_rows
+from tasks.lake.delta import arrow_schema_of, read_rows
 from tasks.lake.maintenance import environments_of
 from tasks.lake.migration import days_of
 from tasks.lake.tables import Lake
@@ -42,13 +42,12 @@ def environments(lake: Lake, name: str) -> frozenset[str]:
 
     Raises:
         UsageInvalid: when there is no such table.
-        LakeDamaged: when the table cannot be read.
     """
     return environments_of(_table(lake, name), name)
 
 
 def _table(lake: Lake, name: str) -> DeltaTable:
-    table = existing_table(lake.table_url(name), name)
+    table = lake.table(name)
     if table is None:
         raise UsageInvalid(
             argument="MEASUREMENT",
@@ -73,7 +72,6 @@ def export(
 
     Raises:
         UsageInvalid: when there is no such table, or the file cannot be written.
-        LakeDamaged: when the table cannot be read.
     """
     table = _table(lake, name)
     schema, rows = arrow_schema_of(table), 0

@@ -1,14 +1,11 @@
 """What a measurement was on average in earlier windows: one aggregating query, no rows in memory."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-
-import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from datetime import timedelta
 
 from tasks.core.measurement import Measurement
-from tasks.core.window import Window, iso
-from tasks.lake.delta import arrow_schema_of, existing_table, quoted, telling
+from tasks.core.window import Window
+from tasks.lake.delta import arrow_schema_of, ask, inside, of_files
 from tasks.lake.tables import Lake
 
 DIGITS = 12  # threads add up in any order, so the last digits of a mean are not the same each time
@@ -21,27 +18,22 @@ def means(
 
     Only numbers (a bool is 0 or 1), in the field's base unit; a window without any value is left
     out. Files outside the windows are not read.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(measurement.name), measurement.name)
+    table = lake.table(measurement.name)
     if table is None:
         return {}
     known = arrow_schema_of(table).names
     fields = [n for n, spec in measurement.fields.items() if spec.type != "string" and n in known]
-    first = _first_time(table)
+    first = min(filter(None, of_files(table, "min.time")), default=None)
     asked = {key: w for key, w in windows.items() if first is not None and w.stop > first}
     if not fields or not asked:
         return {}
     columns = ", ".join(f'avg(CAST("{name}" AS DOUBLE)) AS "{name}"' for name in fields)
     sql = " UNION ALL ".join(
-        f"SELECT {number} AS number, {columns} FROM landed WHERE environment = {quoted(environment)} "
-        f"AND time >= '{iso(window.start)}' AND time < '{iso(window.stop)}'"
+        f"SELECT {number} AS number, {columns} FROM landed WHERE {inside(environment, window)}"
         for number, window in enumerate(asked.values())
     )
-    with telling(measurement.name):
-        answer = pa.table(QueryBuilder().register("landed", table).execute(sql)).to_pydict()
+    answer = ask(table, measurement.name, sql).to_pydict()
     keys = [list(asked)[number] for number in answer["number"]]
     return {
         name: {
@@ -51,11 +43,3 @@ def means(
         }
         for name in fields
     }
-
-
-def _first_time(table: DeltaTable) -> datetime | None:
-    """The oldest time of the table, from the log's statistics."""
-    actions = pa.table(table.get_add_actions(flatten=True))
-    if "min.time" not in actions.column_names:
-        return None
-    return min((time for time in actions["min.time"].to_pylist() if time is not None), default=None)

@@ -2,12 +2,9 @@
 
 from datetime import UTC
 
-import pyarrow as pa
-from deltalake import QueryBuilder
-
 from tasks.core.history import RUN_ID, KnownRun
 from tasks.core.measurement import Measurement
-from tasks.lake.delta import existing_table, quoted, telling
+from tasks.lake.delta import ask, inside, quoted
 from tasks.lake.tables import Lake
 
 
@@ -15,27 +12,22 @@ def known_run(lake: Lake, measurement: Measurement, environment: str) -> KnownRu
     """The run with the newest landed row of a measurement of rounds, and all rounds of it.
 
     None when nothing is landed. Two questions, of which the second reads the files of one run.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(measurement.name), measurement.name)
+    table = lake.table(measurement.name)
     if table is None:
         return None
     run, number = measurement.field_of("run_id") or RUN_ID, measurement.field_of("round")
-    here = f"environment = {quoted(environment)}"
-    newest = f'SELECT "{run}" AS run FROM landed WHERE {here} ORDER BY time DESC LIMIT 1'
-    with telling(measurement.name):
-        asked = QueryBuilder().register("landed", table)
-        found = pa.table(asked.execute(newest))["run"].to_pylist()
-        if not found or found[0] is None:
-            return None
-        rounds = pa.table(
-            asked.execute(
-                f'SELECT DISTINCT "{number}" AS number, time FROM landed '
-                f'WHERE {here} AND "{run}" = {quoted(found[0])} AND "{number}" IS NOT NULL'
-            )
-        )
+    here = f"FROM landed WHERE {inside(environment, None)}"
+    newest = f'SELECT "{run}" AS run {here} ORDER BY time DESC LIMIT 1'
+    found = ask(table, measurement.name, newest)["run"].to_pylist()
+    if not found or found[0] is None:
+        return None
+    rounds = ask(
+        table,
+        measurement.name,
+        f'SELECT DISTINCT "{number}" AS number, time {here} '
+        f'AND "{run}" = {quoted(found[0])} AND "{number}" IS NOT NULL',
+    )
     pairs = zip(rounds["number"].to_pylist(), rounds["time"].to_pylist(), strict=True)
     known = frozenset((number, time.astimezone(UTC)) for number, time in pairs)
     return KnownRun(found[0], known) if known else None

@@ -10,13 +10,7 @@ from deltalake import DeltaTable
 
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.lake.compaction import Compacted, compact, files_of
-from tasks.lake.delta import (
-    existing_table,
-    open_table,
-    remove_old_files,
-    replace_all_rows,
-    telling,
-)
+from tasks.lake.delta import of_files, open_table, remove_old_files, replace_all_rows, telling
 from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, WINDOWS, rows_in_force
 
@@ -63,7 +57,6 @@ def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None
 
     Raises:
         LakeBusy: when other writers committed first again and again; what is done stays.
-        LakeDamaged: when the table cannot be read or written.
         LockLost: by `check`.
     """
     before = size_of(table)
@@ -83,11 +76,8 @@ def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedel
 
     One atomic commit of all that is kept: whoever reads sees the rows of before or those of after.
     What a run appends meanwhile stays beside it.
-
-    Raises:
-        LakeBusy, LakeDamaged.
     """
-    if existing_table(lake.table_url(WINDOWS), WINDOWS) is None:
+    if lake.table(WINDOWS) is None:
         return Upkeep()
     return retrying(COMMIT_DEADLINE_SECONDS)(_states_kept_up, lake, kept_from, files)
 
@@ -95,7 +85,7 @@ def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedel
 def _states_kept_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedelta) -> Upkeep:
     # a lake from before a column of it gets that column
     table = open_table(lake.table_url(WINDOWS), WINDOWS, SCHEMA)
-    before, total = size_of(table), _rows_of(table)
+    before, total = size_of(table), sum(of_files(table, "num_records"))
     rows = _unexpired(rows_in_force(table), kept_from)
     if len(rows) < total or before.files > 1:
         replace_all_rows(table, WINDOWS, rows)
@@ -105,22 +95,13 @@ def _states_kept_up(lake: Lake, kept_from: Mapping[str, datetime], files: timede
 
 def size_of(table: DeltaTable) -> Size:
     """Files and bytes of the table's present state."""
-    actions = pa.table(table.get_add_actions(flatten=True))
-    return Size(len(actions), pc.sum(actions["size_bytes"]).as_py() or 0)
+    sizes = of_files(table, "size_bytes")
+    return Size(len(sizes), sum(sizes))
 
 
 def environments_of(table: DeltaTable, name: str) -> frozenset[str]:
-    """The environments that the table has rows of.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The environments that the table has rows of."""
     return frozenset(known for file in files_of(table, name) for known in file.environments)
-
-
-def _rows_of(table: DeltaTable) -> int:
-    actions = pa.table(table.get_add_actions(flatten=True))
-    return pc.sum(actions["num_records"]).as_py() or 0
 
 
 def _unexpired(rows: pa.Table, kept_from: Mapping[str, datetime]) -> pa.Table:

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 
 from tasks.core.batch import arrow_schema
 from tasks.core.errors import MigrationRefused, UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.window import Window
-from tasks.lake.delta import arrow_schema_of, existing_table, read_rows, replace_table, telling
+from tasks.lake.delta import arrow_schema_of, ask, existing_table, fitted, read_rows, replace_table
 from tasks.lake.tables import QUARANTINE, Lake
 
 # beyond it a 64-bit float does not hold every integer
@@ -78,11 +78,10 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
 
     Raises:
         MigrationRefused: when rows would no longer differ, or numbers not be the same.
-        LakeDamaged: when the table cannot be read.
     """
     tags = set(arrow_schema_of(table).names) & {change.origin(t) for t in measurement.all_tags}
     key = ", ".join(f'"{tag}"' for tag in [*sorted(tags), "time"])
-    surplus = _ask(
+    surplus = _count(
         table,
         measurement.name,
         f"SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM landed GROUP BY {key})",
@@ -96,7 +95,7 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
             if new == "int64"
             else f"({origin} > {_MOST_EXACT} OR {origin} < -{_MOST_EXACT})"
         )
-        count = _ask(table, measurement.name, f"SELECT count(*) FROM landed WHERE {wrong}")
+        count = _count(table, measurement.name, f"SELECT count(*) FROM landed WHERE {wrong}")
         if count:
             raise _refused(measurement, f"{count} values of {name} would not be the same as {new}")
 
@@ -118,11 +117,7 @@ def make_change(table: DeltaTable, measurement: Measurement, change: Change, met
 
 
 def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[str, str]) -> int:
-    """Gives the records of the measurement the new names of fields and tags; how many changed.
-
-    Raises:
-        LakeBusy, LakeDamaged.
-    """
+    """Gives the records of the measurement the new names of fields and tags; how many changed."""
     name = measurement.name
     table = existing_table(lake.quarantine_url(name), f"{QUARANTINE}/{name}")
     if table is None or not renames:
@@ -138,14 +133,9 @@ def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[
 
 
 def days_of(table: DeltaTable, name: str, window: Window | None = None) -> list[Window]:
-    """The days (UTC) of which the table has rows, oldest first; cut to the window.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
+    """The days (UTC) of which the table has rows, oldest first; cut to the window."""
     sql = "SELECT DISTINCT date_bin(INTERVAL '1 day', time, TIMESTAMP '1970-01-01T00:00:00Z') AS day FROM landed ORDER BY day"
-    with telling(name):
-        answer = pa.table(QueryBuilder().register("landed", table).execute(sql))
+    answer = ask(table, name, sql)
     starts: list[datetime] = answer["day"].cast(pa.timestamp("us", tz="UTC")).to_pylist()
     days = [Window(start, start + _DAY) for start in starts]
     if window is None:
@@ -162,29 +152,19 @@ def _changed(
 ) -> pa.Table:
     there = [n for n in schema.names if n not in change.added]
     rows = read_rows(table, measurement.name, [change.origin(n) for n in there], None, day)
-    columns = dict(zip(there, rows.columns, strict=True))
-    made = [
-        columns[field.name].cast(field.type)
-        if field.name in columns
-        else pa.nulls(len(rows), field.type)
-        for field in schema
-    ]
-    return pa.table(made, schema=schema).sort_by(
-        [("environment", "ascending"), ("time", "ascending")]
-    )
+    order = [("environment", "ascending"), ("time", "ascending")]
+    return fitted(rows.rename_columns(there), schema).sort_by(order)
 
 
 def _check_rename(old: str, new: str, held: list[str], measurement: Measurement) -> None:
     wanted = arrow_schema(measurement).names
-    problem = None
-    if old not in held:
-        problem = f"the table has no column {old}"
-    elif old in wanted:
-        problem = f"{old} is still in the catalogue"
-    elif new not in wanted:
-        problem = f"the catalogue has no column {new}"
-    elif new in held:
-        problem = f"the table has a column {new} already"
+    problems = {
+        f"the table has no column {old}": old not in held,
+        f"{old} is still in the catalogue": old in wanted,
+        f"the catalogue has no column {new}": new not in wanted,
+        f"the table has a column {new} already": new in held,
+    }
+    problem = next((problem for problem, is_so in problems.items() if is_so), None)
     if problem is not None:
         raise UsageInvalid(
             argument=f"--rename {old}:{new}",
@@ -201,10 +181,8 @@ def _refused(measurement: Measurement, problem: str) -> MigrationRefused:
     )
 
 
-def _ask(table: DeltaTable, name: str, sql: str) -> int:
-    with telling(name):
-        answer = pa.table(QueryBuilder().register("landed", table).execute(sql))
-    return int(answer.column(0)[0].as_py())
+def _count(table: DeltaTable, name: str, sql: str) -> int:
+    return int(ask(table, name, sql).column(0)[0].as_py())
 
 
 def _renamed_tags(text: str, renames: Mapping[str, str]) -> str:

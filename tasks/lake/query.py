@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tasks.core.errors import FedvitalsError, LakeDamaged, QueryInvalid
-from tasks.lake.delta import existing_table, local_files, local_path
+from tasks.lake.delta import arrow_schema_of, existing_table, local_files, local_path, of_files
 from tasks.lake.storage import first_and_last, trouble
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
@@ -88,11 +88,7 @@ def _check_one_select(sql: str) -> None:
 def _views(lake: Lake) -> dict[str, str]:
     names = lake.names()
     quarantines = {f"{name}_quarantine": lake.quarantine_url(name) for name in names}
-    return {
-        **{name: lake.table_url(name) for name in names},
-        **quarantines,
-        WINDOWS: lake.table_url(WINDOWS),
-    }
+    return {name: lake.table_url(name) for name in (*names, WINDOWS)} | quarantines
 
 
 def _create_views(
@@ -148,7 +144,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
         # a column that came later is missing in the older files
         relation = connection.read_parquet(local_files(table), union_by_name=True)
     else:
-        relation = connection.from_arrow(pa.schema(table.schema().to_arrow()).empty_table())
+        relation = connection.from_arrow(arrow_schema_of(table).empty_table())
     relation.create_view(view)
 
 
@@ -162,21 +158,14 @@ def _shut_in(connection: "duckdb.DuckDBPyConnection", lake: Lake) -> None:
 
 
 def _facts(lake: Lake, name: str) -> TableFacts:
-    table = existing_table(lake.table_url(name), name)
+    table = lake.table(name)
     assert table is not None
-    actions = pa.table(table.get_add_actions(flatten=True))
-    starts = [t for t in _column(actions, "min.time") if t is not None]
-    stops = [t for t in _column(actions, "max.time") if t is not None]
     return TableFacts(
         name=name,
-        rows=sum(_column(actions, "num_records")),
-        files=len(actions),
-        bytes=sum(_column(actions, "size_bytes")),
-        first=min(starts, default=None),
-        last=max(stops, default=None),
+        rows=sum(of_files(table, "num_records")),
+        files=len(table.file_uris()),
+        bytes=sum(of_files(table, "size_bytes")),
+        first=min(filter(None, of_files(table, "min.time")), default=None),
+        last=max(filter(None, of_files(table, "max.time")), default=None),
         version=int(table.version()),
     )
-
-
-def _column(actions: pa.Table, name: str) -> list[Any]:
-    return actions[name].to_pylist() if name in actions.column_names else []

@@ -5,11 +5,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from tasks.core.state import CellState
 from tasks.core.window import Cell
-from tasks.lake.delta import METADATA_KEY, existing_table, telling
+from tasks.lake.delta import METADATA_KEY, of_files, telling
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 
@@ -17,17 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(lake: Lake) -> str:
-    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
-    table = existing_table(lake.table_url(WINDOWS), WINDOWS)
-    if table is None:
-        return ""
-    actions = pa.table(table.get_add_actions(flatten=True))
-    runs = actions["max.run_id"].to_pylist() if "max.run_id" in actions.column_names else []
-    return max((run for run in runs if run is not None), default="")
+    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none."""
+    table = lake.table(WINDOWS)
+    return "" if table is None else max(filter(None, of_files(table, "max.run_id")), default="")
 
 
 def with_commits(
@@ -38,11 +28,8 @@ def with_commits(
     A run that is killed between a landing and the append to `_windows` leaves only the commit. Log
     entries are kept for an hour and until the next checkpoint; what an older one told is found by
     counting rows.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(name), name)
+    table = lake.table(name)
     if table is None:
         return told
     with telling(name):

@@ -18,12 +18,7 @@ from tasks.core.errors import FedvitalsError, LakeRefused, LakeUnavailable
 # what the Delta library reads of each store; everybody who uses the store knows these variables
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 # without them a store that is down would hold a run for minutes, for each table
-_PATIENCE = {
-    "timeout": "20s",
-    "connect_timeout": "5s",
-    "max_retries": "3",
-    "retry_timeout": "20s",
-}
+_PATIENCE = {"timeout": "20s", "connect_timeout": "5s", "max_retries": "3", "retry_timeout": "20s"}
 _MEND = (
     "Check FEDVITALS_LAKE_URL, and the variables of its store: AWS_ (key, secret, region, endpoint), "
     "GOOGLE_ or AZURE_"

@@ -49,29 +49,17 @@ class Lake:
         return check_version(self.url)
 
     def say_version(self) -> None:
-        """Writes the lake's version when it has none yet. Call it before a table is made.
-
-        Raises:
-            MadeByNewer, LakeDamaged, LakeUnavailable, LakeRefused.
-        """
+        """Writes the lake's version when it has none yet. Call it before a table is made."""
         if not self._says_version:
             write_version(self.url)
             self._says_version = True
 
     def ledger_id(self) -> str | None:
-        """Return the id of the ledger that goes with the lake; None when it keeps none.
-
-        Raises:
-            MadeByNewer, LakeDamaged, LakeUnavailable, LakeRefused.
-        """
+        """Return the id of the ledger that goes with the lake; None when it keeps none."""
         return ledger_id_of(self.url) if self._says_version else None
 
     def keep_ledger_id(self, ledger_id: str) -> None:
-        """Keep the id of the lake's ledger, so that one that is rebuilt has it too.
-
-        Raises:
-            LakeDamaged, LakeUnavailable, LakeRefused.
-        """
+        """Keep the id of the lake's ledger, so that one that is rebuilt has it too."""
         write_version(self.url, ledger_id)
         self._says_version = True
 
@@ -86,11 +74,7 @@ class Lake:
         return self.table_url(f"{QUARANTINE}/{name}")
 
     def names(self) -> list[str]:
-        """The measurements that have a table, by name.
-
-        Raises:
-            LakeUnavailable, LakeRefused.
-        """
+        """The measurements that have a table, by name."""
         folder = local_path(self.url)
         if folder is None:
             with telling(self.url):
@@ -116,13 +100,13 @@ class Lake:
             with tempfile.TemporaryFile(dir=folder):
                 pass
 
-    def has(self, name: str) -> bool:
-        """Whether the measurement has a table.
+    def table(self, name: str) -> DeltaTable | None:
+        """The measurement's table as it stands; None when it has none."""
+        return existing_table(self.table_url(name), name)
 
-        Raises:
-            LakeDamaged: when there is something that is no table.
-        """
-        return existing_table(self.table_url(name), name) is not None
+    def has(self, name: str) -> bool:
+        """Whether the measurement has a table."""
+        return self.table(name) is not None
 
     def prepare(self, measurement: Measurement) -> None:
         """Makes the measurement's table or checks that it still fits, before any work.
@@ -152,12 +136,8 @@ class Lake:
         replace_rows(table, measurement.name, rows, environment, _merged(cells), metadata)
 
     def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
-        """The landed rows of the window, in the layout of a Batch, in canonical order.
-
-        Raises:
-            LakeDamaged: when the table cannot be read.
-        """
-        table = existing_table(self.table_url(measurement.name), measurement.name)
+        """The landed rows of the window, in the layout of a Batch, in canonical order."""
+        table = self.table(measurement.name)
         if table is None:
             return empty_frame(measurement)
         known = [c for c in columns_of(measurement) if c in arrow_schema_of(table).names]
@@ -199,11 +179,7 @@ class Lake:
     def quarantined(
         self, name: str, environment: str | None = None, window: Window | None = None
     ) -> pd.DataFrame:
-        """The records of a measurement, oldest first.
-
-        Raises:
-            LakeDamaged: when the table cannot be read.
-        """
+        """The records of a measurement, oldest first."""
         table = existing_table(self.quarantine_url(name), name)
         if table is None:
             return no_records()

@@ -45,11 +45,7 @@ def ledger_id_of(url: str) -> str | None:
 
 
 def write_version(url: str, ledger_id: str | None = None) -> None:
-    """Says that the lake has the layout of this fedvitals; atomic, and flushed to a local disk.
-
-    Raises:
-        LakeDamaged: when it cannot be written.
-    """
+    """Says that the lake has the layout of this fedvitals; atomic, and flushed to a local disk."""
     facts = {"lake": LAKE_VERSION} | ({} if ledger_id is None else {"ledger": ledger_id})
     content = json.dumps(facts).encode()
     folder = local_path(url)

@@ -5,40 +5,25 @@ from dataclasses import asdict
 from datetime import datetime
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import EPOCH, Cell
-from tasks.lake.delta import (
-    append_rows,
-    arrow_schema_of,
-    existing_table,
-    open_table,
-    read_rows,
-    telling,
-)
+from tasks.lake.delta import append_rows, arrow_schema_of, ask, fitted, open_table
 from tasks.lake.tables import Lake
 
 WINDOWS = "_windows"
 _MOMENT = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
     [
-        ("measurement", pa.string()),
-        ("environment", pa.string()),
-        ("cell_start", _MOMENT),
-        ("cell_stop", _MOMENT),
+        *((name, pa.string()) for name in ("measurement", "environment")),
+        *((name, _MOMENT) for name in ("cell_start", "cell_stop")),
         ("source", pa.string()),
         ("covered_until", _MOMENT),
-        ("state", pa.string()),
-        ("source_digest", pa.string()),
-        ("landed_digest", pa.string()),
-        ("rows", pa.int64()),
-        ("values", pa.int64()),
-        ("quarantined", pa.int64()),
-        ("erasures", pa.int64()),
-        ("catalogue_digest", pa.string()),
-        ("run_id", pa.string()),
+        *((name, pa.string()) for name in ("state", "source_digest", "landed_digest")),
+        *((name, pa.int64()) for name in ("rows", "values", "quarantined", "erasures")),
+        *((name, pa.string()) for name in ("catalogue_digest", "run_id")),
         # when the state was found out, under the lock; lakes from before it have null
         ("made_at", _MOMENT),
     ]
@@ -46,11 +31,7 @@ SCHEMA = pa.schema(
 
 
 def append_states(lake: Lake, states: Iterable[CellState]) -> None:
-    """One append with the cells whose state changed in a run; nothing for none.
-
-    Raises:
-        LakeBusy, LakeDamaged.
-    """
+    """One append with the cells whose state changed in a run; nothing for none."""
     rows = [_row(state) for state in states]
     if not rows:
         return
@@ -61,69 +42,36 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
             append_rows(table, WINDOWS, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def read_states(lake: Lake) -> pa.Table:
-    """All rows that are kept, also those that a later one of the same cell replaced.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
-    table = existing_table(lake.table_url(WINDOWS), WINDOWS)
-    if table is None:
-        return SCHEMA.empty_table()
-    return _whole(read_rows(table, WINDOWS, _known(table), None, None))
-
-
 def states_in_force(lake: Lake) -> list[CellState]:
     """The state of each cell as the lake knows it, by measurement, environment and time.
 
     Of several rows of a cell the one in force is that which was found out last (`made_at`, taken
     under the lock of the measurement; then the run's id): runs append in the order in which they
     end, which need not be that in which they landed the cell.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
     """
-    table = existing_table(lake.table_url(WINDOWS), WINDOWS)
+    table = lake.table(WINDOWS)
     rows = SCHEMA.empty_table() if table is None else rows_in_force(table)
     return [_state(row) for row in rows.to_pylist()]
 
 
 def rows_in_force(table: DeltaTable) -> pa.Table:
-    """The rows of _windows that are in force, in the order of states_in_force.
-
-    Raises:
-        LakeDamaged: when the table cannot be read.
-    """
-    names = _known(table)
+    """The rows of _windows that are in force, in the order of states_in_force."""
+    held = arrow_schema_of(table).names
+    names = [name for name in SCHEMA.names if name in held]
     columns = ", ".join(f'"{name}"' for name in names)
     latest = ", ".join(f'"{name}" DESC' for name in ("run_id", *_REST) if name in names)
     if "made_at" in names:
         latest = f'"made_at" DESC NULLS LAST, {latest}'
     sql = (
         f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY measurement, "
-        f"environment, cell_start ORDER BY {latest}) AS place FROM states) WHERE place = 1 "
+        f"environment, cell_start ORDER BY {latest}) AS place FROM landed) WHERE place = 1 "
         "ORDER BY measurement, environment, cell_start"
     )
-    with telling(WINDOWS):
-        rows = pa.table(QueryBuilder().register("states", table).execute(sql))
-        return _whole(rows.cast(pa.schema([SCHEMA.field(name) for name in names])))
+    return fitted(ask(table, WINDOWS, sql), SCHEMA)
 
 
 # they make the order whole, so that everybody finds the same row in force
 _REST = ("covered_until", "erasures", "source_digest", "landed_digest")
-
-
-def _known(table: DeltaTable) -> list[str]:
-    held = arrow_schema_of(table).names
-    return [name for name in SCHEMA.names if name in held]
-
-
-def _whole(rows: pa.Table) -> pa.Table:
-    """The rows with all columns; one that came later is null in a lake from before it."""
-    for field in SCHEMA:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
-    return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
 def _row(state: CellState) -> dict[str, object]:

@@ -7,24 +7,16 @@ from sqlalchemy import bindparam, delete, select
 
 from tasks.core.window import Cell
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.schema import as_text, set_aside
+from tasks.ledger.schema import as_text, of_measurement, set_aside
 
-_IS_ONE = delete(set_aside).where(
-    set_aside.c.measurement == bindparam("of"),
-    set_aside.c.environment == bindparam("in"),
-    set_aside.c.cell_start == bindparam("start"),
-)
+_IS_ONE = set_aside.c.cell_start == bindparam("start")
 
 
 def cells_aside(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
-    """The cells, oldest first, with the run that tried each last; run ids sort by time.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells, oldest first, with the run that tried each last; run ids sort by time."""
     query = (
         select(set_aside.c.cell_start, set_aside.c.cell_stop, set_aside.c.run_id)
-        .where(set_aside.c.measurement == measurement, set_aside.c.environment == environment)
+        .where(of_measurement(set_aside, measurement, environment))
         .order_by(set_aside.c.cell_start)
     )
     return {
@@ -41,20 +33,12 @@ def put_aside(
     run_id: str,
     problem: str,
 ) -> None:
-    """Sets the cells aside, or says what became of them this time, in one transaction.
-
-    Raises:
-        LedgerUnavailable.
-    """
-    _replace(ledger, measurement, environment, list(cells), (run_id, problem))
+    """Sets the cells aside, or says what became of them this time, in one transaction."""
+    _replace(ledger, measurement, environment, list(cells), {"run_id": run_id, "problem": problem})
 
 
 def take_up(ledger: Ledger, measurement: str, environment: str, cells: Iterable[Cell]) -> None:
-    """The cells are as good as any other.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells are as good as any other."""
     _replace(ledger, measurement, environment, list(cells), None)
 
 
@@ -63,15 +47,14 @@ def _replace(
     measurement: str,
     environment: str,
     cells: list[Cell],
-    found: tuple[str, str] | None,
+    found: dict[str, str] | None,
 ) -> None:
     names = {"measurement": measurement, "environment": environment}
-    starts = [as_text(cell.start) for cell in cells]
     with ledger.transaction() as connection:
-        connection.execute(
-            _IS_ONE, [{"of": measurement, "in": environment, "start": start} for start in starts]
+        known = delete(set_aside).where(
+            of_measurement(set_aside, measurement, environment), _IS_ONE
         )
+        connection.execute(known, [{"start": as_text(cell.start)} for cell in cells])
         if found is not None:
-            told = dict(zip(("run_id", "problem"), found, strict=True))
             spans = [{"cell_start": as_text(c.start), "cell_stop": as_text(c.stop)} for c in cells]
-            connection.execute(set_aside.insert(), [{**names, **span, **told} for span in spans])
+            connection.execute(set_aside.insert(), [{**names, **span, **found} for span in spans])

@@ -5,21 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    and_,
-    func,
-    not_,
-    select,
-)
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, not_, select
 
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.ledger.buckets import slices_of
 from tasks.ledger.ledger import Ledger, cell_state
-from tasks.ledger.schema import as_text, cells
+from tasks.ledger.schema import as_text, cells, of_measurement
 
 NEWEST_CELLS = 1_000
 # between the texts of one column
@@ -73,11 +65,8 @@ def find_gaps(
 
     A cell that was answered without data is covered; one that was read in part, or not at all, is
     not.
-
-    Raises:
-        LedgerUnavailable.
     """
-    is_mine = and_(cells.c.measurement == measurement, cells.c.environment == environment)
+    is_mine = of_measurement(cells, measurement, environment)
     rows = ledger.ask(_query(is_mine, slices_of(window, length)))
     stretches: list[Window] = []
     for row in rows:
@@ -92,16 +81,11 @@ def find_gaps(
 def covered_beyond(
     ledger: Ledger, measurement: str, environment: str, moment: datetime, length: timedelta
 ) -> list[CellState]:
-    """The cells, of this length, that are said to be covered further than the moment, oldest first.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """The cells, of this length, that are said to be covered further than the moment, oldest first."""
     query = (
         select(cells)
         .where(
-            cells.c.measurement == measurement,
-            cells.c.environment == environment,
+            of_measurement(cells, measurement, environment),
             cells.c.cell_start > as_text(moment - length),
             cells.c.covered_until > as_text(moment),
         )
@@ -111,14 +95,10 @@ def covered_beyond(
 
 
 def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
-    """Rows of the fullest among the newest thousand cells.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """Rows of the fullest among the newest thousand cells."""
     newest = (
         select(cells.c.rows)
-        .where(cells.c.measurement == measurement, cells.c.environment == environment)
+        .where(of_measurement(cells, measurement, environment))
         .order_by(cells.c.cell_start.desc())
         .limit(NEWEST_CELLS)
         .subquery()

@@ -1,7 +1,7 @@
 """The ledger: which cell is landed with which digest, and which sink has it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     Select,
     Table,
     and_,
@@ -33,6 +34,7 @@ from tasks.ledger.schema import (
     cells,
     loads,
     meta,
+    of_measurement,
     open_engine,
     pages,
     runs,
@@ -47,7 +49,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         self.url = make_url(url).render_as_string(hide_password=True)
-        with self._begin() as connection:
+        with self.transaction() as connection:
             bring_up_to_date(connection, self.url)
 
     @property
@@ -64,7 +66,7 @@ class Ledger:
         known = self._known_id()
         if known is None:
             insert = self._insert(meta).on_conflict_do_nothing()
-            with self._begin() as connection:
+            with self.transaction() as connection:
                 connection.execute(insert, {"key": "id", "value": uuid4().hex[:16]})
             known = self._known_id()
         assert known is not None, "it was just written"
@@ -77,7 +79,7 @@ class Ledger:
 
     def _known_id(self) -> str | None:
         query = select(meta.c.value).where(meta.c.key == "id")
-        return next((row["value"] for row in self._rows(query)), None)
+        return next((row["value"] for row in self.ask(query)), None)
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
         """The run locks that go with this ledger: in the folder, or in the PostgreSQL server."""
@@ -85,15 +87,25 @@ class Ledger:
             return DatabaseLocks(self._engine)
         return FileLocks(folder)
 
-    def transaction(self) -> AbstractContextManager[Connection]:
-        """One transaction on the database, for what only upkeep asks of it."""
-        return self._begin()
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction on the database."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        # the PostgreSQL driver raises OSErrors of its own where a session broke off
+        except (SQLAlchemyError, OSError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            problem = str(reason).strip().splitlines()
+            raise LedgerUnavailable(
+                url=self.url, problem=problem[0] if problem else "no answer"
+            ) from error
 
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
         """The known states of the window's cells."""
         of = {"measurement": measurement, "environment": environment}
         query = select(cells).where(_touching(cells, of, window))
-        return {state.cell: state for state in map(cell_state, self._rows(query))}
+        return {state.cell: state for state in map(cell_state, self.ask(query))}
 
     def newest(self, measurement: str, environment: str) -> CellState | None:
         """The state of the newest known cell."""
@@ -105,11 +117,7 @@ class Ledger:
 
     def forget(self, measurement: str, environment: str) -> None:
         """Drops all cell states of the measurement, whose rows are gone; what sinks have is kept."""
-        statement = delete(cells).where(
-            cells.c.measurement == measurement, cells.c.environment == environment
-        )
-        with self._begin() as connection:
-            connection.execute(statement)
+        self._do(delete(cells).where(of_measurement(cells, measurement, environment)))
 
     def relearn(
         self, measurement: str, environment: str, states: Iterable[CellState], *, is_all: bool
@@ -118,12 +126,10 @@ class Ledger:
 
         What is known of their cells goes first, and of all cells of the measurement if `is_all`.
         """
-        rows = [_cell_row(state) for state in states]
-        with self._begin() as connection:
+        rows = [_row_of(state) for state in states]
+        with self.transaction() as connection:
             for table in (cells, loads):
-                statement = delete(table).where(
-                    table.c.measurement == measurement, table.c.environment == environment
-                )
+                statement = delete(table).where(of_measurement(table, measurement, environment))
                 if is_all:
                     connection.execute(statement)
                 elif rows:
@@ -135,13 +141,11 @@ class Ledger:
 
     def newest_run(self) -> str:
         """The id of the newest run that changed a cell; empty when no cell is known."""
-        return (
-            next(iter(self._rows(select(func.max(cells.c.run_id).label("newest")))))["newest"] or ""
-        )
+        return self.ask(select(func.max(cells.c.run_id).label("newest")))[0]["newest"] or ""
 
     def record(self, states: Iterable[CellState]) -> None:
         """Writes the states, in one transaction."""
-        self._upsert(cells, [_cell_row(state) for state in states])
+        self._upsert(cells, [_row_of(state) for state in states])
 
     def loads(
         self, sink: str, measurement: str, environment: str, window: Window
@@ -149,30 +153,28 @@ class Ledger:
         """What the sink has of the window's cells."""
         of = {"sink": sink, "measurement": measurement, "environment": environment}
         query = select(loads).where(_touching(loads, of, window))
-        return {state.cell: state for state in map(_load_state, self._rows(query))}
+        return {state.cell: state for state in map(_load_state, self.ask(query))}
 
     def record_loads(self, states: Iterable[LoadState]) -> None:
         """Writes what a sink has, in one transaction."""
-        self._upsert(loads, [_load_row(state) for state in states])
+        self._upsert(loads, [_row_of(state) for state in states])
 
     def forget_loads(self, sink: str, measurement: str, environment: str, window: Window) -> None:
         """Drops what the sink was given of the window's cells, so that they are owed to it again."""
         statement = delete(loads).where(
             loads.c.sink == sink,
-            loads.c.measurement == measurement,
-            loads.c.environment == environment,
+            of_measurement(loads, measurement, environment),
             loads.c.cell_start < as_text(window.stop),
             loads.c.cell_stop > as_text(window.start),
         )
-        with self._begin() as connection:
-            connection.execute(statement)
+        self._do(statement)
 
     def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
         """The /metrics page kept by an earlier run, with its time."""
         query = select(pages.c.time, pages.c.content).where(
             pages.c.environment == environment, pages.c.url == url
         )
-        row = next(iter(self._rows(query)), None)
+        row = next(iter(self.ask(query)), None)
         return None if row is None else (datetime.fromisoformat(row["time"]), row["content"])
 
     def keep_page(self, environment: str, url: str, time: datetime, content: bytes) -> None:
@@ -198,16 +200,16 @@ class Ledger:
             .order_by(runs.c.run_id.desc())
             .limit(most)
         )
-        return [row["receipt"] for row in self._rows(query)]
+        return [row["receipt"] for row in self.ask(query)]
 
     def has_runs(self) -> bool:
         """Return whether the receipt of any run is kept."""
-        return bool(self._rows(select(runs.c.run_id).limit(1)))
+        return bool(self.ask(select(runs.c.run_id).limit(1)))
 
     def verified(self, digests: Iterable[str]) -> frozenset[str]:
         """Which of these digests are of suites that were verified before."""
         query = select(verified_suites).where(verified_suites.c.digest.in_(list(digests)))
-        return frozenset(row["digest"] for row in self._rows(query))
+        return frozenset(row["digest"] for row in self.ask(query))
 
     def keep_verified(self, digest: str) -> None:
         """Remembers that a suite with this digest is sound."""
@@ -216,19 +218,20 @@ class Ledger:
     def _first(self, measurement: str, environment: str, order: Any) -> CellState | None:
         query = (
             select(cells)
-            .where(cells.c.measurement == measurement, cells.c.environment == environment)
+            .where(of_measurement(cells, measurement, environment))
             .order_by(order)
             .limit(1)
         )
-        return next(map(cell_state, self._rows(query)), None)
+        return next(map(cell_state, self.ask(query)), None)
 
     def ask(self, query: Select[Any]) -> list[dict[str, Any]]:
         """The rows that a query of the schema's tables answers, by column."""
-        return self._rows(query)
-
-    def _rows(self, query: Any) -> list[dict[str, Any]]:
-        with self._begin() as connection:
+        with self.transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _do(self, statement: Delete) -> None:
+        with self.transaction() as connection:
+            connection.execute(statement)
 
     def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         if not rows:
@@ -240,24 +243,11 @@ class Ledger:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        with self._begin() as connection:
+        with self.transaction() as connection:
             connection.execute(statement, rows)
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_on_server else sqlite).insert(table)
-
-    @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        # the PostgreSQL driver raises OSErrors of its own where a session broke off
-        except (SQLAlchemyError, OSError) as error:
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            problem = str(reason).strip().splitlines()
-            raise LedgerUnavailable(
-                url=self.url, problem=problem[0] if problem else "no answer"
-            ) from error
 
 
 def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElement[bool]:
@@ -282,31 +272,15 @@ def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElem
     )
 
 
-def _cell_row(state: CellState) -> dict[str, Any]:
-    row = {
-        **asdict(state),
-        **_cell_columns(state.cell),
-        "covered_until": as_text(state.covered_until),
-    }
-    row.pop("cell")
-    row.pop("made_at")
-    return row
-
-
-def _load_row(state: LoadState) -> dict[str, Any]:
-    row = {**asdict(state), **_cell_columns(state.cell)}
-    row.pop("cell")
-    return row
-
-
-def _cell_columns(cell: Cell) -> dict[str, str]:
-    return {"cell_start": as_text(cell.start), "cell_stop": as_text(cell.stop)}
+def _row_of(state: CellState | LoadState) -> dict[str, Any]:
+    row = {**asdict(state), "cell_start": state.cell.start, "cell_stop": state.cell.stop}
+    del row["cell"]
+    row.pop("made_at", None)
+    return {n: as_text(v) if isinstance(v, datetime) else v for n, v in row.items()}
 
 
 def _cell_of(row: dict[str, Any]) -> Cell:
-    return Cell(
-        datetime.fromisoformat(row.pop("cell_start")), datetime.fromisoformat(row.pop("cell_stop"))
-    )
+    return Cell(*(datetime.fromisoformat(row.pop(name)) for name in ("cell_start", "cell_stop")))
 
 
 def cell_state(row: dict[str, Any]) -> CellState:

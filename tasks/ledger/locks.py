@@ -6,10 +6,10 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
@@ -19,104 +19,29 @@ from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
 
 # the PostgreSQL driver raises OSErrors of its own where a session broke off
 LOST = (SQLAlchemyError, OSError)
+# of a holder's note that is not whole
+UNREAD = (OSError, ValueError, TypeError, KeyError)
 
 
-class RunLock(Protocol):
-    """A lock that is held; `check` raises LockLost when it no longer is."""
+class RunLock:
+    """A lock that is held, as long as `is_held` says so; an error of it says that it is lost."""
 
-    def check(self) -> None:
-        """Looks whether the lock still holds. Call it before each commit."""
-        ...
-
-
-class FileRunLock:
-    """A lock on a file beside a SQLite ledger; the operating system frees it with the process."""
-
-    def __init__(self, lock: FileLock, measurement: str, environment: str) -> None:
-        self._lock = lock
-        self._inode = os.stat(lock.lock_file).st_ino
+    def __init__(self, is_held: Callable[[], bool], measurement: str, environment: str) -> None:
+        self._is_held = is_held
         self._names = {"measurement": measurement, "environment": environment}
 
     def check(self) -> None:
-        """Raises LockLost when the file was taken away from under the lock."""
+        """Raises LockLost when the lock no longer holds. Call it before each commit."""
         try:
-            held = self._lock.is_locked and os.stat(self._lock.lock_file).st_ino == self._inode
-        except OSError:
-            held = False
-        if not held:
-            raise LockLost(**self._names)
-
-
-class DistantFileLock:
-    """A file lock of another process of this machine, seen from a worker of the same run.
-
-    The kernel tells nobody else who holds a file, so its holder's note is read: it must name the
-    run, and the process that wrote it must live. A lock that was lost and not yet taken by another
-    run, while its process lives on, is not noticed here.
-    """
-
-    def __init__(self, holder: Path, run_id: str, measurement: str, environment: str) -> None:
-        self._holder = holder
-        self._run_id = run_id
-        self._names = {"measurement": measurement, "environment": environment}
-
-    def check(self) -> None:
-        """Raises LockLost when the note names another run, or its process is gone."""
-        try:
-            held = json.loads(self._holder.read_text(encoding="utf-8"))
-            is_held = held["run_id"] == self._run_id and held["host"] == socket.gethostname()
-            is_held = is_held and _is_alive(held["pid"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            is_held = self._is_held()
+        except (*LOST, *UNREAD) as error:
             raise LockLost(**self._names) from error
         if not is_held:
             raise LockLost(**self._names)
 
 
-class DistantDatabaseLock:
-    """An advisory lock that another session of the same run holds, seen from a worker."""
-
-    def __init__(self, engine: Engine, run_id: str, measurement: str, environment: str) -> None:
-        self._engine = engine
-        self._asked = {
-            "key": _as_number(measurement, environment),
-            "name": _session_name(run_id),
-        }
-        self._names = {"measurement": measurement, "environment": environment}
-
-    def check(self) -> None:
-        """Raises LockLost when no session of the run holds the lock."""
-        try:
-            with self._engine.connect() as connection:
-                held = connection.execute(_IS_OF_RUN, self._asked).scalar()
-        except LOST as error:
-            raise LockLost(**self._names) from error
-        if not held:
-            raise LockLost(**self._names)
-
-
-class DatabaseRunLock:
-    """An advisory lock of a PostgreSQL session, freed by the server when the session ends."""
-
-    def __init__(self, connection: Connection, measurement: str, environment: str) -> None:
-        self._connection = connection
-        self._key = {"key": _as_number(measurement, environment)}
-        self._names = {"measurement": measurement, "environment": environment}
-        # the threads that work under the lock share its connection
-        self._guard = threading.Lock()
-
-    def check(self) -> None:
-        """Raises LockLost when the session that holds the lock is gone."""
-        try:
-            with self._guard:
-                held = self._connection.execute(_IS_MINE, self._key).scalar()
-        except LOST as error:
-            raise LockLost(**self._names) from error
-        if not held:
-            raise LockLost(**self._names)
-
-
 class FileLocks:
-    """Hands out file locks below a folder."""
+    """Hands out locks on files below a folder; the operating system frees them with the process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -140,14 +65,23 @@ class FileLocks:
             ) from error
         try:
             holder.write_text(json.dumps(_this_process(run_id)), encoding="utf-8")
-            yield FileRunLock(lock, measurement, environment)
+            inode = os.stat(path).st_ino
+            # a file that was taken away from under the lock is lost, or another
+            yield RunLock(
+                lambda: lock.is_locked and os.stat(path).st_ino == inode, measurement, environment
+            )
         finally:
             lock.release()
 
     def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
-        """The lock that another process of the run holds."""
+        """The lock that another process of this machine holds for the run.
+
+        The kernel tells nobody else who holds a file, so its holder's note is read: it must name the
+        run, and the process that wrote it must live. A lock that was lost and not yet taken by another
+        run, while its process lives on, is not noticed here.
+        """
         _, holder = self._paths(measurement, environment)
-        return DistantFileLock(holder, run_id, measurement, environment)
+        return RunLock(partial(_is_of_run, holder, run_id), measurement, environment)
 
     def _paths(self, measurement: str, environment: str) -> tuple[Path, Path]:
         path = self._folder / f"{_as_file_name(measurement, environment)}.lock"
@@ -155,7 +89,7 @@ class FileLocks:
 
 
 class DatabaseLocks:
-    """Hands out advisory locks of a PostgreSQL ledger."""
+    """Hands out advisory locks of PostgreSQL sessions; the server frees them with the session."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -169,14 +103,22 @@ class DatabaseLocks:
             LedgerUnavailable: when the database does not answer.
         """
         connection = self._acquired(measurement, environment, run_id)
+        # the threads that work under the lock share its connection
+        key, guard = {"key": _as_number(measurement, environment)}, threading.Lock()
         try:
-            yield DatabaseRunLock(connection, measurement, environment)
+            yield RunLock(partial(_is_mine, connection, key, guard), measurement, environment)
         finally:
             self._release(connection, measurement, environment)
 
     def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
         """The lock that another session of the run holds."""
-        return DistantDatabaseLock(self._engine, run_id, measurement, environment)
+        asked = {"key": _as_number(measurement, environment), "name": _session_name(run_id)}
+
+        def is_held() -> bool:
+            with self._engine.connect() as connection:
+                return bool(connection.execute(_IS_OF_RUN, asked).scalar())
+
+        return RunLock(is_held, measurement, environment)
 
     def _acquired(self, measurement: str, environment: str, run_id: str) -> Connection:
         key = {"key": _as_number(measurement, environment)}
@@ -246,13 +188,24 @@ def _session_name(run_id: str) -> str:
     return f"fedvitals {run_id}"[:63]
 
 
+def _is_mine(connection: Connection, key: dict[str, int], guard: threading.Lock) -> bool:
+    with guard:
+        return bool(connection.execute(_IS_MINE, key).scalar())
+
+
+def _is_of_run(holder: Path, run_id: str) -> bool:
+    held = json.loads(holder.read_text(encoding="utf-8"))
+    is_of_run = held["run_id"] == run_id and held["host"] == socket.gethostname()
+    return is_of_run and _is_alive(held["pid"])
+
+
 def _is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        # of another user's process: it is there
+        with suppress(PermissionError):
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True
 
 
@@ -264,5 +217,5 @@ def _read_holder(path: Path) -> str:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         return f"run {held['run_id']} (process {held['pid']} on {held['host']})"
-    except (OSError, ValueError, TypeError, KeyError):
+    except UNREAD:
         return "another run"

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.pending import digest_in
+from tasks.ledger.pending import is_owed
 from tasks.ledger.schema import cells
 
 
@@ -30,9 +30,6 @@ def overview(ledger: Ledger, sinks_of: Callable[[str], Sequence[str]]) -> list[K
 
     sinks_of: gives the sinks of an environment. The ledger knows only which ones took something,
         maybe of another environment, or before another bucket was configured.
-
-    Raises:
-        LedgerUnavailable.
     """
     pair = (cells.c.measurement, cells.c.environment)
     query = (
@@ -64,10 +61,5 @@ def overview(ledger: Ledger, sinks_of: Callable[[str], Sequence[str]]) -> list[K
 
 
 def _pending(ledger: Ledger, sink: str, measurement: str, environment: str) -> int:
-    lacking = select(func.count().label("cells")).where(
-        cells.c.measurement == measurement,
-        cells.c.environment == environment,
-        cells.c.landed_digest != "",
-        cells.c.landed_digest.is_distinct_from(digest_in(sink)),
-    )
-    return int(ledger.ask(lacking)[0]["cells"])
+    is_pending = is_owed(sink, measurement, environment)
+    return int(ledger.ask(select(func.count().label("cells")).where(is_pending))[0]["cells"])

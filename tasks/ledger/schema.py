@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Engine,
     Index,
     LargeBinary,
@@ -14,11 +15,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     create_engine,
     event,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.types import TypeEngine
 
 from tasks.core.errors import ConfigurationInvalid
 from tasks.ledger.tls import tls_context
@@ -31,103 +34,87 @@ metadata = MetaData()
 # would go by the rules of its language, which costs more than half of a question
 TIME = String(32).with_variant(String(32, collation="C"), "postgresql")
 
+
+def _columns(kind: TypeEngine[Any], *names: str, is_key: bool = False) -> list[Column[Any]]:
+    return [Column(name, kind, primary_key=is_key, nullable=False) for name in names]
+
+
 cells = Table(
     "cells",
     metadata,
-    Column("measurement", String(200), primary_key=True),
-    Column("environment", String(200), primary_key=True),
-    Column("cell_start", TIME, primary_key=True),
-    Column("cell_stop", TIME, nullable=False),
-    Column("source", String(32), nullable=False),
-    Column("covered_until", TIME, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("source_digest", String(64), nullable=False),
-    Column("landed_digest", String(64), nullable=False),
-    Column("rows", BigInteger, nullable=False),
-    Column("values", BigInteger, nullable=False),
-    Column("quarantined", BigInteger, nullable=False),
-    Column("erasures", BigInteger, nullable=False),
-    Column("catalogue_digest", String(64), nullable=False),
-    Column("run_id", String(64), nullable=False),
+    *_columns(String(200), "measurement", "environment", is_key=True),
+    *_columns(TIME, "cell_start", is_key=True),
+    *_columns(TIME, "cell_stop"),
+    *_columns(String(32), "source"),
+    *_columns(TIME, "covered_until"),
+    *_columns(String(16), "state"),
+    *_columns(String(64), "source_digest", "landed_digest"),
+    *_columns(BigInteger(), "rows", "values", "quarantined", "erasures"),
+    *_columns(String(64), "catalogue_digest", "run_id"),
 )
+_OF_CELL = (cells.c.measurement, cells.c.environment, cells.c.cell_start)
+_IS_PARTIAL = cells.c.covered_until < cells.c.cell_stop
+_IS_LANDED = cells.c.landed_digest != ""
 # few at any time, and asked for by every run
 cells_read_in_part = Index(
-    "cells_read_in_part",
-    cells.c.measurement,
-    cells.c.environment,
-    cells.c.cell_start,
-    sqlite_where=cells.c.covered_until < cells.c.cell_stop,
-    postgresql_where=cells.c.covered_until < cells.c.cell_stop,
+    "cells_read_in_part", *_OF_CELL, sqlite_where=_IS_PARTIAL, postgresql_where=_IS_PARTIAL
 )
 # the newest run is asked for by every run
 cells_of_run = Index("cells_of_run", cells.c.run_id)
 # digests are compared over all cells by every run
 cells_digests = Index(
     "cells_digests",
-    cells.c.measurement,
-    cells.c.environment,
-    cells.c.cell_start,
+    *_OF_CELL,
     cells.c.landed_digest,
-    sqlite_where=cells.c.landed_digest != "",
-    postgresql_where=cells.c.landed_digest != "",
+    sqlite_where=_IS_LANDED,
+    postgresql_where=_IS_LANDED,
 )
 loads = Table(
     "loads",
     metadata,
-    Column("sink", String(1000), primary_key=True),
-    Column("measurement", String(200), primary_key=True),
-    Column("environment", String(200), primary_key=True),
-    Column("cell_start", TIME, primary_key=True),
-    Column("cell_stop", TIME, nullable=False),
-    Column("landed_digest", String(64), nullable=False),
-    Column("erasures", BigInteger, nullable=False),
-    Column("loaded", BigInteger, nullable=False),
-    Column("refused", BigInteger, nullable=False),
+    *_columns(String(1000), "sink", is_key=True),
+    *_columns(String(200), "measurement", "environment", is_key=True),
+    *_columns(TIME, "cell_start", is_key=True),
+    *_columns(TIME, "cell_stop"),
+    *_columns(String(64), "landed_digest"),
+    *_columns(BigInteger(), "erasures", "loaded", "refused"),
 )
-loads_digests = Index(
-    "loads_digests",
-    loads.c.sink,
-    loads.c.measurement,
-    loads.c.environment,
-    loads.c.cell_start,
-    loads.c.landed_digest,
-)
+loads_digests = Index("loads_digests", *loads.primary_key.columns, loads.c.landed_digest)
 # gaps whose answer cannot be used, with the run that found it out last
 set_aside = Table(
     "set_aside",
     metadata,
-    Column("measurement", String(200), primary_key=True),
-    Column("environment", String(200), primary_key=True),
-    Column("cell_start", TIME, primary_key=True),
-    Column("cell_stop", TIME, nullable=False),
-    Column("run_id", String(64), nullable=False),
-    Column("problem", Text, nullable=False),
+    *_columns(String(200), "measurement", "environment", is_key=True),
+    *_columns(TIME, "cell_start", is_key=True),
+    *_columns(TIME, "cell_stop"),
+    *_columns(String(64), "run_id"),
+    *_columns(Text(), "problem"),
 )
 pages = Table(
     "pages",
     metadata,
-    Column("environment", String(200), primary_key=True),
-    Column("url", String(1000), primary_key=True),
-    Column("time", TIME, nullable=False),
-    Column("content", LargeBinary, nullable=False),
+    *_columns(String(200), "environment", is_key=True),
+    *_columns(String(1000), "url", is_key=True),
+    *_columns(TIME, "time"),
+    *_columns(LargeBinary(), "content"),
 )
 runs = Table(
     "runs",
     metadata,
-    Column("run_id", String(64), primary_key=True),
-    Column("flow", String(64), nullable=False),
-    Column("environment", String(200), nullable=False),
-    Column("receipt", Text, nullable=False),
+    *_columns(String(64), "run_id", is_key=True),
+    *_columns(String(64), "flow"),
+    *_columns(String(200), "environment"),
+    *_columns(Text(), "receipt"),
 )
 meta = Table(
-    "meta",
-    metadata,
-    Column("key", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
+    "meta", metadata, *_columns(String(64), "key", is_key=True), *_columns(Text(), "value")
 )
-verified_suites = Table(
-    "verified_suites", metadata, Column("digest", String(200), primary_key=True)
-)
+verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
+
+
+def of_measurement(table: Table, measurement: str, environment: str) -> ColumnElement[bool]:
+    """The rows of one measurement in one environment."""
+    return and_(table.c.measurement == measurement, table.c.environment == environment)
 
 
 def as_text(moment: datetime) -> str:

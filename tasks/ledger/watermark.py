@@ -9,7 +9,7 @@ from sqlalchemy import Select, or_, select
 from tasks.core.run_id import moment_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import digest_in
-from tasks.ledger.schema import cells
+from tasks.ledger.schema import cells, of_measurement
 
 
 def begins_at(
@@ -19,9 +19,6 @@ def begins_at(
 
     One in which nothing was found does so only if the source could still have had something when it
     was read: a run of a mistyped year must not make all that came after it a gap.
-
-    Raises:
-        LedgerUnavailable.
     """
     blank: set[str] = set()
     while True:
@@ -41,7 +38,7 @@ def _oldest(measurement: str, environment: str, blank: set[str]) -> Select[Any]:
     has_something = or_(cells.c.rows > 0, cells.c.quarantined > 0)
     query = select(
         cells.c.cell_start, cells.c.cell_stop, cells.c.run_id, has_something.label("found")
-    ).where(cells.c.measurement == measurement, cells.c.environment == environment)
+    ).where(of_measurement(cells, measurement, environment))
     if blank:
         query = query.where(or_(has_something, cells.c.run_id.not_in(sorted(blank))))
     return query.order_by(cells.c.cell_start).limit(1)
@@ -53,9 +50,6 @@ def loaded_until(
     """Up to when the newest such cell is covered, by measurement; without sinks, the newest landed.
 
     `sinks` are targets. A measurement of which nothing is loaded is left out.
-
-    Raises:
-        LedgerUnavailable.
     """
     targets = tuple(sinks)
     found = {name: _until(ledger, name, environment, targets) for name in measurements}
@@ -67,11 +61,7 @@ def _until(
 ) -> datetime | None:
     query = (
         select(cells.c.covered_until)
-        .where(
-            cells.c.measurement == measurement,
-            cells.c.environment == environment,
-            cells.c.rows > 0,
-        )
+        .where(of_measurement(cells, measurement, environment), cells.c.rows > 0)
         .order_by(cells.c.cell_start.desc())
         .limit(1)
     )

@@ -11,7 +11,7 @@ from tasks.core.digest import digest_rows
 from tasks.core.measurement import Measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.state import CellState
-from tasks.core.window import Cell, Window
+from tasks.core.window import Cell, Window, follows, groups_of
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 
@@ -113,16 +113,10 @@ def frames_of(
     lake: Lake, look: AuditRequest, cells: list[Cell]
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """The landed rows of each cell, read some adjacent cells at a time."""
-    group: list[Cell] = []
-    for cell in [*sorted(cells), None]:
-        is_full = len(group) == _CELLS_AT_ONCE
-        if group and (cell is None or is_full or group[-1].stop != cell.start):
-            window = Window(group[0].start, group[-1].stop)
-            frame = lake.read(look.measurement, look.environment, window)
-            yield from split_cells(frame, group).items()
-            group = []
-        if cell is not None:
-            group.append(cell)
+    for group in groups_of(sorted(cells), _CELLS_AT_ONCE, fits=follows):
+        window = Window(group[0].start, group[-1].stop)
+        frame = lake.read(look.measurement, look.environment, window)
+        yield from split_cells(frame, group).items()
 
 
 def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool:

@@ -1,6 +1,6 @@
 """How cells of the lake stand: by the rows themselves, since a ledger may be lost or behind."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -52,37 +52,14 @@ def standing(
             return CellSummary(state, frame, is_known=True)
         changed = replace(state, landed_digest=digest, rows=rows, values=values)
         return CellSummary(changed, frame, is_known=False)
-    found = CellState(
-        measurement=measurement.name,
-        environment=environment,
-        cell=cell,
-        source="",
+    found = replace(
+        CellState.of_nothing(measurement, environment, cell, source="", run_id=""),
         covered_until=cell.stop,
-        state="landed",
-        source_digest="",
         landed_digest=digest,
         rows=rows,
         values=values,
-        quarantined=0,
-        erasures=0,
-        catalogue_digest=measurement.digest,
-        run_id="",
     )
     return CellSummary(found, frame, is_known=False)
-
-
-def groups_of(held: Mapping[Cell, Held], most_rows: int) -> Iterator[list[Cell]]:
-    """The cells in order, in groups of about so many rows; one fuller cell is a group of its own."""
-    group: list[Cell] = []
-    rows = 0
-    for cell in sorted(held):
-        if group and rows + held[cell].rows > most_rows:
-            yield group
-            group, rows = [], 0
-        group.append(cell)
-        rows += held[cell].rows
-    if group:
-        yield group
 
 
 def emptied_cells(known: Mapping[Cell, CellState], held: Mapping[Cell, Held]) -> list[Cell]:

@@ -20,6 +20,7 @@ from tasks.validation.suites import Suite
 
 # a source that can be asked for the past; of the others a run takes a sample
 SOURCES_WITH_HISTORY = frozenset({"prometheus"})
+MOST_CELLS = 168  # of one chunk
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Rounds: which cells a measurement needs, cut into chunks, worked through a few at a time."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,12 +18,11 @@ from tasks.core.errors import (
 )
 from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
-from tasks.core.state import CellState
-from tasks.core.window import Cell, Window, floor, iso
+from tasks.core.window import Cell, Window, floor, follows, groups_of, iso
 from tasks.ledger.deferred import put_aside, take_up
 from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
 from tasks.ledger.pending import pending_cells, pending_values
-from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, Chunk, Tools
+from tasks.pipeline.chunk import MOST_CELLS, SOURCES_WITH_HISTORY, Chunk, Tools
 from tasks.pipeline.due import Job, find_due
 from tasks.pipeline.lost import counted, lost_for_good, record
 from tasks.pipeline.process import load_pending, process
@@ -31,7 +30,6 @@ from tasks.pipeline.training_rounds import SOURCES_OF_ROUNDS, new_rounds
 
 logger = logging.getLogger("fedvitals")
 
-MOST_CELLS = 168
 # what may be wrong with a part of the past only: the rest is read all the same
 OF_THE_ANSWER = (AnswerInvalid, KeyRepeated, LabelsDiffer, SeriesExceeded, SourceOverloaded)
 MOST_FAILURES_IN_A_ROW = 3
@@ -79,10 +77,7 @@ def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
     if not beyond:
         return
     now = datetime.now(UTC)
-    record(
-        [replace(state, covered_until=job.settled, made_at=now) for state in beyond],
-        tools,
-    )
+    record([replace(state, covered_until=job.settled, made_at=now) for state in beyond], tools)
     furthest = iso(max(state.covered_until for state in beyond))
     warning = (
         f"an earlier run read up to {furthest}, which is later than this one may: a clock was wrong, "
@@ -146,13 +141,13 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     if not cells:
         return
     reopen(job, due.late, cells[0], tools)
-    first = process(chunk_of(job, (cells[0],)), tools)
+    first = process(chunk_of(job, cells[:1]), tools)
     progress(job.measurement.name, 1, len(cells))
     yield first
     together = [cell for cell in cells[1:] if cell not in due.aside]
-    parts = [*groups(together, _cells_a_chunk(job, first, tools))]
+    parts = [*groups_of(together, _cells_a_chunk(job, first, tools), fits=follows)]
     # one alone, so that what can be read of them is
-    parts += [(cell,) for cell in cells[1:] if cell in due.aside]
+    parts += [[cell] for cell in cells[1:] if cell in due.aside]
     done = 1
     for chunk, outcome in _at_once([chunk_of(job, part) for part in parts], job, tools, due.aside):
         yield outcome
@@ -224,10 +219,10 @@ def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     progress(job.measurement.name, 1, 1)
 
 
-def chunk_of(job: Job, cells: tuple[Cell, ...]) -> Chunk:
+def chunk_of(job: Job, cells: Sequence[Cell]) -> Chunk:
     """The chunk of these adjacent cells, clipped where time has not come yet."""
     span = Window(cells[0].start, min(cells[-1].stop, job.settled))
-    return Chunk(job.measurement, job.environment, cells, span, job.accept_shrink)
+    return Chunk(job.measurement, job.environment, tuple(cells), span, job.accept_shrink)
 
 
 def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
@@ -241,18 +236,6 @@ def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
     return max(1, min(MOST_CELLS, job.pipeline.chunk_rows // max(rows, 1)))
 
 
-def groups(cells: Sequence[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
-    """Adjacent cells, so many at most."""
-    group: list[Cell] = []
-    for cell in cells:
-        if group and (len(group) == size or group[-1].stop != cell.start):
-            yield tuple(group)
-            group = []
-        group.append(cell)
-    if group:
-        yield tuple(group)
-
-
 def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Loads what earlier runs left, the newest first, a chunk's rows at a time.
 
@@ -263,7 +246,13 @@ def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
         pending = pending_cells(tools.ledger, *of)
         states = (state for state in pending if state.run_id != tools.run_id)
         one = replace(tools, sinks=(sink,))
-        for group in _loads(states, job.pipeline.chunk_rows):
+        for group in groups_of(
+            states,
+            job.pipeline.chunk_rows,
+            size=lambda state: state.rows,
+            fits=lambda one, older: follows(older.cell, one.cell),
+            most_items=MOST_CELLS,
+        ):
             outcome = load_pending(job.measurement, job.environment, group, one)
             yield outcome
             counts = outcome.sinks[sink.name]
@@ -271,21 +260,6 @@ def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
                 rest = pending_values(tools.ledger, *of, group[-1].cell.start, tools.run_id)
                 yield _still_pending(job, sink.name, rest)
                 break
-
-
-def _loads(states: Iterable[CellState], most: int) -> Iterator[list[CellState]]:
-    """Adjacent cells, newest first, of so many rows together at most or one alone."""
-    group: list[CellState] = []
-    rows = 0
-    for state in states:
-        is_full = rows + state.rows > most or len(group) == MOST_CELLS
-        if group and (is_full or state.cell.stop != group[-1].cell.start):
-            yield group
-            group, rows = [], 0
-        group.append(state)
-        rows += state.rows
-    if group:
-        yield group
 
 
 def _still_pending(job: Job, sink: str, owed: int) -> Outcome:

@@ -246,10 +246,7 @@ def _still_true(
 
 
 def _commit_rows(
-    chunk: Chunk,
-    frames: Mapping[CellState, pd.DataFrame],
-    merged: _Merged,
-    tools: Tools,
+    chunk: Chunk, frames: Mapping[CellState, pd.DataFrame], merged: _Merged, tools: Tools
 ) -> None:
     """One commit for the cells whose rows differ from what the lake holds; none for none."""
     states = [s for s in frames if s.rows or s.cell in merged.held]

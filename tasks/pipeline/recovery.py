@@ -14,7 +14,7 @@ from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
 from tasks.core.window import Cell
-from tasks.lake.delta import existing_table, misfits
+from tasks.lake.delta import misfits
 from tasks.lake.maintenance import environments_of
 from tasks.lake.recorded_states import newest_run, with_commits
 from tasks.lake.tables import Lake
@@ -186,7 +186,7 @@ def _pairs(work: Rebuilding) -> list[Pair]:
 
 def _held_pairs(lake: Lake) -> Iterator[Pair]:
     for name in lake.names():
-        table = existing_table(lake.table_url(name), name)
+        table = lake.table(name)
         if table is not None:
             yield from ((name, environment) for environment in environments_of(table, name))
 
@@ -221,8 +221,7 @@ def _standing(
 def _unfit(lake: Lake, measurement: Measurement | None) -> str:
     if measurement is None:
         return "no longer in the catalogue"
-    name = measurement.name
-    table = existing_table(lake.table_url(name), name)
+    table = lake.table(measurement.name)
     if table is None:
         return ""
     return "; ".join(misfits(table, arrow_schema(measurement), measurement.all_tags))

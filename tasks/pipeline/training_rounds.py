@@ -1,20 +1,21 @@
 """The rounds of a training on their way: what is new of them, cut into chunks by their start."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.core.batch import Batch
+from tasks.core.batch import Batch, slice_cell
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values
-from tasks.core.window import EPOCH, Cell, Window, floor
-from tasks.pipeline.chunk import Chunk, Tools
+from tasks.core.window import EPOCH, Cell, Window, floor, follows, groups_of
+from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
 from tasks.pipeline.due import Job
 from tasks.pipeline.process import process
 
@@ -22,7 +23,6 @@ from tasks.pipeline.process import process
 SOURCES_OF_ROUNDS = frozenset({"federated"})
 MOMENT = timedelta(microseconds=1)
 EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
-MOST_CELLS = 168
 # time, tags as a record has them, field
 Place = tuple[Any, str, str]
 
@@ -83,12 +83,13 @@ def _fresh(batch: Batch, tools: Tools) -> Batch:
     times = [*batch.frame["time"][rows], *batch.rejected["time"][found]]
     if not times:
         return replace(batch, frame=batch.frame.iloc[:0], rejected=no_records())
-    first, last = min(times), max(times)
-    frame, records = (
-        part[(part["time"] >= first) & (part["time"] <= last)].reset_index(drop=True)
-        for part in (batch.frame, batch.rejected)
-    )
+    span = _span(times)
+    frame, records = (slice_cell(part, span) for part in (batch.frame, batch.rejected))
     return replace(batch, frame=frame, rejected=records)
+
+
+def _span(times: list[pd.Timestamp]) -> Window:
+    return Window(min(times).to_pydatetime(), max(times).to_pydatetime() + MOMENT)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class _Held:
         times = [*batch.frame["time"], *batch.rejected["time"]]
         if not times:
             return cls(fields, {}, {})
-        span = Window(min(times).to_pydatetime(), max(times).to_pydatetime() + MOMENT)
+        span = _span(times)
         landed = tools.lake.read(measurement, batch.environment, span)
         records = tools.lake.quarantined(measurement.name, batch.environment, span)
         return cls(
@@ -150,45 +151,22 @@ def _records(records: pd.DataFrame) -> Iterator[tuple[Place, str]]:
 
 def _parts(job: Job, fresh: Batch) -> Iterator[tuple[Chunk, Batch]]:
     """The batch in chunks of adjacent cells, some `chunk_rows` at most."""
-    length = job.pipeline.cell
-    counts: dict[datetime, int] = {}
-    for time in [*fresh.frame["time"], *fresh.rejected["time"]]:
-        start = floor(time.to_pydatetime(), length)
-        counts[start] = counts.get(start, 0) + 1
+    length, parts = job.pipeline.cell, (fresh.frame, fresh.rejected)
+    times = [time.to_pydatetime() for part in parts for time in part["time"]]
+    counts = Counter(floor(time, length) for time in times)
     cells = [Cell(start, start + length) for start in sorted(counts)]
-    for group in _groups(cells, lambda cell: counts[cell.start], job.pipeline.chunk_rows):
-        times = [
-            time.to_pydatetime()
-            for part in (fresh.frame, fresh.rejected)
-            for time in part["time"]
-            if group[0].start <= time < group[-1].stop
-        ]
-        window = Window(min(times), max(times) + MOMENT)
-        chunk = Chunk(job.measurement, job.environment, group, window)
+    most = job.pipeline.chunk_rows
+    for group in groups_of(cells, most, lambda cell: counts[cell.start], follows, MOST_CELLS):
+        inside = [time for time in times if group[0].start <= time < group[-1].stop]
+        window = Window(min(inside), max(inside) + MOMENT)
+        chunk = Chunk(job.measurement, job.environment, tuple(group), window)
         yield chunk, _within(fresh, window)
 
 
 def _within(batch: Batch, window: Window) -> Batch:
     """The rows and records of the window; what was left out by rule is told once, for all."""
-    frame, records = (
-        part[(part["time"] >= window.start) & (part["time"] < window.stop)].reset_index(drop=True)
-        for part in (batch.frame, batch.rejected)
-    )
+    frame, records = (slice_cell(part, window) for part in (batch.frame, batch.rejected))
     return replace(batch, window=window, frame=frame, rejected=records, dropped={}, warnings=())
-
-
-def _groups(
-    cells: list[Cell], rows: Callable[[Cell], int], most_rows: int
-) -> Iterator[tuple[Cell, ...]]:
-    group: list[Cell] = []
-    for cell in cells:
-        is_next = bool(group) and group[-1].stop == cell.start and len(group) < MOST_CELLS
-        if group and not (is_next and sum(map(rows, [*group, cell])) <= most_rows):
-            yield tuple(group)
-            group = []
-        group.append(cell)
-    if group:
-        yield tuple(group)
 
 
 def _uncovered(job: Job, tools: Tools) -> Iterator[Chunk]:
@@ -198,7 +176,6 @@ def _uncovered(job: Job, tools: Tools) -> Iterator[Chunk]:
     if start >= job.now:
         return
     window = Window(start, job.now)
-    cells = list(window.cells(job.pipeline.cell))
-    for group in _groups(cells, lambda cell: 0, job.pipeline.chunk_rows):
+    for group in groups_of(window.cells(job.pipeline.cell), MOST_CELLS):
         span = Window(max(start, group[0].start), min(job.now, group[-1].stop))
-        yield Chunk(job.measurement, job.environment, group, span)
+        yield Chunk(job.measurement, job.environment, tuple(group), span)

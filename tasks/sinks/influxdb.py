@@ -1,7 +1,7 @@
 """Loads landed cells into a bucket of InfluxDB 2."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,7 +18,7 @@ from tasks.core.receipt import SinkValues
 from tasks.core.retry import retrying
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
-from tasks.core.window import Cell
+from tasks.core.window import Cell, groups_of
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
 from tasks.sinks.line_protocol import Integers, Lines, to_lines
 
@@ -64,7 +64,8 @@ class InfluxSink:
         patience = _Patience(self._deadline if self._is_answered else 0.0)
         answers: list[CellAnswer] = []
         error: SinkUnavailable | SinkRefused | None = None
-        for group in _groups(cells, self._lines_per_post):
+        # whole cells: one cell's answer is never in two posts
+        for group in groups_of(cells, self._lines_per_post, lambda entry: len(entry.frame)):
             if error is None:
                 load = _Load(self._http, patience, _rows_of(group, measurement), measurement)
                 error = self._send(load, group, environment)
@@ -262,18 +263,6 @@ def _reason(answer: str) -> Reason:
         limit="",
         reason=answer,
     )
-
-
-def _groups(cells: list[CellToLoad], rows: int) -> Iterator[list[CellToLoad]]:
-    """Whole cells of about so many rows at a time: one cell's answer is never in two of them."""
-    group: list[CellToLoad] = []
-    for entry in cells:
-        if group and sum(len(each.frame) for each in group) + len(entry.frame) > rows:
-            yield group
-            group = []
-        group.append(entry)
-    if group:
-        yield group
 
 
 def _pending(

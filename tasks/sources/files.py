@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.core.training import TrainingRun
 from tasks.sources.run_files import csv_text, flower, nvflare, progress, records, tensorboard
 from tasks.sources.run_files.runs import runs_of
 from tasks.sources.run_files.table import RunFile, Table, invalid
@@ -17,15 +16,6 @@ MOST_BYTES = 100 * 1024**2
 """A run of 1,000 rounds and 200 clients has about 20 MB; a file is held in memory as a whole."""
 KNOWN = "CSV, fl-progress.json, Flower's history as JSON, NVFlare's cross_val_results.json and TensorBoard's event files can be read"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-
-
-def read_runs(path: Path) -> list[TrainingRun]:
-    """The runs of one file, in its order.
-
-    Raises:
-        RunFileInvalid: when the file cannot be read as runs.
-    """
-    return list(read_file(path).runs)
 
 
 def read_file(path: Path, metric: str | None = None) -> RunFile:

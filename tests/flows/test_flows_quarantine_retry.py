@@ -16,8 +16,9 @@ from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Window
+from tasks.lake.query import query
 from tasks.lake.tables import Lake
-from tasks.lake.windows import append_states, read_states
+from tasks.lake.windows import append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
 from tasks.sinks.influxdb import InfluxSink
@@ -106,7 +107,7 @@ def test_the_windows_tell_of_the_retry(held: Held) -> None:
     mend(held)
     run_id = held.installation.here("quarantine", "retry", "--json").document["run_id"]
     with held.bench() as bench:
-        told = read_states(bench.lake).to_pylist()
+        told = query(bench.lake, "SELECT * FROM _windows").to_pylist()
         state = bench.ledger.cells("shares", "production", Window(at(0), at(1)))
     row = next(r for r in told if (r["run_id"], r["measurement"]) == (run_id, "shares"))
     (known,) = state.values()

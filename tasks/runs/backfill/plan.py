@@ -13,8 +13,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger
-from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, is_by_rules
-from tasks.pipeline.collect import MOST_CELLS
+from tasks.pipeline.chunk import MOST_CELLS, SOURCES_WITH_HISTORY, is_by_rules
 from tasks.pipeline.due import Job
 from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
 from tasks.runs.base.run import Run

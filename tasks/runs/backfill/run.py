@@ -13,14 +13,13 @@ from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement
 from tasks.core.receipt import Outcome, Receipt, joined
 from tasks.core.state import CellState
-from tasks.core.window import iso
+from tasks.core.window import follows, groups_of, iso
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.chunk import Chunk, Tools
 from tasks.pipeline.collect import (
     MOST_FAILURES_IN_A_ROW,
     OF_THE_ANSWER,
     chunk_of,
-    groups,
     pending_loaded,
     prepared,
     reopen,
@@ -148,7 +147,8 @@ def _read(
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
     reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
-    chunks = (chunk_of(job, group) for group in groups(cells, share.cells_a_chunk))
+    groups = groups_of(cells, share.cells_a_chunk, fits=follows)
+    chunks = (chunk_of(job, group) for group in groups)
     most, done = wanted.manner.workers + 1, 0
     for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
         done += len(chunk.cells)

@@ -6,10 +6,10 @@ from datetime import timedelta
 from tasks.core.errors import FedvitalsError, SourceUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.receipt import Receipt
-from tasks.core.window import Window
+from tasks.core.window import Window, follows, groups_of
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
-from tasks.pipeline.collect import MOST_CELLS, groups
+from tasks.pipeline.chunk import MOST_CELLS
 from tasks.pipeline.due import Job
 from tasks.runs.backfill.plan import FLOW, Backfill, cells_to_read, window_cells
 from tasks.sources.counting import SeriesCount, count_series
@@ -126,7 +126,7 @@ def _share(
         cells=sum(1 for _ in window_cells(job)),
         due=len(due),
         cells_a_chunk=a_chunk,
-        chunks=sum(1 for _ in groups(due, a_chunk)),
+        chunks=sum(1 for _ in groups_of(due, a_chunk, fits=follows)),
         series=most if counts else None,
         values=round(mean * slots * len(due)) if counts else None,
     )

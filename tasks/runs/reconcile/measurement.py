@@ -20,7 +20,7 @@ from tasks.core.reconciliation import (
     Why,
     verdict_of,
 )
-from tasks.core.window import Cell, Window, iso, micros
+from tasks.core.window import Cell, Window, groups_of, iso, micros
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
@@ -29,7 +29,6 @@ from tasks.pipeline.cell_summary import (
     NOTHING_HELD,
     CellSummary,
     emptied_cells,
-    groups_of,
     standing,
 )
 from tasks.pipeline.load import deliver
@@ -152,11 +151,8 @@ class _Work:
     def groups(self, cells: list[Cell]) -> Iterator[list[Cell]]:
         """The cells in groups of about `chunk_rows` rows, whichever side has more."""
         fields = max(1, len(self.wanted.measurement.fields))
-        size = {
-            cell: Held(max(self.held[cell].rows, self.stored.get(cell, 0) // fields), 0)
-            for cell in cells
-        }
-        return groups_of(size, self.wanted.chunk_rows)
+        rows = {c: max(self.held[c].rows, self.stored.get(c, 0) // fields) for c in cells}
+        return groups_of(sorted(rows), self.wanted.chunk_rows, rows.__getitem__)
 
     def sifted(self, progress: Progress) -> Iterator[list[Cell]]:
         """The cells that have to be compared value by value, a group at a time."""

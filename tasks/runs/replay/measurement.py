@@ -13,12 +13,12 @@ from tasks.core.ports import CellToLoad, Sink
 from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.state import CellState
-from tasks.core.window import Cell, Window
+from tasks.core.window import Cell, Window, groups_of
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
-from tasks.pipeline.cell_summary import NOTHING_HELD, emptied_cells, groups_of, standing
+from tasks.pipeline.cell_summary import NOTHING_HELD, emptied_cells, standing
 from tasks.pipeline.chunk import Stopwatch
 from tasks.pipeline.load import Loaded, deliver
 
@@ -87,7 +87,8 @@ class _Work:
         self.held = {**found, **dict.fromkeys(emptied, NOTHING_HELD)}
         self.stores.lock.check()
         ledger.forget_loads(self.stores.sink.target, name, wanted.environment, wanted.window)
-        return list(groups_of(self.held, wanted.chunk_rows))
+        rows = {cell: held.rows for cell, held in self.held.items()}
+        return list(groups_of(sorted(rows), wanted.chunk_rows, rows.__getitem__))
 
     def sent(self, groups: list[list[Cell]]) -> Iterator[tuple[int, Outcome]]:
         """What became of each group, in order, and how many cells that makes.

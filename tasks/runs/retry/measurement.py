@@ -1,6 +1,6 @@
 """Quarantine, tried again from the lake alone: what passes now is landed, the rest stays held back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
-from tasks.core.window import Cell, Window
+from tasks.core.window import Cell, Window, follows, groups_of
 from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
 from tasks.pipeline.load import load
 from tasks.pipeline.merge import keep_older
@@ -120,9 +120,12 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     stages = {cell: set(part["stage"]) for cell, part in parts.items()}
     held = [cell for cell in cells if "suite" in stages[cell]]
     refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
-    for group in _groups(held, known, parts, wanted.chunk_rows):
+    sizes = {cell: known[cell].rows + len(part) for cell, part in parts.items()}
+    for group in groups_of(held, wanted.chunk_rows, sizes.__getitem__, follows):
         yield _judge_again(wanted, _chunk(group, known, parts), tools)
-    for group in _groups(refused if tools.sinks else [], known, parts, wanted.chunk_rows):
+    for group in groups_of(
+        refused if tools.sinks else [], wanted.chunk_rows, sizes.__getitem__, follows
+    ):
         yield _offer_again(wanted, _chunk(group, known, parts), tools)
 
 
@@ -144,26 +147,6 @@ def _left_alone(
     if warnings:
         name = wanted.measurement.name
         yield Outcome(measurement=name, state="unchanged", warnings=tuple(warnings))
-
-
-def _groups(
-    cells: Sequence[Cell],
-    known: Mapping[Cell, CellState],
-    parts: Mapping[Cell, pd.DataFrame],
-    most: int,
-) -> Iterator[list[Cell]]:
-    """Adjacent cells, of about so many rows at most."""
-    group: list[Cell] = []
-    rows = 0
-    for cell in cells:
-        more = known[cell].rows + len(parts[cell])
-        if group and (group[-1].stop != cell.start or rows + more > most):
-            yield group
-            group, rows = [], 0
-        group.append(cell)
-        rows += more
-    if group:
-        yield group
 
 
 def _chunk(

@@ -13,7 +13,9 @@ from tasks.core.window import (
     Window,
     ceil,
     floor,
+    follows,
     format_duration,
+    groups_of,
     iso,
     micros,
     parse_duration,
@@ -229,3 +231,16 @@ def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["1970-01-01", "2262-01-01"])
 def test_the_first_and_the_last_time_are_taken(text: str) -> None:
     assert iso(parse_time(text, NOON)) == f"{text}T00:00:00Z"
+
+
+def test_groups_end_at_a_gap_and_where_they_are_full() -> None:
+    hours = [Cell(NOON + n * HOUR, NOON + (n + 1) * HOUR) for n in (0, 1, 2, 4, 5)]
+    assert list(groups_of(hours, 2, fits=follows)) == [hours[:2], hours[2:3], hours[3:]]
+    assert list(groups_of(hours, 9, most_items=4)) == [hours[:4], hours[4:]]
+    # older cells that come behind newer ones do not follow them
+    assert list(groups_of(hours[1::-1], 9, fits=follows)) == [[hours[1]], [hours[0]]]
+    assert list(groups_of([], 2)) == []
+
+
+def test_an_item_that_is_too_large_is_alone_in_its_group() -> None:
+    assert list(groups_of([1, 5, 1, 2, 1], 3, size=lambda item: item)) == [[1], [5], [1, 2], [1]]

@@ -10,8 +10,9 @@ from tasks.core.state import CellState
 from tasks.lake import maintenance as module
 from tasks.lake.delta import append_rows, existing_table, open_table
 from tasks.lake.maintenance import Upkeep, keep_states_up
+from tasks.lake.query import query
 from tasks.lake.tables import Lake
-from tasks.lake.windows import SCHEMA, WINDOWS, append_states, read_states, states_in_force
+from tasks.lake.windows import SCHEMA, WINDOWS, append_states, states_in_force
 from tests.tasks.lake.lake_samples import HOUR, START, cell
 
 
@@ -49,7 +50,7 @@ def test_states_of_before_there_was_made_at_are_the_oldest(lake: Lake) -> None:
     older = pa.schema([field for field in SCHEMA if field.name != "made_at"])
     table = open_table(lake.table_url(WINDOWS), WINDOWS, older)
     append_states(Lake(f"{lake.url}-other"), [state(0, "run-1", 1), state(0, "run-2", 2)])
-    told = read_states(Lake(f"{lake.url}-other")).select(older.names)
+    told = query(Lake(f"{lake.url}-other"), "SELECT * FROM _windows").select(older.names)
     append_rows(table, WINDOWS, told)
 
     assert in_force(lake) == [("example", 0, 2)]
@@ -66,7 +67,7 @@ def test_windows_keeps_the_rows_in_force_only(lake: Lake) -> None:
     done = keep_states_up(lake, {}, timedelta(hours=2))
 
     assert (done.before.files, done.after.files, done.expired) == (3, 1, 1)
-    assert len(read_states(lake)) == 3
+    assert len(query(lake, "SELECT * FROM _windows")) == 3
     assert states_in_force(lake) == before
     version = existing_table(lake.table_url(WINDOWS), WINDOWS).version()  # type: ignore[union-attr]
     assert keep_states_up(lake, {}, timedelta(hours=2)).expired == 0

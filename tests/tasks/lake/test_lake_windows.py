@@ -8,8 +8,9 @@ import pytest
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.state import CellState
+from tasks.lake.query import query
 from tasks.lake.tables import Lake
-from tasks.lake.windows import SCHEMA, append_states, read_states
+from tasks.lake.windows import SCHEMA, append_states, states_in_force
 from tests.tasks.lake.lake_samples import cell
 
 MADE = datetime(2026, 2, 1, tzinfo=UTC)
@@ -38,14 +39,14 @@ def entries(lake: Lake) -> int:
 
 def test_states_are_appended_in_one_commit_and_read_back(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    assert read_states(lake).schema == SCHEMA
+    assert states_in_force(lake) == []
     append_states(lake, [])
     assert not (tmp_path / "lake").exists()
     append_states(lake, [STATE, replace(STATE, cell=cell(1))])
     assert entries(lake) == 2  # one makes the table, one fills it
     append_states(lake, [replace(STATE, run_id="run-2", rows=9)])
     assert entries(lake) == 3
-    found = read_states(lake)
+    found = query(lake, "SELECT * FROM _windows")
     assert found.schema.equals(SCHEMA)
     told = sorted(found.to_pylist(), key=lambda row: (row["run_id"], row["cell_start"]))
     assert told[0] == {
@@ -68,4 +69,4 @@ def test_torn_table_is_told(tmp_path: Path) -> None:
     for file in (tmp_path / "lake" / "_windows").glob("*.parquet"):
         file.write_bytes(b"torn")
     with pytest.raises(LakeDamaged, match="lake table _windows"):
-        read_states(lake)
+        states_in_force(lake)

@@ -15,7 +15,7 @@ from tasks.core.errors import LabelsDiffer, LakeBusy, SourceUnavailable
 from tasks.core.receipt import Outcome, Values, write_receipt
 from tasks.core.settings import Environment, Pipeline, Service, Settings, load_settings
 from tasks.core.window import Window
-from tasks.lake.windows import read_states
+from tasks.lake.query import query
 from tasks.ledger.locks import FileLocks
 from tasks.pipeline.chunk import Chunk, Tools
 from tasks.pipeline.due import Job, find_due
@@ -268,7 +268,7 @@ def test_source_that_is_away_is_the_end_and_what_was_landed_is_told(site: Site) 
     assert (outcome.state, outcome.problems) == ("failed", (str(AWAY),))
     # one more was under way
     assert outcome.values == Values(extracted=3, landed=3)
-    assert len(read_states(site.bench.lake)) == 3
+    assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 3
 
 
 def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
@@ -287,7 +287,7 @@ def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
     assert sum(told) == 6
     # one more chunk than was counted may be done
     assert told[0] in (2, 3)
-    assert len(read_states(site.bench.lake)) == 6
+    assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 6
 
 
 def test_lake_that_is_busy_is_told_later(site: Site) -> None:
@@ -304,7 +304,7 @@ def test_lake_that_is_busy_is_told_later(site: Site) -> None:
         mock.patch.object(base, "append_states", first_fails),
     ):
         assert site.run().state == "landed"
-    assert len(read_states(site.bench.lake)) == 6
+    assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 6
 
 
 def test_a_held_lock_is_told_with_its_holder(site: Site) -> None:
@@ -319,7 +319,7 @@ def test_interrupted_run_has_told_what_it_landed(site: Site) -> None:
     site.bench.source.errors_at = {at(3): KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         site.run(workers=1)
-    assert len(read_states(site.bench.lake)) >= 3
+    assert len(query(site.bench.lake, "SELECT * FROM _windows")) >= 3
     site.bench.source.errors_at.clear()
     site.asked()
     assert site.run().state == "landed"

@@ -19,7 +19,7 @@ from tasks.core.receipt import Delivery, Outcome, Receipt, SinkValues, Values, w
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.settings import load_settings
 from tasks.core.window import Cell, Window
-from tasks.lake.windows import read_states
+from tasks.lake.query import query
 from tasks.runs.base import self_metrics
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics, measured
@@ -126,7 +126,7 @@ def test_a_run_is_one_row_in_lake_sink_and_windows(run: Run, sink: MemorySink) -
     assert sink.values("landed_values") == [6.0]
     assert sink.values("status") == ["degraded"]
     assert sink.values("worst") == ["critical"]
-    told = read_states(run.lake).to_pylist()
+    told = query(run.lake, "SELECT * FROM _windows").to_pylist()
     assert [(each["measurement"], each["rows"]) for each in told] == [(SELF_METRICS, 1)]
 
 
