@@ -162,8 +162,7 @@ class Service:
 def _certificate_check(certificate: Certificate) -> bodies.Check:
     days = certificate.days_left()
     return bodies.Check(
-        status="degraded" if days < LEAST_CERTIFICATE_DAYS else "ok",
-        detail=f"{days:.1f} days left",
+        status="degraded" if days < LEAST_CERTIFICATE_DAYS else "ok", detail=f"{days:.1f} days left"
     )
 
 
