@@ -65,18 +65,15 @@ def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Train
 @contextmanager
 def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterator[str]:
     """A Prometheus that scrapes the target (host:port) at the interval; its URL."""
-    port = _free_port()
-    config = folder / "prometheus.yml"
-    config.parent.mkdir(parents=True, exist_ok=True)
+    config, port = folder / "prometheus.yml", _free_port()
+    folder.mkdir(parents=True, exist_ok=True)
     scrape = {"job_name": "fed-server", "static_configs": [{"targets": [target]}]}
     config.write_text(
         yaml.safe_dump({"global": {"scrape_interval": interval}, "scrape_configs": [scrape]})
     )
     command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'prometheus'}"]
     command += [f"--web.listen-address={LOOPBACK}:{port}", "--log.level=warn"]
-    with _running("prometheus", command, folder) as (process, output):
-        url = f"http://{LOOPBACK}:{port}"
-        _wait(process, output, lambda: _answers(f"{url}/-/ready"))
+    with _answering("prometheus", command, folder, port, "/-/ready") as url:
         yield url
 
 
@@ -84,23 +81,10 @@ def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterat
 def influxdb(program: str, folder: Path) -> Iterator[InfluxAccess]:
     """An InfluxDB with one organisation and bucket, its data below the folder."""
     port = _free_port()
-    command = [
-        program,
-        "--bolt-path",
-        str(folder / "influxd.bolt"),
-        "--engine-path",
-        str(folder / "engine"),
-    ]
-    command += [
-        "--http-bind-address",
-        f"{LOOPBACK}:{port}",
-        "--reporting-disabled",
-        "--log-level",
-        "error",
-    ]
-    with _running("influxdb", command, folder) as (process, output):
-        url = f"http://{LOOPBACK}:{port}"
-        _wait(process, output, lambda: _answers(f"{url}/health"))
+    command = [program, f"--bolt-path={folder / 'influxd.bolt'}", "--reporting-disabled"]
+    command += [f"--engine-path={folder / 'engine'}", "--log-level=error"]
+    command += [f"--http-bind-address={LOOPBACK}:{port}"]
+    with _answering("influxdb", command, folder, port, "/health") as url:
         yield _set_up(url)
 
 
@@ -110,11 +94,25 @@ def prefect_server(folder: Path) -> Iterator[str]:
     port = _free_port()
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", LOOPBACK, "--port", str(port)]
-    url = f"http://{LOOPBACK}:{port}/api"
     # its UI asks port 4200 otherwise, whatever port the server has
-    ui = {"PREFECT_SERVER_UI_API_URL": url}
-    with _running("prefect", command, folder, ui) as (process, output):
-        _wait(process, output, lambda: _answers(f"{url}/health"))
+    ui = {"PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api"}
+    with _answering("prefect", command, folder, port, "/api/health", ui) as url:
+        yield f"{url}/api"
+
+
+@contextmanager
+def _answering(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    port: int,
+    path: str,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Run the command until its path answers on the port; yield its URL."""
+    url = f"http://{LOOPBACK}:{port}"
+    with _running(name, command, folder, settings) as (process, output):
+        _wait(process, output, lambda: _answers(f"{url}{path}"))
         yield url
 
 

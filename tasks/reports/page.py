@@ -24,13 +24,7 @@ from tasks.reports.multiples import (
     multiples_of,
     ranked,
 )
-from tasks.reports.records import (
-    Limits,
-    MeasurementSection,
-    ReportFiles,
-    RunReport,
-    attention_of,
-)
+from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunReport, attention_of
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary
 from tasks.reports.units import human, share, signed

@@ -6,7 +6,6 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -26,15 +25,21 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 DROWNING_NOISE = 0.1
 SEED_BITS = 32
-SERVER_OPTIONS = ("host", "port", "https_port", "tls_dir", "state_dir")
-FEDERATION_OPTIONS = (
-    "clients",
-    "rounds",
-    "round_seconds",
-    "sampling_rate",
-    "noise_multiplier",
-    "epsilon_budget",
-)
+OPTIONS = {
+    "host": "address to listen on (127.0.0.1); any other than loopback needs a token",
+    "port": "HTTP port (8000); 0 takes a free one",
+    "https_port": "HTTPS port (no HTTPS without); 0 takes a free one",
+    "tls_dir": "folder for ca.pem (the state folder)",
+    "state_dir": "folder for the saved model (a temporary one)",
+    "token_env": f"variable with the token ({TOKEN_VARIABLE})",
+    "clients": "simulated clients (200)",
+    "rounds": "rounds of training (60)",
+    "round_seconds": "wall time of a round (1); 0 runs unpaced",
+    "seed": "seed (drawn at random)",
+    "sampling_rate": "probability that a client is drawn (0.4)",
+    "noise_multiplier": "noise in units of the clip norm (2.2)",
+    "epsilon_budget": "training ends before it is exceeded (10)",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,12 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     try:
         settings = settings_from(_parser().parse_args(arguments), os.environ)
-    except ValidationError as error:
-        for line in _problems(error):
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_USAGE
-    except MissingTokenError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValidationError, MissingTokenError) as error:
+        lines = _problems(error) if isinstance(error, ValidationError) else [str(error)]
+        print(*(f"error: {line}" for line in lines), sep="\n", file=sys.stderr)
         return EXIT_USAGE
     _warn_of_noise(settings.federation)
     try:
@@ -59,33 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_from(options: argparse.Namespace, environ: Mapping[str, str]) -> ServerSettings:
-    """The settings that the options and the environment ask for.
+    """Make the settings that the options and the environment ask for.
 
     ValidationError for a value out of range or a host that would be open to all;
     MissingTokenError when --token-env names a variable that is not set.
     """
     environment = environ.get(ENVIRONMENT_VARIABLE, "demo")
-    federation = _given(options, FEDERATION_OPTIONS)
-    federation["seed"] = _seed(options.seed, environment)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    given["token"] = _token(given.pop("token_env", None), environ)
+    seed = TESTING_SEED if environment == TESTING else secrets.randbits(SEED_BITS)
+    trained = {n: given.pop(n) for n in FederationSettings.model_fields if n in given}
+    federation = {"seed": seed, **trained}
     return ServerSettings.model_validate(
-        {
-            **_given(options, SERVER_OPTIONS),
-            "token": _token(options.token_env, environ),
-            "environment": environment,
-            "federation": federation,
-        }
+        {**given, "environment": environment, "federation": federation}
     )
-
-
-def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
-    values = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _seed(wanted: int | None, environment: str) -> int:
-    if wanted is not None:
-        return wanted
-    return TESTING_SEED if environment == TESTING else secrets.randbits(SEED_BITS)
 
 
 def _token(named: str | None, environ: Mapping[str, str]) -> str | None:
@@ -124,30 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"{TOKEN_VARIABLE} holds the bearer token, if one is to be asked for. "
         f"{ENVIRONMENT_VARIABLE}={TESTING} fixes the seed and opens the fault knobs.",
     )
-    _add_server_options(parser)
-    _add_federation_options(parser)
+    # the settings turn each text into what they need
+    for name, text in OPTIONS.items():
+        metavar = "NAME" if name == "token_env" else None
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
     return parser
-
-
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--host", help="address to listen on (127.0.0.1); any other than loopback needs a token")
-    add("--port", type=int, help="HTTP port (8000); 0 takes a free one")
-    add("--https-port", type=int, help="HTTPS port (no HTTPS without); 0 takes a free one")
-    add("--tls-dir", type=Path, help="folder for ca.pem (the state folder)")
-    add("--state-dir", type=Path, help="folder for the saved model (a temporary one)")
-    add("--token-env", metavar="NAME", help=f"variable with the token ({TOKEN_VARIABLE})")
-
-
-def _add_federation_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--clients", type=int, help="simulated clients (200)")
-    add("--rounds", type=int, help="rounds of training (60)")
-    add("--round-seconds", type=float, help="wall time of a round (1); 0 runs unpaced")
-    add("--seed", type=int, help="seed (drawn at random)")
-    add("--sampling-rate", type=float, help="probability that a client is drawn (0.4)")
-    add("--noise-multiplier", type=float, help="noise in units of the clip norm (2.2)")
-    add("--epsilon-budget", type=float, help="training ends before it is exceeded (10)")
 
 
 if __name__ == "__main__":

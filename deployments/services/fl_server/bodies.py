@@ -14,7 +14,7 @@ Condition = Literal["ok", "degraded", "failed"]
 class Body(BaseModel):
     """Root of all bodies: no other fields than the declared ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
 class Health(Body):
@@ -80,11 +80,9 @@ class ClientCount(Body):
     active: int
 
 
-class TrainingStatus(Body):
+class TrainingStatus(TrainingSummary):
     """GET /api/training/status; current_round is the last finished one, 0 before the first."""
 
-    run_id: str
-    state: TrainingState
     current_round: int
     total_rounds: int
     last_round_at: datetime | None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.special import entr
 from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 
 from deployments.services.fl_server.model import CLASSES, Floats, Ints
@@ -79,14 +80,9 @@ def label_distance(left: Floats, right: Floats) -> float:
     The square root of the divergence in bits (Lin, "Divergence Measures Based on the Shannon
     Entropy", 1991): the entropy of the mean distribution minus the mean of the entropies.
     """
-    divergence = _entropy((left + right) / 2) - (_entropy(left) + _entropy(right)) / 2
+    divergence = (entr((left + right) / 2) - (entr(left) + entr(right)) / 2).sum() / math.log(2)
     # rounding can leave the range by a hair
     return math.sqrt(min(1.0, max(0.0, divergence)))
-
-
-def _entropy(shares: Floats) -> float:
-    present = shares[shares > 0]
-    return float(-(present * np.log2(present)).sum())
 
 
 @cache

@@ -73,7 +73,6 @@ class FaultBoard:
     """The faults that are set, in order; safe between threads."""
 
     def __init__(self) -> None:
-        """Start without any."""
         self._entries: list[_Entry] = []
         self._lock = threading.Lock()
 

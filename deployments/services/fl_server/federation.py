@@ -101,7 +101,6 @@ class Federation:
     """The server's and the clients' side of one run; step() is one round."""
 
     def __init__(self, settings: FederationSettings) -> None:
-        """Deal the data and start from the initial weights."""
         data_rng, self._client_rng, self._noise_rng = _generators(settings.seed)
         self.settings = settings
         self.population = deal(settings.clients, settings.label_concentration, data_rng)

@@ -26,7 +26,6 @@ class CpuMeter:
     """CPU time of this process since the last look, in percent of all cores of the machine."""
 
     def __init__(self) -> None:
-        """Start to measure; the first look covers the process's time since now."""
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self._cores = os.cpu_count() or 1
         self._percent = 0.0

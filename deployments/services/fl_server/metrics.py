@@ -12,13 +12,29 @@ from deployments.services.fl_server.telemetry import EdgeReading
 PREFIX = "fed_vit_autorl_"
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BRIEF_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1)
+# by the attribute that has the value: the gauge's name and text
+OF_DEVICE = {
+    "battery_percent": ("edge_battery_level", "Battery in percent"),
+    "temperature_celsius": ("edge_temperature", "Degrees Celsius"),
+    "cpu_percent": ("edge_cpu_usage_percent", "CPU in percent"),
+    "memory_bytes": ("edge_memory_usage_bytes", "Memory in use"),
+    "packet_loss_ratio": ("packet_loss_rate", "Share of packets lost"),
+}
+OF_ROUND = {
+    "loss": ("training_loss", "Mean cross-entropy over all clients"),
+    "accuracy": ("model_accuracy", "Accuracy on held-out data"),
+    "convergence_rate": ("convergence_rate", "Mean relative fall of loss a round"),
+    "updates": ("active_clients", "Clients whose update was used"),
+    "connected_clients": ("connected_clients", "Clients that can be reached"),
+    "data_quality": ("data_quality_score", "Mean share of usable examples"),
+    "data_drift": ("data_drift_score", "Distance of the round's labels"),
+}
 
 
 class ServiceMetrics:
     """The metrics by group; each group knows how to take what happened."""
 
     def __init__(self) -> None:
-        """Register every metric once, in a new registry."""
         self.registry = CollectorRegistry()
         self.requests = RequestMetrics(self.registry)
         self.model = ModelMetrics(self.registry)
@@ -36,7 +52,6 @@ class RequestMetrics:
     """HTTP requests, as the outermost middleware measures them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of requests."""
         self._total = _counter(registry, "requests", "HTTP requests answered", "method", "status")
         self._seconds = Histogram(
             f"{PREFIX}request_duration_seconds",
@@ -56,15 +71,9 @@ class ModelMetrics:
     """The model in service: its file, its predictions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of the model."""
         self._requests = _counter(registry, "inference_requests", "Batches predicted", "model")
-        self._seconds = Histogram(
-            f"{PREFIX}inference_duration_seconds",
-            "Time to predict one batch",
-            ["model"],
-            registry=registry,
-            buckets=BRIEF_BUCKETS,
-        )
+        text = "Time to predict one batch"
+        self._seconds = _brief(registry, "inference_duration_seconds", text, "model")
         self._size = _gauge(registry, "model_size_bytes", "Size of the saved model", "model")
         self._load = _gauge(
             registry, "model_load_time_seconds", "Time of the last load from disk", "model"
@@ -92,7 +101,6 @@ class HostMetrics:
     """What the process takes; read at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of the process."""
         cpu = _gauge(registry, "cpu_usage_percent", "CPU of this process, in percent of all cores")
         cpu.set_function(host.CpuMeter().percent)
         memory = _gauge(registry, "memory_usage_bytes", "Resident memory of this process")
@@ -105,49 +113,33 @@ class EdgeMetrics:
     """The clients' devices."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of the devices."""
-        self._info = _gauge(
-            registry, "edge_device_info", "1, with the kind of device", "client", "device"
-        )
-        self._battery = _gauge(registry, "edge_battery_level", "Battery in percent", "client")
-        self._degrees = _gauge(registry, "edge_temperature", "Degrees Celsius", "client")
-        self._cpu = _gauge(registry, "edge_cpu_usage_percent", "CPU in percent", "client")
-        self._memory = _gauge(registry, "edge_memory_usage_bytes", "Memory in use", "client")
-        self._loss = _gauge(registry, "packet_loss_rate", "Share of packets lost", "client")
+        text = "1, with the kind of device"
+        self._info = _gauge(registry, "edge_device_info", text, "client", "device")
+        self._gauges = {
+            part: _gauge(registry, name, text, "client") for part, (name, text) in OF_DEVICE.items()
+        }
 
     def update(self, readings: tuple[EdgeReading, ...]) -> None:
         """Take the present reading of each device."""
         for reading in readings:
             self._info.labels(reading.client, reading.device).set(1)
-            self._battery.labels(reading.client).set(reading.battery_percent)
-            self._degrees.labels(reading.client).set(reading.temperature_celsius)
-            self._cpu.labels(reading.client).set(reading.cpu_percent)
-            self._memory.labels(reading.client).set(reading.memory_bytes)
-            self._loss.labels(reading.client).set(reading.packet_loss_ratio)
+            for part, gauge in self._gauges.items():
+                gauge.labels(reading.client).set(getattr(reading, part))
 
 
 class TrainingMetrics:
     """Rounds, clients, data and privacy."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of training."""
         self._rounds = _counter(registry, "training_rounds", "Rounds finished")
         self._updates = _counter(registry, "client_updates", "Updates that went into the model")
         self._dropped = _counter(registry, "client_dropped", "Drawn clients, lost or too late")
-        self._loss = _gauge(registry, "training_loss", "Mean cross-entropy over all clients")
-        self._accuracy = _gauge(registry, "model_accuracy", "Accuracy on held-out data")
-        self._rate = _gauge(registry, "convergence_rate", "Mean relative fall of loss a round")
-        self._aggregation = Histogram(
-            f"{PREFIX}aggregation_duration_seconds",
-            "Time to clip, add noise and average",
-            registry=registry,
-            buckets=BRIEF_BUCKETS,
-        )
-        self._active = _gauge(registry, "active_clients", "Clients whose update was used")
-        self._connected = _gauge(registry, "connected_clients", "Clients that can be reached")
+        self._of_round = {
+            part: _gauge(registry, name, text) for part, (name, text) in OF_ROUND.items()
+        }
+        text = "Time to clip, add noise and average"
+        self._aggregation = _brief(registry, "aggregation_duration_seconds", text)
         self._total = _gauge(registry, "total_clients", "Clients known")
-        self._quality = _gauge(registry, "data_quality_score", "Mean share of usable examples")
-        self._drift = _gauge(registry, "data_drift_score", "Distance of the round's labels")
         self._epsilon = _gauge(registry, "privacy_epsilon_remaining", "Epsilon left")
         self._delta = _gauge(registry, "privacy_delta_used", "Delta that epsilon is counted at")
         self._noise = _gauge(registry, "noise_scale", "Standard deviation of noise on a weight")
@@ -155,11 +147,9 @@ class TrainingMetrics:
     def began(self, federation: Federation, standing: Standing) -> None:
         """Take the state before the first round."""
         settings = federation.settings
-        self._loss.set(standing.loss)
-        self._accuracy.set(standing.accuracy)
-        self._connected.set(federation.connected_clients)
+        for source in (standing, federation):
+            self._show(source)
         self._total.set(settings.clients)
-        self._quality.set(federation.data_quality)
         self._epsilon.set(settings.epsilon_budget)
         self._delta.set(settings.delta)
         self._noise.set(settings.noise_scale)
@@ -169,22 +159,21 @@ class TrainingMetrics:
         self._rounds.inc()
         self._updates.inc(result.updates)
         self._dropped.inc(result.dropped)
-        self._loss.set(result.loss)
-        self._accuracy.set(result.accuracy)
-        self._rate.set(result.convergence_rate)
+        self._show(result)
         self._aggregation.observe(result.aggregation_seconds)
-        self._active.set(result.updates)
-        self._connected.set(result.connected_clients)
-        self._quality.set(result.data_quality)
-        self._drift.set(result.data_drift)
         self._epsilon.set(privacy.remaining(result.epsilon, epsilon_budget))
+
+    def _show(self, source: object) -> None:
+        """Set those gauges of a round that the source has a value for."""
+        for part, gauge in self._of_round.items():
+            if hasattr(source, part):
+                gauge.set(getattr(source, part))
 
 
 class SecurityMetrics:
     """Refused callers, failed handshakes, the certificate."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics of security; the certificate's only once there is one."""
         self._registry = registry
         self._unauthorized = _counter(registry, "unauthorized_requests", "Answers of status 401")
         self._failures = _counter(registry, "encryption_failures", "TLS handshakes that failed")
@@ -209,3 +198,7 @@ def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) ->
 
 def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
     return Gauge(f"{PREFIX}{name}", text, labels, registry=registry)
+
+
+def _brief(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Histogram:
+    return Histogram(f"{PREFIX}{name}", text, labels, registry=registry, buckets=BRIEF_BUCKETS)

@@ -28,7 +28,6 @@ class RequestTally:
     """Requests answered so far, and those of them with a status of 500 or more."""
 
     def __init__(self) -> None:
-        """Start at none."""
         self.total = 0
         self.failed = 0
 
@@ -42,7 +41,6 @@ class MeasuringMiddleware:
     """Counts and times every request until its whole answer is sent."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics, tally: RequestTally) -> None:
-        """Keep where to count."""
         self._app, self._metrics, self._tally = app, metrics, tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +71,6 @@ class TokenMiddleware:
     """Answers 401 to whoever has no valid bearer token; /health is open."""
 
     def __init__(self, app: ASGIApp, token: SecretStr, metrics: SecurityMetrics) -> None:
-        """Keep the token."""
         self._app, self._metrics = app, metrics
         self._wanted = token.get_secret_value().encode()
 
@@ -103,7 +100,6 @@ class FaultMiddleware:
     """Spoils the answers that the board names."""
 
     def __init__(self, app: ASGIApp, board: FaultBoard) -> None:
-        """Keep the board."""
         self._app, self._board = app, board
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from deployments.services.fl_server import bodies
 from deployments.services.fl_server.faults import FaultBoard
@@ -11,11 +12,12 @@ from deployments.services.fl_server.middleware import RequestTally
 from deployments.services.fl_server.settings import VERSION, ServerSettings
 from deployments.services.fl_server.store import ModelStore
 from deployments.services.fl_server.tls import Certificate
-from deployments.services.fl_server.training import RoundRecord, Trainer
+from deployments.services.fl_server.training import Trainer
 
 LEAST_FREE_SHARE = 0.05
 LEAST_CERTIFICATE_DAYS = 7.0
 WORST_FIRST: tuple[bodies.Condition, ...] = ("failed", "degraded")
+BodyType = TypeVar("BodyType", bound=bodies.Body)
 
 
 @dataclass(frozen=True)
@@ -36,36 +38,36 @@ class Service:
         """Seconds since the service was made."""
         return time.monotonic() - self.started
 
+    def health(self) -> bodies.Health:
+        """Body of /health."""
+        return bodies.Health()
+
     def detailed_health(self) -> bodies.DetailedHealth:
         """Body of /health/detailed."""
         checks = self._checks()
-        return bodies.DetailedHealth(
-            status=_worst(checks),
-            uptime_seconds=self.uptime_seconds,
-            version=VERSION,
-            checks=checks,
+        return _body(
+            bodies.DetailedHealth, self, status=_worst(checks), version=VERSION, checks=checks
         )
 
     def status(self) -> bodies.Status:
         """Body of /api/status."""
-        progress, disk = self.trainer.progress, shutil.disk_usage(self.store.folder)
-        return bodies.Status(
+        disk = shutil.disk_usage(self.store.folder)
+        return _body(
+            bodies.Status,
+            self,
+            self.settings,
             status=_worst(self._checks()),
-            environment=self.settings.environment,
             version=VERSION,
-            uptime_seconds=self.uptime_seconds,
-            training=bodies.TrainingSummary(run_id=progress.run_id, state=progress.state),
-            requests=bodies.RequestSummary(total=self.tally.total, failed=self.tally.failed),
+            training=_body(bodies.TrainingSummary, self.trainer.progress),
+            requests=_body(bodies.RequestSummary, self.tally),
             storage=bodies.StorageSummary(used_bytes=disk.used, total_bytes=disk.total),
         )
 
     def client_count(self) -> bodies.ClientCount:
         """Body of /api/clients/count."""
-        progress = self.trainer.progress
+        progress, total = self.trainer.progress, self.settings.federation.clients
         return bodies.ClientCount(
-            total=self.settings.federation.clients,
-            connected=progress.connected_clients,
-            active=progress.active_clients,
+            total=total, connected=progress.connected_clients, active=progress.active_clients
         )
 
     def participation(self) -> bodies.Participation:
@@ -80,106 +82,69 @@ class Service:
 
     def training_status(self) -> bodies.TrainingStatus:
         """Body of /api/training/status."""
-        progress = self.trainer.progress
-        return bodies.TrainingStatus(
-            run_id=progress.run_id,
-            state=progress.state,
-            current_round=progress.current_round,
-            total_rounds=self.settings.federation.rounds,
-            last_round_at=progress.last_round_at,
-        )
+        rounds = self.settings.federation.rounds
+        return _body(bodies.TrainingStatus, self.trainer.progress, total_rounds=rounds)
 
     def training_progress(self) -> bodies.TrainingProgress:
         """Body of /api/training/progress."""
-        progress = self.trainer.progress
-        return bodies.TrainingProgress(
-            run_id=progress.run_id,
-            current_round=progress.current_round,
-            total_rounds=self.settings.federation.rounds,
-            active_clients=progress.active_clients,
+        progress, rounds = self.trainer.progress, self.settings.federation.rounds
+        return _body(
+            bodies.TrainingProgress,
+            progress,
+            total_rounds=rounds,
             global_accuracy=progress.accuracy,
-            convergence_rate=progress.convergence_rate,
         )
 
     def privacy_status(self) -> bodies.PrivacyStatus:
         """Body of /api/privacy/status."""
-        federation = self.settings.federation
-        return bodies.PrivacyStatus(
-            epsilon_remaining=self.trainer.epsilon_remaining,
+        federation, spent = self.settings.federation, self.trainer.progress.epsilon
+        used = spent / federation.epsilon_budget
+        return _body(
+            bodies.PrivacyStatus,
+            self.trainer,
+            federation,
             delta_used=federation.delta,
-            privacy_budget_utilization=self.trainer.progress.epsilon / federation.epsilon_budget,
-            epsilon_budget=federation.epsilon_budget,
-            noise_multiplier=federation.noise_multiplier,
-            sampling_rate=federation.sampling_rate,
+            privacy_budget_utilization=used,
         )
 
     def history(self, since: int) -> bodies.TrainingHistory:
         """Body of /api/training/history: the rounds with a number above since."""
-        progress, federation = self.trainer.progress, self.settings.federation
-        return bodies.TrainingHistory(
-            run_id=progress.run_id,
-            delta=federation.delta,
-            sampling_rate=federation.sampling_rate,
-            noise_multiplier=federation.noise_multiplier,
-            epsilon_budget=federation.epsilon_budget,
-            rounds=[_history_round(record) for record in progress.rounds[since:]],
-        )
+        progress = self.trainer.progress
+        # a record's own seconds are those of the wall, its result's are simulated
+        rounds = [_body(bodies.HistoryRound, one, one.result) for one in progress.rounds[since:]]
+        return _body(bodies.TrainingHistory, progress, self.settings.federation, rounds=rounds)
 
     def _checks(self) -> dict[str, bodies.Check]:
+        progress, disk = self.trainer.progress, shutil.disk_usage(self.store.folder)
+        free, left = disk.free / disk.total, self.trainer.epsilon_remaining
+        is_cut_short = progress.current_round < self.settings.federation.rounds
+        detail = progress.detail or f"{progress.state}, round {progress.current_round}"
+        spent = progress.state == "finished" and is_cut_short
         checks = {
-            "training": self._training_check(),
-            "storage": self._storage_check(),
-            "privacy": self._privacy_check(),
+            "training": _check(progress.state == "failed", detail, "failed"),
+            "storage": _check(free < LEAST_FREE_SHARE, f"{free:.0%} free"),
+            "privacy": _check(spent, f"epsilon {left:.3f} left"),
         }
         if self.certificate is not None:
-            checks["certificate"] = _certificate_check(self.certificate)
+            days = self.certificate.days_left()
+            checks["certificate"] = _check(days < LEAST_CERTIFICATE_DAYS, f"{days:.1f} days left")
         return checks
 
-    def _training_check(self) -> bodies.Check:
-        progress = self.trainer.progress
-        return bodies.Check(
-            status="failed" if progress.state == "failed" else "ok",
-            detail=progress.detail or f"{progress.state}, round {progress.current_round}",
-        )
 
-    def _storage_check(self) -> bodies.Check:
-        disk = shutil.disk_usage(self.store.folder)
-        free_share = disk.free / disk.total
-        return bodies.Check(
-            status="degraded" if free_share < LEAST_FREE_SHARE else "ok",
-            detail=f"{free_share:.0%} free",
-        )
-
-    def _privacy_check(self) -> bodies.Check:
-        left = self.trainer.epsilon_remaining
-        spent = self.trainer.progress.state == "finished" and not self._rounds_are_done()
-        return bodies.Check(status="degraded" if spent else "ok", detail=f"epsilon {left:.3f} left")
-
-    def _rounds_are_done(self) -> bool:
-        return self.trainer.progress.current_round >= self.settings.federation.rounds
+def _body(model: type[BodyType], *sources: object, **given: object) -> BodyType:
+    """Fill a body from what is given, else from the first source with such an attribute."""
+    found = {
+        name: next(getattr(source, name) for source in sources if hasattr(source, name))
+        for name in model.model_fields
+        if name not in given
+    }
+    return model.model_validate({**found, **given})
 
 
-def _certificate_check(certificate: Certificate) -> bodies.Check:
-    days = certificate.days_left()
-    return bodies.Check(
-        status="degraded" if days < LEAST_CERTIFICATE_DAYS else "ok",
-        detail=f"{days:.1f} days left",
-    )
+def _check(bad: bool, detail: str, condition: bodies.Condition = "degraded") -> bodies.Check:
+    return bodies.Check(status=condition if bad else "ok", detail=detail)
 
 
 def _worst(checks: dict[str, bodies.Check]) -> bodies.Condition:
     found = {check.status for check in checks.values()}
     return next((condition for condition in WORST_FIRST if condition in found), "ok")
-
-
-def _history_round(record: RoundRecord) -> bodies.HistoryRound:
-    result = record.result
-    return bodies.HistoryRound(
-        round=result.round,
-        started=record.started,
-        seconds=record.seconds,
-        loss=result.loss,
-        accuracy=result.accuracy,
-        epsilon=result.epsilon,
-        clients=[bodies.HistoryClient(**asdict(client)) for client in result.clients],
-    )

@@ -30,34 +30,20 @@ class FederationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    clients: int = Field(200, ge=2, le=1000)
-    """Number of simulated clients."""
-    rounds: int = Field(60, ge=1)
-    """Rounds to run; fewer are run when the privacy budget is used up before."""
-    round_seconds: float = Field(1.0, ge=0)
-    """Wall time that the server gives a round, in seconds; 0 runs unpaced."""
-    seed: int = Field(0, ge=0)
-    """Seed of everything random: split, clients, noise, edge devices."""
-    label_concentration: float = Field(0.5, gt=0)
-    """Dirichlet parameter of a client's mix of labels; small is far from IID."""
-    sampling_rate: float = Field(0.4, gt=0, lt=1)
-    """Probability with which a connected client is drawn for a round."""
-    dropout_rate: float = Field(0.06, ge=0, le=1)
-    """Probability that a drawn client is lost before it reports."""
-    straggler_rate: float = Field(0.05, ge=0, le=1)
-    """Probability that a drawn client is three to six times slower than usual."""
-    local_steps: int = Field(5, ge=1)
-    """Full-batch gradient steps a client makes on its own examples."""
-    learning_rate: float = Field(0.5, gt=0)
-    """Step size of these gradient steps."""
-    clip_norm: float = Field(1.0, gt=0)
-    """Largest L2 norm of a client's update."""
-    noise_multiplier: float = Field(2.2, gt=0)
-    """Standard deviation of the noise on the sum of updates, in units of clip_norm."""
-    delta: float = Field(1e-5, gt=0, lt=1)
-    """The delta at which epsilon is counted."""
-    epsilon_budget: float = Field(10.0, gt=0)
-    """Training ends before the round that would cost more than this."""
+    clients: int = Field(200, ge=2, le=1000)  # number of simulated clients
+    rounds: int = Field(60, ge=1)  # rounds to run, unless the privacy budget ends first
+    round_seconds: float = Field(1.0, ge=0)  # wall time of a round, in seconds; 0 runs unpaced
+    seed: int = Field(0, ge=0)  # seed of everything random: split, clients, noise, edge devices
+    label_concentration: float = Field(0.5, gt=0)  # Dirichlet parameter; small is far from IID
+    sampling_rate: float = Field(0.4, gt=0, lt=1)  # probability that a connected client is drawn
+    dropout_rate: float = Field(0.06, ge=0, le=1)  # probability that a drawn client is lost
+    straggler_rate: float = Field(0.05, ge=0, le=1)  # probability that one is 3 to 6 times slower
+    local_steps: int = Field(5, ge=1)  # full-batch gradient steps of a client
+    learning_rate: float = Field(0.5, gt=0)  # step size of these gradient steps
+    clip_norm: float = Field(1.0, gt=0)  # largest L2 norm of a client's update
+    noise_multiplier: float = Field(2.2, gt=0)  # of the sum of updates, in clip norms
+    delta: float = Field(1e-5, gt=0, lt=1)  # the delta at which epsilon is counted
+    epsilon_budget: float = Field(10.0, gt=0)  # training ends before it costs more
 
     @property
     def expected_clients(self) -> float:
@@ -71,10 +57,7 @@ class FederationSettings(BaseModel):
 
     @property
     def deadline_seconds(self) -> float:
-        """Time after which an update comes too late, in simulated seconds.
-
-        An unpaced run simulates the clients of a round of one second.
-        """
+        """Simulated seconds until an update is late; an unpaced round counts as one second."""
         return DEADLINE_SHARE * (self.round_seconds or 1.0)
 
 
@@ -83,24 +66,15 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
-    """Address to listen on; one that is not loopback needs a token."""
-    port: int = Field(8000, ge=0, le=65535)
-    """HTTP port; 0 takes a free one."""
-    https_port: int | None = Field(None, ge=0, le=65535)
-    """HTTPS port; 0 takes a free one, none means no HTTPS."""
-    tls_dir: Path | None = None
-    """Folder for the CA file; by default inside the state folder."""
-    certificate_days: float = Field(90.0, gt=0)
-    """Life of the certificate made at start, in days."""
-    state_dir: Path | None = None
-    """Folder for the saved model; by default a temporary one, removed at the end."""
-    token: SecretStr | None = Field(None, min_length=1)
-    """Bearer token that every path but /health asks for; none asks for nothing."""
-    environment: str = Field("demo", min_length=1)
-    """Name that the service gives its environment; "testing" opens the fault knobs."""
-    federation: FederationSettings = FederationSettings()
-    """The training run."""
+    host: str = "127.0.0.1"  # address to listen on; one that is not loopback needs a token
+    port: int = Field(8000, ge=0, le=65535)  # HTTP port; 0 takes a free one
+    https_port: int | None = Field(None, ge=0, le=65535)  # 0 takes a free one; none: no HTTPS
+    tls_dir: Path | None = None  # folder for the CA file; by default inside the state folder
+    certificate_days: float = Field(90.0, gt=0)  # life of the certificate made at start, in days
+    state_dir: Path | None = None  # folder for the saved model; else a temporary one
+    token: SecretStr | None = Field(None, min_length=1)  # for every path but /health
+    environment: str = Field("demo", min_length=1)  # "testing" opens the fault knobs
+    federation: FederationSettings = FederationSettings()  # the training run
 
     @property
     def testing(self) -> bool:

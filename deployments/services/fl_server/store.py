@@ -24,7 +24,6 @@ class ModelStore:
     """Saves and loads the model in a folder, which it makes if need be."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the folder; nothing is written yet."""
         self.folder = folder
 
     def save(self, weights: Floats) -> None:

@@ -48,7 +48,6 @@ class Fleet:
     """All devices; step() lets one tick pass. Arrays have one entry a client."""
 
     def __init__(self, clients: tuple[str, ...], seed: int) -> None:
-        """Start every device somewhere in its usual range."""
         rng = np.random.default_rng(seed)
         count = len(clients)
         self._rng = rng
@@ -77,18 +76,10 @@ class Fleet:
         """The present reading of every device, in the order of the clients."""
         memory = self._memory_share * np.take(DEVICE_MEMORY_MEBIBYTES, self._kinds) * MEBIBYTE
         loss = np.minimum(1.0, np.exp(self._loss))
-        return tuple(
-            EdgeReading(
-                client=client,
-                device=DEVICES[self._kinds[index]],
-                battery_percent=float(self._battery[index]),
-                temperature_celsius=float(self._temperature[index]),
-                cpu_percent=float(self._load[index]),
-                memory_bytes=float(memory[index]),
-                packet_loss_ratio=float(loss[index]),
-            )
-            for index, client in enumerate(self._clients)
-        )
+        kinds = (DEVICES[kind] for kind in self._kinds)
+        numbers = np.stack([self._battery, self._temperature, self._load, memory, loss], axis=1)
+        rows = zip(self._clients, kinds, numbers.tolist(), strict=True)
+        return tuple(EdgeReading(client, kind, *row) for client, kind, row in rows)
 
     def _step_load(self) -> None:
         wandered = self._usual_load + LOAD_MEMORY * (self._load - self._usual_load)

@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 BATCHES = 12
 IDLE_TICK_SECONDS = 1.0
 STOP_SECONDS = 10.0
+# which of a round's figures the progress shows
+FIGURES = ("accuracy", "connected_clients", "data_quality", "convergence_rate", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,10 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """All that the API tells of the run, as of one moment. Before the first round the figures are
-    those of the initial model and of all clients."""
+    """The run as of one moment; before the first round, of the initial model and all clients."""
 
     run_id: str
     state: TrainingState
-    loss: float
     accuracy: float
     connected_clients: int
     data_quality: float
@@ -60,17 +60,13 @@ class Progress:
     def after(self, record: RoundRecord) -> "Progress":
         """The progress with one more finished round."""
         result = record.result
+        figures = {name: getattr(result, name) for name in FIGURES}
         return replace(
             self,
-            loss=result.loss,
-            accuracy=result.accuracy,
-            connected_clients=result.connected_clients,
-            data_quality=result.data_quality,
             active_clients=result.updates,
-            convergence_rate=result.convergence_rate,
-            epsilon=result.epsilon,
             last_round_at=datetime.now(UTC),
             rounds=(*self.rounds, record),
+            **figures,
         )
 
 
@@ -81,11 +77,8 @@ class Trainer:
     def __init__(
         self, federation: Federation, fleet: Fleet, store: ModelStore, metrics: ServiceMetrics
     ) -> None:
-        """Take the parts; nothing runs before start()."""
         self.federation = federation
-        self._fleet = fleet
-        self._store = store
-        self._metrics = metrics
+        self._fleet, self._store, self._metrics = fleet, store, metrics
         self._serving = model.initial_weights()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="training", daemon=True)
@@ -93,7 +86,6 @@ class Trainer:
         self.progress = Progress(
             run_id=f"run-{uuid.uuid4().hex[:12]}",
             state="idle",
-            loss=standing.loss,
             accuracy=standing.accuracy,
             connected_clients=federation.connected_clients,
             data_quality=federation.data_quality,
