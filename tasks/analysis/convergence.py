@@ -184,11 +184,7 @@ def _reached_by_similar(
 
 
 def _verdict(
-    seen: _Seen,
-    kind: VerdictKind,
-    sentence: str,
-    onset: Onset | None = None,
-    **evidence: Any,
+    seen: _Seen, kind: VerdictKind, sentence: str, onset: Onset | None = None, **evidence: Any
 ) -> Verdict:
     state = seen.state
     common = {

@@ -90,13 +90,7 @@ def _starts(count: int, window: int) -> Ints:
     return np.asarray(np.unique(np.concatenate([early, late]).astype(np.int64)))
 
 
-def _noise_matrix(
-    x: Floats,
-    size: Floats,
-    late: Bools,
-    now: Noise,
-    all_: Noise,
-) -> Floats:
+def _noise_matrix(x: Floats, size: Floats, late: Bools, now: Noise, all_: Noise) -> Floats:
     # early rounds are often noisier and never trusted more than the late ones
     white = np.where(late, now.white, max(now.white, all_.white)) / size
     slow = np.where(late, now.slow, max(now.slow, all_.slow)) * noise.slow_share(size)

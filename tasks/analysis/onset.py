@@ -235,11 +235,7 @@ def _stretches(broken: Bools) -> list[tuple[int, int | None]]:
 
 
 def _onset(
-    curve: Curve,
-    finite: Ints,
-    stretch: tuple[int, int | None],
-    fallen: Bools,
-    held: Floats,
+    curve: Curve, finite: Ints, stretch: tuple[int, int | None], fallen: Bools, held: Floats
 ) -> Onset:
     first, over = stretch
     y = curve.values[finite]

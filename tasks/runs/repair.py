@@ -14,12 +14,7 @@ from tasks.core.window import Cell
 from tasks.lake.cells import Held
 from tasks.lake.delta import existing_table, local_path, remove_missing_files
 from tasks.lake.recorded_states import with_commits
-from tasks.lake.repair import (
-    Damage,
-    damage_of_files,
-    damage_of_log,
-    move_aside,
-)
+from tasks.lake.repair import Damage, damage_of_files, damage_of_log, move_aside
 from tasks.lake.tables import QUARANTINE
 from tasks.lake.version import FILE, check_version, write_version
 from tasks.lake.windows import WINDOWS, append_states, states_in_force

@@ -29,10 +29,7 @@ ENTRIES = """\
 
 
 def texts_of(
-    proposal: Proposal,
-    config: Path,
-    expectations: Path,
-    environment: tuple[str, EnvironmentFile],
+    proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, EnvironmentFile]
 ) -> dict[Path, str]:
     """The text of each file by its path below the chosen folder.
 
