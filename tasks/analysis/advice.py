@@ -21,8 +21,7 @@ OPENINGS: dict[Action, str] = {
     "undecided": "Undecided",
     "none": "No advice yet",
 }
-WORTH = 0.01
-"""A gain on the scale 0 to 1 that is worth going on for."""
+WORTH = 0.01  # a gain on the scale 0 to 1 that is worth going on for
 UNLIKELY = 0.1
 
 

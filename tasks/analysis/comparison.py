@@ -14,8 +14,7 @@ from tasks.analysis.observed import window_of
 from tasks.analysis.robust import quantile_interval, student_quantile
 from tasks.analysis.wording import change_text, range_text
 
-LEVEL = 0.95
-"""A difference is said to be one when this interval does not hold 0."""
+LEVEL = 0.95  # a difference is said to be one when this interval does not hold 0
 LEAST_ROUNDS = 5
 FINAL_ROUNDS = 5
 DRAWS = 4000

@@ -37,8 +37,7 @@ SEVERITIES: dict[VerdictKind, Severity] = {
     "plateau": Severity.WARNING,
     "converged": Severity.INFO,
 }
-SURE = 0.975
-"""Beyond noise: so sure of it."""
+SURE = 0.975  # beyond noise: so sure of it
 MISLED = 1.0
 """What it costs, beside the mistake, to say converged of a run that falls or has twice the gap left."""
 MOST_SIMILAR = 10

@@ -13,8 +13,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Metric = Literal["accuracy", "loss"]
 
-# the loss that counts as 0 on the scale is the worst of the first rounds
-FIRST_ROUNDS = 5
+FIRST_ROUNDS = 5  # the loss that counts as 0 on the scale is the worst of the first rounds
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,14 +13,11 @@ from tasks.analysis.curve import Floats
 MAD_TO_SD = 1.4826
 LEAST_VARIANCE = 1e-8
 UNKNOWN = 0.03
-MEMORY = 0.7
-"""Correlation of the slow part from one round to the next."""
+MEMORY = 0.7  # correlation of the slow part from one round to the next
 LAG = 5
 ENOUGH_FOR_THE_SLOW_PART = 20
-MOST_DISTINCT = 0.75
-"""Values of which more than this share differ come in no steps that matter."""
-WIDEST_STEP = 0.05
-"""A wider gap between values is no step of an accuracy, but of the curve."""
+MOST_DISTINCT = 0.75  # values of which more than this share differ come in no steps that matter
+WIDEST_STEP = 0.05  # a wider gap between values is no step of an accuracy, but of the curve
 WANDER_LAGS, MEAN_OF = 16, 5
 OUTLIER = 4.0
 REACH = 3

@@ -12,10 +12,8 @@ from tasks.analysis.noise import MEMORY, Noise
 MOST_POINTS = 64
 EARLY_POINTS, LATE_POINTS = 30, 24
 LEAST_RECENT = 40
-FLOOR = 0.5
-"""The least scale of the discrepancy, in standard deviations of the noise."""
-FADE = 1.0
-"""The discrepancy's variance falls as 1 / rounds ** FADE from now on."""
+FLOOR = 0.5  # the least scale of the discrepancy, in standard deviations of the noise
+FADE = 1.0  # the discrepancy's variance falls as 1 / rounds ** FADE from now on
 
 
 def window_of(count: int, least: int = 8, share: float = 0.1) -> int:

@@ -16,8 +16,7 @@ from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import Round, TrainingRun
 from tasks.core.window import iso
 
-# shares are often told with two digits
-SHARE_TOLERANCE = 0.005 + 1e-9
+SHARE_TOLERANCE = 0.005 + 1e-9  # shares are often told with two digits
 # epsilons come from sums of floats
 EPSILON_TOLERANCE = 1e-9
 MOST_NAMED = 10

@@ -23,15 +23,11 @@ from tasks.analysis.settings import VerdictSettings
 Break = Literal["collapse", "divergence"]
 
 NOISE_ROUNDS = 40
-NOISE_STEP = 4
-"""The noise is estimated anew every so many rounds."""
-LAGS = (5, 10)
-"""Second differences over so many rounds tell of noise that lingers."""
-WITHIN_ONE_SD = 0.8413
-"""Share of the normal distribution below one standard deviation."""
+NOISE_STEP = 4  # the noise is estimated anew every so many rounds
+LAGS = (5, 10)  # second differences over so many rounds tell of noise that lingers
+WITHIN_ONE_SD = 0.8413  # share of the normal distribution below one standard deviation
 LEAST_NOISE = 1e-4
-LATEST = 3
-"""A single bad round is no collapse: the median of three must be down."""
+LATEST = 3  # a single bad round is no collapse: the median of three must be down
 SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10), (16, 10))
 """The last rounds, and the rounds before them that they are compared with: few of a level that rose
 just before, many of a level that falls slowly."""
@@ -41,10 +37,8 @@ CHANCE = 1.1e-4
 rounds told the noise, more while fewer did."""
 ROUNDS_A_DEGREE = 2
 """Second differences overlap: so many of them tell of the noise what one value of its own would."""
-LEAST_FALL = 0.01
-"""A divergence takes at least this much off the level."""
-CALM_ROUNDS = 5
-"""So many good rounds end a broken stretch."""
+LEAST_FALL = 0.01  # a divergence takes at least this much off the level
+CALM_ROUNDS = 5  # so many good rounds end a broken stretch
 REMEMBERED = 512
 """Past runs of which it is remembered whether they collapsed: each forecast asks of the same ones."""
 

@@ -17,8 +17,7 @@ from tasks.core.training import Round
 LEVEL = 0.8
 STRAGGLER_SPREADS = 3.0
 LEAST_IN_A_ROUND = 4
-LEAST_SPREAD = 0.05
-"""A round's spread of seconds counts as at least this share of its median."""
+LEAST_SPREAD = 0.05  # a round's spread of seconds counts as at least this share of its median
 MOST_IN_THE_MAP = 60
 SURE = 0.95
 

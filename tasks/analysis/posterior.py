@@ -20,8 +20,7 @@ from tasks.analysis.observed import Observed
 SCALES = (0.1, 0.2, 0.4)
 """Scales of the discrepancy, in units of what was left to gain, a unit of log rounds."""
 TEMPER = 0.7
-TRIALS = 16
-"""Pairs (p, q) tried of each shape."""
+TRIALS = 16  # pairs (p, q) tried of each shape
 JITTER = 1e-10
 IMPOSSIBLE = -1e6
 
@@ -29,12 +28,9 @@ IMPOSSIBLE = -1e6
 class Shapes(Protocol):
     """A set of shapes with their priors; J of them."""
 
-    log_prior: Floats
-    """Log weights, shape (J,)."""
-    centre: Floats
-    """Prior means of p and q, shape (2, J)."""
-    spread: Floats
-    """Prior standard deviations of p and q, shape (2, J)."""
+    log_prior: Floats  # log weights, shape (J,)
+    centre: Floats  # prior means of p and q, shape (2, J)
+    spread: Floats  # prior standard deviations of p and q, shape (2, J)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
         """u and v, each of shape (J, x)."""

@@ -15,8 +15,7 @@ from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
 
-AGREE_WITHIN = 0.05
-"""Epsilons this close, as a share, agree: accountants differ a little."""
+AGREE_WITHIN = 0.05  # epsilons this close, as a share, agree: accountants differ a little
 AGREE_LEAST = 0.01
 LEVEL = 0.8
 Source = Literal["service", "accounting"]

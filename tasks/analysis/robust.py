@@ -9,8 +9,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.noise import MAD_TO_SD
 
 LEAST_FOR_A_TREND = 6
-MOST_POINTS = 300
-"""Pairs grow with the square: a longer series is thinned evenly."""
+MOST_POINTS = 300  # pairs grow with the square: a longer series is thinned evenly
 LEAST_FOR_AN_ASSOCIATION = 10
 
 

@@ -31,8 +31,7 @@ class AnalysisSettings:
     """How many rounds are planned; without it, what the run says, else the longest similar run."""
     target: float | None = None
     """The level to reach, in the metric's own unit (accuracy as a share)."""
-    level: float = LEVEL
-    """Probability that an interval holds the truth."""
+    level: float = LEVEL  # probability that an interval holds the truth
     straggler_spreads: float = 3.0
     """Beyond the median by so many robust standard deviations is a straggler."""
     verdict: VerdictSettings = field(default_factory=VerdictSettings)

@@ -18,8 +18,7 @@ from tasks.analysis import noise
 from tasks.analysis.curve import Bools, Curve, Floats
 
 MOST_RUNS = 60
-REMEMBERED = 512
-"""Curves whose past run is kept, since verdict and forecast ask for the same ones."""
+REMEMBERED = 512  # curves whose past run is kept, since verdict and forecast ask for the same ones
 LEAST_POINTS = 3
 LEAST_HALF, SMOOTHING = 2, 0.06
 """Half the width of the local lines: at least 2 rounds, and this share of the rounds so far."""

@@ -10,17 +10,14 @@ from tasks.core.training import PrivacyTerms, Round
 
 DRAWS = 1000
 SEED = 0
-SHARES = np.linspace(0.0, 1.0, 21)
-"""Tried shares of the slowing part in what a round spends now."""
+SHARES = np.linspace(0.0, 1.0, 21)  # tried shares of the slowing part in what a round spends now
 RECENT = 40
-DISCREPANCY = 0.02
-"""What a round spends is never known better than to this share."""
+DISCREPANCY = 0.02  # what a round spends is never known better than to this share
 BEND = 0.25
 """Standard deviation of a power that the rounds ahead, in units of those so far, may be off by: what
 made 80 % intervals hold 80 % of the accountant's own curves over noises, rates and budgets."""
 MOST_BENT = 2.5
-MOST_EPSILON = 1e9
-"""Beyond this an epsilon is no privacy, and a slip."""
+MOST_EPSILON = 1e9  # beyond this an epsilon is no privacy, and a slip
 FALL = 1e-9
 SQUEEZE = 1e-12
 

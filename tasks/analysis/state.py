@@ -22,8 +22,7 @@ LEAST_FOR_MEMORY = 20
 MEMORY_SD = 1.78
 """Standard deviation of the logarithm of the ratio of the noise at two lags when there is no memory,
 times the root of the rounds (simulated)."""
-SURE_OF_MEMORY = 3.0
-"""Noise is held to linger when chance makes it look so in one of some 700 runs."""
+SURE_OF_MEMORY = 3.0  # noise is held to linger when chance makes it look so in one of some 700 runs
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,7 @@ MOST_FIELDS = 12
 # labels that a measurement is named by
 MOST_LABELS = 3
 LONGEST_NAME = 100
-# fewer families with two words in common go to those with one
-FEWEST_FAMILIES = 3
+FEWEST_FAMILIES = 3  # fewer families with two words in common go to those with one
 # every target has them, so that they tell nothing apart in a name
 COMMON_LABELS = ("instance", "job")
 # a tag with such a name tells who takes part, which is sensitive
