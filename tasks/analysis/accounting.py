@@ -57,8 +57,7 @@ def epsilon_after(
 def rounds_within(
     noise_multiplier: float, sampling_rate: float, delta: float, budget: float
 ) -> int | None:
-    """The most rounds whose epsilon stays within the budget (equal is within); None when a million
-    do. Needs dp-accounting."""
+    """Return the most rounds within the budget, None for a million; needs dp-accounting."""
 
     def spent(rounds: int) -> float:
         return epsilon_after(noise_multiplier, sampling_rate, delta, rounds)
@@ -74,9 +73,8 @@ def rounds_within(
         guess = _between(within, spent(within), over, spent(over), budget)
         # one off the guess as well, so that both ends close in
         for rounds in (guess, guess + 1):
-            if not within < rounds < over:
-                continue
-            within, over = (rounds, over) if spent(rounds) <= budget else (within, rounds)
+            if within < rounds < over:
+                within, over = (rounds, over) if spent(rounds) <= budget else (within, rounds)
     return within
 
 

@@ -1,7 +1,6 @@
 """One run analysed whole, and several compared."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from tasks.analysis.participation import Counts, participation
 from tasks.analysis.privacy import passages, race_of
 from tasks.analysis.remaining_time import remaining_time
 from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
+from tasks.analysis.settings import ForecastSettings
 from tasks.core.training import TrainingRun
 
 
@@ -23,32 +23,24 @@ def analyse(
     settings: AnalysisSettings | None = None,
     counts: Sequence[Counts] = (),
 ) -> RunAnalysis:
-    """The analysis of a run beside the service's earlier runs; of those, the run itself is left out.
+    """Analyse a run beside the service's earlier runs; what cannot be known says why, and nothing raises.
 
-    The plan is the setting's, else the run's own, else the longest similar run of the history;
-    without any there is no forecast, and its reason says what is needed. counts are the clients of
-    rounds that name none. Nothing here raises on odd data: what cannot be told says why.
-    """
+    The plan is the setting's, else the run's own, else the longest similar run of the history. counts
+    are the clients of rounds that name none."""
     settings = settings or AnalysisSettings()
     curve = curve_of(run, settings.metric)
-    past = [
-        curve_of(one, curve.metric)
-        for one in history
-        if one is not run and one.run_id != run.run_id
-    ]
+    past = [curve_of(one, curve.metric) for one in history if one.run_id != run.run_id]
     target = None if settings.target is None else curve.scaled(settings.target)
     planned = _planned(run, settings)
-    verdict = judge(curve, settings.verdict, past)
-    ahead = forecast(curve, planned, past, replace(settings.forecast, level=settings.level))
+    verdict = judge(curve, past)
+    ahead = forecast(curve, planned, past, ForecastSettings(settings.level))
     if not isinstance(ahead, NoForecast):
         planned = ahead.planned_rounds
     left = None if planned is None or not len(curve) else max(0, planned - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
     race = race_of(run, curve, ahead, target, settings.level, now)
-    evidence = Evidence(
-        curve, verdict, ahead, race, time, target, settings.verdict.converged_gap, settings.level
-    )
+    evidence = Evidence(curve, verdict, ahead, race, time, target, level=settings.level)
     return RunAnalysis(
         run_id=run.run_id,
         source=run.source,
@@ -58,9 +50,7 @@ def analyse(
         target=target,
         planned_rounds=planned,
         time=time,
-        participation=participation(
-            run.rounds, curve, counts, settings.level, settings.straggler_spreads
-        ),
+        participation=participation(run.rounds, curve, counts, settings.level),
         race=race,
         advice=advise(evidence),
         findings=(verdict.finding(), *(race.findings if race else ())),
@@ -71,8 +61,7 @@ def analyse(
 def compare(
     analyses: Sequence[RunAnalysis], called: Sequence[str] | None = None
 ) -> tuple[Comparison, ...]:
-    """Each run against the best of them, by its name (its run_id where none is given); empty below
-    two. Runs of one name get the place beside it."""
+    """Compare each run with the best of them; runs of one name get the place beside it."""
     names = list(called) if called is not None else [one.run_id for one in analyses]
     shown = [
         name if names.count(name) == 1 else f"{name} ({place})"

@@ -1,7 +1,7 @@
 """Runs compared: which is better, by how much."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -55,12 +55,8 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Compared], level: float = LEVEL) -> tuple[Comparison, ...]:
-    """Each run against the best one, the best one first in each pair, in the order of the runs; of
-    two runs that is one pair. Empty below two runs.
-
-    The best is the one with the highest level at the last round that all have, of those that have
-    any value.
-    """
+    """Compare each run with the best one, which comes first in each pair; empty below two runs. The best
+    has the highest level at the last round that all have."""
     if len(runs) < 2:
         return ()
     best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, _common_end(runs)))
@@ -87,30 +83,22 @@ def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comp
     1995), with Student's quantile. The forecast finals are compared draw by draw.
     """
     if first.curve.metric != second.curve.metric:
-        reason = "one tells accuracy and the other loss only"
-        return _undecidable(first, second, reason)
-    unit = 1.0 if first.curve.metric == "accuracy" else _shared_unit(first.curve, second.curve)
-    if unit is None:
+        return _undecidable(first, second, "one tells accuracy and the other loss only")
+    unit = max(first.curve.unit, second.curve.unit)
+    if unit <= 0.0:
         return _undecidable(first, second, "no loss is told")
     one, other = _aligned(first.curve, second.curve)
     end, basis, difference, n = _at_equal_rounds(one, other, level)
     final, why_not = _final(first, second, level)
     if difference is None:
-        why_not = (
-            f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed",
-            *why_not,
-        )
+        needed = f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed"
+        why_not = (needed, *why_not)
     shown = None if difference is None else _times(difference, unit)
     better = _better(first.name, second.name, shown, final)
     return Comparison(
         first.name, second.name, better, first.curve.metric, end, basis, shown, final, n,
         _sentence(first.name, second.name, first.curve.metric, better, end, shown, final), why_not,
     )  # fmt: skip
-
-
-def _shared_unit(first: Curve, second: Curve) -> float | None:
-    worst = max(first.worst, second.worst)
-    return worst if worst > 0.0 else None
 
 
 def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
@@ -122,8 +110,7 @@ def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
 
 
 def _on_scale(curve: Curve, worst: float) -> Curve:
-    values = 1.0 - (1.0 - curve.values) * curve.worst / worst
-    return Curve(curve.name, curve.metric, curve.rounds, values, curve.lost, worst)
+    return replace(curve, values=1.0 - (1.0 - curve.values) * curve.worst / worst, worst=worst)
 
 
 def _at_equal_rounds(
@@ -138,12 +125,8 @@ def _at_equal_rounds(
     differences = differences[np.isfinite(differences) & (shared <= end)]
     window = window_of(len(differences))
     if len(differences) >= LEAST_ROUNDS:
-        return (
-            end,
-            "paired rounds",
-            _mean(differences, window, level),
-            min(window, len(differences)),
-        )
+        count = min(window, len(differences))
+        return end, "paired rounds", _mean(differences, window, level), count
     parts = [_last(curve, end) for curve in (first, second)]
     if min(len(part) for part in parts) < LEAST_ROUNDS:
         return end, None, None, 0
@@ -194,23 +177,17 @@ def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
 
 
 def _times(interval: Interval, unit: float) -> Interval:
-    return Interval(
-        interval.estimate * unit, interval.low * unit, interval.high * unit, interval.level
-    )
+    low, high = interval.low * unit, interval.high * unit
+    return Interval(interval.estimate * unit, low, high, interval.level)
 
 
 def _better(first: str, second: str, now: Interval | None, final: Interval | None) -> str | None:
-    """The better one by what is known of the end, else by the level at equal rounds; None when the
-    interval holds 0, or when the two are sure and contradict each other."""
-    sides = [_side(one) for one in (final, now) if one is not None]
+    """The better one by the end, else at equal rounds; None when unsure or when both contradict."""
+    sides = [(one.low > 0.0) - (one.high < 0.0) for one in (final, now) if one is not None]
     if not sides or {1, -1} <= set(sides):
         return None
     # of a forecast that cannot tell, the level so far is no answer: curves may cross
     return {1: first, -1: second, 0: None}[sides[0]]
-
-
-def _side(interval: Interval) -> int:
-    return 1 if interval.low > 0.0 else -1 if interval.high < 0.0 else 0
 
 
 def _sentence(
@@ -228,9 +205,7 @@ def _sentence(
     if final is not None:
         parts.append(f"in the end it is forecast to be {_by(metric, final)} {second}")
     text = "; ".join(parts) or "there is too little to compare"
-    lead = (
-        f"{better} is better" if better is not None else f"Undecided between {first} and {second}"
-    )
+    lead = f"Undecided between {first} and {second}" if better is None else f"{better} is better"
     return f"{lead}: {text}."
 
 

@@ -75,8 +75,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class End:
-    """A belief about the asymptote before anything is seen: mean, standard deviation, and the weight
-    beside other beliefs."""
+    """A belief about the asymptote before anything is seen, and its weight beside other beliefs."""
 
     mean: float
     sd: float
@@ -98,11 +97,8 @@ its logarithm. Who plans a run lets it train for long enough, and not for many t
 
 
 class ParametricShapes:
-    """All shapes of all families, and the flat one first, once for each belief about the end: p is
-    the asymptote, q the start.
-
-    The asymptote of a share is at most 1, and no family falls.
-    """
+    """All shapes of all families, the flat one first, once for each belief about the end: p is the
+    asymptote (at most 1, not below the start), q the start."""
 
     def __init__(
         self, seen: float, ends: Sequence[End] = (ANY_END,), planned: float | None = None

@@ -52,22 +52,17 @@ def estimate(values: Floats) -> Noise:
     near = _second_difference_variance(values, 1)
     if near is None:
         return Noise(UNKNOWN**2, 0.0)
-    far = (
-        _second_difference_variance(values, LAG)
-        if len(values) >= ENOUGH_FOR_THE_SLOW_PART
-        else None
-    )
-    near_slow, far_slow = _slow_gain(1), _slow_gain(LAG)
-    slow = 0.0 if far is None else max(0.0, (far - near) / (far_slow - near_slow))
-    slow = min(slow, near / near_slow)
+    slow, near_slow, far_slow = 0.0, _slow_gain(1), _slow_gain(LAG)
+    far = _second_difference_variance(values, LAG)
+    if far is not None and len(values) >= ENOUGH_FOR_THE_SLOW_PART:
+        slow = min(max(0.0, (far - near) / (far_slow - near_slow)), near / near_slow)
     white = (near - near_slow * slow) / 6.0
     return Noise(max(white, LEAST_VARIANCE, _step(values) ** 2 / 12.0), slow)
 
 
 def _step(values: Floats) -> float:
-    """The step that the values come in, as an accuracy on few examples does; 0 when none is seen.
-    Rounding to a step has a variance of step²/12 (Sheppard's correction), which no difference shows
-    where the values stay within one step."""
+    """The step that the values come in, 0 when none is seen: rounding to it has a variance of step²/12
+    (Sheppard's correction), which no difference shows where the values stay within one step."""
     distinct = np.unique(values)
     # values that are free to vary are hardly ever twice the same
     if not 1 < len(distinct) <= MOST_DISTINCT * len(values):
@@ -98,8 +93,12 @@ def wander(values: Floats, noise: Noise) -> tuple[float, float]:
 def _second_difference_variance(values: Floats, lag: int) -> float | None:
     if len(values) < 2 * lag + 3:
         return None
-    differences = values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag]
-    return float((MAD_TO_SD * np.median(np.abs(differences))) ** 2)
+    return float((MAD_TO_SD * np.median(np.abs(second_differences(values, lag)))) ** 2)
+
+
+def second_differences(values: Floats, lag: int) -> Floats:
+    """Second differences at that lag; of white noise, 6 times its variance."""
+    return np.asarray(values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag])
 
 
 def _slow_gain(lag: int) -> float:

@@ -53,8 +53,7 @@ def _ratio_by_chance(window: int, third: int) -> float:
     their trends, that chance exceeds once in 10,000: Fisher's F distribution."""
     from scipy.special import fdtri
 
-    degrees = max(window - 3, 1), max(third - 3, 1)
-    return float(np.sqrt(fdtri(*degrees, 1.0 - RATIO_CHANCE)))
+    return float(np.sqrt(fdtri(max(window - 3, 1), max(third - 3, 1), 1.0 - RATIO_CHANCE)))
 
 
 def _spreads(values: Floats, window: int) -> Floats:
@@ -98,8 +97,7 @@ def _wave(values: Floats) -> tuple[float | None, float | None]:
 
 
 def _excess(power: Floats, peak: int) -> float:
-    """A peak's power in units of its neighbours' level; 0 of what is no peak, or only the slope of
-    a bent trend's spectrum."""
+    """A peak's power in units of its neighbours' level; 0 of the slope of a bent trend's spectrum."""
     slower = power[max(1, peak - 1 - APART) : peak - 1].max()
     if power[peak] < ABOVE_SLOWER * slower:
         return 0.0

@@ -42,8 +42,7 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and the share of it
-    that slows down."""
+    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and its slowing share."""
 
     x0: float
     spent_now: float
@@ -69,8 +68,7 @@ class Pace:
         )
 
     def rounds_for(self, left: float) -> Floats:
-        """Draws of the most further rounds, whole, that spend no more than left; Inf when nothing is
-        spent."""
+        """Draws of the most further rounds that spend no more than left; Inf when nothing is spent."""
         if left < 0.0:
             return np.full(len(self.rate), -1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -88,9 +86,7 @@ class Pace:
 def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
     """What is told of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
     the budget less what remains; without a budget it is what is spent and remains."""
-    values = np.array(
-        [np.nan if r.epsilon is None else r.epsilon for r in rounds], dtype=np.float64
-    )
+    values = np.array([r.epsilon for r in rounds], dtype=np.float64)
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
     good = np.isfinite(values) & (values >= 0.0) & (values <= MOST_EPSILON)
     odd = sum(1 for r in rounds if r.epsilon is not None) - int(good.sum())
@@ -142,9 +138,8 @@ def pace(told: Told) -> Pace | None:
     weights = np.exp(logs - logs.max())
     picked = rng.choice(len(SHARES), size=DRAWS, p=weights / weights.sum())
     spread = np.sqrt((squares[picked] + floor) / max(1.0, count - 1.0) + floor)
-    scatter = (
-        rng.standard_t(max(1.0, count - 1.0), size=DRAWS) if count < 30 else rng.normal(size=DRAWS)
-    )
+    degrees = max(1.0, count - 1.0)
+    scatter = rng.standard_t(degrees, DRAWS) if count < 30 else rng.normal(size=DRAWS)
     rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)

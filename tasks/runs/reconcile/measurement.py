@@ -5,12 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import pandas as pd
-
 from tasks.core.batch import split_cells
 from tasks.core.errors import FedvitalsError, SinkRefused, SinkUnavailable
 from tasks.core.measurement import Measurement
-from tasks.core.ports import CellToLoad, Reader, Sink
+from tasks.core.ports import Reader, Sink
 from tasks.core.progress import Progress
 from tasks.core.reconciliation import (
     EXPLAINED,
@@ -46,10 +44,7 @@ from tasks.runs.reconcile.compare import (
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """What is to be compared, in whole cells, and how.
-
-    `deep` compares every value, not only those of cells whose counts or sums differ; `fix` mends.
-    """
+    """What to compare, in whole cells: `deep` every value, not only where counts or sums differ."""
 
     measurement: Measurement
     environment: str
@@ -152,10 +147,8 @@ class _Work:
     def groups(self, cells: list[Cell]) -> Iterator[list[Cell]]:
         """The cells in groups of about `chunk_rows` rows, whichever side has more."""
         fields = max(1, len(self.wanted.measurement.fields))
-        size = {
-            cell: Held(max(self.held[cell].rows, self.stored.get(cell, 0) // fields), 0)
-            for cell in cells
-        }
+        stored = {cell: self.stored.get(cell, 0) // fields for cell in cells}
+        size = {cell: Held(max(self.held[cell].rows, rows), 0) for cell, rows in stored.items()}
         return groups_of(size, self.wanted.chunk_rows)
 
     def sifted(self, progress: Progress) -> Iterator[list[Cell]]:
@@ -168,16 +161,12 @@ class _Work:
 
     def _suspects(self, group: list[Cell]) -> list[Cell]:
         span = Window(group[0].start, group[-1].stop)
-        landed = sums_of(landed_points(self._rows(span), self.wanted.measurement), group)
-        stored = (
-            self.sides.reader.sums(*self._of, span, self.wanted.cell)
-            if any(self.stored.get(cell) for cell in group)
-            else {}
+        landed = sums_of(
+            landed_points(self.sides.lake.read(*self._of, span), self.wanted.measurement), group
         )
-        return suspects(landed, stored)
-
-    def _rows(self, span: Window) -> pd.DataFrame:
-        return self.sides.lake.read(*self._of, span)
+        if not any(self.stored.get(cell) for cell in group):
+            return suspects(landed, {})
+        return suspects(landed, self.sides.reader.sums(*self._of, span, self.wanted.cell))
 
     def settled(self, group: list[Cell], lock: RunLock) -> list[CellDifference]:
         """The cells of the group that really differ, mended where that was wanted and can be."""
@@ -195,7 +184,7 @@ class _Work:
         span = Window(group[0].start, group[-1].stop)
         name, environment, sides = self.wanted.measurement.name, self.wanted.environment, self.sides
         counts = sides.reader.counts(*self._of, span, self.wanted.cell)
-        frames = split_cells(self._rows(span), group)
+        frames = split_cells(sides.lake.read(*self._of, span), group)
         refused = refused_keys(sides.lake.quarantined(name, environment, span))
         known = sides.ledger.cells(name, environment, span)
         had = sides.ledger.loads(sides.sink.target, name, environment, span)
@@ -226,22 +215,25 @@ class _Work:
         return _is_landed(looked.standing) and has_cause and cell.start >= self._kept_since
 
     def _mended(self, looked: Mapping[Cell, _Looked]) -> dict[Cell, _Looked]:
-        """Loads the cells again, and what of them still differs then.
-
-        First the ledger forgets what the sink has of them, so that what cannot be mended now is
-        pending for every later run.
-        """
+        """Loads the cells again and returns those that still differ. First the ledger forgets what the
+        sink has of them, so that what cannot be mended now is pending for every later run."""
         sides, name = self.sides, self.wanted.measurement.name
         for cell in looked:
             sides.ledger.forget_loads(sides.sink.target, name, self.wanted.environment, cell)
-        owed = {each.standing.state: _to_load(each) for each in looked.values()}
+        owed = {
+            each.standing.state: replace(each.standing.to_load(), erase_first=each.must_erase)
+            for each in looked.values()
+        }
         loaded = deliver(sides.sink, *self._of, owed, sides.lake, sides.ledger)
         self.problems += loaded.problems
         try:
             return self._look(list(looked))
         except (SinkUnavailable, SinkRefused) as error:
             self.problems.append(str(error))
-            return {cell: _pending(each) for cell, each in looked.items()}
+            return {
+                cell: replace(each, reasons={"pending": sum(each.reasons.values())})
+                for cell, each in looked.items()
+            }
 
     def _difference(self, cell: Cell, looked: _Looked, left: _Looked | None) -> CellDifference:
         remaining = left.reasons if left is not None else {}
@@ -260,12 +252,3 @@ class _Work:
 def _is_landed(stand: CellSummary) -> bool:
     """Whether the lake has, or once had, anything of the cell."""
     return stand.is_known or len(stand.frame) > 0
-
-
-def _to_load(looked: _Looked) -> CellToLoad:
-    whole = looked.standing.to_load()
-    return CellToLoad(whole.cell, whole.frame, erase_first=looked.must_erase)
-
-
-def _pending(looked: _Looked) -> _Looked:
-    return replace(looked, reasons={"pending": sum(looked.reasons.values())})

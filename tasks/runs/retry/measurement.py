@@ -57,10 +57,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the suite in force says of a chunk's landed and held values.
-
-    `older` is what was landed, `seen` what was judged, `left` what could not be.
-    """
+    """The suite's result on a chunk: `older` was landed, `seen` was judged, `left` could not be."""
 
     older: pd.DataFrame
     seen: pd.DataFrame
@@ -72,8 +69,7 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells as they are to stand, with their rows; how many landed values are refused now; and
-    the cells whose landed rows change."""
+    """The cells as they are to stand; how many landed values are refused now; which cells change."""
 
     frames: Mapping[CellState, pd.DataFrame]
     refused: int
@@ -83,21 +79,11 @@ class _Cells:
 def retry(wanted: Retry, tools: Tools) -> Outcome:
     """Takes what is in quarantine through suite and sinks once more; the source is not asked.
 
-    A cell with values that a suite holds back is judged as a whole by the suite in force: its
-    landed values and the held ones, as if a source had answered them together. In `values`
-
-    - extracted are the values judged: those that were landed and those that the suite held back;
-    - landed are those that were held back and pass now;
-    - unchanged are those that were landed and stay;
-    - quarantined are those that are held back after it: still, for the first time under this
-      suite, or because they have no place in the table (a warning says how many);
-
-    so extracted = landed + quarantined + unchanged. What the door turned away stays as it is and is
-    not counted: no suite decides that. Values that a sink refused are landed, so they count in the
-    sinks' sums alone: their cells are owed to that sink again.
-
-    An error ends the retry of this measurement and is in the outcome; what is done stays done.
-    """
+    A cell with values that a suite holds back is judged as a whole, its landed and its held values:
+    extracted are those judged, landed those held back that pass now, unchanged those that were landed
+    and stay, quarantined those held back after it; so extracted = landed + quarantined + unchanged.
+    What the door turned away is neither touched nor counted. What a sink refused is landed: its cells
+    are owed to that sink again. An error ends the retry and is in the outcome; what is done stays."""
     return joined(wanted.measurement.name, _told(wanted, tools))
 
 
@@ -135,10 +121,8 @@ def _left_alone(
     refused = int((records["stage"] == "sink").sum())
     warnings = []
     if unknown:
-        warnings.append(
-            f"{unknown} held-back values lie in cells that the ledger does not know. "
-            "Collect their time again"
-        )
+        where = "in cells that the ledger does not know. Collect their time again"
+        warnings.append(f"{unknown} held-back values lie {where}")
     if refused and not tools.sinks:
         warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
     if warnings:
@@ -216,14 +200,13 @@ def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
 
 
 def _judge(wanted: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
-    measurement = wanted.measurement
-    older = tools.lake.read(measurement, wanted.environment, chunk.span)
+    measurement, environment = wanted.measurement, wanted.environment
+    older = tools.lake.read(measurement, environment, chunk.span)
     taken = take_up(older, chunk.held_by("suite"), measurement)
     seen, left = taken.frame, taken.left
     if seen.empty:
         return _Judged(older, seen, good=seen, bad=no_records(), left=left, verdict=None)
-    batch = Batch(measurement, wanted.environment, chunk.span, seen)
-    found = validate(batch, tools.suite)
+    found = validate(Batch(measurement, environment, chunk.span, seen), tools.suite)
     return _Judged(older, seen, good=found.good, bad=found.bad, left=left, verdict=found.verdict)
 
 
@@ -260,9 +243,8 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
 def _judged_state(
     before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, wanted: Retry, tools: Tools
 ) -> CellState:
-    """The source digest is of what was judged. It is true whatever the source has: a collect that
-    is answered just these rows would come to just this end, and any other answer is a change.
-    """
+    """The state with the source digest of what was judged: a collect that is answered just these rows
+    would come to just this end, and any other answer is a change."""
     return replace(
         before,
         source_digest=source_digest(seen, tools.suite, wanted.measurement),
@@ -278,12 +260,9 @@ def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
 
 
 def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
-    """Lands the rows, then lets go of what is landed.
-
-    No source is asked again after a crash, so at every moment each value is in the table or in
-    quarantine: a value that goes is recorded first, one that comes is landed first. Until all is
-    done the ledger knows no source digest, as in any landing, so that a collect looks again.
-    """
+    """Lands the rows, then lets go of what is landed. No source is asked again after a crash, so at every
+    moment each value is in the table or in quarantine, and until all is done the ledger knows no
+    source digest, so that a collect looks again."""
     earlier = chunk.states
     tools.ledger.record(replace(before, source_digest="") for before in earlier.values())
     if cells.refused:
@@ -307,19 +286,13 @@ def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
         return
     rows = pd.concat([cells.frames[state] for state in states], ignore_index=True)
     metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
-    numbers = [state.cell for state in states]
-    environment = wanted.environment
-    _commit(
-        tools, lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata)
-    )
+    where = ([state.cell for state in states], wanted.environment)
+    _commit(tools, lambda: tools.lake.land(wanted.measurement, rows, *where, metadata))
 
 
 def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
-    """Leaves just these records of the chunk's cells; no commit when nothing changes.
-
-    What a sink refused is owed to it again before its record goes: a crash in between tells it
-    twice, and loses nothing.
-    """
+    """Leaves just these records of the chunk's cells; no commit when nothing changes. What a sink refused
+    is owed to it again first, so that a crash in between loses nothing."""
     name, environment = wanted.measurement.name, wanted.environment
     for sink in tools.sinks:
         had = tools.ledger.loads(sink.target, name, environment, chunk.span)
@@ -330,9 +303,8 @@ def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: 
         )
     if _as_set(kept) == _as_set(chunk.records) and len(kept) == len(chunk.records):
         return
-    _commit(
-        tools, lambda: tools.lake.quarantine(wanted.measurement, kept, chunk.cells, environment)
-    )
+    where = (chunk.cells, environment)
+    _commit(tools, lambda: tools.lake.quarantine(wanted.measurement, kept, *where))
 
 
 def _commit(tools: Tools, write: Callable[[], None]) -> None:
@@ -372,9 +344,8 @@ def _values(wanted: Retry, judged: _Judged, cells: _Cells) -> Values:
 
 
 def _warnings(judged: _Judged) -> tuple[str, ...]:
-    if judged.left.empty:
-        return ()
-    return (
+    warning = (
         f"{len(judged.left)} held-back values have no place in the table: their field or tag is no "
-        "longer in the catalogue, or another value is landed there",
+        "longer in the catalogue, or another value is landed there"
     )
+    return () if judged.left.empty else (warning,)

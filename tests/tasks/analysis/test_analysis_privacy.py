@@ -7,7 +7,7 @@ import pytest
 
 from tasks.analysis import accounting
 from tasks.analysis.forecast import NoForecast
-from tasks.analysis.privacy import Race, passages, race, race_from_arrays, race_of, wins
+from tasks.analysis.privacy import Race, passages, race, race_of, wins
 from tasks.analysis.spending import told
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
@@ -189,9 +189,3 @@ def test_the_burn_down_has_a_fan() -> None:
     assert fan.shape == (3, 3)
     assert fan[:, 0].tolist() == pytest.approx([1.0, 1.0, 1.0])
     assert fan[1].tolist() == pytest.approx([1.0, 0.5, 0.0], abs=0.05)
-
-
-def test_plain_lists_make_the_same_race() -> None:
-    found = race_from_arrays(CURVE, TWO, list(range(1, 11)), EVEN, 8.0, 0.65)
-    assert found.probability == a_race(EVEN).probability
-    assert found.exhausted == a_race(EVEN).exhausted
