@@ -44,12 +44,10 @@ def epsilon_after(
     import dp_accounting
     from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
-    event = dp_accounting.PoissonSampledDpEvent(
-        sampling_rate, dp_accounting.GaussianDpEvent(noise_multiplier)
-    )
-    accountant = rdp.RdpAccountant(
-        orders=ORDERS, neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
-    )
+    noise = dp_accounting.GaussianDpEvent(noise_multiplier)
+    event = dp_accounting.PoissonSampledDpEvent(sampling_rate, noise)
+    relation = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+    accountant = rdp.RdpAccountant(orders=ORDERS, neighboring_relation=relation)
     accountant.compose(event, rounds)
     return float(accountant.get_epsilon(delta))
 

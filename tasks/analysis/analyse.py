@@ -1,6 +1,7 @@
 """One run analysed whole, and several compared."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,10 +11,11 @@ from tasks.analysis.convergence import judge
 from tasks.analysis.curve import Curve, Floats, curve_of
 from tasks.analysis.forecast import Forecast, NoForecast, forecast
 from tasks.analysis.participation import Counts, participation
-from tasks.analysis.privacy import passages, race_of
+from tasks.analysis.privacy import passages, race
 from tasks.analysis.remaining_time import remaining_time
 from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
 from tasks.analysis.settings import ForecastSettings
+from tasks.analysis.spending import told
 from tasks.core.training import TrainingRun
 
 
@@ -39,8 +41,9 @@ def analyse(
     left = None if planned is None or not len(curve) else max(0, planned - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
-    race = race_of(run, curve, ahead, target, settings.level, now)
-    evidence = Evidence(curve, verdict, ahead, race, time, target, level=settings.level)
+    epsilon = told(run.rounds, run.privacy)
+    odds = race(epsilon, run.privacy, curve, ahead, target, settings.level, now)
+    evidence = Evidence(curve, verdict, ahead, odds, time, target, level=settings.level)
     return RunAnalysis(
         run_id=run.run_id,
         source=run.source,
@@ -51,9 +54,9 @@ def analyse(
         planned_rounds=planned,
         time=time,
         participation=participation(run.rounds, curve, counts, settings.level),
-        race=race,
+        race=odds,
         advice=advise(evidence),
-        findings=(verdict.finding(), *(race.findings if race else ())),
+        findings=(verdict.finding(), *(odds.findings if odds else ())),
         notes=tuple(_notes(run, curve, settings)),
     )
 
@@ -63,13 +66,11 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Compare each run with the best of them; runs of one name get the place beside it."""
     names = list(called) if called is not None else [one.run_id for one in analyses]
-    shown = [
-        name if names.count(name) == 1 else f"{name} ({place})"
-        for place, name in enumerate(names, start=1)
+    runs = [
+        Compared(name if names.count(name) == 1 else f"{name} ({place})", one.curve, one.forecast)
+        for place, (name, one) in enumerate(zip(names, analyses, strict=True), start=1)
     ]
-    return compare_runs(
-        [Compared(name, one.curve, one.forecast) for name, one in zip(shown, analyses, strict=True)]
-    )
+    return compare_runs(runs)
 
 
 def _planned(run: TrainingRun, settings: AnalysisSettings) -> int | None:
@@ -103,7 +104,7 @@ def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[s
         notes.append(f"a target of {target:g} is beyond the possible: a loss is at least 0")
     if target is not None and np.isnan(target):
         notes.append("the target is no number")
-    skipped = [b.round - a.round - 1 for a, b in zip(run.rounds, run.rounds[1:], strict=False)]
+    skipped = [b.round - a.round - 1 for a, b in pairwise(run.rounds)]
     if any(skipped):
         notes.append(f"{sum(skipped)} rounds between the first and the last are missing")
     return notes

@@ -10,10 +10,10 @@ from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import quantile_interval
-from tasks.analysis.spending import DRAWS, Pace, Told, pace, started, told
+from tasks.analysis.spending import DRAWS, Pace, Told, pace, started
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
-from tasks.core.training import PrivacyTerms, TrainingRun
+from tasks.core.training import PrivacyTerms
 
 AGREE_WITHIN = 0.05  # epsilons this close, as a share, agree: accountants differ a little
 AGREE_LEAST = 0.01
@@ -56,23 +56,6 @@ class Race:
         return np.asarray(np.quantile(self.budget - spent, shares, axis=0))
 
 
-def race_of(
-    run: TrainingRun,
-    curve: Curve,
-    forecast: Forecast | NoForecast,
-    target: float | None = None,
-    level: float = LEVEL,
-    level_now: float | None = None,
-) -> Race | None:
-    """The race of a run whose curve is forecast; target and level_now (without it, the mean of the
-    last five rounds) are on the scale 0 to 1. None for a run that tells nothing of privacy."""
-    told_now = told(run.rounds, run.privacy)
-    says_nothing = told_now.spent_now is None and told_now.budget is None
-    if says_nothing and not accounting.is_told(run.privacy):
-        return None
-    return race(told_now, run.privacy, curve, forecast, target, level, level_now)
-
-
 def race(
     epsilon: Told,
     terms: PrivacyTerms | None,
@@ -81,13 +64,16 @@ def race(
     target: float | None,
     level: float = LEVEL,
     level_now: float | None = None,
-) -> Race:
-    """The race from what is told of epsilon and the forecast's draws.
+) -> Race | None:
+    """Run the race; target and level_now (else the mean of the last five rounds) are on the scale.
 
-    Both are drawn independently: how fast a mechanism spends does not depend on what is learned. The
-    target's first passage is read off each draw of the forecast, and the chance is the share of
-    pairs in which it comes no later than the last round afforded.
+    Epsilon and the forecast are drawn independently: how fast a mechanism spends does not depend on
+    what is learned. The chance is the share of pairs of draws in which the target is first reached no
+    later than in the last round afforded. None for a run that tells nothing of privacy.
     """
+    says_nothing = epsilon.spent_now is None and epsilon.budget is None
+    if says_nothing and not accounting.is_told(terms):
+        return None
     check = _Check(epsilon, terms)
     going = pace(epsilon)
     last_rounds, source = _last_rounds(epsilon, check, going)

@@ -24,12 +24,9 @@ LEVEL = 0.8
 class AnalysisSettings:
     """How a run is analysed."""
 
-    metric: Metric | None = None
-    """What is judged; without one, accuracy where any round tells it, else loss."""
-    total_rounds: int | None = None
-    """How many rounds are planned; without it, what the run says, else the longest similar run."""
-    target: float | None = None
-    """The level to reach, in the metric's own unit (accuracy as a share)."""
+    metric: Metric | None = None  # without one, accuracy where any round tells it, else loss
+    total_rounds: int | None = None  # without it, what the run says, else the longest similar run
+    target: float | None = None  # in the metric's own unit (accuracy as a share)
     level: float = LEVEL  # probability that an interval holds the truth
 
 
@@ -87,13 +84,8 @@ class RunAnalysis:
         if interval is None:
             return None
         low, high = sorted((unit(interval.low), unit(interval.high)))
-        estimate = plain(unit(interval.estimate))
-        return {
-            "estimate": estimate,
-            "low": plain(low),
-            "high": plain(high),
-            "level": interval.level,
-        }
+        own: dict[str, Any] = plain(Interval(unit(interval.estimate), low, high, interval.level))
+        return own
 
     def _forecast(self) -> dict[str, Any] | None:
         forecast = self.forecast

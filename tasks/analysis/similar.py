@@ -68,10 +68,8 @@ def _smooth(x: Floats, values: Floats) -> Floats:
     first, last = np.maximum(index - half, 0), np.minimum(index + half, len(x) - 1) + 1
     # centred, so that long runs lose no digits
     places = index - index.mean()
-    sums = [
-        np.concatenate([[0.0], np.cumsum(one)])
-        for one in (places, places**2, values, places * values)
-    ]
+    parts = (places, places**2, values, places * values)
+    sums = [np.concatenate([[0.0], np.cumsum(one)]) for one in parts]
     count = last - first
     mean_x, square, mean_y, product = ((one[last] - one[first]) / count for one in sums)
     slope = (product - mean_x * mean_y) / np.maximum(square - mean_x**2, 1e-12)

@@ -63,9 +63,8 @@ class Pace:
         straight = ahead * (1.0 + ahead / self.x0) ** -self.bend[:, None]
         root = np.sqrt(self.x0 * (self.x0 + straight)) - self.x0
         steady = (1.0 - self.slowing)[:, None] * straight
-        return np.asarray(
-            self.spent_now + self.rate[:, None] * (steady + 2.0 * self.slowing[:, None] * root)
-        )
+        slowing = 2.0 * self.slowing[:, None] * root
+        return np.asarray(self.spent_now + self.rate[:, None] * (steady + slowing))
 
     def rounds_for(self, left: float) -> Floats:
         """Draws of the most further rounds that spend no more than left; Inf when nothing is spent."""

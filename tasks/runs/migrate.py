@@ -90,17 +90,13 @@ def migrate(
     measurement = _measurement(work, name)
     table = existing_table(work.lake.table_url(name), name)
     if table is None:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"the lake has no table {name!r}",
-            mend="See the tables: fedvitals lake ls",
-        )
+        problem, mend = f"the lake has no table {name!r}", "See the tables: fedvitals lake ls"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     change = find_change(table, measurement, renames)
     check_change(table, measurement, change)
     migration = _Migration(work, measurement, renames, sources, _told(work, name))
-    told = Migrated(
-        name, change.renamed, change.added, change.dropped, change.cast, migration.moved()
-    )
+    columns = (change.renamed, change.added, change.dropped, change.cast)
+    told = Migrated(name, *columns, migration.moved())
     if dry:
         return told
     environments = sorted(environments_of(table, name) | set(migration.told))
@@ -223,10 +219,8 @@ def _told(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
 
 
 def _measurement(work: Rebuilding, name: str) -> Measurement:
-    if name not in work.catalogue:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"{name!r} is not in the catalogue, which says what its columns are to be",
-            mend="List them: fedvitals catalogue",
-        )
-    return work.catalogue[name]
+    if name in work.catalogue:
+        return work.catalogue[name]
+    problem = f"{name!r} is not in the catalogue, which says what its columns are to be"
+    mend = "List them: fedvitals catalogue"
+    raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)

@@ -94,7 +94,8 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
         cells = tuple(
             found for name in _measurements(broken) for found in _recount(work, name, broken)
         )
-        _finish(work)
+        for run in (_root(work) / TORN_FOLDER).glob("*"):
+            (run / _DONE).touch()
     return Repaired(tuple(table for table in tables if table.damage), cells)
 
 
@@ -250,8 +251,3 @@ def _unfinished(work: Rebuilding) -> set[str]:
             quarantined = {f"{QUARANTINE}/{path.name}" for path in (run / QUARANTINE).glob("*")}
             found |= {path.name for path in run.glob("[!_]*")} | quarantined
     return found
-
-
-def _finish(work: Rebuilding) -> None:
-    for run in (_root(work) / TORN_FOLDER).glob("*"):
-        (run / _DONE).touch()

@@ -125,9 +125,7 @@ def compare(
     found: tuple[Keys, Keys, Keys] = ({}, {}, {})
     for key in {**landed, **stored}:
         mine, theirs = landed.get(key, _NOTHING), stored.get(key, _NOTHING)
-        shared, here, there = np.intersect1d(
-            mine.times, theirs.times, assume_unique=True, return_indices=True
-        )
+        shared, here, there = np.intersect1d(mine.times, theirs.times, True, return_indices=True)
         missing, extra = (np.setdiff1d(side.times, shared, True) for side in (mine, theirs))
         if mine.kind == theirs.kind:
             shared = shared[np.asarray(mine.values[here] != theirs.values[there], dtype=bool)]
