@@ -54,26 +54,22 @@ class Comparison:
     why_not: tuple[str, ...]
 
 
-def compare_runs(runs: Sequence[Compared], level: float = LEVEL) -> tuple[Comparison, ...]:
+def compare_runs(runs: Sequence[Compared]) -> tuple[Comparison, ...]:
     """Compare each run with the best one, which comes first in each pair; empty below two runs. The best
     has the highest level at the last round that all have."""
     if len(runs) < 2:
         return ()
-    best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, _common_end(runs)))
-    return tuple(compare_two(runs[best], runs[i], level) for i in range(len(runs)) if i != best)
-
-
-def _common_end(runs: Sequence[Compared]) -> int:
-    ends = [int(run.curve.rounds[-1]) for run in runs if len(run.curve)]
-    return min(ends, default=0)
+    end = min((int(run.curve.rounds[-1]) for run in runs if len(run.curve)), default=0)
+    best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, end))
+    return tuple(compare_two(runs[best], runs[i]) for i in range(len(runs)) if i != best)
 
 
 def _standing(curve: Curve, end: int) -> float:
-    values = curve.values[(curve.rounds <= end) & np.isfinite(curve.values)]
+    values = _until(curve, end)
     return float(values[-FINAL_ROUNDS:].mean()) if len(values) else -np.inf
 
 
-def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comparison:
+def compare_two(first: Compared, second: Compared) -> Comparison:
     """The comparison of two runs.
 
     Where rounds match they are paired: what both share (the same data, the same schedule) falls out
@@ -88,8 +84,8 @@ def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comp
     if unit <= 0.0:
         return _undecidable(first, second, "no loss is told")
     one, other = _aligned(first.curve, second.curve)
-    end, basis, difference, n = _at_equal_rounds(one, other, level)
-    final, why_not = _final(first, second, level)
+    end, basis, difference, n = _at_equal_rounds(one, other)
+    final, why_not = _final(first, second)
     if difference is None:
         needed = f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed"
         why_not = (needed, *why_not)
@@ -114,7 +110,7 @@ def _on_scale(curve: Curve, worst: float) -> Curve:
 
 
 def _at_equal_rounds(
-    first: Curve, second: Curve, level: float
+    first: Curve, second: Curve
 ) -> tuple[int | None, Basis | None, Interval | None, int]:
     """Last round of both, how they were compared, difference of the levels there, rounds behind it."""
     if not len(first) or not len(second):
@@ -126,34 +122,32 @@ def _at_equal_rounds(
     window = window_of(len(differences))
     if len(differences) >= LEAST_ROUNDS:
         count = min(window, len(differences))
-        return end, "paired rounds", _mean(differences, window, level), count
-    parts = [_last(curve, end) for curve in (first, second)]
+        return end, "paired rounds", _mean(differences, window), count
+    parts = [_until(curve, end) for curve in (first, second)]
     if min(len(part) for part in parts) < LEAST_ROUNDS:
         return end, None, None, 0
-    means = [_mean(part, window_of(len(part)), level) for part in parts]
+    means = [_mean(part, window_of(len(part))) for part in parts]
     middle = means[0].estimate - means[1].estimate
     reach = float(np.hypot(means[0].high - means[0].estimate, means[1].high - means[1].estimate))
     count = min(min(window_of(len(part)), len(part)) for part in parts)
-    return end, "last rounds", Interval(middle, middle - reach, middle + reach, level), count
+    return end, "last rounds", Interval(middle, middle - reach, middle + reach, LEVEL), count
 
 
-def _last(curve: Curve, end: int) -> Floats:
+def _until(curve: Curve, end: int) -> Floats:
     return np.asarray(curve.values[(curve.rounds <= end) & np.isfinite(curve.values)])
 
 
-def _mean(values: Floats, window: int, level: float) -> Interval:
+def _mean(values: Floats, window: int) -> Interval:
     """Mean of the last rounds with its interval by the noise of the whole."""
     last = values[-window:]
     about = noise.estimate(noise.without_spikes(values))
     variance = max(about.of_mean(float(len(last))), float(last.var(ddof=1)) / len(last))
-    reach = student_quantile(level, len(last) - 1.0) * float(np.sqrt(variance))
+    reach = student_quantile(LEVEL, len(last) - 1.0) * float(np.sqrt(variance))
     middle = float(last.mean())
-    return Interval(middle, middle - reach, middle + reach, level)
+    return Interval(middle, middle - reach, middle + reach, LEVEL)
 
 
-def _final(
-    first: Compared, second: Compared, level: float
-) -> tuple[Interval | None, tuple[str, ...]]:
+def _final(first: Compared, second: Compared) -> tuple[Interval | None, tuple[str, ...]]:
     """Difference of the forecast finals in the metric's own unit, better is positive."""
     draws = []
     rng = np.random.default_rng(SEED)
@@ -163,7 +157,7 @@ def _final(
         scaled = _finals(one, one.forecast, rng)
         own = scaled if one.curve.metric == "accuracy" else -one.curve.worst * (1.0 - scaled)
         draws.append(own)
-    return quantile_interval(draws[0] - draws[1], level), ()
+    return quantile_interval(draws[0] - draws[1], LEVEL), ()
 
 
 def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:

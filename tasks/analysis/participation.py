@@ -103,19 +103,18 @@ def participation(
     curve: Curve | None = None,
     counts: Sequence[Counts] = (),
     level: float = LEVEL,
-    straggler_spreads: float = STRAGGLER_SPREADS,
 ) -> Participation | None:
     """Analyse who took part; counts stand in where the rounds name no clients; None without either."""
     table = columns(rounds)
     if len(table):
-        return _named(table, curve, level, straggler_spreads)
+        return _named(table, curve, level)
     if counts:
         return _counted(counts, curve, level)
     return None
 
 
-def _named(table: Columns, curve: Curve | None, level: float, spreads: float) -> Participation:
-    slow = stragglers(table, spreads)
+def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
+    slow = stragglers(table)
     now = standing(table)
     told, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
@@ -166,7 +165,7 @@ def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Par
     return _told(part)
 
 
-def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np.bool_]:
+def stragglers(table: Columns) -> NDArray[np.bool_]:
     """Which entries were late by the service's word, or took more than the round's median and so many
     of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
     "How to detect and handle outliers" 1993, for median and MAD)."""
@@ -177,7 +176,7 @@ def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np
     medians = robust.group_medians(at, seconds, count)
     spread = np.maximum(robust.group_spreads(at, seconds, medians), LEAST_SPREAD * np.abs(medians))
     enough = np.bincount(at, minlength=count) >= LEAST_IN_A_ROUND
-    limit = np.where(enough, medians + spreads * spread, np.inf)
+    limit = np.where(enough, medians + STRAGGLER_SPREADS * spread, np.inf)
     slow[timed] |= seconds > limit[at]
     return slow
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
+from tasks.lake.cells import Held
+from tasks.pipeline.cell_summary import groups_of
 from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
 from tasks.pipeline.load import load
 from tasks.pipeline.merge import keep_older
@@ -106,10 +109,10 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     stages = {cell: set(part["stage"]) for cell, part in parts.items()}
     held = [cell for cell in cells if "suite" in stages[cell]]
     refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
-    for group in _groups(held, known, parts, wanted.chunk_rows):
-        yield _judge_again(wanted, _chunk(group, known, parts), tools)
-    for group in _groups(refused if tools.sinks else [], known, parts, wanted.chunk_rows):
-        yield _offer_again(wanted, _chunk(group, known, parts), tools)
+    for chunk in _chunks(held, known, parts, wanted.chunk_rows):
+        yield _judge_again(wanted, chunk, tools)
+    for chunk in _chunks(refused if tools.sinks else [], known, parts, wanted.chunk_rows):
+        yield _offer_again(wanted, chunk, tools)
 
 
 def _left_alone(
@@ -130,31 +133,19 @@ def _left_alone(
         yield Outcome(measurement=name, state="unchanged", warnings=tuple(warnings))
 
 
-def _groups(
+def _chunks(
     cells: Sequence[Cell],
     known: Mapping[Cell, CellState],
     parts: Mapping[Cell, pd.DataFrame],
     most: int,
-) -> Iterator[list[Cell]]:
+) -> Iterator[_Chunk]:
     """Adjacent cells, of about so many rows at most."""
-    group: list[Cell] = []
-    rows = 0
-    for cell in cells:
-        more = known[cell].rows + len(parts[cell])
-        if group and (group[-1].stop != cell.start or rows + more > most):
-            yield group
-            group, rows = [], 0
-        group.append(cell)
-        rows += more
-    if group:
-        yield group
-
-
-def _chunk(
-    cells: list[Cell], known: Mapping[Cell, CellState], parts: Mapping[Cell, pd.DataFrame]
-) -> _Chunk:
-    records = pd.concat([parts[cell] for cell in cells], ignore_index=True)
-    return _Chunk({cell: known[cell] for cell in cells}, records)
+    gaps = [place for place, (a, b) in enumerate(pairwise(cells), 1) if a.stop != b.start]
+    for first, last in pairwise([0, *gaps, len(cells)]):
+        size = {cell: Held(known[cell].rows + len(parts[cell]), 0) for cell in cells[first:last]}
+        for group in groups_of(size, most):
+            records = pd.concat([parts[cell] for cell in group], ignore_index=True)
+            yield _Chunk({cell: known[cell] for cell in group}, records)
 
 
 def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
