@@ -200,7 +200,7 @@ def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
     """The folders with a log, `_windows` first, by the name that messages use."""
     root = _root(work)
     here = sorted(path.parent.name for path in root.glob("[!_]*/_delta_log") if path.is_dir())
-    for name in [name for name in [WINDOWS, *here] if only in (None, name)]:
+    for name in [WINDOWS, *here] if only is None else {only}.intersection(here):
         for label in (name, f"{QUARANTINE}/{name}"):
             if (root / label / "_delta_log").is_dir():
                 yield label, root / label
