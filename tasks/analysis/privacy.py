@@ -128,7 +128,6 @@ class _Check:
         self.findings: tuple[Finding, ...] = ()
         self.why_not: tuple[str, ...] = ()
         self.recomputed: float | None = None
-        self.agrees = False
         self.last_round: float | None = None
         if not accounting.is_told(terms) or terms is None:
             self.why_not = (
@@ -147,10 +146,10 @@ class _Check:
         self.recomputed = accounting.epsilon_after(*mechanism, at - origin)
         said = epsilon.spent_now
         apart = abs(said - self.recomputed) if said is not None else 0.0
-        self.agrees = apart <= max(AGREE_LEAST, AGREE_WITHIN * self.recomputed)
-        if said is not None and not self.agrees:
+        agrees = apart <= max(AGREE_LEAST, AGREE_WITHIN * self.recomputed)
+        if said is not None and not agrees:
             self.findings = (_disagreement(said, self.recomputed, at, mechanism),)
-        if self.agrees and epsilon.budget is not None:
+        if agrees and epsilon.budget is not None:
             # what the service says runs out is its own count
             scale = self.recomputed / said if said else 1.0
             within = accounting.rounds_within(*mechanism, epsilon.budget * scale)

@@ -48,20 +48,14 @@ def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
     found = []
     for path in paths:
         read = read_file(path, metric)
-        found += [
+        for place, run in enumerate(read.runs):
+            terms, of_privacy = terms_beside(path, run)
+            counts, of_clients = counts_beside(path, run)
             # what is odd about a file is said once, at its first run
-            _with_twins(FileRun(path, run, read.findings if place == 0 else (), read.in_percent))
-            for place, run in enumerate(read.runs)
-        ]
+            odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
+            told = replace(run, privacy=terms)
+            found.append(FileRun(path, told, odd, read.in_percent, counts))
     return found
-
-
-def _with_twins(one: FileRun) -> FileRun:
-    """With the privacy and the participation of the run, where they lie beside its progress."""
-    terms, of_privacy = terms_beside(one.path, one.run)
-    counts, of_clients = counts_beside(one.path, one.run)
-    findings = (*one.findings, *of_privacy, *of_clients)
-    return replace(one, run=replace(one.run, privacy=terms), findings=findings, counts=counts)
 
 
 def history_of_folder(
