@@ -204,6 +204,7 @@ def _chance(contest: Contest, seen: Curve, history: Sequence[Curve]) -> float:
     )
     made = forecast(seen, planned, history)
     said = race(told(rounds, contest.terms), contest.terms, seen, made, contest.target)
+    assert said is not None
     assert said.probability is not None
     return said.probability
 

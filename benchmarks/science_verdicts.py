@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks.science_pool import Each, one_by_one
 from benchmarks.science_synthetic import Synthetic, make
+from tasks.analysis import settings
 from tasks.analysis.convergence import judge
 from tasks.analysis.curve import Floats
 from tasks.analysis.observed import window_of
 from tasks.analysis.onset import Onset, onsets
-from tasks.analysis.settings import VerdictSettings
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 MISLEADING_GAP = 0.02
@@ -62,37 +62,36 @@ def judged(curve: Synthetic, share: float) -> Judged:
     return Judged(curve.kind, share, possible, said, tempting)
 
 
-def truth(curve: Synthetic, count: int, settings: VerdictSettings | None = None) -> tuple[str, ...]:
+def truth(curve: Synthetic, count: int) -> tuple[str, ...]:
     """What may be said of the first `count` rounds.
 
     A wave of which fewer than four periods were seen may be called oscillating or not. A fall that is not beyond noise (its slope within two standard errors of the least-squares slope
     of the window) may be called diverging or what it would be called if it were flat.
     """
-    settings = settings or VerdictSettings()
-    if count < settings.least_rounds:
+    if count < settings.LEAST_ROUNDS:
         return ("too_short",)
     clean, sigma = curve.clean[:count], float(curve.sigma[count - 1])
-    window = window_of(count, settings.window_rounds, settings.window_share)
-    limit = max(settings.collapse_drop, settings.collapse_noise * sigma)
-    if _held(clean, settings.held_rounds, limit) - clean[-1] > limit:
+    window = window_of(count)
+    limit = max(settings.COLLAPSE_DROP, settings.COLLAPSE_NOISE * sigma)
+    if _held(clean, settings.HELD_ROUNDS, limit) - clean[-1] > limit:
         return ("collapsed",)
     slope = _slope(clean[-window:])
     error = sigma / np.sqrt(window * (window**2 - 1) / 12.0)
-    if slope < -settings.flat_trend - BEYOND * error:
+    if slope < -settings.FLAT_TREND - BEYOND * error:
         return ("diverging",)
-    rest = _rising_or_flat(curve, count, slope, settings)
-    maybe = ("diverging",) if slope < -settings.flat_trend else ()
+    rest = _rising_or_flat(curve, count, slope)
+    maybe = ("diverging",) if slope < -settings.FLAT_TREND else ()
     periods = np.count_nonzero(np.diff(np.sign(curve.wave[:count]))) / 2.0
     if periods >= CLEAR_PERIODS:
         return (*maybe, "oscillating")
     return (*maybe, "oscillating", rest) if periods > 0 else (*maybe, rest)
 
 
-def _rising_or_flat(curve: Synthetic, count: int, slope: float, settings: VerdictSettings) -> str:
-    if slope > settings.flat_trend:
+def _rising_or_flat(curve: Synthetic, count: int, slope: float) -> str:
+    if slope > settings.FLAT_TREND:
         return "improving"
     gap = curve.asymptote[count - 1] - curve.clean[count - 1]
-    return "converged" if gap <= settings.converged_gap else "improving"
+    return "converged" if gap <= settings.CONVERGED_GAP else "improving"
 
 
 def _held(clean: Floats, rounds: int, limit: float) -> float:

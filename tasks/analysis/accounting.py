@@ -44,12 +44,10 @@ def epsilon_after(
     import dp_accounting
     from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
-    event = dp_accounting.PoissonSampledDpEvent(
-        sampling_rate, dp_accounting.GaussianDpEvent(noise_multiplier)
-    )
-    accountant = rdp.RdpAccountant(
-        orders=ORDERS, neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
-    )
+    noise = dp_accounting.GaussianDpEvent(noise_multiplier)
+    event = dp_accounting.PoissonSampledDpEvent(sampling_rate, noise)
+    relation = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+    accountant = rdp.RdpAccountant(orders=ORDERS, neighboring_relation=relation)
     accountant.compose(event, rounds)
     return float(accountant.get_epsilon(delta))
 
@@ -57,8 +55,7 @@ def epsilon_after(
 def rounds_within(
     noise_multiplier: float, sampling_rate: float, delta: float, budget: float
 ) -> int | None:
-    """The most rounds whose epsilon stays within the budget (equal is within); None when a million
-    do. Needs dp-accounting."""
+    """Return the most rounds within the budget, None for a million; needs dp-accounting."""
 
     def spent(rounds: int) -> float:
         return epsilon_after(noise_multiplier, sampling_rate, delta, rounds)
@@ -74,9 +71,8 @@ def rounds_within(
         guess = _between(within, spent(within), over, spent(over), budget)
         # one off the guess as well, so that both ends close in
         for rounds in (guess, guess + 1):
-            if not within < rounds < over:
-                continue
-            within, over = (rounds, over) if spent(rounds) <= budget else (within, rounds)
+            if within < rounds < over:
+                within, over = (rounds, over) if spent(rounds) <= budget else (within, rounds)
     return within
 
 

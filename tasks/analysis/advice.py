@@ -9,7 +9,7 @@ from tasks.analysis.convergence import Verdict
 from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
-from tasks.analysis.privacy import Race, own, usable_gains
+from tasks.analysis.privacy import Race, usable_gains
 from tasks.analysis.remaining_time import RemainingTime, duration
 from tasks.analysis.robust import quantile_interval
 from tasks.analysis.wording import change_text, span_text
@@ -21,9 +21,12 @@ OPENINGS: dict[Action, str] = {
     "undecided": "Undecided",
     "none": "No advice yet",
 }
-WORTH = 0.01
-"""A gain on the scale 0 to 1 that is worth going on for."""
+WORTH = 0.01  # a gain on the scale 0 to 1 that is worth going on for
 UNLIKELY = 0.1
+FLAT = {
+    "converged": "the run has converged",
+    "plateau": "the run is on a plateau that similar runs went beyond; change something",
+}
 
 
 @dataclass(frozen=True)
@@ -59,44 +62,25 @@ class Evidence:
 
 
 def advise(evidence: Evidence) -> Advice:
-    """The advice; "none" when there is neither a verdict nor a forecast to base one on.
-
-    The numbers are read off the draws of forecast and spending, pair by pair, so that a gain and its
-    price belong together.
-    """
+    """Advise by draws of forecast and spending, pair by pair; "none" without a verdict or a forecast."""
     gains, ahead = _gains(evidence)
-    gain = _interval(evidence, gains)
+    unit, level = evidence.curve.unit, evidence.level
+    gain = quantile_interval(gains * unit, level) if len(gains) else None
     per_round, per_epsilon, why_not = _rates(evidence, gains, ahead)
     action, reason = _decide(evidence, gain)
     reasons = [reason] if reason else []
     reasons += [] if action == "none" else _further(evidence, gain, per_round, per_epsilon, ahead)
     text = "; ".join(reasons)
-    return Advice(
-        action,
-        f"{OPENINGS[action]}: {text}.",
-        tuple(reasons),
-        gain,
-        per_round,
-        per_epsilon,
-        why_not,
-    )
+    sentence = f"{OPENINGS[action]}: {text}."
+    return Advice(action, sentence, tuple(reasons), gain, per_round, per_epsilon, why_not)
 
 
 def _gains(evidence: Evidence) -> tuple[Floats, Floats]:
     if isinstance(evidence.forecast, NoForecast):
         return np.empty(0), np.empty(0)
     race, level = evidence.race, evidence.verdict.level
-    return usable_gains(
-        evidence.forecast,
-        race.last_rounds if race else None,
-        level.estimate if level is not None else None,
-    )
-
-
-def _interval(evidence: Evidence, gains: Floats) -> Interval | None:
-    if not len(gains):
-        return None
-    return quantile_interval(gains * own(evidence.curve), evidence.level)
+    last_rounds = race.last_rounds if race else None
+    return usable_gains(evidence.forecast, last_rounds, level.estimate if level else None)
 
 
 def _rates(
@@ -108,7 +92,7 @@ def _rates(
     going = ahead > 0.0
     if not going.any():
         return None, None, ("no round is left that plan and budget allow",)
-    unit = own(evidence.curve)
+    unit = evidence.curve.unit
     per_round = quantile_interval(unit * gains[going] / ahead[going], evidence.level)
     pace = evidence.race.pace if evidence.race else None
     if pace is None:
@@ -143,22 +127,18 @@ def _decide(evidence: Evidence, gain: Interval | None) -> tuple[Action, str]:
 
 
 def _by_gain(evidence: Evidence, forecast: Forecast, gain: Interval) -> tuple[Action, str]:
-    worth = evidence.worth * own(evidence.curve)
-    flat = evidence.verdict.kind in ("converged", "plateau")
+    worth = evidence.worth * evidence.curve.unit
+    flat = evidence.verdict.kind in FLAT
     chance = _chance(evidence, forecast)
     if flat and gain.low <= worth:
-        if evidence.verdict.kind == "plateau":
-            return "stop", "the run is on a plateau that similar runs went beyond; change something"
-        return "stop", "the run has converged"
+        return "stop", FLAT[evidence.verdict.kind]
     if gain.high <= worth:
         return "stop", "little is left to gain"
     if gain.low <= 0.0:
         return "undecided", "the gain to expect cannot be told from none"
     if chance is not None and chance <= UNLIKELY:
-        return (
-            "undecided",
-            f"there is more to gain, but the target is likely missed (chance {chance:.0%})",
-        )
+        missed = f"the target is likely missed (chance {chance:.0%})"
+        return "undecided", f"there is more to gain, but {missed}"
     if flat:
         return "undecided", "the curve is flat now, and yet the forecast sees more to gain"
     return "go_on", "there is more to gain"
@@ -169,19 +149,14 @@ def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
     verdict = evidence.verdict
     if verdict.kind == "too_short":
         return "none", f"{verdict.rounds} rounds are too few to judge"
-    if verdict.kind == "converged":
-        return "stop", "the run has converged"
-    if verdict.kind == "plateau":
-        return "stop", "the run is on a plateau that similar runs went beyond; change something"
+    if verdict.kind in FLAT:
+        return "stop", FLAT[verdict.kind]
     if verdict.kind == "oscillating":
-        return (
-            "undecided",
-            "the run swings; a smaller learning rate or more clients a round may calm it",
-        )
-    trend = verdict.trend
+        calm = "a smaller learning rate or more clients a round may calm it"
+        return "undecided", f"the run swings; {calm}"
+    trend, curve = verdict.trend, evidence.curve
     if trend is not None and trend.low > 0.0:
-        unit = own(evidence.curve)
-        gained = change_text(evidence.curve.metric, trend.estimate * unit)
+        gained = change_text(curve.metric, trend.estimate * curve.unit)
         return "go_on", f"the run gains {gained} a round now"
     return "undecided", "the run improves slowly, and without a forecast nothing says how far"
 
@@ -218,11 +193,8 @@ def _further(
     forecast = evidence.forecast
     chance = None if isinstance(forecast, NoForecast) else _chance(evidence, forecast)
     if chance is not None and chance < 1.0:
-        within = (
-            "within the privacy budget "
-            if evidence.race and evidence.race.probability is not None
-            else ""
-        )
+        is_raced = evidence.race and evidence.race.probability is not None
+        within = "within the privacy budget " if is_raced else ""
         texts.append(f"the target is reached {within}with a chance of {chance:.0%}")
     remaining = evidence.time.remaining
     if remaining is not None and remaining.estimate > 0.0:

@@ -1,7 +1,7 @@
 """One run analysed whole, and several compared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from tasks.analysis.convergence import judge
 from tasks.analysis.curve import Curve, Floats, curve_of
 from tasks.analysis.forecast import Forecast, NoForecast, forecast
 from tasks.analysis.participation import Counts, participation
-from tasks.analysis.privacy import passages, race_of
+from tasks.analysis.privacy import passages, race
 from tasks.analysis.remaining_time import remaining_time
 from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
+from tasks.analysis.settings import ForecastSettings
+from tasks.analysis.spending import told
 from tasks.core.training import TrainingRun
 
 
@@ -23,32 +25,25 @@ def analyse(
     settings: AnalysisSettings | None = None,
     counts: Sequence[Counts] = (),
 ) -> RunAnalysis:
-    """The analysis of a run beside the service's earlier runs; of those, the run itself is left out.
+    """Analyse a run beside the service's earlier runs; what cannot be known says why, and nothing raises.
 
-    The plan is the setting's, else the run's own, else the longest similar run of the history;
-    without any there is no forecast, and its reason says what is needed. counts are the clients of
-    rounds that name none. Nothing here raises on odd data: what cannot be told says why.
-    """
+    The plan is the setting's, else the run's own, else the longest similar run of the history. counts
+    are the clients of rounds that name none."""
     settings = settings or AnalysisSettings()
     curve = curve_of(run, settings.metric)
-    past = [
-        curve_of(one, curve.metric)
-        for one in history
-        if one is not run and one.run_id != run.run_id
-    ]
+    past = [curve_of(one, curve.metric) for one in history if one.run_id != run.run_id]
     target = None if settings.target is None else curve.scaled(settings.target)
     total, end = _planned(run, settings)
-    verdict = judge(curve, settings.verdict, past)
-    ahead = forecast(curve, end, past, replace(settings.forecast, level=settings.level))
+    verdict = judge(curve, past)
+    ahead = forecast(curve, end, past, ForecastSettings(settings.level))
     if total is None and not isinstance(ahead, NoForecast):
         total, end = ahead.final_round + run.counts_from_0, ahead.final_round
     left = None if end is None or not len(curve) else max(0, end - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
-    race = race_of(run, curve, ahead, target, settings.level, now)
-    evidence = Evidence(
-        curve, verdict, ahead, race, time, target, settings.verdict.converged_gap, settings.level
-    )
+    epsilon = told(run.rounds, run.privacy)
+    odds = race(epsilon, run.privacy, curve, ahead, target, settings.level, now)
+    evidence = Evidence(curve, verdict, ahead, odds, time, target, level=settings.level)
     return RunAnalysis(
         run_id=run.run_id,
         source=run.source,
@@ -59,12 +54,10 @@ def analyse(
         planned_rounds=total,
         final_round=end,
         time=time,
-        participation=participation(
-            run.rounds, curve, counts, settings.level, settings.straggler_spreads
-        ),
-        race=race,
+        participation=participation(run.rounds, curve, counts, settings.level),
+        race=odds,
         advice=advise(evidence),
-        findings=(verdict.finding(), *(race.findings if race else ())),
+        findings=(verdict.finding(), *(odds.findings if odds else ())),
         notes=(*_notes(run, curve, settings), *_counting(run, total, end)),
     )
 
@@ -72,16 +65,13 @@ def analyse(
 def compare(
     analyses: Sequence[RunAnalysis], called: Sequence[str] | None = None
 ) -> tuple[Comparison, ...]:
-    """Each run against the best of them, by its name (its run_id where none is given); empty below
-    two. Runs of one name get the place beside it."""
+    """Compare each run with the best of them; runs of one name get the place beside it."""
     names = list(called) if called is not None else [one.run_id for one in analyses]
-    shown = [
-        name if names.count(name) == 1 else f"{name} ({place})"
-        for place, name in enumerate(names, start=1)
+    runs = [
+        Compared(name if names.count(name) == 1 else f"{name} ({place})", one.curve, one.forecast)
+        for place, (name, one) in enumerate(zip(names, analyses, strict=True), start=1)
     ]
-    return compare_runs(
-        [Compared(name, one.curve, one.forecast) for name, one in zip(shown, analyses, strict=True)]
-    )
+    return compare_runs(runs)
 
 
 def _planned(run: TrainingRun, settings: AnalysisSettings) -> tuple[int | None, int | None]:
@@ -120,7 +110,7 @@ def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[s
         notes.append(f"a target of {target:g} is beyond the possible: a loss is at least 0")
     if target is not None and np.isnan(target):
         notes.append("the target is no number")
-    skipped = [b.round - a.round - 1 for a, b in zip(run.rounds, run.rounds[1:], strict=False)]
+    skipped = [b.round - a.round - 1 for a, b in pairwise(run.rounds)]
     if any(skipped):
         notes.append(f"{sum(skipped)} rounds between the first and the last are missing")
     return notes

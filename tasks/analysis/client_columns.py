@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.analysis.curve import Floats, Ints
+from tasks.analysis.curve import Bools, Floats, Ints
 from tasks.core.training import Round
 
 REPORTED, LATE, DROPPED, UNKNOWN = 0, 1, 2, 3
@@ -44,23 +44,20 @@ class Columns:
         """Clients drawn, over all rounds."""
         return len(self.round)
 
-    def of_clients(self, chosen: NDArray[np.bool_] | None = None) -> Floats:
+    def of_clients(self, chosen: Bools | slice = slice(None)) -> Floats:
         """Count of the chosen entries, by client."""
-        keep = np.ones(len(self), dtype=bool) if chosen is None else chosen
-        return np.bincount(self.client[keep], minlength=len(self.ids)).astype(np.float64)
+        return np.bincount(self.client[chosen], minlength=len(self.ids)).astype(np.float64)
 
-    def of_rounds(self, chosen: NDArray[np.bool_] | None = None) -> Floats:
+    def of_rounds(self, chosen: Bools | slice = slice(None)) -> Floats:
         """Count of the chosen entries, by round."""
-        keep = np.ones(len(self), dtype=bool) if chosen is None else chosen
-        return np.bincount(self.round[keep], minlength=len(self.numbers)).astype(np.float64)
+        return np.bincount(self.round[chosen], minlength=len(self.numbers)).astype(np.float64)
 
 
 def columns(rounds: Sequence[Round]) -> Columns:
     """The clients of all rounds that tell of them, ids in the order of their names."""
     told = [r for r in rounds if r.clients is not None]
     entries = [client for r in told for client in r.clients or ()]
-    names = [client.id for client in entries]
-    ids = sorted(set(names))
+    ids = sorted({client.id for client in entries})
     place = {name: index for index, name in enumerate(ids)}
     accuracy = _floats([client.accuracy for client in entries])
     seconds = _floats([client.seconds for client in entries])
@@ -68,7 +65,7 @@ def columns(rounds: Sequence[Round]) -> Columns:
         tuple(ids),
         np.array([r.round for r in told], dtype=np.int64),
         np.repeat(np.arange(len(told)), [len(r.clients or ()) for r in told]).astype(np.int64),
-        np.array([place[name] for name in names], dtype=np.int64),
+        np.array([place[client.id] for client in entries], dtype=np.int64),
         _floats([client.examples for client in entries]),
         accuracy,
         seconds,
@@ -84,14 +81,14 @@ def _floats(values: Sequence[float | None]) -> Floats:
     return np.where(np.isfinite(column), column, np.nan)
 
 
-def _states(words: Sequence[str | None], answered: NDArray[np.bool_]) -> Ints:
+def _states(words: Sequence[str | None], answered: Bools) -> Ints:
     """The state of each; who told something without a word for it has reported."""
-    known = {word: _state(word) for word in set(words)}
-    states = np.array([known[word] for word in words], dtype=np.int64)
+    states = np.array([_state(word) for word in words], dtype=np.int64)
     wordless = np.array([word is None for word in words], dtype=bool)
     return np.where(wordless & answered, REPORTED, states)
 
 
+@lru_cache
 def _state(word: str | None) -> int:
     plain = (word or "").strip().lower().replace("-", "_").replace(" ", "_")
     return STATES.get(plain, UNKNOWN)

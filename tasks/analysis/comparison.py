@@ -1,7 +1,7 @@
 """Runs compared: which is better, by how much."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,7 @@ from tasks.analysis.observed import window_of
 from tasks.analysis.robust import quantile_interval, student_quantile
 from tasks.analysis.wording import change_text, range_text
 
-LEVEL = 0.95
-"""A difference is said to be one when this interval does not hold 0."""
+LEVEL = 0.95  # a difference is said to be one when this interval does not hold 0
 LEAST_ROUNDS = 5
 FINAL_ROUNDS = 5
 DRAWS = 4000
@@ -55,30 +54,22 @@ class Comparison:
     why_not: tuple[str, ...]
 
 
-def compare_runs(runs: Sequence[Compared], level: float = LEVEL) -> tuple[Comparison, ...]:
-    """Each run against the best one, the best one first in each pair, in the order of the runs; of
-    two runs that is one pair. Empty below two runs.
-
-    The best is the one with the highest level at the last round that all have, of those that have
-    any value.
-    """
+def compare_runs(runs: Sequence[Compared]) -> tuple[Comparison, ...]:
+    """Compare each run with the best one, which comes first in each pair; empty below two runs. The best
+    has the highest level at the last round that all have."""
     if len(runs) < 2:
         return ()
-    best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, _common_end(runs)))
-    return tuple(compare_two(runs[best], runs[i], level) for i in range(len(runs)) if i != best)
-
-
-def _common_end(runs: Sequence[Compared]) -> int:
-    ends = [int(run.curve.rounds[-1]) for run in runs if len(run.curve)]
-    return min(ends, default=0)
+    end = min((int(run.curve.rounds[-1]) for run in runs if len(run.curve)), default=0)
+    best = max(range(len(runs)), key=lambda i: _standing(runs[i].curve, end))
+    return tuple(compare_two(runs[best], runs[i]) for i in range(len(runs)) if i != best)
 
 
 def _standing(curve: Curve, end: int) -> float:
-    values = curve.values[(curve.rounds <= end) & np.isfinite(curve.values)]
+    values = _until(curve, end)
     return float(values[-FINAL_ROUNDS:].mean()) if len(values) else -np.inf
 
 
-def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comparison:
+def compare_two(first: Compared, second: Compared) -> Comparison:
     """The comparison of two runs.
 
     Where rounds match they are paired: what both share (the same data, the same schedule) falls out
@@ -88,30 +79,22 @@ def compare_two(first: Compared, second: Compared, level: float = LEVEL) -> Comp
     1995), with Student's quantile. The forecast finals are compared draw by draw.
     """
     if first.curve.metric != second.curve.metric:
-        reason = "one tells accuracy and the other loss only"
-        return _undecidable(first, second, reason)
-    unit = 1.0 if first.curve.metric == "accuracy" else _shared_unit(first.curve, second.curve)
-    if unit is None:
+        return _undecidable(first, second, "one tells accuracy and the other loss only")
+    unit = max(first.curve.unit, second.curve.unit)
+    if unit <= 0.0:
         return _undecidable(first, second, "no loss is told")
     one, other = _aligned(first.curve, second.curve)
-    end, basis, difference, n = _at_equal_rounds(one, other, level)
-    final, why_not = _final(first, second, level)
+    end, basis, difference, n = _at_equal_rounds(one, other)
+    final, why_not = _final(first, second)
     if difference is None:
-        why_not = (
-            f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed",
-            *why_not,
-        )
+        needed = f"at least {LEAST_ROUNDS} rounds of each up to the same one are needed"
+        why_not = (needed, *why_not)
     shown = None if difference is None else _times(difference, unit)
     better = _better(first.name, second.name, shown, final)
     return Comparison(
         first.name, second.name, better, first.curve.metric, end, basis, shown, final, n,
         _sentence(first.name, second.name, first.curve.metric, better, end, shown, final), why_not,
     )  # fmt: skip
-
-
-def _shared_unit(first: Curve, second: Curve) -> float | None:
-    worst = max(first.worst, second.worst)
-    return worst if worst > 0.0 else None
 
 
 def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
@@ -123,12 +106,11 @@ def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
 
 
 def _on_scale(curve: Curve, worst: float) -> Curve:
-    values = 1.0 - (1.0 - curve.values) * curve.worst / worst
-    return Curve(curve.name, curve.metric, curve.rounds, values, curve.lost, worst)
+    return replace(curve, values=1.0 - (1.0 - curve.values) * curve.worst / worst, worst=worst)
 
 
 def _at_equal_rounds(
-    first: Curve, second: Curve, level: float
+    first: Curve, second: Curve
 ) -> tuple[int | None, Basis | None, Interval | None, int]:
     """Last round of both, how they were compared, difference of the levels there, rounds behind it."""
     if not len(first) or not len(second):
@@ -139,39 +121,33 @@ def _at_equal_rounds(
     differences = differences[np.isfinite(differences) & (shared <= end)]
     window = window_of(len(differences))
     if len(differences) >= LEAST_ROUNDS:
-        return (
-            end,
-            "paired rounds",
-            _mean(differences, window, level),
-            min(window, len(differences)),
-        )
-    parts = [_last(curve, end) for curve in (first, second)]
+        count = min(window, len(differences))
+        return end, "paired rounds", _mean(differences, window), count
+    parts = [_until(curve, end) for curve in (first, second)]
     if min(len(part) for part in parts) < LEAST_ROUNDS:
         return end, None, None, 0
-    means = [_mean(part, window_of(len(part)), level) for part in parts]
+    means = [_mean(part, window_of(len(part))) for part in parts]
     middle = means[0].estimate - means[1].estimate
     reach = float(np.hypot(means[0].high - means[0].estimate, means[1].high - means[1].estimate))
     count = min(min(window_of(len(part)), len(part)) for part in parts)
-    return end, "last rounds", Interval(middle, middle - reach, middle + reach, level), count
+    return end, "last rounds", Interval(middle, middle - reach, middle + reach, LEVEL), count
 
 
-def _last(curve: Curve, end: int) -> Floats:
+def _until(curve: Curve, end: int) -> Floats:
     return np.asarray(curve.values[(curve.rounds <= end) & np.isfinite(curve.values)])
 
 
-def _mean(values: Floats, window: int, level: float) -> Interval:
+def _mean(values: Floats, window: int) -> Interval:
     """Mean of the last rounds with its interval by the noise of the whole."""
     last = values[-window:]
     about = noise.estimate(noise.without_spikes(values))
     variance = max(about.of_mean(float(len(last))), float(last.var(ddof=1)) / len(last))
-    reach = student_quantile(level, len(last) - 1.0) * float(np.sqrt(variance))
+    reach = student_quantile(LEVEL, len(last) - 1.0) * float(np.sqrt(variance))
     middle = float(last.mean())
-    return Interval(middle, middle - reach, middle + reach, level)
+    return Interval(middle, middle - reach, middle + reach, LEVEL)
 
 
-def _final(
-    first: Compared, second: Compared, level: float
-) -> tuple[Interval | None, tuple[str, ...]]:
+def _final(first: Compared, second: Compared) -> tuple[Interval | None, tuple[str, ...]]:
     """Difference of the forecast finals in the metric's own unit, better is positive."""
     draws = []
     rng = np.random.default_rng(SEED)
@@ -181,7 +157,7 @@ def _final(
         scaled = _finals(one, one.forecast, rng)
         own = scaled if one.curve.metric == "accuracy" else -one.curve.worst * (1.0 - scaled)
         draws.append(own)
-    return quantile_interval(draws[0] - draws[1], level), ()
+    return quantile_interval(draws[0] - draws[1], LEVEL), ()
 
 
 def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
@@ -195,23 +171,17 @@ def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
 
 
 def _times(interval: Interval, unit: float) -> Interval:
-    return Interval(
-        interval.estimate * unit, interval.low * unit, interval.high * unit, interval.level
-    )
+    low, high = interval.low * unit, interval.high * unit
+    return Interval(interval.estimate * unit, low, high, interval.level)
 
 
 def _better(first: str, second: str, now: Interval | None, final: Interval | None) -> str | None:
-    """The better one by what is known of the end, else by the level at equal rounds; None when the
-    interval holds 0, or when the two are sure and contradict each other."""
-    sides = [_side(one) for one in (final, now) if one is not None]
+    """The better one by the end, else at equal rounds; None when unsure or when both contradict."""
+    sides = [(one.low > 0.0) - (one.high < 0.0) for one in (final, now) if one is not None]
     if not sides or {1, -1} <= set(sides):
         return None
     # of a forecast that cannot tell, the level so far is no answer: curves may cross
     return {1: first, -1: second, 0: None}[sides[0]]
-
-
-def _side(interval: Interval) -> int:
-    return 1 if interval.low > 0.0 else -1 if interval.high < 0.0 else 0
 
 
 def _sentence(
@@ -229,9 +199,7 @@ def _sentence(
     if final is not None:
         parts.append(f"in the end it is forecast to be {_by(metric, final)} {second}")
     text = "; ".join(parts) or "there is too little to compare"
-    lead = (
-        f"{better} is better" if better is not None else f"Undecided between {first} and {second}"
-    )
+    lead = f"Undecided between {first} and {second}" if better is None else f"{better} is better"
     return f"{lead}: {text}."
 
 

@@ -1,20 +1,19 @@
 """A run's curve: one metric over the rounds, on a scale from 0 (worst) to 1 (best)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.training import Round, TrainingRun
+from tasks.core.training import TrainingRun
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Metric = Literal["accuracy", "loss"]
 
-# the loss that counts as 0 on the scale is the worst of the first rounds
-FIRST_ROUNDS = 5
+FIRST_ROUNDS = 5  # the loss that counts as 0 on the scale is the worst of the first rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +47,24 @@ class Curve:
 
     def until(self, count: int) -> "Curve":
         """The first `count` rounds seen."""
-        return Curve(
-            self.name,
-            self.metric,
-            self.rounds[:count],
-            self.values[:count],
-            self.lost[:count],
-            self.worst,
-        )
+        return self.part(slice(count))
+
+    def part(self, chosen: slice) -> "Curve":
+        """Some of the rounds seen."""
+        rounds, values, lost = self.rounds[chosen], self.values[chosen], self.lost[chosen]
+        return replace(self, rounds=rounds, values=values, lost=lost)
+
+    @property
+    def unit(self) -> float:
+        """What 1 on the scale is in the metric's own unit."""
+        return 1.0 if self.metric == "accuracy" else self.worst
 
 
 def from_arrays(
     name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None = None
 ) -> Curve:
-    """A curve of the accuracy where any is told, else of the loss. Arrays are of equal length,
-    rounds ascending; accuracy is a share, NaN for a hole; a loss that is no finite number counts as
-    lost where any other is one.
-
-    A loss is scaled as 1 - loss / worst, cut at 0, with the worst of the first five finite losses.
-    """
+    """A curve of the accuracy (a share, NaN for a hole) where any is told, else of the loss, scaled as
+    1 - loss / worst of the first five, cut at 0; a loss that is not finite counts as lost."""
     lost: Bools = np.zeros(len(rounds), dtype=bool)
     if loss is not None and np.isfinite(loss).any():
         lost = ~np.isfinite(loss)
@@ -76,12 +74,11 @@ def from_arrays(
 def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
     """The run's curve of that metric; without one, accuracy where any round tells it, else loss."""
     rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
-    accuracy = None if metric == "loss" else _column(run.rounds, "accuracy")
-    loss = None if metric == "accuracy" else _column(run.rounds, "loss")
-    lost = np.array(
-        [one.loss is not None and not np.isfinite(one.loss) for one in run.rounds], dtype=bool
-    )
-    return _curve(run.run_id, rounds, accuracy, loss, lost)
+    told = [(one.accuracy, one.loss) for one in run.rounds]
+    accuracy, loss = np.array(told, dtype=np.float64).reshape(-1, 2).T
+    lost = np.array([each is not None and not np.isfinite(each) for _, each in told], dtype=bool)
+    shown = None if metric == "loss" else accuracy
+    return _curve(run.run_id, rounds, shown, None if metric == "accuracy" else loss, lost)
 
 
 def _curve(
@@ -96,10 +93,3 @@ def _curve(
     worst = max(0.0, float(np.max(finite[:FIRST_ROUNDS], initial=0.0))) or 1.0
     values = np.clip(1.0 - np.where(np.isfinite(losses), losses, np.nan) / worst, 0.0, 1.0)
     return Curve(name, "loss", numbers, values, lost, worst)
-
-
-def _column(rounds: tuple[Round, ...], name: str) -> Floats:
-    return np.array(
-        [np.nan if getattr(one, name) is None else getattr(one, name) for one in rounds],
-        dtype=np.float64,
-    )

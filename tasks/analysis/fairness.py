@@ -48,8 +48,7 @@ class Standing:
 
 
 def standing(table: Columns) -> Standing:
-    """Each client's accuracy as of the last rounds, comparable although clients took part in
-    different ones.
+    """Each client's accuracy as of the last rounds, comparable although they took part in different ones.
 
     Accuracy grows over the rounds, so who was drawn early would look bad: a client's accuracy is the
     level of the last rounds plus what it was above or below its rounds, over the second half of the
@@ -69,11 +68,10 @@ def standing(table: Columns) -> Standing:
     of_client: Floats = np.zeros(clients)
     of_round: Floats = np.zeros(len(table.numbers))
     for _ in range(SWEEPS):
-        of_round = _filled(_mean_by(at, value - of_client[client], len(of_round)))
-        fresh = _filled(_mean_by(client, value - of_round[at], clients))
-        settled = float(np.abs(fresh - of_client).max(initial=0.0)) < SETTLED
-        of_client = fresh
-        if settled:
+        of_round = np.nan_to_num(_mean_by(at, value - of_client[client], len(of_round)))
+        fresh = np.nan_to_num(_mean_by(client, value - of_round[at], clients))
+        of_client, before = fresh, of_client
+        if float(np.abs(fresh - before).max(initial=0.0)) < SETTLED:
             break
     told_rounds = np.unique(at)
     level = float(of_round[told_rounds[-max(1, LEAST_RECENT // 2) :]].mean())
@@ -90,10 +88,6 @@ def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
     sums = np.bincount(groups[finite], values[finite], count)
     sizes = np.bincount(groups[finite], minlength=count)
     return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
-
-
-def _filled(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, 0.0)
 
 
 def client_interval(now: Standing, index: int, level: float) -> Interval | None:
@@ -123,10 +117,8 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     draws = np.stack([_figures(accuracy[one], weights[one]) for one in picks])
     whole = _figures(accuracy, weights)
     lows, highs = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    mean, spread, worst = (
-        Interval(float(e), float(min(e, low)), float(max(e, high)), level)
-        for e, low, high in zip(whole, lows, highs, strict=True)
-    )
+    ends = zip(whole, np.minimum(whole, lows), np.maximum(whole, highs), strict=True)
+    mean, spread, worst = (Interval(float(e), float(a), float(b), level) for e, a, b in ends)
     return Fairness(
         mean, spread, worst,
         float(accuracy.max() - accuracy.min()), table.ids[told[int(np.argmin(accuracy))]],

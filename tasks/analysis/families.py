@@ -75,8 +75,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class End:
-    """A belief about the asymptote before anything is seen: mean, standard deviation, and the weight
-    beside other beliefs."""
+    """A belief about the asymptote before anything is seen, and its weight beside other beliefs."""
 
     mean: float
     sd: float
@@ -88,24 +87,18 @@ PLANNED_ENDS = (End(0.9, 0.12, 0.5), End(0.6, 0.3, 0.5))
 """Of a run with a plan: either its task is one that is learned well, or it may end anywhere. The tasks
 that federated learning is tried on reach from digits, nearly all of which are told right in the end, to
 next words, most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
-LIKELY_START = (0.25, 0.3)
-"""Mean and standard deviation of the start."""
+LIKELY_START = (0.25, 0.3)  # mean and standard deviation of the start
 LEAST_START = -0.02
-FLAT_SHARE = 0.5
-"""Prior weight of a curve that does not change, against 1 for each family."""
-PLANNED_FLAT_SHARE = 0.2
-"""The same of a run with a plan: few runs are planned that learn nothing."""
+FLAT_SHARE = 0.5  # prior weight of a curve that does not change, against 1 for each family
+PLANNED_FLAT_SHARE = 0.2  # the same of a run with a plan: few runs are planned that learn nothing
 HALFWAY, HALFWAY_SPREAD = 0.15, 1.25
 """When a run with a plan has made half of its gain: a share of the plan, and the standard deviation of
 its logarithm. Who plans a run lets it train for long enough, and not for many times that."""
 
 
 class ParametricShapes:
-    """All shapes of all families, and the flat one first, once for each belief about the end: p is
-    the asymptote, q the start.
-
-    The asymptote of a share is at most 1, and no family falls.
-    """
+    """All shapes of all families, the flat one first, once for each belief about the end: p is the
+    asymptote (at most 1, not below the start), q the start."""
 
     def __init__(
         self, seen: float, ends: Sequence[End] = (ANY_END,), planned: float | None = None

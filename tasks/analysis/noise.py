@@ -13,14 +13,11 @@ from tasks.analysis.curve import Floats
 MAD_TO_SD = 1.4826
 LEAST_VARIANCE = 1e-8
 UNKNOWN = 0.03
-MEMORY = 0.7
-"""Correlation of the slow part from one round to the next."""
+MEMORY = 0.7  # correlation of the slow part from one round to the next
 LAG = 5
 ENOUGH_FOR_THE_SLOW_PART = 20
-MOST_DISTINCT = 0.75
-"""Values of which more than this share differ come in no steps that matter."""
-WIDEST_STEP = 0.05
-"""A wider gap between values is no step of an accuracy, but of the curve."""
+MOST_DISTINCT = 0.75  # values of which more than this share differ come in no steps that matter
+WIDEST_STEP = 0.05  # a wider gap between values is no step of an accuracy, but of the curve
 WANDER_LAGS, MEAN_OF = 16, 5
 OUTLIER = 4.0
 REACH = 3
@@ -55,22 +52,17 @@ def estimate(values: Floats) -> Noise:
     near = _second_difference_variance(values, 1)
     if near is None:
         return Noise(UNKNOWN**2, 0.0)
-    far = (
-        _second_difference_variance(values, LAG)
-        if len(values) >= ENOUGH_FOR_THE_SLOW_PART
-        else None
-    )
-    near_slow, far_slow = _slow_gain(1), _slow_gain(LAG)
-    slow = 0.0 if far is None else max(0.0, (far - near) / (far_slow - near_slow))
-    slow = min(slow, near / near_slow)
+    slow, near_slow, far_slow = 0.0, _slow_gain(1), _slow_gain(LAG)
+    far = _second_difference_variance(values, LAG)
+    if far is not None and len(values) >= ENOUGH_FOR_THE_SLOW_PART:
+        slow = min(max(0.0, (far - near) / (far_slow - near_slow)), near / near_slow)
     white = (near - near_slow * slow) / 6.0
     return Noise(max(white, LEAST_VARIANCE, _step(values) ** 2 / 12.0), slow)
 
 
 def _step(values: Floats) -> float:
-    """The step that the values come in, as an accuracy on few examples does; 0 when none is seen.
-    Rounding to a step has a variance of step²/12 (Sheppard's correction), which no difference shows
-    where the values stay within one step."""
+    """The step that the values come in, 0 when none is seen: rounding to it has a variance of step²/12
+    (Sheppard's correction), which no difference shows where the values stay within one step."""
     distinct = np.unique(values)
     # values that are free to vary are hardly ever twice the same
     if not 1 < len(distinct) <= MOST_DISTINCT * len(values):
@@ -101,8 +93,12 @@ def wander(values: Floats, noise: Noise) -> tuple[float, float]:
 def _second_difference_variance(values: Floats, lag: int) -> float | None:
     if len(values) < 2 * lag + 3:
         return None
-    differences = values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag]
-    return float((MAD_TO_SD * np.median(np.abs(differences))) ** 2)
+    return float((MAD_TO_SD * np.median(np.abs(second_differences(values, lag)))) ** 2)
+
+
+def second_differences(values: Floats, lag: int) -> Floats:
+    """Second differences at that lag; of white noise, 6 times its variance."""
+    return np.asarray(values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag])
 
 
 def _slow_gain(lag: int) -> float:

@@ -12,15 +12,13 @@ from tasks.analysis.noise import MEMORY, Noise
 MOST_POINTS = 64
 EARLY_POINTS, LATE_POINTS = 30, 24
 LEAST_RECENT = 40
-FLOOR = 0.5
-"""The least scale of the discrepancy, in standard deviations of the noise."""
-FADE = 1.0
-"""The discrepancy's variance falls as 1 / rounds ** FADE from now on."""
+FLOOR = 0.5  # the least scale of the discrepancy, in standard deviations of the noise
+FADE = 1.0  # the discrepancy's variance falls as 1 / rounds ** FADE from now on
 
 
-def window_of(count: int, least: int = 8, share: float = 0.1) -> int:
+def window_of(count: int) -> int:
     """How many of the last rounds count as now: at least 8, and 10 % of those seen."""
-    return max(least, int(np.ceil(share * count - 1e-9)))
+    return max(8, int(np.ceil(0.1 * count - 1e-9)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +73,8 @@ def observe(curve: Curve) -> Observed | None:
     matrix = _noise_matrix(points_x, size, late, recent, overall)
     variance, present = _discrepancy(points_x, points_y, recent)
     wander, lasting = noise.wander(clean, recent)
-    return Observed(
-        points_x, points_y, size, matrix, recent, float(x[-1]), variance, present, wander, lasting
-    )
+    about = (matrix, recent, float(x[-1]), variance, present)
+    return Observed(points_x, points_y, size, *about, wander, lasting)
 
 
 def _starts(count: int, window: int) -> Ints:
@@ -90,13 +87,7 @@ def _starts(count: int, window: int) -> Ints:
     return np.asarray(np.unique(np.concatenate([early, late]).astype(np.int64)))
 
 
-def _noise_matrix(
-    x: Floats,
-    size: Floats,
-    late: Bools,
-    now: Noise,
-    all_: Noise,
-) -> Floats:
+def _noise_matrix(x: Floats, size: Floats, late: Bools, now: Noise, all_: Noise) -> Floats:
     # early rounds are often noisier and never trusted more than the late ones
     white = np.where(late, now.white, max(now.white, all_.white)) / size
     slow = np.where(late, now.slow, max(now.slow, all_.slow)) * noise.slow_share(size)

@@ -1,7 +1,6 @@
 """Odd behaviour of a training as its service tells it: plain comparisons, nothing is estimated.
 
-Each finding says what was told, by whom, and where it does not fit. None of it is a reason to hold
-a value back: what looks odd is told beside the data, never instead of them.
+None of it is a reason to hold a value back: what looks odd is told beside the data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,19 +15,15 @@ from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import Round, TrainingRun
 from tasks.core.window import iso
 
-# shares are often told with two digits
-SHARE_TOLERANCE = 0.005 + 1e-9
+SHARE_TOLERANCE = 0.005 + 1e-9  # shares are often told with two digits
 # epsilons come from sums of floats
 EPSILON_TOLERANCE = 1e-9
 MOST_NAMED = 10
 
 
 def oddities(watched: Watched) -> list[Finding]:
-    """All that is odd about the newest run, worst first.
-
-    Looks at its rounds, at the snapshots since the run before it ended, and at the step from that
-    run to this one. A number that was not told is compared with nothing.
-    """
+    """All that is odd about the newest run, its snapshots, and the step to it from the run before;
+    worst first. A number that was not told is compared with nothing."""
     run = watched.current
     if run is None:
         return []
@@ -52,8 +47,7 @@ def oddities(watched: Watched) -> list[Finding]:
 
 def _of_run(snapshots: Sequence[Snapshot], run: TrainingRun) -> list[Snapshot]:
     """The snapshots of the run: by its id, else those since its first round began."""
-    starts = [r.started for r in run.rounds if r.started is not None]
-    began = min(starts, default=None)
+    began = min((r.started for r in run.rounds if r.started is not None), default=None)
     return [
         s
         for s in snapshots
@@ -69,17 +63,12 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
     of_plan = (
         f"{'' if is_cut else ', the last'} of {planned} planned" if planned is not None else ""
     )
-    yield Finding(
-        kind="run_began",
-        severity=Severity.WARNING if is_cut else Severity.INFO,
-        sentence=f"The run {run.run_id} was begun after {before.run_id} had got to round {reached}{of_plan}.",
-        evidence={
-            "run_id": run.run_id,
-            "before": before.run_id,
-            "reached": reached,
-            "planned": planned,
-        },
+    sentence = (
+        f"The run {run.run_id} was begun after {before.run_id} had got to round {reached}{of_plan}."
     )
+    evidence = {"run_id": run.run_id, "before": before.run_id, "reached": reached}
+    severity = Severity.WARNING if is_cut else Severity.INFO
+    yield Finding("run_began", severity, sentence, {**evidence, "planned": planned})
 
 
 def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
@@ -88,26 +77,18 @@ def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     where = " within one run" if is_named else ", of a service that names no runs"
     for (earlier, before), (later, after) in pairwise(told):
         if after < before:
-            yield Finding(
-                kind="counter_went_back",
-                severity=Severity.WARNING,
-                sentence=f"The round counter went back from {before} to {after}{where}, "
-                f"between {iso(earlier)} and {iso(later)}.",
-                evidence={"before": before, "after": after, **_between(earlier, later)},
+            sentence = (
+                f"The round counter went back from {before} to {after}{where}, "
+                f"between {iso(earlier)} and {iso(later)}."
             )
-
-
-def _between(earlier: datetime, later: datetime) -> dict[str, str]:
-    return {"from": iso(earlier), "to": iso(later)}
+            evidence = {"before": before, "after": after, "from": iso(earlier), "to": iso(later)}
+            yield Finding("counter_went_back", Severity.WARNING, sentence, evidence)
 
 
 def _missing_rounds(run: TrainingRun) -> Iterator[Finding]:
     """Holes in the numbers, and what came before the first that was seen."""
     numbers = [r.round for r in run.rounds]
-    if not numbers:
-        return
-    seen = set(numbers)
-    missing = [n for n in range(min(1, numbers[0]), numbers[-1]) if n not in seen and n > 0]
+    missing = sorted(set(range(1, max(numbers, default=0))) - set(numbers))
     if not missing:
         return
     is_history = run.rounds[0].started is not None
@@ -116,15 +97,14 @@ def _missing_rounds(run: TrainingRun) -> Iterator[Finding]:
         if is_history
         else "its service offers no history, so that rounds between two polls are not seen"
     )
-    yield Finding(
-        kind="rounds_missing",
-        severity=Severity.WARNING if is_history else Severity.INFO,
-        sentence=f"{_counted(len(missing), 'round')} of {run.run_id} up to round {numbers[-1]} "
-        f"{'is' if len(missing) == 1 else 'are'} missing ({_named(missing)}): {why}.",
-        evidence={"run_id": run.run_id, "missing": len(missing), "rounds": missing[:MOST_NAMED]},
-        estimate=float(len(missing)),
-        n=len(numbers),
+    count = len(missing)
+    sentence = (
+        f"{_counted(count, 'round')} of {run.run_id} up to round {numbers[-1]} "
+        f"{'is' if count == 1 else 'are'} missing ({_named(missing)}): {why}."
     )
+    evidence = {"run_id": run.run_id, "missing": count, "rounds": missing[:MOST_NAMED]}
+    severity = Severity.WARNING if is_history else Severity.INFO
+    yield Finding("rounds_missing", severity, sentence, evidence, float(count), n=len(numbers))
 
 
 def _counted(count: int, noun: str) -> str:
@@ -133,12 +113,8 @@ def _counted(count: int, noun: str) -> str:
 
 def _named(numbers: Sequence[int]) -> str:
     """Numbers as ranges: 3, 5 to 8; the first ones of many."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
+    cuts = [place for place, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1]
+    ranges = [(numbers[a], numbers[b - 1]) for a, b in pairwise([0, *cuts, len(numbers)])]
     texts = [str(a) if a == b else f"{a} to {b}" for a, b in ranges[:MOST_NAMED]]
     return ", ".join(texts) + (", …" if len(ranges) > MOST_NAMED else "")
 
@@ -148,92 +124,74 @@ def _repeated_rounds(run: TrainingRun, repeats: Sequence[Repeat]) -> Iterator[Fi
     if not mine:
         return
     numbers = sorted(repeat.round for repeat in mine)
-    yield Finding(
-        kind="rounds_repeated",
-        severity=Severity.WARNING,
-        sentence=f"{_counted(len(mine), 'round')} of {run.run_id} ran more than once "
-        f"({_named(numbers)}): the counter went back. The last of each counts.",
-        evidence={
-            "run_id": run.run_id,
-            "rounds": numbers[:MOST_NAMED],
-            "starts": {str(r.round): [iso(s) for s in r.starts] for r in mine[:MOST_NAMED]},
-        },
-        estimate=float(len(mine)),
-        n=len(run.rounds),
+    sentence = (
+        f"{_counted(len(mine), 'round')} of {run.run_id} ran more than once "
+        f"({_named(numbers)}): the counter went back. The last of each counts."
     )
+    starts = {str(r.round): [iso(s) for s in r.starts] for r in mine[:MOST_NAMED]}
+    evidence = {"run_id": run.run_id, "rounds": numbers[:MOST_NAMED], "starts": starts}
+    kind, count = "rounds_repeated", float(len(mine))
+    yield Finding(kind, Severity.WARNING, sentence, evidence, count, n=len(run.rounds))
 
 
 def _order(run: TrainingRun) -> Iterator[Finding]:
     dated = [(r.round, r.started) for r in run.rounds if r.started is not None]
     odd = [after for (_, first), (after, second) in pairwise(dated) if second < first]
     if odd:
-        yield Finding(
-            kind="rounds_out_of_order",
-            severity=Severity.WARNING,
-            sentence=f"{_counted(len(odd), 'round')} of {run.run_id} started before the one with the "
-            f"number below it ({_named(odd)}).",
-            evidence={"run_id": run.run_id, "rounds": odd[:MOST_NAMED]},
+        sentence = (
+            f"{_counted(len(odd), 'round')} of {run.run_id} started before the one with the "
+            f"number below it ({_named(odd)})."
         )
+        evidence = {"run_id": run.run_id, "rounds": odd[:MOST_NAMED]}
+        yield Finding("rounds_out_of_order", Severity.WARNING, sentence, evidence)
 
 
 def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
     told = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
     for (earlier, before), (later, after) in pairwise(told):
         if after < before - EPSILON_TOLERANCE:
-            yield Finding(
-                kind="epsilon_grew",
-                severity=Severity.HIGH,
-                sentence=f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
-                f"{earlier} to {after:.6g} after round {later}: what is spent cannot come back.",
-                evidence={
-                    "run_id": run.run_id,
-                    "rounds": [earlier, later],
-                    "spent": [before, after],
-                },
+            sentence = (
+                f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
+                f"{earlier} to {after:.6g} after round {later}: what is spent cannot come back."
             )
+            numbers = {"rounds": [earlier, later], "spent": [before, after]}
+            evidence = {"run_id": run.run_id, **numbers}
+            yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
     budget = run.privacy.epsilon_budget if run.privacy is not None else None
     if told and budget is not None and told[-1][1] > budget + EPSILON_TOLERANCE:
         number, spent = told[-1]
-        yield Finding(
-            kind="epsilon_overspent",
-            severity=Severity.HIGH,
-            sentence=f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}.",
-            evidence={"run_id": run.run_id, "round": number, "spent": spent, "budget": budget},
-            estimate=spent - budget,
-        )
+        sentence = f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}."
+        over = {"run_id": run.run_id, "round": number, "spent": spent, "budget": budget}
+        yield Finding("epsilon_overspent", Severity.HIGH, sentence, over, spent - budget)
 
 
 def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     told = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
     for (earlier, before), (later, after) in pairwise(told):
         if after > before + EPSILON_TOLERANCE:
-            yield Finding(
-                kind="epsilon_grew",
-                severity=Severity.HIGH,
-                sentence=f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
-                f"between {iso(earlier)} and {iso(later)}: what is spent cannot come back.",
-                evidence={"remaining": [before, after], **_between(earlier, later)},
+            sentence = (
+                f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
+                f"between {iso(earlier)} and {iso(later)}: what is spent cannot come back."
             )
+            evidence = {"remaining": [before, after], "from": iso(earlier), "to": iso(later)}
+            yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
     if told and told[-1][1] < -EPSILON_TOLERANCE:
         time, left = told[-1]
-        yield Finding(
-            kind="epsilon_overspent",
-            severity=Severity.HIGH,
-            sentence=f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none.",
-            evidence={"time": iso(time), "remaining": left},
-            estimate=-left,
+        sentence = (
+            f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none."
         )
+        below = {"time": iso(time), "remaining": left}
+        yield Finding("epsilon_overspent", Severity.HIGH, sentence, below, -left)
 
 
 def _plan(run: TrainingRun) -> Iterator[Finding]:
     if run.rounds and run.total_rounds is not None and run.rounds[-1].round > run.total_rounds:
         last = run.rounds[-1].round
-        yield Finding(
-            kind="totals_disagree",
-            severity=Severity.WARNING,
-            sentence=f"{run.run_id} has got to round {last}, and {run.total_rounds} rounds were planned.",
-            evidence={"what": "rounds and plan", "last": last, "planned": run.total_rounds},
+        sentence = (
+            f"{run.run_id} has got to round {last}, and {run.total_rounds} rounds were planned."
         )
+        evidence = {"what": "rounds and plan", "last": last, "planned": run.total_rounds}
+        yield Finding("totals_disagree", Severity.WARNING, sentence, evidence)
 
 
 def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
@@ -242,10 +200,8 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     if last is None or last.total_clients is None:
         return
     total = last.total_clients
-    for what, active in (
-        ("participation", last.participating_clients),
-        ("progress", last.active_clients),
-    ):
+    told = {"participation": last.participating_clients, "progress": last.active_clients}
+    for what, active in told.items():
         if active is not None and active > total:
             sentence = (
                 f"The service's {what} tells of {active:g} active clients of {total:g} in all."
@@ -259,9 +215,8 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
             f"The service says that {share_text(share)} of the clients take part, and {active:g} of "
             f"{total:g} are {share_text(active / total)}."
         )
-        yield _disagreement(
-            last, sentence, what="participation", share=share, active=active, total=total
-        )
+        evidence = {"share": share, "active": active, "total": total}
+        yield _disagreement(last, sentence, what="participation", **evidence)
 
 
 def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
@@ -286,11 +241,8 @@ def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
 
 
 def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    """The newest snapshot against the history, which is read after it.
-
-    A round may end between the two, so that only a round which had ended before the snapshot's slot
-    can be missing in it.
-    """
+    """The newest snapshot against the history, which is read after it, so that only a round which had
+    ended before the snapshot's slot can be missing in it."""
     last = snapshots[-1] if snapshots else None
     dated = [r for r in run.rounds if r.started is not None]
     if last is None or last.current_round is None or not dated:
@@ -318,18 +270,12 @@ def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> It
 
 
 def _ended_before(each: Round, time: datetime) -> bool:
-    if each.started is None or each.seconds is None or not each.seconds >= 0:
-        return False
-    # seconds that no calendar can hold
-    if each.seconds > 1e9:
+    # no calendar can hold more seconds
+    if each.started is None or each.seconds is None or not 0 <= each.seconds <= 1e9:
         return False
     return each.started + timedelta(seconds=each.seconds) < time
 
 
 def _disagreement(snapshot: Snapshot, sentence: str, **evidence: Any) -> Finding:
-    return Finding(
-        kind="totals_disagree",
-        severity=Severity.WARNING,
-        sentence=sentence,
-        evidence={"time": iso(snapshot.time), **evidence},
-    )
+    evidence = {"time": iso(snapshot.time), **evidence}
+    return Finding("totals_disagree", Severity.WARNING, sentence, evidence)

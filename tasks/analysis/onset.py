@@ -17,21 +17,17 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks.analysis.curve import Bools, Curve, Floats, Ints
-from tasks.analysis.noise import MAD_TO_SD
-from tasks.analysis.settings import VerdictSettings
+from tasks.analysis.noise import MAD_TO_SD, second_differences
+from tasks.analysis.settings import COLLAPSE_DROP, COLLAPSE_NOISE, HELD_ROUNDS
 
 Break = Literal["collapse", "divergence"]
 
 NOISE_ROUNDS = 40
-NOISE_STEP = 4
-"""The noise is estimated anew every so many rounds."""
-LAGS = (5, 10)
-"""Second differences over so many rounds tell of noise that lingers."""
-WITHIN_ONE_SD = 0.8413
-"""Share of the normal distribution below one standard deviation."""
+NOISE_STEP = 4  # the noise is estimated anew every so many rounds
+LAGS = (5, 10)  # second differences over so many rounds tell of noise that lingers
+WITHIN_ONE_SD = 0.8413  # share of the normal distribution below one standard deviation
 LEAST_NOISE = 1e-4
-LATEST = 3
-"""A single bad round is no collapse: the median of three must be down."""
+LATEST = 3  # a single bad round is no collapse: the median of three must be down
 SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10), (16, 10))
 """The last rounds, and the rounds before them that they are compared with: few of a level that rose
 just before, many of a level that falls slowly."""
@@ -41,10 +37,8 @@ CHANCE = 1.1e-4
 rounds told the noise, more while fewer did."""
 ROUNDS_A_DEGREE = 2
 """Second differences overlap: so many of them tell of the noise what one value of its own would."""
-LEAST_FALL = 0.01
-"""A divergence takes at least this much off the level."""
-CALM_ROUNDS = 5
-"""So many good rounds end a broken stretch."""
+LEAST_FALL = 0.01  # a divergence takes at least this much off the level
+CALM_ROUNDS = 5  # so many good rounds end a broken stretch
 REMEMBERED = 512
 """Past runs of which it is remembered whether they collapsed: each forecast asks of the same ones."""
 
@@ -67,33 +61,28 @@ class Onset:
     noise_sd: float
 
 
-def onsets(curve: Curve, settings: VerdictSettings | None = None) -> tuple[Onset, ...]:
+def onsets(curve: Curve) -> tuple[Onset, ...]:
     """Every break, in order; each is told from the rounds up to `found` alone."""
-    settings = settings or VerdictSettings()
     finite = np.flatnonzero(np.isfinite(curve.values))
     y = curve.values[finite]
-    if len(y) <= settings.held_rounds:
+    if len(y) <= HELD_ROUNDS:
         return ()
-    held, fallen = _collapsed(y, settings)
-    sinking = _sinking(y, settings)
-    lost = curve.lost[finite]
-    return tuple(
-        _onset(curve, finite, (first, last), fallen, held)
-        for first, last in _stretches(fallen | sinking | (lost & _any_held(held)))
-    )
+    held = held_levels(y)
+    fallen = held - _latest(y) > _limit(y)
+    broken = fallen | _sinking(y) | (curve.lost[finite] & np.isfinite(held))
+    return tuple(_onset(curve, finite, stretch, fallen, held) for stretch in _stretches(broken))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def collapsed_once(curve: Curve, settings: VerdictSettings | None = None) -> bool:
+def collapsed_once(curve: Curve) -> bool:
     """Whether the run ever collapsed; quick for the many that never fell far."""
-    settings = settings or VerdictSettings()
     y = curve.values[np.isfinite(curve.values)]
-    if len(y) <= settings.held_rounds:
+    if len(y) <= HELD_ROUNDS:
         return False
     latest = _latest(y)
-    if np.max(np.maximum.accumulate(latest) - latest) <= settings.collapse_drop:
+    if np.max(np.maximum.accumulate(latest) - latest) <= COLLAPSE_DROP:
         return False
-    return any(onset.kind == "collapse" for onset in onsets(curve, settings))
+    return any(onset.kind == "collapse" for onset in onsets(curve))
 
 
 def running_noise(y: Floats) -> Floats:
@@ -115,7 +104,7 @@ def _white_noise(y: Floats) -> Floats:
 
 def _second(y: Floats, lag: int) -> Floats:
     """Second differences, in units of the noise."""
-    return np.asarray((y[2 * lag :] - 2.0 * y[lag:-lag] + y[: -2 * lag]) / np.sqrt(6.0))
+    return np.asarray(second_differences(y, lag) / np.sqrt(6.0))
 
 
 def _running_quantile(second: Floats, rounds: int, share: float) -> Floats:
@@ -138,13 +127,8 @@ def _running_quantile(second: Floats, rounds: int, share: float) -> Floats:
     return found
 
 
-def _any_held(held: Floats) -> Bools:
-    return np.isfinite(held)
-
-
-def _limit(y: Floats, settings: VerdictSettings) -> Floats:
-    noise = settings.collapse_noise * _white_noise(y)
-    return np.asarray(np.maximum(settings.collapse_drop, noise))
+def _limit(y: Floats) -> Floats:
+    return np.asarray(np.maximum(COLLAPSE_DROP, COLLAPSE_NOISE * _white_noise(y)))
 
 
 def _latest(y: Floats) -> Floats:
@@ -153,33 +137,25 @@ def _latest(y: Floats) -> Floats:
     return np.asarray(np.median(sliding_window_view(padded, LATEST), axis=1))
 
 
-def held_levels(y: Floats, settings: VerdictSettings) -> Floats:
+def held_levels(y: Floats) -> Floats:
     """The highest level held for ten rounds in a row before each round, -inf where there is none:
     all ten are at or above it, and within the band that counts as a fall."""
-    rounds = settings.held_rounds
     # a lone spike neither makes nor breaks a level; the median of three is known a round later
     around = np.median(sliding_window_view(np.pad(y, 1, mode="edge"), LATEST), axis=1)
-    windows = sliding_window_view(around, rounds)
+    windows = sliding_window_view(around, HELD_ROUNDS)
     lowest, highest = windows.min(axis=1), windows.max(axis=1)
-    steady = highest - lowest <= _limit(y, settings)[rounds - 1 :]
-    levels = np.concatenate([np.full(rounds - 1, -np.inf), np.where(steady, lowest, -np.inf)])
-    best = np.maximum.accumulate(levels)
-    return np.concatenate([[-np.inf], best[:-1]])
+    steady = highest - lowest <= _limit(y)[HELD_ROUNDS - 1 :]
+    best = np.maximum.accumulate(np.where(steady, lowest, -np.inf))
+    return np.concatenate([np.full(HELD_ROUNDS, -np.inf), best[:-1]])
 
 
-def _collapsed(y: Floats, settings: VerdictSettings) -> tuple[Floats, Bools]:
-    """The held level at each round, and whether the latest rounds are too far below it."""
-    held = held_levels(y, settings)
-    return held, held - _latest(y) > _limit(y, settings)
-
-
-def _sinking(y: Floats, settings: VerdictSettings) -> Bools:
+def _sinking(y: Floats) -> Bools:
     """Whether the last few rounds are beyond noise below the calm rounds before them."""
-    noise, limit, latest = running_noise(y), _limit(y, settings), _latest(y)
+    noise, limit, latest = running_noise(y), _limit(y), _latest(y)
     least = _least_fall(noise)
     found = np.zeros(len(y), dtype=bool)
     for last, earlier in SPANS:
-        at = np.arange(max(settings.held_rounds, earlier) + last, len(y) + 1)
+        at = np.arange(max(HELD_ROUNDS, earlier) + last, len(y) + 1)
         if not len(at):
             continue
         both = sliding_window_view(y, earlier + last)[at - last - earlier]
@@ -210,57 +186,40 @@ def _least_fall(noise: Floats) -> Floats:
     from scipy.special import stdtrit
 
     known = np.clip(np.arange(len(noise)) - 1, 1, NOISE_ROUNDS)
-    beyond = stdtrit(np.arange(1, NOISE_ROUNDS + 1) / ROUNDS_A_DEGREE, 1.0 - CHANCE)
-    return np.asarray(noise * beyond[known - 1])
+    return np.asarray(noise * stdtrit(known / ROUNDS_A_DEGREE, 1.0 - CHANCE))
 
 
 def _stretches(broken: Bools) -> list[tuple[int, int | None]]:
     """First index of each broken stretch, and the index at which it was over (None: it lasts)."""
-    found: list[tuple[int, int | None]] = []
-    index = 0
     flagged = np.flatnonzero(broken)
-    while len(flagged) and index < len(broken):
-        later = flagged[flagged >= index]
-        if not len(later):
-            break
-        first = last = int(later[0])
-        for one in later[1:]:
-            if one - last > CALM_ROUNDS:
-                break
-            last = int(one)
-        over = last + 1 if len(broken) - last > CALM_ROUNDS else None
-        found.append((first, over))
-        index = last + 1
-    return found
+    if not len(flagged):
+        return []
+    stretches = np.split(flagged, np.flatnonzero(np.diff(flagged) > CALM_ROUNDS) + 1)
+    ends = [(int(stretch[0]), int(stretch[-1])) for stretch in stretches]
+    return [(a, b + 1 if len(broken) - b > CALM_ROUNDS else None) for a, b in ends]
 
 
 def _onset(
-    curve: Curve,
-    finite: Ints,
-    stretch: tuple[int, int | None],
-    fallen: Bools,
-    held: Floats,
+    curve: Curve, finite: Ints, stretch: tuple[int, int | None], fallen: Bools, held: Floats
 ) -> Onset:
     first, over = stretch
     y = curve.values[finite]
     began = _began(y, first)
-    collapse = bool(fallen[first : over if over is not None else len(y)].any())
     level = held[first] if np.isfinite(held[first]) else y[max(0, began - 1)]
     return Onset(
-        "collapse" if collapse else "divergence",
+        "collapse" if fallen[first:over].any() else "divergence",
         int(curve.rounds[finite[began]]),
         int(curve.rounds[finite[first]]),
         None if over is None else int(curve.rounds[finite[over]]),
         float(level),
-        float(y[began : over if over is not None else len(y)].min(initial=y[first])),
+        float(y[began:over].min(initial=y[first])),
         float(max(LEAST_NOISE, _white_noise(y)[first])),
     )
 
 
 def _began(y: Floats, found: int) -> int:
     """The round after the last one that was as high as the ten rounds before the fall."""
-    reach = LONGEST_SPAN + 2
-    start = max(0, found - reach)
+    start = max(0, found - (LONGEST_SPAN + 2))
     before = np.median(y[max(0, start - 10) : start + 1])
     high = np.flatnonzero(y[start:found] >= before)
     return min(found, start + int(high[-1]) + 1) if len(high) else start

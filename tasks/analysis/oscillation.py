@@ -7,13 +7,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks.analysis.curve import Floats
 
-LEAST_SPREAD = 0.002
-"""Swings smaller than three times this are not worth a word."""
+LEAST_SPREAD = 0.002  # swings smaller than three times this are not worth a word
 LEAST_AMPLITUDE = 0.005
 MOST_ROUNDS = 96
 LEAST_ROUNDS = 16
-LOWEST_FREQUENCY = 4
-"""Slower waves cannot be told from the trend."""
+LOWEST_FREQUENCY = 4  # slower waves cannot be told from the trend
 ABOVE_SLOWER = 4.0
 """A wave's power is so many times that of the next slower ones; of a bent trend it falls steadily."""
 APART, NEIGHBOURS = 2, 6
@@ -55,8 +53,7 @@ def _ratio_by_chance(window: int, third: int) -> float:
     their trends, that chance exceeds once in 10,000: Fisher's F distribution."""
     from scipy.special import fdtri
 
-    degrees = max(window - 3, 1), max(third - 3, 1)
-    return float(np.sqrt(fdtri(*degrees, 1.0 - RATIO_CHANCE)))
+    return float(np.sqrt(fdtri(max(window - 3, 1), max(third - 3, 1), 1.0 - RATIO_CHANCE)))
 
 
 def _spreads(values: Floats, window: int) -> Floats:
@@ -100,8 +97,7 @@ def _wave(values: Floats) -> tuple[float | None, float | None]:
 
 
 def _excess(power: Floats, peak: int) -> float:
-    """A peak's power in units of its neighbours' level; 0 of what is no peak, or only the slope of
-    a bent trend's spectrum."""
+    """A peak's power in units of its neighbours' level; 0 of the slope of a bent trend's spectrum."""
     slower = power[max(1, peak - 1 - APART) : peak - 1].max()
     if power[peak] < ABOVE_SLOWER * slower:
         return 0.0

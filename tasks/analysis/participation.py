@@ -17,8 +17,7 @@ from tasks.core.training import Round
 LEVEL = 0.8
 STRAGGLER_SPREADS = 3.0
 LEAST_IN_A_ROUND = 4
-LEAST_SPREAD = 0.05
-"""A round's spread of seconds counts as at least this share of its median."""
+LEAST_SPREAD = 0.05  # a round's spread of seconds counts as at least this share of its median
 MOST_IN_THE_MAP = 60
 SURE = 0.95
 
@@ -104,29 +103,22 @@ def participation(
     curve: Curve | None = None,
     counts: Sequence[Counts] = (),
     level: float = LEVEL,
-    straggler_spreads: float = STRAGGLER_SPREADS,
 ) -> Participation | None:
-    """The participation of a run; None when nothing at all is told of clients.
-
-    curve is what progress is read off. counts stand in where the rounds name no clients.
-    """
+    """Analyse who took part; counts stand in where the rounds name no clients; None without either."""
     table = columns(rounds)
     if len(table):
-        return _named(table, curve, level, straggler_spreads)
+        return _named(table, curve, level)
     if counts:
         return _counted(counts, curve, level)
     return None
 
 
-def _named(table: Columns, curve: Curve | None, level: float, spreads: float) -> Participation:
-    slow = stragglers(table, spreads)
+def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
+    slow = stragglers(table)
     now = standing(table)
-    told = table.state != UNKNOWN
-    gone = table.state == DROPPED
-    has_states = table.has_states
+    told, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
     drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
-    quality = _quality(table)
     numbers = table.numbers.astype(np.float64)
     part = Participation(
         sentence="",
@@ -136,9 +128,9 @@ def _named(table: Columns, curve: Curve | None, level: float, spreads: float) ->
         drop_outs=robust.share(float(gone.sum()), float(told.sum()), level) if has_states else None,
         stragglers=robust.share(float(slow.sum()), float(timed.sum()), level),
         share_trend=_trend(numbers, reported / np.maximum(drawn, 1.0)) if has_states else None,
-        quality_trend=_trend(numbers, quality),
+        quality_trend=_trend(numbers, _quality(table)),
         fairness=fairness(table, now, level),
-        effect=effect(curve, table.numbers.astype(np.float64), reported) if has_states else None,
+        effect=effect(curve, numbers, reported) if has_states else None,
         clients=_clients(table, now, slow, level, has_states),
         heat_map=None,
         why_not={},
@@ -148,8 +140,7 @@ def _named(table: Columns, curve: Curve | None, level: float, spreads: float) ->
 
 def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Participation:
     def column(name: str) -> Floats:
-        told = [getattr(one, name) for one in counts]
-        return np.array([np.nan if v is None else v for v in told], dtype=np.float64)
+        return np.array([getattr(one, name) for one in counts], dtype=np.float64)
 
     numbers, drawn, reported = column("round"), column("drawn"), column("reported")
     both = np.isfinite(drawn) & np.isfinite(reported) & (drawn > 0) & (reported <= drawn)
@@ -174,7 +165,7 @@ def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Par
     return _told(part)
 
 
-def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np.bool_]:
+def stragglers(table: Columns) -> NDArray[np.bool_]:
     """Which entries were late by the service's word, or took more than the round's median and so many
     of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
     "How to detect and handle outliers" 1993, for median and MAD)."""
@@ -185,21 +176,19 @@ def stragglers(table: Columns, spreads: float = STRAGGLER_SPREADS) -> NDArray[np
     medians = robust.group_medians(at, seconds, count)
     spread = np.maximum(robust.group_spreads(at, seconds, medians), LEAST_SPREAD * np.abs(medians))
     enough = np.bincount(at, minlength=count) >= LEAST_IN_A_ROUND
-    limit = np.where(enough, medians + spreads * spread, np.inf)
+    limit = np.where(enough, medians + STRAGGLER_SPREADS * spread, np.inf)
     slow[timed] |= seconds > limit[at]
     return slow
 
 
 def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect | None:
-    """How each round's gain goes along with how many clients took part in it; None where too few
-    rounds tell both or one of them does not vary.
-
-    The trend of both over the rounds is taken out: by ranks in the correlation, by running medians
-    in the slope (Theil-Sen).
-    """
+    """How each round's gain goes along with how many clients took part, the trend of both taken out (by
+    ranks, and by running medians in Theil-Sen's slope); None for too few rounds or no variation."""
     if curve is None:
         return None
-    gains = _gains(curve)
+    # what each round gained on the one right before it
+    steps = np.where(np.diff(curve.rounds) == 1, np.diff(curve.values), np.nan)
+    gains = dict(zip(curve.rounds[1:].tolist(), steps, strict=True))
     known = np.array([gains.get(int(n), np.nan) for n in numbers])
     correlation = robust.partial_spearman(taking_part, known, numbers, SURE)
     if correlation is None:
@@ -214,17 +203,6 @@ def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect 
             f"{correlation.low:.2f} to {correlation.high:.2f}): an association, not a cause."
         )
     return Effect(correlation, slope, int(finite.sum()), sentence)
-
-
-def _gains(curve: Curve) -> dict[int, float]:
-    """What each round gained on the one right before it."""
-    steps = np.diff(curve.values)
-    next_to = np.diff(curve.rounds) == 1
-    return {
-        int(number): float(step)
-        for number, step, near in zip(curve.rounds[1:], steps, next_to, strict=True)
-        if near and np.isfinite(step)
-    }
 
 
 def _detrended(values: Floats) -> Floats:
@@ -251,15 +229,14 @@ def _quality(table: Columns) -> Floats:
 def _clients(
     table: Columns, now: Standing, slow: NDArray[np.bool_], level: float, has_states: bool
 ) -> tuple[Client, ...]:
-    drawn, gone = table.of_clients(), table.of_clients(table.state == DROPPED)
-    late = table.of_clients(slow)
-    told = table.of_clients(table.state != UNKNOWN)
+    drawn, late = table.of_clients(), table.of_clients(slow)
+    gone, told = table.of_clients(table.state == DROPPED), table.of_clients(table.state != UNKNOWN)
     timed = table.of_clients(np.isfinite(table.seconds) | (table.state == LATE))
-    medians = {
-        name: _medians(table, getattr(table, name)) for name in ("examples", "seconds", "quality")
-    }
+    examples, seconds, quality = (
+        _medians(table, values) for values in (table.examples, table.seconds, table.quality)
+    )
     badness = _badness(gone, late, told, now)
-    order = np.lexsort((np.arange(len(drawn)), -badness))
+    order = np.argsort(-badness, kind="stable")
     return tuple(
         Client(
             id=table.ids[i],
@@ -270,9 +247,9 @@ def _clients(
             stragglers=robust.share(late[i], timed[i], level),
             accuracy=client_interval(now, i, level),
             accuracy_now=_number(now.accuracy[i]),
-            examples=_number(medians["examples"][i]),
-            seconds=_number(medians["seconds"][i]),
-            data_quality=_number(medians["quality"][i]),
+            examples=_number(examples[i]),
+            seconds=_number(seconds[i]),
+            data_quality=_number(quality[i]),
             badness=float(badness[i]),
         )
         for i in order
@@ -300,9 +277,7 @@ def _number(value: float) -> float | None:
 def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
     """The worst clients over all rounds, worst first."""
     ids = tuple(client.id for client in clients[:MOST_IN_THE_MAP])
-    row = np.full(len(table.ids), -1)
-    place = {name: index for index, name in enumerate(table.ids)}
-    row[[place[name] for name in ids]] = np.arange(len(ids))
+    row = np.array([ids.index(name) if name in ids else -1 for name in table.ids])
     kept = row[table.client] >= 0
     states = np.full((len(ids), len(table.numbers)), -1, dtype=np.int8)
     states[row[table.client[kept]], table.round[kept]] = table.state[kept]
@@ -330,9 +305,9 @@ def _told(part: Participation) -> Participation:
     if part.stragglers is not None:
         texts.append(f"{share_text(part.stragglers.estimate)} straggle")
     if part.fairness is not None:
-        texts.append(
-            f"the worst tenth is at {share_text(part.fairness.worst_decile.estimate)},"
-            f" the mean at {share_text(part.fairness.mean.estimate)}"
+        worst, mean = (
+            share_text(x.estimate) for x in (part.fairness.worst_decile, part.fairness.mean)
         )
+        texts.append(f"the worst tenth is at {worst}, the mean at {mean}")
     text = "; ".join(texts) or "Hardly anything is told of the clients"
     return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

@@ -20,8 +20,7 @@ from tasks.analysis.observed import Observed
 SCALES = (0.1, 0.2, 0.4)
 """Scales of the discrepancy, in units of what was left to gain, a unit of log rounds."""
 TEMPER = 0.7
-TRIALS = 16
-"""Pairs (p, q) tried of each shape."""
+TRIALS = 16  # pairs (p, q) tried of each shape
 JITTER = 1e-10
 IMPOSSIBLE = -1e6
 
@@ -29,12 +28,9 @@ IMPOSSIBLE = -1e6
 class Shapes(Protocol):
     """A set of shapes with their priors; J of them."""
 
-    log_prior: Floats
-    """Log weights, shape (J,)."""
-    centre: Floats
-    """Prior means of p and q, shape (2, J)."""
-    spread: Floats
-    """Prior standard deviations of p and q, shape (2, J)."""
+    log_prior: Floats  # log weights, shape (J,)
+    centre: Floats  # prior means of p and q, shape (2, J)
+    spread: Floats  # prior standard deviations of p and q, shape (2, J)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
         """u and v, each of shape (J, x)."""
@@ -72,16 +68,9 @@ def fit(observed: Observed, shapes: Shapes, rng: np.random.Generator) -> Posteri
     unit = observed.accumulated(np.minimum.outer(observed.x, observed.x))
     normal = rng.normal(size=(2, TRIALS))
     parts = [_fit_scale(observed, shapes, u, v, scale**2 * unit, normal) for scale in SCALES]
-    logs = np.stack([part[1] for part in parts])
+    inverses, logs, p, q = (np.stack(part) for part in zip(*parts, strict=True))
     weights = np.exp(logs - logs.max())
-    return Posterior(
-        observed,
-        shapes,
-        np.stack([part[0] for part in parts]),
-        weights / weights.sum(),
-        np.stack([part[2] for part in parts]),
-        np.stack([part[3] for part in parts]),
-    )
+    return Posterior(observed, shapes, inverses, weights / weights.sum(), p, q)
 
 
 def _fit_scale(
@@ -119,23 +108,16 @@ def draw(posterior: Posterior, x: Floats, count: int, rng: np.random.Generator) 
     flat = posterior.weights.ravel()
     picked = np.sort(rng.choice(len(flat), size=count, p=flat))
     scales, shapes, trials = np.unravel_index(picked, posterior.weights.shape)
-    levels = np.empty((count, len(x)))
-    ends = np.empty(count)
-    basis = [np.concatenate(both, axis=1) for both in _joined(posterior, x)]
+    levels, ends = np.empty((count, len(x))), np.empty(count)
+    # u and v at what was seen, at x, and in the end
+    u_end, v_end = posterior.shapes.end()
+    both = posterior.shapes.at(np.concatenate([posterior.observed.x, x]))
+    basis = [np.column_stack(pair) for pair in zip(both, (u_end, v_end), strict=True)]
     for index in np.unique(scales):
         chosen = np.flatnonzero(scales == index)
-        levels[chosen], ends[chosen] = _draw_scale(
-            posterior, x, int(index), (shapes[chosen], trials[chosen]), basis, rng
-        )
+        picks = (shapes[chosen], trials[chosen])
+        levels[chosen], ends[chosen] = _draw_scale(posterior, x, int(index), picks, basis, rng)
     return Draws(levels, ends)
-
-
-def _joined(posterior: Posterior, x: Floats) -> list[tuple[Floats, Floats, Floats]]:
-    """u and v at what was seen, at x, and in the end."""
-    seen = posterior.shapes.at(posterior.observed.x)
-    asked = posterior.shapes.at(x)
-    ends = posterior.shapes.end()
-    return [(seen[part], asked[part], ends[part][:, None]) for part in (0, 1)]
 
 
 def _draw_scale(
@@ -151,8 +133,7 @@ def _draw_scale(
     q = posterior.q[index, shape, trial][:, None]
     curves = p * basis[0][shape] + q * basis[1][shape]
     seen = len(observed.x)
-    residuals = observed.y - curves[:, :seen]
-    missed = _draw_discrepancy(posterior, x, index, residuals, rng)
+    missed = _draw_discrepancy(posterior, x, index, observed.y - curves[:, :seen], rng)
     at_now = missed[:, np.searchsorted(x, observed.now, side="right") - 1]
     return curves[:, seen:-1] + missed, curves[:, -1] + at_now
 

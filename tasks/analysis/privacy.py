@@ -6,19 +6,19 @@ from typing import Literal
 import numpy as np
 
 from tasks.analysis import accounting
-from tasks.analysis.curve import Curve, Floats, Ints
+from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import quantile_interval
-from tasks.analysis.spending import DRAWS, Pace, Told, pace, started, told
+from tasks.analysis.spending import DRAWS, Pace, Told, pace, started
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
-from tasks.core.training import PrivacyTerms, Round, TrainingRun
+from tasks.core.training import PrivacyTerms
 
-AGREE_WITHIN = 0.05
-"""Epsilons this close, as a share, agree: accountants differ a little."""
+AGREE_WITHIN = 0.05  # epsilons this close, as a share, agree: accountants differ a little
 AGREE_LEAST = 0.01
 LEVEL = 0.8
+TERMS = ("noise_multiplier", "sampling_rate", "delta")
 Source = Literal["service", "accounting"]
 
 
@@ -49,32 +49,11 @@ class Race:
     pace: Pace | None
 
     def remaining_at(self, last_round: int, rounds: Floats, shares: Floats) -> Floats | None:
-        """The fan of the burn-down: quantiles of the epsilon left at future rounds, of shape
-        (shares, rounds)."""
+        """Quantiles of the epsilon left at future rounds, of shape (shares, rounds)."""
         if self.pace is None or self.budget is None:
             return None
         spent = self.pace.spent_at(np.asarray(rounds, dtype=np.float64) - last_round)
         return np.asarray(np.quantile(self.budget - spent, shares, axis=0))
-
-
-def race_of(
-    run: TrainingRun,
-    curve: Curve,
-    forecast: Forecast | NoForecast,
-    target: float | None = None,
-    level: float = LEVEL,
-    level_now: float | None = None,
-) -> Race | None:
-    """The race of a run whose curve is forecast; target and level_now (without it, the mean of the
-    last five rounds) are on the scale 0 to 1. None for a run that tells nothing of privacy."""
-    told_now = told(run.rounds, run.privacy)
-    if (
-        told_now.spent_now is None
-        and told_now.budget is None
-        and not accounting.is_told(run.privacy)
-    ):
-        return None
-    return race(told_now, run.privacy, curve, forecast, target, level, level_now)
 
 
 def race(
@@ -85,17 +64,20 @@ def race(
     target: float | None,
     level: float = LEVEL,
     level_now: float | None = None,
-) -> Race:
-    """The race from what is told of epsilon and the forecast's draws.
+) -> Race | None:
+    """Run the race; target and level_now (else the mean of the last five rounds) are on the scale.
 
-    Both are drawn independently: how fast a mechanism spends does not depend on what is learned. The
-    target's first passage is read off each draw of the forecast, and the chance is the share of
-    pairs in which it comes no later than the last round afforded.
+    Epsilon and the forecast are drawn independently: how fast a mechanism spends does not depend on
+    what is learned. The chance is the share of pairs of draws in which the target is first reached no
+    later than in the last round afforded. None for a run that tells nothing of privacy.
     """
+    says_nothing = epsilon.spent_now is None and epsilon.budget is None
+    if says_nothing and not accounting.is_told(terms):
+        return None
     check = _Check(epsilon, terms)
     going = pace(epsilon)
     last_rounds, source = _last_rounds(epsilon, check, going)
-    why_not = [*check.why_not]
+    why_not, chance = [*check.why_not], None
     if last_rounds is None:
         why_not.append(
             "when epsilon runs out needs a budget and an epsilon, or the terms of the mechanism"
@@ -104,10 +86,8 @@ def race(
         why_not.append(f"the race needs a forecast: {forecast.reason}")
     elif target is None:
         why_not.append("the chance to reach the target needs a target")
-    reached = (
-        None if isinstance(forecast, NoForecast) or target is None else passages(forecast, target)
-    )
-    chance = None if reached is None or last_rounds is None else wins(reached, last_rounds)
+    elif last_rounds is not None:
+        chance = wins(passages(forecast, target), last_rounds)
     spent = epsilon.spent_now if epsilon.spent_now is not None else check.recomputed
     is_over = epsilon.budget is not None and spent is not None and spent >= epsilon.budget
     exhausted = _exhausted(last_rounds, level)
@@ -148,7 +128,6 @@ class _Check:
         self.findings: tuple[Finding, ...] = ()
         self.why_not: tuple[str, ...] = ()
         self.recomputed: float | None = None
-        self.agrees = False
         self.last_round: float | None = None
         if not accounting.is_told(terms) or terms is None:
             self.why_not = (
@@ -167,10 +146,10 @@ class _Check:
         self.recomputed = accounting.epsilon_after(*mechanism, at - origin)
         said = epsilon.spent_now
         apart = abs(said - self.recomputed) if said is not None else 0.0
-        self.agrees = apart <= max(AGREE_LEAST, AGREE_WITHIN * self.recomputed)
-        if said is not None and not self.agrees:
+        agrees = apart <= max(AGREE_LEAST, AGREE_WITHIN * self.recomputed)
+        if said is not None and not agrees:
             self.findings = (_disagreement(said, self.recomputed, at, mechanism),)
-        if self.agrees and epsilon.budget is not None:
+        if agrees and epsilon.budget is not None:
             # what the service says runs out is its own count
             scale = self.recomputed / said if said else 1.0
             within = accounting.rounds_within(*mechanism, epsilon.budget * scale)
@@ -188,10 +167,7 @@ def _disagreement(
         Severity.HIGH if said < counted else Severity.WARNING,
         f"The service says epsilon {said:.4g} is spent at round {at}, {word} than the {counted:.4g} that "
         f"noise {noise:g}, sampling rate {rate:g} and delta {delta:g} make.",
-        {
-            "round": at, "told": said, "recomputed": counted, "noise_multiplier": noise,
-            "sampling_rate": rate, "delta": delta,
-        },
+        {"round": at, "told": said, "recomputed": counted, **dict(zip(TERMS, mechanism, strict=True))},
         estimate=said - counted,
         n=1,
     )  # fmt: skip
@@ -200,8 +176,7 @@ def _disagreement(
 def _last_rounds(
     epsilon: Told, check: _Check, going: Pace | None
 ) -> tuple[Floats | None, Source | None]:
-    """Draws of the last round afforded: by the terms where they agree with what is told, else by the
-    epsilons told."""
+    """Draws of the last round afforded: by the terms where they agree, else by the epsilons told."""
     if epsilon.budget is None:
         return None, None
     spent = epsilon.spent_now
@@ -239,12 +214,7 @@ def _forgone(
     gains = usable_gains(forecast, last_rounds, level_now)[0]
     if not len(gains):
         return Interval(0.0, 0.0, 0.0, level)
-    return quantile_interval(gains * own(curve), level)
-
-
-def own(curve: Curve) -> float:
-    """What 1 on the scale is in the metric's own unit."""
-    return 1.0 if curve.metric == "accuracy" else curve.worst
+    return quantile_interval(gains * curve.unit, level)
 
 
 def usable_gains(
@@ -256,11 +226,8 @@ def usable_gains(
         return np.empty(0), np.empty(0)
     now = forecast.now if level_now is None else level_now
     count = len(forecast.levels)
-    if last_rounds is None:
-        steps: Ints = np.full(count, len(forecast.rounds) - 1, dtype=np.int64)
-    else:
-        afforded = np.resize(last_rounds, count)
-        steps = np.asarray(np.searchsorted(forecast.rounds, afforded, side="right") - 1)
+    afforded = np.resize(np.inf if last_rounds is None else last_rounds, count)
+    steps = np.searchsorted(forecast.rounds, afforded, side="right") - 1
     gains = forecast.levels[np.arange(count), np.maximum(steps, 0)] - now
     ahead = forecast.rounds[np.maximum(steps, 0)] - forecast.last_round
     none_left = steps < 0
@@ -275,38 +242,17 @@ def _sentence(
     chance: float | None,
 ) -> str:
     if is_over and spent is not None and epsilon.budget is not None:
-        return (
-            f"The privacy budget is used up: epsilon {spent:.3g} of {epsilon.budget:.3g} is spent."
-        )
+        amount = f"epsilon {spent:.3g} of {epsilon.budget:.3g}"
+        return f"The privacy budget is used up: {amount} is spent."
     parts = []
     if spent is not None:
         of = f" of {epsilon.budget:.3g}" if epsilon.budget is not None else ""
         parts.append(f"Epsilon {spent:.3g}{of} is spent")
     if exhausted is not None:
-        around = (
-            f" ({exhausted.low:.0f} to {exhausted.high:.0f})"
-            if exhausted.high > exhausted.low
-            else ""
-        )
+        around = f" ({exhausted.low:.0f} to {exhausted.high:.0f})"
+        around = around if exhausted.high > exhausted.low else ""
         parts.append(f"the budget lasts until round {exhausted.estimate:.0f}{around}")
     if chance is not None:
         parts.append(f"the target is reached before with a chance of {chance:.0%}")
     text = "; ".join(parts) or "nothing is known of epsilon"
     return text[0].upper() + text[1:] + "."
-
-
-def race_from_arrays(
-    curve: Curve,
-    forecast: Forecast | NoForecast,
-    rounds: "list[int]",
-    epsilon: "list[float]",
-    budget: float,
-    target: float,
-) -> Race:
-    """The race from plain lists: epsilon spent at the end of each round; target on the scale."""
-    told_rounds = tuple(
-        Round(number, None, None, None, None, spent, None)
-        for number, spent in zip(rounds, epsilon, strict=True)
-    )
-    terms = PrivacyTerms(None, None, None, epsilon_budget=budget, epsilon_remaining=None)
-    return race(told(told_rounds, terms), terms, curve, forecast, target)

@@ -9,8 +9,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.noise import MAD_TO_SD
 
 LEAST_FOR_A_TREND = 6
-MOST_POINTS = 300
-"""Pairs grow with the square: a longer series is thinned evenly."""
+MOST_POINTS = 300  # pairs grow with the square: a longer series is thinned evenly
 LEAST_FOR_AN_ASSOCIATION = 10
 
 
@@ -71,8 +70,7 @@ def _inflation(residuals: Floats) -> float:
     memory = float(centred[1:] @ centred[:-1]) / power
     if memory <= 1.96 / np.sqrt(len(residuals)):
         return 1.0
-    memory = min(memory, 0.9)
-    return (1.0 + memory) / (1.0 - memory)
+    return (1.0 + min(memory, 0.9)) / (1.0 - min(memory, 0.9))
 
 
 def share(hits: float, trials: float, level: float) -> Interval | None:
@@ -103,8 +101,7 @@ def group_medians(groups: Ints, values: Floats, count: int) -> Floats:
 
 
 def group_spreads(groups: Ints, values: Floats, medians: Floats) -> Floats:
-    """Standard deviation of each group by its median absolute deviation (Rousseeuw and Croux, JASA
-    1993)."""
+    """Standard deviation of each group by its MAD (Rousseeuw and Croux, JASA 1993)."""
     away = np.abs(values - medians[groups])
     return MAD_TO_SD * group_medians(groups, away, len(medians))
 
@@ -130,7 +127,6 @@ def partial_spearman(x: Floats, y: Floats, given: Floats, level: float) -> Inter
     if min(norms) < 1e-9 * count:
         return None
     estimate = float(np.clip(left[0] @ left[1] / (norms[0] * norms[1]), -0.9999, 0.9999))
-    sd = np.sqrt((1.0 + estimate**2 / 2.0) / (count - 4))
-    reach = normal_quantile(level) * sd
+    reach = normal_quantile(level) * np.sqrt((1.0 + estimate**2 / 2.0) / (count - 4))
     middle = np.arctanh(estimate)
     return Interval(estimate, float(np.tanh(middle - reach)), float(np.tanh(middle + reach)), level)

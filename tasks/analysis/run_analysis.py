@@ -1,7 +1,7 @@
 """What is known of a run after its analysis, and the same as a JSON document."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.participation import Participation
 from tasks.analysis.privacy import Race
 from tasks.analysis.remaining_time import RemainingTime
-from tasks.analysis.settings import ForecastSettings, VerdictSettings
 from tasks.core.finding import Finding
 
 LEVEL = 0.8
@@ -25,18 +24,10 @@ LEVEL = 0.8
 class AnalysisSettings:
     """How a run is analysed."""
 
-    metric: Metric | None = None
-    """What is judged; without one, accuracy where any round tells it, else loss."""
-    total_rounds: int | None = None
-    """How many rounds are planned; without it, what the run says, else the longest similar run."""
-    target: float | None = None
-    """The level to reach, in the metric's own unit (accuracy as a share)."""
-    level: float = LEVEL
-    """Probability that an interval holds the truth."""
-    straggler_spreads: float = 3.0
-    """Beyond the median by so many robust standard deviations is a straggler."""
-    verdict: VerdictSettings = field(default_factory=VerdictSettings)
-    forecast: ForecastSettings = field(default_factory=ForecastSettings)
+    metric: Metric | None = None  # without one, accuracy where any round tells it, else loss
+    total_rounds: int | None = None  # without it, what the run says, else the longest similar run
+    target: float | None = None  # in the metric's own unit (accuracy as a share)
+    level: float = LEVEL  # probability that an interval holds the truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +70,7 @@ class RunAnalysis:
             "final_round": self.final_round,
             "target": None if self.target is None else plain(self.curve.unscaled(self.target)),
             "forecast": self._forecast(),
-            "forecast_needs": (
-                self.forecast.reason if isinstance(self.forecast, NoForecast) else None
-            ),
+            "forecast_needs": getattr(self.forecast, "reason", None),
             "time": plain(self.time),
             "participation": plain(self.participation),
             "privacy": plain(self.race),
@@ -98,12 +87,8 @@ class RunAnalysis:
         if interval is None:
             return None
         low, high = sorted((unit(interval.low), unit(interval.high)))
-        return {
-            "estimate": plain(unit(interval.estimate)),
-            "low": plain(low),
-            "high": plain(high),
-            "level": interval.level,
-        }
+        own: dict[str, Any] = plain(Interval(unit(interval.estimate), low, high, interval.level))
+        return own
 
     def _forecast(self) -> dict[str, Any] | None:
         forecast = self.forecast
@@ -126,11 +111,9 @@ def comparison_document(comparisons: tuple[Comparison, ...]) -> list[dict[str, A
 
 
 def plain(value: Any) -> Any:
-    """Values as JSON has them: dataclasses as objects, without the arrays that charts are drawn
-    from; numbers that are not finite as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        held = {one.name: getattr(value, one.name) for one in fields(value)}
-        return {name: plain(part) for name, part in held.items() if not _is_for_charts(part)}
+    """Return JSON values: objects for dataclasses, null for what is not finite, no arrays of charts."""
+    if is_dataclass(value):
+        return {name: plain(part) for name, part in vars(value).items() if not _is_for_charts(part)}
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -144,8 +127,5 @@ def plain(value: Any) -> Any:
 
 def _is_for_charts(value: Any) -> bool:
     """Arrays, and records of them."""
-    if isinstance(value, np.ndarray):
-        return True
-    return is_dataclass(value) and any(
-        isinstance(getattr(value, one.name), np.ndarray) for one in fields(value)
-    )
+    parts = vars(value).values() if is_dataclass(value) else [value]
+    return any(isinstance(part, np.ndarray) for part in parts)

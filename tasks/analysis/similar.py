@@ -18,8 +18,7 @@ from tasks.analysis import noise
 from tasks.analysis.curve import Bools, Curve, Floats
 
 MOST_RUNS = 60
-REMEMBERED = 512
-"""Curves whose past run is kept, since verdict and forecast ask for the same ones."""
+REMEMBERED = 512  # curves whose past run is kept, since verdict and forecast ask for the same ones
 LEAST_POINTS = 3
 LEAST_HALF, SMOOTHING = 2, 0.06
 """Half the width of the local lines: at least 2 rounds, and this share of the rounds so far."""
@@ -69,10 +68,8 @@ def _smooth(x: Floats, values: Floats) -> Floats:
     first, last = np.maximum(index - half, 0), np.minimum(index + half, len(x) - 1) + 1
     # centred, so that long runs lose no digits
     places = index - index.mean()
-    sums = [
-        np.concatenate([[0.0], np.cumsum(one)])
-        for one in (places, places**2, values, places * values)
-    ]
+    parts = (places, places**2, values, places * values)
+    sums = [np.concatenate([[0.0], np.cumsum(one)]) for one in parts]
     count = last - first
     mean_x, square, mean_y, product = ((one[last] - one[first]) / count for one in sums)
     slope = (product - mean_x * mean_y) / np.maximum(square - mean_x**2, 1e-12)
@@ -82,13 +79,11 @@ def _smooth(x: Floats, values: Floats) -> Floats:
 def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[PastRun]:
     """The past runs of this metric that got as far as x_end (any, without one), most similar
     first, at most MOST_RUNS. Similar: small mean distance of the values at the rounds seen."""
-    runs = [past_run(one) for one in history if one.metric == curve.metric]
-    known = [run for run in runs if run is not None]
-    mine = past_run(curve)
+    runs = (past_run(one) for one in history if one.metric == curve.metric)
     far = -np.inf if x_end is None else x_end
-    if mine is None:
-        return [run for run in known if run.x[-1] >= far][:MOST_RUNS]
-    return nearest(mine, known, far)
+    known = [run for run in runs if run is not None and run.x[-1] >= far]
+    mine = past_run(curve)
+    return known[:MOST_RUNS] if mine is None else nearest(mine, known, far)
 
 
 def nearest(mine: PastRun, runs: Sequence[PastRun], x_end: float) -> list[PastRun]:
@@ -98,8 +93,7 @@ def nearest(mine: PastRun, runs: Sequence[PastRun], x_end: float) -> list[PastRu
 
 
 def distance(one: PastRun, other: PastRun) -> float:
-    """Mean absolute distance of the smoothed curves over the rounds of the first, later ones
-    weighing more."""
+    """Mean absolute distance of the smoothed curves, later rounds weighing more."""
     theirs = np.interp(one.x, other.x, other.smooth)
     return float(np.average(np.abs(theirs - one.smooth), weights=one.x))
 
@@ -113,10 +107,10 @@ class HistoryShapes:
         self.runs, self.now, self.x_end = runs, now, x_end
         # a round more, so that a level at the end has a neighbour
         length = int(np.ceil(x_end)) + 1
-        self.table = np.stack([_as_long_as(run.each_round, length) for run in runs])
-        copies = len(LEVEL_SPREADS)
-        levels = self._values(np.array([now]))[:, 0]
-        self.levels = np.tile(levels, copies)
+        cut = [run.each_round[:length] for run in runs]
+        padded = [np.pad(one, (0, length - len(one)), mode="edge") for one in cut]
+        self.table = np.stack(padded)
+        self.levels = np.tile(self._values(np.array([now]))[:, 0], len(LEVEL_SPREADS))
         self.log_prior: Floats = np.full(len(self.levels), -np.log(len(self.levels)))
         self.centre = np.stack([self.levels, np.ones(len(self.levels))])
         spreads = np.repeat(LEVEL_SPREADS, len(runs))
@@ -142,8 +136,3 @@ class HistoryShapes:
     def allowed(self, p: Floats, q: Floats) -> Bools:
         """Everything but a run turned upside down."""
         return np.asarray((q > 0.0) & np.isfinite(p))
-
-
-def _as_long_as(values: Floats, length: int) -> Floats:
-    """Cut, or with the last value for what is missing."""
-    return np.pad(values[:length], (0, max(0, length - len(values))), mode="edge")

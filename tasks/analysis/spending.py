@@ -10,17 +10,14 @@ from tasks.core.training import PrivacyTerms, Round
 
 DRAWS = 1000
 SEED = 0
-SHARES = np.linspace(0.0, 1.0, 21)
-"""Tried shares of the slowing part in what a round spends now."""
+SHARES = np.linspace(0.0, 1.0, 21)  # tried shares of the slowing part in what a round spends now
 RECENT = 40
-DISCREPANCY = 0.02
-"""What a round spends is never known better than to this share."""
+DISCREPANCY = 0.02  # what a round spends is never known better than to this share
 BEND = 0.25
 """Standard deviation of a power that the rounds ahead, in units of those so far, may be off by: what
 made 80 % intervals hold 80 % of the accountant's own curves over noises, rates and budgets."""
 MOST_BENT = 2.5
-MOST_EPSILON = 1e9
-"""Beyond this an epsilon is no privacy, and a slip."""
+MOST_EPSILON = 1e9  # beyond this an epsilon is no privacy, and a slip
 FALL = 1e-9
 SQUEEZE = 1e-12
 
@@ -45,8 +42,7 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and the share of it
-    that slows down."""
+    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and its slowing share."""
 
     x0: float
     spent_now: float
@@ -67,13 +63,11 @@ class Pace:
         straight = ahead * (1.0 + ahead / self.x0) ** -self.bend[:, None]
         root = np.sqrt(self.x0 * (self.x0 + straight)) - self.x0
         steady = (1.0 - self.slowing)[:, None] * straight
-        return np.asarray(
-            self.spent_now + self.rate[:, None] * (steady + 2.0 * self.slowing[:, None] * root)
-        )
+        slowing = 2.0 * self.slowing[:, None] * root
+        return np.asarray(self.spent_now + self.rate[:, None] * (steady + slowing))
 
     def rounds_for(self, left: float) -> Floats:
-        """Draws of the most further rounds, whole, that spend no more than left; Inf when nothing is
-        spent."""
+        """Draws of the most further rounds that spend no more than left; Inf when nothing is spent."""
         if left < 0.0:
             return np.full(len(self.rate), -1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,9 +85,7 @@ class Pace:
 def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
     """What is told of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
     the budget less what remains; without a budget it is what is spent and remains."""
-    values = np.array(
-        [np.nan if r.epsilon is None else r.epsilon for r in rounds], dtype=np.float64
-    )
+    values = np.array([r.epsilon for r in rounds], dtype=np.float64)
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
     good = np.isfinite(values) & (values >= 0.0) & (values <= MOST_EPSILON)
     odd = sum(1 for r in rounds if r.epsilon is not None) - int(good.sum())
@@ -145,9 +137,8 @@ def pace(told: Told) -> Pace | None:
     weights = np.exp(logs - logs.max())
     picked = rng.choice(len(SHARES), size=DRAWS, p=weights / weights.sum())
     spread = np.sqrt((squares[picked] + floor) / max(1.0, count - 1.0) + floor)
-    scatter = (
-        rng.standard_t(max(1.0, count - 1.0), size=DRAWS) if count < 30 else rng.normal(size=DRAWS)
-    )
+    degrees = max(1.0, count - 1.0)
+    scatter = rng.standard_t(degrees, DRAWS) if count < 30 else rng.normal(size=DRAWS)
     rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)

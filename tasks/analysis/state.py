@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.analysis import posterior
+from tasks.analysis import noise, posterior
 from tasks.analysis.curve import Bools, Curve, Floats
 from tasks.analysis.families import ParametricShapes
 from tasks.analysis.interval import Interval
-from tasks.analysis.noise import LAG, LEAST_VARIANCE, MAD_TO_SD, Noise, without_spikes
 from tasks.analysis.observed import LEAST_RECENT, Observed, observe
+from tasks.analysis.robust import quantile_interval
 
 DRAWS = 400
 LEVEL = 0.8
@@ -22,8 +22,7 @@ LEAST_FOR_MEMORY = 20
 MEMORY_SD = 1.78
 """Standard deviation of the logarithm of the ratio of the noise at two lags when there is no memory,
 times the root of the rounds (simulated)."""
-SURE_OF_MEMORY = 3.0
-"""Noise is held to linger when chance makes it look so in one of some 700 runs."""
+SURE_OF_MEMORY = 3.0  # noise is held to linger when chance makes it look so in one of some 700 runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +39,12 @@ class State:
 
 
 def state_of(curve: Curve, window: int) -> State | None:
-    """The state by the families of learning curves; None when no round has a value.
-
-    The noise-free curve is drawn at the last `window` rounds, so the trend rests on the whole curve
-    where that helps and on the window alone where no family fits (the discrepancy takes over).
-    """
+    """Estimate the state by the families of learning curves; None when no round has a value. The curve is
+    drawn at the last `window` rounds, on which the trend rests alone where no family fits."""
     observed = observe(curve)
     if observed is None:
         return None
-    values = without_spikes(curve.values[np.isfinite(curve.values)])
+    values = noise.without_spikes(curve.values[np.isfinite(curve.values)])
     if not _lingers(values):
         observed = _with_white_noise(observed, values, window)
     rng = np.random.default_rng(SEED)
@@ -58,14 +54,8 @@ def state_of(curve: Curve, window: int) -> State | None:
     levels = drawn.levels[:, -1]
     trends = _slopes(x, drawn.levels)
     ends = np.clip(drawn.ends, 0.0, 1.0)
-    return State(
-        _interval(levels),
-        _interval(trends),
-        _interval(ends),
-        trends,
-        ends - levels,
-        observed.noise.sd,
-    )
+    level, trend, asymptote = (quantile_interval(each, LEVEL) for each in (levels, trends, ends))
+    return State(level, trend, asymptote, trends, ends - levels, observed.noise.sd)
 
 
 class _Shapes:
@@ -78,17 +68,14 @@ class _Shapes:
         self.spread: Floats = np.concatenate([grid.spread for grid in self.grids], axis=1)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """As of ParametricShapes, one grid after the other."""
         u, v = zip(*(grid.at(x) for grid in self.grids), strict=True)
         return np.concatenate(u), np.concatenate(v)
 
     def end(self) -> tuple[Floats, Floats]:
-        """As of ParametricShapes."""
         u, v = zip(*(grid.end() for grid in self.grids), strict=True)
         return np.concatenate(u), np.concatenate(v)
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """As of ParametricShapes."""
         count = len(self.grids)
         parts = zip(self.grids, np.split(p, count), np.split(q, count), strict=True)
         return np.concatenate([grid.allowed(own_p, own_q) for grid, own_p, own_q in parts])
@@ -96,9 +83,12 @@ class _Shapes:
 
 def _roughness(values: Floats, lag: int) -> float:
     """Standard deviation of white noise by second differences at that lag."""
-    second = values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag]
-    sd = MAD_TO_SD * float(np.median(np.abs(second))) / np.sqrt(6.0)
-    return float(max(sd, np.sqrt(LEAST_VARIANCE)))
+    sd = (
+        noise.MAD_TO_SD
+        * float(np.median(np.abs(noise.second_differences(values, lag))))
+        / np.sqrt(6.0)
+    )
+    return float(max(sd, np.sqrt(noise.LEAST_VARIANCE)))
 
 
 def _lingers(values: Floats) -> bool:
@@ -106,7 +96,7 @@ def _lingers(values: Floats) -> bool:
     late = values[-max(LEAST_RECENT, len(values) // 2) :]
     if len(late) < LEAST_FOR_MEMORY:
         return False
-    ratio = np.log(_roughness(late, LAG) / _roughness(late, 1))
+    ratio = np.log(_roughness(late, noise.LAG) / _roughness(late, 1))
     return bool(ratio > SURE_OF_MEMORY * MEMORY_SD / np.sqrt(len(late)))
 
 
@@ -118,8 +108,8 @@ def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observ
     now = max(_roughness(recent, 1) ** 2, observed.noise.white)
     early = max(now, _roughness(values, 1) ** 2)
     late = np.cumsum(observed.size) - observed.size >= len(values) - 2 * window
-    variances = np.where(late, now, early) / observed.size + LEAST_VARIANCE
-    return replace(observed, noise=Noise(now, 0.0), noise_matrix=np.diag(variances))
+    variances = np.where(late, now, early) / observed.size + noise.LEAST_VARIANCE
+    return replace(observed, noise=noise.Noise(now, 0.0), noise_matrix=np.diag(variances))
 
 
 def _marks(curve: Curve, window: int) -> Floats:
@@ -136,8 +126,3 @@ def _slopes(x: Floats, levels: Floats) -> Floats:
         return np.zeros(len(levels))
     centred = x - x.mean()
     return np.asarray(levels @ centred / (centred @ centred))
-
-
-def _interval(draws: Floats) -> Interval:
-    low, middle, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2])
-    return Interval(float(middle), float(low), float(high), LEVEL)

@@ -41,9 +41,8 @@ def number_text(value: float, sign: str = "") -> str:
 
 
 def _bare(metric: Metric, amount: float, sign: str) -> str:
-    if metric == "accuracy":
-        return _signed(100 * amount, sign, LEAST_POINTS, 2)
-    return number_text(amount, sign)
+    is_share = metric == "accuracy"
+    return _signed(100 * amount, sign, LEAST_POINTS, 2) if is_share else number_text(amount, sign)
 
 
 def _signed(value: float, sign: str, least: float, digits: int) -> str:

@@ -36,8 +36,7 @@ class FileRun:
 
 @dataclass(frozen=True)
 class ConvergenceOptions:
-    """What is asked of every run: metric is accuracy, loss or a column's name, target as it was
-    written."""
+    """What is asked of every run: metric is accuracy, loss or a column's name, target as written."""
 
     metric: str | None = None
     total_rounds: int | None = None
@@ -45,45 +44,29 @@ class ConvergenceOptions:
 
 
 def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
-    """The runs of all files in their order.
-
-    Raises:
-        RunFileInvalid: when a file cannot be read as runs.
-    """
+    """Read the runs of all files in their order; raises RunFileInvalid."""
     found = []
     for path in paths:
         read = read_file(path, metric)
-        found += [
+        for place, run in enumerate(read.runs):
+            terms, of_privacy = terms_beside(path, run)
+            counts, of_clients = counts_beside(path, run)
             # what is odd about a file is said once, at its first run
-            _with_twins(FileRun(path, run, read.findings if place == 0 else (), read.in_percent))
-            for place, run in enumerate(read.runs)
-        ]
+            odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
+            told = replace(run, privacy=terms)
+            found.append(FileRun(path, told, odd, read.in_percent, counts))
     return found
-
-
-def _with_twins(one: FileRun) -> FileRun:
-    """With the privacy and the participation of the run, where they lie beside its progress."""
-    terms, of_privacy = terms_beside(one.path, one.run)
-    counts, of_clients = counts_beside(one.path, one.run)
-    findings = (*one.findings, *of_privacy, *of_clients)
-    return replace(one, run=replace(one.run, privacy=terms), findings=findings, counts=counts)
 
 
 def history_of_folder(
     folder: Path, but: Sequence[Path], metric: str | None
 ) -> tuple[list[TrainingRun], list[str]]:
-    """The runs of the folder's files and those of its folders, without the files `but`, and a line
-    for each that is no run's.
-
-    Raises:
-        UsageInvalid: when it is no folder, or no file in it is a run's.
-    """
+    """Read the runs below the folder but for the files `but`, with a line for each that is no run's;
+    raises UsageInvalid for no folder, or none with a run."""
+    argument = f"--history {folder}"
     if not folder.is_dir():
-        raise UsageInvalid(
-            argument=f"--history {folder}",
-            problem="it is no folder",
-            mend="Name a folder of earlier runs",
-        )
+        mend = "Name a folder of earlier runs"
+        raise UsageInvalid(argument=argument, problem="it is no folder", mend=mend)
     left_out = {path.resolve() for path in but}
     files = [path for path in _files(folder) if path.resolve() not in left_out]
     runs: list[TrainingRun] = []
@@ -98,16 +81,9 @@ def history_of_folder(
         about = str(path.relative_to(folder))
         runs += [replace(run, run_id=f"{about}: {run.run_id}") for run in found]
     if not runs:
-        what = (
-            "it is empty"
-            if not files
-            else f"none of its {len(files)} files is a run's ({notes[0]})"
-        )
-        raise UsageInvalid(
-            argument=f"--history {folder}",
-            problem=what,
-            mend="Name a folder with files of earlier runs, or leave the option out",
-        )
+        bad = f"none of its {len(files)} files is a run's ({notes[0]})" if files else "it is empty"
+        mend = "Name a folder with files of earlier runs, or leave the option out"
+        raise UsageInvalid(argument=argument, problem=bad, mend=mend)
     return runs, notes
 
 
@@ -122,11 +98,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def history_of_lake(
     settings: Settings, environment: str | None
 ) -> tuple[list[TrainingRun], list[str]]:
-    """The runs in the lake of the environment; a line when it cannot be read.
-
-    Raises:
-        UsageInvalid: when there is no such environment.
-    """
+    """Read the runs in the lake of the environment; a line when it cannot be read."""
     name = settings.environment(environment).name
     if "://" not in settings.lake_url and not Path(settings.lake_url).is_dir():
         return [], []
@@ -143,11 +115,7 @@ def history_of_lake(
 def analyse_all(
     runs: Sequence[FileRun], history: Sequence[TrainingRun], asked: ConvergenceOptions
 ) -> tuple[list[Analysed], tuple[Comparison, ...]]:
-    """Each run beside the history, and all of them compared.
-
-    Raises:
-        UsageInvalid: when the target is beyond the possible.
-    """
+    """Analyse each run beside the history and compare all; raises UsageInvalid for a bad target."""
     names = [one.run.run_id for one in runs]
     done = []
     for one in runs:
@@ -163,17 +131,11 @@ def analyse_all(
 def _settings(one: FileRun, asked: ConvergenceOptions) -> AnalysisSettings:
     metric = None if asked.metric is None else metric_kind(asked.metric)
     is_share = metric != "loss" and any(each.accuracy is not None for each in one.run.rounds)
-    return AnalysisSettings(
-        metric=metric,
-        total_rounds=asked.total_rounds,
-        target=None if asked.target is None else _target(asked.target, is_share, one.in_percent),
-    )
-
-
-def _target(told: str, is_share: bool, in_percent: bool) -> float:
+    if asked.target is None:
+        return AnalysisSettings(metric, asked.total_rounds)
     try:
-        return target_of(told, is_share, in_percent)
+        target = target_of(asked.target, is_share, one.in_percent)
     except ValueError as error:
-        raise UsageInvalid(
-            argument=f"--target {told}", problem=str(error), mend=TARGET_MEND
-        ) from None
+        argument = f"--target {asked.target}"
+        raise UsageInvalid(argument=argument, problem=str(error), mend=TARGET_MEND) from None
+    return AnalysisSettings(metric, asked.total_rounds, target)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.core.batch import empty_frame
 from tasks.core.errors import UsageInvalid
@@ -35,8 +36,7 @@ Erase = Callable[[Measurement, str, Sequence[Cell]], None]
 
 @dataclass(frozen=True)
 class Migrated:
-    """What was changed, or would be: columns, sources by environment, and the cells that sinks get
-    again, erased first."""
+    """What was changed, or would be; cells are those that sinks get again, erased first."""
 
     measurement: str
     renamed: Mapping[str, str]
@@ -56,19 +56,14 @@ class _Migration:
     sources: Mapping[str, str]
     told: Mapping[str, Mapping[Cell, CellState]]
 
-    @property
-    def name(self) -> str:
-        return self.measurement.name
-
     def moved(self) -> dict[str, tuple[str, str]]:
         """By environment the source it was filled from and the one it is to be filled from."""
-        found = {}
-        for environment, states in self.told.items():
-            wanted = self.sources.get(environment)
-            newest = max(states.values(), key=lambda state: state.cell, default=None)
-            if wanted is not None and newest is not None and newest.source != wanted:
-                found[environment] = (newest.source, wanted)
-        return found
+        newest = {env: states[max(states)].source for env, states in self.told.items() if states}
+        return {
+            environment: (source, wanted)
+            for environment, source in newest.items()
+            if (wanted := self.sources.get(environment)) not in (None, source)
+        }
 
 
 def migrate(
@@ -95,17 +90,13 @@ def migrate(
     measurement = _measurement(work, name)
     table = existing_table(work.lake.table_url(name), name)
     if table is None:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"the lake has no table {name!r}",
-            mend="See the tables: fedvitals lake ls",
-        )
+        problem, mend = f"the lake has no table {name!r}", "See the tables: fedvitals lake ls"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     change = find_change(table, measurement, renames)
     check_change(table, measurement, change)
     migration = _Migration(work, measurement, renames, sources, _told(work, name))
-    told = Migrated(
-        name, change.renamed, change.added, change.dropped, change.cast, migration.moved()
-    )
+    columns = (change.renamed, change.added, change.dropped, change.cast)
+    told = Migrated(name, *columns, migration.moved())
     if dry:
         return told
     environments = sorted(environments_of(table, name) | set(migration.told))
@@ -156,7 +147,7 @@ def _migrated(
     told: Migrated,
     erase: Erase,
 ) -> Migrated:
-    work, name = migration.work, migration.name
+    work, name = migration.work, migration.measurement.name
     marks = {environment: _mark(migration, environment) for environment in locks}
     for lock in locks.values():
         lock.check()
@@ -168,24 +159,17 @@ def _migrated(
         make_change(table, migration.measurement, change, metadata)
     standings = {environment: _stand(migration, environment) for environment in locks}
     # of a migration that was not ended nobody knows whether it was one of types
-    if change.cast or any(mark is not None and mark.was_there for mark in marks.values()):
+    if change.cast or any(
+        mark is not None and mark.state == "migrating" for mark in marks.values()
+    ):
         for environment, standing in standings.items():
             erase(migration.measurement, environment, [s.cell for s in standing.corrected])
     moved = migration.moved()
     for environment, standing in standings.items():
         source = moved[environment][1] if environment in moved else None
-        mark = marks[environment]
-        _restate(migration, environment, standing, source, mark.cell if mark else None)
+        _restate(migration, environment, standing, source, marks[environment])
     cells = sum(len(standing.corrected) for standing in standings.values())
     return replace(told, sources=moved, quarantine=quarantine, cells=cells)
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """The marked cell, and whether an earlier migration had marked it already."""
-
-    cell: Cell
-    was_there: bool
 
 
 def _stand(migration: _Migration, environment: str) -> CellAudit:
@@ -194,18 +178,14 @@ def _stand(migration: _Migration, environment: str) -> CellAudit:
     return stand(work.lake, look, migration.told.get(environment, {}))
 
 
-def _mark(migration: _Migration, environment: str) -> _Mark | None:
-    """Marks the newest cell, so that a run does not take a table for sound whose states are old.
-
-    It has no landed digest meanwhile, so no sink is touched for it.
-    """
+def _mark(migration: _Migration, environment: str) -> CellState | None:
+    """Marks the newest cell, so that a run does not take a table for sound whose states are old;
+    returns its state before. Without a landed digest no sink is touched for it."""
     ledger = migration.work.ledger
-    newest = ledger.newest(migration.name, environment)
-    if newest is None:
-        return None
-    mark = replace(newest, state="migrating", landed_digest="", source_digest="")
-    ledger.record([mark])
-    return _Mark(newest.cell, newest.state == "migrating")
+    newest = ledger.newest(migration.measurement.name, environment)
+    if newest is not None:
+        ledger.record([replace(newest, state="migrating", landed_digest="", source_digest="")])
+    return newest
 
 
 def _restate(
@@ -213,26 +193,20 @@ def _restate(
     environment: str,
     standing: CellAudit,
     source: str | None,
-    marked: Cell | None,
+    mark: CellState | None,
 ) -> None:
-    """The states of the rows as they are now, in the lake, then in the ledger."""
-    work, name = migration.work, migration.name
-    now = datetime.now(UTC)
+    """Writes the states of the rows as they are now to the lake, then to the ledger."""
+    work, states = migration.work, standing.states
     changed = {state.cell for state in standing.corrected}
-    states = [
-        replace(state, source=source, source_digest="", run_id=work.run_id, made_at=now)
-        if source is not None
-        else state
-        for state in standing.states
-    ]
-    append_states(work.lake, [s for s in states if s.cell in changed or source is not None])
-    known = work.ledger.cells(name, environment, ALL_TIME)
+    if source is not None:
+        fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
+        states = tuple(replace(s, source=source, source_digest="", **fresh) for s in states)
+        changed = {state.cell for state in states}
+    append_states(work.lake, [s for s in states if s.cell in changed])
     # what the ledger knows of the others is at least as new
-    work.ledger.record(
-        s
-        for s in states
-        if s.cell in changed or s.cell == marked or s.cell not in known or source is not None
-    )
+    known = work.ledger.cells(migration.measurement.name, environment, ALL_TIME).keys()
+    kept = known - changed - ({mark.cell} if mark else set())
+    work.ledger.record(s for s in states if s.cell not in kept)
 
 
 def _told(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
@@ -245,10 +219,8 @@ def _told(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
 
 
 def _measurement(work: Rebuilding, name: str) -> Measurement:
-    if name not in work.catalogue:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"{name!r} is not in the catalogue, which says what its columns are to be",
-            mend="List them: fedvitals catalogue",
-        )
-    return work.catalogue[name]
+    if name in work.catalogue:
+        return work.catalogue[name]
+    problem = f"{name!r} is not in the catalogue, which says what its columns are to be"
+    mend = "List them: fedvitals catalogue"
+    raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)

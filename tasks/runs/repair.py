@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tasks.core.batch import slice_cell
 from tasks.core.errors import ConfigurationInvalid, LakeDamaged, UsageInvalid
@@ -14,12 +15,7 @@ from tasks.core.window import Cell
 from tasks.lake.cells import Held
 from tasks.lake.delta import existing_table, local_path, remove_missing_files
 from tasks.lake.recorded_states import with_commits
-from tasks.lake.repair import (
-    Damage,
-    damage_of_files,
-    damage_of_log,
-    move_aside,
-)
+from tasks.lake.repair import Damage, damage_of_files, damage_of_log, move_aside
 from tasks.lake.tables import QUARANTINE
 from tasks.lake.version import FILE, check_version, write_version
 from tasks.lake.windows import WINDOWS, append_states, states_in_force
@@ -43,8 +39,7 @@ class TornTable:
 
 @dataclass(frozen=True)
 class TornCells:
-    """The cells of a measurement and environment that lost rows, or may have: from, to, their number,
-    and how many values are missing."""
+    """The cells of a measurement and environment that lost rows, or may have; values are those missing."""
 
     measurement: str
     environment: str
@@ -63,12 +58,7 @@ class Repaired:
 
 
 def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
-    """What is torn of each table of a lake on the local disk; nothing is changed.
-
-    Raises:
-        ConfigurationInvalid: when the lake is on an object store.
-        UsageInvalid: when there is no measurement of the name `only`.
-    """
+    """Find what is torn of each table of a lake on the local disk; raises as `repair`."""
     _check_known(work, only)
     found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
     found += [(FILE, (Damage(FILE, "it names no version"),))] * _is_version_torn(work)
@@ -95,7 +85,7 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
     with ExitStack() as stack:
         folders = dict(_tables(work, only))
         for name in _measurements(folders):
-            for environment in _environments(work, name):
+            for environment in sorted(environments_of(work.ledger, name)):
                 stack.enter_context(work.locks.hold(name, environment, work.run_id))
         tables = tuple(_mended(work, name, folder) for name, folder in folders.items())
         broken = {table.table for table in tables if table.damage} | _unfinished(work)
@@ -104,7 +94,8 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
         cells = tuple(
             found for name in _measurements(broken) for found in _recount(work, name, broken)
         )
-        _finish(work)
+        for run in (_root(work) / TORN_FOLDER).glob("*"):
+            (run / _DONE).touch()
     return Repaired(tuple(table for table in tables if table.damage), cells)
 
 
@@ -134,19 +125,15 @@ def _mended(work: Rebuilding, name: str, folder: Path) -> TornTable:
 
 def _retell(work: Rebuilding) -> None:
     """Tells the lake what the ledger knows and `_windows` does not: its rows may have been torn."""
-    told = {(s.measurement, s.environment, s.cell): s for s in states_in_force(work.lake)}
+    told = {(s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)}
     missing = [
         state
         for name in work.lake.names()
         for environment in environments_of(work.ledger, name)
         for state in work.ledger.cells(name, environment, ALL_TIME).values()
-        if _is_newer(state, told.get((name, environment, state.cell)))
+        if told.get((name, environment, state.cell), "") < state.run_id
     ]
     append_states(work.lake, missing)
-
-
-def _is_newer(state: CellState, told: CellState | None) -> bool:
-    return told is None or told.run_id < state.run_id
 
 
 def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCells]:
@@ -172,14 +159,9 @@ def _without_records(
     """Cells that had more values in quarantine than it holds; they are marked to be read again."""
     found = work.lake.quarantined(look.measurement.name, look.environment)
     found = found[found["field"].notna() & (found["stage"] != "sink")]
+    fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
     lacking = {
-        cell: replace(
-            state,
-            covered_until=cell.start,
-            source_digest="",
-            run_id=work.run_id,
-            made_at=datetime.now(UTC),
-        )
+        cell: replace(state, covered_until=cell.start, source_digest="", **fresh)
         for cell, state in told.items()
         if len(slice_cell(found, cell)) < state.quarantined
     }
@@ -194,8 +176,12 @@ def _mark(work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]) -> 
     for cell, frame in frames_of(work.lake, look, [c for c in told if told[c].rows]):
         if states[cell].state != "torn" and as_held(told[cell], frame, look) is not told[cell]:
             states[cell] = torn(told[cell], Held(len(frame), states[cell].values), work.run_id)
-    marked = [state for cell, state in states.items() if state is not told.get(cell)]
-    marked = [_after_loss(state) for state in marked]
+    # rows that came back unknown are read again too
+    marked = [
+        state if state.state == "torn" else replace(state, covered_until=cell.start)
+        for cell, state in states.items()
+        if state is not told.get(cell)
+    ]
     append_states(work.lake, marked)
     work.ledger.record(marked)
     lost = [state for state in marked if state.state == "torn"]
@@ -210,17 +196,11 @@ def _mark(work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]) -> 
         )
 
 
-def _after_loss(state: CellState) -> CellState:
-    """Rows that came back unknown are read again too."""
-    return state if state.state == "torn" else replace(state, covered_until=state.cell.start)
-
-
 def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
     """The folders with a log, `_windows` first, by the name that messages use."""
     root = _root(work)
-    names = [] if only is not None else [WINDOWS]
-    here = [path.name for path in sorted(root.glob("[!_]*")) if (path / "_delta_log").is_dir()]
-    for name in names + [name for name in here if only in (None, name)]:
+    here = sorted(path.parent.name for path in root.glob("[!_]*/_delta_log") if path.is_dir())
+    for name in [WINDOWS, *here] if only is None else {only}.intersection(here):
         for label in (name, f"{QUARANTINE}/{name}"):
             if (root / label / "_delta_log").is_dir():
                 yield label, root / label
@@ -255,10 +235,6 @@ def _measurements(labels: Iterable[str]) -> list[str]:
     return sorted(name for name in names if not name.startswith("_"))
 
 
-def _environments(work: Rebuilding, name: str) -> list[str]:
-    return sorted(environments_of(work.ledger, name))
-
-
 def _is_version_torn(work: Rebuilding) -> bool:
     try:
         check_version(work.lake.url)
@@ -275,8 +251,3 @@ def _unfinished(work: Rebuilding) -> set[str]:
             quarantined = {f"{QUARANTINE}/{path.name}" for path in (run / QUARANTINE).glob("*")}
             found |= {path.name for path in run.glob("[!_]*")} | quarantined
     return found
-
-
-def _finish(work: Rebuilding) -> None:
-    for run in (_root(work) / TORN_FOLDER).glob("*"):
-        (run / _DONE).touch()

@@ -30,12 +30,8 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Family:
-    """One metric as its target means it.
-
-    series: the labels of what tells its series apart, without le and quantile.
-    guessed: nobody says its type; it was taken from its name and labels.
-    below_zero: a histogram has buckets for negative values.
-    """
+    """One metric as its target means it: guessed by name and labels when no target says its type, series
+    without le and quantile, below_zero for a histogram with buckets for negative values."""
 
     name: str
     kind: Kind
@@ -58,13 +54,9 @@ def families(inventory: Inventory) -> tuple[list[Family], list[Skipped]]:
     """All families by name, and the metrics that make none."""
     gathering = _Gathering(inventory)
     found = [*gathering.histograms(), *gathering.summaries(), *gathering.singles()]
-    skipped = [
-        *gathering.skipped,
-        *(
-            Skipped(name, f"{count} series are too many to look at")
-            for name, count in inventory.too_many.items()
-        ),
-    ]
+    too_many = inventory.too_many.items()
+    unseen = [Skipped(name, f"{count} series are too many to look at") for name, count in too_many]
+    skipped = [*gathering.skipped, *unseen]
     return sorted(found, key=lambda one: one.name), sorted(skipped, key=lambda one: one.metric)
 
 
@@ -109,10 +101,9 @@ class _Gathering:
             if reason:
                 self._skip(name, reason)
                 continue
-            is_counter = told.type == "counter" or (
-                told.type in UNTYPED and name.endswith("_total")
-            )
-            yield self._family(name, "counter" if is_counter else "gauge", series)
+            is_counted = told.type in UNTYPED and name.endswith("_total")
+            kind: Kind = "counter" if is_counted or told.type == "counter" else "gauge"
+            yield self._family(name, kind, series)
 
     def _no_measure(self, name: str, told: Described) -> str:
         if name in ALERTS:
@@ -129,16 +120,13 @@ class _Gathering:
         self, name: str, kind: Kind, series: list[Labels], quantiles: tuple[str, ...] = ()
     ) -> Family:
         told = self._told(name)
-        return Family(
-            name, kind, tuple(series), told.unit, told.help, quantiles, told.type in UNTYPED
-        )
+        guessed = told.type in UNTYPED
+        return Family(name, kind, tuple(series), told.unit, told.help, quantiles, guessed)
 
     def _told(self, name: str) -> Described:
         """What the targets agree on. OpenMetrics calls a counter's family without its _total."""
         told = self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
-        if len({one.type for one in told}) != 1:
-            return Described()
-        return told[0]
+        return told[0] if len({one.type for one in told}) == 1 else Described()
 
     def _take(self, *names: str) -> None:
         for name in names:

@@ -1,7 +1,8 @@
 """The fields that a metric family becomes: one query, name, unit and limit each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from tasks.core.measurement import RESERVED
 from tasks.runs.init.families import Family
@@ -42,10 +43,8 @@ class Unit:
 
 @dataclass(frozen=True)
 class Draft:
-    """One field before it has its place: `stem` and `ending` make its name, less the group's prefix.
-
-    low, high: what is physically possible. gauge: the selector whose past can speak against them.
-    """
+    """One field before it has its place: `stem` and `ending` make its name, low and high what is
+    physically possible, gauge the selector whose past can speak against them."""
 
     stem: str
     ending: str
@@ -67,7 +66,7 @@ class Drafted:
     family: Family
     labels: tuple[str, ...]
     keys: frozenset[tuple[str, ...]]
-    drafts: tuple[Draft, ...] = field(default=())
+    drafts: tuple[Draft, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @property
@@ -91,27 +90,20 @@ def unit_of(name: str, told: str) -> Unit:
     if last in BASE_UNITS:
         return Unit(rest or stem, last)
     if last in SCALED:
-        base, divisor = SCALED[last]
-        return Unit(rest or stem, base, divisor)
+        return Unit(rest or stem, *SCALED[last])
     if told in BASE_UNITS:
         return Unit(stem, told)
-    base, divisor = SCALED.get(told, ("", 1))
-    return Unit(stem, base, divisor)
+    return Unit(stem, *SCALED.get(told, ("", 1)))
 
 
 def drafted(family: Family) -> Drafted | None:
-    """The fields of a family; None when too many series are left with no label left out but
-    job and instance."""
+    """Draft the fields of a family; None when too many series differ in job and instance alone."""
     narrowed = _narrowed(family.series)
     if narrowed is None:
         return None
     labels, keys, left_out = narrowed
-    makers = {
-        "counter": _of_counter,
-        "gauge": _of_gauge,
-        "histogram": _of_histogram,
-        "summary": _of_summary,
-    }
+    makers = {"counter": _of_counter, "gauge": _of_gauge}
+    makers |= {"histogram": _of_histogram, "summary": _of_summary}
     drafts = tuple(makers[family.kind](family, labels))
     return Drafted(family, labels, keys, drafts, left_out)
 
@@ -147,6 +139,11 @@ def _divided(query: str, unit: Unit) -> str:
     return query if unit.divisor == 1 else f"{query} / {unit.divisor}"
 
 
+def _draft(unit: Unit, ending: str, query: str, description: str, **limits: Any) -> Draft:
+    query = _divided(query, unit)
+    return Draft(spelled(unit.stem), ending, query, unit.base, description, **limits)
+
+
 def _ending(*parts: str) -> str:
     return "".join(f"_{part}" for part in parts if part)
 
@@ -156,11 +153,10 @@ def _of_gauge(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     source = selector(family.name)
     is_share = unit.base == "ratio" and NO_SHARES.isdisjoint(unit.stem.split("_"))
     limited = unit.base in SIZES or is_share
-    yield Draft(
-        spelled(unit.stem),
+    yield _draft(
+        unit,
         _ending(unit.base),
-        _divided(_aggregated("max", labels, source), unit),
-        unit.base,
+        _aggregated("max", labels, source),
         _help(family),
         low=0 if limited else None,
         high=1 if is_share else None,
@@ -177,7 +173,7 @@ def _of_counter(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
         spelled(unit.stem),
         _ending(unit.base, "per_second"),
         _divided(_rate(labels, family.name), unit),
-        _ending(unit.base or _last_word(unit.stem), "per_second").removeprefix("_"),
+        f"{unit.base or spelled(unit.stem).rpartition('_')[2]}_per_second",
         _told(family, f"growth a second, mean of {WINDOW}"),
         low=0,
     )
@@ -188,14 +184,10 @@ def _of_histogram(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     rate = f"rate({selector(family.name + '_bucket')}[{WINDOW}])"
     for quantile in QUANTILES:
         buckets = _aggregated("sum", labels, rate, "le")
-        yield Draft(
-            spelled(unit.stem),
-            _ending(_percentile(quantile), unit.base),
-            _divided(f"histogram_quantile({quantile}, {buckets})", unit),
-            unit.base,
-            _told(family, f"quantile {quantile} of {WINDOW}, from the histogram's buckets"),
-            low=0 if unit.base in SIZES and not family.below_zero else None,
-        )
+        query = f"histogram_quantile({quantile}, {buckets})"
+        help_ = _told(family, f"quantile {quantile} of {WINDOW}, from the histogram's buckets")
+        low = 0 if unit.base in SIZES and not family.below_zero else None
+        yield _draft(unit, _ending(_percentile(quantile), unit.base), query, help_, low=low)
     yield _observations(family, labels, unit)
 
 
@@ -203,27 +195,17 @@ def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     unit = unit_of(family.name, family.unit)
     for quantile in family.quantiles:
         source = selector(family.name, "quantile", quantile)
-        yield Draft(
-            spelled(unit.stem),
-            _ending(_percentile(quantile), unit.base),
-            _divided(_aggregated("max", labels, source), unit),
-            unit.base,
-            _told(family, f"quantile {quantile}, as the target counts it"),
-            low=0 if unit.base in SIZES else None,
-            gauge=source,
-        )
+        query = _aggregated("max", labels, source)
+        help_ = _told(family, f"quantile {quantile}, as the target counts it")
+        limit: dict[str, Any] = {"low": 0 if unit.base in SIZES else None, "gauge": source}
+        yield _draft(unit, _ending(_percentile(quantile), unit.base), query, help_, **limit)
     yield _observations(family, labels, unit)
 
 
 def _observations(family: Family, labels: tuple[str, ...], unit: Unit) -> Draft:
-    return Draft(
-        spelled(unit.stem),
-        "_observations_per_second",
-        _rate(labels, f"{family.name}_count"),
-        "observations_per_second",
-        _told(family, f"observations a second, mean of {WINDOW}"),
-        low=0,
-    )
+    name, query = "observations_per_second", _rate(labels, f"{family.name}_count")
+    description = _told(family, f"observations a second, mean of {WINDOW}")
+    return Draft(spelled(unit.stem), f"_{name}", query, name, description, low=0)
 
 
 def _rate(labels: tuple[str, ...], metric: str) -> str:
@@ -233,10 +215,6 @@ def _rate(labels: tuple[str, ...], metric: str) -> str:
 def _percentile(quantile: str) -> str:
     """0.5 as p50, 0.999 as p99_9."""
     return "p" + f"{float(quantile) * 100:.10g}".replace(".", "_")
-
-
-def _last_word(stem: str) -> str:
-    return spelled(stem).rpartition("_")[2]
 
 
 def _told(family: Family, what: str) -> str:

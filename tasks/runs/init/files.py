@@ -14,6 +14,7 @@ from tasks.runs.init.suites import suite_for
 from tasks.validation.suites import canonical_json
 
 _ENTRY = re.compile(r"^  ([A-Za-z]\w*):\s*$")
+ENTRY_KEYS = ("query", "unit", "description")
 MEASUREMENTS = "\nmeasurements:\n"
 ENVIRONMENTS = "\nenvironments:"
 SERVICES = """\
@@ -29,15 +30,9 @@ ENTRIES = """\
 
 
 def texts_of(
-    proposal: Proposal,
-    config: Path,
-    expectations: Path,
-    environment: tuple[str, EnvironmentFile],
+    proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, EnvironmentFile]
 ) -> dict[Path, str]:
-    """The text of each file by its path below the chosen folder.
-
-    config, expectations: the shipped folders. environment: its name and its entry.
-    """
+    """Return the text of each file by its path; config and expectations are the shipped folders."""
     names = [entry.name for entry in proposal.kept]
     catalogue = _read(config / "metrics.yaml")
     environments = _read(config / "environments.yaml")
@@ -61,10 +56,9 @@ def _read(path: Path) -> str:
 def _catalogue(shipped: str, kept: Iterable[str], proposed: Iterable[Proposed]) -> str:
     head, body = shipped.split(MEASUREMENTS, 1)
     blocks = _blocks(body)
-    parts = [head + MEASUREMENTS.rstrip("\n"), *(blocks[name] for name in kept)]
     entries = [_entry(one) for one in proposed]
-    if entries:
-        parts += [ENTRIES, *entries]
+    parts = [head + MEASUREMENTS.rstrip("\n"), *(blocks[name] for name in kept)]
+    parts += [ENTRIES, *entries] if entries else []
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -74,8 +68,7 @@ def _blocks(body: str) -> dict[str, str]:
     comment: list[str] = []
     current: list[str] = []
     for line in body.splitlines():
-        name = _ENTRY.match(line)
-        if name:
+        if name := _ENTRY.match(line):
             current = blocks[name[1]] = [*comment, line]
             comment = []
         elif line.startswith("  #"):
@@ -93,15 +86,7 @@ def _entry(one: Proposed) -> str:
         "tags": list(measurement.tags),
         **({"identity": measurement.identity} if measurement.identity else {}),
         "fields": {
-            name: {
-                key: value
-                for key, value in {
-                    "query": spec.query,
-                    "unit": spec.unit,
-                    "description": spec.description,
-                }.items()
-                if value
-            }
+            name: {key: text for key in ENTRY_KEYS if (text := getattr(spec, key))}
             for name, spec in measurement.fields.items()
         },
     }
@@ -120,11 +105,9 @@ class _Dumper(yaml.SafeDumper):
     """Writes a list on one line, as the shipped files do."""
 
 
-def _on_one_line(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
-
-
-_Dumper.add_representer(list, _on_one_line)
+_Dumper.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, True)
+)
 
 
 def _indented(content: Mapping[str, Any]) -> str:

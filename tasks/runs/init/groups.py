@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tasks.core.catalogue import Defaults
 from tasks.core.measurement import RESERVED, FieldSpec, Measurement
@@ -13,8 +13,7 @@ MOST_FIELDS = 12
 # labels that a measurement is named by
 MOST_LABELS = 3
 LONGEST_NAME = 100
-# fewer families with two words in common go to those with one
-FEWEST_FAMILIES = 3
+FEWEST_FAMILIES = 3  # fewer families with two words in common go to those with one
 # every target has them, so that they tell nothing apart in a name
 COMMON_LABELS = ("instance", "job")
 # a tag with such a name tells who takes part, which is sensitive
@@ -27,7 +26,7 @@ class Proposed:
 
     measurement: Measurement
     drafts: dict[str, Draft]
-    metrics: tuple[str, ...] = field(default=())
+    metrics: tuple[str, ...] = ()
 
     def without(self, names: Iterable[str]) -> "Proposed | None":
         """The same with fewer fields; None when none is left."""
@@ -36,17 +35,13 @@ class Proposed:
         if not drafts:
             return None
         fields = {name: self.measurement.fields[name] for name in drafts}
-        return replace(
-            self, drafts=drafts, measurement=self.measurement.model_copy(update={"fields": fields})
-        )
+        measurement = self.measurement.model_copy(update={"fields": fields})
+        return replace(self, drafts=drafts, measurement=measurement)
 
 
 def grouped(families: Iterable[Drafted], taken: Iterable[str]) -> list[Proposed]:
-    """Measurements of at most 12 fields and 500 rows at a time, by their name.
-
-    A group has one label set, the same jobs and the same first words. `taken` are names that a
-    measurement must not have.
-    """
+    """Group families of one label set, jobs and first words into measurements of at most 12 fields and
+    500 rows at a time, whose names are not among `taken`."""
     names = Names(*taken)
     return [
         _measurement(names, prefix, part)
@@ -68,7 +63,7 @@ def _split(group: list[Drafted]) -> Iterator[tuple[str, list[Drafted]]]:
     """By two words where enough families share them, else by one."""
     by_two: dict[str, list[Drafted]] = defaultdict(list)
     for one in group:
-        by_two["_".join(_words(one)[:2])].append(one)
+        by_two["_".join(spelled(one.family.name).split("_")[:2])].append(one)
     by_one: dict[str, list[Drafted]] = defaultdict(list)
     for two, members in by_two.items():
         if len(members) >= FEWEST_FAMILIES:
@@ -76,10 +71,6 @@ def _split(group: list[Drafted]) -> Iterator[tuple[str, list[Drafted]]]:
         else:
             by_one[two.split("_")[0]] += members
     yield from by_one.items()
-
-
-def _words(one: Drafted) -> list[str]:
-    return spelled(one.family.name).split("_")
 
 
 def _parts(group: list[Drafted]) -> Iterator[list[Drafted]]:
@@ -98,9 +89,8 @@ def _parts(group: list[Drafted]) -> Iterator[list[Drafted]]:
 def _measurement(names: Names, prefix: str, part: list[Drafted]) -> Proposed:
     first = part[0]
     columns = Names(*first.tags, *RESERVED)
-    drafts = {
-        columns.take(_field_name(draft, prefix)): draft for one in part for draft in one.drafts
-    }
+    every = [draft for one in part for draft in one.drafts]
+    drafts = {columns.take(_field_name(draft, prefix)): draft for draft in every}
     fields = {
         name: FieldSpec(query=draft.query, unit=draft.unit, description=draft.description)
         for name, draft in drafts.items()
@@ -145,9 +135,7 @@ def _description(prefix: str, part: list[Drafted]) -> str:
     text = f"{what}, from {', '.join(jobs)}" if jobs else what
     if any(one.family.guessed for one in part):
         text += "; no target says the type of all of them, so check the queries"
-    if part[0].left_out:
-        text += (
-            f"; left out for its number of series: {', '.join(part[0].left_out)} "
-            "(rates are sums over it, other values the largest)"
-        )
+    if left_out := ", ".join(part[0].left_out):
+        text += f"; left out for its number of series: {left_out}"
+        text += " (rates are sums over it, other values the largest)"
     return text

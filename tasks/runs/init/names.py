@@ -22,10 +22,8 @@ def plain(text: str) -> str:
 
 
 def spelled(text: str) -> str:
-    """The text in a-z, 0-9 and single _, from a letter on; it may be a reserved word.
-
-    Lost are case, accents and signs. A letter without an ASCII form becomes u and its code point.
-    """
+    """The text in a-z, 0-9 and single _, from a letter on, without case, accents and signs. A letter
+    without an ASCII form becomes u and its code point."""
     signs = unicodedata.normalize("NFKD", text.casefold())
     name = re.sub(r"[^a-z0-9]+", "_", "".join(map(_ascii, signs))).strip("_")
     return name if name[:1].isalpha() else f"m_{name}".rstrip("_")

@@ -11,7 +11,7 @@ from tasks.core.settings import Service
 from tasks.runs.init.families import Family, Skipped, families
 from tasks.runs.init.fields import Draft, Drafted, drafted
 from tasks.runs.init.groups import Proposed, grouped
-from tasks.sources.discovery import FieldFinding, probe
+from tasks.sources.discovery import probe
 from tasks.sources.inventory import look, lowest_and_highest
 
 # what in a query is no metric's name: grouping, matchers and ranges, text
@@ -60,12 +60,9 @@ def propose(
     inventory = look(service, now)
     if not inventory.series and not inventory.too_many:
         raise NothingFound(url=service.url, problem="has no data of the last five minutes")
-    reasons = {
-        name: _reason_against(service, entry, has_api, now)
-        for name, entry in catalogue.items()
-        # what fedvitals measures of itself is there anyway
-        if entry.source != "receipt"
-    }
+    # what fedvitals measures of itself is there anyway
+    asked = {name: entry for name, entry in catalogue.items() if entry.source != "receipt"}
+    reasons = {name: _reason_against(service, one, has_api, now) for name, one in asked.items()}
     kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
     found, skipped = families(inventory)
     drafts, known = _drafts(found, kept)
@@ -88,15 +85,12 @@ def _reason_against(service: Service, entry: Measurement, has_api: bool, now: da
     findings = probe(service, entry, now)
     lacking = [one for one in findings if one.state != "ok"]
     required = [one for one in lacking if entry.fields[one.field].required]
+    if not findings:
+        return f"{next(iter(entry.fields))}: it has no query"
     if required or len(lacking) == len(findings):
-        worst = (required or lacking or [_nothing(entry)])[0]
+        worst = (required or lacking)[0]
         return f"{worst.field}: {worst.detail}"
     return ""
-
-
-def _nothing(entry: Measurement) -> FieldFinding:
-    field = next(iter(entry.fields))
-    return FieldFinding(entry.name, field, "no_data", 0, "it has no query")
 
 
 def _drafts(
@@ -110,12 +104,11 @@ def _drafts(
         if reader is not None:
             skipped.append(Skipped(family.name, f"{reader} reads it already"))
             continue
-        draft = drafted(family)
-        if draft is None:
+        if draft := drafted(family):
+            drafts.append(draft)
+        else:
             reason = "more than 500 series differ in job and instance alone"
             skipped.append(Skipped(family.name, reason))
-        else:
-            drafts.append(draft)
     return drafts, skipped
 
 
@@ -132,23 +125,14 @@ def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
 def _checked(groups: Iterable[Proposed], service: Service, now: datetime) -> list[Proposed]:
     """Without the limits that the last hour speaks against."""
     groups = list(groups)
-    gauges = {
-        draft.gauge: draft.gauge
-        for group in groups
-        for draft in group.drafts.values()
-        if draft.gauge
-    }
+    drafts = [draft for group in groups for draft in group.drafts.values()]
+    gauges = {draft.gauge: draft.gauge for draft in drafts if draft.gauge}
     ranges = lowest_and_highest(service, gauges, now)
-    return [
-        replace(
-            group,
-            drafts={
-                name: _possible(draft, ranges.get(draft.gauge))
-                for name, draft in group.drafts.items()
-            },
-        )
-        for group in groups
-    ]
+
+    def checked(drafts: Mapping[str, Draft]) -> dict[str, Draft]:
+        return {name: _possible(one, ranges.get(one.gauge)) for name, one in drafts.items()}
+
+    return [replace(group, drafts=checked(group.drafts)) for group in groups]
 
 
 def _possible(draft: Draft, seen: tuple[float, float] | None) -> Draft:
@@ -166,13 +150,8 @@ def _probed(
     sound: list[Proposed] = []
     skipped: list[Skipped] = []
     for group in groups:
-        unfit = {
-            one.field: one for one in probe(service, group.measurement, now) if one.state in UNFIT
-        }
-        skipped += [
-            Skipped(f"{group.measurement.name}.{name}", one.detail) for name, one in unfit.items()
-        ]
-        rest = group.without(unfit)
-        if rest is not None:
-            sound.append(rest)
+        unfit = [one for one in probe(service, group.measurement, now) if one.state in UNFIT]
+        skipped += [Skipped(f"{one.measurement}.{one.field}", one.detail) for one in unfit]
+        rest = group.without(one.field for one in unfit)
+        sound += [rest] if rest is not None else []
     return sound, skipped

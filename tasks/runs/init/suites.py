@@ -8,7 +8,11 @@ from tasks.runs.init.groups import Proposed
 from tasks.validation.model import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
 Expectation = dict[str, Any]
+CRITICAL = Severity.CRITICAL
 REASONS = {
+    "rows_present": "A table without rows passes every other check.",
+    "key_unique": "A series has one value at a time; of two nobody can say which is true.",
+    "time_present": "A value without a time belongs to no moment.",
     "per_second": "What is counted only grows, so its growth is never negative.",
     "bytes": "No size is negative; if this has a sign for unknown, take the check out.",
     "bits": "No size is negative; if this has a sign for unknown, take the check out.",
@@ -18,41 +22,17 @@ REASONS = {
 
 
 def suite_for(proposed: Proposed) -> dict[str, Any]:
-    """The content of its suite.
-
-    Limits on values are critical where the metric's type makes them certain, and warnings where
-    they were taken from the unit in a gauge's name.
-    """
-    measurement = proposed.measurement
-    limits = [
-        _limit(name, draft)
-        for name, draft in proposed.drafts.items()
-        if draft.low is not None or draft.high is not None
+    """Make its suite: limits are critical where the metric's type makes them certain, and warnings where
+    they were taken from the unit in a gauge's name."""
+    rows, key = {"min_value": 1}, {"column_list": list(proposed.measurement.key)}
+    expectations = [
+        _expectation("rows_present", ROW_COUNT, rows, REASONS["rows_present"]),
+        _expectation("key_unique", UNIQUE, key, REASONS["key_unique"]),
+        _expectation("time_present", NOT_NULL, {"column": "time"}, REASONS["time_present"]),
     ]
-    return {
-        "name": measurement.suite_name,
-        "expectations": [
-            _expectation(
-                "rows_present",
-                ROW_COUNT,
-                {"min_value": 1},
-                "A table without rows passes every other check.",
-            ),
-            _expectation(
-                "key_unique",
-                UNIQUE,
-                {"column_list": list(measurement.key)},
-                "A series has one value at a time; of two nobody can say which is true.",
-            ),
-            _expectation(
-                "time_present",
-                NOT_NULL,
-                {"column": "time"},
-                "A value without a time belongs to no moment.",
-            ),
-            *limits,
-        ],
-    }
+    limited = {n: d for n, d in proposed.drafts.items() if d.low is not None or d.high is not None}
+    expectations += [_limit(name, draft) for name, draft in limited.items()]
+    return {"name": proposed.measurement.suite_name, "expectations": expectations}
 
 
 def _limit(name: str, draft: Draft) -> Expectation:
@@ -64,20 +44,8 @@ def _limit(name: str, draft: Draft) -> Expectation:
 
 
 def _expectation(
-    check_id: str,
-    kind: str,
-    kwargs: dict[str, Any],
-    reason: str,
-    severity: Severity = Severity.CRITICAL,
+    check_id: str, kind: str, kwargs: Expectation, reason: str, severity: Severity = CRITICAL
 ) -> Expectation:
-    return {
-        "type": kind,
-        "kwargs": kwargs,
-        "severity": NAMES[severity].great_expectations,
-        "meta": {
-            "check_id": check_id,
-            "severity": str(severity),
-            "origin": "physical",
-            "reason": reason,
-        },
-    }
+    meta = {"check_id": check_id, "severity": str(severity), "origin": "physical", "reason": reason}
+    name = NAMES[severity].great_expectations
+    return {"type": kind, "kwargs": kwargs, "severity": name, "meta": meta}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from tasks.core.series import Integers, Points, SeriesKey, SeriesSum, Sums
 from tasks.core.window import Cell, micros
 
 _NANOS = 1000
+_TYPES: dict[str, str] = {"float": "float64", "int": "int64", "bool": "bool"}
 Keys = dict[SeriesKey, Integers]
 
 
@@ -45,14 +46,9 @@ def landed_points(frame: pd.DataFrame, measurement: Measurement) -> dict[SeriesK
                 continue
             pairs = [(tag, column[first]) for tag, column in tags.items()]
             key = SeriesKey(tuple(sorted(p for p in pairs if not pd.isna(p[1]))), name)
-            there = values[first:last][inside]
-            found[key] = Points(spec.type, times[first:last][inside], _typed(there, spec.type))
+            typed = values[first:last][inside].astype(_TYPES.get(spec.type, "object"))
+            found[key] = Points(spec.type, times[first:last][inside], typed)
     return found
-
-
-def _typed(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
-    types: dict[str, str] = {"float": "float64", "int": "int64", "bool": "bool"}
-    return values.astype(types.get(kind, "object"))
 
 
 def _series_starts(frame: pd.DataFrame, measurement: Measurement) -> list[int]:
@@ -90,9 +86,8 @@ def _added(part: Points) -> float | int | None:
 
 def suspects(landed: Sums, stored: Sums) -> list[Cell]:
     """The cells whose series differ in number of values or in sum, in order."""
-    return sorted(
-        cell for cell in {*landed, *stored} if landed.get(cell, {}) != stored.get(cell, {})
-    )
+    cells = {*landed, *stored}
+    return sorted(cell for cell in cells if landed.get(cell, {}) != stored.get(cell, {}))
 
 
 def facts_of(points: Mapping[SeriesKey, Points]) -> Facts:
@@ -127,29 +122,20 @@ def compare(
     landed: Mapping[SeriesKey, Points], stored: Mapping[SeriesKey, Points]
 ) -> Difference | None:
     """What differs, value by value and exactly; None when nothing does."""
-    missing: Keys = {}
-    extra: Keys = {}
-    changed: Keys = {}
+    found: tuple[Keys, Keys, Keys] = ({}, {}, {})
     for key in {**landed, **stored}:
         mine, theirs = landed.get(key, _NOTHING), stored.get(key, _NOTHING)
-        shared, here, there = np.intersect1d(
-            mine.times, theirs.times, assume_unique=True, return_indices=True
-        )
-        _keep(missing, key, np.setdiff1d(mine.times, shared, assume_unique=True))
-        _keep(extra, key, np.setdiff1d(theirs.times, shared, assume_unique=True))
+        shared, here, there = np.intersect1d(mine.times, theirs.times, True, return_indices=True)
+        missing, extra = (np.setdiff1d(side.times, shared, True) for side in (mine, theirs))
         if mine.kind == theirs.kind:
             shared = shared[np.asarray(mine.values[here] != theirs.values[there], dtype=bool)]
-        _keep(changed, key, shared)
-    difference = Difference(missing, extra, changed)
-    return difference if missing or extra or changed else None
+        for keys, times in zip(found, (missing, extra, shared), strict=True):
+            if len(times):
+                keys[key] = times
+    return Difference(*found) if any(found) else None
 
 
 _NOTHING = Points("", np.array([], dtype="int64"), np.array([], dtype="object"))
-
-
-def _keep(keys: Keys, key: SeriesKey, times: Integers) -> None:
-    if len(times):
-        keys[key] = times
 
 
 def refused_keys(records: pd.DataFrame) -> dict[SeriesKey, Integers]:
@@ -165,11 +151,8 @@ def refused_keys(records: pd.DataFrame) -> dict[SeriesKey, Integers]:
 def reasons_of(
     difference: Difference, is_pending: bool, refused: Mapping[SeriesKey, Integers], kept_since: int
 ) -> dict[Why, int]:
-    """Why values differ, and how many of them each.
-
-    A missing value is refused when it is in quarantine for that, expired when it is older than
-    `kept_since` (nanoseconds). All the rest is pending when the sink was not given what is landed now.
-    """
+    """Count why values differ: refused when in quarantine for that, expired when older than `kept_since`
+    (nanoseconds), pending when the sink was not given what is landed now."""
     counts: dict[Why, int] = {"refused": 0, "expired": 0, "missing": 0}
     for key, times in difference.missing.items():
         is_refused = np.isin(times, refused.get(key, _NOTHING.times))
@@ -177,12 +160,8 @@ def reasons_of(
         counts["refused"] += int(is_refused.sum())
         counts["expired"] += int(is_expired.sum())
         counts["missing"] += int((~is_refused & ~is_expired).sum())
-    counts["changed"] = _count(difference.changed.values())
-    counts["extra"] = _count(difference.extra.values())
+    counts["changed"] = sum(map(len, difference.changed.values()))
+    counts["extra"] = sum(map(len, difference.extra.values()))
     if is_pending:
         counts["pending"] = sum(counts.pop(why) for why in ("missing", "changed", "extra"))
     return {why: count for why, count in counts.items() if count}
-
-
-def _count(times: Iterable[Integers]) -> int:
-    return sum(map(len, times))

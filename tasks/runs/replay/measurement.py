@@ -20,7 +20,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.cell_summary import NOTHING_HELD, emptied_cells, standing
 from tasks.pipeline.chunk import Stopwatch
-from tasks.pipeline.load import Loaded, deliver
+from tasks.pipeline.load import deliver
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ class Stores:
 
 
 def replay(wanted: Replay, stores: Stores, progress: Progress) -> Outcome:
-    """Sends every cell of the range, a group of about `chunk_rows` rows at a time, a few at once.
+    """Sends every cell of the range, groups of about `chunk_rows` rows, a few at once.
 
-    First the ledger forgets what the sink has of the range. So what a replay that is killed leaves is
-    pending for every later run, and a sink that was emptied is not taken for a full one. Sending a
-    cell twice stores the same points. When the sink gives up, the rest stays pending unsent. An error
-    of lake, ledger or lock ends it and is in the outcome.
-    """
+    First the ledger forgets what the sink has, so that what a killed replay leaves is pending for every
+    later run. Sending a cell twice stores the same points. When the sink gives up, the rest stays
+    pending; an error of lake, ledger or lock ends it and is in the outcome."""
     work = _Work(wanted, stores)
     name = wanted.measurement.name
     parts: list[Outcome] = []
@@ -75,13 +73,15 @@ class _Work:
     known: Mapping[Cell, CellState] = field(default_factory=dict)
     gave_up: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def of(self) -> tuple[Measurement, str]:
+        return self.wanted.measurement, self.wanted.environment
+
     def begin(self) -> list[list[Cell]]:
         """Looks what there is, and makes all of it owed to the sink."""
         wanted, name = self.wanted, self.wanted.measurement.name
         ledger = self.stores.ledger
-        found = held_cells(
-            self.stores.lake, wanted.measurement, wanted.environment, wanted.window, wanted.cell
-        )
+        found = held_cells(self.stores.lake, *self.of, wanted.window, wanted.cell)
         self.known = ledger.cells(name, wanted.environment, wanted.window)
         emptied = emptied_cells(self.known, found)
         self.held = {**found, **dict.fromkeys(emptied, NOTHING_HELD)}
@@ -91,10 +91,7 @@ class _Work:
         return list(groups_of(sorted(rows), wanted.chunk_rows, rows.__getitem__))
 
     def sent(self, groups: list[list[Cell]]) -> Iterator[tuple[int, Outcome]]:
-        """What became of each group, in order, and how many cells that makes.
-
-        After an error what was begun is finished and the rest told as pending before it is raised.
-        """
+        """The outcome of each group, in order, and how many cells are done; an error is raised at the end."""
         done = 0
         first_error: FedvitalsError | None = None
         with ThreadPoolExecutor(self.wanted.workers) as pool:
@@ -113,38 +110,18 @@ class _Work:
     def _send(self, group: list[Cell]) -> Outcome:
         if self.gave_up.is_set():
             return self._unsent(group)
-        wanted, stores, watch = self.wanted, self.stores, Stopwatch()
+        stores, watch = self.stores, Stopwatch()
         try:
             with watch.stage("read"):
                 owed = self._owed(group)
             stores.lock.check()
             with watch.stage("load"):
-                loaded = deliver(
-                    stores.sink,
-                    wanted.measurement,
-                    wanted.environment,
-                    owed,
-                    stores.lake,
-                    stores.ledger,
-                )
+                loaded = deliver(stores.sink, *self.of, owed, stores.lake, stores.ledger)
         except FedvitalsError:
             self.gave_up.set()
             raise
         if loaded.sinks[stores.sink.name].pending:
             self.gave_up.set()
-        return self._outcome(group, loaded, watch)
-
-    def _owed(self, group: list[Cell]) -> dict[CellState, CellToLoad]:
-        wanted = self.wanted
-        span = Window(group[0].start, group[-1].stop)
-        rows = self.stores.lake.read(wanted.measurement, wanted.environment, span)
-        stand = [
-            standing(wanted.measurement, wanted.environment, cell, frame, self.known)
-            for cell, frame in split_cells(rows, group).items()
-        ]
-        return {each.state: each.to_load() for each in stand}
-
-    def _outcome(self, group: list[Cell], loaded: Loaded, watch: Stopwatch) -> Outcome:
         return Outcome(
             measurement=self.wanted.measurement.name,
             state=loaded.state("unchanged"),
@@ -155,12 +132,14 @@ class _Work:
             start=group[0].start,
         )
 
+    def _owed(self, group: list[Cell]) -> dict[CellState, CellToLoad]:
+        rows = self.stores.lake.read(*self.of, Window(group[0].start, group[-1].stop))
+        parts = split_cells(rows, group).items()
+        stand = [standing(*self.of, cell, frame, self.known) for cell, frame in parts]
+        return {each.state: each.to_load() for each in stand}
+
     def _unsent(self, group: list[Cell]) -> Outcome:
         values = sum(self.held[cell].values for cell in group)
         counts = {self.stores.sink.name: SinkValues(owed=values, pending=values)}
-        return Outcome(
-            measurement=self.wanted.measurement.name,
-            state="pending",
-            sinks=counts,
-            start=group[0].start,
-        )
+        name = self.wanted.measurement.name
+        return Outcome(measurement=name, state="pending", sinks=counts, start=group[0].start)

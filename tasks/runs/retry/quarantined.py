@@ -14,24 +14,18 @@ from tasks.pipeline.merge import united
 
 @dataclass(frozen=True)
 class TakenUp:
-    """Landed rows with the held values back in their places.
-
-    `frame` has the layout of a Batch, in canonical order. `left` are the records that have no place
-    there; a record of a value that is landed as well is in neither.
-    """
+    """Landed rows with the held values in their places (layout of a Batch), and the records with no
+    place there; a record of a value that is landed as well is in neither."""
 
     frame: pd.DataFrame
     left: pd.DataFrame
 
 
 def take_up(landed: pd.DataFrame, held: pd.DataFrame, measurement: Measurement) -> TakenUp:
-    """The landed rows (layout of a Batch) and the held values (quarantine records) as one frame.
+    """Unite the landed rows (layout of a Batch) and the held values (quarantine records) in one frame.
 
-    A value that came several times for one key, as a repeated row does, is several rows again. No
-    place has a value whose field or tag the catalogue no longer has, or whose text is no value of
-    the field's type, and one in whose place another value is landed: what is landed is never
-    pushed out by what was once held back.
-    """
+    A value that came several times for one key is several rows again. No place has a value whose field
+    or tag is gone, whose text is no value of the type, or in whose place another value is landed."""
     values, fits = _values(held, measurement)
     place = _places(values, landed, measurement).where(fits, "none")
     values = values[place == "free"]

@@ -7,10 +7,10 @@ import pytest
 
 from tasks.analysis import accounting
 from tasks.analysis.forecast import NoForecast
-from tasks.analysis.privacy import Race, passages, race, race_from_arrays, race_of, wins
+from tasks.analysis.privacy import Race, passages, race, wins
 from tasks.analysis.spending import told
 from tasks.core.severity import Severity
-from tasks.core.training import PrivacyTerms, Round, TrainingRun
+from tasks.core.training import PrivacyTerms, Round
 from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
 
 INF = float("inf")
@@ -169,8 +169,7 @@ def test_without_dp_accounting_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_run_without_privacy_has_no_race() -> None:
-    run = TrainingRun("run-a", rounds(*[None] * 10), 14, None, "file")
-    assert race_of(run, CURVE, TWO, 0.65) is None
+    assert race(told(rounds(*[None] * 10), None), None, CURVE, TWO, 0.65) is None
 
 
 def test_a_loss_gains_by_falling() -> None:
@@ -189,9 +188,3 @@ def test_the_burn_down_has_a_fan() -> None:
     assert fan.shape == (3, 3)
     assert fan[:, 0].tolist() == pytest.approx([1.0, 1.0, 1.0])
     assert fan[1].tolist() == pytest.approx([1.0, 0.5, 0.0], abs=0.05)
-
-
-def test_plain_lists_make_the_same_race() -> None:
-    found = race_from_arrays(CURVE, TWO, list(range(1, 11)), EVEN, 8.0, 0.65)
-    assert found.probability == a_race(EVEN).probability
-    assert found.exhausted == a_race(EVEN).exhausted
