@@ -18,7 +18,7 @@ from tasks.pipeline.collect import MOST_CELLS
 from tasks.pipeline.due import Job
 from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
 from tasks.runs.base.run import Run
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 
 Runner = Literal["threads", "dask"]
 FLOW = "backfill"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.training import PrivacyTerms
-from tasks.sources.files import read_file, read_runs
+from tasks.sources.files import read_file
 from tests.tasks.sources.run_files_bench import clients_of, complaint, csv_file, kinds, only, told
 
 WANTED = [(1, 0.9, 0.5), (2, 0.7, 0.625), (3, 0.5, 0.75)]
@@ -135,7 +135,7 @@ def test_privacy_and_time_are_read_where_they_are(tmp_path: Path) -> None:
 
 def test_two_runs_by_their_names(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "run_id,round,acc\nx,1,0.1\ny,1,0.3\nx,2,0.2\ny,2,0.4\n")
-    first, second = read_runs(path)
+    first, second = read_file(path).runs
 
     assert (first.run_id, told(first)) == ("x", [(1, None, 0.1), (2, None, 0.2)])
     assert (second.run_id, told(second)) == ("y", [(1, None, 0.3), (2, None, 0.4)])
@@ -147,7 +147,7 @@ def test_two_runs_by_their_names(tmp_path: Path) -> None:
 
 def test_two_runs_where_the_counter_starts_anew(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "round,acc\n1,0.1\n2,0.2\n3,0.3\n1,0.4\n2,0.5\n")
-    first, second = read_runs(path)
+    first, second = read_file(path).runs
 
     assert [first.run_id, second.run_id] == ["run (1)", "run (2)"]
     assert (len(first.rounds), told(second)) == (3, [(1, None, 0.4), (2, None, 0.5)])
