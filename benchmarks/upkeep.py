@@ -43,7 +43,7 @@ from tasks.pipeline.due import Job, find_due
 from tasks.pipeline.land import Extracted, land
 from tasks.runs.base.run import Run
 from tasks.runs.maintain import UpkeepPlan, maintain_tables
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 from tests.real.servers import PostgresServer
 
 MEASUREMENTS = 40

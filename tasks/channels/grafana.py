@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import requests
 import urllib3
-from requests.auth import AuthBase
 
+from tasks.core.bearer import BearerSession
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
@@ -38,9 +38,8 @@ class GrafanaChannel:
         self.service = service
         self._patience = patience.total_seconds()
         self._token = service.token.get_secret_value() if service.token else ""
-        self._session = _Session()
-        self._session.auth = _Bearer(self._token)
-        self._session.headers.update({"User-Agent": "fedvitals", "Accept": "application/json"})
+        self._session = BearerSession(self._token)
+        self._session.headers["Accept"] = "application/json"
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -146,25 +145,6 @@ class GrafanaChannel:
         """Without our token, should something on the way have echoed it."""
         safe = text.replace(self._token, "***") if self._token else text
         return safe if len(safe) <= _QUOTED else f"{safe[:_QUOTED]}…"
-
-
-class _Bearer(AuthBase):
-    """Sets the token; without one it keeps requests from taking a login out of ~/.netrc."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class _Session(requests.Session):
-    """Follows no redirect, so that the token goes to no other host."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
 
 
 def mend_of(status: int, service: Service) -> str:

@@ -61,7 +61,9 @@ class Heartbeat:
             # not what it says, nor its cause: they name the whole URL
             raise self._unavailable(f"no answer ({type(error).__name__})") from None
         if status in _CLIENT_ERRORS and status not in _COME_AGAIN:
-            raise self._refused(status, "it takes no heartbeat there")
+            facts = {"status": status, "problem": "it takes no heartbeat there"}
+            mend = f"Check {HEARTBEAT_VARIABLE}"
+            raise ChannelRefused(channel=NAME, url=self.host, mend=mend, **facts)
         if not 200 <= status < 300:
             raise self._unavailable(f"HTTP {status}")
 
@@ -84,12 +86,6 @@ class Heartbeat:
 
     def _unavailable(self, problem: str) -> ChannelUnavailable:
         return ChannelUnavailable(channel=NAME, url=self.host, problem=problem, retry_after=None)
-
-    def _refused(self, status: int, problem: str) -> ChannelRefused:
-        mend = f"Check {HEARTBEAT_VARIABLE}"
-        return ChannelRefused(
-            channel=NAME, url=self.host, status=status, problem=problem, mend=mend
-        )
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,11 @@ class Reason:
     severity: Severity
     limit: str
     reason: str
+
+    @classmethod
+    def at_door(cls, scope: Scope, check_id: str, limit: str, reason: str) -> Self:
+        """Build the reason of a structural check, which is critical."""
+        return cls("door", scope, check_id, check_id, Severity.CRITICAL, limit, reason)
 
 
 _NO_RECORDS = SCHEMA.empty_table().to_pandas()

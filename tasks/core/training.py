@@ -1,7 +1,9 @@
 """A training run as a record: what readers of any origin return and every analysis takes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Self
 
 # of a plan; a forecast counts rounds in 64 bits
 MOST_ROUNDS = 1_000_000_000
@@ -54,6 +56,12 @@ class PrivacyTerms:
     noise_multiplier: float | None
     epsilon_budget: float | None
     epsilon_remaining: float | None
+
+    @classmethod
+    def of(cls, told: Callable[[str], float | None]) -> Self | None:
+        """Build the terms from what is told by each name; None when nothing is."""
+        terms = {each.name: told(each.name) for each in fields(cls)}
+        return cls(**terms) if any(value is not None for value in terms.values()) else None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tasks.core.window import Cell, Window
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 
 # a source that can be asked for the past; of the others a run takes a sample
 SOURCES_WITH_HISTORY = frozenset({"prometheus"})

@@ -8,10 +8,9 @@ from tasks.reports.records import Changes, MeasurementChange
 
 
 def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
-    """The receipt beside those of earlier runs, newest first; None without any.
+    """Compare the receipt with those of earlier runs, newest first; None without any.
 
-    A measurement is compared with the newest run that read it, and its checks with the newest one
-    that ran them: a run that found nothing new, or no data, says nothing about a check.
+    A check is compared with the newest run that ran it: one without new data says nothing of it.
     """
     if not earlier:
         return None

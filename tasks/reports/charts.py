@@ -14,7 +14,7 @@ from tasks.core.batch import time_micros
 from tasks.core.measurement import Measurement
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
-from tasks.reports.series import COLOURS, Floats, Integers, Series, Table
+from tasks.reports.series import COLOURS, Floats, Integers, Series, Table, bucket_means
 from tasks.reports.units import Scale, digits, scale_for
 
 PLOT_PIXELS = 384  # width of a panel's plot in its own units
@@ -29,10 +29,7 @@ _FLAT = 1e-4  # of its height: a smaller span is drawn as a flat line
 
 @dataclass(frozen=True)
 class Trace:
-    """One polyline, cut at NaN; `colour` is None for all the series that have none of their own.
-
-    `dots` are the points that need a mark to be seen.
-    """
+    """One polyline, cut at NaN, and its points that need a mark; `colour` None is that of the rest."""
 
     x: Floats
     y: Floats
@@ -60,9 +57,9 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One field over the window. x in seconds since its start, y in the scale's unit.
+    """One field over the window: x in seconds since its start, y in the scale's unit.
 
-    `crosses` are the quarantined numbers; `beyond` those too far out for the axis, moved to its end.
+    `crosses` are quarantined numbers; `beyond` those too far out, moved to the axis's end.
     """
 
     field: str
@@ -77,11 +74,9 @@ class Panel:
 
 
 def downsample(times: Integers, values: Floats, start: int, stop: int, buckets: int) -> Integers:
-    """Positions to keep, ascending: of each of the buckets of [start, stop) a least and a greatest
-    value, and the first and the last position. All of them when there are not more than twice the
-    buckets.
+    """Choose positions: a least and a greatest value of each bucket, and both ends.
 
-    times ascend and are in the unit of start and stop; values are finite and equally many.
+    All of them when there are not more than twice the buckets. times ascend; values are finite.
     """
     size = len(times)
     if size <= 2 * buckets:
@@ -106,10 +101,7 @@ def panels_of(
     vertices: int = PANEL_VERTICES,
     events: Sequence[Event] = (),
 ) -> tuple[Panel, ...]:
-    """One panel for each field with a landed or a quarantined number.
-
-    vertices: how many points all lines of one panel may have together, about.
-    """
+    """Make a panel of each field with a number, in about so many vertices."""
     panels = [
         _panel(measurement, table, name, quarantine, limits, window, vertices)
         for name in table.fields
@@ -243,31 +235,20 @@ def _trace(lines: Sequence[tuple[Floats, Floats]], colour: int | None) -> Trace:
     there = ~np.isnan(x)
     longest = max(np.count_nonzero(~np.isnan(line[0])) for line in lines)
     # among many lines, points would hide what they are points of
-    if longest > MARKED_UP_TO or len(lines) > COLOURS:
-        neighbours = np.concatenate([[False], there, [False]])
-        dots = there & ~neighbours[:-2] & ~neighbours[2:]
-    else:
-        dots = there
+    is_crowded = longest > MARKED_UP_TO or len(lines) > COLOURS
+    neighbours = np.concatenate([[False], there, [False]]) & is_crowded
+    dots = there & ~neighbours[:-2] & ~neighbours[2:]
     return Trace(x, y, colour, (x[dots], y[dots]))
 
 
 def trend_of(times: Integers, values: Floats, window: Window) -> Floats:
     """The mean of all values in each of TREND_BUCKETS equal parts of the window, NaN without any."""
-    start, stop = micros(window.start), micros(window.stop)
-    there = ~np.isnan(values) & (times >= start) & (times < stop)
-    bucket = (times[there] - start) * TREND_BUCKETS // (stop - start)
-    sums = np.bincount(bucket, values[there], minlength=TREND_BUCKETS)
-    counts = np.bincount(bucket, minlength=TREND_BUCKETS)
-    means = np.full(TREND_BUCKETS, np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means
+    trend: Floats = bucket_means(times, values, window, TREND_BUCKETS, [len(times)])[0]
+    return trend
 
 
 def time_ticks(window: Window, most: int = 6) -> list[tuple[float, str]]:
-    """At most so many round moments of the window: seconds since its start, and their text in UTC.
-
-    A day's beginning shows its date.
-    """
+    """Choose round moments: seconds since the window's start, and a text in UTC."""
     step = next((s for s in _STEPS if window.length <= s * most), _STEPS[-1] * 10)
     seconds = int(step.total_seconds())
     first = -int(-window.start.timestamp() // seconds) * seconds

@@ -23,11 +23,7 @@ _FLOOR = 1e-9  # of the value: a smaller change is none
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean of a field now and in an earlier window, in its base unit.
-
-    `change` is now - before; `usual` the least and the greatest usual change, None when fewer than
-    FEWEST of the `past` changes are known.
-    """
+    """A field's mean now and before; usual is None with too few past changes."""
 
     against: Against
     before: float
@@ -38,10 +34,7 @@ class Comparison:
 
 
 def bases_of(length: timedelta) -> dict[Against, timedelta]:
-    """How far back each comparison of a window of this length goes.
-
-    A window of a day or more has no same hour a day before, as that would overlap it.
-    """
+    """Say how far back each comparison goes; one must not overlap the window."""
     bases: dict[Against, timedelta] = {"previous": length}
     if length < DAY:
         bases["day"] = DAY
@@ -64,11 +57,10 @@ def shifts_of(length: timedelta) -> tuple[timedelta, ...]:
 def comparisons_of(
     now: float, earlier: Mapping[timedelta, float], length: timedelta, better: Better
 ) -> tuple[Comparison, ...]:
-    """One comparison for each earlier window that has a mean.
+    """Compare with each earlier window that has a mean.
 
-    Usual is what the same comparison gave before, each time as far back again: the median of those
-    changes, and on both sides of it three times their median absolute deviation, scaled by 1.4826
-    to a standard deviation (Leys et al. 2013, Journal of Experimental Social Psychology 49).
+    Usual is the median of the same changes before, plus and minus three times their MAD times
+    1.4826 (Leys et al. 2013, Journal of Experimental Social Psychology 49).
     """
     return tuple(
         _comparison(against, base, now, earlier, better)

@@ -70,23 +70,39 @@ def figure_class() -> Any:
 
 
 def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
-    """The panel as an inline SVG element; the same panel gives the same bytes.
-
-    label: what a screen reader says. prefix: for the ids, unique in the page, letters, digits and _.
-    """
-    figure = figure_class()(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
-    axes = figure.add_axes(
-        (
-            _LEFT / WIDTH,
-            _BOTTOM / HEIGHT,
-            1 - (_LEFT + _RIGHT) / WIDTH,
-            1 - (_TOP + _BOTTOM) / HEIGHT,
-        )
-    )
+    """Draw the panel as inline SVG; label is for screen readers, prefix for ids."""
+    figure, axes = framed((WIDTH, HEIGHT), (_LEFT, _RIGHT, _TOP, _BOTTOM))
     _draw(axes, panel, STAND_IN)
+    return svg_of(figure, label, prefix)
+
+
+def framed(size: tuple[int, int], margins: tuple[int, int, int, int]) -> tuple[Any, Any]:
+    """Make a figure of this size with axes inside the margins: left, right, top, bottom."""
+    (width, height), (left, right, top, bottom) = size, margins
+    figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
+    return figure, figure.add_axes(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+    )
+
+
+def svg_of(
+    figure: Any,
+    label: str,
+    prefix: str,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    kind: str = "panel",
+) -> Markup:
+    """Write the figure as an inline SVG element."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
-    return Markup(inline(text.getvalue(), label, prefix))
+    return Markup(inline(text.getvalue(), label, prefix, size, kind))
+
+
+def png_of(figure: Any) -> bytes:
+    """Write the figure as PNG."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()
 
 
 METADATA = ("Date", "Creator", "Format", "Type")
@@ -109,10 +125,7 @@ def sparkline(means: Floats) -> Markup:
 
 
 def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
-    """The panels side by side on white, with the names of the coloured series; at most four.
-
-    Without panels the picture says that there is no data.
-    """
+    """Draw at most four panels on white, with the names of the coloured series."""
     shown = list(panels[:4])
     width = max(len(shown), 1)
     figure = figure_class()(figsize=(max(4.6 * width, 6.4), 3.4), dpi=110, facecolor="white")
@@ -125,14 +138,12 @@ def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
     if not shown:
         figure.text(0.5, 0.45, "no data in this window", ha="center", color=ON_WHITE.text)
     _key(figure, names if shown else ())
-    data = io.BytesIO()
     with warnings.catch_warnings():
         # a letter that the font lacks becomes a box, which is no news for whoever runs fedvitals
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )
-        figure.savefig(data, format="png", metadata={"Software": None})
-    return data.getvalue()
+        return png_of(figure)
 
 
 def _key(figure: Any, names: Sequence[str]) -> None:
@@ -149,18 +160,22 @@ def _draw(axes: Any, panel: Panel, paint: Paint) -> None:
     for trace in panel.traces:
         _line(axes, trace, paint)
     for limit in panel.limits:
-        axes.axhline(limit.y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
-        axes.annotate(
-            limit.label, (1, limit.y), (0, -3 if limit.lower else 3),
-            xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-            va="top" if limit.lower else "bottom", fontsize=9, color=paint.limit, parse_math=False,
+        place, va = (-3, "top") if limit.lower else (3, "bottom")
+        level(axes, limit.y, paint)
+        note(
+            axes, limit.label, (1, limit.y), (0, place), ("axes fraction", "data"), paint.limit,
+            ha="right", va=va, fontsize=9,
         )  # fmt: skip
     for points, marker in ((panel.crosses, "x"), (panel.beyond, "D")):
         if len(points[0]):
-            axes.plot(
-                *points, linestyle="none", marker=marker, markersize=5, color=paint.bad,
-                clip_on=False, zorder=5,
-            )  # fmt: skip
+            dots(axes, *points, paint.bad, marker, 5, zorder=5)
+
+
+def dots(axes: Any, x: Any, y: Any, colour: str, marker: str, size: float, **more: Any) -> None:
+    """Draw points, also at the edge of the axes."""
+    axes.plot(
+        x, y, color=colour, linestyle="none", marker=marker, markersize=size, clip_on=False, **more
+    )
 
 
 def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
@@ -173,16 +188,29 @@ def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
     axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:,.6g}"))
-    axes.tick_params(labelsize=10, labelcolor=paint.text, length=0, pad=5)
+    dress(axes, panel.scale.symbol, _LEFT, paint)
     axes.tick_params(axis="x", pad=8)
+
+
+def dress(axes: Any, name: str, left: int, paint: Paint) -> None:
+    """Style the axes, and write what they show above them, `left` being their left margin."""
+    axes.tick_params(labelsize=10, labelcolor=paint.text, length=0, pad=5)
     axes.grid(axis="y", color=paint.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set(color=paint.grid, linewidth=1)
-    axes.annotate(
-        panel.scale.symbol, (0, 1), (5 - _LEFT, 9), xycoords="axes fraction",
-        textcoords="offset points", fontsize=10, color=paint.text, parse_math=False,
-    )  # fmt: skip
+    note(axes, name, (0, 1), (5 - left, 9), "axes fraction", paint.text)
+
+
+def level(axes: Any, y: float, paint: Paint) -> None:
+    """Draw a limit across the axes."""
+    axes.axhline(y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
+
+
+def note(axes: Any, text: str, at: Any, offset: Any, coords: Any, colour: str, **more: Any) -> None:
+    """Write a text beside a point, so many points away."""
+    style = {"fontsize": 10, "textcoords": "offset points", "parse_math": False, **more}
+    axes.annotate(text, at, offset, xycoords=coords, color=colour, **style)
 
 
 def _marks(axes: Any, panel: Panel, paint: Paint) -> None:
@@ -206,9 +234,7 @@ def _line(axes: Any, trace: Trace, paint: Paint) -> None:
     axes.plot(trace.x, trace.y, color=colour, linewidth=width, linestyle=_DASHES[dashed])
     if len(trace.dots[0]):
         size = 3 * width**0.5
-        axes.plot(
-            *trace.dots, color=colour, linestyle="none", marker="o", markersize=size, clip_on=False
-        )
+        dots(axes, *trace.dots, colour, "o", size)
 
 
 _POINT = re.compile(r"(-?\d+)\.(\d)\d*")
@@ -226,10 +252,7 @@ def inline(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     kind: str = "panel",
 ) -> str:
-    """The SVG element alone: colours as variables, ids of its own, coordinates as fine as seen.
-
-    size: of the drawing in its own units. kind: the element's class.
-    """
+    """Strip to the SVG element: colours as variables, own ids, short coordinates."""
     body = document[document.index("<svg") :]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
@@ -249,7 +272,6 @@ def inline(
 
 
 def _marks_once(group: re.Match[str]) -> str:
-    """A group of marks that say their common style once."""
     styles = set(_STYLE.findall(group[1]))
     if len(styles) != 1:
         return group[0]

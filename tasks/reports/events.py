@@ -12,10 +12,7 @@ from tasks.reports.units import counted
 def events_of(
     states: Mapping[Cell, CellState], window: Window, cell: timedelta
 ) -> tuple[Event, ...]:
-    """The events of a measurement in the window, from the ledger's states of its cells, oldest first.
-
-    Neighbouring cells of one kind are one event.
-    """
+    """List the window's events; neighbouring cells of one kind are one event."""
     found: list[Event] = []
     for event in _of_cells(states, window, cell):
         last = next((one for one in reversed(found) if one.kind == event.kind), None)

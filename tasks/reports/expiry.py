@@ -15,10 +15,9 @@ MOST_TOLD = 5
 
 
 def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
-    """Removes the folders of runs from before the moment, but never the newest of all.
+    """Remove the folders of runs from before the moment, but never the newest of all.
 
-    Only folders with the name of a run count: whatever else lies there is left alone. One that cannot
-    be removed is told, and the others go.
+    Whatever has no name of a run is left alone; what cannot be removed is a problem.
     """
     found = sorted(_folders(folder))
     limit = run_id_of(before, "")

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic_core import to_jsonable_python
 
-from tasks.core.receipt import CheckResult, Verdict
+from tasks.core.receipt import Verdict
 from tasks.core.severity import Severity
 from tasks.core.window import Window, iso
 from tasks.reports.comparison import comparisons_of
 from tasks.reports.multiples import MOST_OF_A_FIELD, names_of, ranked
 from tasks.reports.oddness import ODD, Oddness
-from tasks.reports.records import Changes, MeasurementSection, RunReport
+from tasks.reports.records import MeasurementSection, RunReport
 from tasks.reports.series import Table, labels, statistics
 
 FORMAT = "fedvitals-report/1"
@@ -31,26 +32,11 @@ def twin_of(
         "generated_at": iso(report.generated_at),
         "receipt": report.receipt.model_dump(mode="json"),
         "notes": list(report.notes),
-        "changes": _changes(report.changes) if report.changes else None,
+        "changes": to_jsonable_python(report.changes),
         "measurements": [
             _measurement(section, table, report.window)
             for section, table in zip(sections, tables, strict=True)
         ],
-    }
-
-
-def _changes(changes: Changes) -> dict[str, Any]:
-    return {
-        "run_id": changes.run_id,
-        "stop": iso(changes.stop),
-        "status": changes.status,
-        "worst": changes.worst,
-        "values": asdict(changes.values),
-        "measurements": [
-            {**asdict(one), "started": list(one.started), "ended": list(one.ended)}
-            for one in changes.measurements
-        ],
-        "new": list(changes.new),
     }
 
 
@@ -68,10 +54,7 @@ def _measurement(section: MeasurementSection, table: Table, window: Window) -> d
         "series": _series(table),
         "verdict": _verdict(section.verdict) if section.verdict else None,
         "quarantine": _quarantine(section.quarantine),
-        "events": [
-            {"kind": one.kind, "start": iso(one.start), "stop": iso(one.stop), "text": one.text}
-            for one in section.events
-        ],
+        "events": to_jsonable_python(section.events),
         "problems": list(line.problems),
         "warnings": list(line.warnings),
     }
@@ -102,10 +85,10 @@ def _comparisons(
     if mean is None or not earlier:
         return []
     better = section.measurement.fields[name].better
-    return [
-        {**asdict(one), "usual": list(one.usual) if one.usual else None}
-        for one in comparisons_of(mean, earlier, window.length, better)
-    ]
+    found: list[dict[str, Any]] = to_jsonable_python(
+        comparisons_of(mean, earlier, window.length, better)
+    )
+    return found
 
 
 def _of_texts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -149,10 +132,10 @@ def _ranked(table: Table, field: str) -> list[dict[str, Any]]:
     ]
 
 
-def _oddness(oddness: Oddness | None) -> dict[str, Any] | None:
-    if oddness is None:
+def _oddness(odd: Oddness | None) -> dict[str, Any] | None:
+    if odd is None:
         return None
-    return {"score": oddness.score, "field": oddness.field, "stands_out": oddness.stands_out}
+    return {"score": odd.score, "field": odd.field, "stands_out": odd.stands_out}
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
@@ -162,16 +145,11 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "declared": len(verdict.checks),
         "ran": sum(not check.problem for check in verdict.checks),
         **verdict.short(),
-        "checks": [_check(check) for check in (*verdict.failed, *passed)],
+        "checks": to_jsonable_python((*verdict.failed, *passed)),
     }
 
 
-def _check(check: CheckResult) -> dict[str, Any]:
-    return {**asdict(check), "severity": check.severity.value}
-
-
 def _quarantine(records: pd.DataFrame) -> dict[str, Any]:
-    """How many records, by check, and the first of them: worst first, then oldest."""
     order = {severity.value: severity.rank for severity in Severity}
     ranked = records.assign(rank=records["severity"].map(order))
     worst = ranked.sort_values(["rank", "time"], kind="stable").head(SAMPLES)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from tasks.core.window import Window, micros
-from tasks.reports.series import Floats, Table, labels
+from tasks.core.window import Window
+from tasks.reports.series import Floats, Table, bucket_means, labels
 
 WIDTH, HEIGHT = 96, 34
 BUCKETS = 32
@@ -20,10 +20,7 @@ _FENCE = 3.0  # interquartile ranges beyond which nothing stretches the scale (T
 
 @dataclass(frozen=True)
 class Multiples:
-    """The middle of all series once, and one small picture for each of the series, in their order.
-
-    The pictures show the middle by its id, which is `middle_id`.
-    """
+    """The middle of all series once, and a picture of each, which shows it by its `middle_id`."""
 
     middle: Markup
     middle_id: str
@@ -39,21 +36,17 @@ def ranked(table: Table, name: str, most: int) -> list[int]:
 def multiples_of(
     table: Table, name: str, window: Window, order: list[int], prefix: str
 ) -> Multiples | None:
-    """The series at these indexes in a field; None when it has no number.
+    """Draw the series at these indexes in a field; None without a number.
 
-    A point is the mean of a 32nd of the window. All series share one scale, which reaches from the
-    least to the greatest mean, but not beyond Tukey's outer fences; what lies out is at its edge.
+    Points are means of a 32nd of the window, on one scale within Tukey's outer fences.
     """
-    means = _means(table, table.fields[name], window)
+    lengths = [one.stop - one.start for one in table.series]
+    means = bucket_means(table.times, table.fields[name], window, BUCKETS, lengths)
     there = means[~np.isnan(means)]
     if not len(there):
         return None
     low, high = _scale(there)
-    places = np.where(
-        np.isnan(means),
-        np.nan,
-        2 + (HEIGHT - 4) * (high - np.clip(means, low, high)) / (high - low),
-    )
+    places = 2 + (HEIGHT - 4) * (high - np.clip(means, low, high)) / (high - low)
     filled = ~np.isnan(places).all(axis=0)
     middle = np.full(BUCKETS, np.nan)
     middle[filled] = np.nanmedian(places[:, filled], axis=0)
@@ -68,22 +61,6 @@ def multiples_of(
 def names_of(table: Table, order: list[int]) -> list[str]:
     """What the series at these indexes are called."""
     return labels(table, [table.series[index] for index in order])[1] if order else []
-
-
-def _means(table: Table, values: Floats, window: Window) -> Floats:
-    """The mean of each series (a row) in each part of the window (a column), NaN without a value."""
-    start, stop = micros(window.start), micros(window.stop)
-    lengths = [one.stop - one.start for one in table.series]
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    there = ~np.isnan(values) & (table.times >= start) & (table.times < stop)
-    bucket = (table.times[there] - start) * BUCKETS // (stop - start)
-    cells = rows[there] * BUCKETS + bucket
-    size = len(lengths) * BUCKETS
-    sums = np.bincount(cells, values[there], minlength=size)
-    counts = np.bincount(cells, minlength=size)
-    means = np.full(size, np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means.reshape(len(lengths), BUCKETS)
 
 
 def _scale(means: Floats) -> tuple[float, float]:

@@ -37,12 +37,11 @@ class Oddness:
 
 
 def oddness_of(fields: Mapping[str, Floats], lengths: Sequence[int]) -> tuple[Oddness, ...]:
-    """One for each series, which lie in every field one after the other, so many values each.
+    """Score each series, which lie in every field one after the other, so many values each.
 
-    A series is told by its median, its last, its greatest and its least value. Each is compared
-    with those of all series by the modified z-score of Iglewicz and Hoaglin (How to Detect and
-    Handle Outliers, 1993): 0.6745 (x - median) / MAD, odd above 3.5; where more than half of the
-    series are equal, by their mean absolute deviation instead. The greatest one counts.
+    The greatest modified z-score (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993) of
+    its median, last, greatest and least value among those of all series: 0.6745 (x - median) / MAD;
+    where more than half of the series are equal, by their mean absolute deviation instead.
     """
     scores = {name: _scores(values, lengths) for name, values in fields.items()}
     if not scores:

@@ -1,45 +1,28 @@
 """The report of a run: one HTML page that needs nothing else, and its JSON twin."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Template
 
-from tasks.reports import words
+from tasks.core.receipt import MeasurementReceipt
+from tasks.core.whole_file import replace_file, replace_json
+from tasks.reports import multiples, words
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
 from tasks.reports.drawing import panel_svg, png, sparkline
 from tasks.reports.json_export import twin_of
-from tasks.reports.multiples import (
-    FEWEST_OF_A_FIELD,
-    MOST_OF_A_FIELD,
-    MOST_OF_A_PAGE,
-    Multiples,
-    multiples_of,
-    ranked,
-)
 from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunReport, attention_of
 from tasks.reports.series import Table, labels, table_of
-from tasks.reports.summary import summary
+from tasks.reports.summary import summary as markdown
+from tasks.reports.templating import template
 from tasks.reports.units import human, share, signed
-from tasks.reports.whole_file import replace_file
 
-__all__ = [
-    "Limits",
-    "MeasurementSection",
-    "ReportFiles",
-    "RunReport",
-    "markdown",
-    "render",
-    "twin",
-    "write",
-]
+__all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
+__all__ += ["twin", "write"]
 
 PAGE_VERTICES = 100_000  # points of all lines of a page together, about 1.2 MB
 FEWEST_VERTICES = 2_000
@@ -65,20 +48,8 @@ def twin(report: RunReport) -> dict[str, Any]:
     return _content(report).twin
 
 
-def markdown(report: RunReport) -> str:
-    """A short summary, below the 64 KB of a Prefect artifact."""
-    return summary(report)
-
-
 def write(report: RunReport, folder: Path) -> ReportFiles:
-    """Writes metrics-report.html, metrics-report.json, chart.png and a <type>-metrics.json for each type of
-    measurement into the folder, each whole or not at all.
-
-    The page comes last, so that who finds it finds the others.
-
-    Raises:
-        OSError: when the folder cannot be written.
-    """
+    """Write the files, each whole or not at all, the page last; OSError."""
     content = _content(report)
     folder.mkdir(parents=True, exist_ok=True)
     by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
@@ -90,14 +61,12 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
     )
     replace_file(made.chart, _picture(content))
     for path, document in {made.json: content.twin, **by_type}.items():
-        text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-        replace_file(path, text.encode())
+        replace_json(path, document)
     replace_file(made.html, _page(content).encode())
     return made
 
 
 def _by_type(content: _Content) -> dict[str, dict[str, Any]]:
-    """The twin's measurements of each type, with what they need to be read alone."""
     receipt, entries = content.twin["receipt"], content.twin["measurements"]
     about = {name: receipt[name] for name in ("flow", "run_id", "environment", "window")}
     about["generated_at"] = content.twin["generated_at"]
@@ -145,29 +114,25 @@ def _page(content: _Content) -> str:
     small = _small_lines(content)
     entries = [_entry(content, index, small) for index in range(len(content.tables))]
     fields = [field for entry in content.twin["measurements"] for field in entry["fields"].values()]
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            receipt=report.receipt,
-            sentence=words.status_sentence(report.receipt),
-            told=content.twin,
-            changed=words.changes_sentence(report.receipt, report.changes),
-            compared=words.comparisons_sentence(fields),
-            standing_out=_out_of_the_ordinary(content.twin),
-            lines=_overview(content),
-            entries=[entry for entry in entries if not _is_silent(entry)],
-            silent=[entry for entry in entries if _is_silent(entry)],
-        )
+    return _template().render(
+        report=report,
+        receipt=report.receipt,
+        sentence=words.status_sentence(report.receipt),
+        told=content.twin,
+        changed=words.changes_sentence(report.receipt, report.changes),
+        compared=words.comparisons_sentence(fields),
+        standing_out=_out_of_the_ordinary(content.twin),
+        lines=_overview(content),
+        entries=[entry for entry in entries if not _is_silent(entry)],
+        silent=[entry for entry in entries if _is_silent(entry)],
     )
 
 
 def _small_lines(content: _Content) -> int:
     """How many small multiples each field may have, so that the page stays small."""
     fields = sum(len(table.fields) for table in content.tables if table.oddness)
-    share = MOST_OF_A_PAGE // max(fields, 1)
-    return min(MOST_OF_A_FIELD, max(share, FEWEST_OF_A_FIELD))
+    share = multiples.MOST_OF_A_PAGE // max(fields, 1)
+    return min(multiples.MOST_OF_A_FIELD, max(share, multiples.FEWEST_OF_A_FIELD))
 
 
 def _out_of_the_ordinary(told: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,44 +156,29 @@ def _excess(comparison: Mapping[str, Any]) -> float:
 
 
 def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
-    """A measurement of the twin with its charts, as the template reads it."""
-    entry = content.twin["measurements"][index]
-    panels = _panels(content, index)
-    # ids are said again for every mark, so they are short
-    prefixes = [f"g{index}_{place}" for place in range(len(panels))]
+    entry, panels = content.twin["measurements"][index], _panels(content, index)
     return {
         **entry,
-        "charts": [
-            {
-                "field": panel.field,
-                "svg": _svg(entry, panel, prefix),
-                "small": _multiples(content, index, panel.field, small, prefix),
-            }
-            for panel, prefix in zip(panels, prefixes, strict=True)
-        ],
+        # ids are said again for every mark, so they are short
+        "charts": [_chart(content, index, p, small, f"g{index}_{i}") for i, p in enumerate(panels)],
         "crossed": any(len(panel.crosses[0]) for panel in panels),
         "beyond": any(len(panel.beyond[0]) for panel in panels),
     }
 
 
-def _multiples(
-    content: _Content, index: int, field: str, most: int, prefix: str
-) -> Multiples | None:
-    table = content.tables[index]
-    if not table.oddness:
-        return None
-    return multiples_of(table, field, content.report.window, ranked(table, field, most), prefix)
+def _chart(content: _Content, index: int, panel: Panel, most: int, prefix: str) -> dict[str, Any]:
+    entry, table, name = content.twin["measurements"][index], content.tables[index], panel.field
+    label = words.field_sentence(name, entry["fields"][name], entry["series"]["count"])
+    order, window = (
+        multiples.ranked(table, name, most) if table.oddness else [],
+        content.report.window,
+    )
+    small = multiples.multiples_of(table, name, window, order, prefix) if table.oddness else None
+    return {"field": name, "svg": panel_svg(panel, label, prefix), "small": small}
 
 
 def _is_silent(entry: Mapping[str, Any]) -> bool:
     return entry["attention"] == "no_data" and not entry["quarantine"]["records"]
-
-
-def _svg(entry: Mapping[str, Any], panel: Panel, prefix: str) -> Markup:
-    label = words.field_sentence(
-        panel.field, entry["fields"][panel.field], entry["series"]["count"]
-    )
-    return panel_svg(panel, label, prefix)
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
@@ -237,20 +187,19 @@ def _overview(content: _Content) -> list[dict[str, Any]]:
     places = {entry["name"]: place for place, entry in enumerate(entries)}
     lines = content.report.receipt.measurements
     return [
-        {"line": line, "attention": attention_of(line), "linked": False}
-        if line.name not in places
-        else {
-            "line": line,
-            "attention": entries[places[line.name]]["attention"],
-            "linked": True,
-            **_trend(content, places[line.name]),
-        }
+        {"line": line, **_place(content, line, places.get(line.name))}
         for line in sorted(lines, key=lambda line: places.get(line.name, -1))
     ]
 
 
+def _place(content: _Content, line: MeasurementReceipt, index: int | None) -> dict[str, Any]:
+    if index is None:
+        return {"attention": attention_of(line), "linked": False}
+    attention = content.twin["measurements"][index]["attention"]
+    return {"attention": attention, "linked": True, **_trend(content, index)}
+
+
 def _trend(content: _Content, index: int) -> dict[str, Any]:
-    """The first field with a number: its name, its numbers and its line."""
     table, fields = content.tables[index], content.twin["measurements"][index]["fields"]
     name = next((name for name in table.fields if fields[name]["n"]), None)
     if name is None:
@@ -260,18 +209,10 @@ def _trend(content: _Content, index: int) -> dict[str, Any]:
 
 
 @cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(str(files("tasks.reports") / "templates")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
+def _template() -> Template:
+    filters = {
         "human": human,
         "tags": words.tags_text,
-        "moment": words.moment,
         "checks": words.checks_sentence,
         "signed": signed,
         "share": share,
@@ -281,15 +222,6 @@ def _templates() -> Environment:
         "event": words.event_text,
         "sink": words.sink_name,
     }
-    environment.globals |= {
-        "window_text": words.window_text,
-        "STATUS": words.STATUS,
-        "headline": words.headline,
-        "mood": words.mood,
-        "run_text": words.run_text,
-        "STATES": words.STATES,
-        "NO_DATA": words.NO_DATA,
-        "JUDGEMENTS": words.JUDGEMENTS,
-        "REPORT": words.REPORT,
-    }
-    return environment
+    names = ("window_text", "STATUS", "headline", "mood", "run_text", "STATES", "NO_DATA")
+    known = {name: getattr(words, name) for name in (*names, "JUDGEMENTS", "REPORT")}
+    return template("report.html.j2", filters, known)

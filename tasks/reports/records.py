@@ -56,8 +56,7 @@ class Event:
 class MeasurementChange:
     """What is different about a measurement since an earlier run.
 
-    `started` are checks that fail now and did not then, `ended` the other way round; None for a
-    number of quarantined values that one of the two runs did not look for.
+    `started` checks fail only now, `ended` ones only then; None is a number not looked for.
     """
 
     name: str
@@ -71,10 +70,7 @@ class MeasurementChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different since the last run: `run_id`, its end, status, worst finding and sums.
-
-    `measurements` holds only those that differ; `new` those that no earlier run knew.
-    """
+    """What is different since the last run: measurements that differ, and new ones."""
 
     run_id: str
     stop: datetime
@@ -87,13 +83,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class MeasurementSection:
-    """One measurement of the run.
+    """One measurement of the run, with its landed rows and its quarantine in the window.
 
-    `frame` holds the landed rows of the window in the layout of a Batch, in any order; `quarantine`
-    the records of the window (tasks.core.quarantine). `limits` are the lower and the upper limit of
-    a field in its base unit, None where there is none: the chart draws them. `earlier` are the
-    means of a field in the window moved back by so much (tasks.reports.comparison.shifts_of).
-    `events` are drawn on the charts.
+    `limits` are a field's lower and upper limit in its base unit; `earlier` the means of a field in
+    the window moved back by so much (tasks.reports.comparison.shifts_of); `events` are drawn.
     """
 
     measurement: Measurement
@@ -113,10 +106,7 @@ class MeasurementSection:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run, ready to be told. `notes` are sentences about the whole run.
-
-    `changes` is None when there is no earlier run to compare with.
-    """
+    """A run with `notes` on the whole of it; `changes` is None without an earlier run."""
 
     receipt: Receipt
     generated_at: datetime

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from tasks.core.batch import canonical, time_micros
 from tasks.core.measurement import Measurement
+from tasks.core.window import Window, micros
 from tasks.reports.oddness import Floats as Floats
 from tasks.reports.oddness import Oddness, oddness_of
 
@@ -30,11 +31,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a measurement, ordered by series and time.
+    """The rows of a measurement, ordered by series and time; NaN where a field has no value.
 
-    `times` are microseconds since the epoch; `fields` holds each numeric field as floats, NaN where
-    there is no value; `shown` are the series with a colour of their own, in the order of colours.
-    `oddness` has one entry for each series, or none when there are no more than COLOURS series.
+    `times` are microseconds since the epoch; `shown` the series with a colour, in that order;
+    `oddness` has one entry a series, none of no more than COLOURS.
     """
 
     times: Integers
@@ -84,19 +84,14 @@ def _named(
     measurement: Measurement,
     oddness: tuple[Oddness, ...],
 ) -> tuple[Series, ...]:
-    """NAMED series in the frame's order: those that stand out most, and then, as the fields take
-    turns to name theirs, the most extreme ones.
-    """
+    """Choose NAMED series: those that stand out, then the most extreme by field."""
     rankings = [
         _ranking(series, values, measurement.fields[name].better) for name, values in fields.items()
     ]
     odd = [index for index, one in enumerate(oddness) if one.stands_out]
     odd.sort(key=lambda index: -oddness[index].score)
-    chosen: dict[int, None] = dict.fromkeys(odd[:NAMED])
-    for turn in zip(*rankings, strict=True):
-        for index in turn:
-            if len(chosen) < NAMED:
-                chosen[index] = None
+    turns = chain.from_iterable(zip(*rankings, strict=True))
+    chosen = list(dict.fromkeys([*odd, *turns]))[:NAMED]
     return tuple(series[index] for index in sorted(chosen))
 
 
@@ -114,10 +109,7 @@ def _ranking(series: tuple[Series, ...], values: Floats, better: str) -> list[in
 
 
 def statistics(times: Integers, values: Floats) -> dict[str, float | int | None]:
-    """n, min, mean, max and last of the values that are there, in their base unit.
-
-    `last` is the mean of the values at the newest time that has any: of one series its last value.
-    """
+    """Count n, min, mean, max and last: the mean of the values at the newest time."""
     there = ~np.isnan(values)
     times, values = times[there], values[there]
     if not len(values):
@@ -131,11 +123,24 @@ def statistics(times: Integers, values: Floats) -> dict[str, float | int | None]
     }
 
 
-def labels(table: Table, series: Sequence[Series] = ()) -> tuple[str, list[str]]:
-    """What these series, by default the shown ones, are called: the heading, and one label each.
+def bucket_means(
+    times: Integers, values: Floats, window: Window, buckets: int, lengths: Sequence[int]
+) -> Floats:
+    """Average the series in equal parts of the window, shape (series, buckets)."""
+    start, stop = micros(window.start), micros(window.stop)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    there = ~np.isnan(values) & (times >= start) & (times < stop)
+    bucket = (times[there] - start) * buckets // (stop - start)
+    cells, size = rows[there] * buckets + bucket, len(lengths) * buckets
+    sums = np.bincount(cells, values[there], minlength=size)
+    counts = np.bincount(cells, minlength=size)
+    means = np.full(size, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means.reshape(len(lengths), buckets)
 
-    Only tags that tell series apart are used; a series that lacks the tag shows a dash.
-    """
+
+def labels(table: Table, series: Sequence[Series] = ()) -> tuple[str, list[str]]:
+    """Name the series (by default the shown ones) by the tags that differ."""
     if not table.series:
         return "", []
     tags = list(table.series[0].tags)

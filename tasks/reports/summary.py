@@ -26,18 +26,12 @@ def summary(report: RunReport) -> str:
         *(f"- {plain(note)}" for note in report.notes),
         _changed(report),
     ]
-    parts = [
-        "\n\n".join(part for part in head if part),
-        _sums(report),
-        _table(report),
-        _worst(report),
-    ]
+    parts = [*head, _sums(report), _table(report), _worst(report)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return text.encode()[:MOST_BYTES].decode(errors="ignore")
 
 
 def _changed(report: RunReport) -> str:
-    """What is different since the last run, one line a measurement."""
     if report.changes is None:
         return ""
     lines = [
@@ -49,22 +43,9 @@ def _changed(report: RunReport) -> str:
 
 def _sums(report: RunReport) -> str:
     values = report.receipt.values
-    rows = [
-        ("extracted", values.extracted),
-        ("landed", values.landed),
-        ("quarantined", values.quarantined),
-        ("dropped by rule", values.dropped_by_rule),
-        ("unchanged", values.unchanged),
-        ("kept", values.kept),
-        ("erased", values.erased),
-    ]
-    return "\n".join(
-        [
-            "| values | number |",
-            "|---|---:|",
-            *(f"| {what} | {number:,} |" for what, number in rows),
-        ]
-    )
+    names = ("extracted", "landed", "quarantined", "dropped_by_rule", "unchanged", "kept", "erased")
+    rows = [f"| {name.replace('_', ' ')} | {getattr(values, name):,} |" for name in names]
+    return "\n".join(["| values | number |", "|---|---:|", *rows])
 
 
 def _table(report: RunReport) -> str:
@@ -74,10 +55,8 @@ def _table(report: RunReport) -> str:
     rows = [_row(line) for line in lines[:MOST_LINES]]
     left = len(lines) - len(rows)
     more = [f"\nand {left:,} more"] if left else []
-    head = [
-        "| measurement | state | landed | quarantined | failed checks |",
-        "|---|---|---:|---:|---|",
-    ]
+    head = ["| measurement | state | landed | quarantined | failed checks |"]
+    head += ["|---|---|---:|---:|---|"]
     return "\n".join([*head, *rows, *more]) if rows else ""
 
 

@@ -2,25 +2,16 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
-from tasks.core.receipt import Receipt, RunStatus, SinkValues
+from tasks.core.receipt import MeasurementState, Receipt, RunStatus, SinkValues
 from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.reports.records import Changes
 from tasks.reports.units import counted, human, signed
 
 STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
-STATES = {
-    "landed": "landed",
-    "unchanged": "unchanged",
-    "no_data": "no data",
-    "kept_older": "kept older",
-    "lost": "lost",
-    "pending": "pending",
-    "refused": "refused",
-    "failed": "failed",
-}
+STATES = {state: state.replace("_", " ") for state in get_args(MeasurementState)}
 NO_DATA = "the source answered no data"
 # a receipt that was made from the lake: nothing was asked, nothing was sent
 REPORT = "report"
@@ -73,7 +64,6 @@ def run_text(status: RunStatus, worst: Severity | None) -> str:
 
 
 def _broken(receipt: Receipt) -> Counter[Severity]:
-    """How many measurements break a limit, by the worst that each breaks."""
     found: Counter[Severity] = Counter()
     for line in receipt.measurements:
         worst = (line.verdict or {}).get("worst")
@@ -112,12 +102,12 @@ def _loaded(sums: SinkValues) -> str:
         return "nothing was owed"
     if sums.loaded == sums.owed:
         return "all"
-    left = [
-        (sums.pending, "pending"),
-        (sums.refused, "refused"),
-        (sums.skipped_by_rule, "skipped by rule"),
-    ]
-    reasons = ", ".join(f"{number:,} {what}" for number, what in left if number)
+    left = {
+        "pending": sums.pending,
+        "refused": sums.refused,
+        "skipped by rule": sums.skipped_by_rule,
+    }
+    reasons = ", ".join(f"{number:,} {what}" for what, number in left.items() if number)
     return f"{sums.loaded:,} of {sums.owed:,} ({reasons})"
 
 
@@ -182,10 +172,8 @@ def changes_sentence(receipt: Receipt, changes: Changes | None) -> str:
 
 def change_parts(change: dict[str, Any]) -> list[str]:
     """What is different about a measurement, as short sentences."""
-    parts = []
     before, now = change["state_before"], change["state"]
-    if before != now:
-        parts.append(f"{STATES[before]} → {STATES[now]}")
+    parts = [f"{STATES[before]} → {STATES[now]}"] if before != now else []
     if change["started"]:
         parts.append(f"fails now: {', '.join(change['started'])}")
     if change["ended"]:
@@ -200,11 +188,8 @@ def event_text(event: dict[str, Any]) -> str:
     start, stop = (datetime.fromisoformat(event[key]) for key in ("start", "stop"))
     end = f"{stop:%H:%M}" if start.date() == stop.date() else moment(stop, seconds=False)
     begin = moment(start, seconds=False)
-    return (
-        f"{begin}: {event['text']}"
-        if event["kind"] == "catalogue"
-        else f"{begin} – {end}: {event['text']}"
-    )
+    span = begin if event["kind"] == "catalogue" else f"{begin} – {end}"
+    return f"{span}: {event['text']}"
 
 
 def field_sentence(name: str, field: dict[str, Any], series: int) -> str:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,8 @@ from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, groups_of
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
-from tasks.sinks.line_protocol import Integers, Lines, to_lines
+from tasks.sinks.line_protocol import Integers, Lines, to_lines, values_of_rows
 
-DEADLINE_SECONDS = 30.0
 CHECK_ID = "influxdb_refused"
 
 
@@ -37,11 +37,7 @@ class InfluxSink:
     name = NAME
 
     def __init__(
-        self,
-        service: InfluxService,
-        tuning: InfluxTuning,
-        *,
-        deadline_seconds: float = DEADLINE_SECONDS,
+        self, service: InfluxService, tuning: InfluxTuning, deadline_seconds: float = 30.0
     ) -> None:
         """`deadline_seconds` is the time that one load may lose on tries that fail, waits included."""
         self.target = service.target
@@ -123,7 +119,7 @@ class _Load:
         self._patience = patience
         self._frame = frame
         self._measurement = measurement
-        self._values = _values_of_rows(frame, measurement)
+        self._values = values_of_rows(frame, measurement)
         self._settled = self._values == 0
         self._refused: dict[str, list[Integers]] = {}
         self._is_erased = False
@@ -153,9 +149,8 @@ class _Load:
     def _write(self, rows: Integers, lines: Lines) -> None:
         """Posts the lines of these rows, in ever smaller parts until only offenders are refused.
 
-        k offenders of n lines cost O(k log n) posts, and one more split when they have a reason in
-        common. What is stored of a refused part already is sent again, which changes nothing.
-        The lines begin with that of the first of the rows.
+        k offenders of n lines cost O(k log n) posts. What is stored of a refused part already is
+        sent again, which changes nothing. The lines begin with that of the first of the rows.
         """
         parts = [rows]
         while parts:
@@ -217,10 +212,8 @@ class _Load:
             positions = np.concatenate(refused)
             inside = np.sort(positions[(positions >= rows.start) & (positions < rows.stop)])
             if len(inside):
-                fields = list(self._measurement.fields)
-                parts.append(
-                    records(self._frame, self._measurement, inside, fields, _reason(reason))
-                )
+                fields, why = list(self._measurement.fields), _reason(reason)
+                parts.append(records(self._frame, self._measurement, inside, fields, why))
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
 
@@ -236,14 +229,6 @@ def _forget_traces(error: BaseException) -> None:
         each = each.__cause__ or each.__context__
 
 
-def _values_of_rows(frame: pd.DataFrame, measurement: Measurement) -> Integers:
-    """How many values (non-null fields) each row holds, of shape (rows,)."""
-    counts = np.zeros(len(frame), dtype="int64")
-    for name in measurement.fields:
-        counts += frame[name].notna().to_numpy()
-    return counts
-
-
 def _body(lines: Lines, part: Integers) -> bytes:
     """The lines with these numbers."""
     starts, stops = lines.offsets[part], lines.offsets[part + 1]
@@ -254,15 +239,8 @@ def _body(lines: Lines, part: Integers) -> bytes:
 
 
 def _reason(answer: str) -> Reason:
-    return Reason(
-        stage="sink",
-        scope="value",
-        check_id=CHECK_ID,
-        expectation="influxdb takes the line",
-        severity=Severity.HIGH,
-        limit="",
-        reason=answer,
-    )
+    expectation = "influxdb takes the line"
+    return Reason("sink", "value", CHECK_ID, expectation, Severity.HIGH, limit="", reason=answer)
 
 
 def _pending(
@@ -277,14 +255,12 @@ def _rows_of(cells: list[CellToLoad], measurement: Measurement) -> pd.DataFrame:
     frames = [entry.frame for entry in cells]
     if len(frames) == 1:
         return frames[0]
-    return pd.DataFrame(
-        {
-            name: union_categoricals([frame[name] for frame in frames])
-            if name in measurement.all_tags
-            else pd.concat([frame[name] for frame in frames], ignore_index=True)
-            for name in columns_of(measurement)
-        }
-    )
+    data: dict[str, Any] = {}
+    for name in columns_of(measurement):
+        parts = [frame[name] for frame in frames]
+        is_tag = name in measurement.all_tags
+        data[name] = union_categoricals(parts) if is_tag else pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(data)
 
 
 def _clock(moment: datetime) -> str:

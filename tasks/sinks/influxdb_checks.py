@@ -54,7 +54,7 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
     if "already exists" in answer.message:
         return ServiceCheck(NAME, CREATE, True, f"{service.bucket} was there already")
     if answer.status == HTTPStatus.NOT_FOUND:
-        return _bad(http, CREATE, answer)
+        return _judged(http, CREATE, answer, "")
     if answer.status == HTTPStatus.BAD_REQUEST:
         return ServiceCheck(NAME, CREATE, False, _detail(answer), "Correct INFLUXDB_BUCKET")
     mend = (
@@ -67,58 +67,48 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
 def _runs(http: InfluxHttp) -> ServiceCheck:
     answer = http.ask("GET", "/health")
     health = _content(answer)
-    if answer.status == HTTPStatus.OK and health.get("status") == "pass":
-        return ServiceCheck(NAME, "reachable", True, f"version {health.get('version')}")
-    return _bad(http, "reachable", answer)
+    passes = answer.status == HTTPStatus.OK and health.get("status") == "pass"
+    return _judged(http, "reachable", answer, f"version {health.get('version')}", passes)
 
 
 def _takes_token(http: InfluxHttp) -> ServiceCheck:
     answer = http.ask("GET", "/api/v2/orgs")
-    if answer.status == HTTPStatus.OK:
-        return ServiceCheck(NAME, "token", True, "is known")
-    if http.service.token is None:
-        mend = mend_of(answer, http.service)
-        return ServiceCheck(NAME, "token", False, "none is set", mend)
-    return _bad(http, "token", answer)
+    if answer.status != HTTPStatus.OK and http.service.token is None:
+        return ServiceCheck(NAME, "token", False, "none is set", mend_of(answer, http.service))
+    return _judged(http, "token", answer, "is known")
 
 
 def _has_organisation(http: InfluxHttp) -> ServiceCheck:
     answer = http.ask("GET", "/api/v2/orgs", {"org": http.service.org})
-    if answer.status == HTTPStatus.OK:
-        return ServiceCheck(NAME, "organisation", True, http.service.org)
-    return _bad(http, "organisation", answer)
+    return _judged(http, "organisation", answer, http.service.org)
 
 
 def _has_bucket(http: InfluxHttp) -> ServiceCheck:
     service = http.service
     answer = http.ask("GET", "/api/v2/buckets", {"org": service.org, "name": service.bucket})
-    if answer.status != HTTPStatus.OK:
-        return _bad(http, "bucket", answer)
     # a token that may only write gets an empty list
     listed = _content(answer).get("buckets") or [{}]
     seconds = [rule.get("everySeconds", 0) for rule in listed[0].get("retentionRules", [])]
     keeps = f", keeps {timedelta(seconds=max(seconds))}" if any(seconds) else ""
-    return ServiceCheck(NAME, "bucket", True, f"{service.bucket}{keeps}")
+    return _judged(http, "bucket", answer, f"{service.bucket}{keeps}")
 
 
 def _may_write(http: InfluxHttp) -> ServiceCheck:
-    service = http.service
-    place = {"org": service.org, "bucket": service.bucket}
+    bucket = http.service.bucket
+    place = {"org": http.service.org, "bucket": bucket}
     text = {"Content-Type": "text/plain; charset=utf-8"}
     answer = http.ask("POST", "/api/v2/write", place, b"", text)
     # the permission is looked at first; before 2.7 a post without points is a bad request
-    if answer.written or answer.status == HTTPStatus.BAD_REQUEST:
-        return ServiceCheck(NAME, "may write", True, service.bucket)
-    return _bad(http, "may write", answer)
+    is_let = answer.written or answer.status == HTTPStatus.BAD_REQUEST
+    return _judged(http, "may write", answer, bucket, is_let)
 
 
 def _may_read(http: InfluxHttp) -> ServiceCheck:
     service = http.service
     bucket = quoted(service.bucket).replace("${", r"\${")
     flux = f"from(bucket: {bucket}) |> range(start: -1s) |> limit(n: 1)"
-    answer = http.ask(
-        "POST", "/api/v2/query", {"org": service.org}, {"query": flux, "type": "flux"}
-    )
+    body = {"query": flux, "type": "flux"}
+    answer = http.ask("POST", "/api/v2/query", {"org": service.org}, body)
     if answer.status == HTTPStatus.OK:
         return ServiceCheck(NAME, "may read", True, service.bucket)
     mend = (
@@ -140,7 +130,12 @@ def _detail(answer: Answer) -> str:
     return f"HTTP {answer.status}: {answer.short}"
 
 
-def _bad(http: InfluxHttp, what: str, answer: Answer) -> ServiceCheck:
+def _judged(
+    http: InfluxHttp, what: str, answer: Answer, detail: str, passes: bool | None = None
+) -> ServiceCheck:
+    """Pass with the detail, by default when the answer is OK, or fail with its reason."""
+    if answer.status == HTTPStatus.OK if passes is None else passes:
+        return ServiceCheck(NAME, what, True, detail)
     return ServiceCheck(NAME, what, False, _detail(answer), mend_of(answer, http.service))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -58,6 +58,11 @@ class Answer:
     def written(self) -> bool:
         """Every line of the post is stored."""
         return self.status == HTTPStatus.NO_CONTENT
+
+    @property
+    def asks_again(self) -> bool:
+        """The server is not up to it now."""
+        return self.status in (408, 429) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def names_lines(self) -> bool:
@@ -125,11 +130,10 @@ class InfluxHttp:
             self._made.close()
 
     def write(self, body: bytes, precision: str) -> Answer:
-        """Posts lines. The answer is one about the lines: written, names_lines, or 413 (too large).
+        """Post lines; the answer is one about the lines: written, names_lines, or 413 (too large).
 
         Raises:
-            SinkUnavailable: no answer, or one that asks to come again.
-            SinkRefused: nothing will be taken until something is mended.
+            SinkUnavailable, SinkRefused: as `error_of` says; no answer.
         """
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         if self._compress:
@@ -139,19 +143,15 @@ class InfluxHttp:
         answer = self.ask("POST", "/api/v2/write", query, body, headers)
         about_lines = answer.written or answer.names_lines
         if not about_lines and answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            self._fail(answer)
+            raise self.error_of(answer)
         return answer
 
     def delete(self, start: str, stop: str, predicate: str) -> Answer:
-        """Deletes points of [start, stop], both ends included, RFC 3339.
-
-        Raises:
-            SinkUnavailable, SinkRefused: as `write` does.
-        """
+        """Delete points of [start, stop], both ends included, RFC 3339; raises as `write` does."""
         body = {"start": start, "stop": stop, "predicate": predicate}
         answer = self.ask("POST", "/api/v2/delete", self._place, body)
         if not answer.written:
-            self._fail(answer)
+            raise self.error_of(answer)
         return answer
 
     def ask(
@@ -162,11 +162,7 @@ class InfluxHttp:
         body: bytes | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """The answer to one request, whatever its status; a mapping is sent as JSON.
-
-        Raises:
-            SinkUnavailable: when there was no whole answer.
-        """
+        """Return the answer, whatever its status, or raise SinkUnavailable; a mapping goes as JSON."""
         client = self._client
         import urllib3
         from influxdb_client.rest import ApiException
@@ -201,25 +197,22 @@ class InfluxHttp:
     def _silent(self, reason: object) -> SinkUnavailable:
         text = str(reason)
         safe = text.replace(self._token, "***") if self._token else text
-        return SinkUnavailable(
-            sink=NAME, url=self.service.url, problem=f"no answer: {safe}", retry_after=None
-        )
+        return self._unavailable(f"no answer: {safe}", None)
 
-    def _fail(self, answer: Answer) -> NoReturn:
-        if answer.status in (408, 429) or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise SinkUnavailable(
-                sink=NAME,
-                url=self.service.url,
-                problem=f"HTTP {answer.status}: {answer.short}",
-                retry_after=answer.retry_after,
-            )
-        raise SinkRefused(
-            sink=NAME,
-            url=self.service.url,
-            status=answer.status,
-            problem=answer.short,
-            mend=mend_of(answer, self.service),
-        )
+    def _unavailable(self, problem: str, retry_after: float | None) -> SinkUnavailable:
+        where = {"sink": NAME, "url": self.service.url}
+        return SinkUnavailable(**where, problem=problem, retry_after=retry_after)
+
+    def error_of(self, answer: Answer) -> SinkUnavailable | SinkRefused:
+        """Return SinkUnavailable when it asks to come again, else SinkRefused until it is mended."""
+        if answer.asks_again:
+            return self._unavailable(f"HTTP {answer.status}: {answer.short}", answer.retry_after)
+        return self.refused(answer.status, answer.short, mend_of(answer, self.service))
+
+    def refused(self, status: int, problem: str, mend: str) -> SinkRefused:
+        """Build the error of what will be refused again."""
+        where = {"sink": NAME, "url": self.service.url}
+        return SinkRefused(**where, status=int(status), problem=problem, mend=mend)
 
 
 def mend_of(answer: Answer, service: InfluxService) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.errors import SinkRefused
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
@@ -22,28 +23,18 @@ from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
 from tasks.sinks.influxdb_http import LONGEST_MESSAGE, NAME, Answer, InfluxHttp, quoted
 
-DEADLINE_SECONDS = 30.0
-KINDS: dict[str, FieldType] = {
-    "double": "float",
-    "long": "int",
-    "string": "string",
-    "boolean": "bool",
-}
+KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # columns of an answer that are not tags
 _PLAIN = {"", "result", "table", "_time", "_value", "_field"}
 
 
 class InfluxReader:
-    """One bucket as a Reader. Answers are annotated CSV, read whole."""
+    """One bucket as a Reader, which says what is raised. Answers are annotated CSV, read whole."""
 
     name = NAME
 
     def __init__(
-        self,
-        service: InfluxService,
-        tuning: InfluxTuning,
-        *,
-        deadline_seconds: float = DEADLINE_SECONDS,
+        self, service: InfluxService, tuning: InfluxTuning, deadline_seconds: float = 30.0
     ) -> None:
         """`deadline_seconds` is how long one question is asked again while it fails."""
         self.target = service.target
@@ -56,11 +47,7 @@ class InfluxReader:
         self._http.close()
 
     def retention(self) -> timedelta | None:
-        """How long the bucket keeps points; None for ever, or when the token may not see it.
-
-        Raises:
-            SinkUnavailable, SinkRefused.
-        """
+        """Return how long the bucket keeps points; None for ever, or when the token may not see it."""
         place = {"org": self._service.org, "name": self._service.bucket}
         answer = self._ask(partial(self._http.ask, "GET", "/api/v2/buckets", place))
         try:
@@ -74,19 +61,12 @@ class InfluxReader:
     def counts(
         self, measurement: Measurement, environment: str, window: Window, cell: timedelta
     ) -> dict[Cell, int]:
-        """How many values of the measurement and environment each cell of the grid has.
-
-        Raises:
-            SinkUnavailable, SinkRefused.
-        """
+        """Count the values of the measurement and environment in each cell of the grid."""
         flux = (
             f"{self._range(measurement, environment, window)}"
             f'{_each(cell, "count")} |> group(columns: ["_time"]) |> sum()'
         )
-        found: dict[Cell, int] = {}
-        for row in self._query(flux):
-            start = datetime.fromisoformat(row.cells["_time"])
-            found[Cell(start, start + cell)] = int(row.cells["_value"])
+        found = {row.cell(cell): int(row.cells["_value"]) for row in self._query(flux)}
         return dict(sorted(found.items()))
 
     def sums(
@@ -95,9 +75,6 @@ class InfluxReader:
         """Count of each series in each cell of the window, and the sum of the catalogue's numbers.
 
         A sum that the server cannot make, since somebody stored a field as another type, is None.
-
-        Raises:
-            SinkUnavailable, SinkRefused.
         """
         whole = self._range(measurement, environment, window)
         counted = self._by_cell(f"{whole}{_each(cell, 'count')}{_SHORT}", cell)
@@ -106,11 +83,9 @@ class InfluxReader:
         if numbers:
             terms = " or ".join(f"r._field == {_text(name)}" for name in numbers)
             wanted = f"{whole} |> filter(fn: (r) => {terms})"
-            try:
+            # the counts were answered, so it is the sums that cannot be made
+            with suppress(SinkRefused):
                 summed = self._by_cell(f"{wanted}{_each(cell, 'sum')}{_SHORT}", cell)
-            except SinkRefused:
-                # the counts were answered, so it is the sums that cannot be made
-                summed = {}
         return {
             at: {key: SeriesSum(n, summed.get(at, {}).get(key)) for key, n in series.items()}
             for at, series in counted.items()
@@ -119,11 +94,7 @@ class InfluxReader:
     def points(
         self, measurement: Measurement, environment: str, window: Window
     ) -> dict[SeriesKey, Points]:
-        """Every value of the window, by series.
-
-        Raises:
-            SinkUnavailable, SinkRefused.
-        """
+        """Return every value of the window, by series."""
         flux = f"{self._range(measurement, environment, window)}{_SHORT}"
         times: defaultdict[SeriesKey, list[str]] = defaultdict(list)
         values: defaultdict[SeriesKey, list[Any]] = defaultdict(list)
@@ -137,17 +108,12 @@ class InfluxReader:
     def last(
         self, measurement: Measurement, environment: str, field: str, window: Window
     ) -> tuple[datetime, Any] | None:
-        """Return time and value of the field's newest point in the window; None when it has none.
-
-        Raises:
-            SinkUnavailable, SinkRefused.
-        """
+        """Return time and value of the field's newest point in the window; None when it has none."""
         flux = (
             f"{self._range(measurement, environment, window)}"
             f" |> filter(fn: (r) => r._field == {_text(field)}) |> last(){_SHORT}"
         )
-        rows = self._query(flux)
-        newest = ((datetime.fromisoformat(row.cells["_time"]), row.value) for row in rows)
+        newest = ((row.time, row.value) for row in self._query(flux))
         return max(newest, default=None, key=itemgetter(0))
 
     def _range(self, measurement: Measurement, environment: str, window: Window) -> str:
@@ -161,8 +127,7 @@ class InfluxReader:
     def _by_cell(self, flux: str, cell: timedelta) -> dict[Cell, dict[SeriesKey, Any]]:
         found: defaultdict[Cell, dict[SeriesKey, Any]] = defaultdict(dict)
         for row in self._query(flux):
-            start = datetime.fromisoformat(row.cells["_time"])
-            series = found[Cell(start, start + cell)]
+            series = found[row.cell(cell)]
             # a field that is of two types in two shards of one cell comes as two tables
             series[row.key] = row.value + series.get(row.key, 0)
         return dict(found)
@@ -171,8 +136,7 @@ class InfluxReader:
         body = {"query": flux, "type": "flux", "dialect": {"annotations": ["datatype"]}}
         place = {"org": self._service.org}
         headers = {"Accept": "application/csv"}
-        ask = partial(self._http.ask, "POST", "/api/v2/query", place, body, headers)
-        answer = self._ask(ask)
+        answer = self._ask(partial(self._http.ask, "POST", "/api/v2/query", place, body, headers))
         yield from self._rows(answer.body.decode("utf-8", "replace"))
 
     def _rows(self, text: str) -> Iterator["_Row"]:
@@ -199,13 +163,8 @@ class InfluxReader:
 
         def once() -> Answer:
             answer: Answer = request()
-            if answer.status in (408, 429) or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise SinkUnavailable(
-                    sink=NAME,
-                    url=self._service.url,
-                    problem=f"HTTP {answer.status}: {answer.short}",
-                    retry_after=answer.retry_after,
-                )
+            if answer.asks_again:
+                raise self._http.error_of(answer)
             return answer
 
         answer = retrying(self._deadline)(once)
@@ -218,9 +177,7 @@ class InfluxReader:
             f"It was asked for what it holds: let the token read the bucket {self._service.bucket}, "
             "and check the URL and any proxy in front of it"
         )
-        return SinkRefused(
-            sink=NAME, url=self._service.url, status=int(status), problem=problem, mend=mend
-        )
+        return self._http.refused(status, problem, mend)
 
     def _improper(self, problem: str) -> SinkRefused:
         return self._refused(HTTPStatus.OK, f"not the answer of an InfluxDB 2: {problem}")
@@ -234,6 +191,13 @@ class _Row:
     key: SeriesKey
     value: Any
     kind: str
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.cells["_time"])
+
+    def cell(self, length: timedelta) -> Cell:
+        return Cell(self.time, self.time + length)
 
 
 @dataclass

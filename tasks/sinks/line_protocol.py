@@ -48,26 +48,22 @@ def to_lines(frame: pd.DataFrame, measurement: Measurement) -> Lines:
     columns = {
         name: _as_text(frame[name], spec.type, name) for name, spec in measurement.fields.items()
     }
-    values = sum(
-        (
-            column.is_valid().to_numpy(zero_copy_only=False).astype("int64")
-            for column in columns.values()
-        ),
-        np.zeros(len(frame), dtype="int64"),
-    )
+    values = values_of_rows(frame, measurement)
     times, precision = _times(frame)
     lines = pc.binary_join_element_wise(
         _heads(frame, measurement), _joined_fields(columns, values), times, _text(" ")
     )
     _, offsets, data = lines.buffers()
-    return Lines(
-        buffer=memoryview(data or b""),
-        offsets=np.frombuffer(offsets, dtype="int64", count=len(lines) + 1)
-        if offsets
-        else np.zeros(1, dtype="int64"),
-        values=values,
-        precision=precision,
-    )
+    starts = np.frombuffer(offsets or bytes(8), dtype="int64", count=len(lines) + 1)
+    return Lines(memoryview(data or b""), starts, values, precision)
+
+
+def values_of_rows(frame: pd.DataFrame, measurement: Measurement) -> Integers:
+    """Count the values (non-null fields) of each row, of shape (rows,)."""
+    counts = np.zeros(len(frame), dtype="int64")
+    for name in measurement.fields:
+        counts += frame[name].notna().to_numpy()
+    return counts
 
 
 def _text(value: str | None) -> pa.Scalar:
@@ -91,10 +87,8 @@ def _heads(frame: pd.DataFrame, measurement: Measurement) -> pa.Array:
         column = frame[tag]
         codes, numbers_of = np.unique(column.cat.codes.to_numpy()[first_rows], return_inverse=True)
         # the code -1 stands for null; of a large cell's categories a part of its rows has few
-        texts = [
-            f",{key}={_escaped(column.cat.categories[code], ',= ')}" if code >= 0 else ""
-            for code in codes
-        ]
+        names = column.cat.categories
+        texts = [f",{key}={_escaped(names[c], ',= ')}" if c >= 0 else "" for c in codes]
         parts.append([texts[number] for number in numbers_of])
     heads = ["".join(pieces) for pieces in zip(*parts, strict=True)]
     return pa.array(heads, TEXT).take(numbers)
@@ -120,9 +114,7 @@ def _as_text(column: pd.Series, kind: FieldType, name: str) -> pa.Array:
     if kind == "float":
         numbers = column.to_numpy()
         if np.isinf(numbers).any():
-            raise ValueError(
-                f"{name} holds an infinite value, which the Batch's door never lets in"
-            )
+            raise ValueError(f"{name} holds an infinite value: the Batch's door never lets it in")
         return pa.array(numbers, from_pandas=True).cast(TEXT)
     if kind == "bool":
         return pa.array(column, pa.bool_(), from_pandas=True).cast(TEXT)

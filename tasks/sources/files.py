@@ -15,6 +15,7 @@ from tasks.sources.run_files.table import RunFile, Table, invalid
 MOST_BYTES = 100 * 1024**2
 """A run of 1,000 rounds and 200 clients has about 20 MB; a file is held in memory as a whole."""
 KNOWN = "CSV, fl-progress.json, Flower's history as JSON, NVFlare's cross_val_results.json and TensorBoard's event files can be read"
+A_FILE = "Name a file of a training run"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -73,26 +74,20 @@ def _table(content: Any, file: str, run_id: str) -> Table:
 
 def _check(path: Path) -> None:
     """Whether the file is there and of a size to be read, before it is opened."""
+    file = str(path)
     try:
         about = path.stat()
     except OSError as error:
-        raise invalid(
-            str(path), error.strerror or str(error), "Name a file of a training run"
-        ) from error
+        raise invalid(file, error.strerror or str(error), A_FILE) from error
     if stat.S_ISDIR(about.st_mode):
-        raise invalid(
-            str(path),
-            "it is a folder",
-            "Name the files in it; --history takes a folder of earlier runs",
-        )
+        mend = "Name the files in it; --history takes a folder of earlier runs"
+        raise invalid(file, "it is a folder", mend)
     if not stat.S_ISREG(about.st_mode):
-        raise invalid(str(path), "it is no file", "Name a file of a training run")
+        raise invalid(file, "it is no file", A_FILE)
     if about.st_size > MOST_BYTES:
-        raise invalid(
-            str(path),
-            f"it has {about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB are read into memory",
-            "A run needs one line a round: keep the columns of round, loss and accuracy",
-        )
+        size = f"{about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB"
+        mend = "A run needs one line a round: keep the columns of round, loss and accuracy"
+        raise invalid(file, f"it has {size} are read into memory", mend)
 
 
 def _text(path: Path) -> str:
@@ -113,8 +108,7 @@ def _json(text: str, file: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise invalid(
-            file, f"line {error.lineno}, column {error.colno}: {error.msg}", "Mend the JSON"
-        ) from error
+        problem = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise invalid(file, problem, "Mend the JSON") from error
     except RecursionError as error:
         raise invalid(file, "the JSON is nested too deep", KNOWN) from error

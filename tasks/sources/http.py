@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from pydantic import SecretStr
-from requests.auth import AuthBase
 
+from tasks.core.bearer import BearerSession
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import (
     AnswerInvalid,
@@ -98,25 +97,6 @@ class Answer:
         return seconds_asked(self.headers.get("Retry-After"))
 
 
-class _Bearer(AuthBase):
-    """Sets the token. Without one it still keeps requests from taking a login out of ~/.netrc."""
-
-    def __init__(self, token: SecretStr | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
-        return request
-
-
-class _Session(requests.Session):
-    """Follows no redirect, so that the token goes to no other host."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
 class Client:
     """A pooled session to one service."""
 
@@ -124,10 +104,10 @@ class Client:
         self.service = service
         self.kind = kind
         self.limits = limits or Limits()
-        self.session = _Session()
-        self.session.auth = _Bearer(service.token)
+        self._token = service.token.get_secret_value() if service.token else ""
+        self.session = BearerSession(self._token)
         # gzip is slower than plain bytes on one machine and in one rack
-        self.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "fedvitals"})
+        self.session.headers["Accept-Encoding"] = "identity"
 
     def __enter__(self) -> Self:
         return self
@@ -233,9 +213,8 @@ class Client:
 
     def quoted(self, text: str) -> str:
         """What the server said, on one line, cut, and without our token should it echo that."""
-        if self.service.token is not None:
-            text = text.replace(self.service.token.get_secret_value(), "***")
-        words = " ".join(text.split())
+        safe = text.replace(self._token, "***") if self._token else text
+        words = " ".join(safe.split())
         return words if len(words) <= QUOTED else f"{words[:QUOTED]}…"
 
 

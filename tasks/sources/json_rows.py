@@ -11,7 +11,6 @@ import pandas as pd
 from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
-from tasks.core.severity import Severity
 from tasks.core.window import Window
 from tasks.sources.json_values import WANTED, Unfit, fitted, shown
 from tasks.sources.wide_frame import Key, Wide
@@ -52,11 +51,7 @@ class JsonRows:
             column.append(self._fitted(name, values[name], position))
 
     def batch(self, window: Window) -> Batch:
-        """The rows that hold a value.
-
-        Raises:
-            SeriesExceeded: there are more different rows than the measurement may have.
-        """
+        """Return the rows that hold a value; raise SeriesExceeded for too many different ones."""
         Wide(self._measurement).index(self._keys)
         for name, count in self._missing.items():
             where = "" if count == len(self._times) else f" in {count} of {len(self._times)} rows"
@@ -87,10 +82,8 @@ class JsonRows:
         return value
 
     def _key_columns(self) -> dict[str, Any]:
-        columns: dict[str, Any] = {
-            "time": self._times,
-            "environment": [self._environment] * len(self._times),
-        }
+        count = len(self._times)
+        columns: dict[str, Any] = {"time": self._times, "environment": [self._environment] * count}
         for number, tag in enumerate(self._measurement.tags):
             columns[tag] = pd.Series([key[number] for key in self._keys], dtype="object")
         return columns
@@ -100,15 +93,8 @@ class JsonRows:
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
     def _records(self, name: str, why: str, found: dict[int, Any]) -> pd.DataFrame:
-        reason = Reason(
-            stage="door",
-            scope="value",
-            check_id="json_type",
-            expectation="json_type",
-            severity=Severity.CRITICAL,
-            limit=WANTED[self._measurement.fields[name].type],
-            reason=why,
-        )
+        limit = WANTED[self._measurement.fields[name].type]
+        reason = Reason.at_door("value", "json_type", limit, why)
         frame = pd.DataFrame(self._key_columns()).astype({"time": TIME_TYPE})
         frame[name] = pd.Series(found, dtype="object").reindex(frame.index)
         return records(frame, self._measurement, np.array(list(found)), [name], reason)

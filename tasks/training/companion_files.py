@@ -1,5 +1,6 @@
 """What lies beside an fl-progress.json: the privacy and the participation of the same run."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,7 +23,7 @@ class _Twin(BaseModel):
 
 class _Privacy(_Twin):
     epsilon_remaining: Told = None
-    delta_used: Told = None
+    delta: Told = Field(None, alias="delta_used")
     epsilon_budget: Told = None
     noise_multiplier: Told = None
     sampling_rate: Told = None
@@ -41,6 +42,7 @@ class _Participation(_Twin):
     rounds: tuple[_Drawn, ...] = ()
 
 
+NO_TERMS = PrivacyTerms(None, None, None, None, None)
 Twin = TypeVar("Twin", bound=_Twin)
 
 
@@ -48,26 +50,22 @@ class _LeftOutError(Exception):
     """Why a twin is not looked at."""
 
 
+def first_terms(*sources: object) -> PrivacyTerms:
+    """Take each of the terms from the first source that has it."""
+    names = [part.name for part in fields(PrivacyTerms)]
+    found = {name: [getattr(source, name, None) for source in sources] for name in names}
+    known = {n: next((v for v in values if v is not None), None) for n, values in found.items()}
+    return PrivacyTerms(**known)
+
+
 def terms_beside(path: Path, run: TrainingRun) -> tuple[PrivacyTerms | None, list[Finding]]:
-    """The terms of the run with what fl-privacy.json beside its fl-progress.json tells, and whether
-    it was read; those of the run when there is none."""
+    """Return the run's privacy terms, overridden by a companion fl-privacy.json, and a finding."""
     twin, findings = _beside(path, PRIVACY_FILE, run, _Privacy)
-    if twin is None:
-        return run.privacy, findings
-    known = run.privacy or PrivacyTerms(None, None, None, None, None)
-    return PrivacyTerms(
-        delta=_first(twin.delta_used, known.delta),
-        sampling_rate=_first(twin.sampling_rate, known.sampling_rate),
-        noise_multiplier=_first(twin.noise_multiplier, known.noise_multiplier),
-        epsilon_budget=_first(twin.epsilon_budget, known.epsilon_budget),
-        epsilon_remaining=_first(twin.epsilon_remaining, known.epsilon_remaining),
-    ), findings
+    return (run.privacy if twin is None else first_terms(twin, run.privacy)), findings
 
 
 def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], list[Finding]]:
-    """How many clients were drawn and got through in each round, by fl-participation.json beside the
-    run's fl-progress.json, and whether it was read; of a service that names no clients its totals,
-    at the last round."""
+    """Return each round's clients by fl-participation.json, or totals at the last."""
     twin, findings = _beside(path, PARTICIPATION_FILE, run, _Participation)
     if twin is None:
         return (), findings
@@ -119,7 +117,3 @@ def _problem(error: ValidationError) -> str:
     detail: Any = error.errors()[0]
     where = ".".join(map(str, detail["loc"]))
     return f"{where}: {detail['msg']}" if where else detail["msg"]
-
-
-def _first(told: float | None, otherwise: float | None) -> float | None:
-    return otherwise if told is None else told

@@ -15,8 +15,7 @@ NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness
 
 @dataclass(frozen=True, eq=False)
 class Analysed:
-    """One run with its analysis: the file that it came from (None: the service), what is odd about
-    that file, and what the metric is called."""
+    """One run, its analysis, its file (None: the service), findings and metric."""
 
     run: TrainingRun
     analysis: RunAnalysis

@@ -1,9 +1,6 @@
 """The training as three JSON files: its progress, who takes part, and its privacy budget."""
 
-import json
 import math
-import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,6 +11,7 @@ from tasks.core.errors import ReportNotWritten
 from tasks.core.finding import Finding
 from tasks.core.snapshots import Snapshot, Watched
 from tasks.core.training import Round, TrainingRun
+from tasks.core.whole_file import replace_json
 from tasks.core.window import iso
 
 PROGRESS_FILE, PARTICIPATION_FILE = "fl-progress.json", "fl-participation.json"
@@ -46,11 +44,7 @@ NUMBERS = ("seconds", "loss", "accuracy", "epsilon")
 def documents(
     watched: Watched, findings: Sequence[Finding], environment: str
 ) -> dict[str, dict[str, Any]]:
-    """The content of each file, by its name; numbers as the service told them, null where it did not.
-
-    Shares and accuracies are 0 to 1, times ISO 8601 in UTC. `not_offered` names what the newest poll
-    was not told. The progress has the newest run's rounds and what is odd about it.
-    """
+    """Return each file's content: shares 0 to 1, times in UTC, null if unknown."""
     run = watched.current
     rounds = run.rounds if run is not None else ()
     about = {"environment": environment, "run_id": _run_id(run, watched)}
@@ -79,27 +73,12 @@ def documents(
 
 
 def write_documents(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> tuple[Path, ...]:
-    """Writes the files into the folder, each whole or not at all; their paths.
-
-    Raises:
-        ReportNotWritten: when the folder cannot be written.
-    """
+    """Write the files into the folder, each whole or not at all, or raise ReportNotWritten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return tuple(_write(folder / name, content) for name, content in contents.items())
+        return tuple(replace_json(folder / name, content) for name, content in contents.items())
     except OSError as error:
         raise ReportNotWritten(folder=folder, problem=error.strerror or str(error)) from error
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> Path:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
-        draft.write_text(text + "\n", encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
 
 
 def _run_id(run: TrainingRun | None, watched: Watched) -> str | None:
@@ -109,7 +88,6 @@ def _run_id(run: TrainingRun | None, watched: Watched) -> str | None:
 
 
 def _totals(watched: Watched, keys: Mapping[str, str]) -> dict[str, Any]:
-    """The newest poll's numbers, when it was, and what it was not told."""
     last = watched.snapshots[-1] if watched.snapshots else None
     known = {field.name: getattr(last, field.name, None) for field in fields(Snapshot)}
     told = {key: _whole(key, known[part]) for key, part in keys.items()}
@@ -121,7 +99,6 @@ def _totals(watched: Watched, keys: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _whole(key: str, value: Any) -> Any:
-    """A count as it came from the service, without a fraction."""
     is_count = key.endswith("_clients") and value is not None and float(value).is_integer()
     return int(value) if is_count else value
 

@@ -2,48 +2,36 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from tasks.core.catalogue import Catalogue
-from tasks.core.history import CLIENT_TAGS, ROUND_TAGS, HistoryFact
+from tasks.core.history import CLIENT_TAGS, ROUND_TAGS
 from tasks.core.measurement import Measurement
 from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
 from tasks.core.window import EPOCH, Window
 from tasks.lake.tables import Lake
+from tasks.training.companion_files import NO_TERMS, first_terms
+from tasks.training.files import NUMBERS
 
 OF_HISTORY, OF_PROGRESS = "lake: history", "lake: progress"
-PROGRESS = "/api/training/progress"
-PARTICIPATION = "/api/clients/participation"
-PRIVACY = "/api/privacy/status"
-# which part of a snapshot each place in a body is
-PARTS: Mapping[str, Mapping[str, str]] = {
-    PROGRESS: {
-        "$.run_id": "run_id",
-        "$.current_round": "current_round",
-        "$.total_rounds": "total_rounds",
-        "$.active_clients": "active_clients",
-        "$.global_accuracy": "accuracy",
-        "$.convergence_rate": "convergence_rate",
-    },
-    PARTICIPATION: {
-        "$.total_clients": "total_clients",
-        "$.active_clients": "participating_clients",
-        "$.participation_rate": "participation_ratio",
-        "$.avg_data_quality": "data_quality",
-    },
-    PRIVACY: {
-        "$.epsilon_remaining": "epsilon_remaining",
-        "$.delta_used": "delta",
-        "$.privacy_budget_utilization": "budget_utilization",
-        "$.epsilon_budget": "epsilon_budget",
-        "$.noise_multiplier": "noise_multiplier",
-        "$.sampling_rate": "sampling_rate",
-    },
+# the measurements whose rows are snapshots, in the catalogue's names
+SNAPSHOTS = ("fl_progress", "fl_participation", "fl_privacy")
+# the parts of a snapshot that have another name than their field
+PARTS: Mapping[tuple[str, str], str] = {
+    ("fl_progress", "completed_rounds"): "current_round",
+    ("fl_progress", "planned_rounds"): "total_rounds",
+    ("fl_progress", "accuracy_ratio"): "accuracy",
+    ("fl_participation", "active_clients"): "participating_clients",
+    ("fl_participation", "data_quality_ratio"): "data_quality",
+    ("fl_privacy", "delta_used"): "delta",
+    ("fl_privacy", "sampling_ratio"): "sampling_rate",
 }
+KNOWN_PARTS = frozenset(part.name for part in fields(Snapshot)) - {"time"}
 WHOLE = ("current_round", "total_rounds")
 EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
 MOMENT = timedelta(microseconds=1)
@@ -53,15 +41,11 @@ Row = dict[str, Any]
 def training_runs(
     lake: Lake, environment: str, catalogue: Catalogue, runs_with_clients: int = 1
 ) -> list[TrainingRun]:
-    """All runs of the environment that are in the lake, by the start of their first round.
+    """Read all runs of the environment, by the start of their first round.
 
     Of a round that ran twice in one run the later start counts. Only the newest `runs_with_clients`
-    have their clients, which are by far the most rows; in the others `clients` is None. A run whose
-    service offers no history has the rounds that polls happened to see, without start or loss
-    (source "lake: progress").
-
-    Raises:
-        LakeDamaged: when a table cannot be read.
+    have their clients, which are by far the most rows. A run whose service offers no history has
+    the rounds that polls saw, without start or loss (source "lake: progress").
     """
     return list(watched(lake, environment, catalogue, runs_with_clients).runs)
 
@@ -69,11 +53,7 @@ def training_runs(
 def watched(
     lake: Lake, environment: str, catalogue: Catalogue, runs_with_clients: int = 1
 ) -> Watched:
-    """All runs as training_runs has them, all snapshots, and the rounds that ran twice.
-
-    Raises:
-        LakeDamaged: when a table cannot be read.
-    """
+    """Read runs as training_runs does, all snapshots, and the rounds that ran twice."""
     snapshots = _snapshots(lake, environment, catalogue)
     rounds, clients = _measurement(catalogue, ROUND_TAGS), _measurement(catalogue, CLIENT_TAGS)
     by_run = [] if rounds is None else list(_by_run(_told(lake, environment, rounds, EVER)))
@@ -95,9 +75,15 @@ def _measurement(catalogue: Catalogue, tags: tuple[str, ...]) -> Measurement | N
 
 def _told(lake: Lake, environment: str, measurement: Measurement, window: Window) -> Iterator[Row]:
     """Each landed row by facts, with its time and its tags; None for null."""
-    frame = lake.read(measurement, environment, window)
     names = {**{tag: tag for tag in measurement.tags}}
     names |= {spec.history: n for n, spec in measurement.fields.items() if spec.history is not None}
+    return _rows(lake, environment, measurement, window, names)
+
+
+def _rows(
+    lake: Lake, environment: str, measurement: Measurement, window: Window, names: Mapping[str, str]
+) -> Iterator[Row]:
+    frame = lake.read(measurement, environment, window)
     columns = [frame[column].astype("object").tolist() for column in names.values()]
     for time, *cells in zip(frame["time"], *columns, strict=True):
         yield {"time": _moment(time), **dict(zip(names, map(_plain, cells), strict=True))}
@@ -116,18 +102,11 @@ def _plain(value: Any) -> Any:
 
 
 def _by_run(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows of each run in the order of time, the runs by their first."""
     runs: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=itemgetter("time")):
         if row["round"] is not None and row["run_id"] is not None:
             runs.setdefault(row["run_id"], []).append(row)
-    ordered = [sorted(found, key=_time) for found in runs.values()]
-    return sorted(ordered, key=lambda found: _time(found[0]))
-
-
-def _time(row: Row) -> datetime:
-    time: datetime = row["time"]
-    return time
+    return list(runs.values())
 
 
 def _run(rows: Sequence[Row]) -> TrainingRun:
@@ -143,30 +122,13 @@ def _run(rows: Sequence[Row]) -> TrainingRun:
 
 def _round(row: Row) -> Round:
     odd = set((row.get("not_finite") or "").split(","))
-
-    def number(fact: HistoryFact) -> float | None:
-        return math.nan if fact in odd else row.get(fact)
-
-    return Round(
-        round=row["round"],
-        started=row["time"],
-        seconds=number("seconds"),
-        loss=number("loss"),
-        accuracy=number("accuracy"),
-        epsilon=number("epsilon"),
-        clients=None,
-    )
+    numbers = {fact: math.nan if fact in odd else row.get(fact) for fact in NUMBERS}
+    return Round(round=row["round"], started=row["time"], clients=None, **numbers)
 
 
 def _terms(row: Row) -> PrivacyTerms | None:
-    terms = PrivacyTerms(
-        delta=row.get("delta"),
-        sampling_rate=row.get("sampling_rate"),
-        noise_multiplier=row.get("noise_multiplier"),
-        epsilon_budget=row.get("epsilon_budget"),
-        epsilon_remaining=None,
-    )
-    return None if terms == PrivacyTerms(None, None, None, None, None) else terms
+    terms = PrivacyTerms(**{part.name: row.get(part.name) for part in fields(PrivacyTerms)})
+    return None if terms == NO_TERMS else terms
 
 
 def _repeats(rows: Sequence[Row]) -> Iterator[Repeat]:
@@ -204,23 +166,7 @@ def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
     return replace(
         run,
         total_rounds=planned[-1] if planned else None,
-        privacy=_with_snapshot(run.privacy, told[-1]) if told else run.privacy,
-    )
-
-
-def _with_snapshot(terms: PrivacyTerms | None, snapshot: Snapshot) -> PrivacyTerms:
-    """The terms of the history, where it has them; else those of the snapshot."""
-    known = terms or PrivacyTerms(None, None, None, None, None)
-
-    def first(told: float | None, otherwise: float | None) -> float | None:
-        return otherwise if told is None else told
-
-    return PrivacyTerms(
-        delta=first(known.delta, snapshot.delta),
-        sampling_rate=first(known.sampling_rate, snapshot.sampling_rate),
-        noise_multiplier=first(known.noise_multiplier, snapshot.noise_multiplier),
-        epsilon_budget=first(known.epsilon_budget, snapshot.epsilon_budget),
-        epsilon_remaining=snapshot.epsilon_remaining,
+        privacy=first_terms(run.privacy, told[-1]) if told else run.privacy,
     )
 
 
@@ -238,13 +184,11 @@ def _with_clients(
             found.setdefault((row["round"], row["time"]), []).append(_client(row))
     if not found:
         return run
-    rounds = tuple(
-        replace(r, clients=tuple(found.get((r.round, r.started), ())))
-        if r.started is not None
-        else r
+    rounds = (
+        replace(r, clients=tuple(found.get((r.round, r.started), ()))) if r.started else r
         for r in run.rounds
     )
-    return replace(run, rounds=rounds)
+    return replace(run, rounds=tuple(rounds))
 
 
 def _client(row: Row) -> ClientRound:
@@ -252,30 +196,17 @@ def _client(row: Row) -> ClientRound:
     return ClientRound(
         id=row["client"],
         examples=None if examples is None else int(examples),
-        accuracy=row.get("accuracy"),
-        seconds=row.get("seconds"),
-        state=row.get("state"),
-        data_quality=row.get("data_quality"),
+        **{fact: row.get(fact) for fact in ("accuracy", "seconds", "state", "data_quality")},
     )
 
 
 def _snapshots(lake: Lake, environment: str, catalogue: Catalogue) -> list[Snapshot]:
-    """What the polls were told, by their slot."""
     slots: dict[datetime, Row] = {}
-    for measurement in catalogue.values():
-        rest = measurement.rest
-        if measurement.type != "federated" or rest is None or rest.endpoint not in PARTS:
-            continue
-        names = {
-            PARTS[rest.endpoint][spec.path]: name
-            for name, spec in measurement.fields.items()
-            if spec.path is not None and spec.path in PARTS[rest.endpoint]
-        }
-        frame = lake.read(measurement, environment, EVER)
-        columns = [frame[name].astype("object").tolist() for name in names.values()]
-        for time, *cells in zip(frame["time"], *columns, strict=True):
-            told = {part: _plain(cell) for part, cell in zip(names, cells, strict=True)}
-            slots.setdefault(_moment(time), {}).update(told)
+    for entry in (catalogue[name] for name in SNAPSHOTS if name in catalogue):
+        names = {PARTS.get((entry.name, name), name): name for name in entry.fields}
+        known = {part: name for part, name in names.items() if part in KNOWN_PARTS}
+        for row in _rows(lake, environment, entry, EVER, known):
+            slots.setdefault(row.pop("time"), {}).update(row)
     return [_snapshot(time, slots[time]) for time in sorted(slots)]
 
 
@@ -287,10 +218,7 @@ def _snapshot(time: datetime, told: Row) -> Snapshot:
 def _seen_in_passing(
     snapshots: Sequence[Snapshot], runs: Sequence[TrainingRun]
 ) -> list[tuple[datetime, TrainingRun]]:
-    """The runs of which no history is landed, from the rounds that polls saw, and the first poll.
-
-    Without a run_id, a counter that goes back begins a run, named by the poll that saw it first.
-    """
+    """Make runs of the rounds that polls saw; a falling counter begins a new run."""
     named = {run.run_id for run in runs}
     began = _began(runs[0]) if runs else EVER.stop
     groups: list[list[Snapshot]] = []

@@ -12,8 +12,7 @@ from tasks.validation.wording import limit_of
 class Difference:
     """One check that only one suite has, or that both have with other facts.
 
-    `old` and `new` say what differs, or all of a check that the other suite lacks; None where there
-    is none.
+    `old` and `new` say what differs, or all of a check that the other suite lacks; else None.
     """
 
     check_id: str
@@ -36,7 +35,7 @@ def _of_new(before: dict[str, Expectation], after: dict[str, Expectation]) -> It
     for check_id, expectation in after.items():
         mine = _facts(expectation)
         if check_id not in before:
-            yield Difference(check_id, "added", None, _shown(mine, ("column", "limit", "severity")))
+            yield Difference(check_id, "added", None, _shown(mine))
             continue
         theirs = _facts(before[check_id])
         other = tuple(name for name in mine if mine[name] != theirs[name])
@@ -50,9 +49,7 @@ def _of_new(before: dict[str, Expectation], after: dict[str, Expectation]) -> It
 def _removed(before: dict[str, Expectation], after: dict[str, Expectation]) -> Iterator[Difference]:
     for check_id, expectation in before.items():
         if check_id not in after:
-            facts = _facts(expectation)
-            old = _shown(facts, ("column", "limit", "severity"))
-            yield Difference(check_id, "removed", old, None)
+            yield Difference(check_id, "removed", _shown(_facts(expectation)), None)
 
 
 def _facts(expectation: Expectation) -> dict[str, str]:
@@ -67,9 +64,7 @@ def _facts(expectation: Expectation) -> dict[str, str]:
     }
 
 
-def _shown(facts: dict[str, str], names: tuple[str, ...]) -> str:
+def _shown(facts: dict[str, str], names: tuple[str, ...] = ("column", "limit", "severity")) -> str:
     """Column and limit speak for themselves, the others by name."""
-    told = [
-        facts[name] if name in ("column", "limit") else f"{name} {facts[name]}" for name in names
-    ]
-    return "; ".join(told)
+    plain = ("column", "limit")
+    return "; ".join(facts[name] if name in plain else f"{name} {facts[name]}" for name in names)

@@ -22,10 +22,8 @@ _RESULT_FORMAT = {
     "partial_unexpected_count": 0,
 }
 # arguments that every type takes and that are not about the data
-_NOT_ARGUMENTS = frozenset(
-    {"id", "meta", "notes", "result_format", "description", "catch_exceptions"}
-    | {"rendered_content", "severity", "windows", "batch_id"}
-)
+_NOT_ARGUMENTS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions"}
+_NOT_ARGUMENTS |= {"rendered_content", "severity", "windows", "batch_id"}
 _making = threading.Lock()
 
 
@@ -56,9 +54,7 @@ def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran]:
     The frame must have a fresh RangeIndex, since results name rows by their label.
     """
     rows = _rows_definition()
-    from great_expectations.core.expectation_suite import ExpectationSuite
-
-    loaded = ExpectationSuite(name=suite.name, expectations=_plain_expectations(suite))
+    loaded = _loaded(suite)
     batch = rows.get_batch({"dataframe": frame})
     try:
         results = batch.validate(loaded, result_format=_RESULT_FORMAT).results
@@ -101,11 +97,7 @@ def problem_with(kind: str, arguments: dict[str, Any]) -> str:
 
 def loaded_types(suite: Suite) -> list[str]:
     """The types of the expectations that are left once Great Expectations has loaded the suite."""
-    _import()
-    from great_expectations.core.expectation_suite import ExpectationSuite
-
-    loaded = ExpectationSuite(name=suite.name, expectations=_plain_expectations(suite))
-    return [each.expectation_type for each in loaded.expectations]
+    return [each.expectation_type for each in _loaded(suite).expectations]
 
 
 def _import() -> Any:
@@ -136,12 +128,16 @@ def _let_go(batch: Any) -> None:
     manager.batch_data_cache.clear()
 
 
-def _plain_expectations(suite: Suite) -> list[dict[str, Any]]:
-    """As Great Expectations reads them; it keeps and changes what it is given, so these are new."""
-    return [
+def _loaded(suite: Suite) -> Any:
+    _import()
+    from great_expectations.core.expectation_suite import ExpectationSuite
+
+    # it keeps and changes what it is given, so these are new
+    plain = [
         {"type": each.type, "kwargs": dict(each.arguments), "meta": {"check_id": each.check_id}}
         for each in suite.expectations
     ]
+    return ExpectationSuite(name=suite.name, expectations=plain)
 
 
 def _ran(result: Any) -> Ran:

@@ -13,7 +13,7 @@ from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window, iso
-from tasks.validation.limits import Bounds
+from tasks.validation.limits import Bounds, tightest
 from tasks.validation.model import BETWEEN, Suite
 from tasks.validation.structure import Origin
 from tasks.validation.suites import suite_of
@@ -125,26 +125,16 @@ def _outward(value: float, rounding: str) -> float:
 
 def _possible(suite: Suite, column: str) -> Bounds:
     """What the critical ranges of the suite leave possible."""
-    ranges = [
-        each.arguments
-        for each in suite.expectations
-        if each.type == BETWEEN
-        and each.severity is Severity.CRITICAL
-        and each.arguments["column"] == column
-        and each.arguments.get("mostly", 1) == 1
-    ]
-    least = [each["min_value"] for each in ranges if each.get("min_value") is not None]
-    most = [each["max_value"] for each in ranges if each.get("max_value") is not None]
-    return max(least, default=None), min(most, default=None)
+    critical = [each for each in suite.expectations if each.severity is Severity.CRITICAL]
+    ranges = [each.arguments for each in critical if each.type == BETWEEN]
+    return tightest([r for r in ranges if r["column"] == column and r.get("mostly", 1) == 1])
 
 
 def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> dict[str, Any]:
     """As it stands in a suite's file."""
     lower, upper = bounds
-    outside = int(
-        (values < (-math.inf if lower is None else lower)).sum()
-        + (values > (math.inf if upper is None else upper)).sum()
-    )
+    below = values < (-math.inf if lower is None else lower)
+    outside = int((below | (values > (math.inf if upper is None else upper))).sum())
     given = {"column": name, "min_value": lower, "max_value": upper}
     return {
         "type": BETWEEN,

@@ -1,6 +1,7 @@
 """The limits that a suite sets, for charts."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.validation.model import BETWEEN, Suite
@@ -13,15 +14,15 @@ def limits_of(suite: Suite) -> dict[str, Bounds]:
 
     What is physically impossible is left out: it lies far from any value that is worth a look.
     """
-    limits: dict[str, Bounds] = {}
+    ranges: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for check in suite.expectations:
         if check.type == BETWEEN and check.origin != "physical":
-            column = str(check.arguments["column"])
-            limits[column] = _tighter(limits.get(column, (None, None)), check.arguments)
-    return limits
+            ranges[str(check.arguments["column"])].append(check.arguments)
+    return {column: tightest(given) for column, given in ranges.items()}
 
 
-def _tighter(known: Bounds, arguments: Mapping[str, Any]) -> Bounds:
-    lows = [low for low in (known[0], arguments.get("min_value")) if low is not None]
-    highs = [high for high in (known[1], arguments.get("max_value")) if high is not None]
+def tightest(ranges: Sequence[Mapping[str, Any]]) -> Bounds:
+    """Return the highest min_value and the lowest max_value of the arguments; None for none."""
+    lows = [each["min_value"] for each in ranges if each.get("min_value") is not None]
+    highs = [each["max_value"] for each in ranges if each.get("max_value") is not None]
     return max(lows, default=None), min(highs, default=None)

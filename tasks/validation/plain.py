@@ -34,9 +34,8 @@ def _is_plain(expectation: Expectation, frame: pd.DataFrame) -> bool:
     arguments = expectation.arguments
     if not set(arguments) <= _ARGUMENTS.get(expectation.type, set()):
         return False
-    return expectation.type != BETWEEN or bool(
-        pd.api.types.is_numeric_dtype(frame[arguments["column"]])
-    )
+    is_numeric = pd.api.types.is_numeric_dtype
+    return expectation.type != BETWEEN or bool(is_numeric(frame[arguments["column"]]))
 
 
 def _ran(expectation: Expectation, frame: pd.DataFrame) -> Ran:

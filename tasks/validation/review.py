@@ -57,9 +57,6 @@ def _form(suite: Suite) -> Iterator[Flaw]:
     expected = "nothing more" if line == len(ours) else f"`{ours[line].strip()}`"
     if line == len(ours) - 1:
         expected = "a line end and nothing more"
-    yield Flaw(
-        suite.path.name,
-        None,
-        f"is not in canonical form, from line {line + 1} on",
-        f"Sort its keys and indent it by 2 spaces; there should be {expected}",
-    )
+    problem = f"is not in canonical form, from line {line + 1} on"
+    mend = f"Sort its keys and indent it by 2 spaces; there should be {expected}"
+    yield Flaw(suite.path.name, None, problem, mend)

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from tasks.core.batch import Batch, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
-from tasks.core.severity import Severity
 
 # InfluxDB refuses these in tags however they are escaped; Parquet and JSON refuse lone surrogates
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -30,12 +29,9 @@ class _Rule:
     limit: str
 
 
+_CHARACTERS = "no control character and no lone surrogate"
 _TAG_RULES = (
-    _Rule(
-        "tag_control_character",
-        lambda text: _FORBIDDEN.search(text) is not None,
-        "no control character and no lone surrogate",
-    ),
+    _Rule("tag_control_character", lambda text: bool(_FORBIDDEN.search(text)), _CHARACTERS),
     _Rule("tag_trailing_backslash", lambda text: text.endswith("\\"), "no backslash at its end"),
 )
 
@@ -77,35 +73,21 @@ def _rows_with(column: pd.Series, breaks: Callable[[str], bool]) -> Mask:
 def _turned_away(
     frame: pd.DataFrame, measurement: Measurement, rows: Mask, tag: str, rule: _Rule
 ) -> pd.DataFrame:
-    reason = Reason(
-        stage="door",
-        scope="row",
-        check_id=rule.check_id,
-        expectation=rule.check_id,
-        severity=Severity.CRITICAL,
-        limit=rule.limit,
-        reason=f"the tag {tag} has a value that no store can hold",
-    )
-    return records(
-        _writable(frame[rows], measurement),
-        measurement,
-        np.arange(rows.sum()),
-        list(measurement.fields),
-        reason,
-    )
+    why = f"the tag {tag} has a value that no store can hold"
+    reason = Reason.at_door("row", rule.check_id, rule.limit, why)
+    written = _writable(frame[rows], measurement)
+    return records(written, measurement, np.arange(len(written)), list(measurement.fields), reason)
 
 
 def _writable(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
     """With lone surrogates written out, since the quarantine cannot hold them either."""
-    return frame.assign(
-        **{
-            tag: [
-                text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else None
-                for text in frame[tag].astype("object")
-            ]
-            for tag in measurement.all_tags
-        }
-    )
+
+    def written(text: Any) -> str | None:
+        encodable = isinstance(text, str)
+        return text.encode("utf-8", "backslashreplace").decode() if encodable else None
+
+    tags = measurement.all_tags
+    return frame.assign(**{tag: list(map(written, frame[tag].astype("object"))) for tag in tags})
 
 
 def _too_long(column: pd.Series) -> Mask:
@@ -116,13 +98,7 @@ def _too_long(column: pd.Series) -> Mask:
 def _too_long_records(
     frame: pd.DataFrame, measurement: Measurement, rows: Mask, name: str
 ) -> pd.DataFrame:
-    reason = Reason(
-        stage="door",
-        scope="value",
-        check_id="field_too_long",
-        expectation="field_too_long",
-        severity=Severity.CRITICAL,
-        limit=f"at most {LARGEST_TEXT} bytes of UTF-8",
-        reason=f"the field {name} has a text that no store can hold",
-    )
+    limit = f"at most {LARGEST_TEXT} bytes of UTF-8"
+    why = f"the field {name} has a text that no store can hold"
+    reason = Reason.at_door("value", "field_too_long", limit, why)
     return records(frame, measurement, np.flatnonzero(rows), [name], reason)

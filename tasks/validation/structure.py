@@ -29,9 +29,12 @@ class Complaint:
     def __call__(self, problem: str, mend: str) -> SuiteInvalid:
         """The error to raise."""
         where = f"check {self.check_id}: " if self.check_id else ""
-        return SuiteInvalid(
-            suite=str(self.path), check_id=self.check_id, problem=where + problem, mend=mend
-        )
+        facts = {"suite": str(self.path), "check_id": self.check_id}
+        return SuiteInvalid(**facts, problem=where + problem, mend=mend)
+
+    def of(self, check_id: str) -> "Complaint":
+        """Complain about one check of the same file."""
+        return Complaint(self.path, check_id)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
@@ -41,19 +44,14 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:
-    """Refuses what is not a suite for this measurement.
-
-    Raises:
-        SuiteInvalid: with the file, the check (check_id, None when it is the file) and the mend.
-    """
+    """Refuse what is no suite for this measurement, by SuiteInvalid with file, check and mend."""
     complain = Complaint(path)
     if not isinstance(content, dict):
         raise complain("is not a JSON object", "Write it as Great Expectations does")
     _refuse_unknown(content, SUITE_KEYS, complain)
     if content.get("name") != measurement.suite_name:
-        raise complain(
-            f"its name is {content.get('name')!r}", f'Call it "{measurement.suite_name}"'
-        )
+        mend = f'Call it "{measurement.suite_name}"'
+        raise complain(f"its name is {content.get('name')!r}", mend)
     if not isinstance(content.get("meta") or {}, dict):
         raise complain("its meta is not an object", "Write name: value, or take it out")
     expectations = content.get("expectations")
@@ -78,17 +76,13 @@ def _refuse_unknown(
 def _check_expectation(
     content: Any, position: int, measurement: Measurement, complain: Complaint
 ) -> None:
+    lacks = f"expectation {position + 1} has no meta"
     if not isinstance(content, dict) or not isinstance(content.get("meta"), dict):
-        raise complain(
-            f"expectation {position + 1} has no meta",
-            f"Give it the keys {', '.join(META_KEYS)} in meta",
-        )
+        raise complain(lacks, f"Give it the keys {', '.join(META_KEYS)} in meta")
     check_id = content["meta"].get("check_id")
     if not isinstance(check_id, str) or not check_id:
-        raise complain(
-            f"expectation {position + 1} has no meta.check_id", "Name it, once in the suite"
-        )
-    complain = Complaint(complain.path, check_id)
+        raise complain(f"{lacks}.check_id", "Name it, once in the suite")
+    complain = complain.of(check_id)
     _refuse_unknown(content, EXPECTATION_KEYS, complain)
     _refuse_unknown(content["meta"], META_KEYS, complain, "meta.")
     if not isinstance(content.get("type"), str) or not isinstance(content.get("kwargs"), dict):
@@ -111,11 +105,10 @@ def _check_severity(content: dict[str, Any], complain: Complaint) -> None:
     if ours not in list(Severity):
         raise complain(f"meta.severity is {ours!r}", f"Use one of: {', '.join(Severity)}")
     theirs = NAMES[Severity(ours)].great_expectations
-    if content.get("severity") != theirs:
-        raise complain(
-            f"meta.severity is {ours!r}, but severity is {content.get('severity')!r}",
-            f'Write "severity": "{theirs}", as Great Expectations calls it',
-        )
+    given = content.get("severity")
+    if given != theirs:
+        mend = f'Write "severity": "{theirs}", as Great Expectations calls it'
+        raise complain(f"meta.severity is {ours!r}, but severity is {given!r}", mend)
 
 
 def _check_columns(kwargs: dict[str, Any], measurement: Measurement, complain: Complaint) -> None:
@@ -134,9 +127,8 @@ def _check_ids(expectations: list[dict[str, Any]], complain: Complaint) -> None:
     for content in expectations:
         check_id = content["meta"]["check_id"]
         if check_id in seen:
-            raise Complaint(complain.path, check_id)(
-                "meta.check_id is given twice", "Give each expectation its own"
-            )
+            mend = "Give each expectation its own"
+            raise complain.of(check_id)("meta.check_id is given twice", mend)
         seen.add(check_id)
 
 
@@ -162,9 +154,8 @@ def _check_parameters(content: dict[str, Any], complain: Complaint) -> None:
         needed |= names
         for name in sorted(names - set(given)):
             mend = did_you_mean(name, given, "Give it in suite_parameters")
-            raise Complaint(complain.path, expectation["meta"]["check_id"])(
-                f"the suite has no parameter {name}", mend
-            )
+            of_check = complain.of(expectation["meta"]["check_id"])
+            raise of_check(f"the suite has no parameter {name}", mend)
     for name in sorted(set(given) - needed):
         mend = did_you_mean(name, needed, "Take it out of suite_parameters")
         raise complain(f"no expectation uses the parameter {name}", mend)
@@ -174,51 +165,30 @@ def _check_obligations(
     expectations: list[dict[str, Any]], measurement: Measurement, complain: Complaint
 ) -> None:
     """Without these, Great Expectations lets an empty, doubled or hollow frame pass."""
-    if not any(_is_row_count(each) for each in expectations):
-        raise _lacking(ROW_COUNT, {"min_value": 1}, "critical", complain)
-    if not any(_is_uniqueness(each, measurement) for each in expectations):
-        raise _lacking(UNIQUE, {"column_list": list(measurement.key)}, "critical", complain)
-    if not any(_is_not_null(each, "time") and _is_critical(each) for each in expectations):
-        raise _lacking(NOT_NULL, {"column": "time"}, "critical", complain)
-    for name, field in measurement.fields.items():
-        if field.required and not any(_is_not_null(each, name) for each in expectations):
-            raise _lacking(NOT_NULL, {"column": name}, "high", complain)
+    required = [name for name, field in measurement.fields.items() if field.required]
+    obligations: list[tuple[str, dict[str, Any], str]] = [
+        (ROW_COUNT, {"min_value": 1}, "critical"),
+        (UNIQUE, {"column_list": list(measurement.key)}, "critical"),
+        (NOT_NULL, {"column": "time"}, "critical"),
+        *((NOT_NULL, {"column": name}, "high") for name in required),
+    ]
+    for kind, kwargs, severity in obligations:
+        found = (each for each in expectations if each["type"] == kind)
+        if severity == "critical":
+            found = (each for each in found if each["meta"]["severity"] == Severity.CRITICAL)
+        if not any(_fulfils(each["kwargs"], kwargs) for each in found):
+            shown = ", ".join(f"{key} {value}" for key, value in kwargs.items()).replace("'", "")
+            mend = "Add it: without it a bad batch would pass"
+            raise complain(f"lacks {kind} with exactly {shown} ({severity})", mend)
 
 
-def _is_critical(content: dict[str, Any]) -> bool:
-    return bool(content["meta"]["severity"] == Severity.CRITICAL)
-
-
-def _is_row_count(content: dict[str, Any]) -> bool:
-    kwargs = content["kwargs"]
-    least = kwargs.get("min_value")
-    return (
-        content["type"] == ROW_COUNT
-        and _is_critical(content)
-        and set(kwargs) <= {"min_value", "max_value"}
-        and isinstance(least, int | float)
-        and least >= 1
-    )
-
-
-def _is_uniqueness(content: dict[str, Any], measurement: Measurement) -> bool:
-    # another argument, such as a condition, would leave rows out
-    kwargs = content["kwargs"]
-    return (
-        content["type"] == UNIQUE
-        and _is_critical(content)
-        and set(kwargs) == {"column_list"}
-        and sorted(kwargs["column_list"]) == sorted(measurement.key)
-    )
-
-
-def _is_not_null(content: dict[str, Any], column: str) -> bool:
-    return bool(content["type"] == NOT_NULL and content["kwargs"] == {"column": column})
-
-
-def _lacking(kind: str, kwargs: dict[str, Any], severity: str, complain: Complaint) -> SuiteInvalid:
-    shown = ", ".join(f"{key} {value}" for key, value in kwargs.items()).replace("'", "")
-    return complain(
-        f"lacks {kind} with exactly {shown} ({severity})",
-        "Add it: without it a bad batch would pass",
-    )
+def _fulfils(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Compare arguments exactly: another one, such as a condition, would leave rows out."""
+    if "min_value" in wanted:
+        least = given.get("min_value")
+        is_enough = isinstance(least, int | float) and least >= wanted["min_value"]
+        return is_enough and set(given) <= {"min_value", "max_value"}
+    if "column_list" in wanted:
+        is_alone = set(given) == {"column_list"}
+        return is_alone and sorted(given["column_list"]) == sorted(wanted["column_list"])
+    return given == wanted

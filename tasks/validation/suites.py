@@ -14,16 +14,6 @@ from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import Complaint, check_structure, did_you_mean
 
-__all__ = [
-    "Suite",
-    "canonical_json",
-    "read_suite",
-    "read_unchecked",
-    "suite_of",
-    "verify",
-    "write_suite",
-]
-
 # integers up to this size have a double of their own
 _EXACT = 2**53
 _OPTIONAL = frozenset({"description", "meta", "notes", "suite_parameters"})
@@ -33,10 +23,7 @@ def canonical_json(content: dict[str, Any]) -> str:
     """The one text of a suite: sorted keys, indented by 2, with a final newline.
 
     Left out is what Great Expectations adds and what says nothing: its version, ids, nulls, and
-    empty notes, meta and parameters. Whole numbers are written without a fraction.
-
-    Raises:
-        ValueError: when a number is not finite.
+    empty notes, meta and parameters. Whole numbers have no fraction; ValueError for NaN and Inf.
     """
     kept = _significant(content)
     kept["expectations"] = [_significant(each) for each in content["expectations"]]
@@ -66,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
-    """The suite of a measurement, checked without Great Expectations; `verify` does the rest.
+    """Read the suite of a measurement; `verify` does what needs Great Expectations.
 
     Raises:
         SuiteInvalid: when the file is missing or is no suite for this measurement.
@@ -79,32 +66,20 @@ def read_suite(folder: Path, measurement: Measurement) -> Suite:
 
 
 def read_unchecked(folder: Path, name: str) -> Suite | None:
-    """The suite as it stands, whatever measurement it fits; None when the file is missing.
-
-    Raises:
-        SuiteInvalid: when the file is not JSON.
-    """
+    """Read the suite as it stands, None without a file; raise SuiteInvalid when it is not JSON."""
     path = folder / f"{name}.json"
     return Suite(name, path, _read(path), digest="") if path.is_file() else None
 
 
 def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
-    """The suite of a measurement with this content, checked as read_suite does.
-
-    Raises:
-        SuiteInvalid: when it is no suite for this measurement.
-    """
+    """Build the suite of a measurement from its content, checked as read_suite does."""
     check_structure(content, measurement, path)
     digest = hashlib.blake2b(canonical_json(content).encode(), digest_size=8).hexdigest()
     return Suite(measurement.suite_name, path, content, digest)
 
 
 def write_suite(suite: Suite) -> None:
-    """Puts the suite in place of its file, in canonical form; a crash leaves the old one or the new.
-
-    Raises:
-        ConfigurationInvalid: when it cannot be written.
-    """
+    """Replace the suite's file atomically; raise ConfigurationInvalid when it cannot be written."""
     draft = suite.path.with_name(f".{suite.path.name}.draft")
     try:
         with draft.open("w", encoding="utf-8") as file:
@@ -169,13 +144,11 @@ def verify(suite: Suite, measurement: Measurement) -> None:
             raise complain(f"Great Expectations knows no {expectation.type}", mend)
         _verify_arguments(expectation, complain)
     if engine.loaded_types(suite) != [each.type for each in suite.expectations]:
-        raise Complaint(suite.path)(
-            "Great Expectations does not load all of it", "Compare it with what it loads"
-        )
+        mend = "Compare it with what it loads"
+        raise Complaint(suite.path)("Great Expectations does not load all of it", mend)
     for check_id, problem in trial.obstacles(suite, measurement):
-        raise Complaint(suite.path, check_id)(
-            f"cannot run on {measurement.name}: {problem}", "Choose one for its type"
-        )
+        complain = Complaint(suite.path, check_id)
+        raise complain(f"cannot run on {measurement.name}: {problem}", "Choose one for its type")
 
 
 def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:

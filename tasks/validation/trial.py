@@ -27,11 +27,8 @@ def obstacles(suite: Suite, measurement: Measurement) -> Iterator[tuple[str, str
     if not untried:
         return
     entries = suite.content["expectations"]
-    content = {
-        **suite.content,
-        "expectations": [each for each in entries if each["meta"]["check_id"] in untried],
-    }
-    tried = replace(suite, content=content)
+    chosen = [each for each in entries if each["meta"]["check_id"] in untried]
+    tried = replace(suite, content={**suite.content, "expectations": chosen})
     for check_id, ran in engine.run(_sample(measurement), tried).items():
         if ran.problem:
             yield check_id, ran.problem
@@ -48,11 +45,7 @@ def _types_of_columns(measurement: Measurement) -> dict[str, str]:
 
 
 def _signature(expectation: Expectation, columns: Mapping[str, str]) -> str:
-    """Two expectations with the same one both run, or neither does.
-
-    That is: they differ in nothing but which columns of a type they name, and in numbers that are in the
-    same order.
-    """
+    """Name what decides whether it runs: all but which column of a type, and how large a number is."""
     numbers = {each for each in expectation.arguments.values() if type(each) in (int, float)}
     order = {number: place for place, number in enumerate(sorted(numbers))}
 

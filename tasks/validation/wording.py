@@ -20,6 +20,7 @@ from tasks.validation.model import (
 
 # offending values that are shown
 _SAMPLES = 3
+_FIXED = {UNIQUE: "each key once", NOT_NULL: "never missing", NULL: "always missing"}
 # arguments that have words of their own
 _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max", "mostly")
 
@@ -28,12 +29,8 @@ def limit_of(expectation: Expectation) -> str:
     """What it allows, e.g. `0 to 1`, `at most 5`, `never missing`."""
     arguments = expectation.arguments
     told = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
-    if expectation.type == UNIQUE:
-        limits = ["each key once"]
-    elif expectation.type == NOT_NULL:
-        limits = ["never missing"]
-    elif expectation.type == NULL:
-        limits = ["always missing"]
+    if expectation.type in _FIXED:
+        limits = [_FIXED[expectation.type]]
     elif expectation.type in (IN_SET, NOT_IN_SET):
         word = "one of" if expectation.type == IN_SET else "none of"
         limits = [f"{word} {_shown(arguments['value_set'])}"]

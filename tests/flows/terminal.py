@@ -39,6 +39,12 @@ class Terminal:
             assert time.monotonic() < deadline, self.text
             self._read(0.1)
 
+    def pause(self, seconds: float) -> None:
+        """Read what is written for so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._read(0.1)
+
     def end(self, seconds: float) -> tuple[int, float]:
         """Wait for the end; the exit code, and how many seconds it took."""
         deadline = self._began + seconds

@@ -20,7 +20,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
 from tasks.pipeline.chunk import Tools
 from tasks.pipeline.collect import Job, work
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 from tests.fakes.memory import MemorySink, MemorySource
 from tests.tasks.validation.examples import BETWEEN, a_measurement, a_suite, an_expectation
 

@@ -61,11 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_from(options: argparse.Namespace, environ: Mapping[str, str]) -> ServerSettings:
-    """Make the settings that the options and the environment ask for.
-
-    ValidationError for a value out of range or a host that would be open to all;
-    MissingTokenError when --token-env names a variable that is not set.
-    """
+    """Make the settings of options and environment; ValidationError or MissingTokenError."""
     environment = environ.get(ENVIRONMENT_VARIABLE, "demo")
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["token"] = _token(given.pop("token_env", None), environ)

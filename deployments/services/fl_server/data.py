@@ -1,8 +1,6 @@
 """The data of the simulation: scikit-learn's digits, dealt to the clients unevenly.
 
-The way of dealing follows Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data
-Distribution for Federated Visual Classification" (2019): each client draws its own mix of labels
-from a Dirichlet distribution and takes its examples, without replacement, by that mix.
+Each client draws its mix of labels from a Dirichlet distribution (Hsu, Qi and Brown 2019).
 """
 
 import math
@@ -75,11 +73,7 @@ def label_mix(labels: Ints) -> Floats:
 
 
 def label_distance(left: Floats, right: Floats) -> float:
-    """Jensen-Shannon distance of two label mixes: 0 when equal, 1 when disjoint.
-
-    The square root of the divergence in bits (Lin, "Divergence Measures Based on the Shannon
-    Entropy", 1991): the entropy of the mean distribution minus the mean of the entropies.
-    """
+    """Return the Jensen-Shannon distance of two mixes (Lin 1991): 0 when equal, 1 when disjoint."""
     divergence = (entr((left + right) / 2) - (entr(left) + entr(right)) / 2).sum() / math.log(2)
     # rounding can leave the range by a hair
     return math.sqrt(min(1.0, max(0.0, divergence)))

@@ -43,8 +43,7 @@ class ErrorFault(_Fault):
 
 
 class MalformedFault(_Fault):
-    """The answer ends in the middle, with a length that fits: no client sees a broken
-    connection, only a body that cannot be parsed."""
+    """The answer ends in the middle, with a length that fits: it cannot be parsed."""
 
     kind: Literal["malformed_json"]
 

@@ -1,15 +1,10 @@
 """Federated averaging over simulated clients, pure: no clock is read but for one duration.
 
-A round: connected clients are drawn independently with probability sampling_rate; each trains the
-model on its own examples; some are lost, some come after the deadline; the updates that arrive in
-time are clipped to clip_norm and summed, Gaussian noise with the standard deviation
-noise_multiplier * clip_norm is added, and the sum is divided by the expected number of clients.
-That number is fixed (McMahan et al. 2018, the estimator with a fixed denominator): dividing by
-the number that came would make the sensitivity depend on who came. A client that is away, lost or
-late adds nothing, which can only lower the probability that it counts, so the epsilon of the full
-sampling rate is an upper bound.
-
-The noise comes from numpy's generator, seedable and not made for secrets: right for a simulation.
+Each round draws connected clients with probability sampling_rate; updates in time are clipped to
+clip_norm and summed, Gaussian noise of noise_multiplier * clip_norm is added, and the sum divided
+by the expected number of clients (McMahan et al. 2018): the number that came would make the
+sensitivity depend on who came. A lost or late client can only lower epsilon. The noise comes from
+numpy's seedable generator: right for a simulation, not for secrets.
 """
 
 import time
@@ -39,10 +34,10 @@ STRAGGLER_FACTORS = (3.0, 6.0)
 
 @dataclass(frozen=True)
 class ClientRound:
-    """One drawn client in one round.
+    """One drawn client in one round; a late one's update is not used.
 
-    accuracy is that of the model it received, on its own examples; seconds are simulated. Both
-    are None for a dropped client, which never answered. A late client's update is not used.
+    accuracy is that of the model it received, on its own examples; seconds are simulated; both are
+    None for a dropped client, which never answered.
     """
 
     id: str
@@ -55,8 +50,7 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Standing:
-    """How good a model is: mean cross-entropy (nats) over all clients' usable examples, and
-    accuracy (0 to 1) on the held-out ones."""
+    """Mean cross-entropy (nats) over all usable examples, accuracy (0 to 1) on held-out ones."""
 
     loss: float
     accuracy: float
@@ -64,13 +58,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What a round left behind. Equal runs give equal results.
+    """What a round left behind; equal runs give equal results.
 
-    seconds is simulated (until the last answer, or the deadline); epsilon is the total so far;
-    data_drift is the Jensen-Shannon distance (0 to 1) of the labels that trained this round
-    from those of all clients; convergence_rate is the mean relative fall of the loss a round over
-    the last CONVERGENCE_WINDOW rounds, below 0 when the loss grows; noise_scale is the standard
-    deviation of the noise on each weight. aggregation_seconds is measured, and not compared.
+    seconds is simulated; epsilon is the total so far; data_drift the Jensen-Shannon distance of the
+    labels trained on from all; convergence_rate the mean relative fall of the loss a round over
+    CONVERGENCE_WINDOW rounds; noise_scale the standard deviation of the noise on each weight.
     """
 
     round: int
@@ -111,9 +103,8 @@ class Federation:
             settings.sampling_rate, settings.noise_multiplier, settings.delta
         )
         self._features, self._labels = self.population.features, self.population.labels
-        self._online = self._client_rng.random(settings.clients) < RETURN_RATE / (
-            RETURN_RATE + LEAVE_RATE
-        )
+        usual = RETURN_RATE / (RETURN_RATE + LEAVE_RATE)
+        self._online = self._client_rng.random(settings.clients) < usual
         self._slowness = self._slowness_of_clients()
         self._losses = deque([self.standing().loss], maxlen=CONVERGENCE_WINDOW + 1)
 
@@ -129,10 +120,8 @@ class Federation:
 
     def can_go_on(self) -> bool:
         """Whether a round is left, in number and in privacy budget."""
-        settings = self.settings
-        return self.round < settings.rounds and privacy.affords(
-            self.mechanism, self.round + 1, settings.epsilon_budget
-        )
+        rounds, budget = self.settings.rounds, self.settings.epsilon_budget
+        return self.round < rounds and privacy.affords(self.mechanism, self.round + 1, budget)
 
     def standing(self) -> Standing:
         """How good the current model is."""
@@ -146,16 +135,10 @@ class Federation:
         """Run one round. DivergedError when the model leaves the finite numbers."""
         self.round += 1
         self._come_and_go()
-        drawn = np.flatnonzero(
-            self._online
-            & (self._client_rng.random(self.settings.clients) < self.settings.sampling_rate)
-        )
-        visits = [self._visit(int(index)) for index in drawn]
-        reported = [
-            int(index)
-            for index, visit in zip(drawn, visits, strict=True)
-            if visit.state == "reported"
-        ]
+        is_drawn = self._client_rng.random(self.settings.clients) < self.settings.sampling_rate
+        drawn = np.flatnonzero(self._online & is_drawn).tolist()
+        visits = [self._visit(index) for index in drawn]
+        reported = [i for i, v in zip(drawn, visits, strict=True) if v.state == "reported"]
         aggregation_seconds = self._learn(reported)
         return self._result(tuple(visits), reported, aggregation_seconds)
 
@@ -172,19 +155,12 @@ class Federation:
     def _visit(self, index: int) -> ClientRound:
         shard = self.population.shards[index]
         seconds = self._duration(index)
-        state: ClientState = "reported" if seconds <= self.settings.deadline_seconds else "late"
+        name, examples, quality = self.ids[index], len(shard.labels), shard.quality
         if self._client_rng.random() < self.settings.dropout_rate:
-            state = "dropped"
-        return ClientRound(
-            id=self.ids[index],
-            examples=len(shard.labels),
-            accuracy=None
-            if state == "dropped"
-            else model.accuracy(self.weights, shard.features, shard.labels),
-            seconds=None if state == "dropped" else seconds,
-            state=state,
-            data_quality=shard.quality,
-        )
+            return ClientRound(name, examples, None, None, "dropped", quality)
+        state: ClientState = "reported" if seconds <= self.settings.deadline_seconds else "late"
+        accuracy = model.accuracy(self.weights, shard.features, shard.labels)
+        return ClientRound(name, examples, accuracy, seconds, state, quality)
 
     def _duration(self, index: int) -> float:
         rng = self._client_rng

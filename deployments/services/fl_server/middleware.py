@@ -9,13 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.services.fl_server import faults
-from deployments.services.fl_server.faults import (
-    ErrorFault,
-    Fault,
-    FaultBoard,
-    MissingFieldFault,
-    SlowFault,
-)
+from deployments.services.fl_server.faults import Fault, FaultBoard
 from deployments.services.fl_server.metrics import RequestMetrics, SecurityMetrics
 
 OPEN_PATH = "/health"
@@ -105,11 +99,11 @@ class FaultMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with the fault if there is one."""
         fault = self._board.take(scope["path"]) if scope["type"] == "http" else None
-        if isinstance(fault, SlowFault):
+        if isinstance(fault, faults.SlowFault):
             await asyncio.sleep(fault.seconds)
-        if fault is None or isinstance(fault, SlowFault):
+        if fault is None or isinstance(fault, faults.SlowFault):
             await self._app(scope, receive, send)
-        elif isinstance(fault, ErrorFault):
+        elif isinstance(fault, faults.ErrorFault):
             answer = JSONResponse({"detail": "a fault was asked for"}, status_code=SERVER_ERROR)
             await answer(scope, receive, send)
         else:
@@ -125,7 +119,7 @@ class FaultMiddleware:
         body = b"".join(message.get("body", b"") for message in kept[1:])
         headers = {name.decode(): value.decode() for name, value in kept[0]["headers"]}
         content_type = headers.get("content-type", "")
-        if isinstance(fault, MissingFieldFault):
+        if isinstance(fault, faults.MissingFieldFault):
             is_json = content_type.startswith("application/json")
             body = faults.without_field(body, fault.field, is_json=is_json)
         else:

@@ -1,13 +1,9 @@
 """The privacy ledger of the run: client-level differential privacy, counted by dp-accounting.
 
-The mechanism is DP-FedAvg of McMahan, Ramage, Talwar and Zhang, "Learning Differentially Private
-Recurrent Language Models" (ICLR 2018): clients are drawn independently (Poisson sampling), each
-update is clipped, and the Gaussian noise on the sum is noise_multiplier times the clip norm. Two
-populations are neighbours when they differ by one client. Epsilon comes from the RDP accountant
-(Mironov, "Renyi Differential Privacy", 2017; sampled Gaussian: Mironov, Talwar and Zhang, 2019).
-
-It covers the model. The monitoring figures (losses, accuracies, label drift) are published
-without noise and are not covered; a service with real clients would have to account for them.
+DP-FedAvg (McMahan, Ramage, Talwar and Zhang, ICLR 2018): clients are drawn independently (Poisson
+sampling), each update is clipped, the Gaussian noise on the sum is noise_multiplier clip norms;
+neighbours differ by one client. Epsilon is the RDP accountant's (Mironov 2017; Mironov, Talwar and
+Zhang 2019). Monitoring figures (losses, accuracies, drift) carry no noise and are not covered.
 """
 
 from dataclasses import dataclass

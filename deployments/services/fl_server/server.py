@@ -32,11 +32,10 @@ POLL_SECONDS = 0.02
 
 
 def run(settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; ListenError for a port, OSError for a folder.
 
-    Once both ports answer, prints one line of JSON: event ("ready"), pid, run_id, http, https and
-    ca_file (both null without HTTPS). ListenError when a port is not to be had, OSError when a
-    folder cannot be written.
+    Prints one line of JSON once both ports answer: event ("ready"), pid, run_id, http, https and
+    ca_file (both null without HTTPS).
     """
     # they would double the series and are not in the service's vocabulary
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call, unused-ignore]
@@ -130,28 +129,27 @@ def _certificate(
 ) -> Certificate | None:
     if settings.https_port is None:
         return None
-    certificate = make_certificate(
+    host, days, refused = (
         settings.host,
-        settings.tls_dir or folder,
         settings.certificate_days,
         metrics.security.handshake_failed,
     )
+    certificate = make_certificate(host, settings.tls_dir or folder, days, refused)
     metrics.security.watch_certificate(certificate.days_left)
     return certificate
 
 
 def _ready_line(service: Service, plain: socket.socket, secure: socket.socket | None) -> str:
     certificate = service.certificate
-    return json.dumps(
-        {
-            "event": "ready",
-            "pid": os.getpid(),
-            "run_id": service.trainer.progress.run_id,
-            "http": _url("http", plain),
-            "https": None if secure is None else _url("https", secure),
-            "ca_file": None if certificate is None else str(certificate.ca_file.absolute()),
-        }
-    )
+    ready = {
+        "event": "ready",
+        "pid": os.getpid(),
+        "run_id": service.trainer.progress.run_id,
+        "http": _url("http", plain),
+        "https": None if secure is None else _url("https", secure),
+        "ca_file": None if certificate is None else str(certificate.ca_file.absolute()),
+    }
+    return json.dumps(ready)
 
 
 def _url(scheme: str, listener: socket.socket) -> str:

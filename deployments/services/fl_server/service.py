@@ -98,14 +98,9 @@ class Service:
     def privacy_status(self) -> bodies.PrivacyStatus:
         """Body of /api/privacy/status."""
         federation, spent = self.settings.federation, self.trainer.progress.epsilon
-        used = spent / federation.epsilon_budget
-        return _body(
-            bodies.PrivacyStatus,
-            self.trainer,
-            federation,
-            delta_used=federation.delta,
-            privacy_budget_utilization=used,
-        )
+        used = {"privacy_budget_utilization": spent / federation.epsilon_budget}
+        used["delta_used"] = federation.delta
+        return _body(bodies.PrivacyStatus, self.trainer, federation, **used)
 
     def history(self, since: int) -> bodies.TrainingHistory:
         """Body of /api/training/history: the rounds with a number above since."""

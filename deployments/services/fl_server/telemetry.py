@@ -1,8 +1,7 @@
-"""The simulated edge devices: one a client, each quantity a process of its own.
+"""The simulated edge devices, one a client.
 
-Load wanders around a usual level (autoregression of order 1); temperature follows the load with a
-lag; a battery drains with the load and is charged once it is low; packet loss wanders around its
-usual level on a logarithmic scale, so that it stays above 0 and has bursts.
+Load and packet loss (logarithmic) wander around a usual level (autoregression of order 1);
+temperature follows the load with a lag; a battery drains with it and is charged once low.
 """
 
 from dataclasses import dataclass

@@ -28,11 +28,7 @@ class Certificate:
 def make_certificate(
     host: str, folder: Path, days: float, on_handshake_failure: Callable[[], None]
 ) -> Certificate:
-    """A new CA, and a certificate of it for the host and for loopback.
-
-    Writes ca.pem into the folder (made if need be; OSError when it cannot be); the private keys
-    stay in memory. on_handshake_failure is called for each handshake that fails.
-    """
+    """Make a CA and a certificate for host and loopback; only ca.pem goes to disk."""
     authority = trustme.CA(organization_name="fedvitals demo service")
     not_after = datetime.now(UTC) + timedelta(days=days)
     leaf = authority.issue_cert(*sorted({host, "localhost", "127.0.0.1"}), not_after=not_after)

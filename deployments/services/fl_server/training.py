@@ -71,8 +71,7 @@ class Progress:
 
 
 class Trainer:
-    """Runs the federation in one thread; progress is replaced as a whole, so reading needs no
-    lock. When training ends, the devices and the model in service go on."""
+    """Runs the federation in a thread; reading progress, replaced whole, needs no lock."""
 
     def __init__(
         self, federation: Federation, fleet: Fleet, store: ModelStore, metrics: ServiceMetrics

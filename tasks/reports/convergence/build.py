@@ -16,17 +16,8 @@ from tasks.analysis.run_analysis import comparison_document, plain
 from tasks.analysis.wording import change_text, range_text
 from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.errors import ReportNotWritten
-from tasks.reports.convergence import page
+from tasks.reports.convergence import page, parts
 from tasks.reports.convergence.page import ConvergenceFiles
-from tasks.reports.convergence.parts import (
-    burn_of,
-    client_lines,
-    heat_of,
-    numbers_of,
-    participation_of,
-    privacy_of,
-    time_of,
-)
 from tasks.reports.convergence.records import (
     FAN,
     ComparisonLine,
@@ -81,13 +72,7 @@ def write_convergence(
     notes: Sequence[str] = (),
     generated_at: datetime | None = None,
 ) -> ConvergenceFiles:
-    """Writes convergence-report.html, convergence-analysis.json and convergence-chart.png.
-
-    environment is that of a followed service, None for files. notes are lines that go above all runs.
-
-    Raises:
-        ReportNotWritten: when the folder cannot be written.
-    """
+    """Write the report of a service (environment) or files; ReportNotWritten."""
     report = ConvergenceReport(
         sections=tuple(map(section_of, analyses)),
         generated_at=generated_at or datetime.now(UTC),
@@ -115,23 +100,22 @@ def section_of(one: Analysed) -> RunSection:
         metric=one.metric_name,
         rounds_seen=one.rounds_seen,
         curve=curve_of(one),
-        numbers=numbers_of(analysis, one.metric_name),
+        numbers=parts.numbers_of(analysis, one.metric_name),
         advice=lead,
         advice_further=further,
         forecast_note=_forecast_note(forecast),
-        time=time_of(analysis),
-        privacy=privacy_of(analysis),
-        burn=burn_of(analysis, one.run.rounds),
-        participation=participation_of(analysis),
-        heat=heat_of(analysis),
-        clients=client_lines(analysis),
+        time=parts.time_of(analysis),
+        privacy=parts.privacy_of(analysis),
+        burn=parts.burn_of(analysis, one.run.rounds),
+        participation=parts.participation_of(analysis),
+        heat=parts.heat_of(analysis),
+        clients=parts.client_lines(analysis),
         findings=one.every_finding,
         notes=analysis.notes,
     )
 
 
 def _advice(advice: Advice) -> tuple[str, str | None]:
-    """What to do with the first reason, and all else that speaks for it."""
     if len(advice.reasons) < 2:
         return advice.sentence, None
     further = "; ".join(advice.reasons[1:])

@@ -1,6 +1,5 @@
 """The charts of the convergence report, as inline SVG that follows the page's colours."""
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,48 +7,32 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from tasks.reports.convergence.records import (
-    DROPPED,
-    FAN,
-    LATE,
-    NOT_DRAWN,
-    UNKNOWN,
-    BurnChart,
-    CurveChart,
-    HeatChart,
-    Spread,
-)
-from tasks.reports.drawing import METADATA, ON_WHITE, SOLID, STAND_IN, Paint, figure_class, inline
+from tasks.analysis.client_columns import DROPPED, LATE, UNKNOWN
+from tasks.analysis.interval import Interval
+from tasks.reports import drawing
+from tasks.reports.convergence.records import FAN, NOT_DRAWN, BurnChart, CurveChart, HeatChart
+from tasks.reports.drawing import ON_WHITE, STAND_IN, Paint
 
 SIZE = (560, 270)
 SMALL = (560, 230)
 MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
 KIND = "panel broad"
-TEXT = 10
 TEXT_BEYOND = 0.75  # of the width: there is room for a word after it
 MOST_COLUMNS = 150  # of the heat map
 ROW, NAME_WIDTH = 16, 96
-_CLASSES = {0: "on", LATE: "late", DROPPED: "gone", UNKNOWN: "on"}
 
 
 def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:
     """The learning curve with the fan of the forecast and the target."""
     figure, axes = _axes(SIZE, chart.name)
     _curve(axes, chart, STAND_IN)
-    return _svg(figure, label, prefix, SIZE)
+    return drawing.svg_of(figure, label, prefix, SIZE, KIND)
 
 
 def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
     rounds, values = np.asarray(chart.rounds, dtype=float), np.asarray(chart.values, dtype=float)
     _fan(axes, chart.fan_rounds, chart.fan, paint)
-    axes.plot(
-        rounds,
-        values,
-        color=paint.series[0],
-        linewidth=1.4,
-        marker=_marker(len(rounds)),
-        markersize=3,
-    )
+    _line(axes, rounds, values, paint.series[0])
     if chart.fan_rounds and len(rounds):
         _upright(axes, float(rounds[-1]), "now", paint.text)
     if chart.broken is not None:
@@ -58,10 +41,9 @@ def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
         _level(axes, chart.target, "target", paint)
     if chart.lost:
         across = axes.get_xaxis_transform()
-        axes.plot(
-            chart.lost, [0.02] * len(chart.lost), color=paint.bad, linestyle="none", marker="x",
-            markersize=5, transform=across, clip_on=False,
-        )  # fmt: skip
+        drawing.dots(
+            axes, chart.lost, [0.02] * len(chart.lost), paint.bad, "x", 5, transform=across
+        )
     _limits(axes, chart.rounds, chart.fan_rounds, chart.is_share, chart.target)
     if chart.shown is not None:
         axes.set_ylim(*chart.shown)
@@ -71,17 +53,13 @@ def compared_svg(charts: Sequence[CurveChart], label: str, prefix: str) -> Marku
     """The learning curves of several runs, at most eight, in the colours of the page."""
     figure, axes = _axes(SIZE, charts[0].name)
     _curves(axes, charts, STAND_IN)
-    return _svg(figure, label, prefix, SIZE)
+    return drawing.svg_of(figure, label, prefix, SIZE, KIND)
 
 
 def _curves(axes: Any, charts: Sequence[CurveChart], paint: Paint) -> None:
     shown = charts[: len(paint.series)]
     for index, chart in enumerate(shown):
-        axes.plot(
-            chart.rounds, chart.values, color=paint.series[index], linewidth=1.4,
-            linestyle=(0, (4, 1.6)) if index >= SOLID else "-", marker=_marker(len(chart.rounds)),
-            markersize=3,
-        )  # fmt: skip
+        _line(axes, chart.rounds, chart.values, paint.series[index], index >= drawing.SOLID)
     every = tuple(number for chart in shown for number in chart.rounds)
     _limits(axes, every, (), all(chart.is_share for chart in shown), None)
 
@@ -95,23 +73,14 @@ def curve_png(charts: Sequence[CurveChart]) -> bytes:
         _curve(axes, drawn[0], ON_WHITE)
     elif drawn:
         _curves(axes, drawn, ON_WHITE)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    return data.getvalue()
+    return drawing.png_of(figure)
 
 
 def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     """The epsilon that is left, its fan, and the race: budget's end and target as bars."""
     figure, axes = _axes(SMALL, "epsilon left")
     _fan(axes, chart.fan_rounds, chart.fan, STAND_IN)
-    axes.plot(
-        chart.rounds,
-        chart.left,
-        color=STAND_IN.series[0],
-        linewidth=1.4,
-        marker=_marker(len(chart.rounds)),
-        markersize=3,
-    )
+    _line(axes, chart.rounds, chart.left, STAND_IN.series[0])
     _level(axes, 0.0, "used up", STAND_IN)
     top = max([chart.budget, *chart.left]) * 1.02
     _limits(axes, chart.rounds, chart.fan_rounds, False, None)
@@ -125,26 +94,19 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     ):
         if spread is not None:
             _bar(axes, spread, height * top, text, colour)
-    return _svg(figure, label, prefix, SMALL)
+    return drawing.svg_of(figure, label, prefix, SMALL, KIND)
 
 
 def heat_svg(chart: HeatChart, label: str) -> Markup:
-    """Clients by rounds: reported, late, dropped out; blank where a client was not drawn.
-
-    Of more rounds than fit, each column is several, and shows what is worst in a third of them or
-    more.
-    """
+    """Draw clients by rounds; a column of several rounds shows the worst of a third or more."""
     states = _columns(np.asarray(chart.states, dtype=np.int64))
     rows, columns = states.shape
     width, height = SIZE[0], rows * ROW + 22
     step = (width - NAME_WIDTH) / max(columns, 1)
     parts = []
     for state, name in ((0, "on"), (LATE, "late"), (DROPPED, "gone")):
-        cells = states == state
-        if state == 0:
-            cells = cells | (states == UNKNOWN)
-        path = "".join(_runs(cells, step))
-        if path:
+        cells = np.isin(states, (0, UNKNOWN) if state == 0 else state)
+        if path := "".join(_runs(cells, step)):
             parts.append(f'<path class="{name}" d="{path}"/>')
     names = "".join(
         f'<text x="{NAME_WIDTH - 6}" y="{row * ROW + ROW - 4}" text-anchor="end">{escape(_cut(client))}</text>'
@@ -162,7 +124,6 @@ def heat_svg(chart: HeatChart, label: str) -> Markup:
 
 
 def _runs(cells: Any, step: float) -> list[str]:
-    """A rectangle for each stretch of cells of one row."""
     found = []
     for row, line in enumerate(cells):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
@@ -194,26 +155,15 @@ def _cut(name: str) -> str:
 
 
 def _axes(size: tuple[int, int], name: str, paint: Paint = STAND_IN) -> tuple[Any, Any]:
-    width, height = size
-    left, right, top, bottom = MARGINS
-    figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
-    axes = figure.add_axes(
-        (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
-    )
-    axes.annotate(
-        name, (0, 1), (5 - left, 9), xycoords="axes fraction", textcoords="offset points",
-        fontsize=TEXT, color=paint.text, parse_math=False,
-    )  # fmt: skip
-    axes.annotate(
-        "round", (1, 0), (0, -27), xycoords="axes fraction", textcoords="offset points", ha="right",
-        fontsize=TEXT, color=paint.text,
-    )  # fmt: skip
-    axes.tick_params(labelsize=TEXT, labelcolor=paint.text, length=0, pad=5)
-    axes.grid(axis="y", color=paint.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set(color=paint.grid, linewidth=1)
+    figure, axes = drawing.framed(size, MARGINS)
+    drawing.dress(axes, name, MARGINS[0], paint)
+    drawing.note(axes, "round", (1, 0), (0, -27), "axes fraction", paint.text, ha="right")
     return figure, axes
+
+
+def _line(axes: Any, x: Any, y: Any, colour: str, is_dashed: bool = False) -> None:
+    style, marker = (0, (4, 1.6)) if is_dashed else "-", "o" if len(x) <= 40 else None
+    axes.plot(x, y, color=colour, linewidth=1.4, linestyle=style, marker=marker, markersize=3)
 
 
 def _limits(
@@ -248,49 +198,24 @@ def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], paint
 
 def _upright(axes: Any, x: float, text: str, colour: str) -> None:
     axes.axvline(x, color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
-    axes.annotate(
-        text, (x, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-        ha="center", fontsize=TEXT, color=colour,
-    )  # fmt: skip
+    drawing.note(axes, text, (x, 1), (0, 4), ("data", "axes fraction"), colour, ha="center")
 
 
 def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
-    axes.axhline(y, color=paint.limit, linewidth=1, linestyle=(0, (5, 3)))
-    axes.annotate(
-        text, (0, y), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="left", va="bottom", fontsize=TEXT, color=paint.limit,
-    )  # fmt: skip
+    drawing.level(axes, y, paint)
+    drawing.note(
+        axes, text, (0, y), (3, 3), ("axes fraction", "data"), paint.limit, ha="left", va="bottom"
+    )
 
 
-def _bar(axes: Any, spread: Spread, y: float, text: str, colour: str) -> None:
-    """An interval with its middle; the text beyond it, where the falling curve no longer is, unless
-    the chart ends there."""
+def _bar(axes: Any, spread: Interval, y: float, text: str, colour: str) -> None:
+    """Draw an interval with its middle; the text beyond it, unless the chart ends there."""
     low, high = axes.get_xlim()
     axes.plot(
-        (spread.low, min(spread.high, high)),
-        (y, y),
-        color=colour,
-        linewidth=5,
-        solid_capstyle="round",
-        alpha=0.5,
-        clip_on=False,
-    )
-    axes.plot(
-        spread.estimate, y, color=colour, marker="o", markersize=6, linestyle="none", clip_on=False
-    )
-    is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
-    axes.annotate(
-        text, (spread.high if is_beyond else spread.low, y), (8 if is_beyond else -8, 0),
-        xycoords="data", textcoords="offset points", ha="left" if is_beyond else "right",
-        va="center", fontsize=TEXT, color=colour,
+        (spread.low, min(spread.high, high)), (y, y), color=colour, linewidth=5,
+        solid_capstyle="round", alpha=0.5, clip_on=False,
     )  # fmt: skip
-
-
-def _marker(count: int) -> str | None:
-    return "o" if count <= 40 else None
-
-
-def _svg(figure: Any, label: str, prefix: str, size: tuple[int, int]) -> Markup:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
-    return Markup(inline(text.getvalue(), label, prefix, size, KIND))
+    drawing.dots(axes, spread.estimate, y, colour, "o", 6)
+    is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
+    x, place, ha = (spread.high, 8, "left") if is_beyond else (spread.low, -8, "right")
+    drawing.note(axes, text, (x, y), (place, 0), "data", colour, ha=ha, va="center")

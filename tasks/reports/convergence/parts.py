@@ -13,18 +13,11 @@ from tasks.analysis.remaining_time import duration
 from tasks.analysis.run_analysis import RunAnalysis
 from tasks.analysis.wording import change_text, level_text, number_text, range_text, share_text
 from tasks.core.training import Round
-from tasks.reports.convergence.records import (
-    FAN,
-    BurnChart,
-    ClientLine,
-    HeatChart,
-    Number,
-    Part,
-    Spread,
-)
+from tasks.reports.convergence.records import FAN, BurnChart, ClientLine, HeatChart, Number, Part
 
 MOST_CLIENTS = 30  # of the heat map
 NO_VERDICT = "too few rounds"
+QUALITY = "change of data quality a round"
 NO_FORECAST = "there is no forecast, for the reason below"
 NO_TARGET = "no target is set (--target, or training.target in environments.yaml)"
 
@@ -61,15 +54,18 @@ def _scaled(analysis: RunAnalysis, interval: Interval | None) -> tuple[str | Non
 
 
 def _trend(analysis: RunAnalysis) -> Number:
-    trend = analysis.verdict.trend
-    if trend is None:
-        return Number("trend a round", None, None, NO_VERDICT)
-    if analysis.curve.metric == "loss":
-        worst = analysis.curve.worst
-        trend = Interval(
-            -trend.estimate * worst, -trend.high * worst, -trend.low * worst, trend.level
-        )
-    return Number("trend a round", *_change(analysis.curve.metric, trend))
+    trend, metric = analysis.verdict.trend, analysis.curve.metric
+    if trend is not None and metric == "loss":
+        ends = (trend.estimate, trend.high, trend.low)
+        estimate, low, high = (-analysis.curve.worst * end for end in ends)
+        trend = Interval(estimate, low, high, trend.level)
+    return _changed("trend a round", metric, trend, NO_VERDICT)
+
+
+def _changed(label: str, metric: Metric, interval: Interval | None, why_not: str | None) -> Number:
+    if interval is None:
+        return Number(label, None, None, why_not)
+    return Number(label, *_change(metric, interval))
 
 
 def _change(metric: Metric, interval: Interval) -> tuple[str, str]:
@@ -78,10 +74,8 @@ def _change(metric: Metric, interval: Interval) -> tuple[str, str]:
 
 
 def _gain(label: str, analysis: RunAnalysis, interval: Interval | None) -> Number:
-    if interval is None:
-        reasons = analysis.advice.why_not
-        return Number(label, None, None, reasons[-1] if reasons else "the plan is over")
-    return Number(label, *_change(analysis.curve.metric, interval))
+    why_not = ("the plan is over", *analysis.advice.why_not)[-1]
+    return _changed(label, analysis.curve.metric, interval, why_not)
 
 
 def _final(analysis: RunAnalysis) -> list[Number]:
@@ -154,11 +148,8 @@ def _lasts(exhausted: Interval | None) -> Number:
     if exhausted is None:
         return Number(label, None, None, "see below")
     low, high = f"{exhausted.low:.0f}", f"{exhausted.high:.0f}"
-    span = (
-        f"{low} to {high} ({exhausted.level:.0%})"
-        if low != high
-        else "certain: counted, not estimated"
-    )
+    is_sure, span = low == high, f"{low} to {high} ({exhausted.level:.0%})"
+    span = "certain: counted, not estimated" if is_sure else span
     return Number(label, f"{exhausted.estimate:.0f}", span)
 
 
@@ -183,18 +174,12 @@ def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
         budget=race.budget,
         fan_rounds=() if fan is None else tuple(map(int, ahead)),
         fan=() if fan is None else tuple(tuple(map(float, row)) for row in fan),
-        exhausted=_spread(race.exhausted),
+        exhausted=race.exhausted,
         reached=_reached(analysis, last),
     )
 
 
-def _spread(interval: Interval | None) -> Spread | None:
-    if interval is None:
-        return None
-    return Spread(interval.estimate, interval.low, interval.high, interval.level)
-
-
-def _reached(analysis: RunAnalysis, last: int) -> Spread | None:
+def _reached(analysis: RunAnalysis, last: int) -> Interval | None:
     if analysis.target is None or not isinstance(analysis.forecast, Forecast):
         return None
     reach = analysis.forecast.reach(analysis.target)
@@ -202,7 +187,7 @@ def _reached(analysis: RunAnalysis, last: int) -> Spread | None:
         return None
     high = reach.high
     end = float(analysis.forecast.final_round) if high is None else last + high
-    return Spread(last + reach.estimate, last + reach.low, end, reach.level)
+    return Interval(last + reach.estimate, last + reach.low, end, reach.level)
 
 
 def participation_of(analysis: RunAnalysis) -> Part | None:
@@ -215,15 +200,14 @@ def participation_of(analysis: RunAnalysis) -> Part | None:
         _share("drop-outs", part.drop_outs, why.get("drop_outs")),
         _share("stragglers", part.stragglers, why.get("stragglers")),
         *_fairness(part),
-        _quality("change of data quality a round", part.quality_trend, why.get("quality_trend")),
+        _changed(QUALITY, "accuracy", part.quality_trend, why.get("quality_trend")),
     ]
     if part.effect is None:
         numbers.append(Number("progress with participation", None, None, why.get("effect")))
     else:
         effect = part.effect.correlation
-        one, low, high = (
-            number_text(each, "+") for each in (effect.estimate, effect.low, effect.high)
-        )
+        ends = (effect.estimate, effect.low, effect.high)
+        one, low, high = (number_text(each, "+") for each in ends)
         label = "progress with participation (correlation)"
         numbers.append(Number(label, one, f"{low} to {high} ({effect.level:.0%})"))
     texts = [part.sentence, *([part.effect.sentence] if part.effect else [])]
@@ -249,12 +233,6 @@ def _share(label: str, interval: Interval | None, why_not: str | None) -> Number
     return Number(label, share_text(interval.estimate), ends)
 
 
-def _quality(label: str, interval: Interval | None, why_not: str | None) -> Number:
-    if interval is None:
-        return Number(label, None, None, why_not)
-    return Number(label, *_change("accuracy", interval))
-
-
 def heat_of(analysis: RunAnalysis) -> HeatChart | None:
     """Clients by rounds, worst first."""
     part = analysis.participation
@@ -272,14 +250,11 @@ def client_lines(analysis: RunAnalysis) -> tuple[ClientLine, ...]:
 
 
 def _client(client: Client) -> ClientLine:
-    accuracy = client.accuracy
-    shown = (
-        None
-        if accuracy is None
-        else f"{share_text(accuracy.estimate)} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
-    )
-    if shown is None and client.accuracy_now is not None:
-        shown = share_text(client.accuracy_now)
+    accuracy, now = client.accuracy, client.accuracy_now
+    shown = None if now is None else share_text(now)
+    if accuracy is not None:
+        low, high = 100 * accuracy.low, 100 * accuracy.high
+        shown = f"{share_text(accuracy.estimate)} ({low:.1f} to {high:.1f})"
     return ClientLine(
         name=client.id,
         drawn=client.drawn,

@@ -3,30 +3,19 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
+from tasks.analysis.convergence import VerdictKind
+from tasks.analysis.interval import Interval
 from tasks.core.finding import Finding
 
-VerdictKind = Literal[
-    "too_short", "collapsed", "diverging", "oscillating", "improving", "plateau", "converged"
-]
 FAN = (0.1, 0.25, 0.5, 0.75, 0.9)
 """The quantiles of a fan."""
-NOT_DRAWN, REPORTED, LATE, DROPPED, UNKNOWN = -1, 0, 1, 2, 3
+NOT_DRAWN = -1
 Floats = tuple[float, ...]
 LEAST_START = 5
 """Of fewer than 50 rounds the start is no small part."""
 STEEP = 1.5
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number and its interval at a level, 0 to 1."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float
 
 
 @dataclass(frozen=True)
@@ -41,9 +30,10 @@ class Number:
 
 @dataclass(frozen=True)
 class CurveChart:
-    """The learning curve. values has NaN where nothing was told; fan has a row of levels for each
-    quantile of FAN at each of fan_rounds, both empty without a forecast. lost are the rounds whose
-    loss was no finite number, broken the one at which the run broke."""
+    """The learning curve, NaN where unknown; a row of `fan` for each quantile of FAN.
+
+    `lost` are the rounds whose loss was no finite number, `broken` where the run broke.
+    """
 
     rounds: tuple[int, ...]
     values: Floats
@@ -57,8 +47,7 @@ class CurveChart:
 
     @property
     def shown(self) -> tuple[float, float] | None:
-        """The values between which a long run is drawn, when the first tenth of its rounds would take
-        more of the chart than all that follows, forecast and target included; None to draw all."""
+        """Cut the axis where the first tenth would take most of the chart; else None."""
         start = len(self.values) // 10
         if start < LEAST_START:
             return None
@@ -77,16 +66,15 @@ class CurveChart:
 
 @dataclass(frozen=True)
 class BurnChart:
-    """What is left of the privacy budget after each round, and the race: when it runs out, and when
-    the target is reached, as rounds."""
+    """Epsilon left after each round; when it ends, and the target is reached."""
 
     rounds: tuple[int, ...]
     left: Floats
     budget: float
     fan_rounds: tuple[int, ...] = ()
     fan: tuple[Floats, ...] = ()
-    exhausted: Spread | None = None
-    reached: Spread | None = None
+    exhausted: Interval | None = None
+    reached: Interval | None = None
 
 
 @dataclass(frozen=True)

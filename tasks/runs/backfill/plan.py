@@ -17,7 +17,7 @@ from tasks.pipeline.chunk import MOST_CELLS, SOURCES_WITH_HISTORY, is_by_rules
 from tasks.pipeline.due import Job
 from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
 from tasks.runs.base.run import Run
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 
 Runner = Literal["threads", "dask"]
 FLOW = "backfill"

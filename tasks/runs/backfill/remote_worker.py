@@ -15,7 +15,8 @@ from tasks.runs.backfill.run import Done
 from tasks.runs.base.plan import Plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.toolbox import opened_toolbox
-from tasks.validation.suites import Suite, read_suite
+from tasks.validation.model import Suite
+from tasks.validation.suites import read_suite
 
 Gate = AbstractContextManager[Any]
 

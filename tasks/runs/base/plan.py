@@ -21,7 +21,8 @@ from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import SOURCES_WITH_HISTORY
 from tasks.runs.base.home import begin
 from tasks.runs.base.run import Run
-from tasks.validation.suites import Suite, read_suite, verify
+from tasks.validation.model import Suite
+from tasks.validation.suites import read_suite, verify
 
 # apart from the run's other lines, so that a terminal shows what is off before the work begins
 logger = logging.getLogger("fedvitals.plan")

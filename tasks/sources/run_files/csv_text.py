@@ -58,12 +58,9 @@ def _check_header(file: str, names: Sequence[str], line: int) -> None:
     folded = [name.casefold() for name in names]
     for place, name in enumerate(folded):
         if name and name in folded[:place]:
-            raise invalid(
-                file,
-                f"line {line}: column {names[place]} is there twice, as column "
-                f"{folded.index(name) + 1} and {place + 1}",
-                "Remove or rename one of them",
-            )
+            both = f"{folded.index(name) + 1} and {place + 1}"
+            problem = f"line {line}: column {names[place]} is there twice, as column {both}"
+            raise invalid(file, problem, "Remove or rename one of them")
 
 
 def _is_number(text: str) -> bool:
@@ -85,9 +82,10 @@ def _whole(
         rows = rows[:-1]
     for line, row in rows:
         if len(row) != len(names):
+            problem = (
+                f"line {line} has {len(row)} cells where the header names {len(names)} columns"
+            )
             raise invalid(
-                file,
-                f"line {line} has {len(row)} cells where the header names {len(names)} columns",
-                "Mend the line; a cell with a separator in it needs quotes",
+                file, problem, "Mend the line; a cell with a separator in it needs quotes"
             )
     return rows, findings

@@ -7,8 +7,6 @@ from typing import Any
 from tasks.sources.run_files.table import About, Table, invalid
 
 LOSSES = ("losses_distributed", "losses_centralized")
-METRICS = ("metrics_distributed_fit", "metrics_distributed", "metrics_centralized")
-RESULTS = ("train_metrics_clientapp", "evaluate_metrics_clientapp", "evaluate_metrics_serverapp")
 # the words by which a column's place is known
 PLACES = {
     "losses_distributed": "eval",
@@ -69,9 +67,6 @@ def _plan(content: Mapping[str, Any]) -> int | None:
 
 def _series(told: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
     """Round, name and value of each entry, whatever of the shapes in use it has."""
-    default = "loss" if key in LOSSES else "value"
-    if told is None:
-        return
     if isinstance(told, Mapping):
         for name, entries in told.items():
             if isinstance(entries, Mapping):
@@ -79,8 +74,8 @@ def _series(told: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
                 yield from ((number, each, value) for each, value in entries.items())
             else:
                 yield from _list(entries, file, f"{key}.{name}", str(name))
-    else:
-        yield from _list(told, file, key, default)
+    elif told is not None:
+        yield from _list(told, file, key, "loss" if key in LOSSES else "value")
 
 
 def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
@@ -91,11 +86,8 @@ def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int,
         if isinstance(entry, Mapping):
             key = next((each for each in ROUND_KEYS if each in entry), None)
             number = place + 1 if key is None else _round(entry[key], file, spot)
-            yield from (
-                (number, name if each == "value" else str(each), value)
-                for each, value in entry.items()
-                if each != key
-            )
+            others = ((each, value) for each, value in entry.items() if each != key)
+            yield from ((number, name if e == "value" else str(e), v) for e, v in others)
         elif isinstance(entry, list) and len(entry) == 2:
             number, value = _round(entry[0], file, spot), entry[1]
             inner = value.items() if isinstance(value, Mapping) else [(name, value)]

@@ -19,10 +19,9 @@ def is_cross_validation(content: Any) -> bool:
     """Whether this is {site: {model: {metric: number}}}."""
     if not isinstance(content, Mapping) or not content:
         return False
-    models = [each for each in content.values()]
-    if not all(isinstance(each, Mapping) and each for each in models):
+    if not all(isinstance(each, Mapping) and each for each in content.values()):
         return False
-    told = [metrics for each in models for metrics in each.values()]
+    told = [metrics for each in content.values() for metrics in each.values()]
     return all(
         isinstance(metrics, Mapping)
         and any(isinstance(value, int | float) for value in metrics.values())
@@ -45,17 +44,13 @@ def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunF
     scale = 100.0 if any(value > 1.0 for value in values.values() if value is not None) else 1.0
     for site, value in values.items():
         if value is not None and not 0.0 <= value <= 100.0:
-            raise invalid(
-                file,
-                f"{site}: {value:g} is no share of {metric}",
-                "Name another metric with --metric",
-            )
+            problem = f"{site}: {value:g} is no share of {metric}"
+            raise invalid(file, problem, "Name another metric with --metric")
     clients = tuple(
         ClientRound(site, None, None if value is None else value / scale, None, None, None)
         for site, value in values.items()
     )
-    told = [client.accuracy for client in clients if client.accuracy is not None]
-    mean = math.fsum(told) / len(told) if told else None
+    mean = _mean([client.accuracy for client in clients if client.accuracy is not None])
     run = TrainingRun(run_id, (Round(0, None, None, None, mean, None, clients),), None, None, file)
     return RunFile((run,), (_matrix(content, chosen, metric, len(models)),), scale > 1.0)
 
@@ -72,13 +67,9 @@ def _metric(content: Matrix, file: str, wanted: str | None) -> str:
     accuracies = [name for name in names if set(normal(name).split("_")) & ACCURACY]
     found = asked or (accuracies if wanted in (None, "accuracy") else [])
     if not found or metric_kind(found[0]) == "loss":
-        raise invalid(
-            file,
-            "the sites' results have no accuracy"
-            if wanted is None
-            else f"there is no share {wanted}",
-            f"Name a metric of which more is better with --metric; there are {', '.join(names)}",
-        )
+        lacks = f"there is no share {wanted}" if wanted else "the sites' results have no accuracy"
+        mend = f"Name a metric of which more is better with --metric; there are {', '.join(names)}"
+        raise invalid(file, lacks, mend)
     return found[0]
 
 
@@ -86,17 +77,15 @@ def _of_site(
     at_site: Mapping[str, Mapping[str, Any]], model: str | None, metric: str
 ) -> float | None:
     results = [at_site.get(model, {})] if model is not None else list(at_site.values())
-    told = [each[metric] for each in results if isinstance(each.get(metric), int | float)]
+    return _mean([each[metric] for each in results if isinstance(each.get(metric), int | float)])
+
+
+def _mean(told: list[float]) -> float | None:
     return math.fsum(told) / len(told) if told else None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:
     what = f"of model {model}" if model is not None else f"as the mean of {models} models"
-    return odd(
-        "without_rounds",
-        f"The file holds {metric} {what} at {len(content)} sites, without rounds: it tells of "
-        "fairness, not of convergence.",
-        Severity.INFO,
-        sites=len(content),
-        models=models,
-    )
+    sites = len(content)
+    sentence = f"The file holds {metric} {what} at {sites} sites, without rounds: it tells of fairness, not of convergence."
+    return odd("without_rounds", sentence, Severity.INFO, sites=sites, models=models)

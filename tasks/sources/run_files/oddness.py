@@ -19,22 +19,31 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
     if all(row.client is None for row in rows):
         yield from _went_back(run.run_id, rows)
     yield from _missing(run)
-    yield from _spent_fell(run)
-    yield from _left_grew(run.run_id, rows)
+    name = run.run_id
+    spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
+    for earlier, before, later, after in _steps(spent, -1):
+        sentence = f"The epsilon that {name} has spent fell from {before:.6g} after round {earlier} to {after:.6g} after round {later}: what is spent cannot come back."
+        yield odd(
+            "epsilon_grew", sentence, Severity.HIGH, rounds=[earlier, later], spent=[before, after]
+        )
+    left = [(row.told.round, row.remaining) for row in rows if row.remaining is not None]
+    for earlier, before, later, after in _steps(left, 1):
+        sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: what is spent cannot come back."
+        yield odd(
+            "epsilon_grew",
+            sentence,
+            Severity.HIGH,
+            rounds=[earlier, later],
+            remaining=[before, after],
+        )
 
 
 def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     for before, row in pairwise(rows):
         earlier, later = before.told.round, row.told.round
         if later < earlier:
-            yield odd(
-                "counter_went_back",
-                f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a "
-                "round that is told twice the last counts.",
-                before=earlier,
-                after=later,
-                place=row.place,
-            )
+            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a round that is told twice the last counts."
+            yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
 
 
 def _missing(run: TrainingRun) -> Iterator[Finding]:
@@ -47,38 +56,17 @@ def _missing(run: TrainingRun) -> Iterator[Finding]:
     count = sum(last - first + 1 for first, last in gaps)
     told = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
     more = ", …" if len(gaps) > MOST_NAMED else ""
-    yield odd(
-        "rounds_missing",
-        f"{count} {'round' if count == 1 else 'rounds'} of {run.run_id} up to round {numbers[-1]} "
-        f"{'is' if count == 1 else 'are'} missing ({told}{more}).",
-        Severity.INFO,
-        missing=count,
+    rounds, verb = ("round", "is") if count == 1 else ("rounds", "are")
+    sentence = (
+        f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({told}{more})."
     )
+    yield odd("rounds_missing", sentence, Severity.INFO, missing=count)
 
 
-def _spent_fell(run: TrainingRun) -> Iterator[Finding]:
-    spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
-    for (earlier, before), (later, after) in pairwise(spent):
-        if after < before - EPSILON_TOLERANCE:
-            yield odd(
-                "epsilon_grew",
-                f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round {earlier} "
-                f"to {after:.6g} after round {later}: what is spent cannot come back.",
-                Severity.HIGH,
-                rounds=[earlier, later],
-                spent=[before, after],
-            )
-
-
-def _left_grew(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
-    left = [(row.told.round, row.remaining) for row in rows if row.remaining is not None]
-    for (earlier, before), (later, after) in pairwise(left):
-        if after > before + EPSILON_TOLERANCE:
-            yield odd(
-                "epsilon_grew",
-                f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to "
-                f"{after:.6g} at round {later}: what is spent cannot come back.",
-                Severity.HIGH,
-                rounds=[earlier, later],
-                remaining=[before, after],
-            )
+def _steps(
+    points: Sequence[tuple[int, float]], sign: int
+) -> Iterator[tuple[int, float, int, float]]:
+    """Yield the steps of (round, epsilon) in the direction of the sign, beyond rounding."""
+    for (earlier, before), (later, after) in pairwise(points):
+        if sign * (after - before) > EPSILON_TOLERANCE:
+            yield earlier, before, later, after

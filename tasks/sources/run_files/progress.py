@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.core.training import PrivacyTerms
-from tasks.sources.run_files.table import About, Table, invalid
+from tasks.sources.run_files.table import NO_ROUND, About, Table, invalid
 
 SEED_KEYS = {"current_round", "global_accuracy"}
 
@@ -18,11 +18,7 @@ def is_progress(content: Any) -> bool:
 
 
 def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
-    """The rounds, or the one round that the totals tell when there are none.
-
-    Raises:
-        RunFileInvalid: when rounds is not a list of objects.
-    """
+    """Return the rounds, or the one of the totals; RunFileInvalid when they are no list of objects."""
     name = content.get("run_id")
     total = content.get("total_rounds")
     about = About(
@@ -35,16 +31,13 @@ def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
     if not isinstance(rounds, list) or not all(isinstance(one, Mapping) for one in rounds):
         raise invalid(file, "rounds is not a list of objects", "Each has round, loss and accuracy")
     if not rounds and content.get("current_round") is None:
-        raise invalid(file, "it has no round", "Name a file of a run that has finished a round")
+        raise invalid(file, *NO_ROUND)
     if not rounds:
         told = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
         return Table(about, {name: [cell] for name, cell in told.items()}, ["current_round"])
     names = ("round", "started", "seconds", "loss", "accuracy", "epsilon")
-    return Table(
-        about,
-        {name: [_cell(one, name) for one in rounds] for name in names},
-        [f"rounds[{place}]" for place in range(len(rounds))],
-    )
+    columns = {name: [_cell(one, name) for one in rounds] for name in names}
+    return Table(about, columns, [f"rounds[{place}]" for place in range(len(rounds))])
 
 
 def _cell(one: Mapping[str, Any], name: str) -> Any:
@@ -55,14 +48,7 @@ def _cell(one: Mapping[str, Any], name: str) -> Any:
 
 def _terms(content: Mapping[str, Any]) -> PrivacyTerms | None:
     def told(name: str) -> float | None:
-        value = content.get(name)
+        value = content.get("delta_used" if name == "delta" else name)
         return float(value) if isinstance(value, int | float) else None
 
-    terms = PrivacyTerms(
-        delta=told("delta_used"),
-        sampling_rate=told("sampling_rate"),
-        noise_multiplier=told("noise_multiplier"),
-        epsilon_budget=told("epsilon_budget"),
-        epsilon_remaining=told("epsilon_remaining"),
-    )
-    return None if terms == PrivacyTerms(None, None, None, None, None) else terms
+    return PrivacyTerms.of(told)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.sources.run_files.flower import PLACES
-from tasks.sources.run_files.table import About, Table, invalid
+from tasks.sources.run_files.table import NO_ROUND, About, Table, invalid
 
 LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data")
 
@@ -15,7 +15,7 @@ def is_records(content: Any) -> bool:
 
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
-    """The rows as a table; a nested object's columns are named by its key and theirs.
+    """Return the rows; a nested object's columns are named by its key and theirs.
 
     Raises:
         RunFileInvalid: when the list is empty.
@@ -26,7 +26,7 @@ def table_of(content: Any, file: str, run_id: str) -> Table:
         return Table(About(run_id, file), columns, [f"entry {place}" for place in range(length)])
     rows = [_flat(row) for row in _rows(content) or []]
     if not rows:
-        raise invalid(file, "it has no round", "Name a file of a run that has finished a round")
+        raise invalid(file, *NO_ROUND)
     names = dict.fromkeys(name for row in rows for name in row)
     told = {name: [row.get(name) for row in rows] for name in names}
     return Table(About(run_id, file), told, [f"entry {place}" for place in range(len(rows))])
@@ -36,14 +36,9 @@ def _rows(content: Any) -> list[Mapping[str, Any]] | None:
     if isinstance(content, list) and all(isinstance(row, Mapping) for row in content):
         return content
     if isinstance(content, Mapping):
-        return next(
-            (found for key in LISTS if (found := _listed(content.get(key))) is not None), None
-        )
+        lists = (_rows(content[key]) for key in LISTS if isinstance(content.get(key), list))
+        return next((found for found in lists if found is not None), None)
     return None
-
-
-def _listed(value: Any) -> list[Mapping[str, Any]] | None:
-    return _rows(value) if isinstance(value, list) else None
 
 
 def _columns(content: Any) -> dict[str, list[Any]] | None:

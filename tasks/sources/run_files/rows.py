@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from tasks.core.training import ClientRound, Round
 from tasks.sources.run_files.names import ClientPart, Roles
 from tasks.sources.run_files.shares import shares_of
-from tasks.sources.run_files.table import MOST_ROUNDS, Table, moment, number, text, whole
+from tasks.sources.run_files.table import MOST_ROUNDS, Table, is_count, moment, number, text, whole
 
 SERVERS = {"server", "global", "central", "centralized", "centralised", "aggregated", "all"}
 Shares = Mapping[str, Sequence[float | None]]
@@ -35,8 +35,7 @@ class _Cells(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class _Asked(Generic[T]):
-    """A column that is looked at cell by cell, since not all of them are what they should be: a bad
-    one matters only when its row is read, and then is told before those after it."""
+    """A column with bad cells, looked at one by one: each matters only when its row is read."""
 
     look: Callable[[int], T]
 
@@ -151,9 +150,7 @@ def _length(told: float | None) -> float | None:
 
 def _whole(table: Table, name: str, what: str) -> _Cells[int | None]:
     known = table.numbers(name)
-    if known is not None and all(
-        one is None or (0 <= one <= MOST_ROUNDS and one.is_integer()) for one in known
-    ):
+    if known is not None and all(one is None or is_count(one) for one in known):
         return [None if one is None else int(one) for one in known]
     return _Asked(lambda row: whole(table, name, row, what))
 
@@ -179,16 +176,10 @@ def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
         told = cells[index]
         if told is not None:
             found.setdefault(client, {})[part] = told
-    return tuple(
-        ClientRound(
-            id=client,
-            examples=int(parts["examples"])
-            if 0 <= parts.get("examples", -1.0) <= MOST_ROUNDS
-            else None,
-            accuracy=parts.get("accuracy"),
-            seconds=parts.get("seconds"),
-            state=None,
-            data_quality=None,
-        )
-        for client, parts in found.items()
-    )
+    return tuple(_wide_client(client, parts) for client, parts in found.items())
+
+
+def _wide_client(client: str, parts: dict[str, float]) -> ClientRound:
+    told = parts.get("examples", -1.0)
+    examples = int(told) if 0 <= told <= MOST_ROUNDS else None
+    return ClientRound(client, examples, parts.get("accuracy"), parts.get("seconds"), None, None)

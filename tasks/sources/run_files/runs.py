@@ -14,7 +14,7 @@ from tasks.sources.run_files.names import Roles, roles_of
 from tasks.sources.run_files.oddness import oddness_of
 from tasks.sources.run_files.rows import Row, rows_of
 from tasks.sources.run_files.shares import in_percent
-from tasks.sources.run_files.table import RunFile, Table, invalid, number, odd
+from tasks.sources.run_files.table import NO_ROUND, RunFile, Table, all_numbers, invalid, odd
 
 Group = tuple[str, list[Row]]
 T = TypeVar("T")
@@ -23,7 +23,7 @@ MOST_ANALYSED = 200_000
 
 
 def runs_of(table: Table, wanted: str | None) -> RunFile:
-    """The runs of the table, with `wanted` (accuracy, loss or a column's name) as the metric.
+    """Return the runs, with `wanted` (accuracy, loss or a column's name) as the metric.
 
     Raises:
         RunFileInvalid: when the table cannot be read as runs, with the row and the column to blame.
@@ -32,9 +32,7 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
     _check_count(table, roles)
     rows = list(rows_of(table, roles))
     if not rows:
-        raise invalid(
-            table.about.source, "it has no round", "Name a file of a run that has finished a round"
-        )
+        raise invalid(table.about.source, *NO_ROUND)
     groups, findings = _groups(table, roles, rows)
     counted = odd("rounds_counted", "No column is a round by its name: each row counts as one.")
     found = [*table.findings, *([counted] if roles.round is None else []), *findings]
@@ -54,11 +52,9 @@ def _check_count(table: Table, roles: Roles) -> None:
     told = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
     count = 0 if told is None else len(set(told) - {None})
     if count > MOST_ANALYSED:
-        raise invalid(
-            table.about.source,
-            f"it has {count:,} rounds, at most {MOST_ANALYSED:,} are analysed",
-            f"Keep one round in {math.ceil(count / MOST_ANALYSED)}",
-        )
+        problem = f"it has {count:,} rounds, at most {MOST_ANALYSED:,} are analysed"
+        mend = f"Keep one round in {math.ceil(count / MOST_ANALYSED)}"
+        raise invalid(table.about.source, problem, mend)
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
@@ -90,10 +86,8 @@ def _pieces(rows: list[Row]) -> list[list[Row]]:
         return [rows[::-1]]
     pieces = [[rows[0]]]
     for before, row in pairwise(rows):
-        is_restart = row.told.round < before.told.round and row.told.round <= max(
-            1, pieces[-1][0].told.round
-        )
-        if is_restart:
+        first = max(1, pieces[-1][0].told.round)
+        if row.told.round < before.told.round and row.told.round <= first:
             pieces.append([row])
         else:
             pieces[-1].append(row)
@@ -120,26 +114,12 @@ def _plan(table: Table, roles: Roles) -> int | None:
 
 def _terms(table: Table, roles: Roles) -> PrivacyTerms | None:
     """The terms by the last row that tells each."""
-    terms = PrivacyTerms(
-        delta=_newest(table, roles, "delta"),
-        sampling_rate=_newest(table, roles, "sampling_rate"),
-        noise_multiplier=_newest(table, roles, "noise_multiplier"),
-        epsilon_budget=_newest(table, roles, "epsilon_budget"),
-        epsilon_remaining=_newest(table, roles, "epsilon_remaining"),
-    )
-    return None if terms == PrivacyTerms(None, None, None, None, None) else terms
+    return PrivacyTerms.of(lambda role: _newest(table, roles, role))
 
 
 def _newest(table: Table, roles: Roles, role: str) -> float | None:
     name = roles.single.get(role)
-    if name is None:
-        return None
-    known = table.numbers(name)
-    return _last(
-        known
-        if known is not None
-        else [number(table, name, row) for row in range(len(table.places))]
-    )
+    return None if name is None else _last(all_numbers(table, name))
 
 
 def _merged(rows: Sequence[Row]) -> Round:
@@ -181,9 +161,8 @@ def _mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
     weights = [1 if weight is None else weight for _, weight in told]
     if any(weight is None for _, weight in told) or not sum(weights):
         weights = [1] * len(told)
-    return sum(value * weight for (value, _), weight in zip(told, weights, strict=True)) / sum(
-        weights
-    )
+    weighted = zip(told, weights, strict=True)
+    return sum(value * weight for (value, _), weight in weighted) / sum(weights)
 
 
 def _last(values: Sequence[T | None]) -> T | None:

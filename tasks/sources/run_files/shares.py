@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tasks.sources.run_files.names import is_percent
-from tasks.sources.run_files.table import Table, invalid, number
+from tasks.sources.run_files.table import Table, all_numbers, bad_cell
 
 PERCENT_MEND = "Write all of them as fractions, or all in percent with percent in the column's name"
 
@@ -16,19 +16,14 @@ def shares_of(table: Table, name: str) -> Sequence[float | None]:
     Raises:
         RunFileInvalid: for a value that no share can be, and for percent mixed with fractions.
     """
-    values = _values(table, name)
-    finite = [
-        (row, value)
-        for row, value in enumerate(values)
-        if value is not None and abs(value) < float("inf")
-    ]
+    values = all_numbers(table, name)
+    told = ((row, value) for row, value in enumerate(values) if value is not None)
+    finite = [(row, value) for row, value in told if abs(value) < float("inf")]
     for row, value in finite:
         if not 0.0 <= value <= 100.0:
-            raise invalid(
-                table.about.source,
-                f"{table.places[row]}, column {name}: {value:g} is no share, neither as a fraction nor in percent",
-                "Name another column with --metric, or mend the value",
-            )
+            problem = f"{value:g} is no share, neither as a fraction nor in percent"
+            mend = "Name another column with --metric, or mend the value"
+            raise bad_cell(table, row, name, problem, mend)
     if not in_percent(table, name):
         return values
     if not _says_percent(table, name):
@@ -37,22 +32,9 @@ def shares_of(table: Table, name: str) -> Sequence[float | None]:
 
 
 def in_percent(table: Table, name: str) -> bool:
-    """Whether the column is told in percent.
-
-    Raises:
-        RunFileInvalid: for a cell that is no number.
-    """
+    """Return whether the column is told in percent; RunFileInvalid for a cell that is no number."""
     return _says_percent(table, name) or any(
-        value is not None and 1.0 < value <= 100.0 for value in _values(table, name)
-    )
-
-
-def _values(table: Table, name: str) -> Sequence[float | None]:
-    known = table.numbers(name)
-    return (
-        known
-        if known is not None
-        else [number(table, name, row) for row in range(len(table.places))]
+        value is not None and 1.0 < value <= 100.0 for value in all_numbers(table, name)
     )
 
 
@@ -73,8 +55,5 @@ def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> No
     for (_, before), (row, after) in pairwise(finite):
         low, high = sorted((before, after))
         if low <= 1.0 < high and low > 0.0 and abs(100.0 * low - high) < high - low:
-            raise invalid(
-                table.about.source,
-                f"{table.places[row]}, column {name}: percent is mixed with fractions ({before:g}, then {after:g})",
-                PERCENT_MEND,
-            )
+            problem = f"percent is mixed with fractions ({before:g}, then {after:g})"
+            raise bad_cell(table, row, name, problem, PERCENT_MEND)

@@ -14,6 +14,7 @@ from tasks.core.training import PrivacyTerms, TrainingRun
 
 MOST_ROUNDS = 1_000_000_000
 """A greater number counts something else."""
+NO_ROUND = ("it has no round", "Name a file of a run that has finished a round")
 NOTHING = ("none", "null", "n/a", "na", "-", "–")
 """What people write where there is no number."""
 
@@ -72,12 +73,20 @@ def odd(
     return Finding(kind, severity, sentence, evidence)
 
 
-def number(table: Table, name: str, row: int) -> float | None:
-    """The cell as a number; None where nothing is told, NaN and Inf as they were.
+def bad_cell(table: Table, row: int, name: str, problem: str, mend: str) -> RunFileInvalid:
+    """Build the error of one cell."""
+    return invalid(table.about.source, f"{table.places[row]}, column {name}: {problem}", mend)
 
-    Raises:
-        RunFileInvalid: for a cell that is no number.
-    """
+
+def all_numbers(table: Table, name: str) -> Sequence[float | None]:
+    """Return the whole column as `number` does; RunFileInvalid for the first cell that is none."""
+    known = table.numbers(name)
+    rows = range(len(table.places))
+    return known if known is not None else [number(table, name, row) for row in rows]
+
+
+def number(table: Table, name: str, row: int) -> float | None:
+    """Return the cell as a number, None where it is empty; RunFileInvalid for what is no number."""
     known = table.numbers(name)
     if known is not None:
         return known[row]
@@ -86,11 +95,8 @@ def number(table: Table, name: str, row: int) -> float | None:
     try:
         return _number(cell)
     except ValueError:
-        raise invalid(
-            table.about.source,
-            f"{table.places[row]}, column {name}: {_short(str(cell).strip())} is no number",
-            "Mend the cell or leave it empty",
-        ) from None
+        problem = f"{_short(str(cell).strip())} is no number"
+        raise bad_cell(table, row, name, problem, "Mend the cell or leave it empty") from None
 
 
 def _numbers(cells: Sequence[Any]) -> Sequence[float | None] | None:
@@ -135,22 +141,20 @@ def _short(text: str) -> str:
     return repr(cut)
 
 
-def whole(table: Table, name: str, row: int, what: str) -> int | None:
-    """The cell as a count.
+def is_count(value: float) -> bool:
+    """Return whether it is a whole number from 0 to a billion."""
+    return 0 <= value <= MOST_ROUNDS and value.is_integer()
 
-    Raises:
-        RunFileInvalid: for a cell that is no whole number from 0 to a billion.
-    """
+
+def whole(table: Table, name: str, row: int, what: str) -> int | None:
+    """Return the cell as a count; RunFileInvalid for no whole number from 0 to a billion."""
     value = number(table, name, row)
     if value is None:
         return None
-    if math.isfinite(value) and value.is_integer() and 0 <= value <= MOST_ROUNDS:
+    if is_count(value):
         return int(value)
-    raise invalid(
-        table.about.source,
-        f"{table.places[row]}, column {name}: {what} cannot be {value:g}",
-        "It counts, so it is a whole number from 0 on",
-    )
+    mend = "It counts, so it is a whole number from 0 on"
+    raise bad_cell(table, row, name, f"{what} cannot be {value:g}", mend)
 
 
 def text(table: Table, name: str, row: int) -> str | None:

@@ -43,9 +43,8 @@ def _scalars(
         from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
         from tensorboard.util import tensor_util
     except ImportError as error:
-        raise invalid(
-            file, "event files are read by TensorBoard, which is missing", INSTALL
-        ) from error
+        problem = "event files are read by TensorBoard, which is missing"
+        raise invalid(file, problem, INSTALL) from error
     cells: dict[int, dict[str, float]] = {}
     times: dict[int, float] = {}
     events = 0

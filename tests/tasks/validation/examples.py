@@ -11,7 +11,8 @@ from tasks.core.batch import Batch, build_frame
 from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window
-from tasks.validation.suites import Suite, read_suite
+from tasks.validation.model import Suite
+from tasks.validation.suites import read_suite
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=1))

@@ -9,8 +9,8 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.measurement import FieldSpec
 from tasks.core.settings import shipped
 from tasks.core.severity import Severity
-from tasks.validation.model import Expectation
-from tasks.validation.suites import Suite, canonical_json, read_suite, verify
+from tasks.validation.model import Expectation, Suite
+from tasks.validation.suites import canonical_json, read_suite, verify
 from tasks.validation.wording import limit_of
 from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 

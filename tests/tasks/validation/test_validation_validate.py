@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.batch import columns_of
 from tasks.core.severity import Severity
-from tasks.validation.suites import Suite
+from tasks.validation.model import Suite
 from tasks.validation.validate import Validated, validate
 from tests.tasks.validation.examples import (
     BETWEEN,

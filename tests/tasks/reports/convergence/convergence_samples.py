@@ -2,13 +2,12 @@
 
 from datetime import UTC, datetime
 
+from tasks.analysis.client_columns import DROPPED, LATE, REPORTED
+from tasks.analysis.interval import Interval
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.reports.convergence.records import (
-    DROPPED,
-    LATE,
     NOT_DRAWN,
-    REPORTED,
     BurnChart,
     ClientLine,
     ComparisonLine,
@@ -18,7 +17,6 @@ from tasks.reports.convergence.records import (
     Number,
     Part,
     RunSection,
-    Spread,
 )
 
 ROUNDS = tuple(range(1, 31))
@@ -53,7 +51,7 @@ def section(name: str = "fl-7") -> RunSection:
         privacy=Part("Privacy", "Epsilon 3 of 6 is spent.", (Number("budget", "6"),), ("nothing is recomputed",)),
         burn=BurnChart(
             ROUNDS, tuple(6 - 0.1 * n for n in ROUNDS), 6.0, AHEAD, burn,
-            Spread(52, 45, 58, 0.8), Spread(40, 36, 47, 0.8),
+            Interval(52, 45, 58, 0.8), Interval(40, 36, 47, 0.8),
         ),
         participation=Part("Participation and fairness", "3 clients a round.", (Number("drop-outs", "20 %"),)),
         heat=HeatChart((NASTY, "a", "b"), ROUNDS, states),
