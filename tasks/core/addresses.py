@@ -18,8 +18,7 @@ OBJECT_STORES = ("s3", "gs", "az")
 def check_output(folder: Path | None) -> None:
     """A report that cannot be written must not be found out when all the work is done.
 
-    Raises:
-        UsageInvalid: when what is there of the path is no folder that can be written.
+    Raises UsageInvalid when what is there of the path is no folder that can be written.
     """
     if folder is None:
         return
@@ -35,8 +34,7 @@ def check_output(folder: Path | None) -> None:
 def checked_lake(url: str) -> str:
     """The lake's URL or folder as it was given.
 
-    Raises:
-        ConfigurationInvalid: when no lake can be there.
+    Raises ConfigurationInvalid when no lake can be there.
     """
     path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
     problem = _problem_with_store(url) if "://" in path else _problem_with_folder(path)
@@ -70,8 +68,7 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
     """Return the URL to ask after each run that did its work; all of it is secret, since its path may
     hold a token.
 
-    Raises:
-        ConfigurationInvalid: when it is no http or https URL.
+    Raises ConfigurationInvalid when it is no http or https URL.
     """
     url = env.get(HEARTBEAT_VARIABLE)
     if not url:

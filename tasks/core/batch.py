@@ -150,10 +150,7 @@ def _used_and_sorted(column: pd.Series) -> pd.Series:
 
 def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The times as microseconds since the epoch."""
-    micros_since_epoch: np.ndarray[Any, np.dtype[np.int64]] = (
-        frame["time"].astype("int64").to_numpy()
-    )
-    return micros_since_epoch
+    return np.asarray(frame["time"].astype("int64"))
 
 
 def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:

@@ -39,17 +39,13 @@ class _File(Strict):
         if not isinstance(content, dict) or not isinstance(content.get("measurements"), dict):
             return content
         defaults = _defaults(content.get("defaults")).model_dump()
-        named = [
-            name
-            for name, entry in content["measurements"].items()
-            if isinstance(entry, dict) and "name" in entry
-        ]
-        if named:
-            raise ValueError(f"unknown key measurements.{named[0]}.name: the key above is the name")
-        entries = {
-            name: {**defaults, **entry, "name": name} if isinstance(entry, dict) else entry
-            for name, entry in content["measurements"].items()
-        }
+        entries = dict(content["measurements"])
+        for name, entry in entries.items():
+            if not isinstance(entry, dict):
+                continue
+            if "name" in entry:
+                raise ValueError(f"unknown key measurements.{name}.name: the key above is the name")
+            entries[name] = {**defaults, **entry, "name": name}
         return {**content, "measurements": entries}
 
 
@@ -72,8 +68,7 @@ class Catalogue(Mapping[str, Measurement]):
     def read(cls, path: Path) -> Self:
         """The catalogue of a metrics.yaml, with what fedvitals measures of itself as the last entry.
 
-        Raises:
-            ConfigurationInvalid: naming every wrong key.
+        Raises ConfigurationInvalid naming every wrong key.
         """
         measurements = parse(_File, read_yaml(path), str(path)).measurements
         own = [
@@ -92,11 +87,9 @@ class Catalogue(Mapping[str, Measurement]):
     ) -> tuple[Measurement, ...]:
         """The measurements of these types, or exactly the named ones.
 
-        Raises:
-            UsageInvalid: when a name is not in the catalogue.
+        Raises UsageInvalid when a name is not in the catalogue.
         """
-        unknown = [name for name in names if name not in self]
-        if unknown:
+        if unknown := [name for name in names if name not in self]:
             raise UsageInvalid(
                 argument="--measurement",
                 problem=f"{', '.join(unknown)} is not in the catalogue",

@@ -51,23 +51,16 @@ class _Loader(yaml.CSafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
-    Raises:
-        ConfigurationInvalid: when the file is missing, unreadable, or no mapping.
+    Raises ConfigurationInvalid when the file is missing, unreadable, or no mapping.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
-        raise ConfigurationInvalid(
-            where=path,
-            problem="the file is missing",
-            mend="Set FEDVITALS_CONFIG to the folder that holds it",
-        ) from error
+        mend = "Set FEDVITALS_CONFIG to the folder that holds it"
+        raise ConfigurationInvalid(where=path, problem="the file is missing", mend=mend) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationInvalid(
-            where=path,
-            problem=f"cannot be read: {' '.join(str(error).split())}",
-            mend="Mend the file",
-        ) from error
+        problem = f"cannot be read: {' '.join(str(error).split())}"
+        raise ConfigurationInvalid(where=path, problem=problem, mend="Mend the file") from error
     if not isinstance(content, dict):
         raise ConfigurationInvalid(
             where=path, problem="is not a mapping of keys", mend="See docs/configuration.md"
@@ -78,8 +71,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse(model: type[Model], content: dict[str, Any], where: str) -> Model:
     """The content as the model.
 
-    Raises:
-        ConfigurationInvalid: naming every wrong key by its path.
+    Raises ConfigurationInvalid naming every wrong key by its path.
     """
     try:
         return model.model_validate(content)

@@ -35,8 +35,7 @@ class Goal(Strict):
     def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
         """This goal with what one run is asked for instead; a level to reach goes with its metric.
 
-        Raises:
-            UsageInvalid: naming the option that is wrong.
+        Raises UsageInvalid naming the option that is wrong.
         """
         is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
         try:
@@ -55,8 +54,7 @@ def target_of(told: str, is_share: bool, in_percent: bool = False) -> float:
     """The level in the metric's own unit. Of a share, a percent sign says percent, and so does a
     number above 1 where the metric is told in_percent.
 
-    Raises:
-        ValueError: for what is no number, and for a level that no metric has.
+    Raises ValueError for what is no number, and for a level that no metric has.
     """
     bare = told.strip().removesuffix("%").strip()
     try:

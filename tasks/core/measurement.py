@@ -3,7 +3,7 @@
 import hashlib
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -196,14 +196,10 @@ class Measurement(Strict):
     def _check_history(self) -> None:
         if facts_of(self.tags) is None:
             raise ValueError("of a training's history the tags are run_id (rounds) or client")
-        needed: tuple[HistoryFact, ...] = (
-            ("round",) if self.tags == ROUND_TAGS else ("run_id", "round")
-        )
-        missing = [fact for fact in needed if self.field_of(fact) is None]
-        if missing:
-            raise ValueError(
-                f"needs a field with `history: {missing[0]}`, which tells rounds apart"
-            )
+        of_client: tuple[HistoryFact, ...] = () if self.tags == ROUND_TAGS else ("run_id",)
+        for fact in (*of_client, "round"):
+            if self.field_of(fact) is None:
+                raise ValueError(f"needs a field with `history: {fact}`, which tells rounds apart")
 
     @property
     def suite_name(self) -> str:
@@ -231,12 +227,10 @@ class Measurement(Strict):
     @property
     def digest(self) -> str:
         """Hash of all that decides what the data look like."""
-        text = self.model_dump_json(
-            exclude={
-                "description": True,
-                "retention": True,
-                "fields": {"__all__": {"description"}},
-            },
-            by_alias=True,
-        )
+        left_out: dict[str, Any] = {
+            "description": True,
+            "retention": True,
+            "fields": {"__all__": {"description"}},
+        }
+        text = self.model_dump_json(exclude=left_out, by_alias=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -19,12 +19,7 @@ def message_of(receipt: Receipt, time: datetime) -> Message:
     """Describe how the run of the receipt ended."""
     values = receipt.values
     failed = [line.name for line in receipt.measurements if line.state == "failed"]
-    parts = [
-        f"{values.landed} values landed",
-        f"{values.quarantined} quarantined",
-        *([f"failed: {', '.join(failed)}"] if failed else []),
-    ]
-    text = (
-        f"fedvitals {receipt.flow} in {receipt.environment}: {receipt.status}; {', '.join(parts)}"
-    )
-    return Message(run_id=receipt.run_id, time=time, text=text)
+    parts = [f"{values.landed} values landed", f"{values.quarantined} quarantined"]
+    parts += [f"failed: {', '.join(failed)}"] if failed else []
+    how = f"{receipt.flow} in {receipt.environment}: {receipt.status}; {', '.join(parts)}"
+    return Message(run_id=receipt.run_id, time=time, text=f"fedvitals {how}")

@@ -1,7 +1,7 @@
 """The record of one value that was not let through, with the reason."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
@@ -12,23 +12,17 @@ import pyarrow as pa
 from tasks.core.measurement import Measurement
 from tasks.core.severity import Severity
 
-# one record a value; `field` is null only for a row that held no value at all
+_MOMENT = pa.timestamp("us", tz="UTC")
+# one record a value; `field` is null only for a row that held no value at all, `tags` are a JSON object
+# with sorted keys
 SCHEMA = pa.schema(
     [
-        ("time", pa.timestamp("us", tz="UTC")),
-        ("environment", pa.string()),
-        ("tags", pa.string()),  # JSON object, sorted keys
-        ("field", pa.string()),
+        ("time", _MOMENT),
+        *((name, pa.string()) for name in ("environment", "tags", "field")),
         ("number", pa.float64()),
-        ("text", pa.string()),
-        ("stage", pa.string()),
-        ("scope", pa.string()),
-        ("check_id", pa.string()),
-        ("expectation", pa.string()),
-        ("severity", pa.string()),
-        ("limit", pa.string()),
-        ("reason", pa.string()),
-        ("quarantined_at", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in ("text", "stage", "scope", "check_id", "expectation")),
+        *((name, pa.string()) for name in ("severity", "limit", "reason")),
+        ("quarantined_at", _MOMENT),
     ]
 )
 Stage = Literal["door", "suite", "sink"]
@@ -113,13 +107,8 @@ def _of_field(
         "field": [name] * len(rows),
         "number": [_number(value) for value in values],
         "text": [None if value is None else str(value) for value in values],
-        "stage": reason.stage,
-        "scope": reason.scope,
-        "check_id": reason.check_id,
-        "expectation": reason.expectation,
+        **asdict(reason),
         "severity": reason.severity.value,
-        "limit": reason.limit,
-        "reason": reason.reason,
         "quarantined_at": datetime.now(UTC),
     }
     frame = pd.DataFrame(columns, index=range(len(rows)))
@@ -137,11 +126,8 @@ def _tags_as_json(rows: pd.DataFrame, measurement: Measurement) -> list[str]:
     result = []
     for values in zip(*columns, strict=True) if columns else [()] * len(rows):
         if values not in texts:
-            present = {
-                tag: value
-                for tag, value in zip(measurement.tags, values, strict=True)
-                if not pd.isna(value)
-            }
+            pairs = zip(measurement.tags, values, strict=True)
+            present = {tag: value for tag, value in pairs if not pd.isna(value)}
             texts[values] = json.dumps(present, sort_keys=True, ensure_ascii=False)
         result.append(texts[values])
     return result

@@ -10,27 +10,27 @@ EXPLAINED: frozenset[Why] = frozenset({"refused", "expired"})
 MeasurementVerdict = Literal["equal", "pending", "differs", "failed"]
 
 
-class Facts(BaseModel):
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Facts(_Frozen):
     """What one side has in one cell.
 
     `sum` is of all numbers. `key_hash` is of the keys (tags, field, time), whatever their order: the
     sum modulo 2^64 of a 64-bit hash of each, in hexadecimal; of no keys it is 0.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     count: int
     sum: float
     key_hash: str
 
 
-class CellDifference(BaseModel):
+class CellDifference(_Frozen):
     """One cell that differed: both sides as they were found, and why, in values.
 
     `mended` says that after --fix nothing is left to mend; `left` is what is.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     measurement: str
     start: str
@@ -42,10 +42,8 @@ class CellDifference(BaseModel):
     left: dict[Why, int]
 
 
-class MeasurementLine(BaseModel):
+class MeasurementLine(_Frozen):
     """One measurement: how many cells and values were compared, how many cells differed or were mended."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     state: MeasurementVerdict
@@ -57,10 +55,8 @@ class MeasurementLine(BaseModel):
     problems: tuple[str, ...] = ()
 
 
-class Reconciliation(BaseModel):
+class Reconciliation(_Frozen):
     """The details of a reconcile's receipt; `values` are counted as they were before any mending."""
-
-    model_config = ConfigDict(frozen=True)
 
     sink: str
     deep: bool

@@ -75,8 +75,7 @@ class CellState:
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
         """The state that a commit's metadata tell.
 
-        Raises:
-            KeyError, ValueError: when it is not what `brief` gives.
+        Raises KeyError, ValueError when it is not what `brief` gives.
         """
         facts = {name: brief[key] for key, name in _BRIEF.items()}
         facts |= {

@@ -117,8 +117,7 @@ def micros(moment: datetime) -> int:
 def parse_duration(text: str) -> timedelta:
     """A positive duration of whole milliseconds such as 15s, 1h or 1h30m; a century at most.
 
-    Raises:
-        ValueError: when the text is not such a duration.
+    Raises ValueError when the text is not such a duration.
     """
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -139,8 +138,7 @@ def parse_duration(text: str) -> timedelta:
 def format_duration(length: timedelta) -> str:
     """A duration in the largest unit that divides it, as Prometheus reads it.
 
-    Raises:
-        ValueError: when it is not positive, or finer than a millisecond.
+    Raises ValueError when it is not positive, or finer than a millisecond.
     """
     milliseconds, rest = divmod(length, _FINEST)
     if rest or milliseconds <= 0:
@@ -153,8 +151,7 @@ def format_duration(length: timedelta) -> str:
 def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
     """A moment: ISO 8601 (UTC when it names no zone), `now`, or relative to now such as -24h.
 
-    Raises:
-        UsageInvalid: when the text is none of these, or a time that no store can hold.
+    Raises UsageInvalid when the text is none of these, or a time that no store can hold.
     """
     try:
         moment = _moment(text, now)

@@ -114,8 +114,7 @@ def _due(files: list[File], oldest: datetime, until: datetime) -> list[File]:
 def files_of(table: DeltaTable, name: str) -> list[File]:
     """The table's files that the log has statistics of, oldest first.
 
-    Raises:
-        LakeDamaged: when a file with rows of several environments cannot be read.
+    Raises LakeDamaged when a file with rows of several environments cannot be read.
     """
     return _Work(table, name).files
 

@@ -89,8 +89,7 @@ def swap_files(
 ) -> int:
     """Commits files that were written in place of others with the same rows; the new version.
 
-    Raises:
-        LakeBusy: when another writer changed a row of these files first.
+    Raises LakeBusy when another writer changed a row of these files first.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         before = table.version()
@@ -106,8 +105,7 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
     One atomic commit, flushed to disk; the new version. It names no rows to replace: with a
     predicate the library would drop columns of rows that it leaves.
 
-    Raises:
-        LakeBusy: when another writer committed first; nothing was changed.
+    Raises LakeBusy when another writer committed first; nothing was changed.
     """
     return _write(table, name, rows, metadata, mode="overwrite", schema_mode="overwrite")
 
@@ -115,8 +113,7 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
 def remove_missing_files(table: DeltaTable, name: str) -> int:
     """Takes the files that are not there out of the table, in one commit when there are any.
 
-    Raises:
-        LakeBusy: when another writer committed first.
+    Raises LakeBusy when another writer committed first.
     """
     with _WRITING[_place(table.table_uri)], telling(name):
         missing = table.repair(dry_run=True)["files_removed"]
@@ -166,8 +163,7 @@ def read_rows(
 ) -> pa.Table:
     """These columns of the rows of the environment and the window; None stands for all.
 
-    Raises:
-        LakeDamaged: when a file of the table is missing or torn.
+    Raises LakeDamaged when a file of the table is missing or torn.
     """
     names = ", ".join(f'"{column}"' for column in columns)
     schema = arrow_schema_of(table)

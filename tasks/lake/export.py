@@ -40,8 +40,7 @@ class Exported:
 def environments(lake: Lake, name: str) -> frozenset[str]:
     """Those that the measurement's table has rows of.
 
-    Raises:
-        UsageInvalid: when there is no such table.
+    Raises UsageInvalid when there is no such table.
     """
     return environments_of(_table(lake, name), name)
 
@@ -70,8 +69,7 @@ def export(
     Columns are the table's, nulls stay nulls (nothing between the commas in CSV), floats are exact.
     Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is there once it is whole.
 
-    Raises:
-        UsageInvalid: when there is no such table, or the file cannot be written.
+    Raises UsageInvalid when there is no such table, or the file cannot be written.
     """
     table = _table(lake, name)
     schema, rows = arrow_schema_of(table), 0

@@ -76,8 +76,7 @@ def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[st
 def check_change(table: DeltaTable, measurement: Measurement, change: Change) -> None:
     """Counts what the change would lose beyond what the catalogue gave up.
 
-    Raises:
-        MigrationRefused: when rows would no longer differ, or numbers not be the same.
+    Raises MigrationRefused when rows would no longer differ, or numbers not be the same.
     """
     tags = set(arrow_schema_of(table).names) & {change.origin(t) for t in measurement.all_tags}
     key = ", ".join(f'"{tag}"' for tag in [*sorted(tags), "time"])

@@ -72,8 +72,7 @@ def _s3_defaults(given: Mapping[str, str]) -> dict[str, str]:
 def folders(url: str) -> list[str]:
     """The names directly below the URL that have something below them.
 
-    Raises:
-        OSError: when the store does not answer; `trouble` has words for it.
+    Raises OSError when the store does not answer; `trouble` has words for it.
     """
     return sorted(one.base_name for one in _below(url) if one.type == FileType.Directory)
 
@@ -94,8 +93,7 @@ def _below(url: str) -> list[FileInfo]:
 def try_writing(url: str) -> None:
     """Commits an empty table below the URL, as every landing does, and takes it away again.
 
-    Raises:
-        OSError, DeltaError: when the store does not let it; `trouble` has words for it.
+    Raises OSError, DeltaError when the store does not let it; `trouble` has words for it.
     """
     name = f"_probe-{secrets.token_hex(4)}"
     options = storage_options(url)

@@ -111,8 +111,7 @@ class Lake:
     def prepare(self, measurement: Measurement) -> None:
         """Makes the measurement's table or checks that it still fits, before any work.
 
-        Raises:
-            SchemaChanged, LakeDamaged.
+        Raises SchemaChanged, LakeDamaged.
         """
         self._open(measurement)
 
@@ -128,8 +127,7 @@ class Lake:
 
         frame has the layout of a Batch; a column that only the table has is filled with null.
 
-        Raises:
-            SchemaChanged, LakeBusy, LakeDamaged.
+        Raises SchemaChanged, LakeBusy, LakeDamaged.
         """
         table = self._open(measurement)
         rows = frame_to_arrow(frame, measurement).select(arrow_schema_of(table).names)

@@ -50,8 +50,7 @@ class FileLocks:
     def hold(self, measurement: str, environment: str, run_id: str) -> Iterator[RunLock]:
         """Holds the lock for a run, without waiting.
 
-        Raises:
-            LockHeld: at once, naming who holds it.
+        Raises LockHeld at once, naming who holds it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         path, holder = self._paths(measurement, environment)

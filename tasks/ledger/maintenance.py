@@ -79,8 +79,7 @@ def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None
     Made with SQLite's own online backup, so a run may write meanwhile, and looked through before an
     older one goes. None for a PostgreSQL ledger, whose backups are its server's, and for keep = 0.
 
-    Raises:
-        LedgerUnavailable: when it cannot be written or is not sound; the older ones stay.
+    Raises LedgerUnavailable when it cannot be written or is not sound; the older ones stay.
     """
     if keep == 0:
         return None
@@ -106,8 +105,7 @@ def shrink(ledger: Ledger) -> None:
 
     A PostgreSQL server does so by itself. What another process holds open is left for next time.
 
-    Raises:
-        LedgerUnavailable: when the database cannot be written for another reason.
+    Raises LedgerUnavailable when the database cannot be written for another reason.
     """
     with ledger.transaction() as connection:
         driver = connection.connection.driver_connection

@@ -125,8 +125,7 @@ def as_text(moment: datetime) -> str:
 def open_engine(url: str) -> Engine:
     """An engine for the URL, with SQLite set to write through to the disk.
 
-    Raises:
-        ConfigurationInvalid: when the URL is not one of a SQLite or PostgreSQL database.
+    Raises ConfigurationInvalid when the URL is not one of a SQLite or PostgreSQL database.
     """
     try:
         parsed = make_url(url)

@@ -19,8 +19,7 @@ def tls_context(
     `verify-full` only one whose certificate names it and leads to a CA of `sslrootcert` (a PEM file),
     or of this machine; `prefer` is the default (libpq, "SSL Support", table of sslmode).
 
-    Raises:
-        ConfigurationInvalid: when another setting is given, or the file cannot be read.
+    Raises ConfigurationInvalid when another setting is given, or the file cannot be read.
     """
     unknown = sorted(set(settings) - {MODE, AUTHORITIES})
     if unknown:

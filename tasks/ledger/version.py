@@ -33,8 +33,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
     A SQLite file is copied before it is changed, to `<file>.version-<its version>`. `url` is what
     messages say.
 
-    Raises:
-        MadeByNewer: when the ledger is of a version that this fedvitals does not know.
+    Raises MadeByNewer when the ledger is of a version that this fedvitals does not know.
     """
     if _is_sound(connection, url):
         return

@@ -54,8 +54,7 @@ def stand(lake: Lake, look: AuditRequest, told: Mapping[Cell, CellState]) -> Cel
     rows is torn. One that has other rows than was told gets their digest, no source digest, so that
     the next read decides, and an erasure more, since nobody knows what sinks were given.
 
-    Raises:
-        LakeDamaged: when the table cannot be read.
+    Raises LakeDamaged when the table cannot be read.
     """
     held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
     gone = [cell for cell, state in told.items() if held.get(cell, NOTHING).rows < state.rows]

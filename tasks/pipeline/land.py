@@ -64,68 +64,194 @@ def land(
 
     good has the layout of a Batch, in canonical order; bad holds quarantine records.
 
-    Raises:
-        SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
+    Raises SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
     """
-    merged = _with_older(chunk, extracted, good, known, tools)
-    earlier = _earlier_records(chunk, extracted, tools)
-    bad, is_news = _with_earlier(chunk, extracted, bad, earlier, tools), len(bad) > 0
-    held = split_cells(bad, extracted.changed)
-    frames = {
-        _state(chunk, cell, rows, held[cell], merged, extracted, known, tools): rows
-        for cell, rows in split_cells(merged.frame, extracted.changed).items()
-    }
-    _forget(extracted, known, tools)
-    _commit_quarantine(chunk, bad, is_news, earlier, frames, merged, tools)
-    _commit_rows(chunk, frames, merged, tools)
-    tools.ledger.record([*frames, *_covered_further(chunk, extracted, known)])
-    tools.record(list(frames))
-    # a source without history never answers twice for a value, so there is nothing to tell
-    kept = 0 if is_sample(tools) else merged.kept
-    return Landed(frames=frames, kept=kept, erased=merged.erased)
+    return _Landing(chunk, extracted, known, tools).landed(good, bad)
 
 
-def _forget(extracted: Extracted, known: Mapping[Cell, CellState], tools: Tools) -> None:
-    """Takes back what the ledger says was extracted, until it is told anew.
+@dataclass(frozen=True)
+class _Landing:
+    """One chunk on its way into the lake, with what the ledger knows of its cells."""
 
-    After a crash behind the commit it would call the cells unchanged if their source, or the suite,
-    went back to what it was.
-    """
-    tools.ledger.record(
-        replace(known[cell], source_digest="") for cell in extracted.changed if cell in known
-    )
+    chunk: Chunk
+    extracted: Extracted
+    known: Mapping[Cell, CellState]
+    tools: Tools
 
+    def landed(self, good: pd.DataFrame, bad: pd.DataFrame) -> Landed:
+        """See land."""
+        changed = self.extracted.changed
+        merged = self._with_older(good)
+        earlier = self._earlier_records()
+        bad, is_news = self._with_earlier(bad, earlier), len(bad) > 0
+        held = split_cells(bad, changed)
+        frames = {
+            self._state(cell, rows, held[cell], merged): rows
+            for cell, rows in split_cells(merged.frame, changed).items()
+        }
+        self._forget()
+        self._commit_quarantine(bad, is_news, earlier, frames, merged)
+        self._commit_rows(frames, merged)
+        self.tools.ledger.record([*frames, *self._covered_further()])
+        self.tools.record(list(frames))
+        # a source without history never answers twice for a value, so there is nothing to tell
+        kept = 0 if is_sample(self.tools) else merged.kept
+        return Landed(frames=frames, kept=kept, erased=merged.erased)
 
-def _with_older(
-    chunk: Chunk,
-    extracted: Extracted,
-    good: pd.DataFrame,
-    known: Mapping[Cell, CellState],
-    tools: Tools,
-) -> _Merged:
-    """The lake itself is asked what was landed, since the ledger may be lost or behind."""
-    if not extracted.changed:
-        return _Merged(frame=good)
-    span = Window(extracted.changed[0].start, extracted.changed[-1].stop)
-    landed_before = tools.lake.read(chunk.measurement, chunk.environment, span)
-    parts, kept, erased, shrunk, held = [good], 0, 0, set(), {}
-    for cell, older in split_cells(landed_before, extracted.changed).items():
-        if older.empty:
-            continue
-        seen = extracted.rows[cell]
-        stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
-        stayed, gone = _vanished(stays.rows, chunk)
-        parts.append(stayed)
-        kept += 0 if chunk.accept_shrink else count_values(gone, chunk.measurement)
-        if chunk.accept_shrink and len(gone):
-            erased += count_values(gone, chunk.measurement)
-            shrunk.add(cell)
-        held[cell] = digest_rows(older, chunk.measurement)
-        # where the ledger is behind the lake, nobody knows what the sinks were given
-        if stays.lost or held[cell] != _digest_before(known, cell):
-            shrunk.add(cell)
-    frame = united(parts, chunk.measurement) if any(len(part) for part in parts[1:]) else good
-    return _Merged(frame=frame, kept=kept, erased=erased, shrunk=frozenset(shrunk), held=held)
+    def _forget(self) -> None:
+        """Takes back what the ledger says was extracted, until it is told anew.
+
+        After a crash behind the commit it would call the cells unchanged if their source, or the
+        suite, went back to what it was.
+        """
+        known = [self.known[cell] for cell in self.extracted.changed if cell in self.known]
+        self.tools.ledger.record(replace(state, source_digest="") for state in known)
+
+    @property
+    def _span(self) -> Window:
+        return Window(self.extracted.changed[0].start, self.extracted.changed[-1].stop)
+
+    def _with_older(self, good: pd.DataFrame) -> _Merged:
+        """The lake itself is asked what was landed, since the ledger may be lost or behind."""
+        chunk, changed = self.chunk, self.extracted.changed
+        if not changed:
+            return _Merged(frame=good)
+        landed_before = self.tools.lake.read(chunk.measurement, chunk.environment, self._span)
+        parts, kept, erased, shrunk, held = [good], 0, 0, set(), {}
+        for cell, older in split_cells(landed_before, changed).items():
+            if older.empty:
+                continue
+            seen = self.extracted.rows[cell]
+            stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
+            stayed, gone = _vanished(stays.rows, chunk)
+            parts.append(stayed)
+            kept += 0 if chunk.accept_shrink else count_values(gone, chunk.measurement)
+            if chunk.accept_shrink and len(gone):
+                erased += count_values(gone, chunk.measurement)
+                shrunk.add(cell)
+            held[cell] = digest_rows(older, chunk.measurement)
+            # where the ledger is behind the lake, nobody knows what the sinks were given
+            if stays.lost or held[cell] != self._digest_before(cell):
+                shrunk.add(cell)
+        frame = united(parts, chunk.measurement) if any(map(len, parts[1:])) else good
+        return _Merged(frame=frame, kept=kept, erased=erased, shrunk=frozenset(shrunk), held=held)
+
+    def _state(
+        self, cell: Cell, rows: pd.DataFrame, held: pd.DataFrame, merged: _Merged
+    ) -> CellState:
+        chunk, before = self.chunk, self.known.get(cell)
+        is_landed = len(rows) > 0 or self._digest_before(cell) != "" or cell in merged.held
+        samples_before = before.quarantined if before and is_sample(self.tools) else 0
+        return CellState(
+            measurement=chunk.measurement.name,
+            environment=chunk.environment,
+            cell=cell,
+            source=self.tools.source.name,
+            covered_until=min(cell.stop, chunk.window.stop),
+            state="landed" if is_landed else "no_data",
+            source_digest=self.extracted.digests[cell],
+            landed_digest=digest_rows(rows, chunk.measurement) if is_landed else "",
+            rows=len(rows),
+            values=count_values(rows, chunk.measurement),
+            quarantined=int(held["field"].notna().sum()) + samples_before,
+            erasures=(before.erasures if before else 0) + (cell in merged.shrunk),
+            catalogue_digest=chunk.measurement.digest,
+            run_id=self.tools.run_id,
+        )
+
+    def _earlier_records(self) -> dict[Cell, pd.DataFrame]:
+        """The changed cells' records, by the lake itself: no ledger knows what a crash left."""
+        if not self.extracted.changed:
+            return {}
+        name, environment = self.chunk.measurement.name, self.chunk.environment
+        found = self.tools.lake.quarantined(name, environment, self._span)
+        return split_cells(found, self.extracted.changed)
+
+    def _with_earlier(
+        self, bad: pd.DataFrame, earlier: Mapping[Cell, pd.DataFrame]
+    ) -> pd.DataFrame:
+        """The records with the earlier ones of values that the source has no more: like landed values
+        they stay, since nobody could find out again what they were."""
+        parts = [records[records["stage"] != "sink"] for records in earlier.values()]
+        parts = [part for part in parts if len(part)]
+        # samples are told apart by their slot
+        if not parts or is_sample(self.tools):
+            return bad
+        records = pd.concat(parts, ignore_index=True)
+        told = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
+        records = records[[key not in told for key in keys_of(records)]]
+        stayed, _ = _vanished(records, self.chunk)
+        filled = [part for part in (bad, stayed) if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else bad
+
+    def _commit_quarantine(
+        self,
+        bad: pd.DataFrame,
+        is_news: bool,
+        earlier: Mapping[Cell, pd.DataFrame],
+        frames: Mapping[CellState, pd.DataFrame],
+        merged: _Merged,
+    ) -> None:
+        """Replaces the cells' records by those that hold now; no commit when nothing changes."""
+        if not is_news and not any(map(len, earlier.values())):
+            return
+        chunk, tools = self.chunk, self.tools
+        stay = [
+            self._still_true(
+                earlier[state.cell], merged.held.get(state.cell) != state.landed_digest
+            )
+            for state in frames
+        ]
+        parts = [part for part in [*stay, bad] if len(part)]
+        if not is_news and sum(map(len, parts)) == sum(map(len, earlier.values())):
+            return
+        records = pd.concat(parts, ignore_index=True) if parts else bad
+        cells = [state.cell for state in frames]
+        for attempt in retrying(COMMIT_DEADLINE_SECONDS):
+            with attempt:
+                tools.lock.check()
+                tools.lake.quarantine(chunk.measurement, records, cells, chunk.environment)
+
+    def _still_true(self, records: pd.DataFrame, is_loaded_again: bool) -> pd.DataFrame:
+        """Of a cell's earlier records those that this run does not find out anew.
+
+        They are a sink's refusals unless the cell goes to the sinks again, and what was held back of
+        other samples, which are not read again.
+        """
+        from_sink = records["stage"] == "sink"
+        stays = from_sink & (not is_loaded_again)
+        if is_sample(self.tools):
+            window = self.chunk.window
+            in_slot = (records["time"] >= window.start) & (records["time"] < window.stop)
+            stays |= ~from_sink & ~in_slot
+        return records[stays]
+
+    def _commit_rows(self, frames: Mapping[CellState, pd.DataFrame], merged: _Merged) -> None:
+        """One commit for the cells whose rows differ from what the lake holds; none for none."""
+        states = [s for s in frames if s.rows or s.cell in merged.held]
+        states = [s for s in states if s.landed_digest != merged.held.get(s.cell)]
+        if not states:
+            return
+        chunk, tools = self.chunk, self.tools
+        rows, cells = _joined([frames[state] for state in states]), [state.cell for state in states]
+        told = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
+        for attempt in retrying(COMMIT_DEADLINE_SECONDS):
+            with attempt:
+                tools.lock.check()
+                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, told)
+
+    def _digest_before(self, cell: Cell) -> str:
+        return self.known[cell].landed_digest if cell in self.known else ""
+
+    def _covered_further(self) -> list[CellState]:
+        """The unchanged cells of which more time is covered now."""
+        same = [self.known[c] for c in self.chunk.cells if c not in self.extracted.changed]
+        reached = {state: min(state.cell.stop, self.chunk.window.stop) for state in same}
+        return [
+            replace(state, covered_until=until)
+            for state, until in reached.items()
+            if until > state.covered_until
+        ]
 
 
 def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -137,155 +263,9 @@ def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataF
     return (older[~is_asked] if chunk.accept_shrink else older), older[is_asked]
 
 
-def _state(
-    chunk: Chunk,
-    cell: Cell,
-    rows: pd.DataFrame,
-    held: pd.DataFrame,
-    merged: _Merged,
-    extracted: Extracted,
-    known: Mapping[Cell, CellState],
-    tools: Tools,
-) -> CellState:
-    before = known.get(cell)
-    landed_before = _digest_before(known, cell) != "" or cell in merged.held
-    samples_before = before.quarantined if before and is_sample(tools) else 0
-    return CellState(
-        measurement=chunk.measurement.name,
-        environment=chunk.environment,
-        cell=cell,
-        source=tools.source.name,
-        covered_until=min(cell.stop, chunk.window.stop),
-        state="landed" if len(rows) or landed_before else "no_data",
-        source_digest=extracted.digests[cell],
-        landed_digest=digest_rows(rows, chunk.measurement) if len(rows) or landed_before else "",
-        rows=len(rows),
-        values=count_values(rows, chunk.measurement),
-        quarantined=int(held["field"].notna().sum()) + samples_before,
-        erasures=(before.erasures if before else 0) + (cell in merged.shrunk),
-        catalogue_digest=chunk.measurement.digest,
-        run_id=tools.run_id,
-    )
-
-
-def _earlier_records(chunk: Chunk, extracted: Extracted, tools: Tools) -> dict[Cell, pd.DataFrame]:
-    """The changed cells' records, by the lake itself: no ledger knows what a crash left."""
-    if not extracted.changed:
-        return {}
-    span = Window(extracted.changed[0].start, extracted.changed[-1].stop)
-    found = tools.lake.quarantined(chunk.measurement.name, chunk.environment, span)
-    return split_cells(found, extracted.changed)
-
-
-def _with_earlier(
-    chunk: Chunk,
-    extracted: Extracted,
-    bad: pd.DataFrame,
-    earlier: Mapping[Cell, pd.DataFrame],
-    tools: Tools,
-) -> pd.DataFrame:
-    """The records with the earlier ones of values that the source has no more: like landed values
-    they stay, since nobody could find out again what they were."""
-    parts = [records[records["stage"] != "sink"] for records in earlier.values()]
-    parts = [part for part in parts if len(part)]
-    # samples are told apart by their slot
-    if not parts or is_sample(tools):
-        return bad
-    records = pd.concat(parts, ignore_index=True)
-    told = {*keys_within(extracted.batch.frame, chunk.measurement), *keys_of(bad)}
-    records = records[[key not in told for key in keys_of(records)]]
-    stayed, _ = _vanished(records, chunk)
-    filled = [part for part in (bad, stayed) if len(part)]
-    return pd.concat(filled, ignore_index=True) if filled else bad
-
-
-def _commit_quarantine(
-    chunk: Chunk,
-    bad: pd.DataFrame,
-    is_news: bool,
-    earlier: Mapping[Cell, pd.DataFrame],
-    frames: Mapping[CellState, pd.DataFrame],
-    merged: _Merged,
-    tools: Tools,
-) -> None:
-    """Replaces the cells' records by those that hold now; no commit when nothing changes."""
-    if not is_news and not any(map(len, earlier.values())):
-        return
-    stay = [
-        _still_true(
-            earlier[state.cell], chunk, merged.held.get(state.cell) != state.landed_digest, tools
-        )
-        for state in frames
-    ]
-    parts = [part for part in [*stay, bad] if len(part)]
-    if not is_news and sum(map(len, parts)) == sum(map(len, earlier.values())):
-        return
-    records = pd.concat(parts, ignore_index=True) if parts else bad
-    cells = [state.cell for state in frames]
-    for attempt in retrying(COMMIT_DEADLINE_SECONDS):
-        with attempt:
-            tools.lock.check()
-            tools.lake.quarantine(chunk.measurement, records, cells, chunk.environment)
-
-
-def _still_true(
-    records: pd.DataFrame, chunk: Chunk, is_loaded_again: bool, tools: Tools
-) -> pd.DataFrame:
-    """Of a cell's earlier records those that this run does not find out anew.
-
-    They are a sink's refusals unless the cell goes to the sinks again, and what was held back of
-    other samples, which are not read again.
-    """
-    from_sink = records["stage"] == "sink"
-    stays = from_sink & (not is_loaded_again)
-    if is_sample(tools):
-        window = chunk.window
-        in_slot = (records["time"] >= window.start) & (records["time"] < window.stop)
-        stays |= ~from_sink & ~in_slot
-    return records[stays]
-
-
-def _commit_rows(
-    chunk: Chunk, frames: Mapping[CellState, pd.DataFrame], merged: _Merged, tools: Tools
-) -> None:
-    """One commit for the cells whose rows differ from what the lake holds; none for none."""
-    states = [s for s in frames if s.rows or s.cell in merged.held]
-    states = [s for s in states if s.landed_digest != merged.held.get(s.cell)]
-    if not states:
-        return
-    rows = _joined([frames[state] for state in states])
-    for attempt in retrying(COMMIT_DEADLINE_SECONDS):
-        with attempt:
-            tools.lock.check()
-            tools.lake.land(
-                chunk.measurement,
-                rows,
-                [state.cell for state in states],
-                chunk.environment,
-                {"run_id": tools.run_id, "cells": [state.brief() for state in states]},
-            )
-
-
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Cells cut from one frame share their categories, so that they join without a copy of texts."""
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-
-
-def _digest_before(known: Mapping[Cell, CellState], cell: Cell) -> str:
-    return known[cell].landed_digest if cell in known else ""
-
-
-def _covered_further(
-    chunk: Chunk, extracted: Extracted, known: Mapping[Cell, CellState]
-) -> list[CellState]:
-    """The unchanged cells of which more time is covered now."""
-    same = [known[cell] for cell in chunk.cells if cell not in extracted.changed]
-    reached = {state: min(state.cell.stop, chunk.window.stop) for state in same}
-    return [
-        replace(state, covered_until=until)
-        for state, until in reached.items()
-        if until > state.covered_until
-    ]
 
 
 def is_sample(tools: Tools) -> bool:

@@ -87,8 +87,7 @@ def is_behind(lake: Lake, ledger: Ledger) -> bool:
 
     So it is of a ledger that was deleted, or restored from a backup.
 
-    Raises:
-        LakeDamaged, LedgerUnavailable.
+    Raises LakeDamaged, LedgerUnavailable.
     """
     return newest_run(lake) > ledger.newest_run()
 
@@ -98,8 +97,7 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
 
     What another run works on is left to that run.
 
-    Raises:
-        LakeDamaged, LedgerUnavailable.
+    Raises LakeDamaged, LedgerUnavailable.
     """
     notes = []
     for pair, told in sorted(_told(states_in_force(work.lake)).items()):
@@ -121,8 +119,7 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
 
     A lake that cannot be read is said, not raised: the run finds out what it can do without.
 
-    Raises:
-        ConfigurationInvalid, LedgerUnavailable.
+    Raises ConfigurationInvalid, LedgerUnavailable.
     """
     try:
         return (
@@ -135,8 +132,7 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
 def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> Rebuilding:
     """What a ledger is rebuilt with, as it is configured.
 
-    Raises:
-        ConfigurationInvalid: when the catalogue is wrong.
+    Raises ConfigurationInvalid when the catalogue is wrong.
     """
     return Rebuilding(
         lake=lake,

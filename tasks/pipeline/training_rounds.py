@@ -45,8 +45,7 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
     told before are unchanged. At the end the time up to now is covered, so that it shows that
     somebody looked.
 
-    Raises:
-        FedvitalsError: of the source, the suite or the lake; what was landed before it stays.
+    Raises FedvitalsError of the source, the suite or the lake; what was landed before it stays.
     """
     batch = tools.source.extract(job.measurement, job.environment, EVER)
     fresh = _fresh(batch, tools)

@@ -17,7 +17,7 @@ from tasks.lake.delta import _write
 from tasks.lake.durability import sync
 from tasks.lake.windows import append_states
 from tasks.ledger.ledger import Ledger
-from tasks.pipeline.land import _commit_quarantine, _commit_rows, _forget, land
+from tasks.pipeline.land import _Landing, land
 from tasks.pipeline.process import _compare, process
 from tasks.runs.base.plan import make_plan
 from tasks.sinks.influxdb import InfluxSink, _Load
@@ -66,11 +66,11 @@ FIRST = [
     point(land, "before", 2),
     point(_write, "parquet"),
     point(_write, "entry"),
-    point(_commit_quarantine, "after"),
+    point(_Landing._commit_quarantine, "after"),
     point(_write, "parquet", 2),
     point(_write, "entry", 2),
     *(point(sync, "before", number) for number in (4, 8, 16)),
-    point(_commit_rows, "after"),
+    point(_Landing._commit_rows, "after"),
     point(Ledger.record, "after", 2),
     point(InfluxHttp.write, "before", 2),
     point(InfluxHttp.write, "after", 5),
@@ -84,11 +84,11 @@ FIRST = [
 ]
 # the second one finds other values in all cells
 CHANGED = [
-    point(_forget, "after"),
-    point(_commit_quarantine, "after"),
+    point(_Landing._forget, "after"),
+    point(_Landing._commit_quarantine, "after"),
     point(_write, "entry", 2),
-    point(_commit_rows, "after"),
-    point(_commit_rows, "after", 2),
+    point(_Landing._commit_rows, "after"),
+    point(_Landing._commit_rows, "after", 2),
     point(Ledger.record, "after", 2),
     point(InfluxHttp.delete, "after"),
     point(_Load.erase, "after"),
@@ -212,7 +212,7 @@ def test_killed_when_influxdb_has_done_it_and_before_its_answer(
         assert_whole(here, influxdb, read_again(before, now), impossible(now))
 
 
-@pytest.mark.parametrize("where", [point(_commit_rows, "after"), point(publish, "before")])
+@pytest.mark.parametrize("where", [point(_Landing._commit_rows, "after"), point(publish, "before")])
 def test_the_whole_command_is_killed(
     where: str,
     here: Installation,

@@ -267,7 +267,7 @@ def test_a_defect_in_one_table_is_told_without_its_text(
     done = maintained(filled, settings)
 
     assert done.exit_code == 1
-    assert line_of(done).problems[0].startswith("unexpected ZeroDivisionError at test_maintaining")
+    assert line_of(done).problems[0].startswith("unexpected ZeroDivisionError at test_maintain.py")
     assert "planted" not in done.model_dump_json()
 
 
