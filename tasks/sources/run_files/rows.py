@@ -63,11 +63,7 @@ class _Columns:
 
 
 def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
-    """The rows that have a round, in the file's order.
-
-    Raises:
-        RunFileInvalid: for a cell that is not what its column is.
-    """
+    """The rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
         told = columns.round[index]
