@@ -190,10 +190,10 @@ class _Load:
     def _answer(
         self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
     ) -> CellAnswer:
-        owed = int(self._values[rows].sum())
         is_erased = self._is_erased or not entry.erase_first
         if error and not (is_erased and self._settled[rows].all()):
-            return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
+            return _pending(entry, self._measurement, error)
+        owed = int(self._values[rows].sum())
         refusals = self._records(rows)
         refused = len(refusals)
         values = SinkValues(owed=owed, loaded=owed - refused, refused=refused)

@@ -64,11 +64,8 @@ def look(service: Service, now: datetime, limits: Limits | None = None) -> Inven
     with Client(service, PROMETHEUS, limits) as client:
         form = {"query": COUNTS, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
-        counts = {
-            one.metric[METRIC_NAME]: int(float(one.value[1]))
-            for one in vector.result
-            if METRIC_NAME in one.metric
-        }
+        named = [one for one in vector.result if METRIC_NAME in one.metric]
+        counts = {one.metric[METRIC_NAME]: int(float(one.value[1])) for one in named}
         series: dict[str, list[Labels]] = {}
         for names in _portions({n: c for n, c in sorted(counts.items()) if c <= MOST_SERIES}):
             for labels in _series(client, names, now):

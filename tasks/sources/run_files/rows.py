@@ -135,9 +135,7 @@ def _numbers(table: Table, name: str | None) -> _Cells[float | None]:
 def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
     """Seconds; a length below 0 is none."""
     cells = _numbers(table, name)
-    if isinstance(cells, _Asked):
-        return _Asked(lambda row: _length(cells[row]))
-    return [_length(cells[row]) for row in range(len(table.places))]
+    return _Asked(lambda row: _length(cells[row]))
 
 
 def _length(told: float | None) -> float | None:
