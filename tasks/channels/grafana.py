@@ -48,11 +48,8 @@ class GrafanaChannel:
     def send(self, message: Message) -> None:
         """Add the message as an annotation, unless its run has one.
 
-        Every try looks first: Grafana takes the same one twice, and an answer may get lost.
-
-        Raises:
-            ChannelUnavailable: when it did not answer, or asked to come again, all the time.
-            ChannelRefused: when it will refuse the annotation again.
+        Every try looks first: Grafana takes the same one twice, and an answer may get lost. Raises as
+        Channel says.
         """
         retrying(self._patience)(self._send_once, message)
 

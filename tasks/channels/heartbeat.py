@@ -43,11 +43,7 @@ class Heartbeat:
     def send(self, message: Message) -> None:
         """Make one GET; it is not tried again, since the next run brings the next.
 
-        The message stays here: the address is all that the service is given.
-
-        Raises:
-            ChannelUnavailable: when there was no answer in time, or one that may be better next time.
-            ChannelRefused: when the address is not one that takes heartbeats.
+        The message stays here: the address is all that the service is given. Raises as Channel says.
         """
         started = time.monotonic()
         try:

@@ -49,13 +49,11 @@ class InfluxSink:
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
     ) -> list[CellAnswer]:
-        """Loads the cells; one answer a cell, in order. Nothing that the service does is raised.
+        """Load the cells; one answer a cell, in order. Nothing that the service does is raised.
 
-        Cell by cell it erases first what has to go, then writes the rows in posts of about
-        `lines_per_post` lines. After a request that was given up nothing more is sent: every cell
-        with an unsettled line is pending as a whole, with the error. Until a load is answered
-        again, later ones try only once, so that a server that is down costs one wait and not one a
-        load.
+        After a request that was given up nothing more is sent: every cell with an unsettled line is
+        pending as a whole, with the error. Until a load is answered again, later ones try only once,
+        so that a server that is down costs one wait and not one a load.
         """
         patience = _Patience(self._deadline if self._is_answered else 0.0)
         answers: list[CellAnswer] = []
@@ -136,10 +134,7 @@ class _Load:
         self._is_erased = True
 
     def write(self, lines_per_post: int) -> None:
-        """Posts every line; returns when all are settled.
-
-        Lines are made a post at a time: those of a large cell would be larger than its rows.
-        """
+        """Post every line, made a post at a time: those of a large cell would outgrow its rows."""
         rows = np.flatnonzero(self._values)
         for first in range(0, len(rows), lines_per_post):
             part = rows[first : first + lines_per_post]
@@ -196,10 +191,10 @@ class _Load:
     def _answer(
         self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
     ) -> CellAnswer:
-        owed = int(self._values[rows].sum())
         is_erased = self._is_erased or not entry.erase_first
         if error and not (is_erased and self._settled[rows].all()):
-            return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
+            return _pending(entry, self._measurement, error)
+        owed = int(self._values[rows].sum())
         refusals = self._records(rows)
         refused = len(refusals)
         values = SinkValues(owed=owed, loaded=owed - refused, refused=refused)
@@ -218,11 +213,7 @@ class _Load:
 
 
 def _forget_traces(error: BaseException) -> None:
-    """Lets go of the frames that the error came through.
-
-    They lead back to the load that keeps the error, and its rows would stay in memory until the
-    cycle collector comes by: with a sink that is down, those of many chunks.
-    """
+    """Let go of the error's frames, which would keep the rows of each failed load in memory."""
     each: BaseException | None = error
     while each is not None:
         each.__traceback__ = None

@@ -66,11 +66,7 @@ class Answer:
 
     @property
     def names_lines(self) -> bool:
-        """Some lines are refused for good; of a partial write the others are stored.
-
-        Three shapes: 400 of a line that cannot be parsed (nothing is stored), 422 of a partial
-        write, and the same under 500 from InfluxDB 2.0.
-        """
+        """Some lines are refused for good: 400 unparsed (nothing is stored), 422 partial; 500 of 2.0."""
         return self.status in (400, 422, 500) and (
             "unable to parse" in self.message or "partial write:" in self.message
         )
@@ -130,11 +126,7 @@ class InfluxHttp:
             self._made.close()
 
     def write(self, body: bytes, precision: str) -> Answer:
-        """Post lines; the answer is one about the lines: written, names_lines, or 413 (too large).
-
-        Raises:
-            SinkUnavailable, SinkRefused: as `error_of` says; no answer.
-        """
+        """Post lines; return written, names_lines or 413 (too large), else raise as `error_of` says."""
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         if self._compress:
             headers["Content-Encoding"] = "gzip"

@@ -28,11 +28,7 @@ class SeriesCount:
 def count_series(
     service: Service, measurement: Measurement, window: Window, limits: Limits | None = None
 ) -> dict[str, SeriesCount]:
-    """The count of each field that a query serves, at 24 moments of the window at most.
-
-    Raises:
-        SourceUnavailable, SourceTimedOut, SourceOverloaded, SourceRefused, AnswerInvalid.
-    """
+    """Count the series of each field with a query, as ask_range raises, at 24 moments at most."""
     moments = _moments(window, measurement)
     with Client(service, PROMETHEUS, limits) as client:
         return {

@@ -39,11 +39,7 @@ class FieldFinding:
 def probe(
     service: Service, measurement: Measurement, now: datetime, limits: Limits | None = None
 ) -> tuple[FieldFinding, ...]:
-    """One finding for each field with a query, by an instant query at `now`.
-
-    Raises:
-        SourceUnavailable, SourceRefused, AnswerInvalid: for what concerns the whole service.
-    """
+    """Find what each query gives at `now`; raises for what concerns the whole service."""
     with Client(service, PROMETHEUS, limits) as client:
         live = _Live(client)
         return tuple(
@@ -62,17 +58,14 @@ def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck,
             asked = client.asked("its version")
             if answer.status != 200:
                 raise failure(client, answer, None, "", asked)
-            checks = service_checks(
-                PROMETHEUS, service, what, f"version {read_build(answer.body, asked)}"
-            )
+            version = f"version {read_build(answer.body, asked)}"
+            checks = service_checks(PROMETHEUS, service, what, version)
             names = len(_Live(client).names())
         except FedvitalsError as error:
             return service_checks(PROMETHEUS, service, what, error)
     mend = "" if names else "Check its scrape_configs: it has scraped nothing yet"
-    return (
-        *checks,
-        ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", mend),
-    )
+    has_data = ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", mend)
+    return (*checks, has_data)
 
 
 def _finding(

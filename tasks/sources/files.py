@@ -21,11 +21,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 def read_file(path: Path, metric: str | None = None) -> RunFile:
     """The runs of one file and what is odd about it. metric: accuracy, loss or a column's name; None
-    for the accuracy, else the loss.
-
-    Raises:
-        RunFileInvalid: when the file cannot be read as runs.
-    """
+    for the accuracy, else the loss."""
     _check(path)
     with _uncollected():
         return _read(path, str(path), path.stem, metric)

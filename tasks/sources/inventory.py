@@ -60,19 +60,12 @@ Content = TypeVar("Content")
 
 
 def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
-    """Everything that had a sample in the five minutes before `now`.
-
-    Raises:
-        SourceUnavailable, SourceOverloaded, SourceRefused, AnswerInvalid: as for any question.
-    """
+    """List all that had a sample in the five minutes before `now`; raises as any question."""
     with Client(service, PROMETHEUS, limits) as client:
         form = {"query": COUNTS, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
-        counts = {
-            one.metric[METRIC_NAME]: int(float(one.value[1]))
-            for one in vector.result
-            if METRIC_NAME in one.metric
-        }
+        named = [one for one in vector.result if METRIC_NAME in one.metric]
+        counts = {one.metric[METRIC_NAME]: int(float(one.value[1])) for one in named}
         series: dict[str, list[Labels]] = {}
         for names in _portions({n: c for n, c in sorted(counts.items()) if c <= MOST_SERIES}):
             for labels in _series(client, names, now):
@@ -130,11 +123,8 @@ def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
 def _series(client: Client, names: list[str], now: datetime) -> list[Labels]:
     # a pattern of RE2 in a string of PromQL
     pattern = "|".join(re.escape(name) for name in names).replace("\\", r"\\").replace('"', r"\"")
-    form = {
-        "match[]": f'{{{METRIC_NAME}=~"{pattern}"}}',
-        "start": _seconds(now - RECENT),
-        "end": _seconds(now),
-    }
+    form = {"match[]": f'{{{METRIC_NAME}=~"{pattern}"}}'}
+    form |= {"start": _seconds(now - RECENT), "end": _seconds(now)}
     return _ask(client, "/api/v1/series", "its series", list[Labels], form)
 
 

@@ -10,11 +10,7 @@ HTTP_NOT_FOUND = 404
 
 
 def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
-    """Return the JSON at the path; MISSING when the service does not offer it (HTTP 404).
-
-    Raises:
-        SourceUnavailable, SourceRefused, CertificateInvalid, AnswerInvalid.
-    """
+    """Return the JSON at the path, MISSING for HTTP 404; raises as Client.ask and json_of do."""
     answer = client.ask(path, path)
     if answer.status == HTTP_NOT_FOUND:
         return MISSING
@@ -24,11 +20,7 @@ def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
 
 
 def json_of(answer: Answer, asked: Asked) -> Any:
-    """Return the JSON in the body, also of NaN, Infinity and -Infinity: services do write them.
-
-    Raises:
-        SourceUnavailable, AnswerInvalid: it ends too early; it is no JSON.
-    """
+    """Return the JSON, NaN and Infinity too; SourceUnavailable when cut off, AnswerInvalid for none."""
     if "html" in answer.headers.get("Content-Type", ""):
         raise asked.invalid("it is an HTML page")
     try:

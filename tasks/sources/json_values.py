@@ -74,11 +74,7 @@ def is_writable(text: str) -> bool:
 
 
 def tag_text(value: Any) -> str | None:
-    """The value as a tag; None for null.
-
-    Raises:
-        TypeError: for what can be no name, saying what it is: a list, an object, half a character.
-    """
+    """Return the value as a tag; TypeError says what is no name: list, object, half a character."""
     if isinstance(value, list | dict):
         raise TypeError(kind_of(value))
     if isinstance(value, str) and not is_writable(value):

@@ -40,12 +40,10 @@ class Live:
         self._open.close()
 
     def findings(self, measurement: Measurement) -> tuple[FieldFinding, ...]:
-        """One for each field; one with the field WHOLE when there is no answer to look at, and none
-        when its source is not configured.
+        """Find one for each field, or one of the field WHOLE without an answer; none without a source.
 
         Raises:
-            SourceUnavailable: there is no Prometheus, or no metrics page in its place.
-            SourceRefused, AnswerInvalid: for what concerns the whole Prometheus.
+            SourceUnavailable, SourceRefused, AnswerInvalid: for what concerns all of Prometheus.
         """
         prometheus = self._environment.prometheus
         if measurement.source == "prometheus" and prometheus is not None:

@@ -17,11 +17,7 @@ class PatientSource:
         self._deadline = deadline_seconds
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """As the source does.
-
-        Raises:
-            FedvitalsError: of the source, a Transient one only after the deadline.
-        """
+        """Extract as the source does; its Transient errors come only after the deadline."""
         try:
             return retrying(self._deadline)(self._source.extract, measurement, environment, window)
         except SourceUnavailable:

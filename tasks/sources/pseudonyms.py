@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from tasks.core.batch import Batch, canonical
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.measurement import Measurement
@@ -34,24 +32,15 @@ class NamedSource:
         self._namer = namer
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """As the source does, with other names in the measurement's `identity`.
-
-        Raises:
-            FedvitalsError: of the source.
-        """
+        """Extract as the source does, with other names in the measurement's `identity`."""
         batch = self._source.extract(measurement, environment, window)
         tag = measurement.identity
         if tag is None:
             return batch
-        column = batch.frame[tag]
-        renamed = column.cat.rename_categories(
-            {name: self._namer(name) for name in column.cat.categories}
-        )
+        renamed = batch.frame[tag].cat.rename_categories(self._namer)
         frame = canonical(batch.frame.assign(**{tag: renamed}), measurement)
-        return replace(batch, frame=frame, rejected=self._rename_records(batch.rejected, tag))
-
-    def _rename_records(self, records: pd.DataFrame, tag: str) -> pd.DataFrame:
-        return records.assign(tags=[self._rename_tags(text, tag) for text in records["tags"]])
+        tags = [self._rename_tags(text, tag) for text in batch.rejected["tags"]]
+        return replace(batch, frame=frame, rejected=batch.rejected.assign(tags=tags))
 
     def _rename_tags(self, text: str, tag: str) -> str:
         tags = json.loads(text)
@@ -65,10 +54,7 @@ def namer_of(settings: Settings) -> Namer | None:
 
     Hashed is keyed BLAKE2b (RFC 7693): nobody without the key can try names, and equal names of
     one key stay equal. The key is FEDVITALS_CLIENT_KEY, else a file in FEDVITALS_HOME, made when it
-    is not there.
-
-    Raises:
-        ConfigurationInvalid: when the file can be neither read nor made.
+    is not there; ConfigurationInvalid when it can be neither read nor made.
     """
     if settings.client_ids == "plain":
         return None

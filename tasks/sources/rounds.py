@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from tasks.core.history import HistoryFact, KnownRun
 from tasks.core.json_path import kind_of
@@ -35,11 +35,10 @@ class HistoryRound:
     def of(cls, item: dict[str, Any]) -> Self | None:
         """The round; None when it has no number or no start that a store can hold."""
         number, started = item.get("round"), _moment(item.get("started"))
-        if isinstance(number, bool) or not isinstance(number, int | float) or started is None:
+        if not _is_number(number) or started is None:
             return None
-        if not float(number).is_integer() or not 0 <= number < LARGEST_NUMBER:
-            return None
-        return cls(int(number), started, item)
+        is_whole = 0 <= number < LARGEST_NUMBER and float(number).is_integer()
+        return cls(int(number), started, item) if is_whole else None
 
 
 def _moment(found: Any) -> datetime | None:
@@ -108,7 +107,7 @@ def count_undated(told: JsonRows, items: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def _is_number(found: Any) -> bool:
+def _is_number(found: Any) -> TypeGuard[float]:
     return isinstance(found, int | float) and not isinstance(found, bool)
 
 
@@ -145,9 +144,8 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     clients = [client for client in found if isinstance(client, dict)]
     states = Counter(str(client.get("state")) for client in clients if client.get("state"))
     strange.update({state: n for state, n in states.items() if state not in STATES})
-    quality: list[float] = [
-        client["data_quality"] for client in clients if _is_finite(client.get("data_quality"))
-    ]
+    told = (client.get("data_quality") for client in clients)
+    quality: list[float] = [each for each in told if _is_number(each) and math.isfinite(each)]
     counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
     has_states = bool(states) or not clients
     counts |= {state: states[state] if has_states else MISSING for state in STATES}
@@ -155,16 +153,8 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     return counts
 
 
-def _is_finite(found: Any) -> bool:
-    return _is_number(found) and math.isfinite(found)
-
-
 def fill_clients(told: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
-    """One row a client of each round.
-
-    Raises:
-        AnswerInvalid: something else stands where the list, a client or its name should.
-    """
+    """Add one row a client of each round; AnswerInvalid for a list, client or name that is none."""
     without = 0
     for run_id, each in named:
         clients = each.item.get("clients")
@@ -178,9 +168,8 @@ def fill_clients(told: JsonRows, measurement: Measurement, named: Named, asked: 
             facts |= {"run_id": run_id, "round": each.number}
             told.add(each.started, (name,), _fields(measurement, facts))
     if without:
-        told.warnings.append(
-            f"clients: not offered by this service in {without} of {len(named)} rounds"
-        )
+        warning = f"clients: not offered by this service in {without} of {len(named)} rounds"
+        told.warnings.append(warning)
 
 
 def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:
@@ -198,8 +187,5 @@ def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[His
 
 
 def _fields(measurement: Measurement, facts: dict[HistoryFact, Any]) -> dict[str, Any]:
-    return {
-        name: facts[spec.history]
-        for name, spec in measurement.fields.items()
-        if spec.history is not None
-    }
+    named = measurement.fields.items()
+    return {name: facts[spec.history] for name, spec in named if spec.history is not None}

@@ -92,11 +92,7 @@ class Wide:
         self._points: dict[str, list[tuple[Integers, Integers, Floats]]] = {}
 
     def index(self, keys: Sequence[Key]) -> Integers:
-        """The number of each series, int64 of shape (keys,); new keys get new numbers.
-
-        Raises:
-            SeriesExceeded: there are more series than the measurement may have.
-        """
+        """Number each series, int64 of shape (keys,); SeriesExceeded beyond the measurement's most."""
         for key in keys:
             self._index.setdefault(key, len(self._index))
         if len(self._index) > self._measurement.max_series:
@@ -106,11 +102,7 @@ class Wide:
     def put(
         self, field: str, series: Integers, slots: Integers, values: Floats, asked: Asked
     ) -> None:
-        """Put values in as `add` does; those that are not finite are left out and counted.
-
-        Raises:
-            AnswerInvalid: a value does not fit the field's type.
-        """
+        """Add finite values, count the others; AnswerInvalid for one that its field cannot hold."""
         finite = np.isfinite(values)
         nan = int(np.isnan(values).sum())
         self.dropped += Counter(nan=nan, inf=len(values) - int(finite.sum()) - nan)

@@ -22,10 +22,7 @@ class Difference:
 
 
 def difference(old: Suite | None, new: Suite) -> tuple[Difference, ...]:
-    """How the new suite differs from the old one, None for no suite; checks are matched by check_id.
-
-    In the order of the new suite, then what was removed.
-    """
+    """Compare by check_id, in the order of the new suite, then what was removed; None for no suite."""
     before = {each.check_id: each for each in old.expectations} if old else {}
     after = {each.check_id: each for each in new.expectations}
     return (*_of_new(before, after), *_removed(before, after))

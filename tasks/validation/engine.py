@@ -49,10 +49,7 @@ class Ran:
 
 
 def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran]:
-    """What came of each expectation, by check_id in the order of the suite.
-
-    The frame must have a fresh RangeIndex, since results name rows by their label.
-    """
+    """Run the suite, by check_id in its order, on a frame with a fresh RangeIndex."""
     rows = _rows_definition()
     loaded = _loaded(suite)
     batch = rows.get_batch({"dataframe": frame})

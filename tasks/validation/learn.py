@@ -69,18 +69,15 @@ def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: W
         else:
             found[name] = _expectation(name, bounds, values, window)
     if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise UsageInvalid(
             argument="MEASUREMENT",
-            problem=f"there is nothing to learn from for {measurement.name}: {_all(left_out)}",
+            problem=f"there is nothing to learn from for {measurement.name}: "
+            f"{reasons or 'it has no numeric field'}",
             mend="Name a longer window (--start), or collect more first",
         )
     content = {**suite.content, "expectations": _with(found, suite.content["expectations"])}
     return Learned(suite_of(content, measurement, suite.path), left_out)
-
-
-def _all(left_out: Mapping[str, str]) -> str:
-    reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
-    return "; ".join(reasons) or "it has no numeric field"
 
 
 def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:

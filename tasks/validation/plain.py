@@ -21,10 +21,7 @@ _ARGUMENTS = {
 
 
 def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran] | None:
-    """What came of each expectation, as engine.run says it; None when one is not of a plain type.
-
-    The frame must have a fresh RangeIndex.
-    """
+    """Run the suite as engine.run does; None when an expectation is not of a plain type."""
     if not all(_is_plain(each, frame) for each in suite.expectations):
         return None
     return {each.check_id: _ran(each, frame) for each in suite.expectations}

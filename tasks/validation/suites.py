@@ -53,11 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
-    """Read the suite of a measurement; `verify` does what needs Great Expectations.
-
-    Raises:
-        SuiteInvalid: when the file is missing or is no suite for this measurement.
-    """
+    """Read a measurement's suite, without Great Expectations as `verify`; SuiteInvalid for none."""
     path = folder / f"{measurement.suite_name}.json"
     is_shipped = measurement.source == "receipt" and not path.is_file()
     # a folder need not have one for what fedvitals measures of itself

@@ -100,8 +100,7 @@ def _sift(
 
 def _reach(expectation: Expectation, ran: Ran, measurement: Measurement) -> tuple[Scope, list[str]]:
     """What a failure takes, and the fields whose values go."""
-    fields = list(measurement.fields)
-    columns = expectation.columns
+    fields, columns = list(measurement.fields), expectation.columns
     if ran.problem or not columns:
         return "batch", fields
     if all(column in fields for column in columns):

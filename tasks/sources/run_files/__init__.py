@@ -1,1 +1,1 @@
-"""Training runs from files that nobody prepared: one module a format, one record for all."""
+"""Formats of run files; every reader raises RunFileInvalid, with the place to blame."""

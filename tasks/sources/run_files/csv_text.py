@@ -16,12 +16,7 @@ CSV_MEND = "The first line names the columns, such as round,loss,accuracy"
 
 
 def table_of(text: str, file: str, run_id: str) -> Table:
-    """The table of a CSV file.
-
-    Raises:
-        RunFileInvalid: without a header, with a column twice, with a line of another length, or with
-            too many lines.
-    """
+    """Read a CSV file."""
     count = text.count("\n")
     if count > MOST_LINES:
         raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_MEND)

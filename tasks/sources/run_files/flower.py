@@ -32,11 +32,7 @@ def is_flower(content: Any) -> bool:
 
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
-    """The rounds of a History or a Result.
-
-    Raises:
-        RunFileInvalid: when a series is no list of rounds and values, or none has one.
-    """
+    """The rounds of a History or a Result."""
     told = _inside(content) or {}
     cells: Cells = {}
     for key in PLACES:

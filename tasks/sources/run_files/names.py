@@ -81,11 +81,7 @@ def normal(name: str) -> str:
 
 
 def roles_of(table: Table, wanted: str | None) -> Roles:
-    """What each column is, with `wanted` (accuracy, loss or a column's name) as the metric.
-
-    Raises:
-        RunFileInvalid: when no column is a metric, or the wanted one is not there.
-    """
+    """What each column is, with `wanted` (accuracy, loss or a column's name) as the metric."""
     told = {name: normal(name) for name in table.columns}
     wide = tuple(found for name in told if (found := _wide(name, told[name])) is not None)
     others = [name for name in told if name not in {column for column, _, _ in wide}]
@@ -94,17 +90,14 @@ def roles_of(table: Table, wanted: str | None) -> Roles:
     if chosen is not None:
         falls = bool(set(told[chosen].split("_")) & LOWER_IS_BETTER)
         accuracy, loss = (accuracy, chosen) if falls else (chosen, loss)
+    single = [(role, _first(others, told, names)) for role, names in SINGLE.items()]
     roles = Roles(
         round=_first(others, told, ROUNDS),
         run=_first(others, told, RUNS),
         client=_first(others, told, CLIENTS),
         accuracy=None if wanted == "loss" else accuracy,
         loss=loss,
-        single={
-            role: column
-            for role, names in SINGLE.items()
-            if (column := _first(others, told, names)) is not None
-        },
+        single={role: column for role, column in single if column is not None},
         wide=wide,
     )
     _check(table, roles, wanted, accuracy)
@@ -137,9 +130,8 @@ def _without(table: Table, problem: str) -> Exception:
 
 
 def _column(table: Table, names: Sequence[str], wanted: str) -> str:
-    found = [name for name in names if name == wanted] or [
-        name for name in names if normal(name) == normal(wanted)
-    ]
+    alike = [name for name in names if normal(name) == normal(wanted)]
+    found = [name for name in names if name == wanted] or alike
     if not found:
         raise _without(table, f"there is no column {wanted}")
     return found[0]
@@ -168,8 +160,6 @@ def _wide(name: str, told: str) -> tuple[str, str, ClientPart] | None:
     if found is None:
         return None
     rest = told[: found.start()] + told[found.end() :]
-    words = [
-        word for word in rest.split("_") if word and word not in PLACES and word not in FILLERS
-    ]
+    words = [word for word in rest.split("_") if word and word not in FILLERS | PLACES.keys()]
     part = _WORDS.get(words[0]) if len(words) == 1 else None
     return None if part is None else (name, found[0].replace("_", "-"), part)

@@ -31,11 +31,7 @@ def is_cross_validation(content: Any) -> bool:
 
 def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunFile:
     """One record of the server's model at each site, which is what fairness is judged by; without a
-    server's model, of the mean over all models there.
-
-    Raises:
-        RunFileInvalid: when no metric is an accuracy, or not the wanted one.
-    """
+    server's model, of the mean over all models there."""
     models = dict.fromkeys(model for at_site in content.values() for model in at_site)
     servers = [model for model in models if model.startswith(SERVER)]
     chosen = FINAL_MODEL if FINAL_MODEL in servers else servers[0] if servers else None

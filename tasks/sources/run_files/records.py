@@ -15,11 +15,7 @@ def is_records(content: Any) -> bool:
 
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
-    """Return the rows; a nested object's columns are named by its key and theirs.
-
-    Raises:
-        RunFileInvalid: when the list is empty.
-    """
+    """Return the rows; a nested object's columns are named by its key and theirs."""
     columns = _columns(content)
     if columns is not None:
         length = len(next(iter(columns.values())))

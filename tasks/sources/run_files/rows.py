@@ -63,11 +63,7 @@ class _Columns:
 
 
 def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
-    """The rows that have a round, in the file's order.
-
-    Raises:
-        RunFileInvalid: for a cell that is not what its column is.
-    """
+    """The rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
         told = columns.round[index]
@@ -139,9 +135,7 @@ def _numbers(table: Table, name: str | None) -> _Cells[float | None]:
 def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
     """Seconds; a length below 0 is none."""
     cells = _numbers(table, name)
-    if isinstance(cells, _Asked):
-        return _Asked(lambda row: _length(cells[row]))
-    return [_length(cells[row]) for row in range(len(table.places))]
+    return _Asked(lambda row: _length(cells[row]))
 
 
 def _length(told: float | None) -> float | None:

@@ -23,11 +23,7 @@ MOST_ANALYSED = 200_000
 
 
 def runs_of(table: Table, wanted: str | None) -> RunFile:
-    """Return the runs, with `wanted` (accuracy, loss or a column's name) as the metric.
-
-    Raises:
-        RunFileInvalid: when the table cannot be read as runs, with the row and the column to blame.
-    """
+    """Return the runs, with `wanted` (accuracy, loss or a column's name) as the metric."""
     roles = roles_of(table, wanted)
     _check_count(table, roles)
     rows = list(rows_of(table, roles))

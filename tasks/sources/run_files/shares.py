@@ -11,11 +11,7 @@ PERCENT_MEND = "Write all of them as fractions, or all in percent with percent i
 
 def shares_of(table: Table, name: str) -> Sequence[float | None]:
     """The column as shares. Percent is known by the column's name, by signs in its cells, or by a
-    value above 1.
-
-    Raises:
-        RunFileInvalid: for a value that no share can be, and for percent mixed with fractions.
-    """
+    value above 1."""
     values = all_numbers(table, name)
     told = ((row, value) for row, value in enumerate(values) if value is not None)
     finite = [(row, value) for row, value in told if abs(value) < float("inf")]

@@ -99,7 +99,7 @@ def test_the_frame_is_left_as_it_was(tmp_path: Path) -> None:
 FIRST_USE = """
 import sys, threading
 from pathlib import Path
-from tasks.validation import door, suites, validate
+from tasks.validation import suites, validate
 from tests.tasks.validation.examples import *
 measurement = a_measurement()
 suite = suites.read_suite(Path(sys.argv[1]), measurement)
