@@ -237,13 +237,11 @@ class Delivery:
 class Receipt(BaseModel):
     """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall.
 
-    Two questions, two answers: `status` says whether the run did its work, `worst` what the data
-    say: the most severe of its findings, critical when a value went to quarantine, None when
-    nothing was found. `sinks` are all that are in use, also those that nothing was owed to.
+    `status` says whether the run did its work, `worst` what the data say: the most severe finding,
+    critical when a value went to quarantine, None without any. `sinks` are all that are in use.
     `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
-    measurement that is furthest behind, None when nothing is loaded. `notes` are sentences about the
-    run as a whole. `places` are the folders in force. `details` are those of a reconcile or a
-    maintain.
+    measurement that is furthest behind, None when nothing is loaded. `places` are the folders in
+    force, `details` those of a reconcile or a maintain.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -403,7 +403,7 @@ from pathlib import Path
 from tasks.core.errors import LockHeld
 from types import SimpleNamespace
 from tests.tasks.workbench import a_bench, at, rows
-from tasks import process
+from tasks.pipeline import process
 from tasks.core.quarantine import no_records
 from tasks.core.window import Window
 process.validate = lambda batch, suite: SimpleNamespace(good=batch.frame, bad=no_records(), verdict=None)

@@ -306,7 +306,7 @@ print("great_expectations" in sys.modules)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=variables,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,
         check=False,
