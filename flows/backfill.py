@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.workers import workers_of
 from tasks.core.receipt import FailOn, Receipt
 from tasks.runs.backfill import run as runs
 from tasks.runs.backfill.plan import FLOW, BackfillRequest, Runner
@@ -46,17 +47,7 @@ def backfill(
     )
     return record(
         FLOW,
-        lambda run, step: runs.backfill(run, asked, step, workers_of(asked)),
+        lambda run, step: runs.backfill(run, asked, step, workers_of(runner)),
         environment,
         fail_on,
     )
-
-
-def workers_of(asked: BackfillRequest) -> runs.Workers:
-    """Return who works on the chunks."""
-    if asked.runner != "dask":
-        return runs.in_threads
-    # Dask is an extra, and slow to import
-    from tasks.stages.dask import on_cluster
-
-    return on_cluster

@@ -43,7 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _name in COMMANDS:
-    import_module(f"flows.commands.{_name}").register(app)
+    _module = import_module(f"flows.commands.{_name}")
+    if hasattr(_module, "group"):
+        app.add_typer(_module.group, name=_name)
+    else:
+        app.command(_name)(getattr(_module, _name))
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,13 +1,11 @@
 """`fedvitals backfill`: a long stretch of the past, chunk by chunk."""
 
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows.commands.collect import Type
-from flows.commands.options import AsJson, EnvironmentName, FailOnOption
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Measurements, MetricTypes
 from flows.commands.running import run_command, show_warnings
 from flows.commands.show import print_json, print_table
 from flows.commands.summary import finish
@@ -17,25 +15,11 @@ if TYPE_CHECKING:
     from tasks.runs.backfill.survey import Share, Survey
 
 
-class Runner(StrEnum):
-    """Where chunks are worked on."""
-
-    THREADS = "threads"
-    DASK = "dask"
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("backfill")(backfill)
-
-
 def backfill(
     start: Annotated[str, typer.Option(help="ISO 8601 (UTC) or relative, such as -30d.")],
     stop: Annotated[str, typer.Option(help="ISO 8601 (UTC), relative, or now.")] = "now",
-    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
-    measurement: Annotated[
-        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
-    ] = None,
+    type: MetricTypes = "all",
+    measurement: Measurements = None,
     chunk: Annotated[str | None, typer.Option(help="Length of a chunk, such as 6h.")] = None,
     environment: EnvironmentName = None,
     dry_run: Annotated[
@@ -45,7 +29,9 @@ def backfill(
         bool,
         typer.Option("--replace", help="Read all again; take out what the source no longer has."),
     ] = False,
-    runner: Annotated[Runner, typer.Option(help="Where chunks are worked on.")] = Runner.THREADS,
+    runner: Annotated[
+        Literal["threads", "dask"], typer.Option(help="Where chunks are worked on.")
+    ] = "threads",
     workers: Annotated[int | None, typer.Option(help="How many chunks at once.")] = None,
     address: Annotated[
         str | None, typer.Option(help="Of a Dask scheduler, such as tcp://127.0.0.1:8786.")
@@ -66,20 +52,13 @@ def backfill(
     from tasks.runs.backfill.plan import BackfillRequest
 
     asked = BackfillRequest(
-        start, stop, type.value, measurement, chunk, replace, runner.value, workers, address
+        start, stop, type, measurement, chunk, replace, runner, workers, address
     )
     if dry_run:
         _look(asked, environment, json)
-    finish(run_command("backfill", asked, environment, fail_on, **_workers(runner)), json)
+    from flows.workers import workers_of
 
-
-def _workers(runner: Runner) -> dict[str, Any]:
-    if runner is not Runner.DASK:
-        return {}
-    # Dask is an extra, and slow to import
-    from tasks.stages.dask import on_cluster
-
-    return {"workers": on_cluster}
+    finish(run_command("backfill", asked, environment, fail_on, workers=workers_of(runner)), json)
 
 
 def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from tasks.core.settings import Environment, Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("catalogue")(catalogue)
-
-
 def catalogue(
     live: Annotated[
         bool,

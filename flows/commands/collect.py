@@ -1,34 +1,26 @@
 """`fedvitals collect`: an ad-hoc run of the flow collect."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Output, Start, Stop
+from flows.commands.options import (
+    AsJson,
+    EnvironmentName,
+    FailOnOption,
+    Measurements,
+    MetricTypes,
+    Output,
+    Start,
+    Stop,
+)
 from flows.commands.running import run_command
 from flows.commands.summary import finish
 
 
-class Type(StrEnum):
-    """Which measurements of the catalogue."""
-
-    ALL = "all"
-    PERFORMANCE = "performance"
-    BUSINESS = "business"
-    SECURITY = "security"
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("collect")(collect)
-
-
 def collect(
-    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
-    measurement: Annotated[
-        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
-    ] = None,
+    type: MetricTypes = "all",
+    measurement: Measurements = None,
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,
@@ -57,6 +49,6 @@ def collect(
     from tasks.runs.collect import CollectRequest
 
     asked = CollectRequest(
-        type.value, measurement, start, stop, str(output) if output else None, accept_shrink
+        type, measurement, start, stop, str(output) if output else None, accept_shrink
     )
     finish(run_command("collect", asked, environment, fail_on), json)

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from tasks.training.convergence import Analysed
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("convergence")(convergence)
-
-
 def convergence(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of training runs.")],
     total_rounds: TotalRounds = None,

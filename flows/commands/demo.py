@@ -8,11 +8,6 @@ from flows.commands import stopping
 from flows.commands.options import AsJson, Output
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("demo")(demo)
-
-
 def demo(output: Output = None, json: AsJson = False) -> None:
     """Run a small federated training, collect and report it while it trains.
 

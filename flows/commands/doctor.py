@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from tasks.core.settings import Environment, Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("doctor")(doctor)
-
-
 def doctor(
     create: Annotated[
         bool, typer.Option("--create", help="Make the InfluxDB bucket when it is missing.")

@@ -16,11 +16,6 @@ from flows.commands.running import run_command
 from flows.commands.summary import finish
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("federated")(federated)
-
-
 def federated(
     environment: EnvironmentName = None,
     target: Target = None,

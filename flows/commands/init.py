@@ -24,11 +24,6 @@ ADDRESSES = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("init")(init)
-
-
 def init(
     prometheus_url: Annotated[
         str | None, typer.Option(help="Its address; PROMETHEUS_URL when not given.")

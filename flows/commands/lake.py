@@ -16,17 +16,10 @@ if TYPE_CHECKING:
     from tasks.pipeline.recovery import Rebuilding
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    group = typer.Typer(help="Look into the lake, mend it, or take from it.", no_args_is_help=True)
-    group.command("ls")(ls)
-    group.command("query")(query)
-    group.command("export")(export)
-    group.command("migrate")(migrate)
-    group.command("repair")(repair)
-    app.add_typer(group, name="lake")
+group = typer.Typer(help="Look into the lake, mend it, or take from it.", no_args_is_help=True)
 
 
+@group.command("ls")
 def ls(json: AsJson = False) -> None:
     """List the lake's tables with rows, size and range of time. Example:
 
@@ -42,6 +35,7 @@ def ls(json: AsJson = False) -> None:
     print_json({"tables": rows}) if json else print_table(rows, empty="the lake is empty")
 
 
+@group.command("query")
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT; a measurement is a table of its name.")],
     json: AsJson = False,
@@ -69,6 +63,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+@group.command("export")
 def export(
     measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
@@ -109,6 +104,7 @@ def export(
     print_json(asdict(written)) if json else print(f"{written.rows} rows in {written.file}")
 
 
+@group.command("migrate")
 def migrate(
     measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
     rename: Annotated[
@@ -150,6 +146,7 @@ def migrate(
     print("\n".join(facts))
 
 
+@group.command("repair")
 def repair(
     measurement: Annotated[str | None, typer.Option(help="Only this measurement.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is torn.")] = False,

@@ -7,17 +7,12 @@ import typer
 from flows.commands.options import AsJson
 from flows.commands.show import print_json, print_table
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    group = typer.Typer(
-        help="Look into the ledger, or read it back from the lake.", no_args_is_help=True
-    )
-    group.command("ls")(ls)
-    group.command("rebuild")(rebuild)
-    app.add_typer(group, name="ledger")
+group = typer.Typer(
+    help="Look into the ledger, or read it back from the lake.", no_args_is_help=True
+)
 
 
+@group.command("ls")
 def ls(json: AsJson = False) -> None:
     """List what the ledger knows: cells and values by measurement, and what each sink lacks.
 
@@ -44,6 +39,7 @@ def ls(json: AsJson = False) -> None:
     print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
 
 
+@group.command("rebuild")
 def rebuild(json: AsJson = False) -> None:
     """Read the ledger's cells back from the lake; every cell counts as pending for every sink.
 

@@ -1,15 +1,8 @@
 """`fedvitals maintain`: an ad-hoc run of the flow maintain."""
 
-import typer
-
 from flows.commands.options import AsJson
 from flows.commands.running import run_command
 from flows.commands.summary import finish
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("maintain")(maintain)
 
 
 def maintain(json: AsJson = False) -> None:

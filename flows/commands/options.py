@@ -35,5 +35,13 @@ FailOnOption = Annotated[
         "--fail-on", help="Least severity of what the data say that makes the exit code 1."
     ),
 ]
+MetricTypes = Annotated[
+    Literal["all", "performance", "business", "security"],
+    typer.Option("--type", help="Which measurements."),
+]
+Measurements = Annotated[
+    list[str] | None,
+    typer.Option("--measurement", help="Only this measurement; may be repeated."),
+]
 Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
 Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]

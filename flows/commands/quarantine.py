@@ -17,17 +17,12 @@ if TYPE_CHECKING:
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    group = typer.Typer(
-        help="Look at the values that were held back, or try them again.", no_args_is_help=True
-    )
-    group.command("ls")(ls)
-    group.command("show")(show)
-    group.command("retry")(retry)
-    app.add_typer(group, name="quarantine")
+group = typer.Typer(
+    help="Look at the values that were held back, or try them again.", no_args_is_help=True
+)
 
 
+@group.command("ls")
 def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
     """Count what is in quarantine, by measurement, check and environment. Example:
 
@@ -56,6 +51,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
     )
 
 
+@group.command("show")
 def show(
     measurement: Measurement,
     start: Start = None,
@@ -88,6 +84,7 @@ def show(
     print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
 
 
+@group.command("retry")
 def retry(
     measurement: Annotated[
         str | None, typer.Argument(help="Name of the measurement; without it, all.")

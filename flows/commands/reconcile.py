@@ -4,14 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start, Stop
+from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Measurements, Start, Stop
 from flows.commands.running import run_command
 from flows.commands.summary import finish
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("reconcile")(reconcile)
 
 
 def reconcile(
@@ -19,9 +14,7 @@ def reconcile(
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only where sums differ.")
     ] = False,
-    measurement: Annotated[
-        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
-    ] = None,
+    measurement: Measurements = None,
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,

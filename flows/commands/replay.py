@@ -4,23 +4,23 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.collect import Type
-from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start, Stop
+from flows.commands.options import (
+    AsJson,
+    EnvironmentName,
+    FailOnOption,
+    Measurements,
+    MetricTypes,
+    Start,
+    Stop,
+)
 from flows.commands.running import run_command
 from flows.commands.summary import finish
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("replay")(replay)
-
-
 def replay(
     sink: Annotated[str, typer.Option(help="The sink to fill: influxdb.")],
-    type: Annotated[Type, typer.Option(help="Which measurements; all is every one.")] = Type.ALL,
-    measurement: Annotated[
-        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
-    ] = None,
+    type: MetricTypes = "all",
+    measurement: Measurements = None,
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,
@@ -39,5 +39,5 @@ def replay(
     """
     from tasks.runs.base.lake_plan import LakeRequest
 
-    asked = LakeRequest(type.value, measurement, start, stop, sink=sink)
+    asked = LakeRequest(type, measurement, start, stop, sink=sink)
     finish(run_command("replay", asked, environment, fail_on), json)

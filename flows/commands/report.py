@@ -1,11 +1,16 @@
 """`fedvitals report`: the report of any window, made again from the lake."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from flows.commands.collect import Type
-from flows.commands.options import AsJson, EnvironmentName, Output, Start, Stop
+from flows.commands.options import (
+    AsJson,
+    EnvironmentName,
+    Measurements,
+    MetricTypes,
+    Output,
+    Start,
+    Stop,
+)
 from flows.commands.show import print_json, shown_report
 
 if TYPE_CHECKING:
@@ -13,16 +18,9 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("report")(report)
-
-
 def report(
-    type: Annotated[Type, typer.Option(help="Which measurements.")] = Type.ALL,
-    measurement: Annotated[
-        list[str] | None, typer.Option(help="Only this measurement; may be repeated.")
-    ] = None,
+    type: MetricTypes = "all",
+    measurement: Measurements = None,
     start: Start = None,
     stop: Stop = None,
     environment: EnvironmentName = None,
@@ -43,7 +41,7 @@ def report(
     from tasks.runs.base.report import report as steps
     from tasks.runs.base.run import Run
 
-    asked = Request(type.value, measurement, start, stop, str(output) if output else None)
+    asked = Request(type, measurement, start, stop, str(output) if output else None)
     settings = load_settings()
     with Run("report", settings, environment) as run:
         receipt = steps(run, asked)

@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
 
 # a long backfill must not keep the scheduled runs waiting
 RUNS_AT_ONCE = 5
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("serve")(serve)
 
 
 def serve() -> None:

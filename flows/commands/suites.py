@@ -21,15 +21,10 @@ if TYPE_CHECKING:
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=True)
-    group.command("check")(check)
-    group.command("learn")(learn)
-    group.command("diff")(diff)
-    app.add_typer(group, name="suites")
+group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=True)
 
 
+@group.command("check")
 def check(json: AsJson = False) -> None:
     """Check every suite of the catalogue, and name the files that no measurement uses.
 
@@ -51,6 +46,7 @@ def check(json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@group.command("learn")
 def learn(
     measurement: Measurement,
     start: Annotated[
@@ -115,6 +111,7 @@ def _learned(
     return learn_from(suite, entry, Lake(settings.lake_url).read(entry, chosen, window), window)
 
 
+@group.command("diff")
 def diff(measurement: Measurement, json: AsJson = False) -> None:
     """Show what the suite in force has against the one that comes with fedvitals.
 
