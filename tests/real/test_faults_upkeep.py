@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.maintained import Maintenance, TableUpkeep
+from tasks.core.maintenance import Maintenance, TableUpkeep
 from tasks.core.receipt import Receipt
 from tasks.lake.compaction import _Work, compact
 from tasks.lake.delta import _flush_since, remove_old_files, replace_all_rows, swap_files
