@@ -16,16 +16,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.setting import (
-    MEASUREMENT,
-    QUERY,
-    STEP_SECONDS,
-    TEN,
-    VALUES,
-    Where,
-    peak_mb,
-    window,
-)
+from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, TEN, VALUES, Where, peak_mb, window
 from benchmarks.telegraf import binary
 from benchmarks.telegraf import seconds as telegraf_seconds
 from tasks.core.window import iso

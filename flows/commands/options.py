@@ -40,8 +40,7 @@ MetricTypes = Annotated[
     typer.Option("--type", help="Which measurements."),
 ]
 Measurements = Annotated[
-    list[str] | None,
-    typer.Option("--measurement", help="Only this measurement; may be repeated."),
+    list[str] | None, typer.Option("--measurement", help="Only this measurement; may be repeated.")
 ]
 Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
 Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]

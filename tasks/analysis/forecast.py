@@ -74,13 +74,6 @@ class Forecast:
     neighbours: tuple[str, ...]
     history_share: float
 
-    def probability_by(self, target: float) -> Floats:
-        """Probability that the level has reached the target at or before each of `rounds`."""
-        if self.now >= target:
-            return np.ones(len(self.rounds))
-        reached = np.maximum.accumulate(self.levels >= target, axis=1)
-        return np.asarray(reached.mean(axis=0), dtype=np.float64)
-
     def reach(self, target: float) -> TargetForecast:
         """When the level reaches the target (on the scale 0 to 1)."""
         level = self.final.level

@@ -150,11 +150,7 @@ def gained_levels(
 
 
 def learn(
-    runs: Sequence[PastRun],
-    found: Gains | None,
-    now: float,
-    x_end: float,
-    rng: np.random.Generator,
+    runs: Sequence[PastRun], found: Gains | None, now: float, x_end: float, rng: np.random.Generator
 ) -> Mix:
     """Shares and width from the most similar past runs, each forecast without itself."""
     trials = [

@@ -235,10 +235,7 @@ def _length(rows: int) -> timedelta:
 def _statistics(rows: pa.Table) -> dict[str, Any]:
     """What the log keeps of a file: the ranges that reading leaves files out by."""
     first, last = (
-        {
-            "time": _text(end(rows["time"]).as_py()),
-            "environment": end(rows["environment"]).as_py(),
-        }
+        {"time": _text(end(rows["time"]).as_py()), "environment": end(rows["environment"]).as_py()}
         for end in (pc.min, pc.max)
     )
     nulls = {name: rows[name].null_count for name in rows.column_names}

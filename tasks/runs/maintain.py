@@ -115,10 +115,7 @@ def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
         if upkeep.state != "done":
             run.add(_outcome(part, upkeep.state, upkeep.problems))
     return Maintenance(
-        environments=tuple(settings.environments),
-        tables=tuple(lines),
-        ledger=kept,
-        reports=reports,
+        environments=tuple(settings.environments), tables=tuple(lines), ledger=kept, reports=reports
     )
 
 

@@ -43,9 +43,5 @@ def as_task(name: str, do: Callable[P, R]) -> Callable[P, R]:
 
     # by its own name a graph shows a step; by default Prefect hangs some letters on it
     return Stage(
-        in_one_sentence,
-        name=name,
-        task_run_name=name,
-        cache_policy=NO_CACHE,
-        persist_result=False,
+        in_one_sentence, name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False
     )

@@ -132,13 +132,7 @@ def _measurement(
 
 
 def _read(
-    wanted: Backfill,
-    job: Job,
-    share: Share,
-    tools: Tools,
-    run: Run,
-    submit: Submit,
-    tell: Tell,
+    wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, tell: Tell
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
     # the ledger is asked under the lock: since the survey another run may have read some

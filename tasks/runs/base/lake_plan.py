@@ -66,9 +66,7 @@ def check_influxdb(settings: Settings, environment: Environment) -> None:
         )
     if not settings.influxdb.enabled:
         raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled",
-            problem="InfluxDB is off",
-            mend="Set it to true",
+            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", mend="Set it to true"
         )
 
 

@@ -11,14 +11,7 @@ from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.batch import Batch, count_values
 from tasks.core.errors import FedvitalsError, ReportNotWritten
 from tasks.core.measurement import Measurement
-from tasks.core.receipt import (
-    MeasurementReceipt,
-    Outcome,
-    Receipt,
-    Values,
-    Verdict,
-    write_receipt,
-)
+from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, Values, Verdict, write_receipt
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.window import Window
 from tasks.lake.history import means
@@ -106,8 +99,7 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
     lake, environment = Lake(plan.settings.lake_url), plan.environment.name
     return {
         entry.name: Held(
-            lake.read(entry, environment, window),
-            lake.quarantined(entry.name, environment, window),
+            lake.read(entry, environment, window), lake.quarantined(entry.name, environment, window)
         )
         for entry in plan.measurements
     }

@@ -107,10 +107,7 @@ class _ThisRun:
 def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
     """Return what could not be done."""
     environment, settings = receipt.environment, _impatient(run.settings)
-    with (
-        opened_sinks(settings, run.environment) as sinks,
-        _held(run, environment) as lock,
-    ):
+    with opened_sinks(settings, run.environment) as sinks, _held(run, environment) as lock:
         seconds = (datetime.now(UTC) - run.now).total_seconds()
         batch = measured(receipt, run.now, seconds, ledger_id(run.lake, run.ledger))
         is_away = any(counts.pending for counts in receipt.sinks.values())

@@ -25,12 +25,7 @@ from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
-from tasks.pipeline.cell_summary import (
-    NOTHING_HELD,
-    CellSummary,
-    emptied_cells,
-    standing,
-)
+from tasks.pipeline.cell_summary import NOTHING_HELD, CellSummary, emptied_cells, standing
 from tasks.pipeline.load import deliver
 from tasks.runs.reconcile.compare import (
     compare,

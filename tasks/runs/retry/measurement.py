@@ -293,8 +293,7 @@ def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
     numbers = [state.cell for state in states]
     environment = wanted.environment
     _commit(
-        tools,
-        lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata),
+        tools, lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata)
     )
 
 

@@ -128,15 +128,6 @@ def test_a_target_ahead_is_reached_in_time() -> None:
     assert reached.probability > 0.5
 
 
-def test_probability_by_agrees_with_the_rounds_to_the_target() -> None:
-    result = made(power(20), 100)
-    by = result.probability_by(0.8)
-
-    assert np.all(np.diff(by) >= 0)
-    assert by[-1] == pytest.approx(result.reach(0.8).probability)
-    assert np.all(result.probability_by(0.0) == 1.0)
-
-
 def test_the_same_run_gets_the_same_forecast() -> None:
     assert np.array_equal(made(power(20), 60).levels, made(power(20), 60).levels)
 
