@@ -100,7 +100,6 @@ def prepare_process() -> None:
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         # a command ends with its own one line; the lines of a run are in the flow run's logs
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "fedvitals",
         # chunks are worked on in threads, which belong to no flow run
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",

@@ -1,8 +1,10 @@
 """A run as a flow run of Prefect: its steps are tasks, its end is the flow run's state."""
 
+import logging
 from collections.abc import Callable
 
 from prefect.client.schemas.objects import State
+from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
 
 from tasks.core.errors import FedvitalsError
@@ -25,6 +27,7 @@ def record(
 
     An expected error is a Failed state with its one sentence.
     """
+    _log_to_prefect()
     try:
         with Run(
             flow,
@@ -38,6 +41,13 @@ def record(
     except FedvitalsError as error:
         logger.error("%s", error)
         return Failed(message=str(error), data=error)
+
+
+def _log_to_prefect() -> None:
+    """Send the run's lines to its flow run, also from a worker, which no command of ours started."""
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(each, APILogHandler) for each in logger.handlers):
+        logger.addHandler(APILogHandler())
 
 
 def final_state(receipt: Receipt) -> State[Receipt]:
