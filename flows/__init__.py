@@ -1,1 +1,1 @@
-"""What runs: one file a flow, the only code that composes stages."""
+"""The flows of Prefect and the command line: parameters and form of what tasks/runs does."""

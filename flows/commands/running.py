@@ -44,7 +44,8 @@ def run_command(
     """
     show_warnings()
     if os.environ.get(VARIABLE):
-        of_run = {"environment": environment, "fail_on": fail_on}
+        # maintain is about all environments, and finds nothing in data
+        of_run = {} if name == "maintain" else {"environment": environment, "fail_on": fail_on}
         receipt: Receipt = _run_flow(name, {**asdict(asked), **of_run})
         return receipt
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
@@ -91,10 +92,7 @@ def show_warnings() -> None:
 def _run_flow(name: str, parameters: dict[str, object]) -> Any:
     require_server()
     flow: Any = getattr(import_module(f"flows.{name}"), name)
-    known = flow.parameters.properties
-    state = flow(
-        **{key: value for key, value in parameters.items() if key in known}, return_state=True
-    )
+    state = flow(**parameters, return_state=True)
     gc.freeze()
     result = state.result(raise_on_failure=False)
     if result is None:

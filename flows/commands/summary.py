@@ -37,7 +37,7 @@ def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
         lines.append(f"report   {shown_report(receipt.report, settings)}")
     elif receipt.flow == "collect" and receipt.is_idle:
         lines.append("report   none: nothing changed; fedvitals report makes one of any window")
-    elif receipt.flow == "federated":
+    elif receipt.flow == "federated" and all(each.ok for each in receipt.deliveries):
         lines.append("report   skipped: no new training data (write one with --output)")
     return "\n".join(lines)
 

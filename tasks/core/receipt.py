@@ -321,8 +321,6 @@ def write_receipt(
 
     sinks: the names of those in use. What no outcome speaks of was owed nothing.
 
-    sinks: the names of those in use. What no outcome speaks of was owed nothing.
-
     Raises:
         SumsDiffer: when a value is unaccounted for.
     """

@@ -80,7 +80,8 @@ def _redacted(remote: "Future[Done]") -> "Future[Done]":
     answer: Future[Done] = Future()
 
     def pass_on(done: "Future[Done]") -> None:
-        error = done.exception()
+        # of a scheduler that is gone all futures are cancelled, which is no exception of theirs
+        error = WorkerLost(problem="cancelled") if done.cancelled() else done.exception()
         if error is None:
             answer.set_result(done.result())
         elif isinstance(error, FedvitalsError):

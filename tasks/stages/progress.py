@@ -2,11 +2,14 @@
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import httpx
 from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 
 # what ends sooner needs none; more often is of no use to who looks
 SECONDS_BEFORE = 10.0
@@ -29,9 +32,11 @@ class ProgressArtifact:
         if now - began < SECONDS_BEFORE or (now - self._shown < SECONDS_BETWEEN and not is_last):
             return
         self._shown = now
-        self._show(
-            measurement, 100 * done / max(total, 1), f"{measurement}: {done} of {total} cells"
-        )
+        # how far a step is must not end it
+        with suppress(PrefectException, httpx.HTTPError):
+            self._show(
+                measurement, 100 * done / max(total, 1), f"{measurement}: {done} of {total} cells"
+            )
 
     def _show(self, measurement: str, percent: float, text: str) -> None:
         if measurement in self._known:
