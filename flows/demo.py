@@ -53,9 +53,6 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
 
     Everything is kept in the folder `demo` of FEDVITALS_HOME, which is emptied first; whatever was
     started is stopped. Returns the last run's receipt.
-
-    Raises:
-        NotStarted: when a service does not come up.
     """
     folder = settings.home / "demo"
     shutil.rmtree(folder, ignore_errors=True)

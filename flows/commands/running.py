@@ -37,10 +37,6 @@ def run_command(
 
     `options` are those that the steps take beside their request. Without Prefect nothing of it is
     imported.
-
-    Raises:
-        ConfigurationInvalid: when PREFECT_API_URL names a server that does not answer.
-        FedvitalsError: what ended the run before it had a receipt.
     """
     show_warnings()
     if os.environ.get(VARIABLE):
@@ -58,11 +54,7 @@ def run_plain(
     environment: str | None = None,
     fail_on: "FailOn" = "high",
 ) -> "Receipt":
-    """Run steps in this process, with their progress on the terminal.
-
-    Raises:
-        FedvitalsError: what ended the run before it had a receipt.
-    """
+    """Run steps in this process, with their progress on the terminal."""
     from flows.commands.progress import shown_progress
     from tasks.core.settings import load_settings
     from tasks.runs.base.run import Run

@@ -210,11 +210,7 @@ class Settings:
         return f"{self.report_url}/{quote(page.relative_to(reports).as_posix())}"
 
     def environment(self, name: str | None) -> Environment:
-        """The environment of that name, the default one for None.
-
-        Raises:
-            UsageInvalid: when there is no such environment.
-        """
+        """The environment of that name, the default one for None."""
         found = self.environments.get(name or self.default_environment)
         if found is None:
             raise UsageInvalid(

@@ -88,11 +88,7 @@ def maintain(run: Run, asked: MaintainRequest, step: Step = plain) -> Receipt:
 
 
 def make_upkeep_plan(run: Run) -> UpkeepPlan:
-    """Check the whole configuration.
-
-    Raises:
-        ConfigurationInvalid: naming what to mend.
-    """
+    """Check the whole configuration."""
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
     begin(run)
     return UpkeepPlan(run.id, run.now, run.settings, catalogue)

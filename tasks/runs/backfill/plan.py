@@ -75,11 +75,7 @@ class BackfillRequest:
 
 
 def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
-    """Check everything that was asked for.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Check everything that was asked for."""
     settings = run.settings
     manner = BackfillOptions(
         workers=_checked_workers(asked.workers, settings),

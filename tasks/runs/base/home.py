@@ -21,11 +21,7 @@ ASK_TIMEOUT = timedelta(seconds=5)
 
 
 def begin(run: Run) -> None:
-    """Say which config and home a run uses, and warn of a new home and of variables without effect.
-
-    Raises:
-        ConfigurationInvalid, LedgerUnavailable.
-    """
+    """Say which config and home a run uses, and warn of a new home and of variables without effect."""
     logger.info(places_line(run.settings))
     unused = (f"{name} is set and not used: {why}" for name, why in run.settings.unused.items())
     for warning in (*new_home(run.settings, run.ledger), *unused):
@@ -43,9 +39,6 @@ def ledger_id(lake: Lake, ledger: Ledger) -> str:
 
     The lake's counts, so a ledger that is rebuilt from it, or was restored from a backup made before
     it had an id, is the one it was.
-
-    Raises:
-        LakeDamaged, LakeUnavailable, LakeRefused, LedgerUnavailable.
     """
     known = lake.ledger_id()
     if known is not None:
@@ -57,11 +50,7 @@ def ledger_id(lake: Lake, ledger: Ledger) -> str:
 
 
 def new_home(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
-    """Warn of a home without any run and without a lake, which may be the wrong one.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """Warn of a home without any run and without a lake, which may be the wrong one."""
     if ledger.has_runs():
         return ()
     try:

@@ -73,11 +73,7 @@ class Request:
 
 
 def make_plan(run: Run, asked: Request) -> Plan:
-    """Check the whole configuration, and plan what a run reads from its sources.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Check the whole configuration, and plan what a run reads from its sources."""
     selected, measurements = choose_measurements(run.settings, run.environment, asked)
     warnings = _warnings(run.environment, run.settings, selected)
     for warning in warnings:
@@ -109,11 +105,7 @@ def choose_measurements(
 
 
 def make_report_plan(run: Run, asked: Request) -> Plan:
-    """Plan what is read from the lake; no source needs to be configured for it.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Plan what is read from the lake; no source needs to be configured for it."""
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
     return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
 
@@ -205,33 +197,21 @@ def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[
 def verified_suites(
     settings: Settings, ledger: Ledger, measurements: tuple[Measurement, ...]
 ) -> dict[str, Suite]:
-    """Return the measurements' suites; those that the ledger does not know as sound are verified.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Return the measurements' suites; those that the ledger does not know as sound are verified."""
     suites = read_suites(settings, measurements)
     verify_new(suites, measurements, ledger)
     return suites
 
 
 def read_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
-    """Return the measurements' suites.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Return the measurements' suites."""
     return {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
 
 
 def verify_new(
     suites: Mapping[str, Suite], measurements: tuple[Measurement, ...], ledger: Ledger
 ) -> None:
-    """Verify the suites that the ledger does not know as sound.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Verify the suites that the ledger does not know as sound."""
     proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
     known = ledger.verified(proofs.values())
     for entry in measurements:
@@ -252,11 +232,7 @@ def _version_of_checks() -> str:
 
 
 def check_source(environment: Environment) -> None:
-    """Refuses an environment that has nothing to read.
-
-    Raises:
-        NothingConfigured: naming what gives it a source.
-    """
+    """Refuses an environment that has nothing to read."""
     if environment.prometheus is None and environment.api is None:
         raise NothingConfigured(
             where=f"environment {environment.name}",

@@ -91,11 +91,7 @@ def _row(line: MeasurementReceipt) -> dict[str, str | int]:
 
 
 def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
-    """What the lake holds of each measurement of the plan.
-
-    Raises:
-        LakeDamaged.
-    """
+    """What the lake holds of each measurement of the plan."""
     lake, environment = Lake(plan.settings.lake_url), plan.environment.name
     return {
         entry.name: Held(
@@ -138,9 +134,6 @@ def report(run: Run, asked: Request) -> Receipt:
     """Make a report of a window from the lake alone; nothing is asked, moved or sent.
 
     The receipt's sums are what the lake holds. Its status is no_data when that is nothing.
-
-    Raises:
-        ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
     started = time.perf_counter()
     plan = make_report_plan(run, asked)

@@ -59,11 +59,7 @@ class Run:
         run_id: str | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to.
-
-        Raises:
-            UsageInvalid: when there is no such environment.
-        """
+        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to."""
         self.flow, self.settings, self.fail_on = flow, settings, fail_on
         self.environment = settings.environment(environment)
         self.now = now or datetime.now(UTC)
@@ -93,12 +89,7 @@ class Run:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The one handle on the ledger.
-
-        Raises:
-            ConfigurationInvalid: when there can be no folder for it.
-            LedgerUnavailable: when it does not answer.
-        """
+        """The one handle on the ledger."""
         return self._stack.enter_context(opened_ledger(self.settings))
 
     @cached_property

@@ -81,9 +81,6 @@ def opened_toolbox(
 
     gate: lets queries to Prometheus through, for a run of several processes; by default
     `queries_at_once` of them.
-
-    Raises:
-        FedvitalsError: when the ledger or a source without history does not answer.
     """
     with ExitStack() as stack:
         sinks = stack.enter_context(opened_stores(run))

@@ -66,9 +66,6 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     """Plan what there is to try again: the named measurement, else each that has something there.
 
     Only their suites are read and, when they are new, verified.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid, LakeDamaged.
     """
     settings, chosen, name = run.settings, run.environment, asked.measurement
     window = asked.window(run.now)
