@@ -33,16 +33,11 @@ def run_command(
     fail_on: "FailOn" = "high",
     **options: object,
 ) -> "Receipt":
-    """Run the steps of this name; `asked` is a dataclass whose fields are the flow's parameters.
-
-    `options` are those that the steps take beside their request. Without Prefect nothing of it is
-    imported.
-    """
+    """Run the steps of this name; the fields of the dataclass `asked` are the flow's parameters."""
     show_warnings()
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}
-        receipt: Receipt = _run_flow(name, {**asdict(asked), **of_run})
-        return receipt
+        return _run_flow(name, {**asdict(asked), **of_run})
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
     steps = getattr(import_module(RUNS[name]), name)
     return run_plain(name, lambda run: steps(run, asked, **options), environment, fail_on)
@@ -80,13 +75,12 @@ def show_warnings() -> None:
     logger.addHandler(shown)
 
 
-def _run_flow(name: str, parameters: dict[str, object]) -> Any:
+def _run_flow(name: str, parameters: dict[str, object]) -> "Receipt":
     require_server()
     flow: Any = getattr(import_module(f"flows.{name}"), name)
     known = flow.parameters.properties
-    state = flow(
-        **{key: value for key, value in parameters.items() if key in known}, return_state=True
-    )
+    taken = {key: value for key, value in parameters.items() if key in known}
+    state = flow(**taken, return_state=True)
     gc.freeze()
     result = state.result(raise_on_failure=False)
     if result is None:
@@ -96,4 +90,5 @@ def _run_flow(name: str, parameters: dict[str, object]) -> Any:
         raise RuntimeError(f"a connection of the run broke off: {result}") from result
     if isinstance(result, Exception):
         raise result
-    return result
+    receipt: Receipt = result
+    return receipt

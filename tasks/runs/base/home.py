@@ -35,11 +35,7 @@ def places_line(settings: Settings) -> str:
 
 
 def ledger_id(lake: Lake, ledger: Ledger) -> str:
-    """Return the id of lake and ledger, which both keep.
-
-    The lake's counts, so a ledger that is rebuilt from it, or was restored from a backup made before
-    it had an id, is the one it was.
-    """
+    """Return the id that lake and ledger keep; the lake's counts, so a rebuilt ledger keeps its own."""
     known = lake.ledger_id()
     if known is not None:
         ledger.take_id(known)
@@ -80,9 +76,8 @@ def other_writer(
         mine = ledger_id(lake, ledger)
         last = _last_writer(settings, service, environment.name)
     except FedvitalsError as error:
-        logging.getLogger("fedvitals").info(
-            "who wrote bucket %s last is unknown: %s", service.bucket, error
-        )
+        runs = logging.getLogger("fedvitals")
+        runs.info("who wrote bucket %s last is unknown: %s", service.bucket, error)
         return ()
     if last is None or last[1] == mine:
         return ()

@@ -15,10 +15,11 @@ from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal,
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
-from tasks.core.settings import Environment, InfluxService, Settings
+from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import SOURCES_WITH_HISTORY
+from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
@@ -54,6 +55,11 @@ class Plan:
     window: Window | None
     output: Path
     warnings: tuple[str, ...]
+
+    def job(self, measurement: Measurement, accept_shrink: bool) -> Job:
+        """Return what the run wants of one measurement."""
+        environment, pipeline = self.environment.name, self.settings.pipeline
+        return Job(measurement, environment, self.window, self.now, pipeline, accept_shrink)
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,9 @@ def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple
         chosen = catalogue.select(frozenset(), asked.names)
     else:
         wanted = TYPES[asked.type]
-        with_curve = "performance" in wanted
-        chosen = tuple(
-            entry
-            for entry in catalogue.values()
-            if entry.type in wanted
-            or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
-        )
+        curve = {(LEARNING_CURVE, "federated")} if "performance" in wanted else set()
+        entries = catalogue.values()
+        chosen = tuple(e for e in entries if e.type in wanted or (e.name, e.type) in curve)
     if settings.client_ids == "off":
         chosen = tuple(entry for entry in chosen if entry.identity is None)
     if not chosen:
@@ -272,20 +274,17 @@ def _warnings(
         warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
     service = environment.influxdb
     if service is not None and service.token is None and settings.influxdb.enabled:
-        warnings.append(_untold_token(service))
+        warnings.append(
+            f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are "
+            "landed, and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) "
+            "is set"
+        )
     if environment.grafana is not None and environment.grafana.token is None:
         warnings.append(
             f"Grafana is off: {environment.grafana.origin} names one, and its token is not set "
             "(GRAFANA_API_KEY, or the variable that environments.yaml names)"
         )
     return tuple(warnings)
-
-
-def _untold_token(service: InfluxService) -> str:
-    return (
-        f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are landed, "
-        "and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set"
-    )
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

@@ -54,10 +54,7 @@ class Held:
 
 
 def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
-    """Write the report of a run that has just ended, and show it beside the run.
-
-    A report that cannot be written is a delivery that did not arrive.
-    """
+    """Write the report of a run that has just ended; a failure is a delivery that did not arrive."""
     window = covered_window(plan, run.outcomes)
     receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
     try:
@@ -104,10 +101,7 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
 def write_report(
     run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
 ) -> Report:
-    """Writes the report's files into the plan's output folder.
-
-    Beside what the lake holds of the window it shows earlier windows, of which only means are
-    read, and what is different since the last run, from the ledger.
+    """Write the report's files into the plan's output folder, with what earlier runs had.
 
     Raises:
         ReportNotWritten, LakeDamaged, LedgerUnavailable.
@@ -207,9 +201,8 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
     if frame.empty or entry in plan.measurements:
         return ()
     held = Held(frame, lake.quarantined(SELF_METRICS, receipt.environment, until))
-    verdict = validate(
-        Batch(entry, receipt.environment, until, frame), plan.suites[SELF_METRICS]
-    ).verdict
+    batch = Batch(entry, receipt.environment, until, frame)
+    verdict = validate(batch, plan.suites[SELF_METRICS]).verdict
     landed = count_values(frame, entry)
     line = MeasurementReceipt(
         name=SELF_METRICS,
@@ -219,24 +212,15 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
         verdict=verdict.short(),
         failing=tuple(check.check_id for check in verdict.failed),
     )
-    section = MeasurementSection(
-        measurement=entry,
-        frame=frame,
-        quarantine=held.quarantine,
-        verdict=verdict,
-        line=line,
-        limits=limits_of(plan.suites[SELF_METRICS]),
-        earlier=_earlier(lake, entry, receipt.environment, window, held),
-    )
-    return (section,)
+    limits = limits_of(plan.suites[SELF_METRICS])
+    earlier = _earlier(lake, entry, receipt.environment, window, held)
+    return (MeasurementSection(entry, frame, held.quarantine, verdict, line, limits, earlier),)
 
 
 def _earlier(lake: Lake, entry: Measurement, environment: str, window: Window, held: Held) -> Means:
     """The means that the window is compared with; none for a window that has no value itself."""
     if held.frame.empty:
         return {}
-    shifted = {
-        shift: Window(window.start - shift, window.stop - shift)
-        for shift in shifts_of(window.length)
-    }
+    shifts = shifts_of(window.length)
+    shifted = {each: Window(window.start - each, window.stop - each) for each in shifts}
     return means(lake, entry, environment, shifted)
