@@ -334,11 +334,8 @@ def _build(
 ) -> Environment:
     services: dict[str, dict[str, object]] = {}
     for kind in ("prometheus", "api", "influxdb", "grafana"):
-        url, variable, origin = (
-            values[f"{kind}_url"],
-            values[f"{kind}_token"],
-            origins[f"{kind}_url"],
-        )
+        url, variable = values[f"{kind}_url"], values[f"{kind}_token"]
+        origin = origins[f"{kind}_url"]
         if url is not None:
             services[kind] = {"url": checked_url(url, origin), "origin": origin}
             services[kind]["token"] = _checked_token(env.get(variable or ""), variable)
