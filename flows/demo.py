@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,18 +53,13 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
 
     Everything is kept in the folder `demo` of FEDVITALS_HOME, which is emptied first; whatever was
     started is stopped. Returns the last run's receipt.
-
-    Raises:
-        NotStarted: when a service does not come up.
     """
     folder = settings.home / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     started = datetime.now(UTC)
     with _stage(settings, folder, tell) as stage, _variables(stage.variables):
-        while (
-            _is_training(stage.service)
-            and (datetime.now(UTC) - started).total_seconds() < LONGEST_SECONDS
-        ):
+        end = started + timedelta(seconds=LONGEST_SECONDS)
+        while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
             tell(f"{_round(stage.service)}; {receipt.values.landed} values landed")
@@ -206,10 +201,6 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _is_training(service: str) -> bool:
-    return bool(_status(service)["state"] == "running")
-
-
 def _round(service: str) -> str:
     status = _status(service)
     return f"round {status['current_round']} of {status['total_rounds']}"
@@ -226,13 +217,9 @@ def _knows_training(service: Service) -> bool:
     """Whether the Prometheus has a training's loss."""
     token = service.token.get_secret_value() if service.token else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = f"{service.url}/api/v1/query?query=fed_vit_autorl_training_loss"
     try:
-        answer = requests.get(
-            f"{service.url}/api/v1/query",
-            params={"query": "fed_vit_autorl_training_loss"},
-            headers=headers,
-            timeout=10,
-        )
+        answer = requests.get(url, headers=headers, timeout=10)
         return bool(answer.ok and answer.json()["data"]["result"])
     except (requests.RequestException, ValueError, KeyError):
         return False

@@ -53,14 +53,9 @@ def catalogue(
 
 
 def _row(entry: "Measurement") -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "type": entry.type,
-        "source": entry.source,
-        "tags": list(entry.tags),
-        "fields": list(entry.fields),
-        "suite": entry.suite_name,
-    }
+    lists = {"tags": list(entry.tags), "fields": list(entry.fields)}
+    kind = {"name": entry.name, "type": entry.type, "source": entry.source}
+    return {**kind, **lists, "suite": entry.suite_name}
 
 
 def _findings(
@@ -70,6 +65,5 @@ def _findings(
     from tasks.sources.live import Live
 
     check_source(environment)
-    now, delay = datetime.now(UTC), settings.pipeline.settle_delay
-    with closing(Live(environment, now, delay)) as live:
+    with closing(Live(environment, datetime.now(UTC), settings.pipeline.settle_delay)) as live:
         return [asdict(finding) for entry in entries for finding in live.findings(entry)]

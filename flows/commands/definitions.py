@@ -49,16 +49,13 @@ class Definition(_ForPrefectDeploy):
 
     def of(self, environment: str) -> "Definition":
         """Return this deployment for an environment other than the default one."""
-        return self.model_copy(
-            update={
-                "name": f"{self.name}-{environment}",
-                "parameters": {**self.parameters, "environment": environment},
-                "schedules": [
-                    {**spec, "slug": f"{spec.get('slug', self.name)}-{environment}"}
-                    for spec in self.schedules
-                ],
-            }
-        )
+        schedules = [
+            {**spec, "slug": f"{spec.get('slug', self.name)}-{environment}"}
+            for spec in self.schedules
+        ]
+        parameters = {**self.parameters, "environment": environment}
+        more = {"name": f"{self.name}-{environment}", "parameters": parameters}
+        return self.model_copy(update={**more, "schedules": schedules})
 
 
 class _File(_ForPrefectDeploy):

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from flows.commands.options import AsJson
 from flows.commands.show import print_json
+from tasks.core.errors import UsageInvalid
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
@@ -44,8 +46,6 @@ def init(
 
     fedvitals init --output monitoring --yes --json
     """
-    from datetime import UTC, datetime
-
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
@@ -78,7 +78,6 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
     Raises:
         UsageInvalid: when there is no address of a Prometheus.
     """
-    from tasks.core.errors import UsageInvalid
     from tasks.core.variables import VARIABLES
 
     found = dict(environ)
@@ -120,8 +119,6 @@ def _environment(variables: Mapping[str, str]) -> "tuple[Environment, Environmen
 
 
 def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> None:
-    from tasks.core.errors import UsageInvalid
-
     there = [str(path) for path in texts if os.path.lexists(output / path)]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
@@ -133,8 +130,6 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
 
 
 def _write(output: Path, texts: Mapping[Path, str]) -> None:
-    from tasks.core.errors import UsageInvalid
-
     try:
         for path, text in texts.items():
             (output / path).parent.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName, Start, Stop
 from flows.commands.show import print_json, print_table
+from tasks.core.errors import UsageInvalid
+from tasks.core.window import asked_window
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
@@ -25,8 +28,6 @@ def ls(json: AsJson = False) -> None:
 
     fedvitals lake ls --json
     """
-    from dataclasses import asdict
-
     from tasks.core.settings import load_settings
     from tasks.lake.query import describe
     from tasks.lake.tables import Lake
@@ -55,21 +56,15 @@ def query(
     print_json({"rows": rows}) if json else print_table(rows, empty="no rows")
 
 
-class Format(StrEnum):
-    """What `export` writes."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSONL = "jsonl"
-
-
 @group.command("export")
 def export(
     measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     start: Start = None,
     stop: Stop = None,
-    format: Annotated[Format, typer.Option(help="Of the file.")] = Format.CSV,
+    format: Annotated[
+        Literal["csv", "parquet", "jsonl"], typer.Option(help="Of the file.")
+    ] = "csv",
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
@@ -81,26 +76,18 @@ def export(
 
     fedvitals lake export training --format parquet --output training.parquet
     """
-    from dataclasses import asdict
-    from datetime import UTC, datetime
-
     from tasks.core.settings import load_settings
-    from tasks.core.window import EPOCH, Window, parse_time
     from tasks.lake.export import environments
     from tasks.lake.export import export as write
     from tasks.lake.tables import Lake
 
-    now = datetime.now(UTC)
-    window = None
-    if start is not None or stop is not None:
-        since = parse_time(start, now, "--start") if start else EPOCH
-        window = Window(since, parse_time(stop or "now", now, "--stop"))
+    window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     settings = load_settings()
     lake = Lake(settings.lake_url)
     # a misspelt one; one that is configured no more still has its rows
     if environment is not None and environment not in environments(lake, measurement):
         settings.environment(environment)
-    written = write(lake, measurement, environment, window, format.value, output)
+    written = write(lake, measurement, environment, window, format, output)
     print_json(asdict(written)) if json else print(f"{written.rows} rows in {written.file}")
 
 
@@ -124,8 +111,6 @@ def migrate(
 
     fedvitals lake migrate training --rename loss:training_loss
     """
-    from dataclasses import asdict
-
     from tasks.runs.migrate import erase_with, sources_of
     from tasks.runs.migrate import migrate as change
 
@@ -160,8 +145,6 @@ def repair(
 
     fedvitals lake repair
     """
-    from dataclasses import asdict
-
     from tasks.runs.repair import find_damage
     from tasks.runs.repair import repair as mend
 
@@ -184,8 +167,6 @@ def repair(
 
 @contextmanager
 def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
-    from datetime import UTC, datetime
-
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
@@ -199,8 +180,6 @@ def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:
-    from tasks.core.errors import UsageInvalid
-
     renames = {}
     for pair in pairs:
         old, colon, new = pair.partition(":")

@@ -1,5 +1,7 @@
 """`fedvitals ledger`: what the ledger knows, and reading it back from the lake."""
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -20,8 +22,6 @@ def ls(json: AsJson = False) -> None:
 
     fedvitals ledger ls --json
     """
-    from dataclasses import asdict
-
     from tasks.core.settings import load_settings
     from tasks.ledger.overview import overview
     from tasks.ledger.version import LEDGER_VERSION
@@ -49,9 +49,6 @@ def rebuild(json: AsJson = False) -> None:
 
     fedvitals ledger rebuild
     """
-    from dataclasses import asdict
-    from datetime import UTC, datetime
-
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake

@@ -9,10 +9,7 @@ from tasks.core.progress import Progress, no_progress
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """A function that is told how many cells of a measurement are done.
-
-    It draws on standard error when that is a terminal, else it keeps quiet.
-    """
+    """Yield what draws the cells done of a measurement, on standard error when it is a terminal."""
     if not sys.stderr.isatty():
         yield no_progress
         return
@@ -21,12 +18,8 @@ def shown_progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+    name = TextColumn("{task.description:<28}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         shown = {"": bars.add_task("", total=1, visible=False)}
 

@@ -1,5 +1,6 @@
 """`fedvitals quarantine`: the values that were held back, why, and once more through the suite."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,11 +9,11 @@ from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start,
 from flows.commands.running import run_plain
 from flows.commands.show import print_json, print_table
 from flows.commands.summary import finish
+from tasks.core.errors import UsageInvalid
+from tasks.core.window import asked_window
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from tasks.core.window import Window
 
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
@@ -64,7 +65,6 @@ def show(
 
     fedvitals quarantine show http_latency --start -24h --limit 50
     """
-    from tasks.core.errors import UsageInvalid
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
 
@@ -76,8 +76,8 @@ def show(
             problem=f"the lake has no table {measurement!r}",
             mend="See the tables: fedvitals lake ls",
         )
-    records = lake.quarantined(measurement, environment, _window(start, stop)).tail(limit)
-    rows = _rows(records)
+    window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
+    rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:
         # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
@@ -108,18 +108,6 @@ def retry(
     asked = RetryRequest(measurement, start, stop)
     receipt = run_plain(FLOW, lambda run: steps(run, asked), environment, fail_on)
     finish(receipt, json)
-
-
-def _window(start: str | None, stop: str | None) -> "Window | None":
-    from datetime import UTC, datetime
-
-    from tasks.core.window import EPOCH, Window, parse_time
-
-    if start is None and stop is None:
-        return None
-    now = datetime.now(UTC)
-    since = parse_time(start, now, "--start") if start else EPOCH
-    return Window(since, parse_time(stop or "now", now, "--stop"))
 
 
 def _rows(records: "pd.DataFrame") -> list[dict[str, Any]]:

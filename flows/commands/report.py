@@ -1,6 +1,6 @@
 """`fedvitals report`: the report of any window, made again from the lake."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.commands.options import (
     AsJson,
@@ -46,16 +46,10 @@ def report(
     with Run("report", settings, environment) as run:
         receipt = steps(run, asked)
     if json:
-        print_json(_document(receipt))
+        twin = (receipt.report or "").removesuffix(".html") + ".json"
+        print_json({**receipt.model_dump(mode="json"), "twin": twin})
     else:
         print(_summary(receipt, settings))
-
-
-def _document(receipt: "Receipt") -> dict[str, Any]:
-    """The receipt, which is also in metrics-report.json, where all numbers are."""
-    document = receipt.model_dump(mode="json")
-    path = receipt.report or ""
-    return {**document, "twin": path.removesuffix(".html") + ".json"}
 
 
 def _summary(receipt: "Receipt", settings: "Settings") -> str:

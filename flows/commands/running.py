@@ -33,21 +33,12 @@ def run_command(
     fail_on: "FailOn" = "high",
     **options: object,
 ) -> "Receipt":
-    """Run the steps of this name; `asked` is a dataclass whose fields are the flow's parameters.
-
-    `options` are those that the steps take beside their request. Without Prefect nothing of it is
-    imported.
-
-    Raises:
-        ConfigurationInvalid: when PREFECT_API_URL names a server that does not answer.
-        FedvitalsError: what ended the run before it had a receipt.
-    """
+    """Run the steps of this name; the fields of the dataclass `asked` are the flow's parameters."""
     show_warnings()
     if os.environ.get(VARIABLE):
         # maintain is about all environments, and finds nothing in data
         of_run = {} if name == "maintain" else {"environment": environment, "fail_on": fail_on}
-        receipt: Receipt = _run_flow(name, {**asdict(asked), **of_run})
-        return receipt
+        return _run_flow(name, {**asdict(asked), **of_run})
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
     steps = getattr(import_module(RUNS[name]), name)
     return run_plain(name, lambda run: steps(run, asked, **options), environment, fail_on)
@@ -59,11 +50,7 @@ def run_plain(
     environment: str | None = None,
     fail_on: "FailOn" = "high",
 ) -> "Receipt":
-    """Run steps in this process, with their progress on the terminal.
-
-    Raises:
-        FedvitalsError: what ended the run before it had a receipt.
-    """
+    """Run steps in this process, with their progress on the terminal."""
     from flows.commands.progress import shown_progress
     from tasks.core.settings import load_settings
     from tasks.runs.base.run import Run
@@ -89,7 +76,7 @@ def show_warnings() -> None:
     logger.addHandler(shown)
 
 
-def _run_flow(name: str, parameters: dict[str, object]) -> Any:
+def _run_flow(name: str, parameters: dict[str, object]) -> "Receipt":
     require_server()
     flow: Any = getattr(import_module(f"flows.{name}"), name)
     state = flow(**parameters, return_state=True)
@@ -102,4 +89,5 @@ def _run_flow(name: str, parameters: dict[str, object]) -> Any:
         raise RuntimeError(f"a connection of the run broke off: {result}") from result
     if isinstance(result, Exception):
         raise result
-    return result
+    receipt: Receipt = result
+    return receipt

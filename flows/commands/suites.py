@@ -9,14 +9,14 @@ import typer
 
 from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_json, print_table
+from tasks.core.errors import UsageInvalid
+from tasks.core.window import Window, parse_time
 
 if TYPE_CHECKING:
     from tasks.core.catalogue import Catalogue
     from tasks.core.measurement import Measurement as Entry
     from tasks.core.settings import Settings
     from tasks.validation.difference import Difference
-    from tasks.validation.learn import Learned
-    from tasks.validation.model import Suite
 
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
@@ -70,7 +70,9 @@ def learn(
     fedvitals suites learn http_latency --start -30d --write
     """
     from tasks.core.settings import load_settings
+    from tasks.lake.tables import Lake
     from tasks.validation.difference import difference
+    from tasks.validation.learn import learn as learn_from
     from tasks.validation.suites import read_suite, verify, write_suite
 
     settings = load_settings()
@@ -78,7 +80,10 @@ def learn(
         _require_own(settings)
     entry = _sole(_catalogue(settings), measurement)
     suite = read_suite(settings.expectations, entry)
-    learned = _learned(suite, entry, settings, environment, (start, stop))
+    now = datetime.now(UTC)
+    window = Window(parse_time(start, now, "--start"), parse_time(stop, now, "--stop"))
+    chosen = settings.environment(environment).name
+    learned = learn_from(suite, entry, Lake(settings.lake_url).read(entry, chosen, window), window)
     if write:
         verify(learned.suite, entry)
         write_suite(learned.suite)
@@ -92,23 +97,6 @@ def learn(
         print(f"fedvitals: no range for {name}: {reason}", file=sys.stderr)
     end = f"written to {suite.path}" if write else "not written; to write it: --write"
     print(end, file=sys.stderr)
-
-
-def _learned(
-    suite: "Suite",
-    entry: "Entry",
-    settings: "Settings",
-    environment: str | None,
-    times: tuple[str, str],
-) -> "Learned":
-    from tasks.core.window import Window, parse_time
-    from tasks.lake.tables import Lake
-    from tasks.validation.learn import learn as learn_from
-
-    now = datetime.now(UTC)
-    window = Window(parse_time(times[0], now, "--start"), parse_time(times[1], now, "--stop"))
-    chosen = settings.environment(environment).name
-    return learn_from(suite, entry, Lake(settings.lake_url).read(entry, chosen, window), window)
 
 
 @group.command("diff")
@@ -129,13 +117,8 @@ def diff(measurement: Measurement, json: AsJson = False) -> None:
     theirs = read_unchecked(shipped("expectations"), entry.suite_name)
     changes = difference(theirs, suite)
     if json:
-        print_json(
-            {
-                "suite": str(suite.path),
-                "shipped": str(theirs.path) if theirs else None,
-                "changes": [asdict(change) for change in changes],
-            }
-        )
+        facts = {"suite": str(suite.path), "shipped": str(theirs.path) if theirs else None}
+        print_json({**facts, "changes": [asdict(change) for change in changes]})
         return
     if theirs is None:
         print(f"fedvitals: no suite {entry.suite_name} comes with fedvitals", file=sys.stderr)
@@ -153,8 +136,6 @@ def _catalogue(settings: "Settings") -> "Catalogue":
 
 
 def _entry(catalogue: "Catalogue", name: str) -> "Entry":
-    from tasks.core.errors import UsageInvalid
-
     if name not in catalogue:
         raise UsageInvalid(
             argument="MEASUREMENT",
@@ -166,7 +147,6 @@ def _entry(catalogue: "Catalogue", name: str) -> "Entry":
 
 def _require_own(settings: "Settings") -> None:
     """What one service's history says must not become everybody's default."""
-    from tasks.core.errors import UsageInvalid
     from tasks.core.settings import shipped
 
     if settings.expectations == shipped("expectations"):
@@ -180,8 +160,6 @@ def _require_own(settings: "Settings") -> None:
 
 def _sole(catalogue: "Catalogue", name: str) -> "Entry":
     """The measurement, which must be the only one of its suite: ranges differ."""
-    from tasks.core.errors import UsageInvalid
-
     entry = _entry(catalogue, name)
     others = [
         other.name

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 MOST_LINES = 40
+_COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'mended':>7}"
 
 
 def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
@@ -67,10 +68,7 @@ def _values(receipt: "Receipt") -> list[str]:
 def _reconciliation(found: "Reconciliation") -> list[str]:
     """A line a measurement, and below it its first cells that differ."""
     left, shown = MOST_LINES, [line for line in found.measurements if line.cells or line.problems]
-    lines = [f"compared with {found.sink}"]
-    lines.append(
-        f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'mended':>7}"
-    )
+    lines = [f"compared with {found.sink}", _COLUMNS]
     for line in shown:
         lines.append(
             f"  {line.name:<28} {line.state:<9} {line.cells:>6} {line.lake_values:>10} "

@@ -210,11 +210,7 @@ class Settings:
         return f"{self.report_url}/{quote(page.relative_to(reports).as_posix())}"
 
     def environment(self, name: str | None) -> Environment:
-        """The environment of that name, the default one for None.
-
-        Raises:
-            UsageInvalid: when there is no such environment.
-        """
+        """The environment of that name, the default one for None."""
         found = self.environments.get(name or self.default_environment)
         if found is None:
             raise UsageInvalid(
@@ -267,12 +263,9 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     path = config / "environments.yaml"
     content = parse(_EnvironmentsFile, read_yaml(path), str(path))
     sinks = parse(_SinksFile, read_yaml(config / "sinks.yaml"), str(config / "sinks.yaml"))
-    named = {
-        name: _environment(name, entry, env, str(path))
-        for name, entry in content.environments.items()
-    }
     default = content.default_environment
     entries = {name: entry.model_dump() for name, entry in content.environments.items()}
+    named = {name: _environment(name, entry, env, str(path)) for name, entry in entries.items()}
     if default not in named:
         named = {default: _environment_of_variables(default, env), **named}
     return Settings(
@@ -322,52 +315,34 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
 
 
 def _environment_of_variables(name: str, env: Mapping[str, str]) -> Environment:
-    urls = {key: env.get(variable) or None for key, variable in VARIABLES.items()}
-    tokens = {key: VARIABLES[key] for key in VARIABLES if key.endswith("_token")}
-    origins = {key: VARIABLES[key] for key in VARIABLES}
-    return _build(name, {**urls, **tokens}, env, origins)
+    values = {
+        key: variable if key.endswith("_token") else env.get(variable) or None
+        for key, variable in VARIABLES.items()
+    }
+    return _build(name, values, env, VARIABLES)
 
 
 def _environment(
-    name: str, entry: EnvironmentFile, env: Mapping[str, str], path: str
+    name: str, values: Mapping[str, str | None], env: Mapping[str, str], path: str
 ) -> Environment:
     origins = {key: f"{path}: environments.{name}.{key}" for key in VARIABLES}
-    built = _build(name, entry.model_dump(), env, origins)
-    return built.model_copy(update={"is_of_file": True})
+    return _build(name, values, env, origins).model_copy(update={"is_of_file": True})
 
 
 def _build(
     name: str, values: Mapping[str, str | None], env: Mapping[str, str], origins: Mapping[str, str]
 ) -> Environment:
-    def service(kind: str) -> dict[str, object] | None:
-        url = values[f"{kind}_url"]
-        if url is None:
-            return None
+    services: dict[str, dict[str, object]] = {}
+    for kind in ("prometheus", "api", "influxdb", "grafana"):
+        url, variable = values[f"{kind}_url"], values[f"{kind}_token"]
         origin = origins[f"{kind}_url"]
-        token = env.get(values[f"{kind}_token"] or "")
-        return {
-            "url": checked_url(url, origin),
-            "token": _checked_token(token, values[f"{kind}_token"]),
-            "origin": origin,
-        }
-
-    prometheus, api, influxdb = service("prometheus"), service("api"), service("influxdb")
-    grafana = service("grafana")
-    return Environment(
-        name=name,
-        prometheus=Service.model_validate(prometheus) if prometheus else None,
-        api=Service.model_validate(api) if api else None,
-        influxdb=InfluxService.model_validate(
-            {
-                **influxdb,
-                "org": values["influxdb_org"] or DEFAULT_ORG,
-                "bucket": values["influxdb_bucket"] or DEFAULT_BUCKET,
-            }
-        )
-        if influxdb
-        else None,
-        grafana=Service.model_validate(grafana) if grafana else None,
-    )
+        if url is not None:
+            services[kind] = {"url": checked_url(url, origin), "origin": origin}
+            services[kind]["token"] = _checked_token(env.get(variable or ""), variable)
+    if influxdb := services.get("influxdb"):
+        influxdb["org"] = values["influxdb_org"] or DEFAULT_ORG
+        influxdb["bucket"] = values["influxdb_bucket"] or DEFAULT_BUCKET
+    return Environment.model_validate({"name": name, **services})
 
 
 def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:

@@ -170,6 +170,12 @@ def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
     return moment
 
 
+def asked_window(start: str | None, stop: str | None, now: datetime) -> Window:
+    """The window from --start (empty: ever) to --stop (empty: now)."""
+    since = parse_time(start, now, "--start") if start else EPOCH
+    return Window(since, parse_time(stop or "now", now, "--stop"))
+
+
 def _moment(text: str, now: datetime) -> datetime:
     if text == "now":
         return now

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import starmap
 
 from deltalake import DeltaTable
 
@@ -21,7 +22,6 @@ from tasks.lake.tables import QUARANTINE, Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger import maintenance as ledger_upkeep
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.locks import DatabaseLocks, FileLocks
 from tasks.reports.expiry import clean_reports
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.home import begin
@@ -61,13 +61,6 @@ class UpkeepPlan:
 
 
 @dataclass(frozen=True)
-class _Tools:
-    lake: Lake
-    ledger: Ledger
-    locks: FileLocks | DatabaseLocks
-
-
-@dataclass(frozen=True)
 class MaintainRequest:
     """Nothing can be chosen: it is about all tables."""
 
@@ -88,11 +81,7 @@ def maintain(run: Run, asked: MaintainRequest, step: Step = plain) -> Receipt:
 
 
 def make_upkeep_plan(run: Run) -> UpkeepPlan:
-    """Check the whole configuration.
-
-    Raises:
-        ConfigurationInvalid: naming what to mend.
-    """
+    """Check the whole configuration."""
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
     begin(run)
     return UpkeepPlan(run.id, run.now, run.settings, catalogue)
@@ -101,11 +90,10 @@ def make_upkeep_plan(run: Run) -> UpkeepPlan:
 def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
     """Maintain every table, the ledger and the reports; each table is an outcome of the run."""
     settings = plan.settings
-    tools = _Tools(run.lake, run.ledger, run.locks)
     names = dict.fromkeys([*run.lake.names(), *plan.catalogue])
-    lines = [line for name in names if (line := _measurement(name, plan, tools)) is not None]
+    lines = [line for name in names if (line := _measurement(name, plan, run)) is not None]
     done = {line.name for line in lines if line.state == "done"}
-    lines += _windows(plan, tools, done)
+    lines += _windows(plan, run, done)
     kept, notes = _ledger(plan, run.ledger)
     reports = clean_reports(settings.reports, plan.now - settings.maintenance.reports)
     run.notes += notes
@@ -131,16 +119,16 @@ def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome
     return Outcome(name, _STATES[state], problems=problems)
 
 
-def _measurement(name: str, plan: UpkeepPlan, tools: _Tools) -> TableUpkeep | None:
+def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
     """One measurement's line; None when there is nothing of it."""
     with _told(TableUpkeep(name=name)) as told:
-        tables = _opened(name, tools.lake)
-        known = ledger_upkeep.environments_of(tools.ledger, name)
+        tables = _opened(name, run.lake)
+        known = ledger_upkeep.environments_of(run.ledger, name)
         if not tables and not known:
             return None
-        environments = known.union(plan.settings.environments, *map(_environments, tables))
-        with _locked(name, environments, plan, tools) as check:
-            told.line = _forgotten(told.line, plan, tools)
+        environments = known.union(plan.settings.environments, *starmap(environments_of, tables))
+        with _locked(name, environments, plan, run) as check:
+            told.line = _forgotten(told.line, plan, run)
             for table, label in tables:
                 is_quarantine = label != name
                 rules = plan.quarantine_rules(name) if is_quarantine else plan.rules(name)
@@ -157,18 +145,14 @@ def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
     return [(table, label) for table, label in found if table is not None]
 
 
-def _environments(opened: tuple[DeltaTable, str]) -> frozenset[str]:
-    return environments_of(*opened)
-
-
 @contextmanager
 def _locked(
-    name: str, environments: frozenset[str], plan: UpkeepPlan, tools: _Tools
+    name: str, environments: frozenset[str], plan: UpkeepPlan, run: Run
 ) -> Iterator[Callable[[], None]]:
     """Holds the measurement in every environment, since they share its tables; yields the check."""
     with ExitStack() as stack:
         held = [
-            stack.enter_context(tools.locks.hold(name, environment, plan.run_id))
+            stack.enter_context(run.locks.hold(name, environment, plan.run_id))
             for environment in sorted(environments)
         ]
 
@@ -179,13 +163,13 @@ def _locked(
         yield check
 
 
-def _forgotten(line: TableUpkeep, plan: UpkeepPlan, tools: _Tools) -> TableUpkeep:
+def _forgotten(line: TableUpkeep, plan: UpkeepPlan, run: Run) -> TableUpkeep:
     """The ledger's cells go before their rows: after a crash between, the next run finds the rows,
     while a cell without its rows would be loaded as if it were empty."""
     kept_from = plan.rules(line.name).kept_from
     if kept_from is None:
         return line
-    cells = ledger_upkeep.forget_before(tools.ledger, line.name, kept_from)
+    cells = ledger_upkeep.forget_before(run.ledger, line.name, kept_from)
     return line.model_copy(update={"cells_expired": cells})
 
 
@@ -204,11 +188,11 @@ def _with(line: TableUpkeep, done: Upkeep, is_quarantine: bool) -> TableUpkeep:
     )
 
 
-def _windows(plan: UpkeepPlan, tools: _Tools, done: set[str]) -> list[TableUpkeep]:
+def _windows(plan: UpkeepPlan, run: Run, done: set[str]) -> list[TableUpkeep]:
     """States of cells whose rows are still there are kept as well, so that a rebuild knows them."""
     kept_from = {name: moment for name in done if (moment := plan.rules(name).kept_from)}
     with _told(TableUpkeep(name=WINDOWS)) as told:
-        upkeep = keep_states_up(tools.lake, kept_from, plan.settings.maintenance.files)
+        upkeep = keep_states_up(run.lake, kept_from, plan.settings.maintenance.files)
         if not upkeep.before.files:
             return []
         told.line = _with(told.line, upkeep, is_quarantine=False)

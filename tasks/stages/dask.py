@@ -21,11 +21,7 @@ CONNECT_SECONDS = 10
 
 @contextmanager
 def on_cluster(run: Run, wanted: Backfill) -> Iterator[Submit]:
-    """Work on a Dask cluster: one on this machine for the run, or one that is there.
-
-    Raises:
-        ConfigurationInvalid: when no scheduler answers at the address.
-    """
+    """Work on a Dask cluster: one on this machine for the run, or one that is there."""
     with _client(run, wanted) as client:
         executor = client.get_executor()
 

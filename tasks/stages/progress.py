@@ -31,12 +31,10 @@ class ProgressArtifact:
         is_last = done == total and measurement in self._known
         if now - began < SECONDS_BEFORE or (now - self._shown < SECONDS_BETWEEN and not is_last):
             return
-        self._shown = now
+        self._shown, percent = now, 100 * done / max(total, 1)
         # how far a step is must not end it
         with suppress(PrefectException, httpx.HTTPError):
-            self._show(
-                measurement, 100 * done / max(total, 1), f"{measurement}: {done} of {total} cells"
-            )
+            self._show(measurement, percent, f"{measurement}: {done} of {total} cells")
 
     def _show(self, measurement: str, percent: float, text: str) -> None:
         if measurement in self._known:

@@ -12,6 +12,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from pytest_httpserver import HTTPServer
 
+from tasks.stages import progress
 from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
 from tests.fakes.prometheus import FakeSeries
 from tests.fakes.training import ROUND, FakeTraining, a_round
@@ -314,3 +315,26 @@ def test_a_training_is_followed_as_a_flow_run(
     found = artifacts(client, run)
     assert {"federated-production-summary", "federated-production-report"} < set(found)
     assert any("convergence" in key for key in found)
+
+
+def test_a_long_step_shows_how_far_it_is(
+    collected: Installation,
+    tmp_path: Path,
+    prefect_server: PrefectServer,
+    client: SyncPrefectClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BEFORE", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
+    here = copied(collected, tmp_path / "two", PREFECT_API_URL=prefect_server.api_url)
+    before = runs(client)
+
+    here.here("collect", "--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T04:00:00Z")
+
+    found = artifacts(client, newest_run(client, before))
+    assert found["progress-same"] == 100.0
+    # the failing twin: what ends soon shows none
+    monkeypatch.setattr(progress, "SECONDS_BEFORE", 600.0)
+    before = runs(client)
+    here.here("collect", *HOURS)
+    assert not [key for key in artifacts(client, newest_run(client, before)) if "progress" in key]

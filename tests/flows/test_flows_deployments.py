@@ -169,8 +169,8 @@ WRONG = {
         "/prefect.yaml: deployments.mine.entrypoint: No module named 'flows.colect'",
     ),
     "no flow": (
-        {"deployments": [{**COLLECT, "entrypoint": "flows/collect.py:Path"}]},
-        "/prefect.yaml: deployments.mine.entrypoint: Path is no flow",
+        {"deployments": [{**COLLECT, "entrypoint": "flows/collect.py:record"}]},
+        "/prefect.yaml: deployments.mine.entrypoint: record is no flow",
     ),
     "an unknown parameter": (
         {"deployments": [{**COLLECT, "parameters": {"typ": "all"}}]},
@@ -254,7 +254,7 @@ def test_a_training_that_is_read_from_an_api_needs_one(bare: Installation) -> No
 
     assert idle(bare, {"PROMETHEUS_URL": "http://127.0.0.1:9"}, "federated/training") == (
         "environment production: the service's API is not configured, which all of these "
-        "measurements are read from. Set FED_VIT_API_URL, or api_url in environments.yaml"
+        "measurements are read from. Set FED_VIT_API_URL"
     )
     assert idle(bare, SOURCES, "federated/training") is None
 

@@ -332,7 +332,8 @@ def test_lock_that_was_given_back_by_hand_is_lost(locks: DatabaseLocks, database
     with locks.hold("m", "production", "run-1"):
         pass
     with locks.hold("m", "production", "run-1") as lock:
-        lock._connection.execute(text("SELECT pg_advisory_unlock_all()"))  # type: ignore[attr-defined]
+        session = lock._is_held.args[0]  # type: ignore[attr-defined]
+        session.execute(text("SELECT pg_advisory_unlock_all()"))
         with pytest.raises(LockLost):
             lock.check()
 

@@ -48,15 +48,7 @@ class Backfill:
 
     def job(self, measurement: Measurement) -> Job:
         """One measurement of it."""
-        plan = self.plan
-        return Job(
-            measurement=measurement,
-            environment=plan.environment.name,
-            window=plan.window,
-            now=plan.now,
-            pipeline=plan.settings.pipeline,
-            accept_shrink=self.manner.replace,
-        )
+        return self.plan.job(measurement, self.manner.replace)
 
 
 @dataclass(frozen=True)
@@ -75,11 +67,7 @@ class BackfillRequest:
 
 
 def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
-    """Check everything that was asked for.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Check everything that was asked for."""
     settings = run.settings
     manner = BackfillOptions(
         workers=_checked_workers(asked.workers, settings),

@@ -38,13 +38,9 @@ class Course:
 
     def __post_init__(self) -> None:
         self._began = self.clock()
-        self._weights = {
-            share.measurement: max(share.values or 0, 1) / max(share.due, 1)
-            for share in self.survey.shares
-        }
-        self._whole = sum(
-            self._weights[share.measurement] * share.due for share in self.survey.shares
-        )
+        shares = self.survey.shares
+        self._weights = {s.measurement: max(s.values or 0, 1) / max(s.due, 1) for s in shares}
+        self._whole = sum(self._weights[share.measurement] * share.due for share in shares)
 
     @property
     def all_cells(self) -> int:
@@ -106,12 +102,8 @@ def _bar(course: Course) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-    )
+    name, speed = TextColumn("{task.description:<28}"), TextColumn("{task.fields[pace]}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), speed)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("", total=course.all_cells, pace="")
 

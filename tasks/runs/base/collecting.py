@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tasks.core.measurement import Measurement
-from tasks.core.receipt import Outcome
+from tasks.core.receipt import Outcome, Values
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.collect import work
 from tasks.pipeline.due import Job
@@ -25,23 +25,12 @@ def collect_by_source(
 
 
 def collect_measurements(
-    run: Run,
-    plan: Plan,
-    toolbox: Toolbox,
-    entries: Sequence[Measurement],
-    accept_shrink: bool = False,
+    run: Run, plan: Plan, toolbox: Toolbox, entries: Sequence[Measurement], accept_shrink: bool
 ) -> None:
     """Take the measurements all the way, one lock each."""
     before = len(run.outcomes)
     for entry in entries:
-        job = Job(
-            entry,
-            plan.environment.name,
-            plan.window,
-            plan.now,
-            plan.settings.pipeline,
-            accept_shrink,
-        )
+        job = plan.job(entry, accept_shrink)
         run.work(entry.name, partial(_work, run, plan, toolbox, job))
     _log_sum(entries[0].source, run.outcomes[before:])
 
@@ -51,14 +40,10 @@ def _work(run: Run, plan: Plan, toolbox: Toolbox, job: Job, lock: RunLock) -> Ou
 
 
 def _log_sum(source: str, outcomes: Sequence[Outcome]) -> None:
-    values = [outcome.values for outcome in outcomes]
+    values = sum((outcome.values for outcome in outcomes), Values())
     loaded = sum(counts.loaded for outcome in outcomes for counts in outcome.sinks.values())
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
     logger.info(
-        "%s: %d measurements read, %d values extracted, %d landed, %d loaded, %d failed",
-        source,
-        len(outcomes),
-        sum(one.extracted for one in values),
-        sum(one.landed for one in values),
-        loaded,
-        sum(outcome.state == "failed" for outcome in outcomes),
+        f"{source}: {len(outcomes)} measurements read, {values.extracted} values extracted, "
+        f"{values.landed} landed, {loaded} loaded, {failed} failed"
     )

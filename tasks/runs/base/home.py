@@ -21,11 +21,7 @@ ASK_TIMEOUT = timedelta(seconds=5)
 
 
 def begin(run: Run) -> None:
-    """Say which config and home a run uses, and warn of a new home and of variables without effect.
-
-    Raises:
-        ConfigurationInvalid, LedgerUnavailable.
-    """
+    """Say which config and home a run uses, and warn of a new home and of variables without effect."""
     logger.info(places_line(run.settings))
     unused = (f"{name} is set and not used: {why}" for name, why in run.settings.unused.items())
     for warning in (*new_home(run.settings, run.ledger), *unused):
@@ -39,14 +35,7 @@ def places_line(settings: Settings) -> str:
 
 
 def ledger_id(lake: Lake, ledger: Ledger) -> str:
-    """Return the id of lake and ledger, which both keep.
-
-    The lake's counts, so a ledger that is rebuilt from it, or was restored from a backup made before
-    it had an id, is the one it was.
-
-    Raises:
-        LakeDamaged, LakeUnavailable, LakeRefused, LedgerUnavailable.
-    """
+    """Return the id that lake and ledger keep; the lake's counts, so a rebuilt ledger keeps its own."""
     known = lake.ledger_id()
     if known is not None:
         ledger.take_id(known)
@@ -57,11 +46,7 @@ def ledger_id(lake: Lake, ledger: Ledger) -> str:
 
 
 def new_home(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
-    """Warn of a home without any run and without a lake, which may be the wrong one.
-
-    Raises:
-        LedgerUnavailable.
-    """
+    """Warn of a home without any run and without a lake, which may be the wrong one."""
     if ledger.has_runs():
         return ()
     try:
@@ -91,9 +76,8 @@ def other_writer(
         mine = ledger_id(lake, ledger)
         last = _last_writer(settings, service, environment.name)
     except FedvitalsError as error:
-        logging.getLogger("fedvitals").info(
-            "who wrote bucket %s last is unknown: %s", service.bucket, error
-        )
+        runs = logging.getLogger("fedvitals")
+        runs.info("who wrote bucket %s last is unknown: %s", service.bucket, error)
         return ()
     if last is None or last[1] == mine:
         return ()

@@ -26,9 +26,6 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
     """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
 
     All types are the whole catalogue, also what `collect` takes only by name.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
     """
     if asked.sink not in SINKS:
         raise UsageInvalid(
@@ -45,11 +42,7 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
 
 
 def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence.
-
-    Raises:
-        NothingConfigured: naming what is missing.
-    """
+    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence."""
     service = environment.influxdb
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")

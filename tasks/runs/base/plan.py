@@ -15,10 +15,11 @@ from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal,
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
-from tasks.core.settings import Environment, InfluxService, Settings
+from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import SOURCES_WITH_HISTORY
+from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
@@ -55,6 +56,11 @@ class Plan:
     output: Path
     warnings: tuple[str, ...]
 
+    def job(self, measurement: Measurement, accept_shrink: bool) -> Job:
+        """Return what the run wants of one measurement."""
+        environment, pipeline = self.environment.name, self.settings.pipeline
+        return Job(measurement, environment, self.window, self.now, pipeline, accept_shrink)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -73,11 +79,7 @@ class Request:
 
 
 def make_plan(run: Run, asked: Request) -> Plan:
-    """Check the whole configuration, and plan what a run reads from its sources.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Check the whole configuration, and plan what a run reads from its sources."""
     selected, measurements = choose_measurements(run.settings, run.environment, asked)
     warnings = _warnings(run.environment, run.settings, selected)
     for warning in warnings:
@@ -109,11 +111,7 @@ def choose_measurements(
 
 
 def make_report_plan(run: Run, asked: Request) -> Plan:
-    """Plan what is read from the lake; no source needs to be configured for it.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid: naming what to mend.
-    """
+    """Plan what is read from the lake; no source needs to be configured for it."""
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
     return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
 
@@ -124,13 +122,9 @@ def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple
         chosen = catalogue.select(frozenset(), asked.names)
     else:
         wanted = TYPES[asked.type]
-        with_curve = "performance" in wanted
-        chosen = tuple(
-            entry
-            for entry in catalogue.values()
-            if entry.type in wanted
-            or (with_curve and entry.type == "federated" and entry.name == LEARNING_CURVE)
-        )
+        curve = {(LEARNING_CURVE, "federated")} if "performance" in wanted else set()
+        entries = catalogue.values()
+        chosen = tuple(e for e in entries if e.type in wanted or (e.name, e.type) in curve)
     if settings.client_ids == "off":
         chosen = tuple(entry for entry in chosen if entry.identity is None)
     if not chosen:
@@ -205,33 +199,21 @@ def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[
 def verified_suites(
     settings: Settings, ledger: Ledger, measurements: tuple[Measurement, ...]
 ) -> dict[str, Suite]:
-    """Return the measurements' suites; those that the ledger does not know as sound are verified.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Return the measurements' suites; those that the ledger does not know as sound are verified."""
     suites = read_suites(settings, measurements)
     verify_new(suites, measurements, ledger)
     return suites
 
 
 def read_suites(settings: Settings, measurements: tuple[Measurement, ...]) -> dict[str, Suite]:
-    """Return the measurements' suites.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Return the measurements' suites."""
     return {entry.name: read_suite(settings.expectations, entry) for entry in measurements}
 
 
 def verify_new(
     suites: Mapping[str, Suite], measurements: tuple[Measurement, ...], ledger: Ledger
 ) -> None:
-    """Verify the suites that the ledger does not know as sound.
-
-    Raises:
-        SuiteInvalid: naming the file and what to mend.
-    """
+    """Verify the suites that the ledger does not know as sound."""
     proofs = {entry.name: proof_of(suites[entry.name], entry) for entry in measurements}
     known = ledger.verified(proofs.values())
     for entry in measurements:
@@ -252,11 +234,7 @@ def _version_of_checks() -> str:
 
 
 def check_source(environment: Environment) -> None:
-    """Refuses an environment that has nothing to read.
-
-    Raises:
-        NothingConfigured: naming what gives it a source.
-    """
+    """Refuses an environment that has nothing to read."""
     if environment.prometheus is None and environment.api is None:
         raise NothingConfigured(
             where=f"environment {environment.name}",
@@ -296,20 +274,17 @@ def _warnings(
         warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
     service = environment.influxdb
     if service is not None and service.token is None and settings.influxdb.enabled:
-        warnings.append(_untold_token(service))
+        warnings.append(
+            f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are "
+            "landed, and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) "
+            "is set"
+        )
     if environment.grafana is not None and environment.grafana.token is None:
         warnings.append(
             f"Grafana is off: {environment.grafana.origin} names one, and its token is not set "
             "(GRAFANA_API_KEY, or the variable that environments.yaml names)"
         )
     return tuple(warnings)
-
-
-def _untold_token(service: InfluxService) -> str:
-    return (
-        f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are landed, "
-        "and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set"
-    )
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

@@ -54,10 +54,7 @@ class Held:
 
 
 def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
-    """Write the report of a run that has just ended, and show it beside the run.
-
-    A report that cannot be written is a delivery that did not arrive.
-    """
+    """Write the report of a run that has just ended; a failure is a delivery that did not arrive."""
     window = covered_window(plan, run.outcomes)
     receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
     try:
@@ -91,11 +88,7 @@ def _row(line: MeasurementReceipt) -> dict[str, str | int]:
 
 
 def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
-    """What the lake holds of each measurement of the plan.
-
-    Raises:
-        LakeDamaged.
-    """
+    """What the lake holds of each measurement of the plan."""
     lake, environment = Lake(plan.settings.lake_url), plan.environment.name
     return {
         entry.name: Held(
@@ -108,10 +101,7 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
 def write_report(
     run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
 ) -> Report:
-    """Writes the report's files into the plan's output folder.
-
-    Beside what the lake holds of the window it shows earlier windows, of which only means are
-    read, and what is different since the last run, from the ledger.
+    """Write the report's files into the plan's output folder, with what earlier runs had.
 
     Raises:
         ReportNotWritten, LakeDamaged, LedgerUnavailable.
@@ -138,9 +128,6 @@ def report(run: Run, asked: Request) -> Receipt:
     """Make a report of a window from the lake alone; nothing is asked, moved or sent.
 
     The receipt's sums are what the lake holds. Its status is no_data when that is nothing.
-
-    Raises:
-        ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
     started = time.perf_counter()
     plan = make_report_plan(run, asked)
@@ -214,9 +201,8 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
     if frame.empty or entry in plan.measurements:
         return ()
     held = Held(frame, lake.quarantined(SELF_METRICS, receipt.environment, until))
-    verdict = validate(
-        Batch(entry, receipt.environment, until, frame), plan.suites[SELF_METRICS]
-    ).verdict
+    batch = Batch(entry, receipt.environment, until, frame)
+    verdict = validate(batch, plan.suites[SELF_METRICS]).verdict
     landed = count_values(frame, entry)
     line = MeasurementReceipt(
         name=SELF_METRICS,
@@ -226,24 +212,15 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
         verdict=verdict.short(),
         failing=tuple(check.check_id for check in verdict.failed),
     )
-    section = MeasurementSection(
-        measurement=entry,
-        frame=frame,
-        quarantine=held.quarantine,
-        verdict=verdict,
-        line=line,
-        limits=limits_of(plan.suites[SELF_METRICS]),
-        earlier=_earlier(lake, entry, receipt.environment, window, held),
-    )
-    return (section,)
+    limits = limits_of(plan.suites[SELF_METRICS])
+    earlier = _earlier(lake, entry, receipt.environment, window, held)
+    return (MeasurementSection(entry, frame, held.quarantine, verdict, line, limits, earlier),)
 
 
 def _earlier(lake: Lake, entry: Measurement, environment: str, window: Window, held: Held) -> Means:
     """The means that the window is compared with; none for a window that has no value itself."""
     if held.frame.empty:
         return {}
-    shifted = {
-        shift: Window(window.start - shift, window.stop - shift)
-        for shift in shifts_of(window.length)
-    }
+    shifts = shifts_of(window.length)
+    shifted = {each: Window(window.start - each, window.stop - each) for each in shifts}
     return means(lake, entry, environment, shifted)

@@ -42,9 +42,7 @@ GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "kept_older"})
 class Run:
     """Share what all steps of a run need, and close it in one order.
 
-    A context manager. `outcomes`, `findings` and `notes` are collected on the way; `account` makes
-    the receipt of them, which is final but for its deliveries. The ledger is opened when it is first
-    needed, once.
+    `account` makes the receipt of the outcomes, findings and notes; it is final but for deliveries.
     """
 
     def __init__(
@@ -59,11 +57,7 @@ class Run:
         run_id: str | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to.
-
-        Raises:
-            UsageInvalid: when there is no such environment.
-        """
+        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to."""
         self.flow, self.settings, self.fail_on = flow, settings, fail_on
         self.environment = settings.environment(environment)
         self.now = now or datetime.now(UTC)
@@ -93,12 +87,7 @@ class Run:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The one handle on the ledger.
-
-        Raises:
-            ConfigurationInvalid: when there can be no folder for it.
-            LedgerUnavailable: when it does not answer.
-        """
+        """The one handle on the ledger."""
         return self._stack.enter_context(opened_ledger(self.settings))
 
     @cached_property
@@ -109,14 +98,8 @@ class Run:
     def log_due(self, measurements: int, window: Window | None) -> None:
         """Log what the run is about to do."""
         about = f"{iso(window.start)} to {iso(window.stop)}" if window else "what is due"
-        logger.info(
-            "%s %s in %s: %d measurements, %s",
-            self.flow,
-            self.id,
-            self.environment.name,
-            measurements,
-            about,
-        )
+        where = f"{self.flow} {self.id} in {self.environment.name}"
+        logger.info("%s: %d measurements, %s", where, measurements, about)
 
     def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
         """Work on one measurement under its lock; an error is its outcome and ends nothing else."""
@@ -201,14 +184,11 @@ class Run:
     def _lag(self) -> float | None:
         """Return the age of the newest loaded data of the measurement that is furthest behind."""
         names = [outcome.measurement for outcome in self.outcomes]
-        reached = loaded_until(
-            self.ledger, names, self.environment.name, list(self.targets.values())
-        )
-        now = datetime.now(UTC)
+        targets = list(self.targets.values())
+        reached = loaded_until(self.ledger, names, self.environment.name, targets).values()
         # a sample covers its slot, which may end after now
-        return max(
-            (max(0.0, (now - until).total_seconds()) for until in reached.values()), default=None
-        )
+        now = datetime.now(UTC)
+        return max((max(0.0, (now - until).total_seconds()) for until in reached), default=None)
 
 
 @contextmanager
@@ -237,16 +217,9 @@ def log_outcome(outcome: Outcome) -> None:
     """Log a line on a measurement that is not good; of the others there is only a count."""
     if outcome.state in GOOD_STATES and not outcome.values.quarantined and not outcome.problems:
         return
-    values = outcome.values
+    counts = f"{outcome.values.landed} values landed, {outcome.values.quarantined} quarantined"
     problem = f": {outcome.problems[0]}" if outcome.problems else ""
-    logger.warning(
-        "%s: %s, %d values landed, %d quarantined%s",
-        outcome.measurement,
-        outcome.state,
-        values.landed,
-        values.quarantined,
-        problem,
-    )
+    logger.warning("%s: %s, %s%s", outcome.measurement, outcome.state, counts, problem)
 
 
 def sentence_of(receipt: Receipt) -> str:
@@ -265,10 +238,8 @@ def sentence_of(receipt: Receipt) -> str:
 
 def _moved(receipt: Receipt) -> list[str]:
     values = receipt.values
-    return [
-        f"{values.landed} values landed, {values.quarantined} quarantined",
-        *(
-            f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
-            for name, counts in receipt.sinks.items()
-        ),
+    sinks = [
+        f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
+        for name, counts in receipt.sinks.items()
     ]
+    return [f"{values.landed} values landed, {values.quarantined} quarantined", *sinks]

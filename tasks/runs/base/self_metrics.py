@@ -26,7 +26,7 @@ from tasks.pipeline.process import load_pending, process
 from tasks.runs.base.home import ledger_id
 from tasks.runs.base.plan import verified_suites
 from tasks.runs.base.run import Run
-from tasks.runs.base.toolbox import opened_sinks
+from tasks.runs.base.toolbox import opened_sinks, tools_of
 
 logger = logging.getLogger("fedvitals")
 
@@ -40,10 +40,7 @@ _STAGES = ("extract", "validate", "land", "load")
 
 
 def land_self_metrics(run: Run, receipt: Receipt) -> None:
-    """Land and load the run's own figures, one row at the run's time.
-
-    Whatever goes wrong is a delivery that did not arrive: it changes nothing about the run.
-    """
+    """Land and load the run's own figures; what goes wrong is a delivery that did not arrive."""
     try:
         problems = _land(run, receipt)
     except FedvitalsError as error:
@@ -52,9 +49,8 @@ def land_self_metrics(run: Run, receipt: Receipt) -> None:
     except Exception as error:
         logger.exception("measurement=%s unexpected error", SELF_METRICS)
         problems = (defect(error),)
-    run.delivered(
-        "self metrics", f"{SELF_METRICS} is not whole: {'; '.join(problems)}" if problems else ""
-    )
+    what = f"{SELF_METRICS} is not whole: {'; '.join(problems)}" if problems else ""
+    run.delivered("self metrics", what)
 
 
 def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:
@@ -112,17 +108,9 @@ def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
         batch = measured(receipt, run.now, seconds, ledger_id(run.lake, run.ledger))
         is_away = any(counts.pending for counts in receipt.sinks.values())
         own = self_measurement()
-        tools = Tools(
-            source=_ThisRun(batch),
-            suite=verified_suites(settings, run.ledger, (own,))[SELF_METRICS],
-            lake=run.lake,
-            ledger=run.ledger,
-            # the run waited for it once, and is not to wait again
-            sinks=() if is_away else sinks,
-            lock=lock,
-            run_id=run.id,
-            record=run.record,
-        )
+        suite = verified_suites(settings, run.ledger, (own,))[SELF_METRICS]
+        # the run waited for a sink that is away once, and is not to wait again
+        tools = tools_of(run, _ThisRun(batch), suite, () if is_away else sinks, lock)
         cell = settings.pipeline.cell
         problems = [problem for one in _outcomes(batch, cell, tools) for problem in _told(one)]
         run.append_states(is_last=False)
@@ -138,9 +126,8 @@ def _told(outcome: Outcome) -> Iterator[str]:
 def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome]:
     """The run's row, then the cells that a sink still lacks."""
     measurement, environment = batch.measurement, batch.environment
-    if tools.ledger.newest(SELF_METRICS, environment) is not None and not tools.lake.has(
-        SELF_METRICS
-    ):
+    is_known = tools.ledger.newest(SELF_METRICS, environment) is not None
+    if is_known and not tools.lake.has(SELF_METRICS):
         # the table was moved away
         tools.ledger.forget(SELF_METRICS, environment)
     tools.lake.prepare(measurement)

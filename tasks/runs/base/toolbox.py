@@ -30,6 +30,7 @@ from tasks.sources.prometheus import PrometheusSource
 from tasks.sources.pseudonyms import NamedSource, Namer, namer_of
 from tasks.sources.rest import RestSource
 from tasks.sources.scrape import AbsentPage, Page, ScrapeSource, fetch_page
+from tasks.validation.model import Suite
 
 if TYPE_CHECKING:
     from tasks.sources.tls import TlsSource
@@ -49,21 +50,16 @@ class Toolbox:
         source = self.sources[measurement.source]
         if measurement.identity is not None and self.namer is not None:
             source = NamedSource(source, self.namer)
-        return tools_of(self.run, plan, source, self.sinks, measurement, lock)
+        return tools_of(self.run, source, plan.suites[measurement.name], self.sinks, lock)
 
 
 def tools_of(
-    run: Run,
-    plan: Plan,
-    source: Source,
-    sinks: tuple[Sink, ...],
-    measurement: Measurement,
-    lock: RunLock,
+    run: Run, source: Source, suite: Suite, sinks: tuple[Sink, ...], lock: RunLock
 ) -> Tools:
     """What one measurement is processed with, from any source."""
     return Tools(
         source=source,
-        suite=plan.suites[measurement.name],
+        suite=suite,
         lake=run.lake,
         ledger=run.ledger,
         sinks=sinks,
@@ -81,9 +77,6 @@ def opened_toolbox(
 
     gate: lets queries to Prometheus through, for a run of several processes; by default
     `queries_at_once` of them.
-
-    Raises:
-        FedvitalsError: when the ledger or a source without history does not answer.
     """
     with ExitStack() as stack:
         sinks = stack.enter_context(opened_stores(run))
@@ -179,14 +172,13 @@ def _open_scrape(
     kept = ledger.last_page(environment, page.url)
     previous = Page(url=page.url, time=kept[0], text=kept[1].decode()) if kept else None
     # only a run that ends well may move the page that the next rates are measured from
-    stack.push(
-        lambda kind, error, trace: _keep_page(ledger, environment, page) if kind is None else None
-    )
+    stack.push(partial(_keep_page, ledger, environment, page))
     return ScrapeSource(page, previous, plan.now)
 
 
-def _keep_page(ledger: Ledger, environment: str, page: Page) -> None:
-    ledger.keep_page(environment, page.url, page.time, page.text.encode())
+def _keep_page(ledger: Ledger, environment: str, page: Page, error: object, *_: object) -> None:
+    if error is None:
+        ledger.keep_page(environment, page.url, page.time, page.text.encode())
 
 
 def _open_influxdb(settings: Settings, environment: Environment) -> Sink | None:

@@ -254,8 +254,7 @@ def _is_landed(stand: CellSummary) -> bool:
 
 
 def _to_load(looked: _Looked) -> CellToLoad:
-    whole = looked.standing.to_load()
-    return CellToLoad(whole.cell, whole.frame, erase_first=looked.must_erase)
+    return replace(looked.standing.to_load(), erase_first=looked.must_erase)
 
 
 def _pending(looked: _Looked) -> _Looked:

@@ -121,12 +121,11 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     held = [cell for cell in cells if "suite" in stages[cell]]
     refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
     sizes = {cell: known[cell].rows + len(part) for cell, part in parts.items()}
-    for group in groups_of(held, wanted.chunk_rows, sizes.__getitem__, follows):
-        yield _judge_again(wanted, _chunk(group, known, parts), tools)
-    for group in groups_of(
-        refused if tools.sinks else [], wanted.chunk_rows, sizes.__getitem__, follows
-    ):
-        yield _offer_again(wanted, _chunk(group, known, parts), tools)
+    if not tools.sinks:
+        refused = []
+    for some, again in ((held, _judge_again), (refused, _offer_again)):
+        for group in groups_of(some, wanted.chunk_rows, sizes.__getitem__, follows):
+            yield again(wanted, _chunk(group, known, parts), tools)
 
 
 def _left_alone(
@@ -138,15 +137,12 @@ def _left_alone(
     refused = int((records["stage"] == "sink").sum())
     warnings = []
     if unknown:
-        warnings.append(
-            f"{unknown} held-back values lie in cells that the ledger does not know. "
-            "Collect their time again"
-        )
+        what = "held-back values lie in cells that the ledger does not know"
+        warnings.append(f"{unknown} {what}. Collect their time again")
     if refused and not tools.sinks:
         warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
     if warnings:
-        name = wanted.measurement.name
-        yield Outcome(measurement=name, state="unchanged", warnings=tuple(warnings))
+        yield Outcome(wanted.measurement.name, "unchanged", warnings=tuple(warnings))
 
 
 def _chunk(

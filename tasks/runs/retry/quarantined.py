@@ -88,10 +88,9 @@ def _places(values: pd.DataFrame, landed: pd.DataFrame, measurement: Measurement
     # of a repeated key nobody can say which row the landed values belong to
     repeated = values.duplicated([*key, "field"], keep=False)
     repeated = repeated.groupby([values[name] for name in key], dropna=False).transform("any")
-    is_landed = (
-        values[key].merge(there[key], on=key, how="left", indicator=True)["_merge"] == "both"
-    )
-    return place.mask(repeated & is_landed.to_numpy() & (place == "free"), "none")
+    merged = values[key].merge(there[key], on=key, how="left", indicator=True)["_merge"]
+    is_landed = (merged == "both").to_numpy()
+    return place.mask(repeated & is_landed & (place == "free"), "none")
 
 
 def _wide(values: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 from tasks.core.batch import Batch
@@ -11,7 +10,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.self_metrics import self_measurement
-from tasks.core.window import EPOCH, Window, parse_time
+from tasks.core.window import Window, asked_window
 from tasks.lake.tables import Lake
 from tasks.ledger.locks import RunLock
 from tasks.runs.base import plan as planning
@@ -46,11 +45,6 @@ class RetryRequest:
     start: str | None = None
     stop: str | None = None
 
-    def window(self, now: datetime) -> Window:
-        """Return the window of the records; all time by default."""
-        start = parse_time(self.start, now, "--start") if self.start else EPOCH
-        return Window(start, parse_time(self.stop or "now", now, "--stop"))
-
 
 def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
     """Try what is in quarantine again, through suites and sinks; no source is asked."""
@@ -66,12 +60,9 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     """Plan what there is to try again: the named measurement, else each that has something there.
 
     Only their suites are read and, when they are new, verified.
-
-    Raises:
-        ConfigurationInvalid, UsageInvalid, SuiteInvalid, LakeDamaged.
     """
     settings, chosen, name = run.settings, run.environment, asked.measurement
-    window = asked.window(run.now)
+    window = asked_window(asked.start, asked.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
         raise UsageInvalid(
@@ -127,4 +118,5 @@ def _retry_one(
     pipeline = plan.settings.pipeline
     window = plan.window.widened(pipeline.cell)
     wanted = Retry(measurement, plan.environment.name, window, pipeline.chunk_rows)
-    return retrying.retry(wanted, tools_of(run, plan, _Unasked(), sinks, measurement, lock))
+    suite = plan.suites[measurement.name]
+    return retrying.retry(wanted, tools_of(run, _Unasked(), suite, sinks, lock))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[4]
 MODULE = "deployments.services.fl_server"
-START_SECONDS = 30.0
+START_SECONDS = 120
 STOP_SECONDS = 15.0
 SMALL_RUN = ("--port", "0", "--clients", "40", "--rounds", "4", "--round-seconds", "0")
 
