@@ -1,7 +1,8 @@
 """A run as a flow run of Prefect: its steps are tasks, its end is the flow run's state."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prefect.client.schemas.objects import State
 from prefect.logging.handlers import APILogHandler
@@ -27,27 +28,32 @@ def record(
 
     An expected error is a Failed state with its one sentence.
     """
-    _log_to_prefect()
-    try:
-        with Run(
-            flow,
-            load_settings(),
-            environment,
-            fail_on=fail_on,
-            progress=ProgressArtifact(),
-            publish=publish,
-        ) as run:
-            return final_state(do(run, as_task))
-    except FedvitalsError as error:
-        logger.error("%s", error)
-        return Failed(message=str(error), data=error)
+    with _logged():
+        try:
+            with Run(
+                flow,
+                load_settings(),
+                environment,
+                fail_on=fail_on,
+                progress=ProgressArtifact(),
+                publish=publish,
+            ) as run:
+                return final_state(do(run, as_task))
+        except FedvitalsError as error:
+            logger.error("%s", error)
+            return Failed(message=str(error), data=error)
 
 
-def _log_to_prefect() -> None:
+@contextmanager
+def _logged() -> Iterator[None]:
     """Send the run's lines to its flow run, also from a worker, which no command of ours started."""
+    handler = APILogHandler()
     logger.setLevel(logging.INFO)
-    if not any(isinstance(each, APILogHandler) for each in logger.handlers):
-        logger.addHandler(APILogHandler())
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def final_state(receipt: Receipt) -> State[Receipt]:
