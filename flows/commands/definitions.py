@@ -143,11 +143,9 @@ def _load_flow(entrypoint: str, where: str) -> "Flow[..., Any]":
 def _environment(name: str | None, settings: Settings, where: str) -> Environment:
     found = settings.environments.get(name or settings.default_environment)
     if found is None:
-        raise ConfigurationInvalid(
-            where=where,
-            problem=f"there is no environment {name!r}",
-            mend=f"Known: {', '.join(settings.environments)} (environments.yaml)",
-        )
+        problem = f"there is no environment {name!r}"
+        mend = f"Known: {', '.join(settings.environments)} (environments.yaml)"
+        raise ConfigurationInvalid(where=where, problem=problem, mend=mend)
     return found
 
 

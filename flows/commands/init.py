@@ -93,11 +93,8 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
                 what, default=default, show_default=bool(default), err=True
             )
     if not found.get(VARIABLES["prometheus_url"]):
-        raise UsageInvalid(
-            argument="--prometheus-url",
-            problem="no Prometheus is named",
-            mend="Give it, or set PROMETHEUS_URL",
-        )
+        mend = "Give it, or set PROMETHEUS_URL"
+        raise UsageInvalid(argument="--prometheus-url", problem="no Prometheus is named", mend=mend)
     return found
 
 
@@ -122,11 +119,9 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
     there = [str(path) for path in texts if os.path.lexists(output / path)]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UsageInvalid(
-            argument="--output",
-            problem=f"{output / there[0]}{more} is there already",
-            mend="Name another folder, or overwrite with --force",
-        )
+        problem = f"{output / there[0]}{more} is there already"
+        mend = "Name another folder, or overwrite with --force"
+        raise UsageInvalid(argument="--output", problem=problem, mend=mend)
 
 
 def _write(output: Path, texts: Mapping[Path, str]) -> None:
@@ -135,11 +130,9 @@ def _write(output: Path, texts: Mapping[Path, str]) -> None:
             (output / path).parent.mkdir(parents=True, exist_ok=True)
             (output / path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageInvalid(
-            argument="--output",
-            problem=f"{error.filename} cannot be written: {error.strerror}",
-            mend="Name another folder",
-        ) from error
+        problem = f"{error.filename} cannot be written: {error.strerror}"
+        mend = "Name another folder"
+        raise UsageInvalid(argument="--output", problem=problem, mend=mend) from error
 
 
 def _checked(output: Path) -> "tuple[Measurement, ...]":

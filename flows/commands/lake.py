@@ -184,11 +184,9 @@ def _renames(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         old, colon, new = pair.partition(":")
         if not (old and colon and new):
-            raise UsageInvalid(
-                argument=f"--rename {pair}",
-                problem="is no pair of names",
-                mend="Write OLD:NEW, the name in the table and the name in the catalogue",
-            )
+            problem = "is no pair of names"
+            mend = "Write OLD:NEW, the name in the table and the name in the catalogue"
+            raise UsageInvalid(argument=f"--rename {pair}", problem=problem, mend=mend)
         renames[old] = new
     return renames
 

@@ -72,8 +72,6 @@ def require_server() -> None:
         # Prefect makes no folder above its own, and complains of that on standard error
         Path(home or ".").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationInvalid(
-            where=HOME_VARIABLE,
-            problem=f"{home} cannot be made: {error.strerror}",
-            mend="Name a folder that can be written in it, or in FEDVITALS_HOME",
-        ) from error
+        problem = f"{home} cannot be made: {error.strerror}"
+        mend = "Name a folder that can be written in it, or in FEDVITALS_HOME"
+        raise ConfigurationInvalid(where=HOME_VARIABLE, problem=problem, mend=mend) from error

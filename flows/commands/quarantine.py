@@ -71,11 +71,9 @@ def show(
     settings = load_settings()
     lake = Lake(settings.lake_url)
     if measurement not in lake.names():
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"the lake has no table {measurement!r}",
-            mend="See the tables: fedvitals lake ls",
-        )
+        problem = f"the lake has no table {measurement!r}"
+        mend = "See the tables: fedvitals lake ls"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:

@@ -137,11 +137,9 @@ def _catalogue(settings: "Settings") -> "Catalogue":
 
 def _entry(catalogue: "Catalogue", name: str) -> "Entry":
     if name not in catalogue:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"{name!r} is not in the catalogue",
-            mend="List them: fedvitals catalogue",
-        )
+        problem = f"{name!r} is not in the catalogue"
+        mend = "List them: fedvitals catalogue"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     return catalogue[name]
 
 
@@ -167,9 +165,7 @@ def _sole(catalogue: "Catalogue", name: str) -> "Entry":
         if other.suite_name == entry.suite_name and other.name != entry.name
     ]
     if others:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"its suite {entry.suite_name} is also that of {', '.join(others)}",
-            mend="Give it a suite of its own (`suite` in the catalogue), since ranges differ",
-        )
+        problem = f"its suite {entry.suite_name} is also that of {', '.join(others)}"
+        mend = "Give it a suite of its own (`suite` in the catalogue), since ranges differ"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     return entry

@@ -213,11 +213,9 @@ class Settings:
         """The environment of that name, the default one for None."""
         found = self.environments.get(name or self.default_environment)
         if found is None:
-            raise UsageInvalid(
-                argument="--environment",
-                problem=f"there is no environment {name!r}",
-                mend=f"Known: {', '.join(self.environments)} (config/environments.yaml)",
-            )
+            problem = f"there is no environment {name!r}"
+            mend = f"Known: {', '.join(self.environments)} (config/environments.yaml)"
+            raise UsageInvalid(argument="--environment", problem=problem, mend=mend)
         return found
 
     @property
@@ -291,11 +289,9 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
 def _checked_client_key(env: Mapping[str, str]) -> SecretStr | None:
     key = env.get(CLIENT_KEY_VARIABLE)
     if key and len(key) < SHORTEST_CLIENT_KEY:
-        raise ConfigurationInvalid(
-            where=CLIENT_KEY_VARIABLE,
-            problem=f"the key has fewer than {SHORTEST_CLIENT_KEY} characters, so it could be guessed",
-            mend="Set a longer one, the same on every machine that reads this service",
-        )
+        problem = f"the key has fewer than {SHORTEST_CLIENT_KEY} characters, so it could be guessed"
+        mend = "Set a longer one, the same on every machine that reads this service"
+        raise ConfigurationInvalid(where=CLIENT_KEY_VARIABLE, problem=problem, mend=mend)
     return SecretStr(key) if key else None
 
 
@@ -303,11 +299,9 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
     chosen = env.get("FEDVITALS_CONFIG")
     config = Path(chosen or "config").resolve()
     if chosen and not config.is_dir():
-        raise ConfigurationInvalid(
-            where="FEDVITALS_CONFIG",
-            problem=f"{config} is no folder",
-            mend="Name the config folder",
-        )
+        problem = f"{config} is no folder"
+        mend = "Name the config folder"
+        raise ConfigurationInvalid(where="FEDVITALS_CONFIG", problem=problem, mend=mend)
     if not chosen and not (config / "environments.yaml").is_file():
         config = shipped("config")
     beside = config.parent / "expectations"
@@ -349,9 +343,7 @@ def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:
     if not token:
         return None
     if not token.isascii() or not token.isprintable() or token != token.strip():
-        raise ConfigurationInvalid(
-            where=variable,
-            problem="the token has characters that no HTTP header may hold",
-            mend="Set it again, without spaces or line ends around it",
-        )
+        problem = "the token has characters that no HTTP header may hold"
+        mend = "Set it again, without spaces or line ends around it"
+        raise ConfigurationInvalid(where=variable, problem=problem, mend=mend)
     return SecretStr(token)

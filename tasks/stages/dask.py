@@ -62,11 +62,9 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
     try:
         client = Client(manner.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except OSError as error:
-        raise ConfigurationInvalid(
-            where="--address",
-            problem=f"no Dask scheduler answers at {manner.address}",
-            mend="Start it (dask scheduler), or correct the address",
-        ) from error
+        problem = f"no Dask scheduler answers at {manner.address}"
+        mend = "Start it (dask scheduler), or correct the address"
+        raise ConfigurationInvalid(where="--address", problem=problem, mend=mend) from error
     with client:
         yield client
 

@@ -121,11 +121,8 @@ def _checked_workers(workers: int | None, settings: Settings) -> int:
     if workers is None:
         return settings.pipeline.workers
     if not 1 <= workers <= MOST_WORKERS:
-        raise UsageInvalid(
-            argument="--workers",
-            problem=f"{workers} is no number of workers",
-            mend=f"Give 1 to {MOST_WORKERS}",
-        )
+        problem = f"{workers} is no number of workers"
+        raise UsageInvalid(argument="--workers", problem=problem, mend=f"Give 1 to {MOST_WORKERS}")
     return workers
 
 
@@ -147,19 +144,13 @@ def _cells_of(chunk: str, cell: timedelta) -> int:
 
 def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
     if manner.runner == "dask" and find_spec("distributed") is None:
-        raise ConfigurationInvalid(
-            where="--runner",
-            problem="dask is not installed",
-            mend="Install it: pip install 'fedvitals[dask]'",
-        )
+        mend = "Install it: pip install 'fedvitals[dask]'"
+        raise ConfigurationInvalid(where="--runner", problem="dask is not installed", mend=mend)
     if manner.address is None:
         return
     if manner.runner != "dask":
-        raise UsageInvalid(
-            argument="--address",
-            problem="goes with --runner dask",
-            mend="Add it, or leave this out",
-        )
+        mend = "Add it, or leave this out"
+        raise UsageInvalid(argument="--address", problem="goes with --runner dask", mend=mend)
     if _is_here(manner.address):
         return
     local = []
@@ -168,11 +159,9 @@ def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
     if "://" not in settings.lake_url or settings.lake_url.startswith("file:"):
         local.append("the lake is a folder (FEDVITALS_LAKE_URL)")
     if local:
-        raise ConfigurationInvalid(
-            where="--address",
-            problem=f"the workers may be on other hosts, and {' and '.join(local)}",
-            mend="Use a PostgreSQL ledger and a lake on an object store, or leave --address out",
-        )
+        problem = f"the workers may be on other hosts, and {' and '.join(local)}"
+        mend = "Use a PostgreSQL ledger and a lake on an object store, or leave --address out"
+        raise ConfigurationInvalid(where="--address", problem=problem, mend=mend)
 
 
 def _is_here(address: str) -> bool:
@@ -183,11 +172,9 @@ def _is_here(address: str) -> bool:
     except ValueError:
         is_address = None
     if not is_address or "@" in parts.netloc:
-        raise UsageInvalid(
-            argument="--address",
-            problem="is not the address of a Dask scheduler",
-            mend="Give one such as tcp://127.0.0.1:8786",
-        )
+        problem = "is not the address of a Dask scheduler"
+        mend = "Give one such as tcp://127.0.0.1:8786"
+        raise UsageInvalid(argument="--address", problem=problem, mend=mend)
     host = parts.hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback

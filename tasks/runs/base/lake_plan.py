@@ -28,11 +28,8 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
     All types are the whole catalogue, also what `collect` takes only by name.
     """
     if asked.sink not in SINKS:
-        raise UsageInvalid(
-            argument="--sink",
-            problem=f"there is no sink {asked.sink!r}",
-            mend=f"Known: {', '.join(SINKS)}",
-        )
+        mend = f"Known: {', '.join(SINKS)}"
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", mend=mend)
     names = asked.measurements
     if asked.type == "all" and not names:
         names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
@@ -46,17 +43,13 @@ def check_influxdb(settings: Settings, environment: Environment) -> None:
     service = environment.influxdb
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
-        raise NothingConfigured(
-            where=f"environment {environment.name}",
-            problem="no InfluxDB is configured",
-            mend=f"Set {url} and {token}",
-        )
+        problem = "no InfluxDB is configured"
+        mend = f"Set {url} and {token}"
+        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, mend=mend)
     if service.token is None:
-        raise NothingConfigured(
-            where=service.origin,
-            problem="names an InfluxDB whose token is not set",
-            mend="Set INFLUXDB_TOKEN, or the variable that environments.yaml names",
-        )
+        problem = "names an InfluxDB whose token is not set"
+        mend = "Set INFLUXDB_TOKEN, or the variable that environments.yaml names"
+        raise NothingConfigured(where=service.origin, problem=problem, mend=mend)
     if not settings.influxdb.enabled:
         raise NothingConfigured(
             where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", mend="Set it to true"

@@ -236,11 +236,9 @@ def _version_of_checks() -> str:
 def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read."""
     if environment.prometheus is None and environment.api is None:
-        raise NothingConfigured(
-            where=f"environment {environment.name}",
-            problem="no source is configured",
-            mend=f"Set {either_source(environment)}",
-        )
+        problem = "no source is configured"
+        mend = f"Set {either_source(environment)}"
+        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, mend=mend)
 
 
 def either_source(environment: Environment) -> str:
@@ -252,11 +250,9 @@ def either_source(environment: Environment) -> str:
 def _check_asked(selected: tuple[Measurement, ...]) -> None:
     own = [entry.name for entry in selected if entry.source == "receipt"]
     if own:
-        raise UsageInvalid(
-            argument="--measurement",
-            problem=f"{own[0]} is not collected: every run writes it of itself",
-            mend=f"See it: fedvitals report --measurement {own[0]}",
-        )
+        problem = f"{own[0]} is not collected: every run writes it of itself"
+        mend = f"See it: fedvitals report --measurement {own[0]}"
+        raise UsageInvalid(argument="--measurement", problem=problem, mend=mend)
 
 
 def _has_source(entry: Measurement, environment: Environment) -> bool:
@@ -304,11 +300,8 @@ def _window(
     if start is None and stop is None:
         return None
     if start is None:
-        raise UsageInvalid(
-            argument="--start",
-            problem="is missing while --stop is given",
-            mend="Give both, or none",
-        )
+        problem = "is missing while --stop is given"
+        raise UsageInvalid(argument="--start", problem=problem, mend="Give both, or none")
     begin = parse_time(start, now, "--start")
     if begin > now - settings.pipeline.settle_delay:
         raise UsageInvalid(

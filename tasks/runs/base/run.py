@@ -201,11 +201,9 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationInvalid(
-            where="FEDVITALS_HOME",
-            problem=f"{settings.home} cannot be made: {error.strerror}",
-            mend="Name a folder that can be written",
-        ) from error
+        problem = f"{settings.home} cannot be made: {error.strerror}"
+        mend = "Name a folder that can be written"
+        raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, mend=mend) from error
     ledger = Ledger(settings.ledger_url)
     try:
         yield ledger

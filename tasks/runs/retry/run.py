@@ -65,11 +65,9 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     window = asked_window(asked.start, asked.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"{name!r} is not in the catalogue",
-            mend="List them: fedvitals catalogue",
-        )
+        problem = f"{name!r} is not in the catalogue"
+        mend = "List them: fedvitals catalogue"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
     span = window.widened(settings.pipeline.cell)
     names = [name] if name is not None else dict.fromkeys([*catalogue, *run.lake.names()])
     held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
