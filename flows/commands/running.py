@@ -36,8 +36,7 @@ def run_command(
     """Run the steps of this name; the fields of the dataclass `asked` are the flow's parameters."""
     show_warnings()
     if os.environ.get(VARIABLE):
-        # maintain is about all environments, and finds nothing in data
-        of_run = {} if name == "maintain" else {"environment": environment, "fail_on": fail_on}
+        of_run = {"environment": environment, "fail_on": fail_on}
         return _run_flow(name, {**asdict(asked), **of_run})
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
     steps = getattr(import_module(RUNS[name]), name)
@@ -79,7 +78,9 @@ def show_warnings() -> None:
 def _run_flow(name: str, parameters: dict[str, object]) -> "Receipt":
     require_server()
     flow: Any = getattr(import_module(f"flows.{name}"), name)
-    state = flow(**parameters, return_state=True)
+    known = flow.parameters.properties
+    taken = {key: value for key, value in parameters.items() if key in known}
+    state = flow(**taken, return_state=True)
     gc.freeze()
     result = state.result(raise_on_failure=False)
     if result is None:

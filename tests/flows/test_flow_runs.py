@@ -27,7 +27,7 @@ SECRET = "planted-secret-3b1f"
 HOURS = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T02:00:00Z")
 HALF = datetime(2026, 3, 1, 1, tzinfo=UTC).timestamp() * 1000
 # of two runs of the same these alone may differ
-OF_ITS_OWN = {"run_id", "seconds", "lag_seconds", "report"}
+OF_ITS_OWN = {"run_id", "seconds", "lag_seconds", "report", "places"}
 KINDS = ("same", "changed", "vanished", "share", "broken")
 
 

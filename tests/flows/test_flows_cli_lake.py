@@ -51,7 +51,7 @@ def collected(
 
 def test_collect_tells_people_what_it_did(collected: Collected) -> None:
     home = re.escape(str(collected.installation.home))
-    expected = rf"""collect (\S+) in production: degraded
+    expected = rf"""collect (\S+) in production: ok, worst critical
 window   2026-03-01T00:00:00Z to 2026-03-01T01:00:00Z
 values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 kept
   shares                       landed              54 values, worst critical

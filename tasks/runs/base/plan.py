@@ -139,9 +139,11 @@ def _nothing_selected(settings: Settings, asked: Request) -> Terminal:
             problem=f"{', '.join(asked.names)} is of single clients, which are off (client_ids)",
             mend="Name another one, or set client_ids to hashed or plain in environments.yaml",
         )
+    off = ", but for those of single clients, which are off (client_ids)"
     return NothingConfigured(
         where=settings.config / "metrics.yaml",
-        problem=f"there is no measurement of type {' or '.join(sorted(TYPES[asked.type]))}",
+        problem=f"there is no measurement of type {' or '.join(sorted(TYPES[asked.type]))}"
+        + (off if settings.client_ids == "off" else ""),
         mend="Add one, or see what there is: fedvitals catalogue",
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.receipt import write_receipt
 from tasks.core.self_metrics import SELF_METRICS
 from tasks.core.settings import Settings, load_settings
 from tasks.lake.tables import Lake
@@ -73,7 +74,7 @@ def test_a_home_is_new_until_a_run_is_kept(settings: Settings, ledger: Ledger) -
     assert warning.startswith(f"{settings.home} is a new home: ")
     assert "FEDVITALS_HOME" in warning
 
-    ledger.keep_run("run-1", "maintain", "*", "{}")
+    ledger.keep_receipt(write_receipt("maintain", "run-1", "production", None, [], {}))
 
     assert new_home(settings, ledger) == ()
 

@@ -217,7 +217,7 @@ def test_a_damaged_table_is_a_note_and_the_run_stays_good(run: Run) -> None:
         (LakeDamaged(table=SELF_METRICS, problem="gone"), rf"lake table {SELF_METRICS}: gone\."),
         (
             KeyError("planted-secret"),
-            r"unexpected KeyError at test_self_watch\.py:\d+\. This is a defect of fedvitals$",
+            r"unexpected KeyError at test_self_metrics\.py:\d+\. This is a defect of fedvitals$",
         ),
     ],
 )
