@@ -11,6 +11,7 @@ from flows.commands.options import (
     Start,
     Stop,
 )
+from flows.commands.running import show_warnings
 from flows.commands.show import print_json, shown_report
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def report(
     from tasks.runs.base.run import Run
 
     asked = Request(type, measurement, start, stop, str(output) if output else None)
+    show_warnings()
     settings = load_settings()
     with Run("report", settings, environment) as run:
         receipt = steps(run, asked)

@@ -245,6 +245,8 @@ def test_an_influxdb_without_a_token_is_off_with_one_warning(
 def test_a_page_that_is_no_metrics_page(two: Installation) -> None:
     with faulty_prometheus() as website:
         two.variables |= {"PROMETHEUS_URL": "", "FED_VIT_API_URL": website.url}
+        # a token without an address would be named as unused
+        two.variables |= {"PROMETHEUS_API_TOKEN": ""}
 
         ran = two.here("collect")
 

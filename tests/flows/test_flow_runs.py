@@ -181,6 +181,8 @@ def test_an_error_before_there_is_a_receipt_is_the_sentence_of_the_command_line(
     two: Installation, client: SyncPrefectClient, services: Services
 ) -> None:
     two.variables |= {"PROMETHEUS_URL": "", "FED_VIT_API_URL": services.prometheus.url}
+    # a token without an address would be named as unused
+    two.variables |= {"PROMETHEUS_API_TOKEN": ""}
 
     ran, run = lines(client, two, *HOURS)
 
