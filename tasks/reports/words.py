@@ -56,8 +56,8 @@ def mood(receipt: Receipt) -> str:
 
 def run_text(status: RunStatus, worst: Severity | None) -> str:
     """How a run ended, in a few words: what it did, and what the data said."""
-    found = worst is not None and worst is not Severity.INFO
-    said = f"with findings up to {worst.value}" if worst is not None and found else ""
+    found = worst is not None and worst != Severity.INFO
+    said = f"with findings up to {worst}" if worst is not None and found else ""
     if not said:
         return STATUS[status].lower()
     return f"good, {said}" if status == "ok" else f"{STATUS[status].lower()}, {said}"

@@ -267,8 +267,8 @@ def failing(
     looked = installation.here("lake", "ls")
     doctor = installation.here("doctor")
 
-    assert (collected.code, collected.out) == (1, "")
-    assert words in told(collected)
+    assert collected.code == 1
+    assert words in collected.out + collected.err
     assert looked.code == 1
     assert words in looked.complaint
     assert doctor.code == 1
