@@ -268,7 +268,7 @@ def failing(
     doctor = installation.here("doctor")
 
     assert collected.code == 1
-    assert words in collected.out + collected.err
+    assert words in told(collected)
     assert looked.code == 1
     assert words in looked.complaint
     assert doctor.code == 1
