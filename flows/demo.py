@@ -1,6 +1,7 @@
 """The demo: a real, small federated training, collected and reported while it runs."""
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -28,6 +29,7 @@ ROUNDS = 60
 ROUND_SECONDS = 2.0
 PAUSE_SECONDS = 5.0
 LONGEST_SECONDS = 240.0
+FLUSH_SECONDS = 5.0
 # so that the report shows a race of target and privacy budget
 TARGET = "90%"
 # the demo lasts minutes, so it looks closer and waits less than an hourly service would
@@ -57,6 +59,8 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
     folder = settings.home / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     started = datetime.now(UTC)
+    # config and home are the demo's own, so there is nothing to warn of
+    logging.getLogger("fedvitals.plan").addFilter(lambda _: False)
     with _stage(settings, folder, tell) as stage, _variables(stage.variables):
         end = started + timedelta(seconds=LONGEST_SECONDS)
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
@@ -155,8 +159,18 @@ def _prefect(folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
     url = os.environ.get(PREFECT_VARIABLE)
     if not url:
         url = stack.enter_context(processes.prefect_server(folder / "services"))
+        stack.callback(_send_rest)
     tell(f"Prefect shows the flow runs at {url.removesuffix('/api')}/runs")
     return {PREFECT_VARIABLE: url}
+
+
+def _send_rest() -> None:
+    """Send logs and events that wait; after the server's end Prefect would try for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=FLUSH_SECONDS)
 
 
 def _variables_of(access: processes.InfluxAccess) -> dict[str, str]:

@@ -43,6 +43,7 @@ class Batch:
     `dropped` counts the values that a source left out by rule (nan, inf, native_histogram).
     `rejected` are quarantine records of values that came and that no column of the frame can hold;
     only a source without history has them, since no digest is made of them.
+    `unmeasured` are fields that cannot have a value yet, such as a rate at its first scrape.
     """
 
     measurement: Measurement
@@ -53,6 +54,7 @@ class Batch:
     rejected: pd.DataFrame = field(default_factory=no_records)
     warnings: tuple[str, ...] = ()
     not_served: tuple[str, ...] = ()
+    unmeasured: frozenset[str] = frozenset()
 
     @property
     def values(self) -> int:

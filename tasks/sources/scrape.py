@@ -136,6 +136,7 @@ class ScrapeSource:
             dropped=dict(reading.wide.dropped),
             warnings=tuple(reading.warnings),
             not_served=tuple(name for name in measurement.fields if name not in served),
+            unmeasured=frozenset(reading.unmeasured),
         )
 
 
@@ -145,6 +146,7 @@ class _Reading:
     def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
         self.wide = Wide(measurement)
         self.warnings: list[str] = []
+        self.unmeasured: set[str] = set()
         self._measurement = measurement
         self._page = page
         # without a page before this one nothing has grown
@@ -157,6 +159,7 @@ class _Reading:
             self.warnings.append(f"{field}: the page has no {sampled}")
         elif scrape.as_ != "value" and self._previous is None:
             self.warnings.append(f"{field}: needs two scrapes")
+            self.unmeasured.add(field)
         elif scrape.as_ == "quantile":
             self._put(field, self._quantiles(sampled, scrape))
         else:

@@ -24,6 +24,8 @@ fed_vit_autorl_total_clients 4
 fed_vit_autorl_active_clients 1
 # TYPE fed_vit_autorl_privacy_epsilon_remaining gauge
 fed_vit_autorl_privacy_epsilon_remaining 7
+# TYPE fed_vit_autorl_client_updates_total counter
+fed_vit_autorl_client_updates_total 21
 """
 START = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
 ROUND = timedelta(minutes=1)

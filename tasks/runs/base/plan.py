@@ -104,7 +104,7 @@ def choose_measurements(
     if not measurements:
         raise NothingConfigured(
             where=f"environment {environment.name}",
-            problem="the service's API is not configured, which all of these measurements are read from",
+            problem="the service's API, which all of these are read from, is not configured",
             mend=f"Set {environment.setting('api_url')}",
         )
     return selected, measurements

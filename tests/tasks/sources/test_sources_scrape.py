@@ -220,6 +220,7 @@ def test_growth_needs_two_scrapes(before: tuple[str, float] | None) -> None:
         ("PUT", 8.0, None),
     ]
     assert batch.warnings == ("per_second: needs two scrapes",)
+    assert batch.unmeasured == {"per_second"}
     assert batch.not_served == ()
 
 
