@@ -19,7 +19,7 @@ from tests.real.servers import InfluxServer, PrometheusServer
 REPETITIONS = 5
 PARTS = ("ours", "plain", "ceiling", "telegraf", "one_day", "ten_days")
 PEAKS = ("memory_one_day", "memory_ten_days", "imports")
-# ten times the work needs fewer repetitions to be told from noise
+# ten times the work needs fewer repetitions to be reported from noise
 FEWER = 3
 
 

@@ -115,7 +115,9 @@ def _unexpected(
         f"{receipt.get('status', 'without a receipt')}: {landed} of {VALUES} values were landed"
     ]
     for line in receipt.get("measurements", ()):
-        lines += [f"{line['name']}: {told}" for told in (*line["problems"], *line["warnings"])]
+        lines += [
+            f"{line['name']}: {reported}" for reported in (*line["problems"], *line["warnings"])
+        ]
     return "\n".join([*lines, *receipt.get("notes", ()), "It printed:", done.stdout or "nothing"])
 
 

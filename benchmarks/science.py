@@ -68,7 +68,7 @@ def measure(
     own = own_runs()
     synthetic = synthetic_runs(TEST_SEED, curves)
     teachers = synthetic_runs(TEACHERS_SEED, TEACHERS)
-    figures: dict[str, Any] = {"speed": _told("speed", speed(each))}
+    figures: dict[str, Any] = {"speed": _reported("speed", speed(each))}
     sets: list[tuple[str, Sequence[Run], Sequence[Run], Sequence[Run]]] = [
         ("own runs, with history", own[::every], own, own),
         ("own runs, alone", own[::every], (), own),
@@ -80,18 +80,18 @@ def measure(
         for name, runs in (("other histories", others), ("those that never broke", calm)):
             sets.append((f"{name}, with history", runs, runs, runs))
             sets.append((f"{name}, alone", runs, (), runs))
-        figures["onsets"] = _told("onsets", onsets_of(others))
+        figures["onsets"] = _reported("onsets", onsets_of(others))
     figures["forecasts"] = {
-        name: _told(name, _figures(points(runs, past, others, teachers, each)))
+        name: _reported(name, _figures(points(runs, past, others, teachers, each)))
         for name, runs, past, others in sets
     }
     of_each = curves // len(NOISES)
     figures["verdicts"] = [
-        _told("verdicts", verdict_figures(TEST_SEED + index * of_each, of_each, noise, each))
+        _reported("verdicts", verdict_figures(TEST_SEED + index * of_each, of_each, noise, each))
         for index, noise in enumerate(NOISES)
     ]
     figures["own onsets"] = own_onsets(own)
-    figures["race"] = _told("race", science_race.measure(every, curves // CURVES_A_RACE, each))
+    figures["race"] = _reported("race", science_race.measure(every, curves // CURVES_A_RACE, each))
     return figures
 
 
@@ -99,7 +99,7 @@ def _figures(found: Sequence[Point]) -> dict[str, dict[str, float]]:
     return {share: asdict(one) for share, one in summaries(found).items()}
 
 
-def _told(name: str, figures: Any) -> Any:
+def _reported(name: str, figures: Any) -> Any:
     print(f"measured: {name}", file=sys.stderr)
     return figures
 

@@ -78,7 +78,7 @@ def points(
 
 @dataclass(frozen=True, eq=False)
 class _Taught:
-    """What "stays as it is" learns from: gains by share of the others, whose groups are told, and of
+    """What "stays as it is" learns from: gains by share of the others, whose groups are reported, and of
     the curves."""
 
     groups: tuple[str, ...]

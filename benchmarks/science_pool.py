@@ -20,7 +20,7 @@ ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_TOGETHER = 8
 """Things that are handed to a worker at once, fewer of few."""
 SECONDS_BETWEEN = 20.0
-"""Progress is told so often."""
+"""Progress is reported so often."""
 
 
 class Each(Protocol):
@@ -61,12 +61,12 @@ class _Spread:
 
     def __call__(self, work: Callable[[Thing], Result], things: Sequence[Thing]) -> list[Result]:
         found: list[Result] = []
-        told = time.monotonic()
+        reported = time.monotonic()
         together = len(things) // (2 * (os.cpu_count() or 1))
         together = max(1, min(MOST_TOGETHER, together))
         for result in self.pool.map(work, things, chunksize=together):
             found.append(result)
-            if time.monotonic() - told > SECONDS_BETWEEN:
-                told = time.monotonic()
+            if time.monotonic() - reported > SECONDS_BETWEEN:
+                reported = time.monotonic()
                 print(f"  {len(found)} of {len(things)}", file=sys.stderr)
         return found

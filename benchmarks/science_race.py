@@ -1,7 +1,7 @@
 """Whether the chances of the privacy race come true.
 
 A contest is a finished run with its epsilon, a target and a budget, so that the end is known: the
-target was reached while the budget lasted, or not. The race is told at the shares of the rounds at
+target was reached while the budget lasted, or not. The race is reported at the shares of the rounds at
 which forecasts are, as long as it is open; a race that is decided asks for no forecast.
 """
 
@@ -24,7 +24,7 @@ from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import forecast
 from tasks.analysis.privacy import race
 from tasks.analysis.robust import share as share_of
-from tasks.analysis.spending import told
+from tasks.analysis.spending import reported
 from tasks.core.training import PrivacyTerms, Round
 
 DELTA = 1e-5
@@ -72,7 +72,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Call:
-    """The chance told at a share of the rounds, and what came."""
+    """The chance reported at a share of the rounds, and what came."""
 
     share: float
     chance: float
@@ -117,7 +117,7 @@ def levels(curve: Curve) -> Floats:
 
 
 def own_contests(every: int = 1) -> list[Contest]:
-    """Each `every`-th of the own runs, with the epsilon that the service told."""
+    """Each `every`-th of the own runs, with the epsilon that the service reported."""
     import pandas as pd
 
     spent = [
@@ -132,7 +132,7 @@ def own_contests(every: int = 1) -> list[Contest]:
 
 
 def synthetic_contests(first_seed: int, count: int, each: Each = one_by_one) -> list[Contest]:
-    """Synthetic curves, whose epsilon is the accountant's: of every other one the terms are told,
+    """Synthetic curves, whose epsilon is the accountant's: of every other one the terms are reported,
     the others spend unevenly and tell nothing but epsilon."""
     found = []
     runs = synthetic_runs(first_seed, count)
@@ -203,7 +203,7 @@ def _chance(contest: Contest, seen: Curve, history: Sequence[Curve]) -> float:
         for number, spent in zip(seen.rounds, contest.epsilon[: len(seen)], strict=True)
     )
     made = forecast(seen, planned, history)
-    said = race(told(rounds, contest.terms), contest.terms, seen, made, contest.target)
+    said = race(reported(rounds, contest.terms), contest.terms, seen, made, contest.target)
     assert said is not None
     assert said.probability is not None
     return said.probability
@@ -224,7 +224,7 @@ def scores(found: Sequence[Call]) -> dict[str, Score]:
 
 
 def bins(found: Sequence[Call]) -> list[Bin]:
-    """The calls by tenths of the chance told, empty ones left out."""
+    """The calls by tenths of the chance reported, empty ones left out."""
     made = []
     places = [min(BINS - 1, int(call.chance * BINS)) for call in found]
     for place in range(BINS):
@@ -268,18 +268,18 @@ def table(figures: dict[str, Any]) -> str:
             f" {row['base']:.3f} | {row['ratio']:.2f} |"
             for share, row in part["scores"].items()
         ]
-        told = "| chance told | races | won | 80 % interval |\n|---|---|---|---|"
+        reported = "| chance reported | races | won | 80 % interval |\n|---|---|---|---|"
         rows = [
             f"| {one['chance']:.0%} | {one['calls']} | {one['won']:.0%} |"
             f" {one['low']:.0%} to {one['high']:.0%} |"
             for one in part["bins"]
         ]
-        parts.append("\n".join([head, *lines, "", told, *rows]))
+        parts.append("\n".join([head, *lines, "", reported, *rows]))
     return "\n\n".join(parts)
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """The calibration plot, a panel a set, as PNG: what was told against what came, the diagonal
+    """The calibration plot, a panel a set, as PNG: what was reported against what came, the diagonal
     being right; bars are the 80 % intervals, numbers how many races a point stands for."""
     from matplotlib.figure import Figure
 
@@ -311,5 +311,5 @@ def _panel(axes: Any, found: Sequence[Bin]) -> None:
             fontsize=8,
             color=INK,
         )
-    axes.set(xlim=(-0.05, 1.05), ylim=(-0.08, 1.08), xlabel="chance told", aspect="equal")
+    axes.set(xlim=(-0.05, 1.05), ylim=(-0.08, 1.08), xlabel="chance reported", aspect="equal")
     axes.grid(color=PALE, linewidth=0.6)

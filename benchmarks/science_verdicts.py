@@ -168,7 +168,7 @@ def first_shown(curve: Synthetic) -> int | None:
 
 
 def _late(curve: Synthetic, shows: int, found: Sequence[Onset]) -> float:
-    """Rounds from the first at which the break shows to that at which it is told."""
+    """Rounds from the first at which the break shows to that at which it is reported."""
     assert curve.onset is not None
     of_it = [one.found for one in found if one.ended is None or one.ended > curve.onset]
     return float(max(0, of_it[0] - shows)) if of_it else float("inf")

@@ -17,7 +17,7 @@ def collect(
     start: str | None = None,
     stop: str | None = None,
     output: str | None = None,
-    accept_shrink: bool = False,
+    allow_deletes: bool = False,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
     """Read what is due, or a window, check it, land it in the lake, and load it into the sinks.
@@ -32,9 +32,9 @@ def collect(
         start: ISO 8601 (UTC) or relative to now, such as -24h; empty: what is due.
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
         output: Folder for the report; empty: reports/<run> in FEDVITALS_HOME.
-        accept_shrink: Values that the source no longer has go from lake and sinks; otherwise they
+        allow_deletes: Values that the source no longer has go from lake and sinks; otherwise they
             are kept.
         fail_on: The least severity of what the data say that names the end of the run Findings.
     """
-    asked = runs.CollectRequest(type, measurements, start, stop, output, accept_shrink)
+    asked = runs.CollectRequest(type, measurements, start, stop, output, allow_deletes)
     return record("collect", lambda run, step: runs.collect(run, asked, step), environment, fail_on)

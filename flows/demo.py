@@ -39,7 +39,7 @@ SCRAPE_INTERVAL = "1s"
 # an InfluxDB of the user's may be in use, so that the demo must not look like production
 ENVIRONMENT = "demo"
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Stage:
     variables: Mapping[str, str]
 
 
-def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
+def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
     """Starts the training, collects while it runs, and collects once more at its end.
 
     Everything is kept in the folder `demo` of FEDVITALS_HOME, which is emptied first; whatever was
@@ -61,27 +61,27 @@ def demo(settings: Settings, output: Path | None, tell: Tell) -> Receipt:
     started = datetime.now(UTC)
     # config and home are the demo's own, so there is nothing to warn of
     logging.getLogger("fedvitals.plan").addFilter(lambda _: False)
-    with _stage(settings, folder, tell) as stage, _variables(stage.variables):
+    with _stage(settings, folder, notify) as stage, _variables(stage.variables):
         end = started + timedelta(seconds=LONGEST_SECONDS)
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
-            tell(f"{_round(stage.service)}; {receipt.values.landed} values landed")
+            notify(f"{_round(stage.service)}; {receipt.values.landed} values landed")
         receipt = _collect(started, output)
-        _follow(Path(receipt.report).parent if receipt.report else folder / "reports", tell)
+        _follow(Path(receipt.report).parent if receipt.report else folder / "reports", notify)
         return receipt
 
 
-def _follow(folder: Path, tell: Tell) -> None:
+def _follow(folder: Path, notify: Notify) -> None:
     """Reads the training's rounds, and says beside the last report whether it converged."""
     run_command("federated", FederatedRequest(target=TARGET, output=str(folder / "training")))
     twin = folder / "training" / "convergence-analysis.json"
     if not twin.is_file():
-        tell("no round of the training was landed, so nothing is said of its convergence")
+        notify("no round of the training was landed, so nothing is said of its convergence")
         return
     for run in json.loads(twin.read_text("utf-8"))["runs"]:
-        tell(f"{run['sentence']} {run['advice']['sentence']}")
-    tell(f"is it converging: {twin.with_name('convergence-report.html')}")
+        notify(f"{run['sentence']} {run['advice']['sentence']}")
+    notify(f"is it converging: {twin.with_name('convergence-report.html')}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
@@ -90,14 +90,14 @@ def _collect(started: datetime, output: Path | None) -> Receipt:
 
 
 @contextmanager
-def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
+def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
     _write_config(folder)
     with ExitStack() as stack:
         training = stack.enter_context(
             processes.fl_server(folder / "services", ROUNDS, ROUND_SECONDS)
         )
         service = training.http
-        tell(f"a federated training of {ROUNDS} rounds runs at {service}")
+        notify(f"a federated training of {ROUNDS} rounds runs at {service}")
         variables = {
             "FEDVITALS_HOME": str(folder),
             "FEDVITALS_CONFIG": str(folder / "config"),
@@ -106,61 +106,61 @@ def _stage(settings: Settings, folder: Path, tell: Tell) -> Iterator[Stage]:
             "FED_VIT_API_URL": training.https,
             "REQUESTS_CA_BUNDLE": training.ca_file,
             "FED_VIT_API_TOKEN": "",
-            **_prometheus(settings, service, folder, stack, tell),
-            **_influxdb(settings, folder, stack, tell),
-            **_prefect(folder, stack, tell),
+            **_prometheus(settings, service, folder, stack, notify),
+            **_influxdb(settings, folder, stack, notify),
+            **_prefect(folder, stack, notify),
         }
         yield Stage(service=service, variables=variables)
 
 
 def _prometheus(
-    settings: Settings, service: str, folder: Path, stack: ExitStack, tell: Tell
+    settings: Settings, service: str, folder: Path, stack: ExitStack, notify: Notify
 ) -> dict[str, str]:
     configured = settings.environment(None).prometheus
     if configured is not None and _knows_training(configured):
-        tell(f"metrics come from Prometheus at {configured.url}")
+        notify(f"metrics come from Prometheus at {configured.url}")
         token = configured.token.get_secret_value() if configured.token else ""
         return {"PROMETHEUS_URL": configured.url, "PROMETHEUS_API_TOKEN": token}
     if configured is not None:
-        tell(
+        notify(
             f"the Prometheus at {configured.url} does not scrape the training, so it is left alone"
         )
     program = processes.find_program("prometheus")
     if program is None:
-        tell("no Prometheus here: the training's /metrics is read directly")
+        notify("no Prometheus here: the training's /metrics is read directly")
         return {"PROMETHEUS_URL": "", "PROMETHEUS_API_TOKEN": ""}
     target = urlsplit(service).netloc
     url = stack.enter_context(
         processes.prometheus(program, target, folder / "services", SCRAPE_INTERVAL)
     )
-    tell(f"metrics come from a Prometheus started at {url}")
+    notify(f"metrics come from a Prometheus started at {url}")
     return {"PROMETHEUS_URL": url, "PROMETHEUS_API_TOKEN": ""}
 
 
-def _influxdb(settings: Settings, folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
+def _influxdb(settings: Settings, folder: Path, stack: ExitStack, notify: Notify) -> dict[str, str]:
     configured = settings.environment(None).influxdb
     if configured is not None and configured.token is not None:
-        tell(f"values are loaded into InfluxDB at {configured.url}, bucket {configured.bucket}")
+        notify(f"values are loaded into InfluxDB at {configured.url}, bucket {configured.bucket}")
         access = processes.InfluxAccess(
             configured.url, configured.token.get_secret_value(), configured.org, configured.bucket
         )
         return _variables_of(access)
     program = processes.find_program("influxd")
     if program is None:
-        tell("no InfluxDB here: the lake keeps everything")
+        notify("no InfluxDB here: the lake keeps everything")
         return {}
     access = stack.enter_context(processes.influxdb(program, folder / "services"))
-    tell(f"values are loaded into an InfluxDB started at {access.url}")
+    notify(f"values are loaded into an InfluxDB started at {access.url}")
     return _variables_of(access)
 
 
-def _prefect(folder: Path, stack: ExitStack, tell: Tell) -> dict[str, str]:
+def _prefect(folder: Path, stack: ExitStack, notify: Notify) -> dict[str, str]:
     """The user's own Prefect server, else one for the demo, so that its flow runs can be seen."""
     url = os.environ.get(PREFECT_VARIABLE)
     if not url:
         url = stack.enter_context(processes.prefect_server(folder / "services"))
         stack.callback(_send_rest)
-    tell(f"Prefect shows the flow runs at {url.removesuffix('/api')}/runs")
+    notify(f"Prefect shows the flow runs at {url.removesuffix('/api')}/runs")
     return {PREFECT_VARIABLE: url}
 
 

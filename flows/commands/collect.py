@@ -25,10 +25,10 @@ def collect(
     stop: Stop = None,
     environment: EnvironmentName = None,
     output: Output = None,
-    accept_shrink: Annotated[
+    allow_deletes: Annotated[
         bool,
         typer.Option(
-            "--accept-shrink",
+            "--allow-deletes",
             help="Take out of lake and sinks what the source no longer has; otherwise it is kept.",
         ),
     ] = False,
@@ -44,11 +44,11 @@ def collect(
 
     fedvitals collect --start -24h --stop now --json
 
-    fedvitals collect --measurement training --start -24h --accept-shrink
+    fedvitals collect --measurement training --start -24h --allow-deletes
     """
     from tasks.runs.collect import CollectRequest
 
     asked = CollectRequest(
-        type, measurement, start, stop, str(output) if output else None, accept_shrink
+        type, measurement, start, stop, str(output) if output else None, allow_deletes
     )
     finish(run_command("collect", asked, environment, fail_on), json)

@@ -103,7 +103,7 @@ def read_deployments(settings: Settings) -> list[Deployment]:
     for each in _by_environment(content, settings, path):
         if each.name in found:
             raise ConfigurationInvalid(
-                where=each.where, problem="this deployment stands twice", mend="Rename one"
+                where=each.where, problem="this deployment stands twice", fix="Rename one"
             )
         found[each.name] = each
     return list(found.values())
@@ -131,11 +131,11 @@ def _load_flow(entrypoint: str, where: str) -> "Flow[..., Any]":
         flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
     except (ImportError, AttributeError) as error:
         raise ConfigurationInvalid(
-            where=f"{where}.entrypoint", problem=str(error), mend="Name a flow that is installed"
+            where=f"{where}.entrypoint", problem=str(error), fix="Name a flow that is installed"
         ) from error
     if not isinstance(flow, Flow):
         raise ConfigurationInvalid(
-            where=f"{where}.entrypoint", problem=f"{name} is no flow", mend="Name a flow"
+            where=f"{where}.entrypoint", problem=f"{name} is no flow", fix="Name a flow"
         )
     return flow
 
@@ -144,8 +144,8 @@ def _environment(name: str | None, settings: Settings, where: str) -> Environmen
     found = settings.environments.get(name or settings.default_environment)
     if found is None:
         problem = f"there is no environment {name!r}"
-        mend = f"Known: {', '.join(settings.environments)} (environments.yaml)"
-        raise ConfigurationInvalid(where=where, problem=problem, mend=mend)
+        fix = f"Use one of: {', '.join(settings.environments)} (environments.yaml)"
+        raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
     return found
 
 
@@ -166,10 +166,10 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
     except NothingConfigured as error:
         return str(error)
     except UsageInvalid as error:
-        raise ConfigurationInvalid(where=where, problem=error.problem, mend=error.mend) from error
+        raise ConfigurationInvalid(where=where, problem=error.problem, fix=error.fix) from error
     except PrefectException as error:
         problem = " ".join(str(error).split())
-        raise ConfigurationInvalid(where=where, problem=problem, mend="Correct them") from error
+        raise ConfigurationInvalid(where=where, problem=problem, fix="Correct them") from error
     return None
 
 

@@ -1,4 +1,4 @@
-"""`fedvitals doctor`: is everything in place, and what is to be mended."""
+"""`fedvitals doctor`: is everything in place, and what is to be fixed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,9 +21,9 @@ def doctor(
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """Check settings, files and each configured service in turn, and say what to mend.
+    """Check settings, files and each configured service in turn, and say what to fix.
 
-    Exit code 1 when something must be mended. Examples:
+    Exit code 1 when something must be fixed. Examples:
 
     fedvitals doctor
 
@@ -62,8 +62,8 @@ def examine(
 
 def _print(check: ServiceCheck) -> None:
     print(f"{'ok  ' if check.ok else 'BAD '} {check.service:<12} {check.what}: {check.detail}")
-    if not check.ok and check.mend:
-        print(f"     {'':<12} → {check.mend}")
+    if not check.ok and check.fix:
+        print(f"     {'':<12} → {check.fix}")
 
 
 def _in_force(settings: "Settings", environment: "Environment") -> Iterator[ServiceCheck]:
@@ -100,8 +100,8 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
     except FedvitalsError as error:
         return ServiceCheck(service, what, False, "no", str(error))
     except OSError as error:
-        mend = "Set FEDVITALS_HOME to a folder that can be written"
-        return ServiceCheck(service, what, False, error.strerror or "no", mend)
+        fix = "Set FEDVITALS_HOME to a folder that can be written"
+        return ServiceCheck(service, what, False, error.strerror or "no", fix)
 
 
 def _catalogue(settings: "Settings") -> str:
@@ -152,8 +152,8 @@ def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
     if environment.api is not None:
         yield from check_api(environment.api)
     if environment.prometheus is None and environment.api is None:
-        mend = f"Set {either_source(environment)}"
-        yield ServiceCheck("source", "is configured", False, "no", mend)
+        fix = f"Set {either_source(environment)}"
+        yield ServiceCheck("source", "is configured", False, "no", fix)
 
 
 def _influxdb(environment: "Environment", create: bool) -> Iterator[ServiceCheck]:

@@ -93,8 +93,8 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
                 what, default=default, show_default=bool(default), err=True
             )
     if not found.get(VARIABLES["prometheus_url"]):
-        mend = "Give it, or set PROMETHEUS_URL"
-        raise UsageInvalid(argument="--prometheus-url", problem="no Prometheus is named", mend=mend)
+        fix = "Give it, or set PROMETHEUS_URL"
+        raise UsageInvalid(argument="--prometheus-url", problem="no Prometheus is named", fix=fix)
     return found
 
 
@@ -120,8 +120,8 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         problem = f"{output / there[0]}{more} is there already"
-        mend = "Name another folder, or overwrite with --force"
-        raise UsageInvalid(argument="--output", problem=problem, mend=mend)
+        fix = "Name another folder, or overwrite with --force"
+        raise UsageInvalid(argument="--output", problem=problem, fix=fix)
 
 
 def _write(output: Path, texts: Mapping[Path, str]) -> None:
@@ -131,8 +131,8 @@ def _write(output: Path, texts: Mapping[Path, str]) -> None:
             (output / path).write_text(text, encoding="utf-8")
     except OSError as error:
         problem = f"{error.filename} cannot be written: {error.strerror}"
-        mend = "Name another folder"
-        raise UsageInvalid(argument="--output", problem=problem, mend=mend) from error
+        fix = "Name another folder"
+        raise UsageInvalid(argument="--output", problem=problem, fix=fix) from error
 
 
 def _checked(output: Path) -> "tuple[Measurement, ...]":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.pipeline.recovery import Rebuilding
 
 
-group = typer.Typer(help="Look into the lake, mend it, or take from it.", no_args_is_help=True)
+group = typer.Typer(help="Look into the lake, fix it, or take from it.", no_args_is_help=True)
 
 
 @group.command("ls")
@@ -137,7 +137,7 @@ def repair(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is torn.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Mend torn tables: move aside what is torn, and have the next run read again what is lost.
+    """Fix torn tables: move aside what is torn, and have the next run read again what is lost.
 
     Nothing is deleted: it goes to _torn in the lake. Exit code 1 when something was torn. Examples:
 
@@ -146,10 +146,10 @@ def repair(
     fedvitals lake repair
     """
     from tasks.runs.repair import find_damage
-    from tasks.runs.repair import repair as mend
+    from tasks.runs.repair import repair as fix
 
     with _opened() as (_, work):
-        done = find_damage(work, measurement) if dry_run else mend(work, measurement)
+        done = find_damage(work, measurement) if dry_run else fix(work, measurement)
     if json:
         print_json({"is_dry_run": dry_run, **asdict(done)})
     else:
@@ -185,14 +185,16 @@ def _renames(pairs: list[str]) -> dict[str, str]:
         old, colon, new = pair.partition(":")
         if not (old and colon and new):
             problem = "is no pair of names"
-            mend = "Write OLD:NEW, the name in the table and the name in the catalogue"
-            raise UsageInvalid(argument=f"--rename {pair}", problem=problem, mend=mend)
+            fix = "Write OLD:NEW, the name in the table and the name in the catalogue"
+            raise UsageInvalid(argument=f"--rename {pair}", problem=problem, fix=fix)
         renames[old] = new
     return renames
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        told = {k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()}
-        return ", ".join(f"{name}: {text}" for name, text in told.items())
+        reported = {
+            k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()
+        }
+        return ", ".join(f"{name}: {text}" for name, text in reported.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

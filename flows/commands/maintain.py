@@ -12,7 +12,7 @@ def maintain(json: AsJson = False) -> None:
     quarantine by `maintenance.quarantine` in environments.yaml. Reports go by
     `maintenance.reports`. It is about all environments, which
     share the tables. A measurement that another run works on is left alone (exit code 3), a damaged
-    table is told (exit code 1), and the others go on. `fedvitals serve` runs it daily. Examples:
+    table is reported (exit code 1), and the others go on. `fedvitals serve` runs it daily. Examples:
 
     fedvitals maintain
 

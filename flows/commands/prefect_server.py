@@ -15,8 +15,8 @@ VARIABLE = "PREFECT_API_URL"
 NOT_RECORDED = f"not recorded in Prefect ({VARIABLE} is not set)"
 HOME_VARIABLE = "PREFECT_HOME"
 TIMEOUT_SECONDS = 10
-MEND = f"Start it (prefect server start), or correct {VARIABLE}"
-MEND_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
+FIX = f"Start it (prefect server start), or correct {VARIABLE}"
+FIX_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:4200/api"
 
 
 def check_server() -> ServiceCheck:
@@ -29,11 +29,11 @@ def check_server() -> ServiceCheck:
     try:
         answer = requests.get(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
     except requests.RequestException:
-        return ServiceCheck("prefect", "reachable", False, "no server answers", MEND)
+        return ServiceCheck("prefect", "reachable", False, "no server answers", FIX)
     # who may do what is the server's business
     if not (answer.status_code in (401, 403) or (answer.ok and _is_json(answer))):
         detail = f"what answers there is no Prefect API (HTTP {answer.status_code})"
-        return ServiceCheck("prefect", "reachable", False, detail, MEND_ADDRESS)
+        return ServiceCheck("prefect", "reachable", False, detail, FIX_ADDRESS)
     return ServiceCheck("prefect", "reachable", True, f"named by {VARIABLE}")
 
 
@@ -66,12 +66,12 @@ def require_server() -> None:
     """
     check = check_server()
     if not check.ok:
-        raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, mend=check.mend)
+        raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, fix=check.fix)
     home = os.environ.get(HOME_VARIABLE)
     try:
         # Prefect makes no folder above its own, and complains of that on standard error
         Path(home or ".").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"{home} cannot be made: {error.strerror}"
-        mend = "Name a folder that can be written in it, or in FEDVITALS_HOME"
-        raise ConfigurationInvalid(where=HOME_VARIABLE, problem=problem, mend=mend) from error
+        fix = "Name a folder that can be written in it, or in FEDVITALS_HOME"
+        raise ConfigurationInvalid(where=HOME_VARIABLE, problem=problem, fix=fix) from error

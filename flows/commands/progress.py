@@ -23,9 +23,9 @@ def shown_progress() -> Iterator[Progress]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         shown = {"": bars.add_task("", total=1, visible=False)}
 
-        def tell(measurement: str, done: int, total: int) -> None:
+        def notify(measurement: str, done: int, total: int) -> None:
             if measurement not in shown:
                 shown[measurement] = bars.add_task(measurement, total=total)
             bars.update(shown[measurement], completed=done, total=total)
 
-        yield tell
+        yield notify

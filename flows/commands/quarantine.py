@@ -1,4 +1,4 @@
-"""`fedvitals quarantine`: the values that were held back, why, and once more through the suite."""
+"""`fedvitals quarantine`: the values that were quarantined, why, and once more through the suite."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
 group = typer.Typer(
-    help="Look at the values that were held back, or try them again.", no_args_is_help=True
+    help="Look at the values that were quarantined, or try them again.", no_args_is_help=True
 )
 
 
@@ -72,8 +72,8 @@ def show(
     lake = Lake(settings.lake_url)
     if measurement not in lake.names():
         problem = f"the lake has no table {measurement!r}"
-        mend = "See the tables: fedvitals lake ls"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+        fix = "See the tables: fedvitals lake ls"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:
@@ -93,7 +93,7 @@ def retry(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Try again what was held back, after a suite or a sink was mended; no source is asked.
+    """Try again what was quarantined, after a suite or a sink was fixed; no source is asked.
 
     What passes the suite in force is landed and loaded, the rest stays with its new reason. What a
     sink refused is offered to it again. Example:

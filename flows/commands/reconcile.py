@@ -10,7 +10,7 @@ from flows.commands.summary import finish
 
 
 def reconcile(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend the hours that differ.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only where sums differ.")
     ] = False,
@@ -21,7 +21,7 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare InfluxDB with the lake hour by hour, say why they differ, and mend it.
+    """Compare InfluxDB with the lake hour by hour, say why they differ, and fix it.
 
     Exit code 0: equal, or what differs is known (refused, older than the bucket keeps); 1: differences
     are left; 3: only what is not loaded yet. --fix erases and loads an hour again only when InfluxDB

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 GRACE = timedelta(seconds=90)
 CHECK_SECONDS = 60
 WHAT = "schedules"
-MEND = (
+FIX = (
     "The scheduler of the Prefect server does not work: see the server's log, and whether "
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED is false there"
 )
-MEND_REFUSED = (
+FIX_REFUSED = (
     "See the server's log; where it asks for a key, set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
 )
 
@@ -62,10 +62,10 @@ def check_schedules(names: Sequence[str]) -> ServiceCheck:
             found = [each for name in names if (each := _look_up(client, name, now))]
     except httpx.HTTPStatusError as error:
         detail = f"the server answers HTTP {error.response.status_code}"
-        return ServiceCheck("prefect", WHAT, False, detail, MEND_REFUSED)
+        return ServiceCheck("prefect", WHAT, False, detail, FIX_REFUSED)
     except httpx.RequestError as error:
         detail = f"no answer ({type(error).__name__})"
-        return ServiceCheck("prefect", WHAT, False, detail, prefect_server.MEND)
+        return ServiceCheck("prefect", WHAT, False, detail, prefect_server.FIX)
     return judge(found, now)
 
 
@@ -74,7 +74,7 @@ def judge(found: Sequence[Scheduled], now: datetime) -> ServiceCheck:
     late = [each.name for each in found if not each.next_run and now - each.changed > GRACE]
     if late:
         detail = f"active, but no run is scheduled ahead: {', '.join(late)}"
-        return ServiceCheck("prefect", WHAT, False, detail, MEND)
+        return ServiceCheck("prefect", WHAT, False, detail, FIX)
     if not found:
         return ServiceCheck("prefect", WHAT, True, "none is active (fedvitals serve makes them)")
     next_runs = (f"{each.name} {_when(each)}" for each in found)
@@ -137,6 +137,6 @@ def _watch(names: Sequence[str]) -> None:
         time.sleep(CHECK_SECONDS)
         check = check_schedules(names)
         if check.ok != was_ok:
-            said = "runs are scheduled again" if check.ok else f"{check.detail}. {check.mend}"
+            said = "runs are scheduled again" if check.ok else f"{check.detail}. Fix: {check.fix}"
             print(f"fedvitals: Prefect schedules: {said}", file=sys.stderr, flush=True)
         was_ok = check.ok

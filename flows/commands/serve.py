@@ -33,8 +33,8 @@ def serve() -> None:
     settings = load_settings()
     if not os.environ.get("PREFECT_API_URL"):
         problem = "is not set, so nobody could see the flows"
-        mend = "Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api"
-        raise ConfigurationInvalid(where="PREFECT_API_URL", problem=problem, mend=mend)
+        fix = "Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api"
+        raise ConfigurationInvalid(where="PREFECT_API_URL", problem=problem, fix=fix)
     require_server()
     # Prefect's runner keeps one folder for all in the temporary one, which another user may own;
     # and its import warns of a home whose parent is missing

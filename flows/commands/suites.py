@@ -28,7 +28,7 @@ group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=
 def check(json: AsJson = False) -> None:
     """Check every suite of the catalogue, and name the files that no measurement uses.
 
-    Exit code 1 when something must be mended. Example:
+    Exit code 1 when something must be fixed. Example:
 
     fedvitals suites check
     """
@@ -89,8 +89,8 @@ def learn(
         write_suite(learned.suite)
     changes = difference(suite, learned.suite)
     if json:
-        told = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
-        print_json({**told, "changes": [asdict(change) for change in changes]})
+        reported = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
+        print_json({**reported, "changes": [asdict(change) for change in changes]})
         return
     _print(changes, empty="nothing changes")
     for name, reason in learned.left_out.items():
@@ -138,8 +138,8 @@ def _catalogue(settings: "Settings") -> "Catalogue":
 def _entry(catalogue: "Catalogue", name: str) -> "Entry":
     if name not in catalogue:
         problem = f"{name!r} is not in the catalogue"
-        mend = "List them: fedvitals catalogue"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+        fix = "List them: fedvitals catalogue"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     return catalogue[name]
 
 
@@ -151,7 +151,7 @@ def _require_own(settings: "Settings") -> None:
         raise UsageInvalid(
             argument="--write",
             problem=f"the suites in force are those that come with fedvitals ({settings.expectations})",
-            mend="Copy the folders config and expectations to a place of yours, and set "
+            fix="Copy the folders config and expectations to a place of yours, and set "
             "FEDVITALS_CONFIG to that config",
         )
 
@@ -166,6 +166,6 @@ def _sole(catalogue: "Catalogue", name: str) -> "Entry":
     ]
     if others:
         problem = f"its suite {entry.suite_name} is also that of {', '.join(others)}"
-        mend = "Give it a suite of its own (`suite` in the catalogue), since ranges differ"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+        fix = "Give it a suite of its own (`suite` in the catalogue), since ranges differ"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     return entry

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 MOST_LINES = 40
-_COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'mended':>7}"
+_COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'fixed':>7}"
 
 
 def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
@@ -72,7 +72,7 @@ def _reconciliation(found: "Reconciliation") -> list[str]:
     for line in shown:
         lines.append(
             f"  {line.name:<28} {line.state:<9} {line.cells:>6} {line.lake_values:>10} "
-            f"{line.sink_values:>10} {line.differing:>7} {line.mended:>7}"
+            f"{line.sink_values:>10} {line.differing:>7} {line.fixed:>7}"
         )
         lines += [f"    {problem}" for problem in line.problems]
         cells = [each for each in found.differences if each.measurement == line.name]
@@ -88,7 +88,7 @@ def _reconciliation(found: "Reconciliation") -> list[str]:
 
 def _cell(each: "CellDifference") -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in each.reasons.items())
-    what = "; mended" if each.mended else ""
+    what = "; fixed" if each.fixed else ""
     return f"{each.start}  lake {each.lake.count}, sink {each.sink.count}: {why}{what}"
 
 

@@ -16,8 +16,8 @@ def is_installed() -> bool:
     return find_spec("dp_accounting") is not None
 
 
-def is_told(terms: PrivacyTerms | None) -> bool:
-    """Whether noise multiplier, sampling rate and delta are told and possible."""
+def is_reported(terms: PrivacyTerms | None) -> bool:
+    """Whether noise multiplier, sampling rate and delta are reported and possible."""
     return (
         terms is not None
         and terms.noise_multiplier is not None

@@ -135,7 +135,7 @@ def _by_gain(evidence: Evidence, forecast: Forecast, gain: Interval) -> tuple[Ac
     if gain.high <= worth:
         return "stop", "little is left to gain"
     if gain.low <= 0.0:
-        return "undecided", "the gain to expect cannot be told from none"
+        return "undecided", "the gain to expect cannot be reported from none"
     if chance is not None and chance <= UNLIKELY:
         missed = f"the target is likely missed (chance {chance:.0%})"
         return "undecided", f"there is more to gain, but {missed}"

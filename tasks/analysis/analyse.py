@@ -15,7 +15,7 @@ from tasks.analysis.privacy import passages, race
 from tasks.analysis.remaining_time import remaining_time
 from tasks.analysis.run_analysis import AnalysisSettings, RunAnalysis
 from tasks.analysis.settings import ForecastSettings
-from tasks.analysis.spending import told
+from tasks.analysis.spending import reported
 from tasks.core.training import TrainingRun
 
 
@@ -41,7 +41,7 @@ def analyse(
     left = None if end is None or not len(curve) else max(0, end - int(curve.rounds[-1]))
     time = remaining_time(run.rounds, left, settings.level, _further(ahead, target))
     now = None if verdict.level is None else verdict.level.estimate
-    epsilon = told(run.rounds, run.privacy)
+    epsilon = reported(run.rounds, run.privacy)
     odds = race(epsilon, run.privacy, curve, ahead, target, settings.level, now)
     evidence = Evidence(curve, verdict, ahead, odds, time, target, level=settings.level)
     return RunAnalysis(

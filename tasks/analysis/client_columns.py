@@ -26,7 +26,7 @@ class Columns:
     """Index i means the same client in the same round in every column.
 
     round is an index into numbers, client one into ids; state is REPORTED, LATE, DROPPED or UNKNOWN;
-    the floats are NaN where nothing was told. has_states says whether any state was told.
+    the floats are NaN where nothing was reported. has_states says whether any state was reported.
     """
 
     ids: tuple[str, ...]
@@ -55,16 +55,18 @@ class Columns:
 
 def columns(rounds: Sequence[Round]) -> Columns:
     """The clients of all rounds that tell of them, ids in the order of their names."""
-    told = [r for r in rounds if r.clients is not None]
-    entries = [client for r in told for client in r.clients or ()]
+    reported = [r for r in rounds if r.clients is not None]
+    entries = [client for r in reported for client in r.clients or ()]
     ids = sorted({client.id for client in entries})
     place = {name: index for index, name in enumerate(ids)}
     accuracy = _floats([client.accuracy for client in entries])
     seconds = _floats([client.seconds for client in entries])
     return Columns(
         tuple(ids),
-        np.array([r.round for r in told], dtype=np.int64),
-        np.repeat(np.arange(len(told)), [len(r.clients or ()) for r in told]).astype(np.int64),
+        np.array([r.round for r in reported], dtype=np.int64),
+        np.repeat(np.arange(len(reported)), [len(r.clients or ()) for r in reported]).astype(
+            np.int64
+        ),
         np.array([place[client.id] for client in entries], dtype=np.int64),
         _floats([client.examples for client in entries]),
         accuracy,
@@ -82,7 +84,7 @@ def _floats(values: Sequence[float | None]) -> Floats:
 
 
 def _states(words: Sequence[str | None], answered: Bools) -> Ints:
-    """The state of each; who told something without a word for it has reported."""
+    """The state of each; who reported something without a word for it has reported."""
     states = np.array([_state(word) for word in words], dtype=np.int64)
     wordless = np.array([word is None for word in words], dtype=bool)
     return np.where(wordless & answered, REPORTED, states)

@@ -82,7 +82,7 @@ def compare_two(first: Compared, second: Compared) -> Comparison:
         return _undecidable(first, second, "one tells accuracy and the other loss only")
     unit = max(first.curve.unit, second.curve.unit)
     if unit <= 0.0:
-        return _undecidable(first, second, "no loss is told")
+        return _undecidable(first, second, "no loss is reported")
     one, other = _aligned(first.curve, second.curve)
     end, basis, difference, n = _at_equal_rounds(one, other)
     final, why_not = _final(first, second)

@@ -21,8 +21,8 @@ class Curve:
     """One metric of one run; index i means the same round in every array.
 
     rounds are ascending, not always without holes; values are the metric on the scale 0 to 1 where
-    more is better, NaN for a round that did not tell it; losses are as told, NaN or Inf where the
-    service said so. lost is True for a round whose loss or metric was told and is not a finite
+    more is better, NaN for a round that did not tell it; losses are as reported, NaN or Inf where the
+    service said so. lost is True for a round whose loss or metric was reported and is not a finite
     number. worst is the metric's value at scale 0 (1 for accuracy never matters, see `unscaled`).
     """
 
@@ -63,7 +63,7 @@ class Curve:
 def from_arrays(
     name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None = None
 ) -> Curve:
-    """A curve of the accuracy (a share, NaN for a hole) where any is told, else of the loss, scaled as
+    """A curve of the accuracy (a share, NaN for a hole) where any is reported, else of the loss, scaled as
     1 - loss / worst of the first five, cut at 0; a loss that is not finite counts as lost."""
     lost: Bools = np.zeros(len(rounds), dtype=bool)
     if loss is not None and np.isfinite(loss).any():
@@ -74,9 +74,11 @@ def from_arrays(
 def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
     """The run's curve of that metric; without one, accuracy where any round tells it, else loss."""
     rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
-    told = [(one.accuracy, one.loss) for one in run.rounds]
-    accuracy, loss = np.array(told, dtype=np.float64).reshape(-1, 2).T
-    lost = np.array([each is not None and not np.isfinite(each) for _, each in told], dtype=bool)
+    reported = [(one.accuracy, one.loss) for one in run.rounds]
+    accuracy, loss = np.array(reported, dtype=np.float64).reshape(-1, 2).T
+    lost = np.array(
+        [each is not None and not np.isfinite(each) for _, each in reported], dtype=bool
+    )
     shown = None if metric == "loss" else accuracy
     return _curve(run.run_id, rounds, shown, None if metric == "accuracy" else loss, lost)
 

@@ -73,8 +73,8 @@ def standing(table: Columns) -> Standing:
         of_client, before = fresh, of_client
         if float(np.abs(fresh - before).max(initial=0.0)) < SETTLED:
             break
-    told_rounds = np.unique(at)
-    level = float(of_round[told_rounds[-max(1, LEAST_RECENT // 2) :]].mean())
+    reported_rounds = np.unique(at)
+    level = float(of_round[reported_rounds[-max(1, LEAST_RECENT // 2) :]].mean())
     squares = _mean_by(client, (value - of_client[client] - of_round[at]) ** 2, clients)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
@@ -106,14 +106,14 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
     bootstrap over clients (Efron and Tibshirani, "An introduction to the bootstrap" 1993, 13.3).
     """
-    told = np.flatnonzero(np.isfinite(now.accuracy))
-    if len(told) < LEAST_CLIENTS:
+    reported = np.flatnonzero(np.isfinite(now.accuracy))
+    if len(reported) < LEAST_CLIENTS:
         return None
-    accuracy, examples = now.accuracy[told], now.examples[told]
+    accuracy, examples = now.accuracy[reported], now.examples[reported]
     is_weighted = bool(np.isfinite(examples).all() and (examples > 0).all())
-    weights = examples if is_weighted else np.ones(len(told))
+    weights = examples if is_weighted else np.ones(len(reported))
     rng = np.random.default_rng(SEED)
-    picks = rng.integers(0, len(told), size=(DRAWS, len(told)))
+    picks = rng.integers(0, len(reported), size=(DRAWS, len(reported)))
     draws = np.stack([_figures(accuracy[one], weights[one]) for one in picks])
     whole = _figures(accuracy, weights)
     lows, highs = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -121,8 +121,8 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     mean, spread, worst = (Interval(float(e), float(a), float(b), level) for e, a, b in ends)
     return Fairness(
         mean, spread, worst,
-        float(accuracy.max() - accuracy.min()), table.ids[told[int(np.argmin(accuracy))]],
-        is_weighted, len(told),
+        float(accuracy.max() - accuracy.min()), table.ids[reported[int(np.argmin(accuracy))]],
+        is_weighted, len(reported),
     )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class End:
 ANY_END = End(0.8, 0.3)
 PLANNED_ENDS = (End(0.9, 0.12, 0.5), End(0.6, 0.3, 0.5))
 """Of a run with a plan: either its task is one that is learned well, or it may end anywhere. The tasks
-that federated learning is tried on reach from digits, nearly all of which are told right in the end, to
+that federated learning is tried on reach from digits, nearly all of which are reported right in the end, to
 next words, most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
 LIKELY_START = (0.25, 0.3)  # mean and standard deviation of the start
 LEAST_START = -0.02

@@ -1,6 +1,6 @@
 """Odd behaviour of a training as its service tells it: plain comparisons, nothing is estimated.
 
-None of it is a reason to hold a value back: what looks odd is told beside the data.
+None of it is a reason to hold a value back: what looks odd is reported beside the data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import Round, TrainingRun
 from tasks.core.window import iso
 
-SHARE_TOLERANCE = 0.005 + 1e-9  # shares are often told with two digits
+SHARE_TOLERANCE = 0.005 + 1e-9  # shares are often reported with two digits
 # epsilons come from sums of floats
 EPSILON_TOLERANCE = 1e-9
 MOST_NAMED = 10
@@ -23,7 +23,7 @@ MOST_NAMED = 10
 
 def oddities(watched: Watched) -> list[Finding]:
     """All that is odd about the newest run, its snapshots, and the step to it from the run before;
-    worst first. A number that was not told is compared with nothing."""
+    worst first. A number that was not reported is compared with nothing."""
     run = watched.current
     if run is None:
         return []
@@ -72,10 +72,10 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
 
 
 def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    told = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
+    reported = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
     is_named = any(s.run_id is not None for s in snapshots)
     where = " within one run" if is_named else ", of a service that names no runs"
-    for (earlier, before), (later, after) in pairwise(told):
+    for (earlier, before), (later, after) in pairwise(reported):
         if after < before:
             sentence = (
                 f"The round counter went back from {before} to {after}{where}, "
@@ -147,8 +147,8 @@ def _order(run: TrainingRun) -> Iterator[Finding]:
 
 
 def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
-    told = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
-    for (earlier, before), (later, after) in pairwise(told):
+    reported = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
+    for (earlier, before), (later, after) in pairwise(reported):
         if after < before - EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
@@ -158,16 +158,16 @@ def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
             evidence = {"run_id": run.run_id, **numbers}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
     budget = run.privacy.epsilon_budget if run.privacy is not None else None
-    if told and budget is not None and told[-1][1] > budget + EPSILON_TOLERANCE:
-        number, spent = told[-1]
+    if reported and budget is not None and reported[-1][1] > budget + EPSILON_TOLERANCE:
+        number, spent = reported[-1]
         sentence = f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}."
         over = {"run_id": run.run_id, "round": number, "spent": spent, "budget": budget}
         yield Finding("epsilon_overspent", Severity.HIGH, sentence, over, spent - budget)
 
 
 def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    told = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
-    for (earlier, before), (later, after) in pairwise(told):
+    reported = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
+    for (earlier, before), (later, after) in pairwise(reported):
         if after > before + EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
@@ -175,8 +175,8 @@ def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
             )
             evidence = {"remaining": [before, after], "from": iso(earlier), "to": iso(later)}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
-    if told and told[-1][1] < -EPSILON_TOLERANCE:
-        time, left = told[-1]
+    if reported and reported[-1][1] < -EPSILON_TOLERANCE:
+        time, left = reported[-1]
         sentence = (
             f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none."
         )
@@ -200,8 +200,8 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     if last is None or last.total_clients is None:
         return
     total = last.total_clients
-    told = {"participation": last.participating_clients, "progress": last.active_clients}
-    for what, active in told.items():
+    reported = {"participation": last.participating_clients, "progress": last.active_clients}
+    for what, active in reported.items():
         if active is not None and active > total:
             sentence = (
                 f"The service's {what} tells of {active:g} active clients of {total:g} in all."

@@ -34,7 +34,7 @@ just before, many of a level that falls slowly."""
 LONGEST_SPAN = max(last for last, _ in SPANS)
 CHANCE = 1.1e-4
 """Chance of one comparison to be beyond noise where nothing falls: 4.5 standard deviations once 40
-rounds told the noise, more while fewer did."""
+rounds reported the noise, more while fewer did."""
 ROUNDS_A_DEGREE = 2
 """Second differences overlap: so many of them tell of the noise what one value of its own would."""
 LEAST_FALL = 0.01  # a divergence takes at least this much off the level
@@ -47,7 +47,7 @@ REMEMBERED = 512
 class Onset:
     """One break. Rounds are the curve's own numbers.
 
-    began is the first round of the fall, found the round at which it could be told, ended the first
+    began is the first round of the fall, found the round at which it could be reported, ended the first
     round at which it was over, the run back at the level or on its way (None while it lasts); held is
     the level that was lost, lowest the least value since, noise_sd the noise before it was found.
     """
@@ -62,7 +62,7 @@ class Onset:
 
 
 def onsets(curve: Curve) -> tuple[Onset, ...]:
-    """Every break, in order; each is told from the rounds up to `found` alone."""
+    """Every break, in order; each is reported from the rounds up to `found` alone."""
     finite = np.flatnonzero(np.isfinite(curve.values))
     y = curve.values[finite]
     if len(y) <= HELD_ROUNDS:

@@ -11,7 +11,7 @@ LEAST_SPREAD = 0.002  # swings smaller than three times this are not worth a wor
 LEAST_AMPLITUDE = 0.005
 MOST_ROUNDS = 96
 LEAST_ROUNDS = 16
-LOWEST_FREQUENCY = 4  # slower waves cannot be told from the trend
+LOWEST_FREQUENCY = 4  # slower waves cannot be reported from the trend
 ABOVE_SLOWER = 4.0
 """A wave's power is so many times that of the next slower ones; of a bent trend it falls steadily."""
 APART, NEIGHBOURS = 2, 6

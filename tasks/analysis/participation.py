@@ -24,7 +24,7 @@ SURE = 0.95
 
 @dataclass(frozen=True)
 class Counts:
-    """The clients of one round as mere counts; None for what was not told."""
+    """The clients of one round as mere counts; None for what was not reported."""
 
     round: int
     drawn: float | None
@@ -80,7 +80,7 @@ class Participation:
 
     drop_outs and stragglers are shares of the clients drawn; share_trend is the change of the share
     of clients that report, quality_trend that of the mean data quality, each a round. clients is the
-    table, worst first; it is empty when clients are told as counts only.
+    table, worst first; it is empty when clients are reported as counts only.
     """
 
     sentence: str
@@ -116,7 +116,7 @@ def participation(
 def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
     slow = stragglers(table)
     now = standing(table)
-    told, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
+    reported, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
     drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
     numbers = table.numbers.astype(np.float64)
@@ -125,7 +125,9 @@ def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
         rounds=len(table.numbers),
         clients_seen=len(table.ids),
         a_round=float(np.mean(drawn)),
-        drop_outs=robust.share(float(gone.sum()), float(told.sum()), level) if has_states else None,
+        drop_outs=robust.share(float(gone.sum()), float(reported.sum()), level)
+        if has_states
+        else None,
         stragglers=robust.share(float(slow.sum()), float(timed.sum()), level),
         share_trend=_trend(numbers, reported / np.maximum(drawn, 1.0)) if has_states else None,
         quality_trend=_trend(numbers, _quality(table)),
@@ -135,7 +137,7 @@ def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
         heat_map=None,
         why_not={},
     )
-    return _told(replace(part, heat_map=_heat_map(table, part.clients) if has_states else None))
+    return _reported(replace(part, heat_map=_heat_map(table, part.clients) if has_states else None))
 
 
 def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Participation:
@@ -160,9 +162,9 @@ def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Par
         effect=effect(curve, numbers, active),
         clients=(),
         heat_map=None,
-        why_not={"clients": "clients are told as counts only"},
+        why_not={"clients": "clients are reported as counts only"},
     )
-    return _told(part)
+    return _reported(part)
 
 
 def stragglers(table: Columns) -> NDArray[np.bool_]:
@@ -195,7 +197,7 @@ def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect 
         return None
     finite = np.isfinite(known) & np.isfinite(taking_part)
     slope = robust.theil_sen(_detrended(taking_part[finite]), _detrended(known[finite]), SURE)
-    sentence = "No association of progress with participation can be told from chance."
+    sentence = "No association of progress with participation can be distinguished from chance."
     if correlation.low > 0.0 or correlation.high < 0.0:
         word = "more" if correlation.estimate > 0 else "less"
         sentence = (
@@ -217,12 +219,12 @@ def _trend(numbers: Floats, values: Floats) -> Interval | None:
 
 def _quality(table: Columns) -> Floats:
     """Mean data quality of each round, weighted by examples where all tell them."""
-    told = np.isfinite(table.quality)
+    reported = np.isfinite(table.quality)
     weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
-    weights = weights if np.isfinite(weights[told]).all() else np.ones(len(table))
+    weights = weights if np.isfinite(weights[reported]).all() else np.ones(len(table))
     count = len(table.numbers)
-    sums = np.bincount(table.round[told], (table.quality * weights)[told], count)
-    whole = np.bincount(table.round[told], weights[told], count)
+    sums = np.bincount(table.round[reported], (table.quality * weights)[reported], count)
+    whole = np.bincount(table.round[reported], weights[reported], count)
     return np.where(whole > 0, sums / np.where(whole > 0, whole, 1.0), np.nan)
 
 
@@ -230,12 +232,15 @@ def _clients(
     table: Columns, now: Standing, slow: NDArray[np.bool_], level: float, has_states: bool
 ) -> tuple[Client, ...]:
     drawn, late = table.of_clients(), table.of_clients(slow)
-    gone, told = table.of_clients(table.state == DROPPED), table.of_clients(table.state != UNKNOWN)
+    gone, reported = (
+        table.of_clients(table.state == DROPPED),
+        table.of_clients(table.state != UNKNOWN),
+    )
     timed = table.of_clients(np.isfinite(table.seconds) | (table.state == LATE))
     examples, seconds, quality = (
         _medians(table, values) for values in (table.examples, table.seconds, table.quality)
     )
-    badness = _badness(gone, late, told, now)
+    badness = _badness(gone, late, reported, now)
     order = np.argsort(-badness, kind="stable")
     return tuple(
         Client(
@@ -243,7 +248,7 @@ def _clients(
             drawn=int(drawn[i]),
             dropped=int(gone[i]),
             late=int(late[i]),
-            drop_outs=robust.share(gone[i], told[i], level) if has_states else None,
+            drop_outs=robust.share(gone[i], reported[i], level) if has_states else None,
             stragglers=robust.share(late[i], timed[i], level),
             accuracy=client_interval(now, i, level),
             accuracy_now=_number(now.accuracy[i]),
@@ -256,10 +261,10 @@ def _clients(
     )
 
 
-def _badness(gone: Floats, late: Floats, told: Floats, now: Standing) -> Floats:
+def _badness(gone: Floats, late: Floats, reported: Floats, now: Standing) -> Floats:
     """Share of rounds lost or late (drawn towards 0 while they are few) plus what the accuracy is
     below the mean."""
-    lost = (gone + 0.5 * late) / (told + 2.0)
+    lost = (gone + 0.5 * late) / (reported + 2.0)
     known = np.isfinite(now.accuracy)
     mean = float(now.accuracy[known].mean()) if known.any() else 0.0
     return np.asarray(lost + np.where(known, np.maximum(0.0, mean - now.accuracy), 0.0))
@@ -285,8 +290,8 @@ def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
 
 
 REASONS = {
-    "drop_outs": "what became of each client is not told",
-    "stragglers": "no seconds and no late clients are told",
+    "drop_outs": "what became of each client is not reported",
+    "stragglers": "no seconds and no late clients are reported",
     "share_trend": "at least 6 rounds with the state of their clients are needed",
     "quality_trend": "at least 6 rounds with a data quality are needed",
     "fairness": "at least 3 clients with their accuracy are needed",
@@ -294,7 +299,7 @@ REASONS = {
 }
 
 
-def _told(part: Participation) -> Participation:
+def _reported(part: Participation) -> Participation:
     """With its sentence, and the reason of each number that is missing."""
     missing = {name: why for name, why in REASONS.items() if getattr(part, name) is None}
     texts = []
@@ -309,5 +314,5 @@ def _told(part: Participation) -> Participation:
             share_text(x.estimate) for x in (part.fairness.worst_decile, part.fairness.mean)
         )
         texts.append(f"the worst tenth is at {worst}, the mean at {mean}")
-    text = "; ".join(texts) or "Hardly anything is told of the clients"
+    text = "; ".join(texts) or "Hardly anything is reported of the clients"
     return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

@@ -10,7 +10,7 @@ from tasks.analysis.curve import Curve, Floats
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.robust import quantile_interval
-from tasks.analysis.spending import DRAWS, Pace, Told, pace, started
+from tasks.analysis.spending import DRAWS, Pace, Reported, pace, started
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms
@@ -29,7 +29,7 @@ class Race:
     exhausted is the last round that the budget affords, None when that is not known (why_not) or
     epsilon does not grow; probability that the target is reached within budget and plan; forgone
     what stopping now gives up: the gain until budget or plan ends, in the metric's own unit, more is
-    better. recomputed is epsilon by dp-accounting at the last round told, None when the terms are
+    better. recomputed is epsilon by dp-accounting at the last round reported, None when the terms are
     not. last_rounds are draws of the last round afforded (Inf: never spent), pace draws of how
     epsilon goes on (None by accounting alone).
     """
@@ -57,7 +57,7 @@ class Race:
 
 
 def race(
-    epsilon: Told,
+    epsilon: Reported,
     terms: PrivacyTerms | None,
     curve: Curve,
     forecast: Forecast | NoForecast,
@@ -72,7 +72,7 @@ def race(
     later than in the last round afforded. None for a run that tells nothing of privacy.
     """
     says_nothing = epsilon.spent_now is None and epsilon.budget is None
-    if says_nothing and not accounting.is_told(terms):
+    if says_nothing and not accounting.is_reported(terms):
         return None
     check = _Check(epsilon, terms)
     going = pace(epsilon)
@@ -122,14 +122,14 @@ def wins(reached: Floats, last_rounds: Floats) -> float:
 
 
 class _Check:
-    """Epsilon by dp-accounting beside the one told."""
+    """Epsilon by dp-accounting beside the one reported."""
 
-    def __init__(self, epsilon: Told, terms: PrivacyTerms | None) -> None:
+    def __init__(self, epsilon: Reported, terms: PrivacyTerms | None) -> None:
         self.findings: tuple[Finding, ...] = ()
         self.why_not: tuple[str, ...] = ()
         self.recomputed: float | None = None
         self.last_round: float | None = None
-        if not accounting.is_told(terms) or terms is None:
+        if not accounting.is_reported(terms) or terms is None:
             self.why_not = (
                 "epsilon is not recomputed: noise multiplier, sampling rate and delta are not all known",
             )
@@ -140,7 +140,7 @@ class _Check:
         noise, rate, delta = terms.noise_multiplier, terms.sampling_rate, terms.delta
         self._compare(epsilon, (noise or 0.0, rate or 0.0, delta or 0.0))
 
-    def _compare(self, epsilon: Told, mechanism: tuple[float, float, float]) -> None:
+    def _compare(self, epsilon: Reported, mechanism: tuple[float, float, float]) -> None:
         origin = started(epsilon)
         at = int(epsilon.rounds[-1]) if len(epsilon.rounds) else epsilon.last_round
         self.recomputed = accounting.epsilon_after(*mechanism, at - origin)
@@ -163,20 +163,20 @@ def _disagreement(
     word = "less" if said < counted else "more"
     return Finding(
         "epsilon_disagrees",
-        # a budget that is spent faster than told is the dangerous side
+        # a budget that is spent faster than reported is the dangerous side
         Severity.HIGH if said < counted else Severity.WARNING,
         f"The service says epsilon {said:.4g} is spent at round {at}, {word} than the {counted:.4g} that "
         f"noise {noise:g}, sampling rate {rate:g} and delta {delta:g} make.",
-        {"round": at, "told": said, "recomputed": counted, **dict(zip(TERMS, mechanism, strict=True))},
+        {"round": at, "reported": said, "recomputed": counted, **dict(zip(TERMS, mechanism, strict=True))},
         estimate=said - counted,
         n=1,
     )  # fmt: skip
 
 
 def _last_rounds(
-    epsilon: Told, check: _Check, going: Pace | None
+    epsilon: Reported, check: _Check, going: Pace | None
 ) -> tuple[Floats | None, Source | None]:
-    """Draws of the last round afforded: by the terms where they agree, else by the epsilons told."""
+    """Draws of the last round afforded: by the terms where they agree, else by the epsilons reported."""
     if epsilon.budget is None:
         return None, None
     spent = epsilon.spent_now
@@ -235,7 +235,7 @@ def usable_gains(
 
 
 def _sentence(
-    epsilon: Told,
+    epsilon: Reported,
     spent: float | None,
     exhausted: Interval | None,
     is_over: bool,

@@ -31,7 +31,7 @@ class RemainingTime:
     remaining and to_target are seconds from the end of the last round seen; a_round is the spread of
     one round's seconds (median and central interval of the recent ones), trend the seconds that a
     round takes longer than the one before, None when nothing tells. rounds_left is how many are to
-    come, n how many rounds the numbers rest on, odd how many told seconds that cannot be. why_not
+    come, n how many rounds the numbers rest on, odd how many reported seconds that cannot be. why_not
     says for each number that is missing what it needs.
     """
 
@@ -58,11 +58,13 @@ def remaining_time(
     to_target are draws of further rounds until the target, Inf for never. Seconds that are missing,
     negative or not finite do not count.
     """
-    told = np.array([np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64)
-    usable = np.isfinite(told) & (told >= 0.0) & (told <= MOST_SECONDS)
+    reported = np.array(
+        [np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64
+    )
+    usable = np.isfinite(reported) & (reported >= 0.0) & (reported <= MOST_SECONDS)
     odd = sum(1 for r in rounds if r.seconds is not None) - int(usable.sum())
     numbers = np.array([r.round for r in rounds], dtype=np.float64)[usable]
-    seconds = told[usable]
+    seconds = reported[usable]
     if len(seconds) < LEAST_ROUNDS:
         return _unknown(len(seconds), odd, rounds_left)
     window = min(MOST_RECENT, max(LEAST_RECENT, int(np.ceil(RECENT_SHARE * len(seconds)))))

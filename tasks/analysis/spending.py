@@ -1,4 +1,4 @@
-"""How a run spends its privacy budget: the epsilon told, and how it goes on."""
+"""How a run spends its privacy budget: the epsilon reported, and how it goes on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ SQUEEZE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """Epsilon as the service told it: spent up to the end of each round, finite, of ascending rounds.
+class Reported:
+    """Epsilon as the service reported it: spent up to the end of each round, finite, of ascending rounds.
 
     spent_now is what is spent at the last round, None when nothing tells; fell is True when epsilon
     came back, which a budget cannot; odd counts the epsilons that cannot be: NaN, below 0, or beyond any privacy.
@@ -82,8 +82,8 @@ class Pace:
         return np.where(np.isfinite(worth), np.floor(ahead + 1e-9), np.inf)
 
 
-def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
-    """What is told of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
+def reported(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Reported:
+    """What is reported of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
     the budget less what remains; without a budget it is what is spent and remains."""
     values = np.array([r.epsilon for r in rounds], dtype=np.float64)
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
@@ -99,19 +99,19 @@ def told(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Told:
         budget = now + remaining
     fell = bool((np.diff(spent) < -FALL).any()) if len(spent) else False
     last, first = (int(numbers[-1]), int(numbers[0])) if len(numbers) else (0, 0)
-    return Told(at, spent, last, first, budget, now, fell, odd)
+    return Reported(at, spent, last, first, budget, now, fell, odd)
 
 
 def _possible(value: float | None) -> float | None:
     return value if value is not None and abs(value) <= MOST_EPSILON else None
 
 
-def started(told: Told) -> int:
+def started(reported: Reported) -> int:
     """The round before the first one, where nothing was spent: -1 for a run that counts from 0."""
-    return -1 if told.first_round == 0 else 0
+    return -1 if reported.first_round == 0 else 0
 
 
-def pace(told: Told) -> Pace | None:
+def pace(reported: Reported) -> Pace | None:
     """How epsilon goes on; None without any epsilon.
 
     What a round spends is r ((1 - u) + u √(x0 / x)) from round x0 on. Epsilon of a composed
@@ -120,13 +120,13 @@ def pace(told: Told) -> Pace | None:
     u lies on a grid, r is Gaussian given u, weighed by how well the increments so far agree
     (Bayesian linear regression: Bishop 2006, 3.5). Increments that come back count as none.
     """
-    if told.spent_now is None:
+    if reported.spent_now is None:
         return None
-    x0 = float(told.last_round - started(told))
+    x0 = float(reported.last_round - started(reported))
     if x0 <= 0.0:
         return None
     rng = np.random.default_rng(SEED)
-    middle, steps, sizes = _increments(told)
+    middle, steps, sizes = _increments(reported)
     shapes = (1.0 - SHARES)[:, None] + SHARES[:, None] * np.sqrt(x0 / middle)
     rates = (shapes @ steps) / np.maximum(shapes**2 @ sizes, SQUEEZE)
     residuals = steps / sizes - rates[:, None] * shapes
@@ -142,23 +142,23 @@ def pace(told: Told) -> Pace | None:
     rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)
-    now = told.spent_now
-    if told.rounds.size and told.rounds[-1] < told.last_round:
-        now += float(np.median(rate)) * float(told.last_round - told.rounds[-1])
+    now = reported.spent_now
+    if reported.rounds.size and reported.rounds[-1] < reported.last_round:
+        now += float(np.median(rate)) * float(reported.last_round - reported.rounds[-1])
     rate = rate if steps.any() else np.zeros(DRAWS)
     bend = BEND * np.clip(rng.normal(size=DRAWS), -MOST_BENT, MOST_BENT)
     return Pace(x0, now, rate, np.asarray(SHARES[picked]), unevenness, bend)
 
 
-def _increments(told: Told) -> tuple[Floats, Floats, Floats]:
+def _increments(reported: Reported) -> tuple[Floats, Floats, Floats]:
     """Of the recent increments: the middle of their rounds, what was spent, over how many rounds.
     With one epsilon only, all of it since the start; a step back counts as none."""
-    origin = started(told)
-    if len(told.spent) < 2:
-        last = float(told.last_round - origin)
-        return np.array([last / 4.0]), np.array([told.spent_now or 0.0]), np.array([last])
-    x = (told.rounds - origin).astype(np.float64)
-    sizes, steps = np.diff(x), np.diff(told.spent)
+    origin = started(reported)
+    if len(reported.spent) < 2:
+        last = float(reported.last_round - origin)
+        return np.array([last / 4.0]), np.array([reported.spent_now or 0.0]), np.array([last])
+    x = (reported.rounds - origin).astype(np.float64)
+    sizes, steps = np.diff(x), np.diff(reported.spent)
     middle = 0.25 * (np.sqrt(x[1:]) + np.sqrt(x[:-1])) ** 2
     kept = slice(max(0, len(steps) - max(RECENT, len(steps) // 2)), None)
     return middle[kept], np.maximum(steps[kept], 0.0), sizes[kept]

@@ -33,10 +33,10 @@ class GrafanaChannel:
 
     name = NAME
 
-    def __init__(self, service: Service, patience: timedelta) -> None:
-        """`patience` is how long a Grafana that fails is asked again, over all tries."""
+    def __init__(self, service: Service, retry_timeout: timedelta) -> None:
+        """`retry_timeout` is how long a Grafana that fails is asked again, over all tries."""
         self.service = service
-        self._patience = patience.total_seconds()
+        self._retry_timeout = retry_timeout.total_seconds()
         self._token = service.token.get_secret_value() if service.token else ""
         self._session = BearerSession(self._token)
         self._session.headers["Accept"] = "application/json"
@@ -51,19 +51,19 @@ class GrafanaChannel:
         Every try looks first: Grafana takes the same one twice, and an answer may get lost. Raises as
         Channel says.
         """
-        retrying(self._patience)(self._send_once, message)
+        retrying(self._retry_timeout)(self._send_once, message)
 
     def check(self) -> ServiceCheck:
         """Whether it answers with this token; whether it may write shows only when it writes."""
         try:
             self._search({"limit": "1"})
         except FedvitalsError as error:
-            return ServiceCheck(NAME, "answers", False, str(error.problem), mend=self._mend(error))
+            return ServiceCheck(NAME, "answers", False, str(error.problem), fix=self._fix(error))
         return ServiceCheck(NAME, "answers", True, "annotations can be read")
 
-    def _mend(self, error: FedvitalsError) -> str:
+    def _fix(self, error: FedvitalsError) -> str:
         if isinstance(error, ChannelRefused):
-            return str(error.mend)
+            return str(error.fix)
         return f"Check that Grafana runs, and that {self.service.origin} is its URL"
 
     def _search(self, query: Mapping[str, str]) -> list[Any]:
@@ -135,7 +135,7 @@ class GrafanaChannel:
             url=self.service.url,
             status=int(status),
             problem=self._safe(problem),
-            mend=mend_of(status, self.service),
+            fix=fix_of(status, self.service),
         )
 
     def _safe(self, text: str) -> str:
@@ -144,7 +144,7 @@ class GrafanaChannel:
         return safe if len(safe) <= _QUOTED else f"{safe[:_QUOTED]}…"
 
 
-def mend_of(status: int, service: Service) -> str:
+def fix_of(status: int, service: Service) -> str:
     """What to do when Grafana refuses."""
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return (

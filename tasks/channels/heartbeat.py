@@ -30,7 +30,7 @@ _urllib3 = logging.getLogger("urllib3.connectionpool")
 
 
 class Heartbeat:
-    """The one address that is told of good runs."""
+    """The one address that is reported of good runs."""
 
     name = NAME
 
@@ -58,8 +58,8 @@ class Heartbeat:
             raise self._unavailable(f"no answer ({type(error).__name__})") from None
         if status in _CLIENT_ERRORS and status not in _COME_AGAIN:
             facts = {"status": status, "problem": "it takes no heartbeat there"}
-            mend = f"Check {HEARTBEAT_VARIABLE}"
-            raise ChannelRefused(channel=NAME, url=self.host, mend=mend, **facts)
+            fix = f"Check {HEARTBEAT_VARIABLE}"
+            raise ChannelRefused(channel=NAME, url=self.host, fix=fix, **facts)
         if not 200 <= status < 300:
             raise self._unavailable(f"HTTP {status}")
 

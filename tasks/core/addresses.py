@@ -27,7 +27,7 @@ def check_output(folder: Path | None) -> None:
         raise UsageInvalid(
             argument="--output",
             problem=f"{there} is no folder that can be written",
-            mend="Name another folder",
+            fix="Name another folder",
         )
 
 
@@ -42,7 +42,7 @@ def checked_lake(url: str) -> str:
         raise ConfigurationInvalid(
             where="FEDVITALS_LAKE_URL (by default lake in FEDVITALS_HOME)",
             problem=problem,
-            mend="Name a folder, or an object store such as s3://bucket/prefix, gs:// or az://",
+            fix="Name a folder, or an object store such as s3://bucket/prefix, gs:// or az://",
         )
     return url
 
@@ -77,7 +77,7 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
         raise ConfigurationInvalid(
             where=HEARTBEAT_VARIABLE,
             problem="is not an http or https URL",
-            mend="Give the URL that the watching service shows, such as https://hc.example/ping/<id>",
+            fix="Give the URL that the watching service shows, such as https://hc.example/ping/<id>",
         )
     return SecretStr(url)
 
@@ -105,7 +105,7 @@ def checked_url(
     """
     problem = _problem_with_url(url)
     if problem is not None:
-        raise ConfigurationInvalid(where=where, problem=problem, mend=fix)
+        raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
     return url.rstrip("/")
 
 

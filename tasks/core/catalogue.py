@@ -25,7 +25,7 @@ def _defaults(content: object) -> Defaults:
     try:
         return Defaults.model_validate(content or {})
     except ValidationError:
-        # what is wrong with them is told with their path, once
+        # what is wrong with them is reported with their path, once
         return Defaults()
 
 
@@ -78,7 +78,7 @@ class Catalogue(Mapping[str, Measurement]):
             raise ConfigurationInvalid(
                 where=f"{path}: measurements.{own[0]}",
                 problem="this measurement is fedvitals's own and stands in no file",
-                mend="Take it out, or give it another name and source",
+                fix="Take it out, or give it another name and source",
             )
         return cls({**measurements, SELF_METRICS: self_measurement()})
 
@@ -93,7 +93,7 @@ class Catalogue(Mapping[str, Measurement]):
             raise UsageInvalid(
                 argument="--measurement",
                 problem=f"{', '.join(unknown)} is not in the catalogue",
-                mend="List them: fedvitals catalogue",
+                fix="List them: fedvitals catalogue",
             )
         if names:
             return tuple(self[name] for name in names)

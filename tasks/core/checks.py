@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ServiceCheck:
-    """One thing that was tried on a service; `mend` says what to do when it is not ok."""
+    """One thing that was tried on a service; `fix` says what to do when it is not ok."""
 
     service: str
     what: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""

@@ -56,14 +56,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
-        mend = "Set FEDVITALS_CONFIG to the folder that holds it"
-        raise ConfigurationInvalid(where=path, problem="the file is missing", mend=mend) from error
+        fix = "Set FEDVITALS_CONFIG to the folder that holds it"
+        raise ConfigurationInvalid(where=path, problem="the file is missing", fix=fix) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = f"cannot be read: {' '.join(str(error).split())}"
-        raise ConfigurationInvalid(where=path, problem=problem, mend="Mend the file") from error
+        raise ConfigurationInvalid(where=path, problem=problem, fix="Fix the file") from error
     if not isinstance(content, dict):
         raise ConfigurationInvalid(
-            where=path, problem="is not a mapping of keys", mend="See docs/configuration.md"
+            where=path, problem="is not a mapping of keys", fix="See docs/configuration.md"
         )
     return content
 
@@ -78,7 +78,7 @@ def parse(model: type[Model], content: dict[str, Any], where: str) -> Model:
     except ValidationError as error:
         problems = [_describe(model, detail) for detail in error.errors()]
         raise ConfigurationInvalid(
-            where=where, problem="; ".join(problems), mend="Mend the keys named here"
+            where=where, problem="; ".join(problems), fix="Fix the keys named here"
         ) from None
 
 

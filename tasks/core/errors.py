@@ -18,6 +18,11 @@ def defect(error: Exception) -> str:
     return f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
 
 
+def _in_sentence(fix: str) -> str:
+    # a name such as PROMETHEUS_URL stays as it is
+    return fix[:1].lower() + fix[1:] if fix[1:2].islower() else fix
+
+
 class FedvitalsError(Exception):
     """Root of all errors that fedvitals raises on purpose. Survives pickling with its facts."""
 
@@ -26,7 +31,8 @@ class FedvitalsError(Exception):
 
     def __init__(self, **facts: Any) -> None:
         self.facts = facts
-        super().__init__(self.message.format(**facts))
+        shown = {**facts, "fix": _in_sentence(facts["fix"])} if "fix" in facts else facts
+        super().__init__(self.message.format(**shown))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -47,34 +53,34 @@ class Terminal(FedvitalsError):
 
 
 class ConfigurationInvalid(Terminal):
-    """A file or setting is wrong. Facts: where (file and key path, or variable), problem, mend."""
+    """A file or setting is wrong. Facts: where (file and key path, or variable), problem, fix."""
 
-    message = "{where}: {problem}. {mend}"
+    message = "{where}: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class NothingConfigured(ConfigurationInvalid):
-    """A run lacks what it would work on, by the configuration alone. Facts: where, problem, mend."""
+    """A run lacks what it would work on, by the configuration alone. Facts: where, problem, fix."""
 
 
 class UsageInvalid(Terminal):
-    """An argument of a command or flow is wrong. Facts: argument, problem, mend."""
+    """An argument of a command or flow is wrong. Facts: argument, problem, fix."""
 
-    message = "{argument}: {problem}. {mend}"
+    message = "{argument}: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class SuiteInvalid(Terminal):
-    """A suite cannot be trusted as it is written. Facts: suite (file), problem, mend."""
+    """A suite cannot be trusted as it is written. Facts: suite (file), problem, fix."""
 
-    message = "suite {suite}: {problem}. {mend}"
+    message = "suite {suite}: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class SourceUnavailable(Transient):
     """A source did not answer properly this time. Facts: service, url, what, problem."""
 
-    message = "{service} at {url} could not answer {what}: {problem}. Check that it runs and is reachable; the next run tries again"
+    message = "{service} at {url} could not answer {what}: {problem}. Fix: check that it runs and is reachable; the next run tries again"
 
 
 class SourceTimedOut(SourceUnavailable):
@@ -84,25 +90,25 @@ class SourceTimedOut(SourceUnavailable):
 class SourceOverloaded(Transient):
     """A source said that the question was too much. Facts: service, url, what, problem."""
 
-    message = "{service} at {url} could not finish {what}: {problem}. A smaller window or a cheaper query is needed"
+    message = "{service} at {url} could not finish {what}: {problem}. Fix: use a smaller window or a cheaper query"
 
 
 class SourceRefused(Terminal):
-    """A source refused the question for good. Facts: service, url, what, status, problem, mend."""
+    """A source refused the question for good. Facts: service, url, what, status, problem, fix."""
 
-    message = "{service} at {url} refused {what} (HTTP {status}): {problem}. {mend}"
+    message = "{service} at {url} refused {what} (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class AnswerInvalid(Terminal):
     """A source answered something that is not its protocol. Facts: service, url, what, problem."""
 
-    message = "{service} at {url} gave an answer to {what} that is not its protocol: {problem}. Check the URL and any proxy in front of it"
+    message = "{service} at {url} gave an answer to {what} that is not its protocol: {problem}. Fix: check the URL and any proxy in front of it"
 
 
 class CertificateInvalid(Terminal):
-    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, mend."""
+    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
 
-    message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. {mend}"
+    message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. Fix: {fix}"
 
 
 class LabelsDiffer(Terminal):
@@ -110,14 +116,14 @@ class LabelsDiffer(Terminal):
 
     message = (
         "{measurement}.{field}: the query answers with the labels {labels}, the catalogue says {tags}. "
-        "Aggregate the query by exactly these tags, or make it a measurement of its own"
+        "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
     )
 
 
 class KeyRepeated(Terminal):
     """Two series of one answer have the same tags. Facts: measurement, field, key."""
 
-    message = "{measurement}.{field}: the query answers {key} more than once. Aggregate it by exactly the measurement's tags"
+    message = "{measurement}.{field}: the query answers {key} more than once. Fix: aggregate it by exactly the measurement's tags"
 
 
 class SeriesExceeded(Terminal):
@@ -125,7 +131,7 @@ class SeriesExceeded(Terminal):
 
     message = (
         "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
-        "{label} ({distinct}). Aggregate it away in the query, or raise max_series in the catalogue"
+        "{label} ({distinct}). Fix: aggregate it away in the query, or raise max_series in the catalogue"
     )
 
 
@@ -133,7 +139,7 @@ class SchemaChanged(Terminal):
     """A lake table does not fit the catalogue. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Undo the change in the catalogue, or make it in the lake too "
+        "lake table {table}: {problem}. Fix: undo the change in the catalogue, or make it in the lake too "
         "(first with --dry-run): fedvitals lake migrate {table}"
     )
 
@@ -148,7 +154,7 @@ class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Look what is torn: fedvitals lake repair --dry-run; "
+        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list torn files; "
         "without --dry-run it is moved aside, and what is lost is read again"
     )
 
@@ -158,15 +164,15 @@ class MadeByNewer(Terminal):
 
     message = (
         "{what} was made by a newer fedvitals: it is of version {version}, this one knows "
-        "{known}. Install the newer fedvitals; nothing was touched"
+        "{known}. Fix: install the newer fedvitals; nothing was touched"
     )
     exit_code = 2
 
 
 class MigrationRefused(Terminal):
-    """A table cannot be made to fit the catalogue. Facts: table, problem, mend."""
+    """A table cannot be made to fit the catalogue. Facts: table, problem, fix."""
 
-    message = "lake table {table} cannot be migrated: {problem}. {mend}"
+    message = "lake table {table} cannot be migrated: {problem}. Fix: {fix}"
     exit_code = 2
 
 
@@ -174,35 +180,33 @@ class LakeUnavailable(Transient):
     """The object store under the lake did not answer this time. Facts: table, problem."""
 
     message = (
-        "lake table {table}: the object store did not answer: {problem}. Check that it runs and is "
+        "lake table {table}: the object store did not answer: {problem}. Fix: check that it runs and is "
         "reachable; nothing was lost, the next run tries again"
     )
 
 
 class LakeRefused(Terminal):
-    """The object store under the lake refuses for good. Facts: table, problem, mend."""
+    """The object store under the lake refuses for good. Facts: table, problem, fix."""
 
-    message = "lake table {table}: {problem}. {mend}"
+    message = "lake table {table}: {problem}. Fix: {fix}"
 
 
 class LedgerUnavailable(Transient):
     """The ledger did not answer. Facts: url, problem."""
 
-    message = (
-        "ledger {url}: {problem}. Check the database; nothing was lost, the next run tries again"
-    )
+    message = "ledger {url}: {problem}. Fix: check the database; nothing was lost, the next run tries again"
 
 
 class LockHeld(Terminal):
     """Another run works on the same measurement. Facts: measurement, environment, holder."""
 
-    message = "{measurement} in {environment} is locked by {holder}. Wait for it to end; this run leaves it alone"
+    message = "{measurement} in {environment} is locked by {holder}. Skipped in this run. Fix: retry when the other run finishes"
 
 
 class LockLost(Terminal):
     """The lock of a measurement was lost while working. Facts: measurement, environment."""
 
-    message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written; run again"
+    message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written. Fix: run again"
 
 
 class WorkerLost(Transient):
@@ -210,7 +214,7 @@ class WorkerLost(Transient):
 
     message = (
         "a worker of the cluster was lost: {problem}. What it landed stays; the next run goes on. "
-        "When it ran out of memory, give a shorter --chunk"
+        "Fix: if it ran out of memory, give a shorter --chunk"
     )
 
 
@@ -221,9 +225,9 @@ class SinkUnavailable(Transient):
 
 
 class SinkRefused(Terminal):
-    """A sink refuses everything until something is mended. Facts: sink, url, status, problem, mend."""
+    """A sink refuses everything until something is fixed. Facts: sink, url, status, problem, fix."""
 
-    message = "{sink} at {url} refused (HTTP {status}): {problem}. {mend}"
+    message = "{sink} at {url} refused (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class ChannelUnavailable(Transient):
@@ -235,9 +239,9 @@ class ChannelUnavailable(Transient):
 
 
 class ChannelRefused(Terminal):
-    """A channel refuses a message until something is mended. Facts: channel, url, status, problem, mend."""
+    """A channel refuses a message until something is fixed. Facts: channel, url, status, problem, fix."""
 
-    message = "{channel} at {url} refused the message (HTTP {status}): {problem}. {mend}"
+    message = "{channel} at {url} refused the message (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class SumsDiffer(Terminal):
@@ -250,20 +254,20 @@ class ReportNotWritten(Terminal):
     """The report of a run could not be written. Facts: folder, problem."""
 
     message = (
-        "the report could not be written to {folder}: {problem}. What was landed stays so; "
-        "make room or name another folder"
+        "the report could not be written to {folder}: {problem}. What was landed stays. "
+        "Fix: make room, or name another folder"
     )
 
 
 class QueryInvalid(Terminal):
-    """A query on the lake is wrong. Facts: problem, mend."""
+    """A query on the lake is wrong. Facts: problem, fix."""
 
-    message = "lake query: {problem}. {mend}"
+    message = "lake query: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class RunFileInvalid(Terminal):
-    """A file of a training run cannot be read as one. Facts: file, problem, mend."""
+    """A file of a training run cannot be read as one. Facts: file, problem, fix."""
 
-    message = "{file}: {problem}. {mend}"
+    message = "{file}: {problem}. Fix: {fix}"
     exit_code = 2

@@ -8,7 +8,7 @@ from tasks.core.documents import Strict
 from tasks.core.errors import UsageInvalid
 from tasks.core.training import MOST_ROUNDS
 
-TARGET_MEND = "Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"
+TARGET_FIX = "Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"
 TARGET = "target"
 
 
@@ -29,8 +29,12 @@ class Goal(Strict):
 
     @field_validator(TARGET, mode="before")
     @classmethod
-    def _possible(cls, told: object, info: ValidationInfo) -> float | None:
-        return None if told is None else target_of(str(told), info.data.get("metric") != "loss")
+    def _possible(cls, reported: object, info: ValidationInfo) -> float | None:
+        return (
+            None
+            if reported is None
+            else target_of(str(reported), info.data.get("metric") != "loss")
+        )
 
     def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
         """This goal with what one run is asked for instead; a level to reach goes with its metric.
@@ -50,20 +54,20 @@ class Goal(Strict):
             raise _refused(error, {"metric": metric, "target": target}) from None
 
 
-def target_of(told: str, is_share: bool, in_percent: bool = False) -> float:
+def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
     """The level in the metric's own unit. Of a share, a percent sign says percent, and so does a
-    number above 1 where the metric is told in_percent.
+    number above 1 where the metric is reported in_percent.
 
     Raises ValueError for what is no number, and for a level that no metric has.
     """
-    bare = told.strip().removesuffix("%").strip()
+    bare = reported.strip().removesuffix("%").strip()
     try:
         value = float(bare)
     except ValueError:
         value = float("nan")
     if value != value:
         raise ValueError("it is no number")
-    if is_share and (bare != told.strip() or (in_percent and value > 1.0)):
+    if is_share and (bare != reported.strip() or (in_percent and value > 1.0)):
         value /= 100.0
     if value < 0.0 or value == float("inf"):
         raise ValueError("it is beyond the possible")
@@ -72,12 +76,12 @@ def target_of(told: str, is_share: bool, in_percent: bool = False) -> float:
     return value
 
 
-def _refused(error: ValidationError, told: dict[str, str | None]) -> UsageInvalid:
+def _refused(error: ValidationError, reported: dict[str, str | None]) -> UsageInvalid:
     detail = error.errors()[0]
     name = str(detail["loc"][0])
-    given = "" if told.get(name) is None else f" {told[name]}"
+    given = "" if reported.get(name) is None else f" {reported[name]}"
     return UsageInvalid(
         argument=f"--{name.replace('_', '-')}{given}",
         problem=detail["msg"].removeprefix("Value error, "),
-        mend=TARGET_MEND if name == TARGET else "Give another value, or leave it out",
+        fix=TARGET_FIX if name == TARGET else "Give another value, or leave it out",
     )

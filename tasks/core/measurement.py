@@ -25,7 +25,7 @@ FACT_TYPES: dict[Fact, FieldType] = {
     "host_matches": "bool",
     "trusted": "bool",
 }
-# what a TLS connection can be told apart by
+# what a TLS connection can be distinguished by
 TLS_TAGS = ("host", "port")
 # where a field's value comes from, of each source
 ORIGINS: dict[SourceName, tuple[str, ...]] = {

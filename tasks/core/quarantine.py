@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         ("quarantined_at", _MOMENT),
     ]
 )
-Stage = Literal["door", "suite", "sink"]
+Stage = Literal["structural", "suite", "sink"]
 Scope = Literal["value", "row", "batch"]
 
 
@@ -44,7 +44,7 @@ class Reason:
     @classmethod
     def at_door(cls, scope: Scope, check_id: str, limit: str, reason: str) -> Self:
         """Build the reason of a structural check, which is critical."""
-        return cls("door", scope, check_id, check_id, Severity.CRITICAL, limit, reason)
+        return cls("structural", scope, check_id, check_id, Severity.CRITICAL, limit, reason)
 
 
 _NO_RECORDS = SCHEMA.empty_table().to_pandas()

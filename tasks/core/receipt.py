@@ -16,7 +16,7 @@ from tasks.core.severity import Severity, worst
 from tasks.core.window import Window, iso
 
 MeasurementState = Literal[
-    "landed", "unchanged", "no_data", "kept_older", "lost", "pending", "refused", "failed"
+    "landed", "unchanged", "no_data", "retained", "lost", "pending", "refused", "failed"
 ]
 RunStatus = Literal["ok", "degraded", "failed", "no_data"]
 # from which severity on what the data say makes the exit code 1
@@ -24,7 +24,7 @@ FailOn = Literal["critical", "high", "warning", "never"]
 DeliveryKind = Literal["self metrics", "report", "artifacts", "channel", "heartbeat"]
 # the first state that applies names a measurement
 STATE_ORDER: tuple[MeasurementState, ...] = (
-    "failed", "refused", "pending", "kept_older", "landed", "unchanged", "lost", "no_data",
+    "failed", "refused", "pending", "retained", "landed", "unchanged", "lost", "no_data",
 )  # fmt: skip
 
 
@@ -387,7 +387,7 @@ def _of_vanished(values: Values) -> Iterator[str]:
 
 def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunStatus:
     states = {line.state for line in lines}
-    alive = states & {"landed", "unchanged", "kept_older", "pending", "refused"}
+    alive = states & {"landed", "unchanged", "retained", "pending", "refused"}
     # a measurement of which some chunks failed is failed, but what the others landed is there
     alive |= {line.state for line in lines if line.values.landed or line.values.unchanged}
     if "failed" in states and not alive:

@@ -1,10 +1,10 @@
-"""What a reconcile found: where a sink differs from the lake, why, and what was mended."""
+"""What a reconcile found: where a sink differs from the lake, why, and what was fixed."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-# why a value differs; of refused and expired ones loading again would mend nothing
+# why a value differs; of refused and expired ones loading again would fix nothing
 Why = Literal["pending", "missing", "changed", "extra", "refused", "expired"]
 EXPLAINED: frozenset[Why] = frozenset({"refused", "expired"})
 MeasurementVerdict = Literal["equal", "pending", "differs", "failed"]
@@ -29,7 +29,7 @@ class Facts(_Frozen):
 class CellDifference(_Frozen):
     """One cell that differed: both sides as they were found, and why, in values.
 
-    `mended` says that after --fix nothing is left to mend; `left` is what is.
+    `fixed` says that after --fix nothing is left to fix; `left` is what is.
     """
 
     measurement: str
@@ -38,12 +38,12 @@ class CellDifference(_Frozen):
     lake: Facts
     sink: Facts
     reasons: dict[Why, int]
-    mended: bool = False
+    fixed: bool = False
     left: dict[Why, int]
 
 
 class MeasurementLine(_Frozen):
-    """One measurement: how many cells and values were compared, how many cells differed or were mended."""
+    """One measurement: how many cells and values were compared, how many cells differed or were fixed."""
 
     name: str
     state: MeasurementVerdict
@@ -51,12 +51,12 @@ class MeasurementLine(_Frozen):
     lake_values: int = 0
     sink_values: int = 0
     differing: int = 0
-    mended: int = 0
+    fixed: int = 0
     problems: tuple[str, ...] = ()
 
 
 class Reconciliation(_Frozen):
-    """The details of a reconcile's receipt; `values` are counted as they were before any mending."""
+    """The details of a reconcile's receipt; `values` are counted as they were before any fixing."""
 
     sink: str
     deep: bool
@@ -69,8 +69,8 @@ class Reconciliation(_Frozen):
         """How many cells were compared, and what came of it."""
         cells = sum(line.cells for line in self.measurements)
         differing = sum(line.differing for line in self.measurements)
-        mended = sum(line.mended for line in self.measurements)
-        return f"{cells} cells compared, {differing} differ, {mended} mended"
+        fixed = sum(line.fixed for line in self.measurements)
+        return f"{cells} cells compared, {differing} differ, {fixed} fixed"
 
 
 def verdict_of(left: list[dict[Why, int]]) -> MeasurementVerdict:

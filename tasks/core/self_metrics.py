@@ -18,10 +18,10 @@ _SECONDS = {
 _VALUES = {
     "extracted_values": "values that sources gave",
     "landed_values": "values that went to the lake",
-    "quarantined_values": "values that were held back",
+    "quarantined_values": "values that were quarantined",
     "dropped_values": "values that were left out by rule, such as NaN",
     "unchanged_values": "values that were there already",
-    "kept_values": "values that the source no longer has and the lake keeps",
+    "retained_values": "values that the source no longer has and the lake keeps",
     "owed_values": "values that sinks had to get",
     "loaded_values": "values that sinks took",
     "pending_values": "values that sinks have yet to get",

@@ -33,16 +33,16 @@ class Pipeline(Strict):
         le=_WEEK,
         description="how long a source's newest data may still change",
     )
-    overlap: int = Field(
+    late_data_cells: int = Field(
         default=1, ge=0, le=_MOST_CELLS, description="cells read again for late rows"
     )
-    start_at: int = Field(
+    first_run_cells: int = Field(
         default=1,
         ge=0,
         le=_MOST_CELLS,
         description="cells before the newest that no run leaves out",
     )
-    heal_limit: int = Field(
+    max_gaps_per_run: int = Field(
         default=24,
         ge=1,
         le=_MOST_CELLS,
@@ -57,7 +57,7 @@ class Pipeline(Strict):
     queries_at_once: int = Field(
         default=4, ge=1, le=100, description="queries that a Prometheus is asked at once"
     )
-    patience: Duration = Field(
+    retry_timeout: Duration = Field(
         default=parse_duration("60s"),
         description="how long a service that fails is asked again, before the next run tries",
     )
@@ -112,9 +112,9 @@ class EnvironmentFile(Strict):
 EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 
 
-def _off(told: object) -> object:
+def _off(reported: object) -> object:
     # YAML reads a bare off as false
-    return "off" if told is False else told
+    return "off" if reported is False else reported
 
 
 class _EnvironmentsFile(Strict):
@@ -214,8 +214,8 @@ class Settings:
         found = self.environments.get(name or self.default_environment)
         if found is None:
             problem = f"there is no environment {name!r}"
-            mend = f"Known: {', '.join(self.environments)} (config/environments.yaml)"
-            raise UsageInvalid(argument="--environment", problem=problem, mend=mend)
+            fix = f"Use one of: {', '.join(self.environments)} (config/environments.yaml)"
+            raise UsageInvalid(argument="--environment", problem=problem, fix=fix)
         return found
 
     @property
@@ -290,8 +290,8 @@ def _checked_client_key(env: Mapping[str, str]) -> SecretStr | None:
     key = env.get(CLIENT_KEY_VARIABLE)
     if key and len(key) < SHORTEST_CLIENT_KEY:
         problem = f"the key has fewer than {SHORTEST_CLIENT_KEY} characters, so it could be guessed"
-        mend = "Set a longer one, the same on every machine that reads this service"
-        raise ConfigurationInvalid(where=CLIENT_KEY_VARIABLE, problem=problem, mend=mend)
+        fix = "Set a longer one, the same on every machine that reads this service"
+        raise ConfigurationInvalid(where=CLIENT_KEY_VARIABLE, problem=problem, fix=fix)
     return SecretStr(key) if key else None
 
 
@@ -300,8 +300,8 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
     config = Path(chosen or "config").resolve()
     if chosen and not config.is_dir():
         problem = f"{config} is no folder"
-        mend = "Name the config folder"
-        raise ConfigurationInvalid(where="FEDVITALS_CONFIG", problem=problem, mend=mend)
+        fix = "Name the config folder"
+        raise ConfigurationInvalid(where="FEDVITALS_CONFIG", problem=problem, fix=fix)
     if not chosen and not (config / "environments.yaml").is_file():
         config = shipped("config")
     beside = config.parent / "expectations"
@@ -344,6 +344,6 @@ def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:
         return None
     if not token.isascii() or not token.isprintable() or token != token.strip():
         problem = "the token has characters that no HTTP header may hold"
-        mend = "Set it again, without spaces or line ends around it"
-        raise ConfigurationInvalid(where=variable, problem=problem, mend=mend)
+        fix = "Set it again, without spaces or line ends around it"
+        raise ConfigurationInvalid(where=variable, problem=problem, fix=fix)
     return SecretStr(token)

@@ -22,7 +22,7 @@ class CellState:
     """The state of one measurement's cell in one environment.
 
     `source_digest` is of what was extracted, the suite and the catalogue entry; `landed_digest` of
-    the good rows, which is what sinks are compared with. `erasures` counts the landings that took
+    the good rows, which is what sinks are compared with. `delete_count` counts the landings that took
     values away: a sink that saw fewer must erase before it writes. `quarantined` counts values.
     `made_at` is when this was found out, under the lock: of two states of a cell the later is in force.
     """
@@ -38,7 +38,7 @@ class CellState:
     rows: int
     values: int
     quarantined: int
-    erasures: int
+    delete_count: int
     catalogue_digest: str
     run_id: str
     made_at: datetime = field(default_factory=_now, compare=False, repr=False)
@@ -60,7 +60,7 @@ class CellState:
             rows=0,
             values=0,
             quarantined=0,
-            erasures=0,
+            delete_count=0,
             catalogue_digest=measurement.digest,
             run_id=run_id,
         )
@@ -68,8 +68,8 @@ class CellState:
     def brief(self) -> dict[str, Any]:
         """What a commit's metadata say of the cell: all of its state but measurement and run."""
         facts = {key: getattr(self, name) for key, name in _BRIEF.items()}
-        told = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
-        return {**told, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
+        reported = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
+        return {**reported, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
 
     @classmethod
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
@@ -96,7 +96,7 @@ _BRIEF = {
     "rows": "rows",
     "values": "values",
     "quarantined": "quarantined",
-    "erasures": "erasures",
+    "delete_count": "delete_count",
     "catalogue": "catalogue_digest",
     "made_at": "made_at",
 }
@@ -111,6 +111,6 @@ class LoadState:
     environment: str
     cell: Cell
     landed_digest: str
-    erasures: int
+    delete_count: int
     loaded: int
     refused: int

@@ -11,7 +11,7 @@ MOST_ROUNDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class ClientRound:
-    """One client drawn for one round. None stands for what was not told.
+    """One client drawn for one round. None stands for what was not reported.
 
     accuracy and data_quality are shares, 0 to 1; seconds is the time its work took; state is the
     service's own word for what became of it, such as reported, late or dropped.
@@ -27,11 +27,11 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round. None stands for what was not told, NaN only for a NaN that was.
+    """One finished round. None stands for what was not reported, NaN only for a NaN that was.
 
     round counts from the first one as the source does; started is in UTC; seconds is its wall time;
     accuracy is a share, 0 to 1; epsilon is the privacy budget spent up to its end. clients is None
-    when the source tells of no client, and empty when it told that none took part.
+    when the source tells of no client, and empty when it reported that none took part.
     """
 
     round: int
@@ -45,7 +45,7 @@ class Round:
 
 @dataclass(frozen=True)
 class PrivacyTerms:
-    """The terms of a run's differential privacy; None for each that was not told.
+    """The terms of a run's differential privacy; None for each that was not reported.
 
     sampling_rate is the share of clients drawn a round; noise_multiplier is in units of the clip
     norm; epsilon_budget and epsilon_remaining are totals of the run.
@@ -58,9 +58,9 @@ class PrivacyTerms:
     epsilon_remaining: float | None
 
     @classmethod
-    def of(cls, told: Callable[[str], float | None]) -> Self | None:
-        """Build the terms from what is told by each name; None when nothing is."""
-        terms = {each.name: told(each.name) for each in fields(cls)}
+    def of(cls, reported: Callable[[str], float | None]) -> Self | None:
+        """Build the terms from what is reported by each name; None when nothing is."""
+        terms = {each.name: reported(each.name) for each in fields(cls)}
         return cls(**terms) if any(value is not None for value in terms.values()) else None
 
 

@@ -30,13 +30,13 @@ class Window:
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or self.stop.tzinfo is None:
             raise UsageInvalid(
-                argument="window", problem="a time has no time zone", mend="Give UTC times"
+                argument="window", problem="a time has no time zone", fix="Give UTC times"
             )
         if self.stop <= self.start:
             raise UsageInvalid(
                 argument="--start/--stop",
                 problem=f"the window [{iso(self.start)}, {iso(self.stop)}) is empty or runs backwards",
-                mend="Give a start before the stop",
+                fix="Give a start before the stop",
             )
 
     @property
@@ -159,13 +159,13 @@ def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
         raise UsageInvalid(
             argument=argument,
             problem=f"{text!r} is not a time",
-            mend="Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now",
+            fix="Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now",
         ) from error
     if not EPOCH <= moment <= LATEST:
         raise UsageInvalid(
             argument=argument,
             problem=f"{text!r} is {iso(moment)}, a time that nothing here can hold",
-            mend=f"Give one from {EPOCH:%Y} to {LATEST:%Y}",
+            fix=f"Give one from {EPOCH:%Y} to {LATEST:%Y}",
         )
     return moment
 

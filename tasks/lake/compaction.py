@@ -19,7 +19,7 @@ from pyarrow.fs import PyFileSystem
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.window import Window, floor, micros
-from tasks.lake.delta import arrow_schema_of, fitted, swap_files, telling
+from tasks.lake.delta import arrow_schema_of, fitted, lake_errors, swap_files
 
 # rows that are held in memory at once; a day that has more becomes several files
 MOST_ROWS = 2_000_000
@@ -139,10 +139,10 @@ class _Work:
         names = ("path", "size_bytes", "min.environment", "max.environment", "min.time", "max.time", "num_records")  # fmt: skip
         if not set(names) <= set(actions.column_names):
             return []
-        told = zip(*(actions[name].to_pylist() for name in names), strict=True)
+        reported = zip(*(actions[name].to_pylist() for name in names), strict=True)
         files = [
             File(path, size, self._environments(path, first, last), start, end, rows)
-            for path, size, first, last, start, end, rows in told
+            for path, size, first, last, start, end, rows in reported
             if None not in (first, last, start, end, rows)
         ]
         return sorted(files, key=lambda file: (file.start, file.path))
@@ -151,14 +151,14 @@ class _Work:
         """No landing mixes them, but another program may have."""
         if first == last:
             return (first,)
-        with telling(self._name):
+        with lake_errors(self._name):
             return tuple(sorted(pc.unique(self._read(path)["environment"]).to_pylist()))
 
     def read(self, part: _Part, files: list[File]) -> pa.Table:
         """The part's rows in these files."""
         paths = [file.path for file in files if file.meets(part.environment, part.window)]
         start, stop = (pa.scalar(m, _MOMENT) for m in (part.window.start, part.window.stop))
-        with telling(self._name):
+        with lake_errors(self._name):
             rows = pa.concat_tables([self._schema.empty_table(), *map(self._read, paths)])
             inside = pc.and_(pc.greater_equal(rows["time"], start), pc.less(rows["time"], stop))
             return rows.filter(pc.and_(inside, pc.equal(rows["environment"], part.environment)))
@@ -169,12 +169,12 @@ class _Work:
         if not len(rows):
             return None
         path = f"part-00000-{uuid.uuid4()}-c000.snappy.parquet"
-        with telling(self._name):
+        with lake_errors(self._name):
             pq.write_table(rows, path, filesystem=self._storage, compression="snappy")
             size = self._storage.get_file_info(path).size
         self._rows_written += len(rows)
-        told = json.dumps(_statistics(rows))
-        return AddAction(path, size, {}, _milliseconds(), data_change, told)
+        reported = json.dumps(_statistics(rows))
+        return AddAction(path, size, {}, _milliseconds(), data_change, reported)
 
     def check_whole(self, rows: int) -> None:
         """Every row of the old files must be in a new one or be old, or nothing is committed."""

@@ -39,7 +39,7 @@ def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = (
         table = existing_table(url, name) or _create(url, name, schema)
         missing = _new_columns(table, name, schema, tags)
         if missing:
-            with telling(name):
+            with lake_errors(name):
                 table.alter.add_columns(_delta_fields(missing))
                 table.update_incremental()
                 _flush(table)
@@ -91,7 +91,7 @@ def swap_files(
 
     Raises LakeBusy when another writer changed a row of these files first.
     """
-    with _WRITING[_place(table.table_uri)], telling(name):
+    with _WRITING[_place(table.table_uri)], lake_errors(name):
         before = table.version()
         table.create_write_transaction([*added, *removed], mode="append", schema=table.schema())
         table.update_incremental()
@@ -115,7 +115,7 @@ def remove_missing_files(table: DeltaTable, name: str) -> int:
 
     Raises LakeBusy when another writer committed first.
     """
-    with _WRITING[_place(table.table_uri)], telling(name):
+    with _WRITING[_place(table.table_uri)], lake_errors(name):
         missing = table.repair(dry_run=True)["files_removed"]
         if missing:
             table.repair()
@@ -136,7 +136,7 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
         "enforce_retention_duration": False,
         "full": True,
     }
-    with _WRITING[_place(table.table_uri)], telling(name):
+    with _WRITING[_place(table.table_uri)], lake_errors(name):
         before, path = table.version(), local_path(table.table_uri)
         # the removal commits twice, also when there is nothing to remove
         unneeded = table.vacuum(dry_run=True, **chosen)
@@ -152,7 +152,7 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
 
 def _write(table: DeltaTable, name: str, rows: Any, metadata: Any = None, **how: Any) -> int:
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
-    with _WRITING[_place(table.table_uri)], telling(name):
+    with _WRITING[_place(table.table_uri)], lake_errors(name):
         write_deltalake(table, rows, commit_properties=properties, **how)
         _flush(table)
     return int(table.version())
@@ -174,7 +174,7 @@ def read_rows(
 
 def ask(table: DeltaTable, name: str, sql: str) -> pa.Table:
     """The answer to a SELECT from the table, which it calls `landed`."""
-    with telling(name):
+    with lake_errors(name):
         return pa.table(QueryBuilder().register("landed", table).execute(sql))
 
 
@@ -211,7 +211,7 @@ def local_files(table: DeltaTable) -> list[str]:
 
 
 @contextmanager
-def telling(name: str) -> Iterator[None]:
+def lake_errors(name: str) -> Iterator[None]:
     """Says in our words what the Delta library could not do."""
     try:
         yield
@@ -229,7 +229,7 @@ def existing_table(url: str, name: str) -> DeltaTable | None:
     # the library needs milliseconds to find that out, and most quarantines are not there
     if path is not None and not path.exists():
         return None
-    with telling(name):
+    with lake_errors(name):
         try:
             table = _read(url)
         except TableNotFoundError:
@@ -253,7 +253,7 @@ def _read(url: str) -> DeltaTable:
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:
-    with telling(name):
+    with lake_errors(name):
         table = DeltaTable.create(
             url,
             schema=schema,

@@ -47,8 +47,10 @@ def empty_entry(table: Path, version: int) -> int | None:
 def last_checkpoint(table: Path) -> int | None:
     """The version of the table's newest checkpoint; None when it has none that can be read."""
     try:
-        told = json.loads((table / "_delta_log" / "_last_checkpoint").read_text(encoding="utf-8"))
-        return int(told["version"])
+        reported = json.loads(
+            (table / "_delta_log" / "_last_checkpoint").read_text(encoding="utf-8")
+        )
+        return int(reported["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -51,7 +51,7 @@ def _table(lake: Lake, name: str) -> DeltaTable:
         raise UsageInvalid(
             argument="MEASUREMENT",
             problem=f"the lake has no table {name!r}",
-            mend="See the tables: fedvitals lake ls",
+            fix="See the tables: fedvitals lake ls",
         )
     return table
 
@@ -97,7 +97,7 @@ def _whole_file(file: Path) -> Iterator[Path]:
         raise UsageInvalid(
             argument="--output",
             problem=f"{file} cannot be written: {os.strerror(error.errno or EIO)}",
-            mend="Name a file in a folder that can be written",
+            fix="Name a file in a folder that can be written",
         ) from error
     finally:
         draft.unlink(missing_ok=True)

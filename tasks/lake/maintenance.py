@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.lake.compaction import Compacted, compact, files_of
-from tasks.lake.delta import of_files, open_table, remove_old_files, replace_all_rows, telling
+from tasks.lake.delta import lake_errors, of_files, open_table, remove_old_files, replace_all_rows
 from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, WINDOWS, rows_in_force
 
@@ -66,7 +66,7 @@ def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None
 
 
 def _compacted(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None]) -> Compacted:
-    with telling(name):
+    with lake_errors(name):
         table.update_incremental()
     return compact(table, name, rules.kept_from, rules.until, check)
 

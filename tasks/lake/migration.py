@@ -168,7 +168,7 @@ def _check_rename(old: str, new: str, held: list[str], measurement: Measurement)
         raise UsageInvalid(
             argument=f"--rename {old}:{new}",
             problem=problem,
-            mend="Give the name in the table, a colon, and the name in the catalogue",
+            fix="Give the name in the table, a colon, and the name in the catalogue",
         )
 
 
@@ -176,7 +176,7 @@ def _refused(measurement: Measurement, problem: str) -> MigrationRefused:
     return MigrationRefused(
         table=measurement.name,
         problem=problem,
-        mend="Undo the change in the catalogue, or give the measurement a new name there",
+        fix="Undo the change in the catalogue, or give the measurement a new name there",
     )
 
 

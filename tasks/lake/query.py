@@ -62,7 +62,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
-            raise _told(error, views, unread) from error
+            raise _reported(error, views, unread) from error
 
 
 def _connected() -> "duckdb.DuckDBPyConnection":
@@ -81,7 +81,7 @@ def _check_one_select(sql: str) -> None:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryInvalid(
             problem="only one SELECT is answered; the lake is read-only here",
-            mend="Write it as one SELECT statement",
+            fix="Write it as one SELECT statement",
         )
 
 
@@ -108,7 +108,7 @@ def _create_views(
     return unread
 
 
-def _told(
+def _reported(
     error: "duckdb.Error", views: Mapping[str, str], unread: Mapping[str, FedvitalsError]
 ) -> FedvitalsError:
     """What is to blame: a table that the question needs and that cannot be read, else the question."""
@@ -125,7 +125,7 @@ def _told(
 
 def _refused(error: "duckdb.Error") -> QueryInvalid:
     text = " ".join(str(error).split())
-    return QueryInvalid(problem=text, mend="See the tables: fedvitals lake ls")
+    return QueryInvalid(problem=text, fix="See the tables: fedvitals lake ls")
 
 
 def _unreadable(view: str, error: Exception) -> FedvitalsError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.state import CellState
 from tasks.core.window import Cell
-from tasks.lake.delta import METADATA_KEY, of_files, telling
+from tasks.lake.delta import METADATA_KEY, lake_errors, of_files
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 
@@ -21,20 +21,20 @@ def newest_run(lake: Lake) -> str:
 
 
 def with_commits(
-    lake: Lake, name: str, told: dict[tuple[str, Cell], CellState]
+    lake: Lake, name: str, reported: dict[tuple[str, Cell], CellState]
 ) -> dict[tuple[str, Cell], CellState]:
     """The states by environment and cell, where a commit of the table tells a later one, that one.
 
     A run that is killed between a landing and the append to `_windows` leaves only the commit. Log
-    entries are kept for an hour and until the next checkpoint; what an older one told is found by
+    entries are kept for an hour and until the next checkpoint; what an older one reported is found by
     counting rows.
     """
     table = lake.table(name)
     if table is None:
-        return told
-    with telling(name):
+        return reported
+    with lake_errors(name):
         commits = table.history()
-    found = dict(told)
+    found = dict(reported)
     for state in _states(name, commits):
         key = (state.environment, state.cell)
         if key not in found or _is_later(state, found[key]):
@@ -48,11 +48,13 @@ def _is_later(state: CellState, other: CellState) -> bool:
 
 def _states(name: str, commits: list[dict[str, Any]]) -> Iterator[CellState]:
     for commit in commits:
-        told = json.loads(commit.get(METADATA_KEY) or "null")
-        if not isinstance(told, dict) or "cells" not in told:
+        reported = json.loads(commit.get(METADATA_KEY) or "null")
+        if not isinstance(reported, dict) or "cells" not in reported:
             continue
         try:
-            yield from [CellState.from_brief(name, told["run_id"], cell) for cell in told["cells"]]
+            yield from [
+                CellState.from_brief(name, reported["run_id"], cell) for cell in reported["cells"]
+            ]
         except (KeyError, ValueError, TypeError):
             # of a fedvitals that said less there; the rows are counted all the same
             logger.debug("table=%s version=%s tells no states", name, commit.get("version"))

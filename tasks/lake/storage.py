@@ -1,4 +1,4 @@
-"""Object stores under the lake: what they are told, what they hold, and what went wrong with them.
+"""Object stores under the lake: what they are reported, what they hold, and what went wrong with them.
 
 A PUT that an object store has answered is durable, so nothing is flushed there.
 """
@@ -18,8 +18,13 @@ from tasks.core.errors import FedvitalsError, LakeRefused, LakeUnavailable
 # what the Delta library reads of each store; everybody who uses the store knows these variables
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 # without them a store that is down would hold a run for minutes, for each table
-_PATIENCE = {"timeout": "20s", "connect_timeout": "5s", "max_retries": "3", "retry_timeout": "20s"}
-_MEND = (
+_RETRY_TIMEOUT = {
+    "timeout": "20s",
+    "connect_timeout": "5s",
+    "max_retries": "3",
+    "retry_timeout": "20s",
+}
+_FIX = (
     "Check FEDVITALS_LAKE_URL, and the variables of its store: AWS_ (key, secret, region, endpoint), "
     "GOOGLE_ or AZURE_"
 )
@@ -40,7 +45,7 @@ def scheme_of(url: str) -> str | None:
 
 
 def storage_options(url: str, variables: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """What the Delta library is told of the store, from the store's usual variables.
+    """What the Delta library is reported of the store, from the store's usual variables.
 
     None for a lake on the local disk. On S3 a commit puts its log entry only where there is none
     (a conditional PUT), so that two writers at once never overwrite each other.
@@ -51,7 +56,7 @@ def storage_options(url: str, variables: Mapping[str, str] | None = None) -> dic
     env = os.environ if variables is None else variables
     prefix = _VARIABLES[scheme]
     given = {name: value for name, value in env.items() if name.startswith(prefix) and value}
-    return {**_PATIENCE, **(_s3_defaults(given) if scheme == "s3" else {}), **given}
+    return {**_RETRY_TIMEOUT, **(_s3_defaults(given) if scheme == "s3" else {}), **given}
 
 
 def _s3_defaults(given: Mapping[str, str]) -> dict[str, str]:
@@ -110,8 +115,8 @@ def trouble(table: str, error: Exception) -> FedvitalsError | None:
     text = _COLOUR.sub("", str(error))
     full = _FULL.search(text)
     if full is not None:
-        mend = "Make room; nothing was lost, the next run tries again"
-        return LakeRefused(table=table, problem=f"the disk is full ({full[0]})", mend=mend)
+        fix = "Make room; nothing was lost, the next run tries again"
+        return LakeRefused(table=table, problem=f"the disk is full ({full[0]})", fix=fix)
     unusable = "credential error" in text
     if not unusable and _ASKING.search(text) is None:
         return None
@@ -126,7 +131,7 @@ def trouble(table: str, error: Exception) -> FedvitalsError | None:
         problem = f"the object store refuses the request ({said})"
     else:
         return LakeUnavailable(table=table, problem=said or _last_cause(text))
-    return LakeRefused(table=table, problem=problem, mend=_MEND)
+    return LakeRefused(table=table, problem=problem, fix=_FIX)
 
 
 def first_and_last(error: Exception) -> str:

@@ -18,12 +18,12 @@ from tasks.lake.delta import (
     append_rows,
     arrow_schema_of,
     existing_table,
+    lake_errors,
     local_path,
     open_table,
     read_rows,
     replace_all_rows,
     replace_rows,
-    telling,
 )
 from tasks.lake.storage import folders, try_writing
 from tasks.lake.version import check_version, ledger_id_of, write_version
@@ -77,7 +77,7 @@ class Lake:
         """The measurements that have a table, by name."""
         folder = local_path(self.url)
         if folder is None:
-            with telling(self.url):
+            with lake_errors(self.url):
                 found = [name for name in folders(self.url) if not name.startswith("_")]
                 return [name for name in found if LOG in folders(self.table_url(name))]
         there = folder.iterdir() if folder.is_dir() else iter(())
@@ -94,7 +94,7 @@ class Lake:
         """
         folder = local_path(self.url)
         if folder is None:
-            with telling(self.url):
+            with lake_errors(self.url):
                 try_writing(self.url)
         elif folder.is_dir():
             with tempfile.TemporaryFile(dir=folder):

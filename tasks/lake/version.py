@@ -11,7 +11,7 @@ from typing import Any
 from deltalake._internal import DeltaFileSystemHandler
 
 from tasks.core.errors import LakeDamaged, MadeByNewer
-from tasks.lake.delta import local_path, telling
+from tasks.lake.delta import lake_errors, local_path
 from tasks.lake.durability import sync
 from tasks.lake.storage import storage_options
 
@@ -49,7 +49,7 @@ def write_version(url: str, ledger_id: str | None = None) -> None:
     facts = {"lake": LAKE_VERSION} | ({} if ledger_id is None else {"ledger": ledger_id})
     content = json.dumps(facts).encode()
     folder = local_path(url)
-    with telling(FILE):
+    with lake_errors(FILE):
         if folder is None:
             stream = _store(url).open_output_stream(FILE, None)
             stream.write(content)
@@ -66,7 +66,7 @@ def write_version(url: str, ledger_id: str | None = None) -> None:
 
 def _read(url: str) -> bytes | None:
     folder = local_path(url)
-    with telling(FILE):
+    with lake_errors(FILE):
         try:
             if folder is not None:
                 return (folder / FILE).read_bytes()

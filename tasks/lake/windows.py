@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("covered_until", _MOMENT),
         *((name, pa.string()) for name in ("state", "source_digest", "landed_digest")),
-        *((name, pa.int64()) for name in ("rows", "values", "quarantined", "erasures")),
+        *((name, pa.int64()) for name in ("rows", "values", "quarantined", "delete_count")),
         *((name, pa.string()) for name in ("catalogue_digest", "run_id")),
         # when the state was found out, under the lock; lakes from before it have null
         ("made_at", _MOMENT),
@@ -71,7 +71,7 @@ def rows_in_force(table: DeltaTable) -> pa.Table:
 
 
 # they make the order whole, so that everybody finds the same row in force
-_REST = ("covered_until", "erasures", "source_digest", "landed_digest")
+_REST = ("covered_until", "delete_count", "source_digest", "landed_digest")
 
 
 def _row(state: CellState) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Gaps that are set aside: the source has an answer for them, and it cannot be used."""
+"""Gaps that are deferred: the source has an answer for them, and it cannot be used."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,7 +12,7 @@ from tasks.ledger.schema import as_text, of_measurement, set_aside
 _IS_ONE = set_aside.c.cell_start == bindparam("start")
 
 
-def cells_aside(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
+def deferred_cells(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
     """The cells, oldest first, with the run that tried each last; run ids sort by time."""
     query = (
         select(set_aside.c.cell_start, set_aside.c.cell_stop, set_aside.c.run_id)

@@ -92,8 +92,8 @@ def _digests(
     """All starts and digests of a slice as one text; in another order they would differ, and cost a
     look at the slice.
 
-    SQLite reads the index in order, and is faster when it is not told to. A server is told to by
-    what the texts are made of: told of the texts themselves, it would sort each.
+    SQLite reads the index in order, and is faster when it is not reported to. A server is reported to by
+    what the texts are made of: reported of the texts themselves, it would sort each.
     """
     each = (table.c.cell_start + table.c.landed_digest).label("each")
     of_slice = select(each).where(which, _inside(table, slices)).correlate(slices)

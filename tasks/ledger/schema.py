@@ -49,7 +49,7 @@ cells = Table(
     *_columns(TIME, "covered_until"),
     *_columns(String(16), "state"),
     *_columns(String(64), "source_digest", "landed_digest"),
-    *_columns(BigInteger(), "rows", "values", "quarantined", "erasures"),
+    *_columns(BigInteger(), "rows", "values", "quarantined", "delete_count"),
     *_columns(String(64), "catalogue_digest", "run_id"),
 )
 _OF_CELL = (cells.c.measurement, cells.c.environment, cells.c.cell_start)
@@ -77,7 +77,7 @@ loads = Table(
     *_columns(TIME, "cell_start", is_key=True),
     *_columns(TIME, "cell_stop"),
     *_columns(String(64), "landed_digest"),
-    *_columns(BigInteger(), "erasures", "loaded", "refused"),
+    *_columns(BigInteger(), "delete_count", "loaded", "refused"),
 )
 loads_digests = Index("loads_digests", *loads.primary_key.columns, loads.c.landed_digest)
 # gaps whose answer cannot be used, with the run that found it out last
@@ -158,7 +158,7 @@ def _wrong(problem: str) -> ConfigurationInvalid:
     return ConfigurationInvalid(
         where="FEDVITALS_LEDGER_URL",
         problem=problem,
-        mend="Give one such as sqlite:////var/lib/fedvitals/ledger.db or postgresql://user@host/name",
+        fix="Give one such as sqlite:////var/lib/fedvitals/ledger.db or postgresql://user@host/name",
     )
 
 

@@ -57,5 +57,5 @@ def _wrong(problem: str) -> ConfigurationInvalid:
     return ConfigurationInvalid(
         where="FEDVITALS_LEDGER_URL",
         problem=problem,
-        mend="End it in ?sslmode=require, or ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+        fix="End it in ?sslmode=require, or ?sslmode=verify-full&sslrootcert=/path/ca.pem",
     )

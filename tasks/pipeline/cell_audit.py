@@ -47,30 +47,30 @@ class AuditRequest:
     run_id: str
 
 
-def stand(lake: Lake, look: AuditRequest, told: Mapping[Cell, CellState]) -> CellAudit:
-    """Holds what is told of the cells against rows and values counted in the table.
+def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) -> CellAudit:
+    """Holds what is reported of the cells against rows and values counted in the table.
 
     Only where they differ, or the catalogue entry is another one, rows are read. A cell that lacks
-    rows is torn. One that has other rows than was told gets their digest, no source digest, so that
+    rows is torn. One that has other rows than was reported gets their digest, no source digest, so that
     the next read decides, and an erasure more, since nobody knows what sinks were given.
 
     Raises LakeDamaged when the table cannot be read.
     """
     held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
-    gone = [cell for cell, state in told.items() if held.get(cell, NOTHING).rows < state.rows]
+    gone = [cell for cell, state in reported.items() if held.get(cell, NOTHING).rows < state.rows]
     left = {cell: held.get(cell, NOTHING) for cell in gone}
-    states = {**told, **{cell: torn(told[cell], left[cell], look.run_id) for cell in gone}}
+    states = {**reported, **{cell: torn(reported[cell], left[cell], look.run_id) for cell in gone}}
     others = [cell for cell in held if cell not in left]
-    suspects = [cell for cell in others if _is_suspect(told.get(cell), held[cell], look)]
-    source = next((state.source for state in told.values()), look.measurement.source)
+    suspects = [cell for cell in others if _is_suspect(reported.get(cell), held[cell], look)]
+    source = next((state.source for state in reported.values()), look.measurement.source)
     for cell, frame in frames_of(lake, look, suspects):
-        before = told[cell] if cell in told else _unknown(lake, look, cell, source)
+        before = reported[cell] if cell in reported else _unknown(lake, look, cell, source)
         states[cell] = as_held(before, frame, look)
-    corrected = [states[cell] for cell in sorted(states) if states[cell] is not told.get(cell)]
+    corrected = [states[cell] for cell in sorted(states) if states[cell] is not reported.get(cell)]
     return CellAudit(
         states=tuple(states[cell] for cell in sorted(states)),
         corrected=tuple(corrected),
-        lost=sum(max(0, told[cell].values - left[cell].values) for cell in gone),
+        lost=sum(max(0, reported[cell].values - left[cell].values) for cell in gone),
     )
 
 
@@ -101,7 +101,7 @@ def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellSt
         landed_digest=digest,
         rows=len(frame),
         values=count_values(frame, look.measurement),
-        erasures=state.erasures + 1,
+        delete_count=state.delete_count + 1,
         catalogue_digest=look.measurement.digest,
         run_id=look.run_id,
         made_at=datetime.now(UTC),
@@ -127,7 +127,7 @@ def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool
 
 
 def _unknown(lake: Lake, look: AuditRequest, cell: Cell, source: str) -> CellState:
-    """Of a cell that nobody told of: nothing of it counts as read."""
+    """Of a cell that nobody reported of: nothing of it counts as read."""
     records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
     nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
     return replace(nothing, quarantined=int(records["field"].notna().sum()))

@@ -31,7 +31,9 @@ class CellSummary:
 
     def to_load(self) -> CellToLoad:
         """The whole cell for a sink of which nothing is known."""
-        return CellToLoad(self.state.cell, self.frame, not self.is_known or self.state.erasures > 0)
+        return CellToLoad(
+            self.state.cell, self.frame, not self.is_known or self.state.delete_count > 0
+        )
 
 
 def standing(

@@ -28,14 +28,14 @@ class Chunk:
     """The unit of work: adjacent cells of one measurement and environment.
 
     `window` is what is extracted: the cells, clipped where time has not come yet. With
-    `accept_shrink` values of the window that the source no longer has are taken out of the lake.
+    `allow_deletes` values of the window that the source no longer has are taken out of the lake.
     """
 
     measurement: Measurement
     environment: str
     cells: tuple[Cell, ...]
     window: Window
-    accept_shrink: bool = False
+    allow_deletes: bool = False
 
 
 @dataclass(frozen=True)

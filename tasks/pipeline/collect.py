@@ -40,12 +40,12 @@ def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
 
     An error ends the job's extraction, never the run: it is in the outcome, and what is landed stays.
     """
-    read = told(job, _outcomes(job, tools, progress))
-    pending = told(job, pending_loaded(job, tools))
+    read = reported(job, _outcomes(job, tools, progress))
+    pending = reported(job, pending_loaded(job, tools))
     return joined(job.measurement.name, [*read, *pending])
 
 
-def told(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def reported(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     """The outcomes up to an error, and the error as the last of them."""
     try:
         yield from outcomes
@@ -63,8 +63,8 @@ def _left(job: Job, left: Gaps) -> Iterator[Outcome]:
         return
     start, stop = iso(left.stretches[0].start), iso(left.stretches[-1].stop)
     warning = (
-        f"{counted(left)} missed, and still to be read: a run reads {job.pipeline.heal_limit} of "
-        f"them (heal_limit), so the next ones go on. To read them now, collect with "
+        f"{counted(left)} missed, and still to be read: a run reads {job.pipeline.max_gaps_per_run} of "
+        f"them (max_gaps_per_run), so the next ones go on. To read them now, collect with "
         f"--start {start} --stop {stop}"
     )
     yield Outcome(measurement=job.measurement.name, state="pending", warnings=(warning,))
@@ -160,8 +160,8 @@ def _at_once(
 ) -> Iterator[tuple[Chunk, Outcome]]:
     """A few chunks at a time, in order: one is decoded while another waits for a sink.
 
-    One whose answer cannot be used is set aside. After three such in a row, or another error, the
-    chunks that wait are given up; what was begun is finished and told before the error is raised.
+    One whose answer cannot be used is deferred. After three such in a row, or another error, the
+    chunks that wait are given up; what was begun is finished and reported before the error is raised.
     """
     first_error: Exception | None = None
     in_a_row = 0
@@ -173,7 +173,7 @@ def _at_once(
             error = future.exception()
             in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
             if isinstance(error, OF_THE_ANSWER):
-                yield chunk, _set_aside(chunk, error, tools, aside)
+                yield chunk, _defer(chunk, error, tools, aside)
             elif isinstance(error, Exception):
                 first_error = first_error or error
             else:
@@ -187,17 +187,15 @@ def _at_once(
         raise first_error
 
 
-def _set_aside(
-    chunk: Chunk, error: FedvitalsError, tools: Tools, aside: frozenset[Cell]
-) -> Outcome:
+def _defer(chunk: Chunk, error: FedvitalsError, tools: Tools, aside: frozenset[Cell]) -> Outcome:
     """Later runs try it after all others. It fails the run that finds it, and is pending from then on."""
     name = chunk.measurement.name
     tools.lock.check()
     put_aside(tools.ledger, name, chunk.environment, chunk.cells, tools.run_id, str(error))
     problem = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}: {error}"
     if aside.issuperset(chunk.cells):
-        return Outcome(name, "pending", warnings=(f"{problem}. It stays set aside",))
-    later = "It is set aside: later runs try it again behind all other gaps"
+        return Outcome(name, "pending", warnings=(f"{problem}. It stays deferred",))
+    later = "It is deferred: later runs try it again behind all other gaps"
     return Outcome(name, "failed", problems=(f"{problem}. {later}",))
 
 
@@ -222,7 +220,7 @@ def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
 def chunk_of(job: Job, cells: Sequence[Cell]) -> Chunk:
     """The chunk of these adjacent cells, clipped where time has not come yet."""
     span = Window(cells[0].start, min(cells[-1].stop, job.settled))
-    return Chunk(job.measurement, job.environment, tuple(cells), span, job.accept_shrink)
+    return Chunk(job.measurement, job.environment, tuple(cells), span, job.allow_deletes)
 
 
 def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
@@ -239,7 +237,7 @@ def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
 def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Loads what earlier runs left, the newest first, a chunk's rows at a time.
 
-    Once a sink has taken nothing of a group, the rest is told as pending without a look at the lake.
+    Once a sink has taken nothing of a group, the rest is reported as pending without a look at the lake.
     """
     for sink in tools.sinks:
         of = (sink.target, job.measurement.name, job.environment)

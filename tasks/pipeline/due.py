@@ -9,7 +9,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.run_id import moment_of
 from tasks.core.settings import Pipeline
 from tasks.core.window import Cell, Window, floor
-from tasks.ledger.deferred import cells_aside
+from tasks.ledger.deferred import deferred_cells
 from tasks.ledger.gaps import Gaps, find_gaps
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.watermark import begins_at
@@ -20,7 +20,7 @@ class Job:
     """One measurement of one environment, and what a run wants of it.
 
     `window` is None for "what is due"; `settled` is up to when the source's data are final. With
-    `accept_shrink` values that the source no longer has go instead of being kept.
+    `allow_deletes` values that the source no longer has go instead of being kept.
     """
 
     measurement: Measurement
@@ -28,7 +28,7 @@ class Job:
     window: Window | None
     now: datetime
     pipeline: Pipeline
-    accept_shrink: bool = False
+    allow_deletes: bool = False
 
     @property
     def settled(self) -> datetime:
@@ -56,7 +56,7 @@ class Due:
     """What a run reads, in this order, the gaps that it leaves to later ones, and those that are lost.
 
     `late` are those that may have late rows, and were to be read again by the run after the last
-    one: a run with a window leaves them to the next. `aside` are those that an earlier run set aside.
+    one: a run with a window leaves them to the next. `aside` are those that an earlier run deferred.
     """
 
     cells: tuple[Cell, ...]
@@ -69,8 +69,8 @@ class Due:
 def find_due(job: Job, ledger: Ledger) -> Due:
     """The cells of the window; else the newest, those read again for late rows, and gaps.
 
-    The newest comes first. A gap is a cell, from the oldest known one or `start_at` on, that was
-    not read to its end. Of gaps `heal_limit` are read, oldest first, and of those that were set
+    The newest comes first. A gap is a cell, from the oldest known one or `first_run_cells` on, that was
+    not read to its end. Of gaps `max_gaps_per_run` are read, oldest first, and of those that were set
     aside what is left of it, the one first that was not tried for the longest time. Gaps that the
     source has no more are lost, unless a window names them.
     """
@@ -85,9 +85,9 @@ def find_due(job: Job, ledger: Ledger) -> Due:
     span = Window(start, job.newest) if start < job.newest else None
     name, environment = job.measurement.name, job.environment
     gaps = find_gaps(ledger, name, environment, span, length) if span else nothing
-    aside = cells_aside(ledger, name, environment)
+    aside = deferred_cells(ledger, name, environment)
     open_gaps = gaps.since(job.source_has_since).without(late)
-    healed = _healed(open_gaps, aside, job.pipeline.heal_limit)
+    healed = _healed(open_gaps, aside, job.pipeline.max_gaps_per_run)
     return Due(
         cells=(Cell(job.newest, job.newest + length), *late, *healed),
         left=open_gaps.without(healed),
@@ -106,7 +106,7 @@ def _healed(gaps: Gaps, aside: Mapping[Cell, str], limit: int) -> list[Cell]:
 
 def _start(job: Job, ledger: Ledger) -> datetime:
     """From when on no cell may lack: nothing that the lake's own retention takes is due."""
-    start = job.newest - job.pipeline.start_at * job.pipeline.cell
+    start = job.newest - job.pipeline.first_run_cells * job.pipeline.cell
     retention = job.pipeline.source_retention
     first = begins_at(ledger, job.measurement.name, job.environment, retention)
     if first is not None:
@@ -115,9 +115,9 @@ def _start(job: Job, ledger: Ledger) -> datetime:
 
 
 def _late(job: Job, ledger: Ledger) -> list[Cell]:
-    """The cells whose rows may have come late: `overlap` before the newest, and what was the newest
+    """The cells whose rows may have come late: `late_data_cells` before the newest, and what was the newest
     in the last run, with as many before it."""
-    length, back = job.pipeline.cell, job.pipeline.overlap * job.pipeline.cell
+    length, back = job.pipeline.cell, job.pipeline.late_data_cells * job.pipeline.cell
     last = ledger.newest(job.measurement.name, job.environment)
     spans = [(job.newest - back, job.newest)]
     if last is not None and last.cell.start < job.newest:
@@ -138,7 +138,7 @@ def late_before(job: Job, cells: list[Cell], ledger: Ledger) -> tuple[Cell, ...]
     last = ledger.newest(job.measurement.name, job.environment)
     if last is None or not cells or cells[-1].start <= last.cell.start:
         return ()
-    back, read_at = job.pipeline.overlap * job.pipeline.cell, moment_of(last.run_id)
+    back, read_at = job.pipeline.late_data_cells * job.pipeline.cell, moment_of(last.run_id)
     if read_at is not None and read_at >= last.cell.stop + back:
         return ()
     start = max(last.cell.start - back, _start(job, ledger), job.source_has_since)

@@ -99,7 +99,7 @@ class _Landing:
         return Landed(frames=frames, kept=kept, erased=merged.erased)
 
     def _forget(self) -> None:
-        """Takes back what the ledger says was extracted, until it is told anew.
+        """Takes back what the ledger says was extracted, until it is reported anew.
 
         After a crash behind the commit it would call the cells unchanged if their source, or the
         suite, went back to what it was.
@@ -125,8 +125,8 @@ class _Landing:
             stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
             stayed, gone = _vanished(stays.rows, chunk)
             parts.append(stayed)
-            kept += 0 if chunk.accept_shrink else count_values(gone, chunk.measurement)
-            if chunk.accept_shrink and len(gone):
+            kept += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
+            if chunk.allow_deletes and len(gone):
                 erased += count_values(gone, chunk.measurement)
                 shrunk.add(cell)
             held[cell] = digest_rows(older, chunk.measurement)
@@ -154,7 +154,7 @@ class _Landing:
             rows=len(rows),
             values=count_values(rows, chunk.measurement),
             quarantined=int(held["field"].notna().sum()) + samples_before,
-            erasures=(before.erasures if before else 0) + (cell in merged.shrunk),
+            delete_count=(before.delete_count if before else 0) + (cell in merged.shrunk),
             catalogue_digest=chunk.measurement.digest,
             run_id=self.tools.run_id,
         )
@@ -174,12 +174,12 @@ class _Landing:
         they stay, since nobody could find out again what they were."""
         parts = [records[records["stage"] != "sink"] for records in earlier.values()]
         parts = [part for part in parts if len(part)]
-        # samples are told apart by their slot
+        # samples are distinguished by their slot
         if not parts or is_sample(self.tools):
             return bad
         records = pd.concat(parts, ignore_index=True)
-        told = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
-        records = records[[key not in told for key in keys_of(records)]]
+        reported = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
+        records = records[[key not in reported for key in keys_of(records)]]
         stayed, _ = _vanished(records, self.chunk)
         filled = [part for part in (bad, stayed) if len(part)]
         return pd.concat(filled, ignore_index=True) if filled else bad
@@ -215,7 +215,7 @@ class _Landing:
     def _still_true(self, records: pd.DataFrame, is_loaded_again: bool) -> pd.DataFrame:
         """Of a cell's earlier records those that this run does not find out anew.
 
-        They are a sink's refusals unless the cell goes to the sinks again, and what was held back of
+        They are a sink's refusals unless the cell goes to the sinks again, and what was quarantined of
         other samples, which are not read again.
         """
         from_sink = records["stage"] == "sink"
@@ -234,11 +234,11 @@ class _Landing:
             return
         chunk, tools = self.chunk, self.tools
         rows, cells = _joined([frames[state] for state in states]), [state.cell for state in states]
-        told = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
+        reported = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
         for attempt in retrying(COMMIT_DEADLINE_SECONDS):
             with attempt:
                 tools.lock.check()
-                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, told)
+                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, reported)
 
     def _digest_before(self, cell: Cell) -> str:
         return self.known[cell].landed_digest if cell in self.known else ""
@@ -260,7 +260,7 @@ def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataF
     Outside the chunk's window the source was not asked.
     """
     is_asked = (older["time"] >= chunk.window.start) & (older["time"] < chunk.window.stop)
-    return (older[~is_asked] if chunk.accept_shrink else older), older[is_asked]
+    return (older[~is_asked] if chunk.allow_deletes else older), older[is_asked]
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def _owed(
     had = tools.ledger.loads(sink.target, measurement.name, environment, span)
     return {
         state: CellToLoad(
-            state.cell, frame, erase_first=_erasures(state.cell, had) < state.erasures
+            state.cell, frame, erase_first=_delete_count(state.cell, had) < state.delete_count
         )
         for state, frame in frames.items()
         if _lacks(state, had)
@@ -109,11 +109,11 @@ def _quarantine(
     cells: list[CellToLoad],
     lake: Lake,
 ) -> None:
-    """Keeps the refusals; one that is told already, as when a cell is sent again, is not doubled."""
+    """Keeps the refusals; one that is reported already, as when a cell is sent again, is not doubled."""
     span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
-    told = lake.quarantined(measurement.name, environment, span)
+    reported = lake.quarantined(measurement.name, environment, span)
     keys = zip(*(refusals[name] for name in _SAME), strict=True)
-    known = set(zip(*(told[name] for name in _SAME), strict=True))
+    known = set(zip(*(reported[name] for name in _SAME), strict=True))
     new = refusals[[key not in known for key in keys]]
     if new.empty:
         return
@@ -131,8 +131,8 @@ def _lacks(state: CellState, had: Mapping[Cell, LoadState]) -> bool:
     return state.landed_digest != there
 
 
-def _erasures(cell: Cell, had: Mapping[Cell, LoadState]) -> int:
-    return had[cell].erasures if cell in had else 0
+def _delete_count(cell: Cell, had: Mapping[Cell, LoadState]) -> int:
+    return had[cell].delete_count if cell in had else 0
 
 
 def _load_state(sink: str, state: CellState, answer: CellAnswer) -> LoadState:
@@ -142,7 +142,7 @@ def _load_state(sink: str, state: CellState, answer: CellAnswer) -> LoadState:
         environment=state.environment,
         cell=state.cell,
         landed_digest=state.landed_digest,
-        erasures=state.erasures,
+        delete_count=state.delete_count,
         loaded=answer.values.loaded,
         refused=answer.values.refused,
     )

@@ -18,15 +18,15 @@ from tasks.pipeline.process import load_pending
 def lost_for_good(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
     """Ends these gaps, and says so. What is landed of them stays, and goes to the sinks.
 
-    It is the lake that is asked what is landed: a run that died behind its commit told no ledger.
+    It is the lake that is asked what is landed: a run that died behind its commit reported no ledger.
     """
     if not lost.stretches:
         return
     name, environment = job.measurement.name, job.environment
     span = Window(lost.stretches[0].start, lost.stretches[-1].stop)
     known = tools.ledger.cells(name, environment, span)
-    untold = _untold(job, lost, known, tools)
-    states = [_as_lost(c, untold.get(c) or known.get(c), job, tools) for c in lost.cells()]
+    unreported = _unreported(job, lost, known, tools)
+    states = [_as_lost(c, unreported.get(c) or known.get(c), job, tools) for c in lost.cells()]
     record(states, tools)
     retention = format_duration(job.pipeline.source_retention)
     warning = (
@@ -35,19 +35,19 @@ def lost_for_good(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
         f"same, collect with --start {iso(span.start)} --stop {iso(span.stop)}"
     )
     yield Outcome(measurement=name, state="lost", warnings=(warning,))
-    if untold:
-        landed = [state for state in states if state.cell in untold]
+    if unreported:
+        landed = [state for state in states if state.cell in unreported]
         yield load_pending(job.measurement, environment, landed, tools)
 
 
-def _untold(
+def _unreported(
     job: Job, lost: Gaps, known: dict[Cell, CellState], tools: Tools
 ) -> dict[Cell, CellState]:
     """The cells that hold other rows than the ledger knows, as they stand."""
     span = Window(lost.stretches[0].start, lost.stretches[-1].stop)
     measurement, environment = job.measurement, job.environment
     held = held_cells(tools.lake, measurement, environment, span, job.pipeline.cell)
-    untold = {}
+    unreported = {}
     for cell in lost.cells():
         if cell not in held:
             continue
@@ -55,13 +55,13 @@ def _untold(
         found = standing(measurement, environment, cell, frame, known)
         if not found.is_known:
             # nobody knows what the sinks were given of it
-            untold[cell] = replace(
+            unreported[cell] = replace(
                 found.state,
                 source=tools.source.name,
-                erasures=found.state.erasures + 1,
+                delete_count=found.state.delete_count + 1,
                 run_id=tools.run_id,
             )
-    return untold
+    return unreported
 
 
 def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> CellState:
@@ -72,7 +72,7 @@ def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> Cel
 
 
 def record(states: list[CellState], tools: Tools) -> None:
-    """Writes the states into the ledger, and has the lake told of them."""
+    """Writes the states into the ledger, and has the lake reported of them."""
     tools.lock.check()
     tools.ledger.record(states)
     tools.record(states)

@@ -14,7 +14,7 @@ from tasks.core.window import Cell, Window
 from tasks.pipeline.chunk import Chunk, Stopwatch, Tools, source_digest
 from tasks.pipeline.land import Extracted, Landed, is_sample, land
 from tasks.pipeline.load import load
-from tasks.validation.structural_check import through_door
+from tasks.validation.structural_check import check_structure
 from tasks.validation.validate import validate
 
 
@@ -106,7 +106,7 @@ def _compare(
         for cell in chunk.cells
         if is_sample(tools)
         # what was kept before may have to go now, though the source answers the same
-        or chunk.accept_shrink
+        or chunk.allow_deletes
         or cell not in known
         or known[cell].source_digest != digests[cell]
     )
@@ -117,7 +117,7 @@ def _check(chunk: Chunk, extracted: Extracted, tools: Tools) -> _Checked:
     rows, rejected = _changed_rows(chunk, extracted), extracted.batch.rejected
     if rows.empty:
         return _Checked(good=rows, bad=rejected, verdict=None)
-    batch, refused = through_door(extracted.batch.with_frame(rows))
+    batch, refused = check_structure(extracted.batch.with_frame(rows))
     if batch.frame.empty:
         return _Checked(good=batch.frame, bad=_together(rejected, refused), verdict=None)
     validated = validate(batch, tools.suite)
@@ -156,7 +156,7 @@ def _state(
     values: Values, extracted: Extracted, known: Mapping[Cell, CellState]
 ) -> MeasurementState:
     if values.kept:
-        return "kept_older"
+        return "retained"
     if values.landed or values.quarantined or values.erased:
         return "landed"
     held = any(state.values for state in known.values())

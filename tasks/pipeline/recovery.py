@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """What a ledger is rebuilt with. Measurements that are not in `catalogue` are taken as told."""
+    """What a ledger is rebuilt with. Measurements that are not in `catalogue` are taken as reported."""
 
     lake: Lake
     ledger: Ledger
@@ -71,10 +71,10 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
         locks = {
             pair: stack.enter_context(work.locks.hold(*pair, work.run_id)) for pair in _pairs(work)
         }
-        told = _told(states_in_force(work.lake))
+        reported = _reported(states_in_force(work.lake))
         rebuilt = []
         for pair, lock in locks.items():
-            standing, unchecked = _standing(work, pair, told.get(pair, {}))
+            standing, unchecked = _standing(work, pair, reported.get(pair, {}))
             lock.check()
             work.ledger.relearn(*pair, standing.states, is_all=True)
             append_states(work.lake, standing.corrected)
@@ -100,10 +100,10 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
     Raises LakeDamaged, LedgerUnavailable.
     """
     notes = []
-    for pair, told in sorted(_told(states_in_force(work.lake)).items()):
+    for pair, reported in sorted(_reported(states_in_force(work.lake)).items()):
         try:
             with work.locks.hold(*pair, work.run_id) as lock:
-                news = _news(work, pair, told)
+                news = _news(work, pair, reported)
                 lock.check()
                 work.ledger.relearn(*pair, news, is_all=False)
                 append_states(work.lake, [s for s in news if s.run_id == work.run_id])
@@ -147,11 +147,11 @@ def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> R
     )
 
 
-def _news(work: Rebuilding, pair: Pair, told: Mapping[Cell, CellState]) -> list[CellState]:
+def _news(work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]) -> list[CellState]:
     known = work.ledger.cells(*pair, ALL_TIME)
-    if not any(_is_news(state, known.get(cell)) for cell, state in told.items()):
+    if not any(_is_news(state, known.get(cell)) for cell, state in reported.items()):
         return []
-    standing, _ = _standing(work, pair, told)
+    standing, _ = _standing(work, pair, reported)
     return [state for state in standing.states if _is_news(state, known.get(state.cell))]
 
 
@@ -159,10 +159,10 @@ def _is_news(state: CellState, known: CellState | None) -> bool:
     if known is None:
         return True
     is_later = known.run_id < state.run_id
-    return is_later and (known.landed_digest, known.source_digest, known.erasures) != (
+    return is_later and (known.landed_digest, known.source_digest, known.delete_count) != (
         state.landed_digest,
         state.source_digest,
-        state.erasures,
+        state.delete_count,
     )
 
 
@@ -176,8 +176,8 @@ def _note(pair: Pair, news: list[CellState]) -> str:
 
 def _pairs(work: Rebuilding) -> list[Pair]:
     """All of which the lake tells or has rows."""
-    told = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
-    return sorted(told | set(_held_pairs(work.lake)))
+    reported = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
+    return sorted(reported | set(_held_pairs(work.lake)))
 
 
 def _held_pairs(lake: Lake) -> Iterator[Pair]:
@@ -187,30 +187,30 @@ def _held_pairs(lake: Lake) -> Iterator[Pair]:
             yield from ((name, environment) for environment in environments_of(table, name))
 
 
-def _told(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
-    told: dict[Pair, dict[Cell, CellState]] = {}
+def _reported(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
+    reported: dict[Pair, dict[Cell, CellState]] = {}
     for state in states:
-        told.setdefault((state.measurement, state.environment), {})[state.cell] = state
-    return told
+        reported.setdefault((state.measurement, state.environment), {})[state.cell] = state
+    return reported
 
 
 def _standing(
-    work: Rebuilding, pair: Pair, told: Mapping[Cell, CellState]
+    work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]
 ) -> tuple[CellAudit, str]:
     """How the cells stand, and why rows were not counted if they were not."""
     name, environment = pair
-    keyed = {(environment, cell): state for cell, state in told.items()}
+    keyed = {(environment, cell): state for cell, state in reported.items()}
     later = with_commits(work.lake, name, keyed)
     states = {cell: state for (where, cell), state in later.items() if where == environment}
     measurement = work.catalogue.get(name)
     unchecked = _unfit(work.lake, measurement)
     if measurement is None or unchecked:
         kept = tuple(states[cell] for cell in sorted(states))
-        missed = tuple(state for state in kept if state is not told.get(state.cell))
+        missed = tuple(state for state in kept if state is not reported.get(state.cell))
         return CellAudit(kept, corrected=missed), unchecked
     look = AuditRequest(measurement, environment, work.length, work.run_id)
     standing = stand(work.lake, look, states)
-    missed = tuple(s for s in standing.states if s is not told.get(s.cell))
+    missed = tuple(s for s in standing.states if s is not reported.get(s.cell))
     return CellAudit(standing.states, missed, standing.lost), ""
 
 

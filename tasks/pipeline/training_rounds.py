@@ -42,7 +42,7 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
     """Takes the rounds that are new or were changed all the way, each into the cell of its start.
 
     Like a sample, what is read is merged into what its cell holds; rounds that stand as they were
-    told before are unchanged. At the end the time up to now is covered, so that it shows that
+    reported before are unchanged. At the end the time up to now is covered, so that it shows that
     somebody looked.
 
     Raises FedvitalsError of the source, the suite or the lake; what was landed before it stays.
@@ -163,7 +163,7 @@ def _parts(job: Job, fresh: Batch) -> Iterator[tuple[Chunk, Batch]]:
 
 
 def _within(batch: Batch, window: Window) -> Batch:
-    """The rows and records of the window; what was left out by rule is told once, for all."""
+    """The rows and records of the window; what was left out by rule is reported once, for all."""
     frame, records = (slice_cell(part, window) for part in (batch.frame, batch.rejected))
     return replace(batch, window=window, frame=frame, rejected=records, dropped={}, warnings=())
 

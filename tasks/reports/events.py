@@ -1,4 +1,4 @@
-"""What fedvitals itself knows of the hours of a chart: held back, without data, not read, read anew."""
+"""What fedvitals itself knows of the hours of a chart: quarantined, without data, not read, read anew."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -36,12 +36,12 @@ def _of_cells(
             if known and cell > known[0]:
                 yield Event("not_collected", start, stop, "not collected yet")
             continue
-        for kind, text in _told(state, before):
+        for kind, text in _reported(state, before):
             yield Event(kind, start, stop, text)
         before = state
 
 
-def _told(state: CellState, before: CellState | None) -> Iterator[tuple[EventKind, str]]:
+def _reported(state: CellState, before: CellState | None) -> Iterator[tuple[EventKind, str]]:
     if before is not None and before.catalogue_digest != state.catalogue_digest:
         yield "catalogue", "from here on by another catalogue entry"
     if state.quarantined:

@@ -11,7 +11,7 @@ from tasks.core.run_id import run_id_of
 
 # what a run names its folder, see tasks.core.run_id.run_id_of
 OF_A_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
-MOST_TOLD = 5
+MOST_REPORTED = 5
 
 
 def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
@@ -37,7 +37,7 @@ def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
         kept=len(found) - removed,
         removed=removed,
         bytes_removed=size,
-        problems=tuple(problems[:MOST_TOLD]),
+        problems=tuple(problems[:MOST_REPORTED]),
     )
 
 

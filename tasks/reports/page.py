@@ -118,7 +118,7 @@ def _page(content: _Content) -> str:
         report=report,
         receipt=report.receipt,
         sentence=words.status_sentence(report.receipt),
-        told=content.twin,
+        reported=content.twin,
         changed=words.changes_sentence(report.receipt, report.changes),
         compared=words.comparisons_sentence(fields),
         standing_out=_out_of_the_ordinary(content.twin),
@@ -135,11 +135,11 @@ def _small_lines(content: _Content) -> int:
     return min(multiples.MOST_OF_A_FIELD, max(share, multiples.FEWEST_OF_A_FIELD))
 
 
-def _out_of_the_ordinary(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The comparisons that are not as usual: worse ones first, then by how far they are out."""
     found = [
         {"measurement": entry["name"], "field": name, "unit": field["unit"], **one}
-        for entry in told["measurements"]
+        for entry in reported["measurements"]
         for name, field in entry["fields"].items()
         for one in field["comparisons"]
         if one["judgement"] not in ("usual", "unknown")

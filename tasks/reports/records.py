@@ -36,7 +36,7 @@ _BY_STATE: dict[str, Attention] = {
     "refused": "bad",
     "pending": "high",
     "lost": "high",
-    "kept_older": "warning",
+    "retained": "warning",
     "unchanged": "unchanged",
     "no_data": "no_data",
 }

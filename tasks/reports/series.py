@@ -16,7 +16,7 @@ from tasks.reports.oddness import Oddness, oddness_of
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-NAMED = 6  # series told apart when there are more than COLOURS
+NAMED = 6  # series distinguished when there are more than COLOURS
 COLOURS = 8
 
 

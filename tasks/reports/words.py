@@ -75,7 +75,7 @@ def _broken(receipt: Receipt) -> Counter[Severity]:
 
 
 def status_sentence(receipt: Receipt) -> str:
-    """What the run did: how much landed, was held back, and reached the sinks."""
+    """What the run did: how much landed, was quarantined, and reached the sinks."""
     values = receipt.values
     parts = [
         counted(len(receipt.measurements), "measurement"),
@@ -112,9 +112,11 @@ def _loaded(sums: SinkValues) -> str:
 
 
 def _states(receipt: Receipt) -> str:
-    told = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
+    reported = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
     counts = Counter(str(line.state) for line in receipt.measurements)
-    return ", ".join(f"{counts[state]} {words}" for state, words in told.items() if counts[state])
+    return ", ".join(
+        f"{counts[state]} {words}" for state, words in reported.items() if counts[state]
+    )
 
 
 def checks_sentence(verdict: dict[str, Any]) -> str:
@@ -152,9 +154,9 @@ def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
             "there is too little history to say what is usual."
         )
     usual = judged.count("usual")
-    told = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
+    reported = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
     unknown = len(made) - len(judged)
-    return f"{told}, {unknown:,} with too little history." if unknown else f"{told}."
+    return f"{reported}, {unknown:,} with too little history." if unknown else f"{reported}."
 
 
 def changes_sentence(receipt: Receipt, changes: Changes | None) -> str:

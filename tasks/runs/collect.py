@@ -13,15 +13,15 @@ from tasks.runs.base.step import Step, plain
 
 @dataclass(frozen=True)
 class CollectRequest(Request):
-    """What is collected; with `accept_shrink` values that a source no longer has are taken out."""
+    """What is collected; with `allow_deletes` values that a source no longer has are taken out."""
 
-    accept_shrink: bool = False
+    allow_deletes: bool = False
 
 
 def collect(run: Run, asked: CollectRequest, step: Step = plain) -> Receipt:
     """Extract, validate, land and load what is due; report it."""
     plan = step("plan", make_plan)(run, asked)
-    collect_by_source(run, plan, step, accept_shrink=asked.accept_shrink)
+    collect_by_source(run, plan, step, allow_deletes=asked.allow_deletes)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
     if asked.output or not receipt.is_idle:

@@ -11,7 +11,7 @@ from tasks.analysis.run_analysis import AnalysisSettings
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, RunFileInvalid, UsageInvalid
 from tasks.core.finding import Finding
-from tasks.core.goal import TARGET_MEND, target_of
+from tasks.core.goal import TARGET_FIX, target_of
 from tasks.core.settings import Settings
 from tasks.core.training import TrainingRun
 from tasks.sources.files import read_file
@@ -53,8 +53,8 @@ def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
             counts, of_clients = counts_beside(path, run)
             # what is odd about a file is said once, at its first run
             odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
-            told = replace(run, privacy=terms)
-            found.append(FileRun(path, told, odd, read.in_percent, counts))
+            reported = replace(run, privacy=terms)
+            found.append(FileRun(path, reported, odd, read.in_percent, counts))
     return found
 
 
@@ -65,8 +65,8 @@ def history_of_folder(
     raises UsageInvalid for no folder, or none with a run."""
     argument = f"--history {folder}"
     if not folder.is_dir():
-        mend = "Name a folder of earlier runs"
-        raise UsageInvalid(argument=argument, problem="it is no folder", mend=mend)
+        fix = "Name a folder of earlier runs"
+        raise UsageInvalid(argument=argument, problem="it is no folder", fix=fix)
     left_out = {path.resolve() for path in but}
     files = [path for path in _files(folder) if path.resolve() not in left_out]
     runs: list[TrainingRun] = []
@@ -82,8 +82,8 @@ def history_of_folder(
         runs += [replace(run, run_id=f"{about}: {run.run_id}") for run in found]
     if not runs:
         bad = f"none of its {len(files)} files is a run's ({notes[0]})" if files else "it is empty"
-        mend = "Name a folder with files of earlier runs, or leave the option out"
-        raise UsageInvalid(argument=argument, problem=bad, mend=mend)
+        fix = "Name a folder with files of earlier runs, or leave the option out"
+        raise UsageInvalid(argument=argument, problem=bad, fix=fix)
     return runs, notes
 
 
@@ -120,7 +120,7 @@ def analyse_all(
     done = []
     for one in runs:
         analysis = analyse(one.run, history, _settings(one, asked), one.counts)
-        # runs of one name are told apart by their files
+        # runs of one name are distinguished by their files
         if names.count(one.run.run_id) > 1:
             analysis = replace(analysis, run_id=f"{one.run.run_id} ({one.path})")
         named = asked.metric if asked.metric not in ("accuracy", "loss") else None
@@ -137,5 +137,5 @@ def _settings(one: FileRun, asked: ConvergenceOptions) -> AnalysisSettings:
         target = target_of(asked.target, is_share, one.in_percent)
     except ValueError as error:
         argument = f"--target {asked.target}"
-        raise UsageInvalid(argument=argument, problem=str(error), mend=TARGET_MEND) from None
+        raise UsageInvalid(argument=argument, problem=str(error), fix=TARGET_FIX) from None
     return AnalysisSettings(metric, asked.total_rounds, target)

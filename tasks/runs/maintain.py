@@ -49,7 +49,7 @@ class UpkeepPlan:
         newest = floor(self.now - pipeline.settle_delay, pipeline.cell)
         return Rules(
             kept_from=None if entry is None else entry.kept_from(self.now, pipeline.cell),
-            until=newest - pipeline.overlap * pipeline.cell,
+            until=newest - pipeline.late_data_cells * pipeline.cell,
             files=self.settings.maintenance.files,
         )
 
@@ -121,20 +121,20 @@ def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome
 
 def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
     """One measurement's line; None when there is nothing of it."""
-    with _told(TableUpkeep(name=name)) as told:
+    with _reported(TableUpkeep(name=name)) as reported:
         tables = _opened(name, run.lake)
         known = ledger_upkeep.environments_of(run.ledger, name)
         if not tables and not known:
             return None
         environments = known.union(plan.settings.environments, *starmap(environments_of, tables))
         with _locked(name, environments, plan, run) as check:
-            told.line = _forgotten(told.line, plan, run)
+            reported.line = _forgotten(reported.line, plan, run)
             for table, label in tables:
                 is_quarantine = label != name
                 rules = plan.quarantine_rules(name) if is_quarantine else plan.rules(name)
                 done = keep_up(table, label, rules, check)
-                told.line = _with(told.line, done, is_quarantine)
-    return told.line
+                reported.line = _with(reported.line, done, is_quarantine)
+    return reported.line
 
 
 def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
@@ -191,36 +191,36 @@ def _with(line: TableUpkeep, done: Upkeep, is_quarantine: bool) -> TableUpkeep:
 def _windows(plan: UpkeepPlan, run: Run, done: set[str]) -> list[TableUpkeep]:
     """States of cells whose rows are still there are kept as well, so that a rebuild knows them."""
     kept_from = {name: moment for name in done if (moment := plan.rules(name).kept_from)}
-    with _told(TableUpkeep(name=WINDOWS)) as told:
+    with _reported(TableUpkeep(name=WINDOWS)) as reported:
         upkeep = keep_states_up(run.lake, kept_from, plan.settings.maintenance.files)
         if not upkeep.before.files:
             return []
-        told.line = _with(told.line, upkeep, is_quarantine=False)
-    return [told.line]
+        reported.line = _with(reported.line, upkeep, is_quarantine=False)
+    return [reported.line]
 
 
 @dataclass
-class _Told:
+class _Reported:
     """A table's line as far as the work has come."""
 
     line: TableUpkeep
 
 
 @contextmanager
-def _told(line: TableUpkeep) -> Iterator[_Told]:
+def _reported(line: TableUpkeep) -> Iterator[_Reported]:
     """Puts on the line what ended the work on it, so that the other tables go on."""
-    told = _Told(line)
+    reported = _Reported(line)
     try:
-        yield told
+        yield reported
     except FedvitalsError as error:
         state = "locked" if isinstance(error, LockHeld) else "damaged"
         if isinstance(error, Transient | LockLost):
             state = "pending"
-        told.line = _problem(told.line, state, str(error))
+        reported.line = _problem(reported.line, state, str(error))
     # one table of many: a defect in its upkeep must not take the others down, and the run is degraded
     except Exception as error:
         logger.exception("table=%s unexpected error", line.name)
-        told.line = _problem(told.line, "damaged", defect(error))
+        reported.line = _problem(reported.line, "damaged", defect(error))
 
 
 def _problem(line: TableUpkeep, state: str, problem: str) -> TableUpkeep:

@@ -54,11 +54,13 @@ class _Migration:
     measurement: Measurement
     renames: Mapping[str, str]
     sources: Mapping[str, str]
-    told: Mapping[str, Mapping[Cell, CellState]]
+    reported: Mapping[str, Mapping[Cell, CellState]]
 
     def moved(self) -> dict[str, tuple[str, str]]:
         """By environment the source it was filled from and the one it is to be filled from."""
-        newest = {env: states[max(states)].source for env, states in self.told.items() if states}
+        newest = {
+            env: states[max(states)].source for env, states in self.reported.items() if states
+        }
         return {
             environment: (source, wanted)
             for environment, source in newest.items()
@@ -90,24 +92,24 @@ def migrate(
     measurement = _measurement(work, name)
     table = existing_table(work.lake.table_url(name), name)
     if table is None:
-        problem, mend = f"the lake has no table {name!r}", "See the tables: fedvitals lake ls"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+        problem, fix = f"the lake has no table {name!r}", "See the tables: fedvitals lake ls"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     change = find_change(table, measurement, renames)
     check_change(table, measurement, change)
-    migration = _Migration(work, measurement, renames, sources, _told(work, name))
+    migration = _Migration(work, measurement, renames, sources, _reported(work, name))
     columns = (change.renamed, change.added, change.dropped, change.cast)
-    told = Migrated(name, *columns, migration.moved())
+    reported = Migrated(name, *columns, migration.moved())
     if dry:
-        return told
-    environments = sorted(environments_of(table, name) | set(migration.told))
+        return reported
+    environments = sorted(environments_of(table, name) | set(migration.reported))
     with ExitStack() as stack:
         locks = {
             environment: stack.enter_context(work.locks.hold(name, environment, work.run_id))
             for environment in environments
         }
         # what was read before the locks were held may be old
-        migration = replace(migration, told=_told(work, name))
-        return _migrated(migration, change, locks, told, erase)
+        migration = replace(migration, reported=_reported(work, name))
+        return _migrated(migration, change, locks, reported, erase)
 
 
 def erase_with(settings: Settings) -> Erase:
@@ -118,9 +120,11 @@ def erase_with(settings: Settings) -> Erase:
         service = settings.influxdb_of(known) if known is not None else None
         if service is None:
             return
-        patience = settings.pipeline.patience.total_seconds()
+        retry_timeout = settings.pipeline.retry_timeout.total_seconds()
         nothing = empty_frame(measurement)
-        with closing(InfluxSink(service, settings.influxdb, deadline_seconds=patience)) as sink:
+        with closing(
+            InfluxSink(service, settings.influxdb, deadline_seconds=retry_timeout)
+        ) as sink:
             gone = [CellToLoad(cell, nothing, erase_first=True) for cell in cells]
             errors = [each.error for each in sink.load(measurement, environment, gone)]
         for error in errors:
@@ -144,7 +148,7 @@ def _migrated(
     migration: _Migration,
     change: Change,
     locks: Mapping[str, RunLock],
-    told: Migrated,
+    reported: Migrated,
     erase: Erase,
 ) -> Migrated:
     work, name = migration.work, migration.measurement.name
@@ -169,13 +173,13 @@ def _migrated(
         source = moved[environment][1] if environment in moved else None
         _restate(migration, environment, standing, source, marks[environment])
     cells = sum(len(standing.corrected) for standing in standings.values())
-    return replace(told, sources=moved, quarantine=quarantine, cells=cells)
+    return replace(reported, sources=moved, quarantine=quarantine, cells=cells)
 
 
 def _stand(migration: _Migration, environment: str) -> CellAudit:
     work = migration.work
     look = AuditRequest(migration.measurement, environment, work.length, work.run_id)
-    return stand(work.lake, look, migration.told.get(environment, {}))
+    return stand(work.lake, look, migration.reported.get(environment, {}))
 
 
 def _mark(migration: _Migration, environment: str) -> CellState | None:
@@ -209,18 +213,18 @@ def _restate(
     work.ledger.record(s for s in states if s.cell not in kept)
 
 
-def _told(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
+def _reported(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
     states = [state for state in states_in_force(work.lake) if state.measurement == name]
     keyed = {(state.environment, state.cell): state for state in states}
-    told: dict[str, dict[Cell, CellState]] = {}
+    reported: dict[str, dict[Cell, CellState]] = {}
     for (environment, cell), state in with_commits(work.lake, name, keyed).items():
-        told.setdefault(environment, {})[cell] = state
-    return told
+        reported.setdefault(environment, {})[cell] = state
+    return reported
 
 
 def _measurement(work: Rebuilding, name: str) -> Measurement:
     if name in work.catalogue:
         return work.catalogue[name]
     problem = f"{name!r} is not in the catalogue, which says what its columns are to be"
-    mend = "List them: fedvitals catalogue"
-    raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+    fix = "List them: fedvitals catalogue"
+    raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)

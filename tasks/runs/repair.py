@@ -87,7 +87,7 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
         for name in _measurements(folders):
             for environment in sorted(environments_of(work.ledger, name)):
                 stack.enter_context(work.locks.hold(name, environment, work.run_id))
-        tables = tuple(_mended(work, name, folder) for name, folder in folders.items())
+        tables = tuple(_fixed(work, name, folder) for name, folder in folders.items())
         broken = {table.table for table in tables if table.damage} | _unfinished(work)
         if broken:
             _retell(work)
@@ -107,7 +107,7 @@ def _damage(folder: Path) -> tuple[Damage, ...]:
     return (*log, *files)
 
 
-def _mended(work: Rebuilding, name: str, folder: Path) -> TornTable:
+def _fixed(work: Rebuilding, name: str, folder: Path) -> TornTable:
     damage = _damage(folder)
     if not damage:
         return TornTable(name, ())
@@ -125,13 +125,15 @@ def _mended(work: Rebuilding, name: str, folder: Path) -> TornTable:
 
 def _retell(work: Rebuilding) -> None:
     """Tells the lake what the ledger knows and `_windows` does not: its rows may have been torn."""
-    told = {(s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)}
+    reported = {
+        (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
+    }
     missing = [
         state
         for name in work.lake.names()
         for environment in environments_of(work.ledger, name)
         for state in work.ledger.cells(name, environment, ALL_TIME).values()
-        if told.get((name, environment, state.cell), "") < state.run_id
+        if reported.get((name, environment, state.cell), "") < state.run_id
     ]
     append_states(work.lake, missing)
 
@@ -143,8 +145,10 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
         return
     # without a table the next run would take it for one that was removed on purpose
     work.lake.prepare(measurement)
-    told = {(s.environment, s.cell): s for s in states_in_force(work.lake) if s.measurement == name}
-    later = with_commits(work.lake, name, told)
+    reported = {
+        (s.environment, s.cell): s for s in states_in_force(work.lake) if s.measurement == name
+    }
+    later = with_commits(work.lake, name, reported)
     for environment in sorted({environment for environment, _ in later}):
         states = {cell: state for (where, cell), state in later.items() if where == environment}
         look = AuditRequest(measurement, environment, work.length, work.run_id)
@@ -154,7 +158,7 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
 
 
 def _without_records(
-    work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]
+    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
 ) -> dict[Cell, CellState]:
     """Cells that had more values in quarantine than it holds; they are marked to be read again."""
     found = work.lake.quarantined(look.measurement.name, look.environment)
@@ -162,7 +166,7 @@ def _without_records(
     fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
     lacking = {
         cell: replace(state, covered_until=cell.start, source_digest="", **fresh)
-        for cell, state in told.items()
+        for cell, state in reported.items()
         if len(slice_cell(found, cell)) < state.quarantined
     }
     append_states(work.lake, lacking.values())
@@ -170,17 +174,22 @@ def _without_records(
     return lacking
 
 
-def _mark(work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]) -> Iterator[TornCells]:
-    states = {state.cell: state for state in stand(work.lake, look, told).states}
+def _mark(
+    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
+) -> Iterator[TornCells]:
+    states = {state.cell: state for state in stand(work.lake, look, reported).states}
     # as many rows as before may be those of before a commit that is gone
-    for cell, frame in frames_of(work.lake, look, [c for c in told if told[c].rows]):
-        if states[cell].state != "torn" and as_held(told[cell], frame, look) is not told[cell]:
-            states[cell] = torn(told[cell], Held(len(frame), states[cell].values), work.run_id)
+    for cell, frame in frames_of(work.lake, look, [c for c in reported if reported[c].rows]):
+        if (
+            states[cell].state != "torn"
+            and as_held(reported[cell], frame, look) is not reported[cell]
+        ):
+            states[cell] = torn(reported[cell], Held(len(frame), states[cell].values), work.run_id)
     # rows that came back unknown are read again too
     marked = [
         state if state.state == "torn" else replace(state, covered_until=cell.start)
         for cell, state in states.items()
-        if state is not told.get(cell)
+        if state is not reported.get(cell)
     ]
     append_states(work.lake, marked)
     work.ledger.record(marked)
@@ -192,7 +201,7 @@ def _mark(work: Rebuilding, look: AuditRequest, told: dict[Cell, CellState]) -> 
             start=min(state.cell.start for state in lost),
             stop=max(state.cell.stop for state in lost),
             cells=len(lost),
-            values=sum(max(0, told[state.cell].values - state.values) for state in lost),
+            values=sum(max(0, reported[state.cell].values - state.values) for state in lost),
         )
 
 
@@ -213,7 +222,7 @@ def _check_known(work: Rebuilding, only: str | None) -> None:
     raise UsageInvalid(
         argument="--measurement",
         problem=f"neither the catalogue nor the lake has {only!r}",
-        mend="List them: fedvitals catalogue, fedvitals lake ls",
+        fix="List them: fedvitals catalogue, fedvitals lake ls",
     )
 
 
@@ -222,8 +231,8 @@ def _root(work: Rebuilding) -> Path:
     if path is None:
         raise ConfigurationInvalid(
             where="FEDVITALS_LAKE_URL",
-            problem="names an object store, which tears no object; repair mends a lake in a folder",
-            mend="An object that is missing comes back from the bucket's own versions. Or move all "
+            problem="names an object store, which tears no object; repair fixes a lake in a folder",
+            fix="An object that is missing comes back from the bucket's own versions. Or move all "
             "objects of the table that a run names to another bucket: the next collect begins it "
             "anew with what is due, and fedvitals backfill reads what the source has from before",
         )
@@ -244,7 +253,7 @@ def _is_version_torn(work: Rebuilding) -> bool:
 
 
 def _unfinished(work: Rebuilding) -> set[str]:
-    """The tables that a repair before this one mended without marking their cells."""
+    """The tables that a repair before this one fixed without marking their cells."""
     found = set()
     for run in (_root(work) / TORN_FOLDER).glob("*"):
         if not (run / _DONE).exists():

@@ -55,13 +55,13 @@ class InfluxSink:
         pending as a whole, with the error. Until a load is answered again, later ones try only once,
         so that a server that is down costs one wait and not one a load.
         """
-        patience = _Patience(self._deadline if self._is_answered else 0.0)
+        retry_timeout = _Deadline(self._deadline if self._is_answered else 0.0)
         answers: list[CellAnswer] = []
         error: SinkUnavailable | SinkRefused | None = None
         # whole cells: one cell's answer is never in two posts
         for group in groups_of(cells, self._lines_per_post, lambda entry: len(entry.frame)):
             if error is None:
-                load = _Load(self._http, patience, _rows_of(group, measurement), measurement)
+                load = _Load(self._http, retry_timeout, _rows_of(group, measurement), measurement)
                 error = self._send(load, group, environment)
                 answers += load.answers(group, error)
             else:
@@ -86,7 +86,7 @@ class InfluxSink:
         self._http.close()
 
 
-class _Patience:
+class _Deadline:
     """The time that one load may still lose on failed tries; tries that go well cost nothing."""
 
     def __init__(self, seconds: float) -> None:
@@ -111,10 +111,14 @@ class _Load:
     """One load under way: which rows are settled, and which of them the server refused and why."""
 
     def __init__(
-        self, http: InfluxHttp, patience: _Patience, frame: pd.DataFrame, measurement: Measurement
+        self,
+        http: InfluxHttp,
+        retry_timeout: _Deadline,
+        frame: pd.DataFrame,
+        measurement: Measurement,
     ) -> None:
         self._http = http
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._frame = frame
         self._measurement = measurement
         self._values = values_of_rows(frame, measurement)
@@ -130,7 +134,7 @@ class _Load:
             # the server's stop is inclusive, the cell's is not
             stop = f"{_clock(cell.stop - timedelta(microseconds=1))}999Z"
             start = f"{_clock(cell.start)}Z"
-            self._patience.ask(partial(self._http.delete, start, stop, predicate))
+            self._retry_timeout.ask(partial(self._http.delete, start, stop, predicate))
         self._is_erased = True
 
     def write(self, lines_per_post: int) -> None:
@@ -151,7 +155,7 @@ class _Load:
         while parts:
             part = parts.pop()
             write = partial(self._http.write, _body(lines, part - rows[0]), lines.precision)
-            answer = self._patience.ask(write)
+            answer = self._retry_timeout.ask(write)
             if answer.written:
                 self._settled[part] = True
             elif len(part) == 1 or answer.dropped == len(part):

@@ -9,7 +9,7 @@ import msgspec
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import SinkUnavailable
 from tasks.core.settings import InfluxService
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, mend_of, quoted
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
 
 TIMEOUT = timedelta(seconds=10)
 CREATE = "bucket created"
@@ -57,11 +57,11 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
         return _judged(http, CREATE, answer, "")
     if answer.status == HTTPStatus.BAD_REQUEST:
         return ServiceCheck(NAME, CREATE, False, _detail(answer), "Correct INFLUXDB_BUCKET")
-    mend = (
+    fix = (
         "Run it with a token that may make buckets in the organisation, or make the bucket "
         f"{service.bucket} in InfluxDB's own pages"
     )
-    return ServiceCheck(NAME, CREATE, False, _detail(answer), mend)
+    return ServiceCheck(NAME, CREATE, False, _detail(answer), fix)
 
 
 def _runs(http: InfluxHttp) -> ServiceCheck:
@@ -74,7 +74,7 @@ def _runs(http: InfluxHttp) -> ServiceCheck:
 def _takes_token(http: InfluxHttp) -> ServiceCheck:
     answer = http.ask("GET", "/api/v2/orgs")
     if answer.status != HTTPStatus.OK and http.service.token is None:
-        return ServiceCheck(NAME, "token", False, "none is set", mend_of(answer, http.service))
+        return ServiceCheck(NAME, "token", False, "none is set", fix_of(answer, http.service))
     return _judged(http, "token", answer, "is known")
 
 
@@ -111,11 +111,11 @@ def _may_read(http: InfluxHttp) -> ServiceCheck:
     answer = http.ask("POST", "/api/v2/query", {"org": service.org}, body)
     if answer.status == HTTPStatus.OK:
         return ServiceCheck(NAME, "may read", True, service.bucket)
-    mend = (
+    fix = (
         f"Let the token read the bucket {service.bucket} too, or give Grafana one that may; "
         "fedvitals loads without it"
     )
-    return ServiceCheck(NAME, "may read", False, _detail(answer), mend)
+    return ServiceCheck(NAME, "may read", False, _detail(answer), fix)
 
 
 def _content(answer: Answer) -> dict[str, Any]:
@@ -136,9 +136,9 @@ def _judged(
     """Pass with the detail, by default when the answer is OK, or fail with its reason."""
     if answer.status == HTTPStatus.OK if passes is None else passes:
         return ServiceCheck(NAME, what, True, detail)
-    return ServiceCheck(NAME, what, False, _detail(answer), mend_of(answer, http.service))
+    return ServiceCheck(NAME, what, False, _detail(answer), fix_of(answer, http.service))
 
 
 def _unreachable(service: InfluxService, error: SinkUnavailable) -> ServiceCheck:
-    mend = f"Start InfluxDB, or correct its URL ({service.origin})"
-    return ServiceCheck(NAME, "reachable", False, error.problem, mend)
+    fix = f"Start InfluxDB, or correct its URL ({service.origin})"
+    return ServiceCheck(NAME, "reachable", False, error.problem, fix)

@@ -196,18 +196,18 @@ class InfluxHttp:
         return SinkUnavailable(**where, problem=problem, retry_after=retry_after)
 
     def error_of(self, answer: Answer) -> SinkUnavailable | SinkRefused:
-        """Return SinkUnavailable when it asks to come again, else SinkRefused until it is mended."""
+        """Return SinkUnavailable when it asks to come again, else SinkRefused until it is fixed."""
         if answer.asks_again:
             return self._unavailable(f"HTTP {answer.status}: {answer.short}", answer.retry_after)
-        return self.refused(answer.status, answer.short, mend_of(answer, self.service))
+        return self.refused(answer.status, answer.short, fix_of(answer, self.service))
 
-    def refused(self, status: int, problem: str, mend: str) -> SinkRefused:
+    def refused(self, status: int, problem: str, fix: str) -> SinkRefused:
         """Build the error of what will be refused again."""
         where = {"sink": NAME, "url": self.service.url}
-        return SinkRefused(**where, status=int(status), problem=problem, mend=mend)
+        return SinkRefused(**where, status=int(status), problem=problem, fix=fix)
 
 
-def mend_of(answer: Answer, service: InfluxService) -> str:
+def fix_of(answer: Answer, service: InfluxService) -> str:
     """What to do when the server refuses everything."""
     if answer.status in (401, 403):
         return (

@@ -173,11 +173,11 @@ class InfluxReader:
         return answer
 
     def _refused(self, status: int, problem: str) -> SinkRefused:
-        mend = (
+        fix = (
             f"It was asked for what it holds: let the token read the bucket {self._service.bucket}, "
             "and check the URL and any proxy in front of it"
         )
-        return self._http.refused(status, problem, mend)
+        return self._http.refused(status, problem, fix)
 
     def _improper(self, problem: str) -> SinkRefused:
         return self._refused(HTTPStatus.OK, f"not the answer of an InfluxDB 2: {problem}")

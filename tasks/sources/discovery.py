@@ -26,14 +26,14 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class FieldFinding:
-    """What one field gives now; `mend` says what to do when it is not ok."""
+    """What one field gives now; `fix` says what to do when it is not ok."""
 
     measurement: str
     field: str
     state: FieldState
     series: int
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def probe(
@@ -63,16 +63,16 @@ def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck,
             names = len(_Live(client).names())
         except FedvitalsError as error:
             return service_checks(PROMETHEUS, service, what, error)
-    mend = "" if names else "Check its scrape_configs: it has scraped nothing yet"
-    has_data = ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", mend)
+    fix = "" if names else "Check its scrape_configs: it has scraped nothing yet"
+    has_data = ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", fix)
     return (*checks, has_data)
 
 
 def _finding(
     live: "_Live", measurement: Measurement, field: str, query: str, now: datetime
 ) -> FieldFinding:
-    def found(state: FieldState, series: int, detail: str, mend: str = "") -> FieldFinding:
-        return FieldFinding(measurement.name, field, state, series, detail, mend)
+    def found(state: FieldState, series: int, detail: str, fix: str = "") -> FieldFinding:
+        return FieldFinding(measurement.name, field, state, series, detail, fix)
 
     try:
         result = live.vector(f"query of {measurement.name}.{field}", query, now)
@@ -81,11 +81,11 @@ def _finding(
     except SourceRefused as error:
         if error.status not in BLAMED:
             raise
-        return found("refused", 0, error.problem, error.mend)
+        return found("refused", 0, error.problem, error.fix)
     series = [one for one in result if isinstance(one, dict)]
     if any("values" in one or "histograms" in one for one in series):
-        mend = "Put a function such as rate() around it"
-        return found("refused", len(series), "the query gives ranges, not values", mend)
+        fix = "Put a function such as rate() around it"
+        return found("refused", len(series), "the query gives ranges, not values", fix)
     # a scalar's answer is a bare pair; over a range it is one series without labels
     labels = [one.get("metric", {}) for one in series] or [{}] * bool(result)
     count = len(labels)
@@ -95,8 +95,8 @@ def _finding(
         return found("labels_differ", count, detail, "Aggregate it by exactly the tags")
     if count > measurement.max_series:
         detail = f"max_series is {measurement.max_series}; {_most_values(labels)}"
-        mend = "Aggregate that label away, or raise max_series"
-        return found("too_many_series", count, detail, mend)
+        fix = "Aggregate that label away, or raise max_series"
+        return found("too_many_series", count, detail, fix)
     return found(*_of_values(series, count))
 
 
@@ -104,12 +104,12 @@ def _of_values(series: list[dict[str, Any]], count: int) -> tuple[FieldState, in
     if not count:
         return "no_data", 0, "no series now", "Check the metric's name, and that it is scraped"
     if series and all("histogram" in one for one in series):
-        mend = "Make numbers of them, with histogram_quantile for example"
-        return "no_data", count, "native histograms only, which are left out", mend
+        fix = "Make numbers of them, with histogram_quantile for example"
+        return "no_data", count, "native histograms only, which are left out", fix
     numbers = [float(one["value"][1]) for one in series if "value" in one]
     if numbers and not any(math.isfinite(number) for number in numbers):
-        mend = "Check what the query divides by"
-        return "no_data", count, "only NaN or Inf now, which are left out", mend
+        fix = "Check what the query divides by"
+        return "no_data", count, "only NaN or Inf now, which are left out", fix
     return "ok", count, f"{count} series", ""
 
 

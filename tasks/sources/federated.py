@@ -68,16 +68,16 @@ class FederatedSource:
         if answer is None:
             warning = f"{HISTORY} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        told = JsonRows(measurement, environment)
-        told.warnings.extend(answer.warnings)
-        count_undated(told, answer.undated)
+        reported = JsonRows(measurement, environment)
+        reported.warnings.extend(answer.warnings)
+        count_undated(reported, answer.undated)
         rounds = [r for r in answer.rounds if window.start <= r.started < window.stop]
         named = list(zip(runs_of(rounds, answer.run_id, known), rounds, strict=True))
         if measurement.tags == CLIENT_TAGS:
-            fill_clients(told, measurement, named, answer.asked)
+            fill_clients(reported, measurement, named, answer.asked)
         else:
-            fill_rounds(told, measurement, named, answer.body)
-        return told.batch(window)
+            fill_rounds(reported, measurement, named, answer.body)
+        return reported.batch(window)
 
     def _answer(self, known: KnownRun | None) -> "_Answer | None":
         """What the service has after the known rounds, all when it does not go on with them."""

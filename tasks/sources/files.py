@@ -76,14 +76,14 @@ def _check(path: Path) -> None:
     except OSError as error:
         raise invalid(file, error.strerror or str(error), A_FILE) from error
     if stat.S_ISDIR(about.st_mode):
-        mend = "Name the files in it; --history takes a folder of earlier runs"
-        raise invalid(file, "it is a folder", mend)
+        fix = "Name the files in it; --history takes a folder of earlier runs"
+        raise invalid(file, "it is a folder", fix)
     if not stat.S_ISREG(about.st_mode):
         raise invalid(file, "it is no file", A_FILE)
     if about.st_size > MOST_BYTES:
         size = f"{about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB"
-        mend = "A run needs one line a round: keep the columns of round, loss and accuracy"
-        raise invalid(file, f"it has {size} are read into memory", mend)
+        fix = "A run needs one line a round: keep the columns of round, loss and accuracy"
+        raise invalid(file, f"it has {size} are read into memory", fix)
 
 
 def _text(path: Path) -> str:
@@ -105,6 +105,6 @@ def _json(text: str, file: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise invalid(file, problem, "Mend the JSON") from error
+        raise invalid(file, problem, "Fix the JSON") from error
     except RecursionError as error:
         raise invalid(file, "the JSON is nested too deep", KNOWN) from error

@@ -32,7 +32,7 @@ UNAUTHORISED = (401, 403)
 CA_VARIABLE = "REQUESTS_CA_BUNDLE"
 # how OpenSSL's errors begin that come of reading files of certificates, not what a service sends
 CA_FILE_ERRORS = ("[X509", "[PEM")
-# of OpenSSL's reasons (x509_vfy.h) those that another CA file would not mend
+# of OpenSSL's reasons (x509_vfy.h) those that another CA file would not fix
 TOO_EARLY, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
 
 
@@ -78,9 +78,9 @@ class Asked:
         """The error for an answer that did not come, or not whole, within its time."""
         return SourceTimedOut(**vars(self), problem=problem, retry_after=None)
 
-    def refused(self, status: int, problem: str, mend: str) -> SourceRefused:
+    def refused(self, status: int, problem: str, fix: str) -> SourceRefused:
         """The error for a question that will be refused again."""
-        return SourceRefused(**vars(self), status=status, problem=problem, mend=mend)
+        return SourceRefused(**vars(self), status=status, problem=problem, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class Client:
         return answer
 
     def _read(self, response: requests.Response, deadline: float, asked: Asked) -> bytes:
-        told = response.headers.get("Content-Length", "")
-        self._check_size(int(told) if told.isdecimal() else 0, asked)
+        reported = response.headers.get("Content-Length", "")
+        self._check_size(int(reported) if reported.isdecimal() else 0, asked)
         # read1 returns after each arrival, so that a server that drips cannot pass the deadline
         parts: list[bytes] = []
         size = 0
@@ -177,9 +177,9 @@ class Client:
     def _failed(self, error: Exception, asked: Asked) -> FedvitalsError:
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                mend = _mend_of_certificate(cause.verify_code, self.service.origin)
+                fix = _fix_of_certificate(cause.verify_code, self.service.origin)
                 problem = cause.verify_message.removesuffix(".")
-                return CertificateInvalid(**vars(asked), problem=problem, mend=mend)
+                return CertificateInvalid(**vars(asked), problem=problem, fix=fix)
             if isinstance(cause, ssl.SSLError) and str(cause).startswith(CA_FILE_ERRORS):
                 return ca_file_invalid(str(cause))
             if isinstance(cause, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
@@ -190,13 +190,13 @@ class Client:
         """Raises SourceRefused for a redirect and for a missing or wrong token."""
         if 300 <= answer.status < 400:
             host = urlsplit(answer.headers.get("Location", "")).hostname
-            mend = f"Give the address that it redirects to in {self.service.origin}"
-            raise asked.refused(answer.status, f"it redirects to {host or 'another path'}", mend)
+            fix = f"Give the address that it redirects to in {self.service.origin}"
+            raise asked.refused(answer.status, f"it redirects to {host or 'another path'}", fix)
         if answer.status in UNAUTHORISED:
             token = "the token is not accepted" if self.service.token else "no token is set"
             key = self.kind.token_key
-            mend = f"Set the token in {VARIABLES[key]}, or in the variable that {key} names in environments.yaml"
-            raise asked.refused(answer.status, token, mend)
+            fix = f"Set the token in {VARIABLES[key]}, or in the variable that {key} names in environments.yaml"
+            raise asked.refused(answer.status, token, fix)
 
     def unexpected(self, answer: Answer, asked: Asked, hint: str = "") -> FedvitalsError:
         """Return the error of an answer in whatever words; hint goes on where to look."""
@@ -205,11 +205,11 @@ class Client:
             answer, asked, words, f"Check the address in {self.service.origin}{hint}"
         )
 
-    def failure(self, answer: Answer, asked: Asked, problem: str, mend: str) -> FedvitalsError:
+    def failure(self, answer: Answer, asked: Asked, problem: str, fix: str) -> FedvitalsError:
         """Return the error of an answer without success; problem in the server's words."""
         if answer.status == 429 or answer.status >= 500:
             return asked.unavailable(f"HTTP {answer.status}: {problem}", answer.retry_after)
-        return asked.refused(answer.status, problem, mend)
+        return asked.refused(answer.status, problem, fix)
 
     def quoted(self, text: str) -> str:
         """What the server said, on one line, cut, and without our token should it echo that."""
@@ -233,11 +233,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def ca_file_invalid(problem: str) -> ConfigurationInvalid:
     """The error for a file or folder of trusted CAs that cannot be read."""
-    mend = "Name a file of certificates in PEM form"
-    return ConfigurationInvalid(where=CA_VARIABLE, problem=problem, mend=mend)
+    fix = "Name a file of certificates in PEM form"
+    return ConfigurationInvalid(where=CA_VARIABLE, problem=problem, fix=fix)
 
 
-def _mend_of_certificate(code: int, origin: str) -> str:
+def _fix_of_certificate(code: int, origin: str) -> str:
     if code == EXPIRED:
         return "Renew the service's certificate"
     if code == TOO_EARLY:
@@ -259,11 +259,11 @@ def service_checks(
     if isinstance(found, str):
         return (*passed, ServiceCheck(kind.name, what, True, found))
     detail = found.facts["problem"]
-    mend = found.facts.get("mend") or f"Check the address in {service.origin} and any proxy"
+    fix = found.facts.get("fix") or f"Check the address in {service.origin} and any proxy"
     if isinstance(found, SourceUnavailable):
-        mend = f"Start it, or mend the address in {service.origin}"
+        fix = f"Start it, or fix the address in {service.origin}"
     if isinstance(found, SourceUnavailable | CertificateInvalid | ConfigurationInvalid):
-        return (ServiceCheck(kind.name, "reachable", False, detail, mend),)
+        return (ServiceCheck(kind.name, "reachable", False, detail, fix),)
     if found.facts.get("status") in UNAUTHORISED:
-        return (passed[0], ServiceCheck(kind.name, "authorised", False, detail, mend))
-    return (*passed, ServiceCheck(kind.name, what, False, detail, mend))
+        return (passed[0], ServiceCheck(kind.name, "authorised", False, detail, fix))
+    return (*passed, ServiceCheck(kind.name, what, False, detail, fix))

@@ -1,4 +1,4 @@
-"""Rows of what a JSON body told: each value fitted to its field, the rest accounted for."""
+"""Rows of what a JSON body reported: each value fitted to its field, the rest accounted for."""
 
 import math
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ class JsonRows:
     """The rows of one measurement so far.
 
     A value of another type than the catalogue's becomes a record; NaN, Infinity and -Infinity are
-    left out and counted; a missing one is told once a field.
+    left out and counted; a missing one is reported once a field.
     """
 
     def __init__(self, measurement: Measurement, environment: str) -> None:

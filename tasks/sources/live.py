@@ -94,21 +94,21 @@ def _of_field(batch: Batch, field: str) -> FieldFinding:
     name = batch.measurement.name
     unfit = batch.rejected[batch.rejected["field"] == field]
     if len(unfit):
-        mend = "Give the field the type that the service has"
-        return FieldFinding(name, field, "refused", 0, str(unfit["reason"].iloc[0]), mend)
+        fix = "Give the field the type that the service has"
+        return FieldFinding(name, field, "refused", 0, str(unfit["reason"].iloc[0]), fix)
     count = int(batch.frame[field].notna().sum())
     if count:
         return FieldFinding(name, field, "ok", count, f"{count} rows" if count > 1 else "1 row")
     if field in batch.not_served:
-        mend = "Give it a `scrape`, or set PROMETHEUS_URL"
-        return FieldFinding(name, field, "no_data", 0, "the metrics page does not serve it", mend)
-    mend = "Nothing when the service does not have it; else mend the catalogue's entry"
-    return FieldFinding(name, field, "no_data", 0, _why_empty(batch, field), mend)
+        fix = "Give it a `scrape`, or set PROMETHEUS_URL"
+        return FieldFinding(name, field, "no_data", 0, "the metrics page does not serve it", fix)
+    fix = "Nothing when the service does not have it; else fix the catalogue's entry"
+    return FieldFinding(name, field, "no_data", 0, _why_empty(batch, field), fix)
 
 
 def _why_empty(batch: Batch, field: str) -> str:
     """The warning about the field, else the first that is about no field."""
     parted = [(text, *text.partition(": ")) for text in batch.warnings]
-    told = {name: rest for _, name, _, rest in parted}
+    reported = {name: rest for _, name, _, rest in parted}
     general = (text for text, name, *_ in parted if name not in batch.measurement.fields)
-    return told.get(field) or next(general, "no value now")
+    return reported.get(field) or next(general, "no value now")

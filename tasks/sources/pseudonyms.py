@@ -58,8 +58,10 @@ def namer_of(settings: Settings) -> Namer | None:
     """
     if settings.client_ids == "plain":
         return None
-    told = settings.client_key
-    secret = told.get_secret_value().encode() if told else _kept_key(settings.home / KEY_FILE)
+    reported = settings.client_key
+    secret = (
+        reported.get_secret_value().encode() if reported else _kept_key(settings.home / KEY_FILE)
+    )
     key = hashlib.blake2b(secret, digest_size=KEY_BYTES).digest()
 
     def name(client: str) -> str:
@@ -79,13 +81,13 @@ def _kept_key(path: Path) -> bytes:
         raise ConfigurationInvalid(
             where=path,
             problem=f"the key of hashed client names cannot be kept there: {error.strerror}",
-            mend=f"Make the folder one that can be written, or set {CLIENT_KEY_VARIABLE}",
+            fix=f"Make the folder one that can be written, or set {CLIENT_KEY_VARIABLE}",
         ) from error
     if len(key) != KEY_BYTES:
         raise ConfigurationInvalid(
             where=path,
             problem=f"holds {len(key)} bytes, and the key of hashed client names has {KEY_BYTES}",
-            mend="Restore the file. Delete it only if clients may get new names",
+            fix="Restore the file. Delete it only if clients may get new names",
         )
     return key
 

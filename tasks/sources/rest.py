@@ -61,9 +61,9 @@ class RestSource:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
         reading = _Reading(measurement, environment, look.seen.asked)
-        reading.told.warnings.extend(look.warnings(measurement.every))
+        reading.reported.warnings.extend(look.warnings(measurement.every))
         reading.take(look.seen.content, rest, floor(look.time, measurement.every))
-        return reading.told.batch(window)
+        return reading.reported.batch(window)
 
     def _document(self, endpoint: str) -> "Shared[_Document]":
         with self._guard:
@@ -88,7 +88,7 @@ class _Reading:
     """Finds a measurement's rows in a body, and hands them to what tells them."""
 
     def __init__(self, measurement: Measurement, environment: str, asked: Asked) -> None:
-        self.told = JsonRows(measurement, environment)
+        self.reported = JsonRows(measurement, environment)
         self._measurement = measurement
         self._asked = asked
 
@@ -97,7 +97,7 @@ class _Reading:
         for row in self._rows(content, rest):
             tags = tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
             values = {name: self._field(name, row) for name in self._measurement.fields}
-            self.told.add(time, tags, values)
+            self.reported.add(time, tags, values)
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
         """The objects that are the rows."""
@@ -106,7 +106,7 @@ class _Reading:
         found = self._value_at(rest.rows, content)
         if found is None:
             warning = f"{rest.endpoint} has no {rest.rows}: not offered by this service"
-            self.told.warnings.append(warning)
+            self.reported.warnings.append(warning)
             return []
         if not isinstance(found, list):
             raise self._asked.invalid(f"{rest.rows} is {kind_of(found)}, not a list")

@@ -1,4 +1,4 @@
-"""The rounds in an answer of the history: dated, told apart by run, and made into rows."""
+"""The rounds in an answer of the history: dated, distinguished by run, and made into rows."""
 
 import math
 from collections import Counter
@@ -62,7 +62,7 @@ def dated(items: Iterable[dict[str, Any]]) -> list[HistoryRound]:
 def runs_of(
     rounds: Sequence[HistoryRound], run_id: str | None, known: KnownRun | None
 ) -> list[str]:
-    """The run of each round, in order: the service's own name for it, else told by the counter.
+    """The run of each round, in order: the service's own name for it, else by the counter.
 
     A counter that goes back begins a new run, which is named by the start of its first round. Rounds
     that are known already, or that go on where the known ones end, are of the known run.
@@ -96,12 +96,14 @@ def run_name(started: datetime) -> str:
     return f"run-{started:%Y%m%dT%H%M%S.%fZ}"
 
 
-def count_undated(told: JsonRows, items: Sequence[dict[str, Any]]) -> None:
+def count_undated(reported: JsonRows, items: Sequence[dict[str, Any]]) -> None:
     """Counts what the rounds without number or start hold, which belong to no time."""
     if not items:
         return
-    told.dropped["undated"] += sum(_is_number(item.get(fact)) for item in items for fact in NUMBERS)
-    told.warnings.append(
+    reported.dropped["undated"] += sum(
+        _is_number(item.get(fact)) for item in items for fact in NUMBERS
+    )
+    reported.warnings.append(
         f"{len(items)} rounds are left out: they have no whole number (round), or no start in "
         "ISO 8601 (started)"
     )
@@ -112,7 +114,7 @@ def _is_number(found: Any) -> TypeGuard[float]:
 
 
 def fill_rounds(
-    told: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
+    reported: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
 ) -> None:
     """One row a round, with the terms of privacy that the body names for all of them."""
     terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
@@ -122,9 +124,9 @@ def fill_rounds(
         facts |= {fact: each.item.get(fact, MISSING) for fact in NUMBERS}
         facts |= _of_clients(each.item.get("clients", MISSING), strange)
         facts["not_finite"] = _not_finite(facts)
-        told.add(each.started, (run_id,), _fields(measurement, facts))
+        reported.add(each.started, (run_id,), _fields(measurement, facts))
     for state, count in strange.items():
-        told.warnings.append(
+        reported.warnings.append(
             f"{count} clients have the state {state!r}, which is none of {', '.join(STATES)}: "
             "they are counted as drawn alone"
         )
@@ -139,13 +141,13 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     """How many clients there were, by state, and the mean of their data quality."""
     facts: tuple[HistoryFact, ...] = ("drawn", *STATES, "data_quality")
     if not isinstance(found, list):
-        # null is told as such; anything else is for the measurement of the clients to refuse
+        # null is reported as such; anything else is for the measurement of the clients to refuse
         return dict.fromkeys(facts, MISSING if found is MISSING else None)
     clients = [client for client in found if isinstance(client, dict)]
     states = Counter(str(client.get("state")) for client in clients if client.get("state"))
     strange.update({state: n for state, n in states.items() if state not in STATES})
-    told = (client.get("data_quality") for client in clients)
-    quality: list[float] = [each for each in told if _is_number(each) and math.isfinite(each)]
+    reported = (client.get("data_quality") for client in clients)
+    quality: list[float] = [each for each in reported if _is_number(each) and math.isfinite(each)]
     counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
     has_states = bool(states) or not clients
     counts |= {state: states[state] if has_states else MISSING for state in STATES}
@@ -153,7 +155,7 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     return counts
 
 
-def fill_clients(told: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
+def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
     """Add one row a client of each round; AnswerInvalid for a list, client or name that is none."""
     without = 0
     for run_id, each in named:
@@ -166,14 +168,14 @@ def fill_clients(told: JsonRows, measurement: Measurement, named: Named, asked: 
         for client in clients:
             name, facts = _client(client, each, asked)
             facts |= {"run_id": run_id, "round": each.number}
-            told.add(each.started, (name,), _fields(measurement, facts))
+            reported.add(each.started, (name,), _fields(measurement, facts))
     if without:
         warning = f"clients: not offered by this service in {without} of {len(named)} rounds"
-        told.warnings.append(warning)
+        reported.warnings.append(warning)
 
 
 def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:
-    """A client's name, and what is told of it."""
+    """A client's name, and what is reported of it."""
     if not isinstance(found, dict):
         raise asked.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
     try:

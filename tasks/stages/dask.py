@@ -63,8 +63,8 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
         client = Client(manner.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except OSError as error:
         problem = f"no Dask scheduler answers at {manner.address}"
-        mend = "Start it (dask scheduler), or correct the address"
-        raise ConfigurationInvalid(where="--address", problem=problem, mend=mend) from error
+        fix = "Start it (dask scheduler), or correct the address"
+        raise ConfigurationInvalid(where="--address", problem=problem, fix=fix) from error
     with client:
         yield client
 

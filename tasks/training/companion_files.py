@@ -14,7 +14,7 @@ from tasks.core.training import PrivacyTerms, TrainingRun
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
 
 MOST_BYTES = 100 * 1024**2
-Told = Annotated[float | None, Field(allow_inf_nan=False)]
+Reported = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
 class _Twin(BaseModel):
@@ -22,11 +22,11 @@ class _Twin(BaseModel):
 
 
 class _Privacy(_Twin):
-    epsilon_remaining: Told = None
-    delta: Told = Field(None, alias="delta_used")
-    epsilon_budget: Told = None
-    noise_multiplier: Told = None
-    sampling_rate: Told = None
+    epsilon_remaining: Reported = None
+    delta: Reported = Field(None, alias="delta_used")
+    epsilon_budget: Reported = None
+    noise_multiplier: Reported = None
+    sampling_rate: Reported = None
 
 
 class _Drawn(BaseModel):
@@ -36,9 +36,9 @@ class _Drawn(BaseModel):
 
 
 class _Participation(_Twin):
-    total_clients: Told = None
-    active_clients: Told = None
-    avg_data_quality: Told = None
+    total_clients: Reported = None
+    active_clients: Reported = None
+    avg_data_quality: Reported = None
     rounds: tuple[_Drawn, ...] = ()
 
 
@@ -77,12 +77,12 @@ def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], lis
     return (Counts(run.rounds[-1].round, *totals),), findings
 
 
-def _counts(told: _Drawn) -> Counts:
+def _counts(reported: _Drawn) -> Counts:
     """A client that is late has not dropped out; one in a state that nobody knows may have."""
-    states = [(STATES.get(word.lower()), count) for word, count in told.states.items()]
+    states = [(STATES.get(word.lower()), count) for word, count in reported.states.items()]
     lost = sum(count for state, count in states if state == DROPPED)
-    is_known = sum(count for state, count in states if state is not None) == told.drawn
-    return Counts(told.round, told.drawn, told.drawn - lost if is_known else None)
+    is_known = sum(count for state, count in states if state is not None) == reported.drawn
+    return Counts(reported.round, reported.drawn, reported.drawn - lost if is_known else None)
 
 
 def _beside(
@@ -92,14 +92,14 @@ def _beside(
     if path.name != PROGRESS_FILE or not twin.exists():
         return None, []
     try:
-        told = _read(twin, model)
-        if (told.run_id or path.stem) != run.run_id:
-            raise _LeftOutError(f"it is of the run {told.run_id}")
+        reported = _read(twin, model)
+        if (reported.run_id or path.stem) != run.run_id:
+            raise _LeftOutError(f"it is of the run {reported.run_id}")
     except _LeftOutError as why:
         sentence = f"{name} beside it was left out: {why}."
         return None, [Finding("twin_left_out", Severity.WARNING, sentence, {"file": str(twin)})]
     sentence = f"{name} beside it was read as well."
-    return told, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
+    return reported, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
 
 
 def _read(twin: Path, model: type[Twin]) -> Twin:

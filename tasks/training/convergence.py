@@ -35,7 +35,7 @@ class Analysed:
 
     @property
     def rounds_seen(self) -> int:
-        """How many rounds were told."""
+        """How many rounds were reported."""
         return len(self.analysis.curve) if self.has_rounds else 0
 
     @property

@@ -56,7 +56,7 @@ def watched(
     """Read runs as training_runs does, all snapshots, and the rounds that ran twice."""
     snapshots = _snapshots(lake, environment, catalogue)
     rounds, clients = _measurement(catalogue, ROUND_TAGS), _measurement(catalogue, CLIENT_TAGS)
-    by_run = [] if rounds is None else list(_by_run(_told(lake, environment, rounds, EVER)))
+    by_run = [] if rounds is None else list(_by_run(_reported(lake, environment, rounds, EVER)))
     history = _completed([_run(rows) for rows in by_run], snapshots)
     begun = [(_began(run), run) for run in history]
     begun += _seen_in_passing(snapshots, history)
@@ -73,7 +73,9 @@ def _measurement(catalogue: Catalogue, tags: tuple[str, ...]) -> Measurement | N
     return next(found, None)
 
 
-def _told(lake: Lake, environment: str, measurement: Measurement, window: Window) -> Iterator[Row]:
+def _reported(
+    lake: Lake, environment: str, measurement: Measurement, window: Window
+) -> Iterator[Row]:
     """Each landed row by facts, with its time and its tags; None for null."""
     names = {**{tag: tag for tag in measurement.tags}}
     names |= {spec.history: n for n, spec in measurement.fields.items() if spec.history is not None}
@@ -97,8 +99,8 @@ def _moment(time: Any) -> datetime:
 def _plain(value: Any) -> Any:
     """The value as a Python object, None for any kind of null."""
     # pandas has three kinds; NaN is the one that is a float
-    is_told = isinstance(value, str | int | float) and value == value
-    return value if is_told else None
+    is_reported = isinstance(value, str | int | float) and value == value
+    return value if is_reported else None
 
 
 def _by_run(rows: Iterable[Row]) -> list[list[Row]]:
@@ -161,12 +163,12 @@ def is_about(snapshot: Snapshot, run: TrainingRun, start: datetime, stop: dateti
 
 
 def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
-    told = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
+    reported = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
     planned = [s.total_rounds for s in about if s.total_rounds is not None]
     return replace(
         run,
         total_rounds=planned[-1] if planned else None,
-        privacy=first_terms(run.privacy, told[-1]) if told else run.privacy,
+        privacy=first_terms(run.privacy, reported[-1]) if reported else run.privacy,
     )
 
 
@@ -179,7 +181,7 @@ def _with_clients(
         return run
     window = Window(min(starts), max(starts) + MOMENT)
     found: dict[tuple[int, datetime], list[ClientRound]] = {}
-    for row in _told(lake, environment, measurement, window):
+    for row in _reported(lake, environment, measurement, window):
         if row["run_id"] == run.run_id and row["round"] is not None:
             found.setdefault((row["round"], row["time"]), []).append(_client(row))
     if not found:
@@ -210,9 +212,9 @@ def _snapshots(lake: Lake, environment: str, catalogue: Catalogue) -> list[Snaps
     return [_snapshot(time, slots[time]) for time in sorted(slots)]
 
 
-def _snapshot(time: datetime, told: Row) -> Snapshot:
-    whole = {part: int(told[part]) for part in WHOLE if told.get(part) is not None}
-    return Snapshot(time=time, **{**told, **whole})
+def _snapshot(time: datetime, reported: Row) -> Snapshot:
+    whole = {part: int(reported[part]) for part in WHOLE if reported.get(part) is not None}
+    return Snapshot(time=time, **{**reported, **whole})
 
 
 def _seen_in_passing(

@@ -101,7 +101,7 @@ def _import() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations
 
-    # whatever fails is in the results, and is told from there
+    # whatever fails is in the results, and is reported from there
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     return great_expectations
 

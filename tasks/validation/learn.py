@@ -74,7 +74,7 @@ def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: W
             argument="MEASUREMENT",
             problem=f"there is nothing to learn from for {measurement.name}: "
             f"{reasons or 'it has no numeric field'}",
-            mend="Name a longer window (--start), or collect more first",
+            fix="Name a longer window (--start), or collect more first",
         )
     content = {**suite.content, "expectations": _with(found, suite.content["expectations"])}
     return Learned(suite_of(content, measurement, suite.path), left_out)

@@ -1,4 +1,4 @@
-"""All suites of a catalogue looked at, each flaw told."""
+"""All suites of a catalogue looked at, each flaw reported."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class Flaw:
     suite: str
     check_id: str | None
     problem: str
-    mend: str
+    fix: str
 
 
 def review(folder: Path, measurements: Iterable[Measurement]) -> Iterator[Flaw]:
     """Every flaw of the folder's suites, in the order of the measurements, then unused files.
 
-    Of one suite the first thing that Great Expectations or fedvitals refuses is told, and whether
+    Of one suite the first thing that Great Expectations or fedvitals refuses is reported, and whether
     the file is in canonical form, in which two suites can be compared line by line.
     """
     used = set()
@@ -35,12 +35,12 @@ def review(folder: Path, measurements: Iterable[Measurement]) -> Iterator[Flaw]:
             verify(suite, entry)
         except SuiteInvalid as error:
             name = Path(error.suite).name
-            yield Flaw(name, error.check_id, error.problem, error.mend)
+            yield Flaw(name, error.check_id, error.problem, error.fix)
         used.add(entry.suite_name)
     for path in sorted(folder.glob("*.json")):
         if path.stem not in used:
-            mend = "Delete it, or name it under `suite` in the catalogue"
-            yield Flaw(path.name, None, "no measurement uses it", mend)
+            fix = "Delete it, or name it under `suite` in the catalogue"
+            yield Flaw(path.name, None, "no measurement uses it", fix)
 
 
 def _form(suite: Suite) -> Iterator[Flaw]:
@@ -58,5 +58,5 @@ def _form(suite: Suite) -> Iterator[Flaw]:
     if line == len(ours) - 1:
         expected = "a line end and nothing more"
     problem = f"is not in canonical form, from line {line + 1} on"
-    mend = f"Sort its keys and indent it by 2 spaces; there should be {expected}"
-    yield Flaw(suite.path.name, None, problem, mend)
+    fix = f"Sort its keys and indent it by 2 spaces; there should be {expected}"
+    yield Flaw(suite.path.name, None, problem, fix)

@@ -36,7 +36,7 @@ _TAG_RULES = (
 )
 
 
-def through_door(batch: Batch) -> tuple[Batch, pd.DataFrame]:
+def check_structure(batch: Batch) -> tuple[Batch, pd.DataFrame]:
     """The batch without what no store can hold, and quarantine records of that.
 
     A tag value with a control character (C0, DEL, C1), a lone surrogate or a backslash at its end

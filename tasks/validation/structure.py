@@ -26,11 +26,11 @@ class Complaint:
     path: Path
     check_id: str | None = None
 
-    def __call__(self, problem: str, mend: str) -> SuiteInvalid:
+    def __call__(self, problem: str, fix: str) -> SuiteInvalid:
         """The error to raise."""
         where = f"check {self.check_id}: " if self.check_id else ""
         facts = {"suite": str(self.path), "check_id": self.check_id}
-        return SuiteInvalid(**facts, problem=where + problem, mend=mend)
+        return SuiteInvalid(**facts, problem=where + problem, fix=fix)
 
     def of(self, check_id: str) -> "Complaint":
         """Complain about one check of the same file."""
@@ -38,20 +38,20 @@ class Complaint:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The mend for a word that is not among the known ones."""
+    """The fix for a word that is not among the known ones."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"Did you mean {close[0]}?" if close else otherwise
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:
-    """Refuse what is no suite for this measurement, by SuiteInvalid with file, check and mend."""
+    """Refuse what is no suite for this measurement, by SuiteInvalid with file, check and fix."""
     complain = Complaint(path)
     if not isinstance(content, dict):
         raise complain("is not a JSON object", "Write it as Great Expectations does")
     _refuse_unknown(content, SUITE_KEYS, complain)
     if content.get("name") != measurement.suite_name:
-        mend = f'Call it "{measurement.suite_name}"'
-        raise complain(f"its name is {content.get('name')!r}", mend)
+        fix = f'Call it "{measurement.suite_name}"'
+        raise complain(f"its name is {content.get('name')!r}", fix)
     if not isinstance(content.get("meta") or {}, dict):
         raise complain("its meta is not an object", "Write name: value, or take it out")
     expectations = content.get("expectations")
@@ -69,8 +69,8 @@ def _refuse_unknown(
 ) -> None:
     for key in content:
         if key not in known:
-            mend = did_you_mean(key, known, f"Known keys: {', '.join(known)}")
-            raise complain(f"unknown key {inside}{key}", mend)
+            fix = did_you_mean(key, known, f"Known keys: {', '.join(known)}")
+            raise complain(f"unknown key {inside}{key}", fix)
 
 
 def _check_expectation(
@@ -107,8 +107,8 @@ def _check_severity(content: dict[str, Any], complain: Complaint) -> None:
     theirs = NAMES[Severity(ours)].great_expectations
     given = content.get("severity")
     if given != theirs:
-        mend = f'Write "severity": "{theirs}", as Great Expectations calls it'
-        raise complain(f"meta.severity is {ours!r}, but severity is {given!r}", mend)
+        fix = f'Write "severity": "{theirs}", as Great Expectations calls it'
+        raise complain(f"meta.severity is {ours!r}, but severity is {given!r}", fix)
 
 
 def _check_columns(kwargs: dict[str, Any], measurement: Measurement, complain: Complaint) -> None:
@@ -118,8 +118,8 @@ def _check_columns(kwargs: dict[str, Any], measurement: Measurement, complain: C
             raise complain(f"{key} is not a list", "Write the columns as a list")
     for column in columns_named(kwargs):
         if column not in known:
-            mend = did_you_mean(str(column), known, f"Its columns: {', '.join(known)}")
-            raise complain(f"{measurement.name} has no column {column!r}", mend)
+            fix = did_you_mean(str(column), known, f"Its columns: {', '.join(known)}")
+            raise complain(f"{measurement.name} has no column {column!r}", fix)
 
 
 def _check_ids(expectations: list[dict[str, Any]], complain: Complaint) -> None:
@@ -127,8 +127,8 @@ def _check_ids(expectations: list[dict[str, Any]], complain: Complaint) -> None:
     for content in expectations:
         check_id = content["meta"]["check_id"]
         if check_id in seen:
-            mend = "Give each expectation its own"
-            raise complain.of(check_id)("meta.check_id is given twice", mend)
+            fix = "Give each expectation its own"
+            raise complain.of(check_id)("meta.check_id is given twice", fix)
         seen.add(check_id)
 
 
@@ -153,12 +153,12 @@ def _check_parameters(content: dict[str, Any], complain: Complaint) -> None:
         names = set(parameters_named(expectation["kwargs"]))
         needed |= names
         for name in sorted(names - set(given)):
-            mend = did_you_mean(name, given, "Give it in suite_parameters")
+            fix = did_you_mean(name, given, "Give it in suite_parameters")
             of_check = complain.of(expectation["meta"]["check_id"])
-            raise of_check(f"the suite has no parameter {name}", mend)
+            raise of_check(f"the suite has no parameter {name}", fix)
     for name in sorted(set(given) - needed):
-        mend = did_you_mean(name, needed, "Take it out of suite_parameters")
-        raise complain(f"no expectation uses the parameter {name}", mend)
+        fix = did_you_mean(name, needed, "Take it out of suite_parameters")
+        raise complain(f"no expectation uses the parameter {name}", fix)
 
 
 def _check_obligations(
@@ -178,8 +178,8 @@ def _check_obligations(
             found = (each for each in found if each["meta"]["severity"] == Severity.CRITICAL)
         if not any(_fulfils(each["kwargs"], kwargs) for each in found):
             shown = ", ".join(f"{key} {value}" for key, value in kwargs.items()).replace("'", "")
-            mend = "Add it: without it a bad batch would pass"
-            raise complain(f"lacks {kind} with exactly {shown} ({severity})", mend)
+            fix = "Add it: without it a bad batch would pass"
+            raise complain(f"lacks {kind} with exactly {shown} ({severity})", fix)
 
 
 def _fulfils(given: dict[str, Any], wanted: dict[str, Any]) -> bool:

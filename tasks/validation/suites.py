@@ -88,7 +88,7 @@ def write_suite(suite: Suite) -> None:
         raise ConfigurationInvalid(
             where=suite.path,
             problem=f"cannot be written: {error.strerror}",
-            mend="Make its folder one that can be written",
+            fix="Make its folder one that can be written",
         ) from error
 
 
@@ -98,16 +98,16 @@ def _read(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         others = [other.stem for other in path.parent.glob("*.json")]
-        mend = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")
-        raise complain("the file is missing", mend) from error
+        fix = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")
+        raise complain("the file is missing", fix) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise complain(f"cannot be read: {error}", "Mend the file") from error
+        raise complain(f"cannot be read: {error}", "Fix the file") from error
     try:
         return json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
         )
     except ValueError as error:
-        raise complain(f"is not JSON: {error}", "Mend the file") from error
+        raise complain(f"is not JSON: {error}", "Fix the file") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,12 +136,12 @@ def verify(suite: Suite, measurement: Measurement) -> None:
     for expectation in suite.expectations:
         complain = Complaint(suite.path, expectation.check_id)
         if expectation.type not in known:
-            mend = did_you_mean(expectation.type, known, f"It knows: {', '.join(known)}")
-            raise complain(f"Great Expectations knows no {expectation.type}", mend)
+            fix = did_you_mean(expectation.type, known, f"It knows: {', '.join(known)}")
+            raise complain(f"Great Expectations knows no {expectation.type}", fix)
         _verify_arguments(expectation, complain)
     if engine.loaded_types(suite) != [each.type for each in suite.expectations]:
-        mend = "Compare it with what it loads"
-        raise Complaint(suite.path)("Great Expectations does not load all of it", mend)
+        fix = "Compare it with what it loads"
+        raise Complaint(suite.path)("Great Expectations does not load all of it", fix)
     for check_id, problem in trial.obstacles(suite, measurement):
         complain = Complaint(suite.path, check_id)
         raise complain(f"cannot run on {measurement.name}: {problem}", "Choose one for its type")
@@ -151,8 +151,8 @@ def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
     known = engine.arguments_of(expectation.type)
     for name in expectation.arguments:
         if name not in known:
-            mend = did_you_mean(name, known, f"It takes: {', '.join(known)}")
-            raise complain(f"{expectation.type} takes no {name}", mend)
+            fix = did_you_mean(name, known, f"It takes: {', '.join(known)}")
+            raise complain(f"{expectation.type} takes no {name}", fix)
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:
-        raise complain(f"{expectation.type}: {problem}", "Mend its kwargs")
+        raise complain(f"{expectation.type}: {problem}", "Fix its kwargs")

@@ -64,7 +64,7 @@ def test_a_seed_makes_the_same_contests() -> None:
     assert [one.terms.noise_multiplier is None for one in first] == [False, True]
 
 
-def test_own_runs_race_with_the_epsilon_they_told() -> None:
+def test_own_runs_race_with_the_epsilon_they_reported() -> None:
     found = own_contests(every=60)
 
     assert len(found) == 4
@@ -98,8 +98,8 @@ def test_bins_count_and_leave_out_what_was_never_said() -> None:
 
 def test_figures_become_a_table_and_a_picture(tmp_path: Path) -> None:
     one = {"calls": 2, "won": 0.5, "brier": 0.1, "base": 0.25, "ratio": 0.4}
-    told = {"calls": 2, "chance": 0.4, "won": 0.5, "low": 0.2, "high": 0.8}
-    figures = {"a set": {"scores": {"all": one}, "bins": [told]}}
+    reported = {"calls": 2, "chance": 0.4, "won": 0.5, "low": 0.2, "high": 0.8}
+    figures = {"a set": {"scores": {"all": one}, "bins": [reported]}}
 
     draw(figures, tmp_path / "race.png")
 

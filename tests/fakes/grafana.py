@@ -1,4 +1,4 @@
-"""A Grafana that keeps annotations by the rules of its HTTP API, and fails as it is told."""
+"""A Grafana that keeps annotations by the rules of its HTTP API, and fails as it is reported."""
 
 import json
 from collections.abc import Callable

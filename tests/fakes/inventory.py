@@ -1,4 +1,4 @@
-"""A Prometheus with metrics of which a test says type, help and series; values only where told."""
+"""A Prometheus with metrics of which a test says type, help and series; values only where reported."""
 
 import re
 from collections.abc import Mapping
@@ -31,8 +31,8 @@ class FakeInventory(FakePrometheus):
         if path == "/api/v1/metadata" and method == "GET" and self.keeps_metadata:
             keys = ("type", "unit", "help")
             return self._success(
-                {name: [dict(zip(keys, one, strict=True)) for one in told]
-                 for name, told in self.described.items()}
+                {name: [dict(zip(keys, one, strict=True)) for one in reported]
+                 for name, reported in self.described.items()}
             )  # fmt: skip
         return super()._routed(path, method, form)
 

@@ -33,16 +33,16 @@ ROUND = timedelta(minutes=1)
 
 def a_client(name: str = "client-0", **changed: Any) -> dict[str, Any]:
     """One client of a round, which reported."""
-    told = {"id": name, "examples": 7, "accuracy": 0.5, "seconds": 0.25, "state": "reported"}
-    return {**told, "data_quality": 0.75, **changed}
+    reported = {"id": name, "examples": 7, "accuracy": 0.5, "seconds": 0.25, "state": "reported"}
+    return {**reported, "data_quality": 0.75, **changed}
 
 
 def a_round(number: int, started: datetime | None = None, **changed: Any) -> dict[str, Any]:
     """One round; without a start, so many minutes after START as its number says."""
     when = started or START + (number - 1) * ROUND
-    told = {"round": number, "started": when.isoformat(), "seconds": 30.0, "loss": 1.0 / number}
+    reported = {"round": number, "started": when.isoformat(), "seconds": 30.0, "loss": 1.0 / number}
     return {
-        **told,
+        **reported,
         "accuracy": 0.5,
         "epsilon": 0.125 * number,
         "clients": [a_client(), a_client("client-1", state="late"), a_client("client-2", state="dropped", accuracy=None, seconds=None)],
@@ -60,7 +60,7 @@ class FakeTraining:
     planned: int = 10
     gone: set[str] = field(default_factory=set)
     raw: dict[str, str] = field(default_factory=dict)
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reported: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     status: int = 200
 
@@ -95,7 +95,7 @@ class FakeTraining:
             body = self._history(int(request.args.get("since", 0)))
         else:
             body = bodies[request.path]()
-        merged = {**body, **self.told.get(request.path, {})}
+        merged = {**body, **self.reported.get(request.path, {})}
         # a test takes a key away by setting it to an ellipsis
         return {key: value for key, value in merged.items() if value is not ...}
 
@@ -143,6 +143,6 @@ class FakeTraining:
         }
 
 
-def _number(told: dict[str, Any]) -> float:
-    found = told.get("round")
+def _number(reported: dict[str, Any]) -> float:
+    found = reported.get("round")
     return found if isinstance(found, int | float) else float("inf")

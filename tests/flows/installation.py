@@ -91,7 +91,7 @@ class Installation:
         self.config.mkdir(parents=True, exist_ok=True)
         self.expectations.mkdir(exist_ok=True)
         self.write_yaml("metrics.yaml", {"measurements": dict(measurements)})
-        self.write_yaml("environments.yaml", {"pipeline": {"patience": "1s", **pipeline}})
+        self.write_yaml("environments.yaml", {"pipeline": {"retry_timeout": "1s", **pipeline}})
         self.write_yaml("sinks.yaml", {})
         for entry in Catalogue.read(self.config / "metrics.yaml").values():
             # of what is built in, the shipped one is in force
@@ -181,7 +181,7 @@ class Installation:
 
 @contextmanager
 def _prefect_at(api_url: str | None) -> Iterator[None]:
-    """Prefect has read its settings when it was imported, so they are told to it."""
+    """Prefect has read its settings when it was imported, so they are reported to it."""
     if api_url is None:
         yield
         return

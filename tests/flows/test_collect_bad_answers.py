@@ -43,12 +43,12 @@ PROBLEMS = {
     "bad_query": service(
         "bad_query",
         "refused QUERY (HTTP 400): bad_data: 1:5: parse error: unexpected end of input. "
-        "Mend this query in the catalogue: bad_query",
+        "Fix this query in the catalogue: bad_query",
     ),
     "impossible": service(
         "impossible",
         "refused QUERY (HTTP 422): execution: many-to-many matching not allowed. "
-        "Mend this query in the catalogue: impossible",
+        "Fix this query in the catalogue: impossible",
     ),
     "too_many_samples": service(
         "too_many_samples",
@@ -155,8 +155,8 @@ def test_each_fault_is_one_problem_of_its_measurement(faulty: Faulty, name: str)
     assert line["state"] == "failed"
     (problem,) = line["problems"]
     # how many bytes were read is not ours to say
-    told = re.sub(r"IncompleteRead\(.*\)", "IncompleteRead(…)", problem)
-    assert told == PROBLEMS[name].replace("@", faulty.url)
+    reported = re.sub(r"IncompleteRead\(.*\)", "IncompleteRead(…)", problem)
+    assert reported == PROBLEMS[name].replace("@", faulty.url)
 
 
 def test_the_rest_of_the_run_goes_on(faulty: Faulty) -> None:
@@ -177,7 +177,7 @@ def test_nothing_but_the_receipt_is_said(faulty: Faulty) -> None:
     assert faulty.ran.out == json.dumps(faulty.ran.document, indent=2, ensure_ascii=False) + "\n"
 
 
-def test_people_are_told_each_problem_once(faulty: Faulty) -> None:
+def test_people_are_reported_each_problem_once(faulty: Faulty) -> None:
     assert faulty.again.code == 1
     for name in PROBLEMS:
         (problem,) = faulty.line(name)["problems"]
@@ -187,9 +187,9 @@ def test_people_are_told_each_problem_once(faulty: Faulty) -> None:
 
 def test_the_report_tells_each_problem(faulty: Faulty) -> None:
     twin = json.loads(Path(faulty.ran.document["report"]).with_suffix(".json").read_text())
-    told = {entry["name"]: entry["problems"] for entry in twin["measurements"]}
+    reported = {entry["name"]: entry["problems"] for entry in twin["measurements"]}
 
-    assert told == {name: faulty.line(name)["problems"] for name in [*PROBLEMS, "good"]}
+    assert reported == {name: faulty.line(name)["problems"] for name in [*PROBLEMS, "good"]}
 
 
 def tables_of(database: Path) -> str:
@@ -205,8 +205,8 @@ def test_no_secret_is_anywhere(faulty: Faulty, secret: str, prefect_server: Pref
     assert faulty.installation.holding(secret) == ["planted"]
 
     assert secret not in faulty.ran.out + faulty.ran.err + faulty.again.out + faulty.again.err
-    told = tables_of(prefect_server.home / "prefect.db")
-    assert "planted" not in told
-    assert faulty.ran.document["run_id"] in told
+    reported = tables_of(prefect_server.home / "prefect.db")
+    assert "planted" not in reported
+    assert faulty.ran.document["run_id"] in reported
     kept = [path for path in prefect_server.home.rglob("*") if path.is_file()]
     assert [path for path in kept if secret.encode() in path.read_bytes()] == []

@@ -21,7 +21,7 @@ def installation(bare: Installation) -> Installation:
 
 
 def refused(installation: Installation, *arguments: str) -> str:
-    """What `collect` says, which must be one line; nothing was landed, kept or told."""
+    """What `collect` says, which must be one line; nothing was landed, kept or reported."""
     ran = installation.here("collect", *arguments)
     assert ran.code == 2
     assert "Traceback" not in ran.err
@@ -64,8 +64,8 @@ FILES: dict[str, tuple[str, Change, str]] = {
         "pipeline.cell: 3600 is not a duration such as 15s, 5m, 1h or 2d",
     ),
     "a word for a duration": (
-        "environments.yaml", put("pipeline", "patience", "long"),
-        "pipeline.patience: 'long' is not a duration such as 15s, 5m, 1h or 2d",
+        "environments.yaml", put("pipeline", "retry_timeout", "long"),
+        "pipeline.retry_timeout: 'long' is not a duration such as 15s, 5m, 1h or 2d",
     ),
     "key of a sink": (
         "sinks.yaml", put("influxdb", {"lines_per_posts": 1}),
@@ -93,7 +93,7 @@ def test_a_wrong_key_of_the_configuration_is_named(
     with installation.changed(name) as content:
         change(content)
 
-    assert refused(installation) == f"/config/{name}: {problem}. Mend the keys named here"
+    assert refused(installation) == f"/config/{name}: {problem}. Fix the keys named here"
 
 
 def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
@@ -103,7 +103,7 @@ def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
 
     assert refused(installation) == (
         "/config/metrics.yaml: unknown key measurements.models.tag (did you mean tags?); "
-        "unknown key measurements.other.typ (did you mean type?). Mend the keys named here"
+        "unknown key measurements.other.typ (did you mean type?). Fix the keys named here"
     )
 
 
@@ -346,5 +346,5 @@ def test_as_a_process_it_is_the_same_line(installation: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         f"{installation.config}/environments.yaml: unknown key pipeline.cel "
-        "(did you mean cell?). Mend the keys named here"
+        "(did you mean cell?). Fix the keys named here"
     )

@@ -1,4 +1,4 @@
-"""Services that refuse, fail or are not there: what is told, and what is made good later."""
+"""Services that refuse, fail or are not there: what is reported, and what is made good later."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +165,7 @@ REFUSALS: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("variables", "words"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_what_influxdb_refuses_stays_pending_and_is_loaded_once_mended(
+def test_what_influxdb_refuses_stays_pending_and_is_loaded_once_fixed(
     loading: Installation, influxdb: FakeInfluxDB, variables: dict[str, str], words: str
 ) -> None:
     whole = dict(loading.variables)
@@ -179,10 +179,10 @@ def test_what_influxdb_refuses_stays_pending_and_is_loaded_once_mended(
     assert ran.document["values"]["landed"] == ran.document["sinks"]["influxdb"]["pending"] == 240
 
     loading.variables = whole
-    mended = collect(loading)
+    fixed = collect(loading)
 
-    assert (mended.code, mended.document["status"]) == (0, "ok")
-    assert mended.document["sinks"]["influxdb"]["loaded"] == 240
+    assert (fixed.code, fixed.document["status"]) == (0, "ok")
+    assert fixed.document["sinks"]["influxdb"]["loaded"] == 240
     assert influxdb.count_values("a") == influxdb.count_values("b") == VALUES
 
 

@@ -114,7 +114,7 @@ def test_plainly_and_as_a_flow_run_the_receipt_is_the_same(
     # each kind of end was there to be compared
     states = {line["name"]: line["state"] for line in one["measurements"]}
     assert states == {
-        "same": "unchanged", "changed": "landed", "vanished": "kept_older", "share": "landed",
+        "same": "unchanged", "changed": "landed", "vanished": "retained", "share": "landed",
         "broken": "failed",
     }  # fmt: skip
     assert (one["status"], one["worst"]) == ("degraded", "critical")
@@ -171,10 +171,10 @@ def test_an_expected_failure_is_one_sentence_without_a_traceback(
     problem = ran.document["measurements"][0]["problems"][0]
     assert words in problem
     assert ending(run) == ("FAILED", "Failed", f"nothing landed: {problem}")
-    told = [each.message for each in logs(client, run)]
-    assert f"nothing landed: {problem}" in told
-    assert [each for each in told if "Traceback" in each or "Error:" in each] == []
-    assert SECRET not in "".join(told)
+    reported = [each.message for each in logs(client, run)]
+    assert f"nothing landed: {problem}" in reported
+    assert [each for each in reported if "Traceback" in each or "Error:" in each] == []
+    assert SECRET not in "".join(reported)
 
 
 def test_an_error_before_there_is_a_receipt_is_the_sentence_of_the_command_line(
@@ -189,9 +189,9 @@ def test_an_error_before_there_is_a_receipt_is_the_sentence_of_the_command_line(
     assert (ran.code, ran.out) == (1, "")
     assert ran.complaint.startswith("the service's API at ")
     assert ending(run) == ("FAILED", "Failed", ran.complaint)
-    told = [each.message for each in logs(client, run)]
-    assert ran.complaint in told
-    assert [each for each in told if "Traceback" in each] == []
+    reported = [each.message for each in logs(client, run)]
+    assert ran.complaint in reported
+    assert [each for each in reported if "Traceback" in each] == []
 
 
 def test_wrong_usage_is_a_failed_step_of_one_sentence(
@@ -255,7 +255,7 @@ def test_a_reconcile_leaves_what_differs_and_is_named_by_its_finding(
 
     run = newest_run(client, before)
     assert ran.code == 1
-    assert ending(run) == ("COMPLETED", "Findings", "4 cells compared, 1 differ, 0 mended")
+    assert ending(run) == ("COMPLETED", "Findings", "4 cells compared, 1 differ, 0 fixed")
     assert task_runs(client, run) == [
         "plan",
         "lake and influxdb: compare (2)",
@@ -265,7 +265,7 @@ def test_a_reconcile_leaves_what_differs_and_is_named_by_its_finding(
     ]
     (table,) = artifacts(client, run).values()
     (row,) = json.loads(table)
-    assert (row["measurement"], row["lake"], row["sink"], row["mended"]) == ("a", 60, 59, "no")
+    assert (row["measurement"], row["lake"], row["sink"], row["fixed"]) == ("a", 60, 59, "no")
 
 
 def test_a_backfill_leaves_its_measurements(two: Installation, client: SyncPrefectClient) -> None:

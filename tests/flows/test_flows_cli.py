@@ -90,7 +90,7 @@ def test_doctor_with_nothing_configured(bare: Installation) -> None:
     checks = checks_of(ran)
     bad = {key: each for key, each in checks.items() if not each["ok"]}
     assert list(bad) == [("source", "is configured")]
-    assert bad["source", "is configured"]["mend"] == (
+    assert bad["source", "is configured"]["fix"] == (
         "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
     )
     assert checks["settings", "prometheus"]["detail"] == "not configured"
@@ -166,7 +166,7 @@ def test_doctor_creates_the_bucket(whole: Installation, influxdb: FakeInfluxDB) 
 
     assert (before.code, creating.code, after.code) == (1, 0, 0)
     bucket = checks_of(before)["influxdb", "bucket"]
-    assert bucket["mend"] == "Make the bucket fedvitals: fedvitals doctor --create"
+    assert bucket["fix"] == "Make the bucket fedvitals: fedvitals doctor --create"
     assert influxdb.bucket == "fedvitals"
     assert all(each["ok"] for each in checks_of(after).values())
     assert "planted" not in before.out + creating.out + after.out
@@ -204,7 +204,7 @@ BROKEN: dict[str, tuple[dict[str, str], set[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize(("variables", "bad"), BROKEN.values(), ids=BROKEN.keys())
-def test_doctor_says_what_to_mend_of_everything_that_is_broken(
+def test_doctor_says_what_to_fix_of_everything_that_is_broken(
     whole: Installation, variables: dict[str, str], bad: set[tuple[str, str]]
 ) -> None:
     whole.variables |= variables
@@ -214,7 +214,7 @@ def test_doctor_says_what_to_mend_of_everything_that_is_broken(
     assert (ran.code, ran.err) == (1, "")
     failed = {key: each for key, each in checks_of(ran).items() if not each["ok"]}
     assert set(failed) == bad
-    assert all(each["mend"] for each in failed.values())
+    assert all(each["fix"] for each in failed.values())
     assert "planted" not in ran.out
 
 
@@ -227,7 +227,7 @@ def test_doctor_with_a_broken_suite(whole: Installation) -> None:
     ]
 
     assert not failed["ok"]
-    assert "a.json: lacks expect_table_row_count_to_be_between" in failed["mend"]
+    assert "a.json: lacks expect_table_row_count_to_be_between" in failed["fix"]
 
 
 def test_catalogue_lists_what_is_shipped(bare: Installation) -> None:

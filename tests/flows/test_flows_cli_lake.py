@@ -106,7 +106,7 @@ def test_quarantine_ls(collected: Collected) -> None:
     first, last = "2026-03-01T00:00:00Z", "2026-03-01T00:59:00Z"
     base = {"measurement": "shares", "environment": "production", "severity": "critical"}
     assert ran.document["quarantine"] == [
-        {**base, "stage": "door", "check_id": "tag_control_character", "values": 60, "first": first, "last": last},
+        {**base, "stage": "structural", "check_id": "tag_control_character", "values": 60, "first": first, "last": last},
         {**base, "stage": "suite", "check_id": "share_possible", "values": 6, "first": first, "last": "2026-03-01T00:50:00Z"},
     ]  # fmt: skip
 

@@ -34,9 +34,9 @@ def test_every_parameter_is_typed_and_described() -> None:
     properties = collect.parameters.properties
 
     assert list(properties) == [
-        "environment", "type", "measurements", "start", "stop", "output", "accept_shrink", "fail_on",
+        "environment", "type", "measurements", "start", "stop", "output", "allow_deletes", "fail_on",
     ]  # fmt: skip
-    assert (properties["accept_shrink"]["type"], properties["accept_shrink"]["default"]) == (
+    assert (properties["allow_deletes"]["type"], properties["allow_deletes"]["default"]) == (
         "boolean",
         False,
     )
@@ -163,8 +163,8 @@ def test_a_run_without_anything_is_failed_and_keeps_no_secret(
     assert str(message).startswith("nothing landed: Prometheus at http://127.0.0.1:9")
     lines = logs(client, run)
     assert len(lines) > 1
-    told = run.model_dump_json() + "".join(each.message for each in lines)
-    assert SECRET not in told + str(artifacts(client, run))
+    reported = run.model_dump_json() + "".join(each.message for each in lines)
+    assert SECRET not in reported + str(artifacts(client, run))
 
 
 def deployed(client: SyncPrefectClient) -> Any:

@@ -120,11 +120,11 @@ def test_an_output_may_be_a_relative_path(
     assert ran.document["report"] == str(followed.folder / "fl" / "metrics-report.html")
 
 
-def test_what_is_not_offered_is_said_and_what_is_odd_is_told(
+def test_what_is_not_offered_is_said_and_what_is_odd_is_reported(
     followed: Installation, training: FakeTraining
 ) -> None:
     training.gone = {HISTORY, METRICS}
-    training.told = {PRIVACY: {"epsilon_budget": ..., "privacy_budget_utilization": ...}}
+    training.reported = {PRIVACY: {"epsilon_budget": ..., "privacy_budget_utilization": ...}}
     training.rounds = training.rounds[:1]
     first = follow(followed)
 
@@ -168,14 +168,14 @@ def test_a_target_makes_a_race_and_its_absence_is_said(
     assert judged["privacy"]["probability"] <= configured
     assert "the service plans 40 rounds, so a plan of 400 is not looked at" in judged["notes"]
 
-    training.told = {PROGRESS: {"total_rounds": ...}}
+    training.reported = {PROGRESS: {"total_rounds": ...}}
     training.run_id = "run-b"
     follow(followed, "--metric", "loss", "--total-rounds", "30")
     (judged,) = written(followed, "convergence-analysis.json")["runs"]
     assert (judged["metric"], judged["target"], judged["planned_rounds"]) == ("loss", None, 30)
 
 
-def test_a_poll_that_is_told_nothing_new_writes_no_report(
+def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     followed: Installation, training: FakeTraining
 ) -> None:
     def polled() -> Ran:
@@ -186,7 +186,7 @@ def test_a_poll_that_is_told_nothing_new_writes_no_report(
         return followed.here("federated")
 
     followed.variables["FEDVITALS_CONFIG"] = str(
-        _config(followed.folder, "patience: 60s", "patience: 1s")
+        _config(followed.folder, "retry_timeout: 60s", "retry_timeout: 1s")
     )
     assert "\nreport   /" in polled().out
     still = polled()
@@ -194,7 +194,7 @@ def test_a_poll_that_is_told_nothing_new_writes_no_report(
     assert "report   skipped: no new training data (write one with --output)" in still.out
     assert len(list((followed.home / "reports").iterdir())) == 1
 
-    training.told = {PROGRESS: {"active_clients": 2}}
+    training.reported = {PROGRESS: {"active_clients": 2}}
     assert "\nreport   /" in polled().out
     training.rounds.append(a_round(4, datetime.now(UTC) - timedelta(minutes=1)))
     assert "\nreport   /" in polled().out

@@ -197,8 +197,8 @@ def test_a_prometheus_of_which_nothing_comes(
     ran = bare.here("init", "--prometheus-url", url, "-o", str(bare.folder / "out"), "--json")
 
     assert (ran.code, ran.out) == (1, "")
-    told, error = ran.err.splitlines()
-    assert told == f"init: looking at {url}"
+    reported, error = ran.err.splitlines()
+    assert reported == f"init: looking at {url}"
     assert words in error
     assert not (bare.folder / "out").exists()
 
@@ -249,11 +249,11 @@ def typed(bare: Installation) -> Callable[[str], tuple[int, str]]:
 def test_addresses_are_asked_for_on_a_terminal(
     bare: Installation, prometheus: FakeInventory, typed: Callable[[str], tuple[int, str]]
 ) -> None:
-    code, told = typed(f"{prometheus.url}\n\nhttp://influxdb.example.com\ny\n")
+    code, reported = typed(f"{prometheus.url}\n\nhttp://influxdb.example.com\ny\n")
 
     assert code == 0
-    assert "Prometheus [http://localhost:9090]:" in told
-    assert "Write 4 files to " in told
+    assert "Prometheus [http://localhost:9090]:" in reported
+    assert "Write 4 files to " in reported
     entry = yaml.safe_load((bare.folder / "out/config/environments.yaml").read_text())
     production = entry["environments"]["production"]
     assert production["prometheus_url"] == prometheus.url
@@ -265,8 +265,8 @@ def test_nothing_is_written_when_the_answer_is_no(
     bare: Installation, prometheus: FakeInventory, typed: Callable[[str], tuple[int, str]]
 ) -> None:
     bare.variables["PROMETHEUS_URL"] = prometheus.url
-    code, told = typed("\n\n\nn\n")
+    code, reported = typed("\n\n\nn\n")
 
     assert code == 1
-    assert f"Prometheus [{prometheus.url}]:" in told
+    assert f"Prometheus [{prometheus.url}]:" in reported
     assert not (bare.folder / "out").exists()

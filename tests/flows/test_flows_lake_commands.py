@@ -43,8 +43,8 @@ def test_export(filled: Installation) -> None:
     lines = filled.folder / "out.jsonl"
     window = ("--start", "2026-01-01T01:00:00Z", "--format", "jsonl", "--json")
     ran = filled.here("lake", "export", "shares", "-o", str(lines), *window)
-    told = {"file": str(lines), "format": "jsonl", "rows": 1, "bytes": lines.stat().st_size}
-    assert ran.document == told
+    reported = {"file": str(lines), "format": "jsonl", "rows": 1, "bytes": lines.stat().st_size}
+    assert ran.document == reported
     assert json.loads(lines.read_text())["share"] == 0.5
 
 

@@ -22,9 +22,9 @@ def delete_ledger(home: Path) -> None:
 
 
 def of_shares(ran: Ran) -> dict[str, Any]:
-    """What is told of it; a run also watches itself."""
-    told: list[dict[str, Any]] = ran.document["measurements"]
-    return next(each for each in told if each["measurement"] == "shares")
+    """What is reported of it; a run also watches itself."""
+    reported: list[dict[str, Any]] = ran.document["measurements"]
+    return next(each for each in reported if each["measurement"] == "shares")
 
 
 def test_nothing_is_known_of_nothing(bare: Installation) -> None:
@@ -83,8 +83,8 @@ def test_a_deleted_ledger_costs_nothing(bare: Installation) -> None:
         # its own window fails, what is in the lake is loaded all the same
         assert ran.document["sinks"]["influxdb"]["loaded"] >= 180
         lines = {line["name"]: line for line in ran.document["measurements"]}
-        told = " ".join(lines["_windows"]["warnings"])
-        assert "the ledger did not know 3 cells of shares in production" in told
+        reported = " ".join(lines["_windows"]["warnings"])
+        assert "the ledger did not know 3 cells of shares in production" in reported
         assert influxdb.count_values("shares") == 180
     again = of_shares(bare.here("ledger", "ls", "--json"))
     assert (again["cells"], list(again["pending"].values())) == (3, [0])

@@ -84,7 +84,7 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     assert two.here("maintain", "--json").document["details"]["reports"]["removed"] == 0
 
 
-def test_people_are_told_the_same(two: Installation) -> None:
+def test_people_are_reported_the_same(two: Installation) -> None:
     assert two.here("collect").code == 0
     with two.changed("metrics.yaml") as content:
         content["measurements"]["a"]["retention"] = "1d"
@@ -105,7 +105,7 @@ def test_people_are_told_the_same(two: Installation) -> None:
     assert lines[7] == "reports  done, 1 kept"
 
 
-def test_what_another_run_holds_is_left_and_told(two: Installation) -> None:
+def test_what_another_run_holds_is_left_and_reported(two: Installation) -> None:
     assert two.here("collect").code == 0
 
     with FileLocks(two.home / "locks").hold("a", "production", "run-x"):

@@ -1,4 +1,4 @@
-"""`fedvitals quarantine retry`: after a suite or a bucket was mended, in this process."""
+"""`fedvitals quarantine retry`: after a suite or a bucket was fixed, in this process."""
 
 import json
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def held(bare: Installation) -> Held:
     return found
 
 
-def mend(held: Held) -> None:
+def fix(held: Held) -> None:
     """A share may be 2."""
     with held.installation.changed_suite("shares") as content:
         content["expectations"][-1]["kwargs"]["max_value"] = 2
@@ -82,8 +82,8 @@ def landed(held: Held) -> list[float]:
         return [float(value) for value in bench.landed(0, 2)["share"]]
 
 
-def test_after_the_suite_was_mended(held: Held) -> None:
-    mend(held)
+def test_after_the_suite_was_fixed(held: Held) -> None:
+    fix(held)
     ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.err) == (0, "")
     document = ran.document
@@ -104,12 +104,12 @@ def test_after_the_suite_was_mended(held: Held) -> None:
 
 
 def test_the_windows_tell_of_the_retry(held: Held) -> None:
-    mend(held)
+    fix(held)
     run_id = held.installation.here("quarantine", "retry", "--json").document["run_id"]
     with held.bench() as bench:
-        told = query(bench.lake, "SELECT * FROM _windows").to_pylist()
+        reported = query(bench.lake, "SELECT * FROM _windows").to_pylist()
         state = bench.ledger.cells("shares", "production", Window(at(0), at(1)))
-    row = next(r for r in told if (r["run_id"], r["measurement"]) == (run_id, "shares"))
+    row = next(r for r in reported if (r["run_id"], r["measurement"]) == (run_id, "shares"))
     (known,) = state.values()
     assert (row["landed_digest"], row["source_digest"]) == (
         known.landed_digest,
@@ -119,7 +119,7 @@ def test_the_windows_tell_of_the_retry(held: Held) -> None:
 
 
 def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) -> None:
-    mend(held)
+    fix(held)
     document = held.installation.here("quarantine", "retry", "--json").document
     lake = Lake(str(held.installation.home / "lake"))
     (row,) = lake.read(self_measurement(), "production", ALL_TIME).to_dict("records")
@@ -132,7 +132,7 @@ def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) ->
 
 
 def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> None:
-    mend(held)
+    fix(held)
     with FileLocks(held.installation.home / "locks").hold(SELF_METRICS, "production", "other"):
         ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["status"]) == (0, "ok")
@@ -142,7 +142,7 @@ def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> N
     assert "is locked by run other" in lost["message"]
 
 
-def test_without_mending_it_stays(held: Held) -> None:
+def test_without_fixing_it_stays(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry", "shares")
     assert ran.code == 1
     assert ran.out.splitlines()[2:] == [
@@ -164,7 +164,7 @@ def test_without_mending_it_stays(held: Held) -> None:
 def test_where_nothing_is_held_back_there_is_nothing_to_do(
     held: Held, arguments: tuple[str, ...]
 ) -> None:
-    mend(held)
+    fix(held)
     held.installation.write_yaml("environments.yaml", {"environments": {"staging": {}}})
     ran = held.installation.here("quarantine", "retry", *arguments, "--json")
     assert (ran.code, ran.document["status"], ran.document["measurements"]) == (0, "no_data", [])
@@ -172,7 +172,7 @@ def test_where_nothing_is_held_back_there_is_nothing_to_do(
 
 
 def test_a_part_of_a_cell_stands_for_the_cell(held: Held) -> None:
-    mend(held)
+    fix(held)
     window = ("--start", "2026-01-01T00:55:00Z", "--stop", "2026-01-01T00:56:00Z")
     ran = held.installation.here("quarantine", "retry", *window, "--json")
     assert ran.document["values"]["landed"] == 1
@@ -208,7 +208,7 @@ def test_what_is_no_longer_in_the_catalogue_stays(held: Held) -> None:
 
 
 def test_a_measurement_that_is_locked_is_pending(held: Held) -> None:
-    mend(held)
+    fix(held)
     with FileLocks(held.installation.home / "locks").hold("shares", "production", "other"):
         ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["status"]) == (3, "degraded")
@@ -235,10 +235,10 @@ def refused(held: Held, influxdb: FakeInfluxDB) -> None:
     held.installation.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": TOKEN}
 
 
-def test_after_the_bucket_was_mended(held: Held, influxdb: FakeInfluxDB) -> None:
+def test_after_the_bucket_was_fixed(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
     influxdb.retention = None
-    mend(held)
+    fix(held)
     ran = held.installation.here("quarantine", "retry", "--json")
     assert ran.code == 0
     assert ran.document["sinks"] == {"influxdb": {"owed": 2, "loaded": 2, "pending": 0, "refused": 0, "skipped_by_rule": 0}}  # fmt: skip
@@ -246,9 +246,9 @@ def test_after_the_bucket_was_mended(held: Held, influxdb: FakeInfluxDB) -> None
     assert held.installation.here("quarantine", "ls").out == "nothing is in quarantine\n"
 
 
-def test_a_bucket_that_still_refuses_is_told_again(held: Held, influxdb: FakeInfluxDB) -> None:
+def test_a_bucket_that_still_refuses_is_reported_again(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
-    mend(held)
+    fix(held)
     ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["measurements"][0]["state"]) == (1, "refused")
     assert ran.document["sinks"]["influxdb"] == {"owed": 2, "loaded": 0, "pending": 0, "refused": 2, "skipped_by_rule": 0}  # fmt: skip
@@ -259,7 +259,7 @@ def test_a_bucket_that_still_refuses_is_told_again(held: Held, influxdb: FakeInf
 def test_a_bucket_that_is_gone_leaves_it_pending(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
     influxdb.bucket = None
-    mend(held)
+    fix(held)
     ran = held.installation.here("quarantine", "retry", "--json")
     assert (ran.code, ran.document["sinks"]["influxdb"]["pending"]) == (3, 2)
     assert TOKEN not in ran.out + ran.err

@@ -114,7 +114,7 @@ def test_replay_names_tables_that_left_the_catalogue(landed: Installation) -> No
     assert ran.document["notes"] == ["left out, since no longer in the catalogue: b"]
 
 
-def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB) -> None:
+def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB) -> None:
     pending = landed.here("reconcile", "--json")
     assert (pending.code, pending.warnings) == (3, "")
     assert (pending.document["flow"], pending.document["status"]) == ("reconcile", "degraded")
@@ -137,10 +137,10 @@ def test_reconcile_tells_and_mends(landed: Installation, influxdb: FakeInfluxDB)
         "    2026-01-01T00:00:00Z  lake 1, sink 0: 1 missing",
         "note     a: 1 of 3 cells differ from the lake",
     ]
-    mended = landed.here("reconcile", "--fix", "--json")
-    assert mended.code == 0
-    (difference,) = differences(mended)
-    assert difference["mended"] is True
+    fixed = landed.here("reconcile", "--fix", "--json")
+    assert fixed.code == 0
+    (difference,) = differences(fixed)
+    assert difference["fixed"] is True
     assert difference["lake"] == {
         "count": 1,
         "sum": 1.0,
@@ -174,7 +174,7 @@ def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: Fa
     assert landed.kept("reconcile") == tolerated.document
 
 
-def test_what_the_lake_was_told_to_expire_stays_in_the_sink(
+def test_what_the_lake_was_reported_to_expire_stays_in_the_sink(
     landed: Installation, influxdb: FakeInfluxDB
 ) -> None:
     landed.here("replay", "--sink", "influxdb")

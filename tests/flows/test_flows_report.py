@@ -16,7 +16,7 @@ def empty(bare: Installation) -> Installation:
     return bare.configure({"load": entry("busy_ratio"), "other": entry("value")})
 
 
-def test_a_window_without_data_is_told_and_good(empty: Installation) -> None:
+def test_a_window_without_data_is_reported_and_good(empty: Installation) -> None:
     ran = empty.here("report", *DAY)
 
     assert (ran.code, ran.err) == (0, "")
@@ -50,8 +50,8 @@ def test_one_document_names_the_files(empty: Installation) -> None:
     assert [line["name"] for line in document["measurements"]] == ["load"]
     assert document["report"] == str(empty.folder / "r" / "metrics-report.html")
     assert document["twin"] == str(empty.folder / "r" / "metrics-report.json")
-    told = json.loads(Path(document["twin"]).read_text("utf-8"))
-    assert told["receipt"]["run_id"] == document["run_id"]
+    reported = json.loads(Path(document["twin"]).read_text("utf-8"))
+    assert reported["receipt"]["run_id"] == document["run_id"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_one_document_names_the_files(empty: Installation) -> None:
         (("--type", "security"), "no measurement of type security"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_written(
+def test_a_mistake_is_reported_before_anything_is_written(
     empty: Installation, arguments: tuple[str, ...], complaint: str
 ) -> None:
     ran = empty.here("report", *arguments)

@@ -24,7 +24,7 @@ def test_an_active_schedule_without_a_run_ahead_is_bad() -> None:
 
     assert not check.ok
     assert check.detail == "active, but no run is scheduled ahead: federated/training"
-    assert "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED" in check.mend
+    assert "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED" in check.fix
 
 
 @pytest.mark.parametrize(("age", "ok"), [(GRACE, True), (GRACE + timedelta(seconds=1), False)])
@@ -51,7 +51,7 @@ def test_a_server_that_refuses_the_question_is_bad(status: str) -> None:
         check = check_schedules(["collect/hourly"])
 
     assert (check.ok, check.detail) == (False, f"the server answers HTTP {status[:3]}")
-    assert "PREFECT_API_AUTH_STRING" in check.mend
+    assert "PREFECT_API_AUTH_STRING" in check.fix
 
 
 def test_a_server_that_is_gone_is_bad() -> None:
@@ -59,4 +59,4 @@ def test_a_server_that_is_gone_is_bad() -> None:
         check = check_schedules(["collect/hourly"])
 
     assert (check.ok, check.detail) == (False, "no answer (ConnectError)")
-    assert check.mend.startswith("Start it (prefect server start)")
+    assert check.fix.startswith("Start it (prefect server start)")

@@ -107,8 +107,8 @@ def test_a_heartbeat_after_each_good_run_alone(
     assert (failed.code, failed.document["status"]) == (1, "failed")
     assert len(httpserver.log) == beats
     assert re.search(r"ok   heartbeat    is set: http://localhost:\d+, after each run", doctor.out)
-    told = [one.out + one.err for one in (good, idle, found_bad, pending, failed, doctor)]
-    assert KEY not in "".join(told)
+    reported = [one.out + one.err for one in (good, idle, found_bad, pending, failed, doctor)]
+    assert KEY not in "".join(reported)
     assert collecting.holding(KEY) == []
 
 
@@ -143,7 +143,7 @@ def test_a_heartbeat_that_fails_is_a_note(
     assert collecting.holding(KEY) == []
 
 
-def test_a_wrong_heartbeat_is_told_before_any_work(collecting: Installation) -> None:
+def test_a_wrong_heartbeat_is_reported_before_any_work(collecting: Installation) -> None:
     collecting.variables["FEDVITALS_HEARTBEAT_URL"] = f"hc.example/{KEY}"
 
     ran = collecting.here("collect", *HOUR)

@@ -110,7 +110,7 @@ def test_learn_shows_what_it_would_change(canonical: Shares) -> None:
     assert canonical.path.read_text("utf-8") == before
 
 
-def test_learn_writes_when_told_to(canonical: Shares) -> None:
+def test_learn_writes_when_reported_to(canonical: Shares) -> None:
     ran = canonical.installation.here("suites", "learn", "shares", "--write", "--json")
     assert (ran.code, ran.err) == (0, "")
     assert ran.document["written"] is True

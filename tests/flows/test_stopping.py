@@ -26,7 +26,7 @@ def silent() -> Iterator[socket.socket]:
 def waiting(installation: Installation, silent: socket.socket) -> Installation:
     port = silent.getsockname()[1]
     installation.variables["PROMETHEUS_URL"] = f"http://127.0.0.1:{port}"
-    return installation.configure({"a": entry("a"), "b": entry("b")}, patience="60s")
+    return installation.configure({"a": entry("a"), "b": entry("b")}, retry_timeout="60s")
 
 
 def until_it_waits(terminal: Terminal, silent: socket.socket) -> list[socket.socket]:
@@ -90,7 +90,7 @@ def test_a_stopped_run_leaves_a_gap_that_the_next_one_reads(
         terminal.press(CTRL_C)
         assert terminal.end(seconds=10)[0] == 130
     # whoever comes next is not kept out by a lock
-    installation.write_yaml("environments.yaml", {"pipeline": {"patience": "1s"}})
+    installation.write_yaml("environments.yaml", {"pipeline": {"retry_timeout": "1s"}})
     installation.variables["PROMETHEUS_URL"] = "http://127.0.0.1:9"
     ran = installation.run("collect", "--json")
     assert (ran.code, ran.document["status"]) == (1, "failed")

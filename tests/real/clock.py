@@ -29,7 +29,7 @@ class ShiftedDatetime(REAL, metaclass=_Meta):
 def set_clock(now: str, zone: str) -> None:
     """From now on the host shows this time (ISO 8601), and lives in this time zone.
 
-    Only modules of fedvitals that are imported already are told; `time.monotonic` goes on as it was.
+    Only modules of fedvitals that are imported already are reported; `time.monotonic` goes on as it was.
     """
     ShiftedDatetime.shift = REAL.fromisoformat(now) - REAL.now(standard.UTC)
     os.environ["TZ"] = zone

@@ -53,13 +53,13 @@ class Nursery:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        return self._told()
+        return self._reported()
 
     def end(self) -> int:
         """Waits for the process that was begun; its exit code, or the negative signal."""
-        return self._told()
+        return self._reported()
 
-    def _told(self) -> int:
+    def _reported(self) -> int:
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 

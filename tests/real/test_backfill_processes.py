@@ -74,7 +74,7 @@ def an_installation(
         folder, {"PREFECT_API_URL": prefect.api_url, "PROMETHEUS_URL": prometheus.url}
     )
     # the service waits at its gate for longer than a query should take
-    return made.configure({"a": entry("a")}, patience="60s")
+    return made.configure({"a": entry("a")}, retry_timeout="60s")
 
 
 @pytest.fixture

@@ -346,8 +346,8 @@ def test_a_value_of_another_type_in_the_bucket(
     listed = installed.here("quarantine", "ls", "--json").document["quarantine"]
     assert {(each["stage"], each["check_id"]): each["values"] for each in listed} == {
         ("sink", "influxdb_refused"): good,
-        ("door", "tag_control_character"): bad // 2,
-        ("door", "tag_trailing_backslash"): bad // 2,
+        ("structural", "tag_control_character"): bad // 2,
+        ("structural", "tag_trailing_backslash"): bad // 2,
     }
     shown = installed.here("quarantine", "show", "odd", "--limit", "2000", "--json")
     reasons = {each["reason"] for each in shown.document["values"] if each["check_id"] == "influxdb_refused"}  # fmt: skip

@@ -52,9 +52,9 @@ def test_of_two_runs_at_once_one_works_and_the_other_names_it(
     # nothing is wrong: what is due is still to be done, which is 3
     assert (second.exit_code, second.values.extracted) == (3, 0)
     assert [line.state for line in second.measurements] == ["pending"]
-    told = problems(second)
-    assert "alpha in production is locked by " in told
-    assert ended.receipt["run_id"] in told
+    reported = problems(second)
+    assert "alpha in production is locked by " in reported
+    assert ended.receipt["run_id"] in reported
     way.assert_whole(WINDOW)
     third = way.collect(WINDOW)
     assert (third.values.unchanged, third.sinks["influxdb"].owed) == (VALUES, 0)

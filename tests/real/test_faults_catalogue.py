@@ -27,7 +27,7 @@ def change(way: WholeWay, **alpha: Any) -> None:
     """The entry of `alpha` is this from now on."""
     way.installed.configure(
         {"alpha": {**entry("alpha", tags=("room",)), **alpha}, "beta": entry("beta", tags=("room",))},
-        patience="2s",
+        retry_timeout="2s",
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_an_int_becomes_a_float(way: WholeWay, nursery: Nursery) -> None:
 def test_a_removed_measurement_stays_as_history(way: WholeWay, nursery: Nursery) -> None:
     assert way.collect(DAY).exit_code == 0
     before = assert_alike(way)
-    way.installed.configure({"beta": entry("beta", tags=("room",))}, patience="2s")
+    way.installed.configure({"beta": entry("beta", tags=("room",))}, retry_timeout="2s")
 
     ended = way.run(nursery, BOTH)
 

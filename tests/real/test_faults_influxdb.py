@@ -55,22 +55,24 @@ def proxy(influxdb: InfluxServer) -> Iterator[Proxy]:
 def here(
     tmp_path: Path, prometheus: PrometheusServer, influxdb: InfluxServer, bucket: str, proxy: Proxy
 ) -> Installation:
-    """Behind the proxy, and with little patience."""
-    made = an_installation(tmp_path, prometheus.url, influxdb, bucket, patience=SHORT)
+    """Behind the proxy, and with little retry_timeout."""
+    made = an_installation(tmp_path, prometheus.url, influxdb, bucket, retry_timeout=SHORT)
     made.variables["INFLUXDB_URL"] = proxy.url
     return made
 
 
 def patient(here: Installation) -> None:
     with here.changed("environments.yaml") as content:
-        content["pipeline"]["patience"] = LONG
+        content["pipeline"]["retry_timeout"] = LONG
 
 
 def test_down_from_the_start(
     tmp_path: Path, prometheus: PrometheusServer, make_influxdb: Callable[[], InfluxServer]
 ) -> None:
     server = make_influxdb()
-    here = an_installation(tmp_path, prometheus.url, server, server.make_bucket(), patience=SHORT)
+    here = an_installation(
+        tmp_path, prometheus.url, server, server.make_bucket(), retry_timeout=SHORT
+    )
     server.stop()
 
     for _ in range(2):
@@ -96,7 +98,9 @@ def test_killed_in_mid_load(
     prefect_server: PrefectServer,
 ) -> None:
     server = make_influxdb()
-    here = an_installation(tmp_path, prometheus.url, server, server.make_bucket(), patience=SHORT)
+    here = an_installation(
+        tmp_path, prometheus.url, server, server.make_bucket(), retry_timeout=SHORT
+    )
     with a_proxy(server.url) as proxy:
         here.variables |= {"INFLUXDB_URL": proxy.url, "PREFECT_API_URL": prefect_server.api_url}
         # the newest cell is loaded with three posts, then one of the others is under way

@@ -70,8 +70,8 @@ def test_ledger_deleted_with_the_source_stopped(way: WholeWay, nursery: Nursery)
     lose_ledger(way)
     rebuilt = way.installed.run("ledger", "rebuild", "--json", timeout=PATIENCE)
     assert rebuilt.code == 0
-    told = {each["measurement"]: each["cells"] for each in rebuilt.document["measurements"]}
-    assert (told["alpha"], told["beta"]) == (3, 3)
+    reported = {each["measurement"]: each["cells"] for each in rebuilt.document["measurements"]}
+    assert (reported["alpha"], reported["beta"]) == (3, 3)
     lose_ledger(way)
 
     # without a word of ours too; what it was to read fails, what the lake has is loaded
@@ -110,8 +110,8 @@ def test_killed_between_a_landing_and_the_append_to_windows(
 
     rebuilt = way.installed.run("ledger", "rebuild", "--json", timeout=PATIENCE)
 
-    told = {each["measurement"]: each["values"] for each in rebuilt.document["measurements"]}
-    assert told == {"alpha": 360, "beta": 360}
+    reported = {each["measurement"]: each["values"] for each in rebuilt.document["measurements"]}
+    assert reported == {"alpha": 360, "beta": 360}
     asked = "SELECT DISTINCT measurement FROM _windows"
     rows = way.command("lake", "query", asked, "--json").document["rows"]
     assert sorted(row["measurement"] for row in rows) == ["alpha", "beta"]

@@ -46,8 +46,8 @@ def proxy(prometheus: PrometheusServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def here(tmp_path: Path, proxy: Proxy, influxdb: InfluxServer, bucket: str) -> Installation:
-    """Reads through the proxy, with little patience."""
-    return an_installation(tmp_path, proxy.url, influxdb, bucket, patience="1s")
+    """Reads through the proxy, with little retry_timeout."""
+    return an_installation(tmp_path, proxy.url, influxdb, bucket, retry_timeout="1s")
 
 
 # of the newest cell the two fields' queries, then those of the two cells before it
@@ -107,7 +107,7 @@ def test_half_an_answer_is_asked_for_again(
     here: Installation, proxy: Proxy, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
     with here.changed("environments.yaml") as content:
-        content["pipeline"]["patience"] = "60s"
+        content["pipeline"]["retry_timeout"] = "60s"
     proxy.script(RANGE, Fault("half_answer"), Fault("status", 503), None, Fault("half_answer"))
 
     receipt = run(here)
@@ -143,7 +143,7 @@ def test_what_is_landed_stays_when_the_history_is_gone(
     found, after = run(here), run(here)
 
     assert_whole(here, influxdb, possible(before), impossible(before))
-    assert [line.state for line in found.measurements] == ["kept_older"]
+    assert [line.state for line in found.measurements] == ["retained"]
     assert (found.values.kept, found.values.extracted) == (len(held), 0)
     assert [sums(receipt) for receipt in (found, after)] == [SinkValues(), SinkValues()]
     # only the first one had not known it
@@ -164,7 +164,7 @@ def test_what_is_not_answered_any_more_is_kept_and_counted(
     before, now = values_of(prometheus, here), values_of(fewer, here)
     gone = before.keys() - now.keys()
     assert 0 < len(gone) < 60
-    assert [line.state for line in receipt.measurements] == ["kept_older"]
+    assert [line.state for line in receipt.measurements] == ["retained"]
     assert receipt.values.kept == len(gone)
     assert_whole(here, influxdb, read_again(before, now), impossible(before))
 
@@ -182,7 +182,7 @@ def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
     before, now = values_of(prometheus, here), values_of(fewer, here)
 
     start, stop = SPAN
-    ran = here.here("collect", "--start", start, "--stop", stop, "--accept-shrink", "--json")
+    ran = here.here("collect", "--start", start, "--stop", stop, "--allow-deletes", "--json")
 
     (line,) = ran.document["measurements"]
     gone = len(before.keys() - now.keys())

@@ -1,4 +1,4 @@
-"""Files of the lake that a power cut tore: each is told, `lake repair` mends it, the next run reads what is gone."""
+"""Files of the lake that a power cut tore: each is reported, `lake repair` fixes it, the next run reads what is gone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -67,9 +67,9 @@ def test_torn_files(way: WholeWay, nursery: Nursery, is_ledger_lost: bool) -> No
     refused = way.run(nursery, BOTH)
 
     assert refused.code == 1
-    told = {line["name"]: line for line in refused.receipt["measurements"]}
+    reported = {line["name"]: line for line in refused.receipt["measurements"]}
     for name in TEARS:
-        (problem,) = told[name]["problems"]
+        (problem,) = reported[name]["problems"]
         assert problem.startswith(f"lake table {name}: ")
         assert "fedvitals lake repair" in problem
 

@@ -61,13 +61,13 @@ def judged(installation: Installation) -> dict[str, Any]:
     return dict(run)
 
 
-def told(server: RunningServer) -> dict[str, Any]:
+def reported(server: RunningServer) -> dict[str, Any]:
     answer = requests.get(f"{server.http}/api/training/history", timeout=10)
     return dict(answer.json())
 
 
 def rounds_of(server: RunningServer) -> list[Round]:
-    history = told(server)
+    history = reported(server)
     return [(history["run_id"], each["round"]) for each in history["rounds"]]
 
 
@@ -100,7 +100,7 @@ def loaded(influxdb: InfluxServer, bucket: str) -> list[Round]:
 def test_every_round_is_landed_and_loaded_once(
     installed: Installation, training: RunningServer, influxdb: InfluxServer, bucket: str
 ) -> None:
-    while len(told(training)["rounds"]) < 2:
+    while len(reported(training)["rounds"]) < 2:
         time.sleep(0.1)
     follow(installed, training)
     before = landed(installed)
@@ -112,7 +112,7 @@ def test_every_round_is_landed_and_loaded_once(
     assert len(landed(installed)) == 30
     # and each as the service tells it, clients and all
     (run,) = training_runs(Lake(str(installed.home / "lake")), "production", CATALOGUE)
-    history = told(training)
+    history = reported(training)
     assert (run.run_id, run.total_rounds) == (training.run_id, 30)
     for found, expected in zip(run.rounds, history["rounds"], strict=True):
         assert (found.round, found.seconds, found.loss, found.accuracy, found.epsilon) == tuple(
@@ -129,7 +129,7 @@ def test_every_round_is_landed_and_loaded_once(
 def test_the_privacy_race_has_a_chance_with_a_target_and_a_reason_without(
     installed: Installation, training: RunningServer
 ) -> None:
-    while len(told(training)["rounds"]) < 12:
+    while len(reported(training)["rounds"]) < 12:
         time.sleep(0.1)
     follow(installed, training)
     without = judged(installed)
@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_leaves_every_round_once(
         clients = installed.here(
             "lake", "query", "SELECT count(*) AS n FROM fl_round_clients", "--json"
         )
-        drawn = sum(len(each["clients"]) for each in told(server)["rounds"])
+        drawn = sum(len(each["clients"]) for each in reported(server)["rounds"])
         assert clients.document["rows"] == [{"n": drawn}]
 
 

@@ -264,7 +264,7 @@ def test_a_line_that_cannot_be_parsed_costs_only_itself(
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "mend"),
+    ("changes", "status", "fix"),
     [
         ({}, 404, "fedvitals doctor --create"),
         ({"org": "nobody"}, 404, "INFLUXDB_ORG"),
@@ -273,12 +273,12 @@ def test_a_line_that_cannot_be_parsed_costs_only_itself(
     ],
 )
 @pytest.mark.parametrize("erase_first", [False, True])
-def test_what_needs_mending_leaves_the_cell_pending(
+def test_what_needs_fixing_leaves_the_cell_pending(
     influxdb: InfluxServer,
     bucket: str,
     changes: dict[str, Any],
     status: int,
-    mend: str,
+    fix: str,
     erase_first: bool,
 ) -> None:
     content = [{"time": 0, "room": "a", "x": 1.0}]
@@ -289,7 +289,7 @@ def test_what_needs_mending_leaves_the_cell_pending(
     assert answer.values == SinkValues(owed=1, pending=1)
     assert isinstance(answer.error, SinkRefused)
     assert answer.error.status == status
-    assert mend in str(answer.error)
+    assert fix in str(answer.error)
     assert "wrong-token" not in str(answer.error)
 
 
@@ -324,7 +324,7 @@ def test_looks_and_makes_the_bucket(influxdb: InfluxServer, bucket: str) -> None
     new = service_at(influxdb, f"{bucket}-new ${{x}}")
     assert [one.what for one in check(new) if not one.ok] == ["bucket"]
     never = create_bucket(service_at(influxdb, 'say "hi"'))
-    assert (never.ok, never.mend) == (False, "Correct INFLUXDB_BUCKET")
+    assert (never.ok, never.fix) == (False, "Correct INFLUXDB_BUCKET")
     assert create_bucket(new).ok
     assert create_bucket(new).detail.endswith("was there already")
     assert all(one.ok for one in check(new))
@@ -359,4 +359,4 @@ def test_says_what_a_token_may_not(
     assert [one.what for one in check(service) if not one.ok] == [missing]
     made = create_bucket(service_at(influxdb, "another", token=token))
     assert not made.ok
-    assert "token that may make buckets" in made.mend
+    assert "token that may make buckets" in made.fix

@@ -154,14 +154,14 @@ def test_upkeep(
     assert (kept.code, {line["state"] for line in lines.values()}) == (0, {"done"})
     # of the newest cell, and of the two before it
     assert (lines["loads"]["files_before"], lines["loads"]["files_after"]) == (2, 1)
-    # what was held back in March is older than 30 days
+    # what was quarantined in March is older than 30 days
     assert lines["shares"]["quarantine_expired"] == 18
     assert (len(before), rows_of(installation, "shares")) == (162, before)
     again = installation.here("collect", *THREE_HOURS, "--json")
     assert (again.code, again.document["values"]["landed"]) == (0, 0)
 
 
-def test_an_object_that_is_gone_is_told_and_what_repair_says_mends_it(
+def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
     installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
@@ -170,11 +170,11 @@ def test_an_object_that_is_gone_is_told_and_what_repair_says_mends_it(
     table = [key for key in s3.keys(bucket) if key.startswith("lake/loads/")]
     s3.delete(bucket, [key for key in table if key.endswith(".parquet")])
 
-    told = installation.here("report", *THREE_HOURS, "--measurement", "loads")
+    reported = installation.here("report", *THREE_HOURS, "--measurement", "loads")
     asked = installation.here("lake", "query", "SELECT sum(load) FROM loads")
     refused = [installation.here("lake", "repair", *options) for options in ((), ("--dry-run",))]
 
-    for ran in (told, asked):
+    for ran in (reported, asked):
         assert (ran.code, "lake table loads: " in ran.complaint) == (1, True)
     for ran in refused:
         assert ran.code == 2
@@ -215,7 +215,7 @@ def test_files_without_a_log_are_no_table(lake: Lake, s3: S3Server) -> None:
         lake.prepare(M)
 
 
-def test_the_second_of_two_writers_is_told_and_tries_again(lake: Lake) -> None:
+def test_the_second_of_two_writers_is_reported_and_tries_again(lake: Lake) -> None:
     put(lake, [0.5], 0)
     early, late = (existing_table(lake.table_url(M.name), M.name) for _ in range(2))
     assert early is not None
@@ -252,7 +252,7 @@ def test_appends_at_once_lose_nothing(lake: Lake) -> None:
     assert ratios(lake) == [0.5, 1.5, 2.5, 3.5]
 
 
-def told(ran: Ran) -> str:
+def reported(ran: Ran) -> str:
     """All that a command said, which must not hold the secret."""
     assert SECRET not in ran.out + ran.err
     return ran.out + ran.err
@@ -268,11 +268,11 @@ def failing(
     doctor = installation.here("doctor")
 
     assert collected.code == 1
-    assert words in told(collected)
+    assert words in reported(collected)
     assert looked.code == 1
     assert words in looked.complaint
     assert doctor.code == 1
-    assert words in told(doctor)
+    assert words in reported(doctor)
     assert installation.holding(SECRET) == []
 
 
@@ -323,5 +323,5 @@ def test_a_store_that_was_away_for_a_run(
         later = installation.here("collect", *HOUR, "--json")
 
     assert without.code == 1
-    assert "the object store did not answer" in told(without)
+    assert "the object store did not answer" in reported(without)
     assert later.document["values"]["landed"] == 114

@@ -172,8 +172,8 @@ def test_upkeep_and_a_ledger_that_was_emptied(
     assert rebuilt.code == 0
     counts = {each["measurement"]: each["values"] for each in rebuilt.document["measurements"]}
     assert (counts["shares"], known[-1]["values"]) == (180, 180)
-    told = here.here("ledger", "ls", "--json").document["measurements"]
-    assert [each for each in told if each["measurement"] == "shares"] == known[-1:]
+    reported = here.here("ledger", "ls", "--json").document["measurements"]
+    assert [each for each in reported if each["measurement"] == "shares"] == known[-1:]
     assert (again.code, again.document["values"]["unchanged"]) == (0, 180)
 
 
@@ -238,7 +238,7 @@ def test_database_that_is_gone_is_unavailable(database: str) -> None:
         Ledger(absent)
 
 
-def test_second_holder_is_refused_at_once_and_told_who_holds_it(locks: DatabaseLocks) -> None:
+def test_second_holder_is_refused_at_once_and_reported_who_holds_it(locks: DatabaseLocks) -> None:
     with locks.hold("m", "production", "run-1") as lock:
         lock.check()
         started = time.perf_counter()

@@ -21,7 +21,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def server(postgresql: PostgresServer, authority: trustme.CA) -> Iterator[PostgresServer]:
-    """One with a certificate for 127.0.0.1, which it does not use before it is told to."""
+    """One with a certificate for 127.0.0.1, which it does not use before it is reported to."""
     certificate = authority.issue_cert("127.0.0.1")
     pems = {"key": certificate.private_key_pem, "crt": certificate.cert_chain_pems[0]}
     for kind, pem in pems.items():
@@ -31,16 +31,16 @@ def server(postgresql: PostgresServer, authority: trustme.CA) -> Iterator[Postgr
         if postgresql.user is not None:
             shutil.chown(path, postgresql.user)
     yield postgresql
-    _told(postgresql, "ALTER SYSTEM RESET ssl")
+    _reported(postgresql, "ALTER SYSTEM RESET ssl")
 
 
 @pytest.fixture
 def encrypting(server: PostgresServer) -> PostgresServer:
-    _told(server, "ALTER SYSTEM SET ssl = on")
+    _reported(server, "ALTER SYSTEM SET ssl = on")
     return server
 
 
-def _told(server: PostgresServer, statement: str) -> None:
+def _reported(server: PostgresServer, statement: str) -> None:
     engine = create_engine(server.url(), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))
@@ -64,7 +64,7 @@ def is_encrypted(url: str) -> bool:
 
 
 def test_a_server_without_tls_is_not_spoken_to_in_the_clear(server: PostgresServer) -> None:
-    _told(server, "ALTER SYSTEM SET ssl = off")
+    _reported(server, "ALTER SYSTEM SET ssl = off")
 
     url = server.make_database()
 

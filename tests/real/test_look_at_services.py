@@ -79,7 +79,7 @@ def test_catalogue_live(installation: Installation) -> None:
     }
     for name, (_, state, words) in LIVE.items():
         assert found[name]["detail"].startswith(words)
-        assert bool(found[name]["mend"]) == (state != "ok")
+        assert bool(found[name]["fix"]) == (state != "ok")
 
 
 def test_catalogue_live_of_what_is_merely_not_there_yet(installation: Installation) -> None:
@@ -91,7 +91,7 @@ def test_catalogue_live_of_what_is_merely_not_there_yet(installation: Installati
 
     assert ran.code == 0
     header, good, empty = ran.out.splitlines()
-    assert header.split() == ["measurement", "field", "state", "series", "detail", "mend"]
+    assert header.split() == ["measurement", "field", "state", "series", "detail", "fix"]
     assert good.split()[:4] == ["good", "x", "ok", "1"]
     assert empty.split()[:4] == ["empty", "x", "no_data", "0"]
 
@@ -166,5 +166,5 @@ def test_doctor_with_a_wrong_token(
     assert ran.code == 1
     (bad,) = [each for each in ran.document["checks"] if not each["ok"]]
     assert (bad["service"], bad["what"]) == ("influxdb", "token")
-    assert bad["mend"].startswith("Set INFLUXDB_TOKEN")
+    assert bad["fix"].startswith("Set INFLUXDB_TOKEN")
     assert "planted" not in ran.out

@@ -48,9 +48,9 @@ def test_integers_that_became_floats_load_whole(
     settings = load_settings({"FEDVITALS_HOME": str(tmp_path / "home")})
     environment = Environment(name="production", influxdb=service)
     object.__setattr__(settings, "environments", {"production": environment})
-    object.__setattr__(settings, "pipeline", Pipeline(patience=parse_duration("10s")))
-    told = migrate(work, "example", {}, {}, dry=False, erase=erase_with(settings))
-    assert (told.cells, told.cast) == (4, {"size_bytes": ("int64", "double")})
+    object.__setattr__(settings, "pipeline", Pipeline(retry_timeout=parse_duration("10s")))
+    reported = migrate(work, "example", {}, {}, dry=False, erase=erase_with(settings))
+    assert (reported.cells, reported.cast) == (4, {"size_bytes": ("int64", "double")})
     # the least favourable way: one cell at a time, the newest first
     for hour in reversed(HOURS):
         (answer,) = sink.load(FLOAT, "production", [CellToLoad(cell(hour), floats(hour), True)])

@@ -1,4 +1,4 @@
-"""Reconcile against a real InfluxDB: every kind of difference is found, told apart and mended."""
+"""Reconcile against a real InfluxDB: every kind of difference is found, distinguished and fixed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -70,8 +70,8 @@ def test_an_emptied_bucket(equal: Standing) -> None:
     assert [hour for hour, _ in reasons(found)] == ["00", "01", "02", "03", "04", "05"]
     assert {why for _, each in reasons(found) for why in each} == {"missing"}
     assert {each.sink for each in found.differences} == {Facts(count=0, sum=0.0, key_hash="0" * 16)}
-    mended = equal.reconcile(fix=True)
-    assert (mended.line.state, mended.line.differing, mended.line.mended) == ("equal", 6, 6)
+    fixed = equal.reconcile(fix=True)
+    assert (fixed.line.state, fixed.line.differing, fixed.line.fixed) == ("equal", 6, 6)
     assert equal.reconcile(deep=True).differences == ()
 
 
@@ -81,8 +81,8 @@ def test_one_deleted_hour(equal: Standing) -> None:
 
     assert (found.start, found.stop) == ("2026-01-01T02:00:00Z", "2026-01-01T03:00:00Z")
     assert (found.lake.count, found.sink.count, found.reasons) == (48, 0, {"missing": 48})
-    (mended,) = equal.reconcile(fix=True).differences
-    assert (mended.mended, mended.left) == (True, {})
+    (fixed,) = equal.reconcile(fix=True).differences
+    assert (fixed.fixed, fixed.left) == (True, {})
     assert equal.reconcile(deep=True).differences == ()
 
 
@@ -102,8 +102,8 @@ def test_one_changed_value(
     assert (found.start[11:13], found.reasons) == ("00", {"changed": 1})
     assert found.lake.key_hash == found.sink.key_hash
     assert found.lake.count == found.sink.count == 44
-    (mended,) = equal.reconcile(fix=True).differences
-    assert (mended.mended, mended.left) == (True, {})
+    (fixed,) = equal.reconcile(fix=True).differences
+    assert (fixed.fixed, fixed.left) == (True, {})
     assert equal.reconcile(deep=True).line.state == "equal"
 
 
@@ -117,7 +117,7 @@ def test_what_no_sum_tells_is_found_deep(
 
     assert equal.reconcile().differences == ()
     assert reasons(equal.reconcile(deep=True)) == [("00", {"changed": 1})]
-    assert equal.reconcile(deep=True, fix=True).line.mended == 1
+    assert equal.reconcile(deep=True, fix=True).line.fixed == 1
     assert equal.reconcile(deep=True).differences == ()
 
 
@@ -142,17 +142,17 @@ def test_one_extra_point(
 
     assert reasons(equal.reconcile()) == [(cell, {"extra": 1})]
     fixed = equal.reconcile(fix=True)
-    assert (fixed.line.state, fixed.line.mended) == ("equal", 1)
+    assert (fixed.line.state, fixed.line.fixed) == ("equal", 1)
     assert equal.reconcile(deep=True).differences == ()
 
 
-def test_hours_that_were_never_landed_are_told_and_left_alone(
+def test_hours_that_were_never_landed_are_reported_and_left_alone(
     equal: Standing, influxdb: InfluxServer, bucket: str
 ) -> None:
     influxdb.write(bucket, f"{PLACE} share_ratio=0.5 {seconds(-100)}\n".encode(), "s")
     found = equal.reconcile(fix=True)
 
-    assert (found.line.state, found.line.mended) == ("differs", 0)
+    assert (found.line.state, found.line.fixed) == ("differs", 0)
     (difference,) = found.differences
     assert difference.left == {"extra": 1}
     assert influxdb.count_values(bucket, "example") == 286
@@ -189,8 +189,8 @@ def test_values_that_the_sink_refused_and_that_it_no_longer_keeps(
         assert standing.replay().sinks["influxdb"].refused == 44
         found = standing.reconcile(now=at(2), fix=True)
         assert reasons(found) == [("00", {"refused": 44})]
-        assert (found.line.state, found.line.mended) == ("equal", 0)
-        # told once, however often it is sent
+        assert (found.line.state, found.line.fixed) == ("equal", 0)
+        # reported once, however often it is sent
         standing.replay()
         assert len(standing.bench.quarantined()) == 44
 

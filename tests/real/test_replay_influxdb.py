@@ -74,10 +74,10 @@ def test_influxdb_killed_in_mid_replay(
     with standing_at(tmp_path, service_at(server, bucket)) as standing:
         standing.collect()
         standing.chunk_rows = 12
-        told = standing.progress
+        reported = standing.progress
 
         def killing(*facts: object) -> None:
-            told.append(facts)  # type: ignore[arg-type]
+            reported.append(facts)  # type: ignore[arg-type]
             server.kill()
 
         standing._tell = killing  # type: ignore[method-assign]

@@ -148,7 +148,7 @@ def test_a_scheduler_that_does_not_work_is_reported(
 
     assert not found["ok"]
     assert found["detail"] == "active, but no run is scheduled ahead: collect/minutely"
-    assert "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED" in found["mend"]
+    assert "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED" in found["fix"]
     assert log_of(installation).count("no run is scheduled ahead") == 1
 
 

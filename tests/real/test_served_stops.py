@@ -34,7 +34,7 @@ def silent() -> Iterator[socket.socket]:
 def here(tmp_path: Path, prefect_server: PrefectServer, silent: socket.socket) -> Installation:
     url = f"http://127.0.0.1:{silent.getsockname()[1]}"
     variables = {"PREFECT_API_URL": prefect_server.api_url, "PROMETHEUS_URL": url}
-    made = Installation(tmp_path, variables).configure({"a": entry("a")}, patience="300s")
+    made = Installation(tmp_path, variables).configure({"a": entry("a")}, retry_timeout="300s")
     made.write_yaml("prefect.yaml", {"name": "mine", "deployments": [BY_HAND]})
     return made
 

@@ -235,7 +235,7 @@ def whole_way(installed: Installation, influxdb: InfluxServer, bucket: str) -> I
 def put_two(way: WholeWay, *names: str, **pipeline: Any) -> WholeWay:
     """Measurements of two rooms each, a value a minute."""
     way.installed.configure(
-        {name: entry(name, tags=("room",)) for name in names}, patience="2s", **pipeline
+        {name: entry(name, tags=("room",)) for name in names}, retry_timeout="2s", **pipeline
     )
     for name in names:
         for room in ("a", "b"):

@@ -224,7 +224,7 @@ def a_world(folder: Path, minutes: float, dice: random.Random) -> Iterator[World
             influxdb.make_bucket(),
             cell="1m",
             settle_delay="5s",
-            patience="2s",
+            retry_timeout="2s",
         )
         with here.changed("metrics.yaml") as content:
             content["measurements"][NAME]["step"] = f"{STEP}s"

@@ -83,8 +83,8 @@ class Standing:
     def locks(self) -> FileLocks:
         return FileLocks(self.bench.folder / "locks")
 
-    def _tell(self, *told: Any) -> None:
-        self.progress.append(told)
+    def _tell(self, *reported: Any) -> None:
+        self.progress.append(reported)
 
     def stored(self) -> dict[SeriesKey, Points]:
         """What the bucket has of production."""

@@ -65,7 +65,7 @@ class TrainingBench:
             )
             job = Job(measurement, "production", None, now, Pipeline())
             try:
-                return work(job, replace(tools, **changed), lambda *told: None)
+                return work(job, replace(tools, **changed), lambda *reported: None)
             finally:
                 source.close()
 

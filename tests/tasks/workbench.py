@@ -81,7 +81,7 @@ class Bench:
         now: datetime,
         window: Window | None = None,
         *,
-        accept_shrink: bool = False,
+        allow_deletes: bool = False,
         **changed: Any,
     ) -> Outcome:
         """One run, as the stages do it for one measurement; `changed` replaces tools."""
@@ -99,8 +99,10 @@ class Bench:
                 run_id=run_id,
                 record=self.recorded.extend,
             )
-            job = Job(self.measurement, "production", window, now, self.pipeline, accept_shrink)
-            return work(job, replace(tools, **changed), lambda *told: self.progress.append(told))
+            job = Job(self.measurement, "production", window, now, self.pipeline, allow_deletes)
+            return work(
+                job, replace(tools, **changed), lambda *reported: self.progress.append(reported)
+            )
 
     def landed(self, hour: int, hours: int = 1) -> pd.DataFrame:
         """What the lake has of the hours."""

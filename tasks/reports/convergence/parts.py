@@ -126,8 +126,8 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
     if race is None:
         return None
     numbers = [
-        Number("epsilon spent", _epsilon(race.spent), None, "not told"),
-        Number("budget", _epsilon(race.budget), None, "not told"),
+        Number("epsilon spent", _epsilon(race.spent), None, "not reported"),
+        Number("budget", _epsilon(race.budget), None, "not reported"),
         _lasts(race.exhausted),
         Number(
             "chance that the target comes first",
@@ -135,7 +135,7 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
             None,
             "needs a forecast, a target and a budget",
         ),
-        Number("recomputed by dp-accounting", _epsilon(race.recomputed), None, "terms not told"),
+        Number("recomputed by dp-accounting", _epsilon(race.recomputed), None, "terms not reported"),
     ]  # fmt: skip
     if race.forgone is not None:
         given_up = _change(analysis.curve.metric, race.forgone)
@@ -160,17 +160,17 @@ def _epsilon(value: float | None) -> str | None:
 def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
     """The epsilon left after each of the rounds, and the race; None without a budget or an epsilon."""
     race = analysis.race
-    told = [
+    reported = [
         (r.round, r.epsilon) for r in rounds if r.epsilon is not None and math.isfinite(r.epsilon)
     ]
-    if race is None or race.budget is None or not told:
+    if race is None or race.budget is None or not reported:
         return None
     forecast, last = analysis.forecast, int(analysis.curve.rounds[-1])
     ahead = forecast.rounds if isinstance(forecast, Forecast) else np.empty(0, dtype=np.int64)
     fan = race.remaining_at(last, ahead.astype(np.float64), np.array(FAN)) if len(ahead) else None
     return BurnChart(
-        rounds=tuple(number for number, _ in told),
-        left=tuple(race.budget - spent for _, spent in told),
+        rounds=tuple(number for number, _ in reported),
+        left=tuple(race.budget - spent for _, spent in reported),
         budget=race.budget,
         fan_rounds=() if fan is None else tuple(map(int, ahead)),
         fan=() if fan is None else tuple(tuple(map(float, row)) for row in fan),

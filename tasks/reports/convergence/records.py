@@ -88,7 +88,7 @@ class HeatChart:
 
 @dataclass(frozen=True)
 class ClientLine:
-    """One client; texts are ready to be read, None where nothing was told."""
+    """One client; texts are ready to be read, None where nothing was reported."""
 
     name: str
     drawn: int

@@ -122,7 +122,7 @@ def _checked_workers(workers: int | None, settings: Settings) -> int:
         return settings.pipeline.workers
     if not 1 <= workers <= MOST_WORKERS:
         problem = f"{workers} is no number of workers"
-        raise UsageInvalid(argument="--workers", problem=problem, mend=f"Give 1 to {MOST_WORKERS}")
+        raise UsageInvalid(argument="--workers", problem=problem, fix=f"Give 1 to {MOST_WORKERS}")
     return workers
 
 
@@ -131,26 +131,26 @@ def _cells_of(chunk: str, cell: timedelta) -> int:
         length = parse_duration(chunk)
     except ValueError as error:
         raise UsageInvalid(
-            argument="--chunk", problem=str(error), mend="Give a duration such as 6h"
+            argument="--chunk", problem=str(error), fix="Give a duration such as 6h"
         ) from error
     if length % cell or length > MOST_CELLS * cell:
         raise UsageInvalid(
             argument="--chunk",
             problem=f"{chunk} is not a whole number of cells of {format_duration(cell)}, 1 to {MOST_CELLS}",
-            mend="Give such a duration",
+            fix="Give such a duration",
         )
     return length // cell
 
 
 def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
     if manner.runner == "dask" and find_spec("distributed") is None:
-        mend = "Install it: pip install 'fedvitals[dask]'"
-        raise ConfigurationInvalid(where="--runner", problem="dask is not installed", mend=mend)
+        fix = "Install it: pip install 'fedvitals[dask]'"
+        raise ConfigurationInvalid(where="--runner", problem="dask is not installed", fix=fix)
     if manner.address is None:
         return
     if manner.runner != "dask":
-        mend = "Add it, or leave this out"
-        raise UsageInvalid(argument="--address", problem="goes with --runner dask", mend=mend)
+        fix = "Add it, or leave this out"
+        raise UsageInvalid(argument="--address", problem="goes with --runner dask", fix=fix)
     if _is_here(manner.address):
         return
     local = []
@@ -160,8 +160,8 @@ def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
         local.append("the lake is a folder (FEDVITALS_LAKE_URL)")
     if local:
         problem = f"the workers may be on other hosts, and {' and '.join(local)}"
-        mend = "Use a PostgreSQL ledger and a lake on an object store, or leave --address out"
-        raise ConfigurationInvalid(where="--address", problem=problem, mend=mend)
+        fix = "Use a PostgreSQL ledger and a lake on an object store, or leave --address out"
+        raise ConfigurationInvalid(where="--address", problem=problem, fix=fix)
 
 
 def _is_here(address: str) -> bool:
@@ -173,8 +173,8 @@ def _is_here(address: str) -> bool:
         is_address = None
     if not is_address or "@" in parts.netloc:
         problem = "is not the address of a Dask scheduler"
-        mend = "Give one such as tcp://127.0.0.1:8786"
-        raise UsageInvalid(argument="--address", problem=problem, mend=mend)
+        fix = "Give one such as tcp://127.0.0.1:8786"
+        raise UsageInvalid(argument="--address", problem=problem, fix=fix)
     host = parts.hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -187,7 +187,7 @@ def _check_history(environment: Environment) -> None:
         raise ConfigurationInvalid(
             where=f"environment {environment.name}",
             problem="has no source with a past, so there is nothing to fill back from",
-            mend=f"Set {environment.setting('prometheus_url')}",
+            fix=f"Set {environment.setting('prometheus_url')}",
         )
 
 
@@ -197,11 +197,11 @@ def _with_history(plan: Plan, is_named: bool) -> Plan:
     others = [e.name for e in plan.measurements if e not in entries]
     if others and (is_named or not entries):
         problem = f"the source of {', '.join(others)} has no past"
-        mend = "Collect it as it comes: fedvitals collect"
+        fix = "Collect it as it comes: fedvitals collect"
         if is_named:
-            raise UsageInvalid(argument="--measurement", problem=problem, mend=mend)
+            raise UsageInvalid(argument="--measurement", problem=problem, fix=fix)
         raise NothingConfigured(
-            where=plan.settings.config / "metrics.yaml", problem=problem, mend=mend
+            where=plan.settings.config / "metrics.yaml", problem=problem, fix=fix
         )
     warnings = [w for entry in entries if (w := _of_retention(entry, plan))]
     if others:

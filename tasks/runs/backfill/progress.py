@@ -22,7 +22,7 @@ class ChunkDone:
     outcome: Outcome
 
 
-Tell = Callable[[ChunkDone], None]
+Notify = Callable[[ChunkDone], None]
 
 
 @dataclass
@@ -76,8 +76,8 @@ class Course:
 
 
 @contextmanager
-def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Tell]:
-    """A function that is told of each chunk. It draws on standard error when that is a terminal,
+def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Notify]:
+    """A function that is reported of each chunk. It draws on standard error when that is a terminal,
     else it logs a line every half minute."""
     course = Course(survey)
     if sys.stderr.isatty():
@@ -86,18 +86,18 @@ def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Tell]:
         return
     said = time.monotonic()
 
-    def tell(step: ChunkDone) -> None:
+    def notify(step: ChunkDone) -> None:
         nonlocal said
         course.take(step)
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             log(course.line(step.measurement))
 
-    yield tell
+    yield notify
 
 
 @contextmanager
-def _bar(course: Course) -> Iterator[Tell]:
+def _bar(course: Course) -> Iterator[Notify]:
     # rich is slow to import, and most runs have no terminal
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -23,7 +23,7 @@ Gate = AbstractContextManager[Any]
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told. It holds no address and no secret: those are the worker's own."""
+    """What a worker is reported. It holds no address and no secret: those are the worker's own."""
 
     run_id: str
     now: datetime
@@ -74,6 +74,6 @@ def _same_suite(order: Order, settings: Settings) -> Suite:
         raise ConfigurationInvalid(
             where=str(settings.expectations / f"{order.chunk.measurement.suite_name}.json"),
             problem="the suite of this worker is not that of the run",
-            mend="Give all workers the same configuration",
+            fix="Give all workers the same configuration",
         )
     return suite

@@ -23,12 +23,12 @@ from tasks.pipeline.collect import (
     pending_loaded,
     prepared,
     reopen,
-    told,
+    reported,
 )
 from tasks.pipeline.due import Job, late_before
 from tasks.pipeline.process import process
 from tasks.runs.backfill.plan import Backfill, BackfillRequest, cells_to_read, make_backfill
-from tasks.runs.backfill.progress import ChunkDone, Tell, shown_course
+from tasks.runs.backfill.progress import ChunkDone, Notify, shown_course
 from tasks.runs.backfill.survey import Share, Survey, survey
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.plan import covered_window
@@ -41,7 +41,7 @@ NO_REPORT = (
     "a backfill writes no report, since its window may be longer than memory: fedvitals report "
     "makes one of any window"
 )
-# after so many chunks the lake is told how its cells stand
+# after so many chunks the lake is reported how its cells stand
 CHUNKS_A_ROUND = 20
 
 
@@ -108,11 +108,13 @@ def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) ->
     with (
         workers(run, wanted) as submit,
         opened_toolbox(run, wanted.plan) as toolbox,
-        shown_course(found, logger.info) as tell,
+        shown_course(found, logger.info) as notify,
     ):
         for share in found.shares:
             entry = next(e for e in wanted.plan.measurements if e.name == share.measurement)
-            run.work(entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, tell))
+            run.work(
+                entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, notify)
+            )
             run.append_states(is_last=False)
 
 
@@ -122,17 +124,17 @@ def _measurement(
     entry: Measurement,
     toolbox: Toolbox,
     submit: Submit,
-    tell: Tell,
+    notify: Notify,
     lock: RunLock,
 ) -> Outcome:
     job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
-    read = told(job, _read(wanted, job, share, tools, toolbox.run, submit, tell))
-    pending = told(job, pending_loaded(job, tools))
+    read = reported(job, _read(wanted, job, share, tools, toolbox.run, submit, notify))
+    pending = reported(job, pending_loaded(job, tools))
     return joined(entry.name, [*read, *pending])
 
 
 def _read(
-    wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, tell: Tell
+    wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, notify: Notify
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
     # the ledger is asked under the lock: since the survey another run may have read some
@@ -146,7 +148,7 @@ def _read(
     most, done = wanted.manner.workers + 1, 0
     for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
         done += len(chunk.cells)
-        tell(ChunkDone(job.measurement.name, len(chunk.cells), outcome))
+        notify(ChunkDone(job.measurement.name, len(chunk.cells), outcome))
         run.progress(job.measurement.name, done, len(cells))
         yield outcome
         if number % CHUNKS_A_ROUND == 0:
@@ -159,7 +161,7 @@ def _worked(
     """The chunks, in order, with what became of each; never more than `most` are under way.
 
     After an error that is not of an answer, or three such in a row, the others are given up; what
-    was begun is finished and told before the error is raised.
+    was begun is finished and reported before the error is raised.
     """
     waiting: deque[tuple[Chunk, Future[Done]]] = deque()
     rest = iter(chunks)

@@ -15,22 +15,22 @@ from tasks.runs.base.toolbox import Toolbox, opened_toolbox
 
 
 def collect_by_source(
-    run: Run, plan: Plan, step: Step = plain, *, accept_shrink: bool = False
+    run: Run, plan: Plan, step: Step = plain, *, allow_deletes: bool = False
 ) -> None:
     """Take the measurements of each source all the way, one step for each source."""
     with opened_toolbox(run, plan) as toolbox:
         for source, entries in by_source(plan.measurements):
             name = f"{source}: extract, validate, land, load ({len(entries)})"
-            step(name, collect_measurements)(run, plan, toolbox, entries, accept_shrink)
+            step(name, collect_measurements)(run, plan, toolbox, entries, allow_deletes)
 
 
 def collect_measurements(
-    run: Run, plan: Plan, toolbox: Toolbox, entries: Sequence[Measurement], accept_shrink: bool
+    run: Run, plan: Plan, toolbox: Toolbox, entries: Sequence[Measurement], allow_deletes: bool
 ) -> None:
     """Take the measurements all the way, one lock each."""
     before = len(run.outcomes)
     for entry in entries:
-        job = plan.job(entry, accept_shrink)
+        job = plan.job(entry, allow_deletes)
         run.work(entry.name, partial(_work, run, plan, toolbox, job))
     _log_sum(entries[0].source, run.outcomes[before:])
 

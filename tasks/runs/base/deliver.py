@@ -11,7 +11,7 @@ from tasks.core.receipt import DeliveryKind, Receipt
 from tasks.runs.base.run import Run
 
 # a mark on a dashboard is worth no longer wait
-CHANNEL_PATIENCE = timedelta(seconds=10)
+CHANNEL_RETRY_TIMEOUT = timedelta(seconds=10)
 
 
 def deliver(run: Run, receipt: Receipt) -> Receipt:
@@ -30,8 +30,8 @@ def deliver_everywhere(run: Run, receipt: Receipt) -> Receipt:
     if service is not None and service.token is not None:
         from tasks.channels.grafana import GrafanaChannel
 
-        patience = min(run.settings.pipeline.patience, CHANNEL_PATIENCE)
-        _send(run, "channel", GrafanaChannel(service, patience), message)
+        retry_timeout = min(run.settings.pipeline.retry_timeout, CHANNEL_RETRY_TIMEOUT)
+        _send(run, "channel", GrafanaChannel(service, retry_timeout), message)
     if url is not None and receipt.did_its_work:
         from tasks.channels.heartbeat import Heartbeat
 

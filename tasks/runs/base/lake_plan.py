@@ -28,8 +28,8 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
     All types are the whole catalogue, also what `collect` takes only by name.
     """
     if asked.sink not in SINKS:
-        mend = f"Known: {', '.join(SINKS)}"
-        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", mend=mend)
+        fix = f"Use one of: {', '.join(SINKS)}"
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", fix=fix)
     names = asked.measurements
     if asked.type == "all" and not names:
         names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
@@ -44,15 +44,15 @@ def check_influxdb(settings: Settings, environment: Environment) -> None:
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
         problem = "no InfluxDB is configured"
-        mend = f"Set {url} and {token}"
-        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, mend=mend)
+        fix = f"Set {url} and {token}"
+        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, fix=fix)
     if service.token is None:
         problem = "names an InfluxDB whose token is not set"
-        mend = "Set INFLUXDB_TOKEN, or the variable that environments.yaml names"
-        raise NothingConfigured(where=service.origin, problem=problem, mend=mend)
+        fix = "Set INFLUXDB_TOKEN, or the variable that environments.yaml names"
+        raise NothingConfigured(where=service.origin, problem=problem, fix=fix)
     if not settings.influxdb.enabled:
         raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", mend="Set it to true"
+            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", fix="Set it to true"
         )
 
 

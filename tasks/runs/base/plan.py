@@ -56,10 +56,10 @@ class Plan:
     output: Path
     warnings: tuple[str, ...]
 
-    def job(self, measurement: Measurement, accept_shrink: bool) -> Job:
+    def job(self, measurement: Measurement, allow_deletes: bool) -> Job:
         """Return what the run wants of one measurement."""
         environment, pipeline = self.environment.name, self.settings.pipeline
-        return Job(measurement, environment, self.window, self.now, pipeline, accept_shrink)
+        return Job(measurement, environment, self.window, self.now, pipeline, allow_deletes)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def choose_measurements(
         raise NothingConfigured(
             where=f"environment {environment.name}",
             problem="the service's API, which all of these are read from, is not configured",
-            mend=f"Set {environment.setting('api_url')}",
+            fix=f"Set {environment.setting('api_url')}",
         )
     return selected, measurements
 
@@ -137,14 +137,14 @@ def _nothing_selected(settings: Settings, asked: Request) -> Terminal:
         return UsageInvalid(
             argument="--measurement",
             problem=f"{', '.join(asked.names)} is of single clients, which are off (client_ids)",
-            mend="Name another one, or set client_ids to hashed or plain in environments.yaml",
+            fix="Name another one, or set client_ids to hashed or plain in environments.yaml",
         )
     off = ", but for those of single clients, which are off (client_ids)"
     return NothingConfigured(
         where=settings.config / "metrics.yaml",
         problem=f"there is no measurement of type {' or '.join(sorted(TYPES[asked.type]))}"
         + (off if settings.client_ids == "off" else ""),
-        mend="Add one, or see what there is: fedvitals catalogue",
+        fix="Add one, or see what there is: fedvitals catalogue",
     )
 
 
@@ -188,7 +188,7 @@ def covered_window(plan: Plan, outcomes: Iterable[Outcome]) -> Window:
     pipeline = plan.settings.pipeline
     newest = floor(plan.now - pipeline.settle_delay, pipeline.cell)
     starts = [outcome.start for outcome in outcomes if outcome.start is not None]
-    return Window(min([newest - pipeline.start_at * pipeline.cell, *starts]), plan.now)
+    return Window(min([newest - pipeline.first_run_cells * pipeline.cell, *starts]), plan.now)
 
 
 def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
@@ -239,8 +239,8 @@ def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read."""
     if environment.prometheus is None and environment.api is None:
         problem = "no source is configured"
-        mend = f"Set {either_source(environment)}"
-        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, mend=mend)
+        fix = f"Set {either_source(environment)}"
+        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, fix=fix)
 
 
 def either_source(environment: Environment) -> str:
@@ -253,8 +253,8 @@ def _check_asked(selected: tuple[Measurement, ...]) -> None:
     own = [entry.name for entry in selected if entry.source == "receipt"]
     if own:
         problem = f"{own[0]} is not collected: every run writes it of itself"
-        mend = f"See it: fedvitals report --measurement {own[0]}"
-        raise UsageInvalid(argument="--measurement", problem=problem, mend=mend)
+        fix = f"See it: fedvitals report --measurement {own[0]}"
+        raise UsageInvalid(argument="--measurement", problem=problem, fix=fix)
 
 
 def _has_source(entry: Measurement, environment: Environment) -> bool:
@@ -292,7 +292,7 @@ def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> N
                 raise ConfigurationInvalid(
                     where=f"metrics.yaml: measurements.{entry.name}.{name}",
                     problem="does not divide the cell (environments.yaml: pipeline.cell)",
-                    mend="Choose a length that goes into the cell without a rest",
+                    fix="Choose a length that goes into the cell without a rest",
                 )
 
 
@@ -303,12 +303,12 @@ def _window(
         return None
     if start is None:
         problem = "is missing while --stop is given"
-        raise UsageInvalid(argument="--start", problem=problem, mend="Give both, or none")
+        raise UsageInvalid(argument="--start", problem=problem, fix="Give both, or none")
     begin = parse_time(start, now, "--start")
     if begin > now - settings.pipeline.settle_delay:
         raise UsageInvalid(
             argument="--start",
             problem=f"{iso(begin)} is later than now less the settle delay: there is nothing to read yet",
-            mend="Give an earlier start",
+            fix="Give an earlier start",
         )
     return Window(begin, parse_time(stop or "now", now, "--stop"))

@@ -36,7 +36,7 @@ logger = logging.getLogger("fedvitals")
 
 Publish = Callable[[Iterable[Artifact]], None]
 
-GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "kept_older"})
+GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "retained"})
 
 
 class Run:
@@ -202,8 +202,8 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"{settings.home} cannot be made: {error.strerror}"
-        mend = "Name a folder that can be written"
-        raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, mend=mend) from error
+        fix = "Name a folder that can be written"
+        raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, fix=fix) from error
     ledger = Ledger(settings.ledger_url)
     try:
         yield ledger

@@ -33,7 +33,7 @@ logger = logging.getLogger("fedvitals")
 # runs that end at the same moment hold the lock for some tens of milliseconds each
 LOCK_PATIENCE_SECONDS = 5.0
 # a sample is worth no longer wait for a sink; what is pending comes with the next run
-SINK_PATIENCE = timedelta(seconds=5)
+SINK_RETRY_TIMEOUT = timedelta(seconds=5)
 MOST_PENDING = 168
 _MOMENT = timedelta(microseconds=1)
 _STAGES = ("extract", "validate", "land", "load")
@@ -71,7 +71,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger
         "quarantined_values": values.quarantined,
         "dropped_values": values.dropped_by_rule,
         "unchanged_values": values.unchanged,
-        "kept_values": values.kept,
+        "retained_values": values.kept,
         "owed_values": sinks.owed,
         "loaded_values": sinks.loaded,
         "pending_values": sinks.pending,
@@ -112,12 +112,12 @@ def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
         # the run waited for a sink that is away once, and is not to wait again
         tools = tools_of(run, _ThisRun(batch), suite, () if is_away else sinks, lock)
         cell = settings.pipeline.cell
-        problems = [problem for one in _outcomes(batch, cell, tools) for problem in _told(one)]
+        problems = [problem for one in _outcomes(batch, cell, tools) for problem in _reported(one)]
         run.append_states(is_last=False)
     return tuple(problems)
 
 
-def _told(outcome: Outcome) -> Iterator[str]:
+def _reported(outcome: Outcome) -> Iterator[str]:
     yield from outcome.problems
     if outcome.values.quarantined:
         yield f"{outcome.values.quarantined} of its values are in quarantine"
@@ -142,9 +142,11 @@ def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome
 
 
 def _impatient(settings: Settings) -> Settings:
-    """The settings with little patience for sinks."""
-    patience = min(settings.pipeline.patience, SINK_PATIENCE)
-    return replace(settings, pipeline=settings.pipeline.model_copy(update={"patience": patience}))
+    """The settings with little retry_timeout for sinks."""
+    retry_timeout = min(settings.pipeline.retry_timeout, SINK_RETRY_TIMEOUT)
+    return replace(
+        settings, pipeline=settings.pipeline.model_copy(update={"retry_timeout": retry_timeout})
+    )
 
 
 @contextmanager

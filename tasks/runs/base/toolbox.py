@@ -124,14 +124,14 @@ def _open_sources(
     plan: Plan, ledger: Ledger, gate: AbstractContextManager[Any] | None, stack: ExitStack
 ) -> Iterator[tuple[SourceName, Source]]:
     """The sources that the plan's measurements need, by the name that the catalogue gives them."""
-    patience = plan.settings.pipeline.patience.total_seconds()
+    retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
     gate = gate or BoundedSemaphore(plan.settings.pipeline.queries_at_once)
     for name in dict.fromkeys(entry.source for entry in plan.measurements):
         source = _open_source(name, plan, ledger, gate, stack)
         stack.callback(source.close)
         # that it did not answer was waited for already
         is_absent = isinstance(source, AbsentPage)
-        yield name, source if is_absent else PatientSource(source, patience)
+        yield name, source if is_absent else PatientSource(source, retry_timeout)
 
 
 def _open_source(
@@ -167,8 +167,8 @@ def _open_scrape(
     environment: str, service: Service, plan: Plan, ledger: Ledger, stack: ExitStack
 ) -> ScrapeSource:
     """The service's /metrics page, and the one kept before, for rates."""
-    patience = plan.settings.pipeline.patience.total_seconds()
-    page = retrying(patience)(fetch_page, service)
+    retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
+    page = retrying(retry_timeout)(fetch_page, service)
     kept = ledger.last_page(environment, page.url)
     previous = Page(url=page.url, time=kept[0], text=kept[1].decode()) if kept else None
     # only a run that ends well may move the page that the next rates are measured from
@@ -185,8 +185,8 @@ def _open_influxdb(settings: Settings, environment: Environment) -> Sink | None:
     service = settings.influxdb_of(environment)
     if service is None:
         return None
-    patience = settings.pipeline.patience.total_seconds()
-    return InfluxSink(service, settings.influxdb, deadline_seconds=patience)
+    retry_timeout = settings.pipeline.retry_timeout.total_seconds()
+    return InfluxSink(service, settings.influxdb, deadline_seconds=retry_timeout)
 
 
 # every sink by name, and what opens it; None when it is off or not configured whole

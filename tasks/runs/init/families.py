@@ -74,7 +74,7 @@ class _Gathering:
             if not all("le" in labels for labels in series):
                 continue
             self._take(name, f"{base}_count", f"{base}_sum", f"{base}_created")
-            if self._told(base).type == "gaugehistogram":
+            if self._reported(base).type == "gaugehistogram":
                 self._skip(base, "gaugehistogram")
             else:
                 family = self._family(base, "histogram", _without(series, "le"))
@@ -86,47 +86,49 @@ class _Gathering:
             base = name.removesuffix("_count")
             own = self._left.get(base, [])
             has_quantiles = bool(own) and all("quantile" in labels for labels in own)
-            if not has_quantiles and self._told(base).type != "summary":
+            if not has_quantiles and self._reported(base).type != "summary":
                 continue
             series = self._left[name]
             self._take(base, name, f"{base}_sum", f"{base}_created")
-            told = {labels.get("quantile", "") for labels in own}
-            quantiles = sorted((text for text in told if _QUANTILE.fullmatch(text)), key=float)
+            reported = {labels.get("quantile", "") for labels in own}
+            quantiles = sorted((text for text in reported if _QUANTILE.fullmatch(text)), key=float)
             yield self._family(base, "summary", series, tuple(quantiles))
 
     def singles(self) -> Iterator[Family]:
         for name, series in self._left.items():
-            told = self._told(name)
-            reason = self._no_measure(name, told)
+            reported = self._reported(name)
+            reason = self._no_measure(name, reported)
             if reason:
                 self._skip(name, reason)
                 continue
-            is_counted = told.type in UNTYPED and name.endswith("_total")
-            kind: Kind = "counter" if is_counted or told.type == "counter" else "gauge"
+            is_counted = reported.type in UNTYPED and name.endswith("_total")
+            kind: Kind = "counter" if is_counted or reported.type == "counter" else "gauge"
             yield self._family(name, kind, series)
 
-    def _no_measure(self, name: str, told: Described) -> str:
+    def _no_measure(self, name: str, reported: Described) -> str:
         if name in ALERTS:
             return "alerts"
-        if told.type == "info" or name.endswith("_info"):
+        if reported.type == "info" or name.endswith("_info"):
             return "info"
         base = name.removesuffix("_created")
         if base != name and (base in self._described or f"{base}_total" in self._described):
             return "created"
         # a family with buckets was taken already, so its samples are histograms themselves
-        return "native" if told.type in ("histogram", "gaugehistogram") else ""
+        return "native" if reported.type in ("histogram", "gaugehistogram") else ""
 
     def _family(
         self, name: str, kind: Kind, series: list[Labels], quantiles: tuple[str, ...] = ()
     ) -> Family:
-        told = self._told(name)
-        guessed = told.type in UNTYPED
-        return Family(name, kind, tuple(series), told.unit, told.help, quantiles, guessed)
+        reported = self._reported(name)
+        guessed = reported.type in UNTYPED
+        return Family(name, kind, tuple(series), reported.unit, reported.help, quantiles, guessed)
 
-    def _told(self, name: str) -> Described:
+    def _reported(self, name: str) -> Described:
         """What the targets agree on. OpenMetrics calls a counter's family without its _total."""
-        told = self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
-        return told[0] if len({one.type for one in told}) == 1 else Described()
+        reported = (
+            self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
+        )
+        return reported[0] if len({one.type for one in reported}) == 1 else Described()
 
     def _take(self, *names: str) -> None:
         for name in names:

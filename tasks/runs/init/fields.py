@@ -83,7 +83,7 @@ def tags_of(labels: tuple[str, ...]) -> dict[str, str]:
     return {label: tags[label] for label in labels}
 
 
-def unit_of(name: str, told: str) -> Unit:
+def unit_of(name: str, reported: str) -> Unit:
     """From the name's ending, else from what the target says."""
     stem = name.removesuffix("_total")
     rest, _, last = stem.rpartition("_")
@@ -91,9 +91,9 @@ def unit_of(name: str, told: str) -> Unit:
         return Unit(rest or stem, last)
     if last in SCALED:
         return Unit(rest or stem, *SCALED[last])
-    if told in BASE_UNITS:
-        return Unit(stem, told)
-    return Unit(stem, *SCALED.get(told, ("", 1)))
+    if reported in BASE_UNITS:
+        return Unit(stem, reported)
+    return Unit(stem, *SCALED.get(reported, ("", 1)))
 
 
 def drafted(family: Family) -> Drafted | None:
@@ -111,7 +111,7 @@ def drafted(family: Family) -> Drafted | None:
 def _narrowed(
     series: tuple[Labels, ...],
 ) -> tuple[tuple[str, ...], frozenset[tuple[str, ...]], tuple[str, ...]] | None:
-    """The labels to keep, the rows they tell apart, and the labels left out, the most varied first."""
+    """The labels to keep, the rows they distinguish, and the labels left out, the most varied first."""
     labels = sorted({name for one in series for name in one})
     left_out: list[str] = []
     while True:
@@ -174,7 +174,7 @@ def _of_counter(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
         _ending(unit.base, "per_second"),
         _divided(_rate(labels, family.name), unit),
         f"{unit.base or spelled(unit.stem).rpartition('_')[2]}_per_second",
-        _told(family, f"growth a second, mean of {WINDOW}"),
+        _reported(family, f"growth a second, mean of {WINDOW}"),
         low=0,
     )
 
@@ -185,7 +185,7 @@ def _of_histogram(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     for quantile in QUANTILES:
         buckets = _aggregated("sum", labels, rate, "le")
         query = f"histogram_quantile({quantile}, {buckets})"
-        help_ = _told(family, f"quantile {quantile} of {WINDOW}, from the histogram's buckets")
+        help_ = _reported(family, f"quantile {quantile} of {WINDOW}, from the histogram's buckets")
         low = 0 if unit.base in SIZES and not family.below_zero else None
         yield _draft(unit, _ending(_percentile(quantile), unit.base), query, help_, low=low)
     yield _observations(family, labels, unit)
@@ -196,7 +196,7 @@ def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     for quantile in family.quantiles:
         source = selector(family.name, "quantile", quantile)
         query = _aggregated("max", labels, source)
-        help_ = _told(family, f"quantile {quantile}, as the target counts it")
+        help_ = _reported(family, f"quantile {quantile}, as the target counts it")
         limit: dict[str, Any] = {"low": 0 if unit.base in SIZES else None, "gauge": source}
         yield _draft(unit, _ending(_percentile(quantile), unit.base), query, help_, **limit)
     yield _observations(family, labels, unit)
@@ -204,7 +204,7 @@ def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
 
 def _observations(family: Family, labels: tuple[str, ...], unit: Unit) -> Draft:
     name, query = "observations_per_second", _rate(labels, f"{family.name}_count")
-    description = _told(family, f"observations a second, mean of {WINDOW}")
+    description = _reported(family, f"observations a second, mean of {WINDOW}")
     return Draft(spelled(unit.stem), f"_{name}", query, name, description, low=0)
 
 
@@ -217,7 +217,7 @@ def _percentile(quantile: str) -> str:
     return "p" + f"{float(quantile) * 100:.10g}".replace(".", "_")
 
 
-def _told(family: Family, what: str) -> str:
+def _reported(family: Family, what: str) -> str:
     return f"{said}: {what}" if (said := _help(family).rstrip(". ")) else what
 
 

@@ -118,7 +118,7 @@ def _name(prefix: str, one: Drafted) -> str:
     name = f"{name}_by_{'_'.join(labels)}" if labels else name
     # it becomes the name of a file and of a folder
     name = name[:LONGEST_NAME].rstrip("_")
-    # the lake keeps what was held back in tables of this name
+    # the lake keeps what was quarantined in tables of this name
     return f"{name}_metrics" if name.endswith("_quarantine") else name
 
 

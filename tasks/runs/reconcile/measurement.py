@@ -1,4 +1,4 @@
-"""Reconcile: what a sink holds of a measurement against the lake, and mending where they differ."""
+"""Reconcile: what a sink holds of a measurement against the lake, and fixing where they differ."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -42,7 +42,7 @@ from tasks.runs.reconcile.compare import (
 class CompareRequest:
     """What is to be compared, in whole cells, and how.
 
-    `deep` compares every value, not only those of cells whose counts or sums differ; `fix` mends.
+    `deep` compares every value, not only those of cells whose counts or sums differ; `fix` fixes.
     """
 
     measurement: Measurement
@@ -76,7 +76,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Looked:
-    """One cell as it was looked at: both sides, why they differ, and what it takes to mend it."""
+    """One cell as it was looked at: both sides, why they differ, and what it takes to fix it."""
 
     standing: CellSummary
     lake: Facts
@@ -86,7 +86,7 @@ class _Looked:
 
 
 def reconcile(wanted: CompareRequest, sides: Sides, progress: Progress) -> Found:
-    """Compares a measurement cell by cell, and mends what differs if `fix` says so.
+    """Compares a measurement cell by cell, and fixes what differs if `fix` says so.
 
     First by the counts and sums of each series, which the sink answers from its index; no lock is
     held meanwhile. A cell that differs there is compared value by value under the measurement's lock,
@@ -112,7 +112,7 @@ def reconcile(wanted: CompareRequest, sides: Sides, progress: Progress) -> Found
         lake_values=sum(each.values for each in work.held.values()),
         sink_values=sum(work.stored.values()),
         differing=len(found),
-        mended=sum(each.mended for each in found),
+        fixed=sum(each.fixed for each in found),
         problems=(*problems, *dict.fromkeys(work.problems)),
     )
     return Found(line, tuple(found))
@@ -171,14 +171,14 @@ class _Work:
         return self.sides.lake.read(*self._of, span)
 
     def settled(self, group: list[Cell], lock: RunLock) -> list[CellDifference]:
-        """The cells of the group that really differ, mended where that was wanted and can be."""
+        """The cells of the group that really differ, fixed where that was wanted and can be."""
         found = self._look(group)
         left = found
-        mendable = {c: each for c, each in found.items() if self._can_mend(c, each)}
+        mendable = {c: each for c, each in found.items() if self._can_fix(c, each)}
         if self.wanted.fix and mendable:
             lock.check()
             unmended = {cell: each for cell, each in found.items() if cell not in mendable}
-            left = {**unmended, **self._mended(mendable)}
+            left = {**unmended, **self._fixed(mendable)}
         return [self._difference(cell, each, left.get(cell)) for cell, each in found.items()]
 
     def _look(self, group: list[Cell]) -> dict[Cell, _Looked]:
@@ -210,16 +210,16 @@ class _Work:
             )
         return looked
 
-    def _can_mend(self, cell: Cell, looked: _Looked) -> bool:
+    def _can_fix(self, cell: Cell, looked: _Looked) -> bool:
         """What is older than the sink keeps could be erased and never written again, and what was
         never landed is somebody else's."""
         has_cause = not looked.reasons.keys() <= EXPLAINED
         return _is_landed(looked.standing) and has_cause and cell.start >= self._kept_since
 
-    def _mended(self, looked: Mapping[Cell, _Looked]) -> dict[Cell, _Looked]:
+    def _fixed(self, looked: Mapping[Cell, _Looked]) -> dict[Cell, _Looked]:
         """Loads the cells again, and what of them still differs then.
 
-        First the ledger forgets what the sink has of them, so that what cannot be mended now is
+        First the ledger forgets what the sink has of them, so that what cannot be fixed now is
         pending for every later run.
         """
         sides, name = self.sides, self.wanted.measurement.name
@@ -243,7 +243,7 @@ class _Work:
             lake=looked.lake,
             sink=looked.sink,
             reasons=looked.reasons,
-            mended=left is not looked and remaining.keys() <= EXPLAINED,
+            fixed=left is not looked and remaining.keys() <= EXPLAINED,
             left=remaining,
         )
 

@@ -31,7 +31,7 @@ from tasks.sinks.influxdb_read import InfluxReader
 
 @dataclass(frozen=True)
 class ReconcileRequest(LakeRequest):
-    """Which part of the lake is compared; `deep` compares every value, `fix` mends what differs."""
+    """Which part of the lake is compared; `deep` compares every value, `fix` fixes what differs."""
 
     deep: bool = False
     fix: bool = False
@@ -51,8 +51,8 @@ def reconcile(run: Run, asked: ReconcileRequest, step: Step = plain) -> Receipt:
 def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
     service = plan.environment.influxdb
     assert service is not None, "the plan is checked for it"
-    patience = plan.settings.pipeline.patience.total_seconds()
-    reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=patience)
+    retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
+    reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=retry_timeout)
     with closing(reader), opened_stores(run) as sinks:
         sink = sink_of(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]
@@ -77,7 +77,7 @@ def _compare(
     measurement: Measurement,
 ) -> reconciling.Found:
     name, environment, pipeline = measurement.name, plan.environment.name, plan.settings.pipeline
-    # what the lake was told to expire is not missing in it, and must stay in the sink
+    # what the lake was reported to expire is not missing in it, and must stay in the sink
     kept_from = measurement.kept_from(plan.now, pipeline.cell)
     window = _since(whole_cells(plan), kept_from)
     if window is None:
@@ -121,12 +121,12 @@ def _outcome(found: reconciling.Found) -> Outcome:
 
 def _finding(found: reconciling.Found) -> Finding:
     line = found.line
-    left = line.differing - line.mended
+    left = line.differing - line.fixed
     return Finding(
         kind="sink_differs",
         severity=Severity.HIGH,
         sentence=f"{line.name}: {left} of {line.cells} cells differ from the lake",
-        evidence={"cells": line.cells, "differing": line.differing, "mended": line.mended},
+        evidence={"cells": line.cells, "differing": line.differing, "fixed": line.fixed},
         subject=line.name,
         hint="fedvitals reconcile --fix",
     )
@@ -147,5 +147,5 @@ def _row(each: CellDifference) -> dict[str, str | int]:
         "lake": each.lake.count,
         "sink": each.sink.count,
         "why": ", ".join(f"{count} {why}" for why, count in each.reasons.items()),
-        "mended": "yes" if each.mended else "no",
+        "fixed": "yes" if each.fixed else "no",
     }

@@ -1,4 +1,4 @@
-"""Quarantine, tried again from the lake alone: what passes now is landed, the rest stays held back."""
+"""Quarantine, tried again from the lake alone: what passes now is landed, the rest stays quarantined."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -86,10 +86,10 @@ def retry(wanted: Retry, tools: Tools) -> Outcome:
     A cell with values that a suite holds back is judged as a whole by the suite in force: its
     landed values and the held ones, as if a source had answered them together. In `values`
 
-    - extracted are the values judged: those that were landed and those that the suite held back;
-    - landed are those that were held back and pass now;
+    - extracted are the values judged: those that were landed and those that the suite quarantined;
+    - landed are those that were quarantined and pass now;
     - unchanged are those that were landed and stay;
-    - quarantined are those that are held back after it: still, for the first time under this
+    - quarantined are those that are quarantined after it: still, for the first time under this
       suite, or because they have no place in the table (a warning says how many);
 
     so extracted = landed + quarantined + unchanged. What the door turned away stays as it is and is
@@ -98,10 +98,10 @@ def retry(wanted: Retry, tools: Tools) -> Outcome:
 
     An error ends the retry of this measurement and is in the outcome; what is done stays done.
     """
-    return joined(wanted.measurement.name, _told(wanted, tools))
+    return joined(wanted.measurement.name, _reported(wanted, tools))
 
 
-def _told(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
+def _reported(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     """The outcomes up to an error, and the error as the last of them."""
     try:
         yield from _outcomes(wanted, tools)
@@ -132,8 +132,8 @@ def _left_alone(
     wanted: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
 ) -> Iterator[Outcome]:
     """Says what a retry cannot take up."""
-    tried = int((records["stage"] != "door").sum())
-    unknown = tried - sum(int((part["stage"] != "door").sum()) for part in parts.values())
+    tried = int((records["stage"] != "structural").sum())
+    unknown = tried - sum(int((part["stage"] != "structural").sum()) for part in parts.values())
     refused = int((records["stage"] == "sink").sum())
     warnings = []
     if unknown:
@@ -228,7 +228,7 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
         )
         if lost or (there and there != before.landed_digest):
             # where the ledger is behind the lake, nobody knows what the sinks were given
-            state = replace(state, erasures=before.erasures + 1)
+            state = replace(state, delete_count=before.delete_count + 1)
         if digest != there and (len(rows) or there):
             changed.add(cell)
         frames[state] = rows
@@ -252,8 +252,8 @@ def _judged_state(
 
 
 def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
-    """What is held back of the cells before they come to a sink."""
-    return _together(chunk.held_by("door"), judged.left, judged.bad)
+    """What is quarantined of the cells before they come to a sink."""
+    return _together(chunk.held_by("structural"), judged.left, judged.bad)
 
 
 def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
@@ -323,8 +323,8 @@ def _commit(tools: Tools, write: Callable[[], None]) -> None:
 
 def _as_set(records: pd.DataFrame) -> set[tuple[Any, ...]]:
     """What the records say, whenever it was said."""
-    told = records.drop(columns="quarantined_at").astype("object")
-    return set(told.where(told.notna(), None).itertuples(index=False, name=None))
+    reported = records.drop(columns="quarantined_at").astype("object")
+    return set(reported.where(reported.notna(), None).itertuples(index=False, name=None))
 
 
 def _is_among(records: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:

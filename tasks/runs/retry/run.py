@@ -66,8 +66,8 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
         problem = f"{name!r} is not in the catalogue"
-        mend = "List them: fedvitals catalogue"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, mend=mend)
+        fix = "List them: fedvitals catalogue"
+        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     span = window.widened(settings.pipeline.cell)
     names = [name] if name is not None else dict.fromkeys([*catalogue, *run.lake.names()])
     held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
@@ -95,7 +95,7 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
 
 def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
     """Whether there is anything that a retry could take up."""
-    return bool((lake.quarantined(name, environment, span)["stage"] != "door").any())
+    return bool((lake.quarantined(name, environment, span)["stage"] != "structural").any())
 
 
 def _retry_all(run: Run, plan: Plan) -> None:

@@ -11,30 +11,30 @@ from tasks.sources.run_files.table import About, Table, invalid, odd
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MOST_LINES = 1_000_000
 """A run of 1,000 rounds and 200 clients has 200,000; each takes half a kilobyte of memory."""
-LINES_MEND = "A run needs one line a round, or one a client and round: leave out some of the rounds"
-CSV_MEND = "The first line names the columns, such as round,loss,accuracy"
+LINES_FIX = "A run needs one line a round, or one a client and round: leave out some of the rounds"
+CSV_FIX = "The first line names the columns, such as round,loss,accuracy"
 
 
 def table_of(text: str, file: str, run_id: str) -> Table:
     """Read a CSV file."""
     count = text.count("\n")
     if count > MOST_LINES:
-        raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_MEND)
+        raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_FIX)
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if line.strip()), None)
     if start is None:
-        raise invalid(file, "it is empty", CSV_MEND)
+        raise invalid(file, "it is empty", CSV_FIX)
     header = lines[start].lstrip("# ") if lines[start].startswith("#") else lines[start]
     separator = max(SEPARATORS, key=header.count)
     if not header.count(separator):
-        raise invalid(file, f"line {start + 1} has one column only", CSV_MEND)
+        raise invalid(file, f"line {start + 1} has one column only", CSV_FIX)
     body = io.StringIO("\n".join([header, *lines[start + 1 :]]))
     reader = csv.reader(body, delimiter=separator, skipinitialspace=True)
     try:
         names = [name.strip() for name in next(reader)]
         rows = [(reader.line_num + start, row) for row in reader]
     except csv.Error as error:
-        raise invalid(file, f"line {reader.line_num + start}: {error}", CSV_MEND) from error
+        raise invalid(file, f"line {reader.line_num + start}: {error}", CSV_FIX) from error
     _check_header(file, names, start + 1)
     filled = [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
     kept, findings = _whole(file, names, [r for r in filled if not r[1][0].startswith("#")])
@@ -49,7 +49,7 @@ def table_of(text: str, file: str, run_id: str) -> Table:
 
 def _check_header(file: str, names: Sequence[str], line: int) -> None:
     if all(_is_number(name) for name in names):
-        raise invalid(file, f"line {line} has numbers where the columns' names should be", CSV_MEND)
+        raise invalid(file, f"line {line} has numbers where the columns' names should be", CSV_FIX)
     folded = [name.casefold() for name in names]
     for place, name in enumerate(folded):
         if name and name in folded[:place]:
@@ -80,7 +80,5 @@ def _whole(
             problem = (
                 f"line {line} has {len(row)} cells where the header names {len(names)} columns"
             )
-            raise invalid(
-                file, problem, "Mend the line; a cell with a separator in it needs quotes"
-            )
+            raise invalid(file, problem, "Fix the line; a cell with a separator in it needs quotes")
     return rows, findings

@@ -22,7 +22,7 @@ PLACES = {
     "centralized_evaluate": "centralized",
 }
 ROUND_KEYS = ("round", "server_round", "epoch", "step")
-MEND = "A History has lists of [round, value], such as losses_centralized: [[1, 0.7], [2, 0.5]]"
+FIX = "A History has lists of [round, value], such as losses_centralized: [[1, 0.7], [2, 0.5]]"
 Cells = dict[int, dict[str, Any]]
 
 
@@ -33,11 +33,11 @@ def is_flower(content: Any) -> bool:
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
     """The rounds of a History or a Result."""
-    told = _inside(content) or {}
+    reported = _inside(content) or {}
     cells: Cells = {}
     for key in PLACES:
-        if key in told:
-            for number, name, value in _series(told[key], file, key):
+        if key in reported:
+            for number, name, value in _series(reported[key], file, key):
                 cells.setdefault(number, {})[f"{PLACES[key]}_{name}"] = value
     if not cells:
         raise invalid(file, "the history has no round", "Name the file of a run that has begun")
@@ -57,26 +57,26 @@ def _inside(content: Any) -> Mapping[str, Any] | None:
 
 
 def _plan(content: Mapping[str, Any]) -> int | None:
-    told = content.get("num_rounds")
-    return told if isinstance(told, int) and told > 0 else None
+    reported = content.get("num_rounds")
+    return reported if isinstance(reported, int) and reported > 0 else None
 
 
-def _series(told: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
+def _series(reported: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
     """Round, name and value of each entry, whatever of the shapes in use it has."""
-    if isinstance(told, Mapping):
-        for name, entries in told.items():
+    if isinstance(reported, Mapping):
+        for name, entries in reported.items():
             if isinstance(entries, Mapping):
                 number = _round(name, file, f"{key}.{name}")
                 yield from ((number, each, value) for each, value in entries.items())
             else:
                 yield from _list(entries, file, f"{key}.{name}", str(name))
-    elif told is not None:
-        yield from _list(told, file, key, "loss" if key in LOSSES else "value")
+    elif reported is not None:
+        yield from _list(reported, file, key, "loss" if key in LOSSES else "value")
 
 
 def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
     if not isinstance(entries, list):
-        raise invalid(file, f"{where} is no list", MEND)
+        raise invalid(file, f"{where} is no list", FIX)
     for place, entry in enumerate(entries):
         spot = f"{where}[{place}]"
         if isinstance(entry, Mapping):
@@ -91,14 +91,14 @@ def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int,
         elif entry is None or isinstance(entry, int | float):
             yield place + 1, name, entry
         else:
-            raise invalid(file, f"{spot} is no [round, value]", MEND)
+            raise invalid(file, f"{spot} is no [round, value]", FIX)
 
 
-def _round(told: Any, file: str, where: str) -> int:
+def _round(reported: Any, file: str, where: str) -> int:
     try:
-        number = float(told)
+        number = float(reported)
     except (TypeError, ValueError):
         number = -1.0
     if number < 0 or not number.is_integer():
-        raise invalid(file, f"{where}: {str(told)[:40]!r} is no round", MEND)
+        raise invalid(file, f"{where}: {str(reported)[:40]!r} is no round", FIX)
     return int(number)

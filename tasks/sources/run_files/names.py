@@ -75,26 +75,26 @@ class Roles:
 
 
 def normal(name: str) -> str:
-    """A name in small letters, words joined by _, percent signs told as a word."""
+    """A name in small letters, words joined by _, percent signs reported as a word."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name.replace("%", " percent "))
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
 def roles_of(table: Table, wanted: str | None) -> Roles:
     """What each column is, with `wanted` (accuracy, loss or a column's name) as the metric."""
-    told = {name: normal(name) for name in table.columns}
-    wide = tuple(found for name in told if (found := _wide(name, told[name])) is not None)
-    others = [name for name in told if name not in {column for column, _, _ in wide}]
+    reported = {name: normal(name) for name in table.columns}
+    wide = tuple(found for name in reported if (found := _wide(name, reported[name])) is not None)
+    others = [name for name in reported if name not in {column for column, _, _ in wide}]
     chosen = None if wanted in (None, "accuracy", "loss") else _column(table, others, str(wanted))
-    accuracy, loss = _metric(others, told, ACCURACY), _metric(others, told, LOSS)
+    accuracy, loss = _metric(others, reported, ACCURACY), _metric(others, reported, LOSS)
     if chosen is not None:
-        falls = bool(set(told[chosen].split("_")) & LOWER_IS_BETTER)
+        falls = bool(set(reported[chosen].split("_")) & LOWER_IS_BETTER)
         accuracy, loss = (accuracy, chosen) if falls else (chosen, loss)
-    single = [(role, _first(others, told, names)) for role, names in SINGLE.items()]
+    single = [(role, _first(others, reported, names)) for role, names in SINGLE.items()]
     roles = Roles(
-        round=_first(others, told, ROUNDS),
-        run=_first(others, told, RUNS),
-        client=_first(others, told, CLIENTS),
+        round=_first(others, reported, ROUNDS),
+        run=_first(others, reported, RUNS),
+        client=_first(others, reported, CLIENTS),
         accuracy=None if wanted == "loss" else accuracy,
         loss=loss,
         single={role: column for role, column in single if column is not None},
@@ -125,8 +125,8 @@ def _check(table: Table, roles: Roles, wanted: str | None, accuracy: str | None)
 
 
 def _without(table: Table, problem: str) -> Exception:
-    mend = f"Name the column with --metric; there are {', '.join(table.columns) or 'none'}"
-    return invalid(table.about.source, problem, mend)
+    fix = f"Name the column with --metric; there are {', '.join(table.columns) or 'none'}"
+    return invalid(table.about.source, problem, fix)
 
 
 def _column(table: Table, names: Sequence[str], wanted: str) -> str:
@@ -137,16 +137,16 @@ def _column(table: Table, names: Sequence[str], wanted: str) -> str:
     return found[0]
 
 
-def _first(names: Iterable[str], told: dict[str, str], known: Sequence[str]) -> str | None:
-    by_name = {told[name]: name for name in reversed(list(names))}
+def _first(names: Iterable[str], reported: dict[str, str], known: Sequence[str]) -> str | None:
+    by_name = {reported[name]: name for name in reversed(list(names))}
     return next((by_name[each] for each in known if each in by_name), None)
 
 
-def _metric(names: Iterable[str], told: dict[str, str], words: set[str]) -> str | None:
+def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> str | None:
     """The column of this metric that was measured on the most independent data."""
     ranked = []
     for place, name in enumerate(names):
-        parts = set(told[name].split("_"))
+        parts = set(reported[name].split("_"))
         if not parts & words or parts - words - set(PLACES) - FILLERS:
             continue
         ranks = [PLACES[part] for part in parts if part in PLACES]
@@ -154,12 +154,12 @@ def _metric(names: Iterable[str], told: dict[str, str], words: set[str]) -> str 
     return min(ranked)[2] if ranked else None
 
 
-def _wide(name: str, told: str) -> tuple[str, str, ClientPart] | None:
+def _wide(name: str, reported: str) -> tuple[str, str, ClientPart] | None:
     """A column of one client: client_3_accuracy, acc_site_1."""
-    found = _CLIENT.search(told)
+    found = _CLIENT.search(reported)
     if found is None:
         return None
-    rest = told[: found.start()] + told[found.end() :]
+    rest = reported[: found.start()] + reported[found.end() :]
     words = [word for word in rest.split("_") if word and word not in FILLERS | PLACES.keys()]
     part = _WORDS.get(words[0]) if len(words) == 1 else None
     return None if part is None else (name, found[0].replace("_", "-"), part)

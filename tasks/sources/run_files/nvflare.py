@@ -21,11 +21,11 @@ def is_cross_validation(content: Any) -> bool:
         return False
     if not all(isinstance(each, Mapping) and each for each in content.values()):
         return False
-    told = [metrics for each in content.values() for metrics in each.values()]
+    reported = [metrics for each in content.values() for metrics in each.values()]
     return all(
         isinstance(metrics, Mapping)
         and any(isinstance(value, int | float) for value in metrics.values())
-        for metrics in told
+        for metrics in reported
     )
 
 
@@ -64,8 +64,8 @@ def _metric(content: Matrix, file: str, wanted: str | None) -> str:
     found = asked or (accuracies if wanted in (None, "accuracy") else [])
     if not found or metric_kind(found[0]) == "loss":
         lacks = f"there is no share {wanted}" if wanted else "the sites' results have no accuracy"
-        mend = f"Name a metric of which more is better with --metric; there are {', '.join(names)}"
-        raise invalid(file, lacks, mend)
+        fix = f"Name a metric of which more is better with --metric; there are {', '.join(names)}"
+        raise invalid(file, lacks, fix)
     return found[0]
 
 
@@ -76,8 +76,8 @@ def _of_site(
     return _mean([each[metric] for each in results if isinstance(each.get(metric), int | float)])
 
 
-def _mean(told: list[float]) -> float | None:
-    return math.fsum(told) / len(told) if told else None
+def _mean(reported: list[float]) -> float | None:
+    return math.fsum(reported) / len(reported) if reported else None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:

@@ -1,4 +1,4 @@
-"""What is odd about a run in a file: told, never hidden."""
+"""What is odd about a run in a file: reported, never hidden."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Rounds told twice, rounds left out, and an epsilon that goes the wrong way. rows are those of
+    """Rounds reported twice, rounds left out, and an epsilon that goes the wrong way. rows are those of
     the run in the file's order."""
     if all(row.client is None for row in rows):
         yield from _went_back(run.run_id, rows)
@@ -26,7 +26,7 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
         yield odd(
             "epsilon_grew", sentence, Severity.HIGH, rounds=[earlier, later], spent=[before, after]
         )
-    left = [(row.told.round, row.remaining) for row in rows if row.remaining is not None]
+    left = [(row.reported.round, row.remaining) for row in rows if row.remaining is not None]
     for earlier, before, later, after in _steps(left, 1):
         sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: what is spent cannot come back."
         yield odd(
@@ -40,9 +40,9 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     for before, row in pairwise(rows):
-        earlier, later = before.told.round, row.told.round
+        earlier, later = before.reported.round, row.reported.round
         if later < earlier:
-            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a round that is told twice the last counts."
+            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a round that is reported twice the last counts."
             yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
 
 
@@ -54,12 +54,10 @@ def _missing(run: TrainingRun) -> Iterator[Finding]:
         return
     gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
     count = sum(last - first + 1 for first, last in gaps)
-    told = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
+    reported = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
     more = ", …" if len(gaps) > MOST_NAMED else ""
     rounds, verb = ("round", "is") if count == 1 else ("rounds", "are")
-    sentence = (
-        f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({told}{more})."
-    )
+    sentence = f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({reported}{more})."
     yield odd("rounds_missing", sentence, Severity.INFO, missing=count)
 
 

@@ -24,8 +24,8 @@ def table_of(content: Any, file: str, run_id: str) -> Table:
     if not rows:
         raise invalid(file, *NO_ROUND)
     names = dict.fromkeys(name for row in rows for name in row)
-    told = {name: [row.get(name) for row in rows] for name in names}
-    return Table(About(run_id, file), told, [f"entry {place}" for place in range(len(rows))])
+    reported = {name: [row.get(name) for row in rows] for name in names}
+    return Table(About(run_id, file), reported, [f"entry {place}" for place in range(len(rows))])
 
 
 def _rows(content: Any) -> list[Mapping[str, Any]] | None:

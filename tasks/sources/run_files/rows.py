@@ -22,7 +22,7 @@ class Row:
 
     place: str
     run: str | None
-    told: Round
+    reported: Round
     client: ClientRound | None
     remaining: float | None
 
@@ -66,14 +66,14 @@ def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
     """The rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
-        told = columns.round[index]
-        if told is None:
+        reported = columns.round[index]
+        if reported is None:
             continue
         yield Row(
             place,
             columns.run[index],
             Round(
-                told,
+                reported,
                 columns.started[index],
                 columns.seconds[index],
                 columns.loss[index],
@@ -138,8 +138,8 @@ def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
     return _Asked(lambda row: _length(cells[row]))
 
 
-def _length(told: float | None) -> float | None:
-    return told if told is not None and told >= 0.0 else None
+def _length(reported: float | None) -> float | None:
+    return reported if reported is not None and reported >= 0.0 else None
 
 
 def _whole(table: Table, name: str, what: str) -> _Cells[int | None]:
@@ -167,13 +167,13 @@ def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
     """The clients whose columns have a value in this row."""
     found: dict[str, dict[str, float]] = {}
     for client, part, cells in columns.wide:
-        told = cells[index]
-        if told is not None:
-            found.setdefault(client, {})[part] = told
+        reported = cells[index]
+        if reported is not None:
+            found.setdefault(client, {})[part] = reported
     return tuple(_wide_client(client, parts) for client, parts in found.items())
 
 
 def _wide_client(client: str, parts: dict[str, float]) -> ClientRound:
-    told = parts.get("examples", -1.0)
-    examples = int(told) if 0 <= told <= MOST_ROUNDS else None
+    reported = parts.get("examples", -1.0)
+    examples = int(reported) if 0 <= reported <= MOST_ROUNDS else None
     return ClientRound(client, examples, parts.get("accuracy"), parts.get("seconds"), None, None)

@@ -45,12 +45,12 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
 def _check_count(table: Table, roles: Roles) -> None:
     """Whether the rounds are so few that they are analysed in seconds, before a record is made of
     each. Leaving some out here would change noise and trend a round, which the verdict rests on."""
-    told = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
-    count = 0 if told is None else len(set(told) - {None})
+    reported = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
+    count = 0 if reported is None else len(set(reported) - {None})
     if count > MOST_ANALYSED:
         problem = f"it has {count:,} rounds, at most {MOST_ANALYSED:,} are analysed"
-        mend = f"Keep one round in {math.ceil(count / MOST_ANALYSED)}"
-        raise invalid(table.about.source, problem, mend)
+        fix = f"Keep one round in {math.ceil(count / MOST_ANALYSED)}"
+        raise invalid(table.about.source, problem, fix)
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
@@ -77,13 +77,13 @@ def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], l
 def _pieces(rows: list[Row]) -> list[list[Row]]:
     """The rows cut where the counter comes back to where it began; a file with the newest round on
     top is turned."""
-    rounds = [row.told.round for row in rows]
+    rounds = [row.reported.round for row in rows]
     if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
         return [rows[::-1]]
     pieces = [[rows[0]]]
     for before, row in pairwise(rows):
-        first = max(1, pieces[-1][0].told.round)
-        if row.told.round < before.told.round and row.told.round <= first:
+        first = max(1, pieces[-1][0].reported.round)
+        if row.reported.round < before.reported.round and row.reported.round <= first:
             pieces.append([row])
         else:
             pieces[-1].append(row)
@@ -93,10 +93,10 @@ def _pieces(rows: list[Row]) -> list[list[Row]]:
 def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
     by_round: dict[int, list[Row]] = {}
     for row in rows:
-        by_round.setdefault(row.told.round, []).append(row)
+        by_round.setdefault(row.reported.round, []).append(row)
     return TrainingRun(
         run_id=name,
-        rounds=tuple(_merged(by_round[told]) for told in sorted(by_round)),
+        rounds=tuple(_merged(by_round[reported]) for reported in sorted(by_round)),
         total_rounds=table.about.total_rounds or _plan(table, roles),
         privacy=table.about.privacy or _terms(table, roles),
         source=table.about.source,
@@ -104,8 +104,8 @@ def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
 
 
 def _plan(table: Table, roles: Roles) -> int | None:
-    told = _newest(table, roles, "total_rounds")
-    return int(told) if told is not None and 0 < told < float("inf") else None
+    reported = _newest(table, roles, "total_rounds")
+    return int(reported) if reported is not None and 0 < reported < float("inf") else None
 
 
 def _terms(table: Table, roles: Roles) -> PrivacyTerms | None:
@@ -119,19 +119,19 @@ def _newest(table: Table, roles: Roles, role: str) -> float | None:
 
 
 def _merged(rows: Sequence[Row]) -> Round:
-    """One round of the rows that tell of it: of what is told twice the last counts."""
-    if len(rows) == 1 and rows[0].client is None and not rows[0].told.clients:
-        return rows[0].told
-    own = [row.told for row in rows if row.client is None]
+    """One round of the rows that tell of it: of what is reported twice the last counts."""
+    if len(rows) == 1 and rows[0].client is None and not rows[0].reported.clients:
+        return rows[0].reported
+    own = [row.reported for row in rows if row.client is None]
     clients = [row.client for row in rows if row.client is not None]
-    first = rows[0].told
+    first = rows[0].reported
     merged = Round(
         round=first.round,
         started=_last([row.started for row in own]) or first.started,
         seconds=_last([row.seconds for row in own]),
         loss=_last([row.loss for row in own]),
         accuracy=_last([row.accuracy for row in own]),
-        epsilon=_last([row.told.epsilon for row in rows]),
+        epsilon=_last([row.reported.epsilon for row in rows]),
         clients=tuple(clients) if clients else _last([row.clients for row in own]),
     )
     return _with_means(merged, rows) if clients or merged.clients else merged
@@ -139,7 +139,9 @@ def _merged(rows: Sequence[Row]) -> Round:
 
 def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
     """What the server did not tell: the mean over its clients, weighted by examples."""
-    of_clients = [(row.told.loss, row.client.examples) for row in rows if row.client is not None]
+    of_clients = [
+        (row.reported.loss, row.client.examples) for row in rows if row.client is not None
+    ]
     accuracies = [(client.accuracy, client.examples) for client in merged.clients or ()]
     lengths = [c.seconds for c in merged.clients or () if c.seconds is not None]
     return replace(
@@ -151,13 +153,13 @@ def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
 
 
 def _mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
-    told = [(value, weight) for value, weight in values if value is not None]
-    if not told:
+    reported = [(value, weight) for value, weight in values if value is not None]
+    if not reported:
         return None
-    weights = [1 if weight is None else weight for _, weight in told]
-    if any(weight is None for _, weight in told) or not sum(weights):
-        weights = [1] * len(told)
-    weighted = zip(told, weights, strict=True)
+    weights = [1 if weight is None else weight for _, weight in reported]
+    if any(weight is None for _, weight in reported) or not sum(weights):
+        weights = [1] * len(reported)
+    weighted = zip(reported, weights, strict=True)
     return sum(value * weight for (value, _), weight in weighted) / sum(weights)
 
 

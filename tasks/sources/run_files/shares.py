@@ -6,20 +6,20 @@ from itertools import pairwise
 from tasks.sources.run_files.names import is_percent
 from tasks.sources.run_files.table import Table, all_numbers, bad_cell
 
-PERCENT_MEND = "Write all of them as fractions, or all in percent with percent in the column's name"
+PERCENT_FIX = "Write all of them as fractions, or all in percent with percent in the column's name"
 
 
 def shares_of(table: Table, name: str) -> Sequence[float | None]:
     """The column as shares. Percent is known by the column's name, by signs in its cells, or by a
     value above 1."""
     values = all_numbers(table, name)
-    told = ((row, value) for row, value in enumerate(values) if value is not None)
-    finite = [(row, value) for row, value in told if abs(value) < float("inf")]
+    reported = ((row, value) for row, value in enumerate(values) if value is not None)
+    finite = [(row, value) for row, value in reported if abs(value) < float("inf")]
     for row, value in finite:
         if not 0.0 <= value <= 100.0:
             problem = f"{value:g} is no share, neither as a fraction nor in percent"
-            mend = "Name another column with --metric, or mend the value"
-            raise bad_cell(table, row, name, problem, mend)
+            fix = "Name another column with --metric, or fix the value"
+            raise bad_cell(table, row, name, problem, fix)
     if not in_percent(table, name):
         return values
     if not _says_percent(table, name):
@@ -28,7 +28,7 @@ def shares_of(table: Table, name: str) -> Sequence[float | None]:
 
 
 def in_percent(table: Table, name: str) -> bool:
-    """Return whether the column is told in percent; RunFileInvalid for a cell that is no number."""
+    """Return whether the column is reported in percent; RunFileInvalid for a cell that is no number."""
     return _says_percent(table, name) or any(
         value is not None and 1.0 < value <= 100.0 for value in all_numbers(table, name)
     )
@@ -40,8 +40,8 @@ def _says_percent(table: Table, name: str) -> bool:
 
 def _signed(table: Table, name: str) -> bool:
     """Whether every cell that tells something has a percent sign."""
-    told = (str(cell).strip() for cell in table.columns[name] if cell is not None)
-    signed = (text.endswith("%") for text in told if text)
+    reported = (str(cell).strip() for cell in table.columns[name] if cell is not None)
+    signed = (text.endswith("%") for text in reported if text)
     return next(signed, False) and all(signed)
 
 
@@ -52,4 +52,4 @@ def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> No
         low, high = sorted((before, after))
         if low <= 1.0 < high and low > 0.0 and abs(100.0 * low - high) < high - low:
             problem = f"percent is mixed with fractions ({before:g}, then {after:g})"
-            raise bad_cell(table, row, name, problem, PERCENT_MEND)
+            raise bad_cell(table, row, name, problem, PERCENT_FIX)

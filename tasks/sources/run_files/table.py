@@ -61,9 +61,9 @@ class RunFile:
     in_percent: bool
 
 
-def invalid(file: str, problem: str, mend: str) -> RunFileInvalid:
+def invalid(file: str, problem: str, fix: str) -> RunFileInvalid:
     """The error that ends the reading of a file."""
-    return RunFileInvalid(file=file, problem=problem, mend=mend)
+    return RunFileInvalid(file=file, problem=problem, fix=fix)
 
 
 def odd(
@@ -73,9 +73,9 @@ def odd(
     return Finding(kind, severity, sentence, evidence)
 
 
-def bad_cell(table: Table, row: int, name: str, problem: str, mend: str) -> RunFileInvalid:
+def bad_cell(table: Table, row: int, name: str, problem: str, fix: str) -> RunFileInvalid:
     """Build the error of one cell."""
-    return invalid(table.about.source, f"{table.places[row]}, column {name}: {problem}", mend)
+    return invalid(table.about.source, f"{table.places[row]}, column {name}: {problem}", fix)
 
 
 def all_numbers(table: Table, name: str) -> Sequence[float | None]:
@@ -90,13 +90,13 @@ def number(table: Table, name: str, row: int) -> float | None:
     known = table.numbers(name)
     if known is not None:
         return known[row]
-    # of several bad cells the first one that is asked for is told
+    # of several bad cells the first one that is asked for is reported
     cell = table.columns[name][row]
     try:
         return _number(cell)
     except ValueError:
         problem = f"{_short(str(cell).strip())} is no number"
-        raise bad_cell(table, row, name, problem, "Mend the cell or leave it empty") from None
+        raise bad_cell(table, row, name, problem, "Fix the cell or leave it empty") from None
 
 
 def _numbers(cells: Sequence[Any]) -> Sequence[float | None] | None:
@@ -153,12 +153,12 @@ def whole(table: Table, name: str, row: int, what: str) -> int | None:
         return None
     if is_count(value):
         return int(value)
-    mend = "It counts, so it is a whole number from 0 on"
-    raise bad_cell(table, row, name, f"{what} cannot be {value:g}", mend)
+    fix = "It counts, so it is a whole number from 0 on"
+    raise bad_cell(table, row, name, f"{what} cannot be {value:g}", fix)
 
 
 def text(table: Table, name: str, row: int) -> str | None:
-    """The cell as a name; None where nothing is told."""
+    """The cell as a name; None where nothing is reported."""
     cell = table.columns[name][row]
     if cell is None:
         return None
@@ -180,7 +180,7 @@ def moment(cell: Any) -> datetime | None:
     if not isinstance(cell, str):
         return None
     try:
-        told = datetime.fromisoformat(cell.strip())
+        reported = datetime.fromisoformat(cell.strip())
     except ValueError:
         return None
-    return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    return reported.astimezone(UTC) if reported.tzinfo else reported.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ def is_events(path: Path) -> bool:
 
 
 def table_of(path: Path, file: str, run_id: str) -> Table:
-    """The scalars of an event file, one column a tag; of a step that is told twice the last counts."""
+    """The scalars of an event file, one column a tag; of a step that is reported twice the last counts."""
     cells, times, findings = _scalars(path, file)
     if not cells:
         raise invalid(file, "it has no scalar", "Name an event file that add_scalar was written to")

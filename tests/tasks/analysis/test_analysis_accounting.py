@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.analysis.accounting import epsilon_after, is_told, rounds_within
+from tasks.analysis.accounting import epsilon_after, is_reported, rounds_within
 from tasks.core.training import PrivacyTerms
 
 
@@ -35,7 +35,7 @@ def test_a_budget_for_nothing_and_one_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "told"),
+    ("terms", "reported"),
     [
         (PrivacyTerms(1e-5, 0.1, 1.1, None, None), True),
         (PrivacyTerms(1e-5, 1.0, 1.1, None, None), True),
@@ -51,5 +51,5 @@ def test_a_budget_for_nothing_and_one_for_ever() -> None:
     ],
     ids=str,
 )
-def test_terms_that_can_be_counted_with(terms: PrivacyTerms | None, told: bool) -> None:
-    assert is_told(terms) is told
+def test_terms_that_can_be_counted_with(terms: PrivacyTerms | None, reported: bool) -> None:
+    assert is_reported(terms) is reported

@@ -13,7 +13,7 @@ from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.privacy import Race, race
 from tasks.analysis.remaining_time import remaining_time
-from tasks.analysis.spending import told
+from tasks.analysis.spending import reported
 from tasks.core.training import PrivacyTerms, Round
 from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
 
@@ -32,7 +32,7 @@ def a_verdict(kind: VerdictKind, slope: float = 0.02, **more: Any) -> Verdict:
 
 def a_race(ahead: Forecast | NoForecast, budget: float, target: float | None = None) -> Race:
     terms = PrivacyTerms(None, None, None, budget, None)
-    return race(told(ROUNDS, terms), terms, CURVE, ahead, target)
+    return race(reported(ROUNDS, terms), terms, CURVE, ahead, target)
 
 
 def advice(

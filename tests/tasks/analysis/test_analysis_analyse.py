@@ -149,7 +149,7 @@ def test_a_run_is_no_history_of_itself() -> None:
     assert of(run, later, run).document()["forecast"] is None
 
 
-def test_the_metric_is_accuracy_where_it_is_told() -> None:
+def test_the_metric_is_accuracy_where_it_is_reported() -> None:
     bare = a_run()
     silent = replace(bare, rounds=tuple(replace(r, accuracy=None) for r in bare.rounds))
     assert of(bare).curve.metric == "accuracy"
@@ -157,7 +157,7 @@ def test_the_metric_is_accuracy_where_it_is_told() -> None:
     assert of(silent).curve.metric == "loss"
 
 
-def test_a_loss_is_told_in_its_own_unit() -> None:
+def test_a_loss_is_reported_in_its_own_unit() -> None:
     document = of(a_run(), metric="loss", target=0.4).document()
     final = document["forecast"]["final"]
     assert final["low"] <= final["estimate"] <= final["high"]
@@ -300,13 +300,13 @@ any_round = st.tuples(number, number, number, number)
 @settings(max_examples=25, deadline=None)
 @given(st.lists(any_round, max_size=14), number, st.one_of(st.none(), st.integers(0, 30)))
 def test_no_numbers_break_it(
-    told: list[tuple[float | None, ...]], target: float | None, total: int | None
+    reported: list[tuple[float | None, ...]], target: float | None, total: int | None
 ) -> None:
     rounds = tuple(
         Round(n, None, seconds, loss, accuracy, epsilon, None)
-        for n, (seconds, loss, accuracy, epsilon) in enumerate(told, start=1)
+        for n, (seconds, loss, accuracy, epsilon) in enumerate(reported, start=1)
     )
     run = TrainingRun("any", rounds, total, PrivacyTerms(None, None, None, 5.0, None), "file")
     document = of(run, target=target).document()
     json.dumps(document, allow_nan=False)
-    assert document["rounds_seen"] == len(told)
+    assert document["rounds_seen"] == len(reported)

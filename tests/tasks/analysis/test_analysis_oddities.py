@@ -50,7 +50,7 @@ def only(watched: Watched) -> Finding:
 def test_a_plain_training_has_nothing_odd() -> None:
     assert found(a_run(), snapshots=(a_snapshot(),)) == []
     assert oddities(Watched()) == []
-    # what was not told is compared with nothing
+    # what was not reported is compared with nothing
     bare = Snapshot(time=START + 5 * MINUTE)
     assert found(a_run(a_round(1, epsilon=None)), snapshots=(bare, bare)) == []
 

@@ -12,11 +12,11 @@ from tasks.core.training import ClientRound, Round
 from tests.tasks.analysis.drawn import a_curve
 
 
-def a_client(name: str, **told: object) -> ClientRound:
+def a_client(name: str, **reported: object) -> ClientRound:
     plain: dict[str, object] = dict(
         examples=100, accuracy=0.5, seconds=10.0, state="reported", data_quality=0.9
     )
-    return ClientRound(name, **{**plain, **told})  # type: ignore[arg-type]
+    return ClientRound(name, **{**plain, **reported})  # type: ignore[arg-type]
 
 
 def a_round(number: int, *clients: ClientRound) -> Round:
@@ -234,10 +234,10 @@ def test_clients_known_only_as_counts() -> None:
     assert found.effect is not None
     assert found.effect.correlation.low > 0.3
     assert found.clients == ()
-    assert found.why_not["clients"] == "clients are told as counts only"
+    assert found.why_not["clients"] == "clients are reported as counts only"
 
 
-def test_nothing_told_of_clients_is_nothing() -> None:
+def test_nothing_reported_of_clients_is_nothing() -> None:
     assert participation([Round(1, None, None, None, 0.5, None, None)]) is None
     assert participation([a_round(1)]) is None
     assert participation([]) is None
@@ -268,7 +268,7 @@ def test_the_worst_client_comes_first() -> None:
     assert set(ids[:3]) == {"weak", "flaky", "slow"}
 
 
-told = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width=32))
+reported = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width=32))
 
 
 @settings(max_examples=60, deadline=None)
@@ -279,9 +279,9 @@ told = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width
                 ClientRound,
                 st.sampled_from(["a", "b", "c", ""]),
                 st.one_of(st.none(), st.integers(-5, 1000)),
-                told, told,
+                reported, reported,
                 st.one_of(st.none(), st.sampled_from(["reported", "late", "dropped", "odd"])),
-                told,
+                reported,
             ),
             max_size=6,
         ),

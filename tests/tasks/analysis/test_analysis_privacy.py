@@ -8,7 +8,7 @@ import pytest
 from tasks.analysis import accounting
 from tasks.analysis.forecast import NoForecast
 from tasks.analysis.privacy import Race, passages, race, wins
-from tasks.analysis.spending import told
+from tasks.analysis.spending import reported
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round
 from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
@@ -35,7 +35,7 @@ def a_race(
         epsilon_remaining=None,
     )
     known = PrivacyTerms(**{**plain, **terms})
-    return race(told(rounds(*epsilons), known), known, CURVE, TWO, target)
+    return race(reported(rounds(*epsilons), known), known, CURVE, TWO, target)
 
 
 def test_passages_are_the_first_rounds_at_the_target() -> None:
@@ -96,7 +96,7 @@ def test_what_is_missing_is_said() -> None:
     assert any("needs a target" in why for why in without.why_not)
     assert any("needs a budget" in why for why in without.why_not)
     assert any("not recomputed" in why for why in without.why_not)
-    epsilon = told(rounds(*EVEN), PrivacyTerms(None, None, None, 8.0, None))
+    epsilon = reported(rounds(*EVEN), PrivacyTerms(None, None, None, 8.0, None))
     blind = race(epsilon, None, CURVE, NoForecast("too few rounds"), 0.9)
     assert (blind.probability, blind.forgone) == (None, None)
     assert blind.exhausted is not None
@@ -169,13 +169,13 @@ def test_without_dp_accounting_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_run_without_privacy_has_no_race() -> None:
-    assert race(told(rounds(*[None] * 10), None), None, CURVE, TWO, 0.65) is None
+    assert race(reported(rounds(*[None] * 10), None), None, CURVE, TWO, 0.65) is None
 
 
 def test_a_loss_gains_by_falling() -> None:
     loss = a_loss_curve([2.0 - 0.1 * n for n in range(10)])
     known = PrivacyTerms(None, None, None, 8.0, None)
-    found = race(told(rounds(*EVEN), known), known, loss, TWO, None)
+    found = race(reported(rounds(*EVEN), known), known, loss, TWO, None)
     assert found.forgone is not None
     # 0.24 on the scale, of a loss whose worst is 2
     assert found.forgone.estimate == pytest.approx(0.48)

@@ -46,7 +46,7 @@ def test_no_round_left_takes_no_time() -> None:
         ([None] * 20, 0, 0),
         ([30.0, 30.0, 30.0, 30.0, float("nan"), -1.0, float("inf"), 1e300], 4, 4),
     ],
-    ids=["nothing", "four", "not told", "odd"],
+    ids=["nothing", "four", "not reported", "odd"],
 )
 def test_without_seconds_it_says_why_not(
     seconds: list[float | None], counted: int, odd: int
@@ -57,7 +57,7 @@ def test_without_seconds_it_says_why_not(
     assert found.why_not == (f"5 rounds with their seconds are needed, there are {counted}",)
 
 
-def test_without_a_plan_only_the_rounds_are_told() -> None:
+def test_without_a_plan_only_the_rounds_are_reported() -> None:
     found = of([30.0] * 8, None)
     assert found.remaining is None
     assert found.a_round is not None

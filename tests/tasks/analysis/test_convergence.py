@@ -13,10 +13,10 @@ from tasks.core.training import Round, TrainingRun
 
 
 def curve(values: Any, loss: Any = None, start: int = 1) -> Curve:
-    told = np.asarray(values, dtype=np.float64)
-    rounds = np.arange(start, start + len(told))
+    reported = np.asarray(values, dtype=np.float64)
+    rounds = np.arange(start, start + len(reported))
     losses = None if loss is None else np.asarray(loss, dtype=np.float64)
-    return from_arrays("run", rounds, told, losses)
+    return from_arrays("run", rounds, reported, losses)
 
 
 def verdict(values: Any, loss: Any = None) -> Verdict:

@@ -5,15 +5,15 @@ from tasks.analysis.curve import curve_of, from_arrays
 from tasks.core.training import Round, TrainingRun
 
 
-def run(*told: tuple[float | None, float | None]) -> TrainingRun:
+def run(*reported: tuple[float | None, float | None]) -> TrainingRun:
     rounds = tuple(
         Round(number, None, None, loss, accuracy, None, None)
-        for number, (loss, accuracy) in enumerate(told, 1)
+        for number, (loss, accuracy) in enumerate(reported, 1)
     )
     return TrainingRun("run-1", rounds, None, None, "file")
 
 
-def test_the_accuracy_is_the_curve_where_it_is_told() -> None:
+def test_the_accuracy_is_the_curve_where_it_is_reported() -> None:
     curve = curve_of(run((2.0, 0.1), (1.0, None), (float("nan"), 0.5)))
 
     assert (curve.name, curve.metric, len(curve)) == ("run-1", "accuracy", 3)
@@ -31,10 +31,10 @@ def test_a_loss_is_scaled_by_the_worst_of_the_first_rounds() -> None:
 
 
 def test_the_metric_can_be_chosen() -> None:
-    told = run((2.0, 0.1), (1.0, 0.5))
+    reported = run((2.0, 0.1), (1.0, 0.5))
 
-    assert curve_of(told, "loss").values.tolist() == [0.0, 0.5]
-    assert curve_of(told, "accuracy").values.tolist() == [0.1, 0.5]
+    assert curve_of(reported, "loss").values.tolist() == [0.0, 0.5]
+    assert curve_of(reported, "accuracy").values.tolist() == [0.1, 0.5]
 
 
 def test_a_loss_that_grows_beyond_the_first_is_cut_at_zero() -> None:
@@ -47,7 +47,7 @@ def test_a_loss_that_grows_beyond_the_first_is_cut_at_zero() -> None:
     assert curve.lost.tolist() == [False] * 6 + [True]
 
 
-def test_a_loss_that_nobody_told_is_not_lost() -> None:
+def test_a_loss_that_nobody_reported_is_not_lost() -> None:
     curve = from_arrays("run", np.arange(3), np.array([0.1, 0.2, 0.3]), np.full(3, np.nan))
 
     assert not curve.lost.any()

@@ -10,8 +10,8 @@ from tasks.analysis.forecast import Forecast, NoForecast, forecast, level_now, p
 
 
 def curve(values: Any, start: int = 1, name: str = "run") -> Curve:
-    told = np.asarray(values, dtype=np.float64)
-    return from_arrays(name, np.arange(start, start + len(told)), told)
+    reported = np.asarray(values, dtype=np.float64)
+    return from_arrays(name, np.arange(start, start + len(reported)), reported)
 
 
 def power(rounds: int, end: float = 0.9, scale: float = 5.0) -> Any:

@@ -85,7 +85,7 @@ def test_a_gap_of_the_curve_is_no_step_of_the_metric() -> None:
     assert estimate(jump).sd == pytest.approx(1e-4)
 
 
-def test_a_level_that_comes_and_goes_is_told_from_noise_and_trend() -> None:
+def test_a_level_that_comes_and_goes_is_reported_from_noise_and_trend() -> None:
     rng = np.random.default_rng(0)
     rounds = np.arange(800)
     white = 0.0002 * rng.normal(size=800)

@@ -8,8 +8,8 @@ from tasks.analysis.onset import collapsed_once, onsets, running_noise
 
 
 def curve(values: Any, loss: Any = None) -> Curve:
-    told = np.asarray(values, dtype=np.float64)
-    return from_arrays("run", np.arange(1, len(told) + 1), told, loss)
+    reported = np.asarray(values, dtype=np.float64)
+    return from_arrays("run", np.arange(1, len(reported) + 1), reported, loss)
 
 
 def found(values: Any) -> list[tuple[str, int, int, int | None]]:

@@ -12,8 +12,8 @@ from tasks.analysis.similar import HistoryShapes, choose, past_run
 
 
 def curve(name: str, values: Any, start: int = 1) -> Curve:
-    told = np.asarray(values, dtype=np.float64)
-    return from_arrays(name, np.arange(start, start + len(told)), told)
+    reported = np.asarray(values, dtype=np.float64)
+    return from_arrays(name, np.arange(start, start + len(reported)), reported)
 
 
 def rising(rounds: int, end: float) -> Any:

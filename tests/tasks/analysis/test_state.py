@@ -56,7 +56,7 @@ def test_noise_that_lingers_leaves_the_level_less_sure() -> None:
     assert widths[1] > 1.5 * widths[0]
 
 
-def test_the_size_of_white_noise_is_told() -> None:
+def test_the_size_of_white_noise_is_reported() -> None:
     said = state(0.8 + 0.02 * remembering(300, 0.0, 5))
 
     assert said.noise_sd == pytest.approx(0.02, rel=0.4)

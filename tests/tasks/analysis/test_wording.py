@@ -4,7 +4,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.wording import change_text, level_text, range_text, share_text, span_text
 
 
-def test_an_accuracy_is_told_in_percent_and_its_changes_in_points() -> None:
+def test_an_accuracy_is_reported_in_percent_and_its_changes_in_points() -> None:
     assert (level_text("accuracy", 0.7836), share_text(0.5)) == ("78.4 %", "50.0 %")
     assert (change_text("accuracy", 0.0028), change_text("accuracy", -0.05, "+")) == (
         "0.28 pp",

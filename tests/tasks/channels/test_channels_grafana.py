@@ -1,4 +1,4 @@
-"""The Grafana channel: one annotation a run, whatever goes wrong on the way, and no secret told."""
+"""The Grafana channel: one annotation a run, whatever goes wrong on the way, and no secret reported."""
 
 import json
 import time
@@ -34,8 +34,8 @@ def grafana(httpserver: HTTPServer) -> FakeGrafana:
     return FakeGrafana(httpserver)
 
 
-def send(service: Service, message: Message = MESSAGE, patience: float = 2.0) -> None:
-    channel = GrafanaChannel(service, timedelta(seconds=patience))
+def send(service: Service, message: Message = MESSAGE, retry_timeout: float = 2.0) -> None:
+    channel = GrafanaChannel(service, timedelta(seconds=retry_timeout))
     try:
         channel.send(message)
     finally:
@@ -98,7 +98,7 @@ def test_a_grafana_that_answers_is_in_order(grafana: FakeGrafana) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "problem", "mend"),
+    ("service", "problem", "fix"),
     [
         (None, '{"message": "Invalid API key"}', "Set GRAFANA_API_KEY"),
         (
@@ -108,14 +108,14 @@ def test_a_grafana_that_answers_is_in_order(grafana: FakeGrafana) -> None:
         ),
     ],
 )
-def test_a_grafana_that_is_not_is_checked_once_with_what_to_mend(
-    grafana: FakeGrafana, service: str | None, problem: str, mend: str
+def test_a_grafana_that_is_not_is_checked_once_with_what_to_fix(
+    grafana: FakeGrafana, service: str | None, problem: str, fix: str
 ) -> None:
     wrong = Service(url=service, origin="GRAFANA_URL") if service else grafana.service("wrong")
     found = GrafanaChannel(wrong, timedelta()).check()
     assert not found.ok
     assert problem in found.detail
-    assert found.mend.startswith(mend)
+    assert found.fix.startswith(fix)
     assert len(grafana.asked) == (0 if service else 1)
 
 
@@ -156,7 +156,7 @@ def test_it_waits_as_long_as_it_is_asked_to(grafana: FakeGrafana, dated: bool) -
         fails(429, Retry_After=format_datetime(moment, usegmt=True) if dated else "1")
     ]
     started = time.monotonic()
-    send(grafana.service(), patience=5)
+    send(grafana.service(), retry_timeout=5)
     assert 0.9 <= time.monotonic() - started < 3
     assert kept(grafana) == [BODY]
 
@@ -174,24 +174,24 @@ def test_it_does_not_wait_past_its_patience(grafana: FakeGrafana) -> None:
     )
 
 
-def test_a_grafana_that_stays_down_is_told(grafana: FakeGrafana) -> None:
+def test_a_grafana_that_stays_down_is_reported(grafana: FakeGrafana) -> None:
     grafana.faults = [fails(503)] * 100
     with pytest.raises(ChannelUnavailable, match="HTTP 503"):
-        send(grafana.service(), patience=1)
+        send(grafana.service(), retry_timeout=1)
     assert 2 <= len(grafana.asked) <= 6
 
 
-def test_nobody_there_is_told() -> None:
+def test_nobody_there_is_reported() -> None:
     service = Service(url="http://127.0.0.1:9", origin="GRAFANA_URL")
     with pytest.raises(ChannelUnavailable, match="no answer"):
-        send(service, patience=0.1)
+        send(service, retry_timeout=0.1)
 
 
 def test_half_an_answer_is_no_answer() -> None:
     with RawServer([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{"]) as server:
         service = Service(url=server.url, origin="GRAFANA_URL")
         with pytest.raises(ChannelUnavailable, match="no answer"):
-            send(service, patience=0.1)
+            send(service, retry_timeout=0.1)
 
 
 @pytest.mark.parametrize("status", [400, 404, 412, 422])
@@ -208,7 +208,7 @@ def test_what_is_refused_is_not_tried_again(grafana: FakeGrafana, status: int) -
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong", 401), (TOKEN, 403)])
-def test_a_token_that_may_not_write_is_told_once(
+def test_a_token_that_may_not_write_is_reported_once(
     grafana: FakeGrafana, token: str | None, status: int
 ) -> None:
     grafana.may_write = False
@@ -246,7 +246,7 @@ def test_an_endless_answer_is_not_read_to_its_end(grafana: FakeGrafana) -> None:
         send(grafana.service())
 
 
-def test_a_token_that_is_echoed_is_not_told(grafana: FakeGrafana) -> None:
+def test_a_token_that_is_echoed_is_not_reported(grafana: FakeGrafana) -> None:
     grafana.faults = [fails(400, f"no such key {TOKEN}")]
     with pytest.raises(ChannelRefused) as caught:
         send(grafana.service())

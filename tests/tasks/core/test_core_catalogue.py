@@ -130,14 +130,14 @@ def test_select_is_by_type_or_by_name(tmp_path: Path) -> None:
         catalogue.select(frozenset({"business"}), ("x", "z"))
 
 
-def test_digest_changes_with_all_but_what_is_told_to_people() -> None:
+def test_digest_changes_with_all_but_what_is_reported_to_people() -> None:
     entry = Measurement.model_validate(
         {**ENTRY, "name": "x", "step": "15s", "every": "60s", "max_series": 1}
     )
     field = entry.fields["a"]
     same = entry.model_copy(
         update={
-            "description": "told better",
+            "description": "reported better",
             "retention": timedelta(days=9),
             "fields": {"a": field.model_copy(update={"description": "so too"})},
         }

@@ -69,8 +69,8 @@ def test_every_error_keeps_its_facts_through_pickling(kind: type[FedvitalsError]
 @pytest.mark.parametrize("kind", leaves())
 def test_every_error_says_which_facts_it_takes(kind: type[FedvitalsError]) -> None:
     assert kind.__doc__
-    told = kind.__doc__.partition("Facts: ")[2]
-    assert all(name in told for name in facts_of(kind)), (kind.__doc__, facts_of(kind))
+    reported = kind.__doc__.partition("Facts: ")[2]
+    assert all(name in reported for name in facts_of(kind)), (kind.__doc__, facts_of(kind))
 
 
 def test_there_are_all_of_them() -> None:
@@ -84,7 +84,7 @@ def test_unknown_fact_is_an_attribute_error() -> None:
 
 
 def test_missing_fact_is_a_defect_that_shows_at_once() -> None:
-    with pytest.raises(KeyError, match="mend"):
+    with pytest.raises(KeyError, match="fix"):
         ConfigurationInvalid(where="here", problem="it is wrong")
 
 

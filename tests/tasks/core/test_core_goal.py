@@ -7,7 +7,7 @@ from tasks.core.goal import Goal, target_of
 
 
 @pytest.mark.parametrize(
-    ("told", "is_share", "in_percent", "level"),
+    ("reported", "is_share", "in_percent", "level"),
     [
         ("0.9", True, False, 0.9),
         (" 90 % ", True, False, 0.9),
@@ -18,13 +18,13 @@ from tasks.core.goal import Goal, target_of
     ],
 )
 def test_a_level_is_in_the_metrics_own_unit(
-    told: str, is_share: bool, in_percent: bool, level: float
+    reported: str, is_share: bool, in_percent: bool, level: float
 ) -> None:
-    assert target_of(told, is_share, in_percent) == pytest.approx(level)
+    assert target_of(reported, is_share, in_percent) == pytest.approx(level)
 
 
 @pytest.mark.parametrize(
-    ("told", "is_share", "problem"),
+    ("reported", "is_share", "problem"),
     [
         ("high", True, "it is no number"),
         ("nan", False, "it is no number"),
@@ -34,9 +34,9 @@ def test_a_level_is_in_the_metrics_own_unit(
         ("101%", True, "it is beyond the possible: an accuracy is a share, 0 to 1"),
     ],
 )
-def test_a_level_that_cannot_be_is_refused(told: str, is_share: bool, problem: str) -> None:
+def test_a_level_that_cannot_be_is_refused(reported: str, is_share: bool, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{problem}$"):
-        target_of(told, is_share)
+        target_of(reported, is_share)
 
 
 def test_a_run_may_ask_for_another_goal() -> None:

@@ -1,4 +1,4 @@
-"""Quarantine records: one a value, with what it was, where, and why it was held back."""
+"""Quarantine records: one a value, with what it was, where, and why it was quarantined."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,8 +54,8 @@ def test_there_is_one_record_for_each_value() -> None:
 
 def test_a_record_says_why() -> None:
     made = found(frame(is_ready=[True]), 0)
-    told = made.drop(columns="quarantined_at").to_dict("records")
-    assert told == [
+    reported = made.drop(columns="quarantined_at").to_dict("records")
+    assert reported == [
         {
             "time": pd.Timestamp(START),
             "environment": "production",
@@ -76,7 +76,7 @@ def test_a_record_says_why() -> None:
 
 
 @pytest.mark.parametrize(("scope", "count"), [("value", 1), ("row", 2), ("batch", 2)])
-def test_row_without_a_value_is_told_where_rows_are_refused(scope: Scope, count: int) -> None:
+def test_row_without_a_value_is_reported_where_rows_are_refused(scope: Scope, count: int) -> None:
     made = found(frame(share_ratio=[None, 0.5]), 0, 1, scope=scope)
     assert len(made) == count
     hollow = made[made["field"].isna()]

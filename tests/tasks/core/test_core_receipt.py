@@ -120,7 +120,7 @@ def test_chunks_are_joined_into_one_measurement() -> None:
 
 
 def test_joined_state_is_the_first_that_applies() -> None:
-    order = ["failed", "refused", "pending", "kept_older", "landed", "unchanged", "lost", "no_data"]
+    order = ["failed", "refused", "pending", "retained", "landed", "unchanged", "lost", "no_data"]
     assert list(STATE_ORDER) == order
     for position, state in enumerate(STATE_ORDER):
         rest = [outcome(other) for other in reversed(STATE_ORDER[position:])]
@@ -150,7 +150,7 @@ REFUSED = {"s": SinkValues(owed=1, refused=1)}
         ([outcome("lost")], "no_data", None, 0),
         ([outcome("landed", values=LANDED)], "ok", None, 0),
         ([outcome("unchanged")], "ok", None, 0),
-        ([outcome("kept_older", values=Values(kept=1))], "ok", None, 0),
+        ([outcome("retained", values=Values(kept=1))], "ok", None, 0),
         ([outcome("landed"), outcome("no_data", "n")], "ok", None, 0),
         # what the data say is no matter of the run's work
         ([outcome("landed", verdicts=WARNED)], "ok", "warning", 0),
@@ -252,10 +252,14 @@ def test_remarks_are_notes_what_an_analysis_found_and_what_did_not_arrive() -> N
     found = [Finding("odd", severity, f"{severity.value}.", {}) for severity in Severity]
     made = receipt(outcome("landed", verdicts=HIGH), findings=found, notes=("note.",))
     lost, arrived = Delivery("channel", False, "lost."), Delivery("heartbeat", True)
-    told = made.model_copy(update={"deliveries": (lost, arrived)})
-    assert told.remarks == ("note.", "critical.", "high.", "warning.", "lost.")
+    reported = made.model_copy(update={"deliveries": (lost, arrived)})
+    assert reported.remarks == ("note.", "critical.", "high.", "warning.", "lost.")
     # what did not arrive changes nothing about the run
-    assert (told.status, told.worst, told.exit_code) == (made.status, made.worst, made.exit_code)
+    assert (reported.status, reported.worst, reported.exit_code) == (
+        made.status,
+        made.worst,
+        made.exit_code,
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,16 +300,16 @@ def test_receipt_is_json_with_everything_in_it() -> None:
         findings=[Finding("odd", Severity.INFO, "odd.", {"rounds": [1, 2]}, 0.5, 0.1, 0.9, 0.8, 4)],
     )
     made = made.model_copy(update={"deliveries": (Delivery("channel", False, "lost"),)})
-    told = json.loads(made.model_dump_json())
-    assert told["window"] == {"start": "2026-01-01T00:00:00Z", "stop": "2026-01-01T01:00:00Z"}
-    assert told["seconds"] == {"land": 0.0, "collect": 1.2346}
-    assert told["sinks"]["influxdb"] == {
+    reported = json.loads(made.model_dump_json())
+    assert reported["window"] == {"start": "2026-01-01T00:00:00Z", "stop": "2026-01-01T01:00:00Z"}
+    assert reported["seconds"] == {"land": 0.0, "collect": 1.2346}
+    assert reported["sinks"]["influxdb"] == {
         "owed": 1, "loaded": 1, "pending": 0, "refused": 0, "skipped_by_rule": 0,
     }  # fmt: skip
-    assert told["measurements"][0]["verdict"] == {"passed": 0, "failed": 2, "worst": "high"}
-    assert (told["worst"], told["fail_on"]) == ("high", "high")
-    assert [one["severity"] for one in told["findings"]] == ["high", "warning", "info"]
-    assert told["deliveries"] == [{"what": "channel", "ok": False, "message": "lost"}]
+    assert reported["measurements"][0]["verdict"] == {"passed": 0, "failed": 2, "worst": "high"}
+    assert (reported["worst"], reported["fail_on"]) == ("high", "high")
+    assert [one["severity"] for one in reported["findings"]] == ["high", "warning", "info"]
+    assert reported["deliveries"] == [{"what": "channel", "ok": False, "message": "lost"}]
     assert Receipt.model_validate_json(made.model_dump_json()) == made
 
 

@@ -143,7 +143,7 @@ def test_retries_are_counted_while_somebody_counts(monkeypatch: pytest.MonkeyPat
 
 def test_what_succeeds_or_fails_for_good_at_once_is_no_retry() -> None:
     def refuse() -> None:
-        raise UsageInvalid(argument="a", problem="p", mend="m")
+        raise UsageInvalid(argument="a", problem="p", fix="m")
 
     with counted_retries() as count:
         retrying(5)(lambda: None)

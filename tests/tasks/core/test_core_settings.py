@@ -54,7 +54,11 @@ def test_shipped_configuration_loads_without_any_variable(
     assert (environment.prometheus, environment.api, environment.influxdb) == (None, None, None)
     pipeline = settings.pipeline
     assert (pipeline.cell, pipeline.settle_delay) == (timedelta(hours=1), timedelta(seconds=60))
-    assert (pipeline.overlap, pipeline.start_at, pipeline.heal_limit) == (1, 1, 24)
+    assert (pipeline.late_data_cells, pipeline.first_run_cells, pipeline.max_gaps_per_run) == (
+        1,
+        1,
+        24,
+    )
 
 
 def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
@@ -67,9 +71,9 @@ def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
     assert load(config).influxdb == shipped_influxdb
 
 
-@pytest.mark.parametrize("told", [0.9, "0.9", "90%"])
-def test_the_goal_of_trainings_is_read(config: Path, told: object) -> None:
-    goal = load(config, {"training": {"target": told, "total_rounds": 9}}).training
+@pytest.mark.parametrize("reported", [0.9, "0.9", "90%"])
+def test_the_goal_of_trainings_is_read(config: Path, reported: object) -> None:
+    goal = load(config, {"training": {"target": reported, "total_rounds": 9}}).training
     assert (goal.metric, goal.target, goal.total_rounds) == (None, 0.9, 9)
     of_loss = load(config, {"training": {"metric": "loss", "target": 2.5}}).training
     assert of_loss.target == 2.5
@@ -185,16 +189,16 @@ def test_lake_elsewhere_is_taken(config: Path, path: str) -> None:
         ({"pipeline": {"cel": "1h"}}, "unknown key pipeline.cel (did you mean cell?)"),
         ({"pipeline": {"cell": 3600}}, "pipeline.cell: 3600 is not a duration"),
         ({"pipeline": {"settle_delay": "-1s"}}, "pipeline.settle_delay: '-1s' is not a duration"),
-        ({"pipeline": {"overlap": -1}}, "pipeline.overlap: Input should be greater than or equal to 0"),
-        ({"pipeline": {"start_at": -1}}, "pipeline.start_at: Input should be greater than or equal to 0"),
-        ({"pipeline": {"heal_limit": 0}}, "pipeline.heal_limit: Input should be greater than or equal to 1"),
+        ({"pipeline": {"late_data_cells": -1}}, "pipeline.late_data_cells: Input should be greater than or equal to 0"),
+        ({"pipeline": {"first_run_cells": -1}}, "pipeline.first_run_cells: Input should be greater than or equal to 0"),
+        ({"pipeline": {"max_gaps_per_run": 0}}, "pipeline.max_gaps_per_run: Input should be greater than or equal to 1"),
         ({"pipeline": {"cell": "2w"}}, "pipeline.cell: Input should be less than or equal to 7 days"),
         ({"pipeline": {"settle_delay": "5000w"}}, "pipeline.settle_delay: Input should be less than or equal to 7 days"),
         ({"pipeline": {"source_retention": "9999w"}}, "pipeline.source_retention: '9999w' is too long: more than a century"),
         ({"maintenance": {"runs": "999999w"}}, "maintenance.runs: '999999w' is too long: more than a century"),
-        ({"pipeline": {"overlap": 10**30}}, "pipeline.overlap: Input should be less than or equal to 100000"),
-        ({"pipeline": {"start_at": 10**30}}, "pipeline.start_at: Input should be less than or equal to 100000"),
-        ({"pipeline": {"heal_limit": 10**30}}, "pipeline.heal_limit: Input should be less than or equal to 100000"),
+        ({"pipeline": {"late_data_cells": 10**30}}, "pipeline.late_data_cells: Input should be less than or equal to 100000"),
+        ({"pipeline": {"first_run_cells": 10**30}}, "pipeline.first_run_cells: Input should be less than or equal to 100000"),
+        ({"pipeline": {"max_gaps_per_run": 10**30}}, "pipeline.max_gaps_per_run: Input should be less than or equal to 100000"),
         ({"client_ids": True}, "client_ids: Input should be 'plain', 'hashed' or 'off'"),
         ({"pipeline": {"chunk_rows": 0}}, "pipeline.chunk_rows: Input should be greater than 0"),
         ({"maintenance": {"files": "90m"}}, "maintenance.files: must be a whole number of hours"),
@@ -290,7 +294,7 @@ def test_a_report_url_that_leads_nowhere_is_refused(config: Path, url: str, prob
     error = error_of(config, FEDVITALS_REPORT_URL=url)
     assert (error.where, error.problem) == ("FEDVITALS_REPORT_URL", problem)
     assert SECRET not in str(error)
-    assert "FEDVITALS_HOME/reports" in error.mend
+    assert "FEDVITALS_HOME/reports" in error.fix
 
 
 @pytest.mark.parametrize(

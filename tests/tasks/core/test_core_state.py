@@ -20,7 +20,7 @@ STATE = CellState(
     rows=1,
     values=2,
     quarantined=3,
-    erasures=4,
+    delete_count=4,
     catalogue_digest="c",
     run_id="r",
     made_at=START + timedelta(minutes=31, microseconds=5),
@@ -40,7 +40,7 @@ def test_brief_says_all_but_measurement_and_run() -> None:
         "rows": 1,
         "values": 2,
         "quarantined": 3,
-        "erasures": 4,
+        "delete_count": 4,
         "catalogue": "c",
         "made_at": "2026-01-01T00:31:00.000005Z",
     }

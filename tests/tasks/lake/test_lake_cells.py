@@ -54,7 +54,7 @@ def test_a_lake_without_the_table(lake: Lake) -> None:
     assert held_cells(lake, M, "production", ALL_TIME, HOUR) == {}
 
 
-def test_a_torn_file_is_told(lake: Lake) -> None:
+def test_a_torn_file_is_reported(lake: Lake) -> None:
     put(lake, [0.5], 0)
     for path in Path(lake.table_url(M.name)).glob("*.parquet"):
         path.write_bytes(b"")

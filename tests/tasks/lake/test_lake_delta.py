@@ -1,4 +1,4 @@
-"""One Delta table: what is damaged is told, writers meet without loss, the log is kept short."""
+"""One Delta table: what is damaged is reported, writers meet without loss, the log is kept short."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def test_rules_of_the_lake_are_in_the_table(lake: Lake) -> None:
 
 @pytest.mark.parametrize("content", ["", '{"commitInfo": {"timesta', "\x00\x00\x00", "nonsense"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_torn_log_entry_is_told_and_nothing_is_written(
+def test_torn_log_entry_is_reported_and_nothing_is_written(
     lake: Lake, content: str, version: int
 ) -> None:
     put(lake, [0.5], 0)
@@ -57,7 +57,7 @@ def test_torn_log_entry_is_told_and_nothing_is_written(
     assert sorted(log(lake).iterdir()) == files
 
 
-def test_empty_entry_behind_the_last_one_is_told(lake: Lake) -> None:
+def test_empty_entry_behind_the_last_one_is_reported(lake: Lake) -> None:
     put(lake, [0.5], 0)
     entry(lake, 2).write_text("")
     with pytest.raises(LakeDamaged, match="its log entry 2 is empty"):
@@ -65,7 +65,7 @@ def test_empty_entry_behind_the_last_one_is_told(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_missing_log_entry_is_told(lake: Lake, version: int) -> None:
+def test_missing_log_entry_is_reported(lake: Lake, version: int) -> None:
     put(lake, [0.5], 0)
     put(lake, [1.5], 1)
     entry(lake, version).unlink()
@@ -73,7 +73,7 @@ def test_missing_log_entry_is_told(lake: Lake, version: int) -> None:
         ratios(lake)
 
 
-def test_files_without_a_log_are_told_and_an_empty_folder_is_no_table(lake: Lake) -> None:
+def test_files_without_a_log_are_reported_and_an_empty_folder_is_no_table(lake: Lake) -> None:
     folder = Path(lake.url) / "example"
     folder.mkdir(parents=True)
     assert existing_table(str(folder), "example") is None
@@ -82,14 +82,14 @@ def test_files_without_a_log_are_told_and_an_empty_folder_is_no_table(lake: Lake
         put(lake, [0.5], 0)
 
 
-def test_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("x")
     with pytest.raises(LakeDamaged):
         Lake(str(tmp_path / "lake")).prepare(M)
 
 
 @pytest.mark.parametrize("damage", ["gone", "torn", "empty"])
-def test_damaged_parquet_is_told_by_a_write_that_needs_it(lake: Lake, damage: str) -> None:
+def test_damaged_parquet_is_reported_by_a_write_that_needs_it(lake: Lake, damage: str) -> None:
     put(lake, [0.5, 0.6, 1.5], 0, 1)
     for file in log(lake).parent.glob("*.parquet"):
         if damage == "gone":

@@ -78,7 +78,9 @@ def test_checkpoint_is_flushed_with_its_commit(tmp_path: Path, flushed: list[Pat
     ]
 
 
-def test_disk_that_cannot_flush_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_cannot_flush_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake = Lake(str(tmp_path / "lake"))
     put(lake, [0.5], 0)
 

@@ -30,14 +30,14 @@ def lake(tmp_path: Path) -> Lake:
 
 def test_csv(lake: Lake, tmp_path: Path) -> None:
     file = tmp_path / "out.csv"
-    told = export(lake, "example", "production", None, "csv", file)
+    reported = export(lake, "example", "production", None, "csv", file)
     assert file.read_text() == (
         '"time","environment","method","share_ratio","size_bytes","note","is_ready"\n'
         '"2026-01-01T00:30:00.000000Z","production","GET",0.1,1152921504606846977,"a,""b""\n",true\n'
         '"2026-01-02T06:00:00.000000Z","production","GET",,7,,\n'
         '"2026-01-03T02:15:00.000000Z","production","GET",1e-300,,"ü",false\n'
     )
-    assert (told.rows, told.bytes) == (3, file.stat().st_size)
+    assert (reported.rows, reported.bytes) == (3, file.stat().st_size)
 
 
 def test_jsonl(lake: Lake, tmp_path: Path) -> None:

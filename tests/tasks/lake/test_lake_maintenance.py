@@ -45,11 +45,11 @@ def upkeep(lake: Lake, rules: Rules = FOR_EVER, check: Callable[[], None] = free
 
 def spans(lake: Lake) -> list[tuple[str, float, float]]:
     """Environment, first and last hour of each file."""
-    told = [
+    reported = [
         (file.environments[0], (file.start - START) / HOUR, (file.last - START) / HOUR)
         for file in files_of(table_of(lake), "example")
     ]
-    return sorted(told)
+    return sorted(reported)
 
 
 def digest(lake: Lake, environment: str = "production") -> str:
@@ -293,7 +293,7 @@ def test_quarantine_is_kept_up_the_same_way(lake: Lake) -> None:
     assert [t.hour for t in lake.quarantined("example")["time"]] == [1, 0]
 
 
-def test_a_landing_from_before_the_compaction_is_told_to_try_again(lake: Lake) -> None:
+def test_a_landing_from_before_the_compaction_is_reported_to_try_again(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
     late = table_of(lake)
@@ -333,7 +333,7 @@ def test_a_lock_that_was_lost_ends_it_before_the_commit(lake: Lake) -> None:
     assert table_of(lake).version() == version
 
 
-def test_a_torn_or_missing_file_is_told_and_nothing_is_committed(lake: Lake) -> None:
+def test_a_torn_or_missing_file_is_reported_and_nothing_is_committed(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
     version = table_of(lake).version()
@@ -352,7 +352,7 @@ def test_a_torn_or_missing_file_is_told_and_nothing_is_committed(lake: Lake) -> 
     assert upkeep(lake).compacted == 2
 
 
-def test_a_file_with_other_rows_than_its_log_says_is_told(lake: Lake) -> None:
+def test_a_file_with_other_rows_than_its_log_says_is_reported(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
     one, other = (Path(lake.url) / "example").glob("*.parquet")
@@ -364,7 +364,7 @@ def test_a_file_with_other_rows_than_its_log_says_is_told(lake: Lake) -> None:
         upkeep(lake)
 
 
-def test_a_full_disk_is_told_and_nothing_is_committed(
+def test_a_full_disk_is_reported_and_nothing_is_committed(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for hour in (0, 1):

@@ -50,8 +50,8 @@ def test_states_of_before_there_was_made_at_are_the_oldest(lake: Lake) -> None:
     older = pa.schema([field for field in SCHEMA if field.name != "made_at"])
     table = open_table(lake.table_url(WINDOWS), WINDOWS, older)
     append_states(Lake(f"{lake.url}-other"), [state(0, "run-1", 1), state(0, "run-2", 2)])
-    told = query(Lake(f"{lake.url}-other"), "SELECT * FROM _windows").select(older.names)
-    append_rows(table, WINDOWS, told)
+    reported = query(Lake(f"{lake.url}-other"), "SELECT * FROM _windows").select(older.names)
+    append_rows(table, WINDOWS, reported)
 
     assert in_force(lake) == [("example", 0, 2)]
     append_states(lake, [state(0, "run-0", 3)])
@@ -88,7 +88,7 @@ def test_there_is_no_windows_to_keep_up(lake: Lake) -> None:
     assert not Path(lake.url).exists()
 
 
-def test_what_is_told_while_windows_is_rewritten_stays(
+def test_what_is_reported_while_windows_is_rewritten_stays(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append_states(lake, [state(0, "run-1", 1)])

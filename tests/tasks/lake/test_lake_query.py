@@ -167,7 +167,7 @@ def test_states_of_cells_are_a_view(lake: Lake) -> None:
     state = CellState(
         measurement="example", environment="production", cell=cell(0), source="prometheus",
         covered_until=cell(0).stop, state="landed", source_digest="s", landed_digest="l",
-        rows=1, values=1, quarantined=0, erasures=0, catalogue_digest="c", run_id="r",
+        rows=1, values=1, quarantined=0, delete_count=0, catalogue_digest="c", run_id="r",
     )  # fmt: skip
     append_states(lake, [state])
     sql = "SELECT measurement, cell_start, state FROM _windows"
@@ -194,7 +194,7 @@ def test_lake_without_a_table(tmp_path: Path) -> None:
     assert describe(lake) == []
 
 
-def test_torn_log_is_told(lake: Lake) -> None:
+def test_torn_log_is_reported(lake: Lake) -> None:
     (Path(lake.url) / "example" / "_delta_log" / f"{1:020d}.json").write_text("")
     with pytest.raises(LakeDamaged):
         query(lake, "SELECT * FROM example")

@@ -1,4 +1,4 @@
-"""What the Delta library is told of an object store, and what is told of its troubles.
+"""What the Delta library is reported of an object store, and what is reported of its troubles.
 
 GCS and Azure have no server to test on here: that their variables arrive is what is held.
 """
@@ -37,7 +37,7 @@ def test_scheme_of(url: str, scheme: str | None) -> None:
 
 
 @pytest.mark.parametrize("url", ["lake", "/lake", "file:///lake"])
-def test_a_local_lake_is_told_nothing(url: str) -> None:
+def test_a_local_lake_is_reported_nothing(url: str) -> None:
     assert storage_options(url, EVERYTHING) is None
 
 
@@ -122,11 +122,11 @@ def asked(*causes: str) -> OSError:
     ],
 )
 def test_what_will_not_work_next_time_either(error: OSError, words: str) -> None:
-    told = trouble("load", error)
+    reported = trouble("load", error)
 
-    assert isinstance(told, LakeRefused)
-    assert str(told).startswith(f"lake table load: {words}. Check FEDVITALS_LAKE_URL")
-    assert SECRET not in str(told)
+    assert isinstance(reported, LakeRefused)
+    assert str(reported).startswith(f"lake table load: {words}. Check FEDVITALS_LAKE_URL")
+    assert SECRET not in str(reported)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_what_will_not_work_next_time_either(error: OSError, words: str) -> None
     ],
 )  # fmt: skip
 def test_what_may_work_next_time(error: OSError, words: str) -> None:
-    told = trouble("load", error)
+    reported = trouble("load", error)
 
-    assert isinstance(told, LakeUnavailable)
-    assert f"the object store did not answer: {words}. Check" in str(told)
-    assert SECRET not in str(told)
+    assert isinstance(reported, LakeUnavailable)
+    assert f"the object store did not answer: {words}. Check" in str(reported)
+    assert SECRET not in str(reported)
 
 
 def test_other_troubles_are_the_tables_own() -> None:
@@ -164,16 +164,16 @@ def test_other_troubles_are_the_tables_own() -> None:
     ],
 )
 def test_a_full_disk(text: str, words: str) -> None:
-    told = trouble("example", OSError(text))
-    assert isinstance(told, LakeRefused)
-    assert str(told) == (
+    reported = trouble("example", OSError(text))
+    assert isinstance(reported, LakeRefused)
+    assert str(reported) == (
         f"lake table example: the disk is full ({words}). "
         "Make room; nothing was lost, the next run tries again"
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("one\n  \x1b[31m↳\x1b[0m two\n  ↳ three\n", "one: three"),
         ("one\n  ↳ http://store/secret", "one"),
@@ -181,5 +181,5 @@ def test_a_full_disk(text: str, words: str) -> None:
         ("", "OSError"),
     ],
 )
-def test_first_and_last_cause(text: str, told: str) -> None:
-    assert first_and_last(OSError(text)) == told
+def test_first_and_last_cause(text: str, reported: str) -> None:
+    assert first_and_last(OSError(text)) == reported

@@ -258,7 +258,7 @@ def test_quarantine_and_rows_are_tables_of_their_own(lake: Lake) -> None:
     assert (Path(lake.url) / "_quarantine" / "example" / "_delta_log").is_dir()
 
 
-def test_torn_parquet_is_told_when_rows_or_records_are_read(lake: Lake) -> None:
+def test_torn_parquet_is_reported_when_rows_or_records_are_read(lake: Lake) -> None:
     put(lake, [0.5], 0)
     lake.quarantine(M, refused([0.5]), [cell(0)], "production")
     for file in Path(lake.url).rglob("*.parquet"):

@@ -38,13 +38,13 @@ def test_newer_lake_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     for ask in (ratios, lambda lake: put(lake, [0.6], 0), lambda lake: lake.quarantined("example")):
         with pytest.raises(
             MadeByNewer, match="made by a newer fedvitals: it is of version 2"
-        ) as told:
+        ) as reported:
             ask(lake)
-        assert told.value.exit_code == 2
+        assert reported.value.exit_code == 2
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"lake": "1"}', '{"lake": 0}'])
-def test_torn_file_is_told(tmp_path: Path, content: str) -> None:
+def test_torn_file_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "_fedvitals.json").write_text(content)
     with pytest.raises(LakeDamaged, match="fedvitals lake repair"):
         check_version(str(tmp_path))

@@ -26,7 +26,7 @@ STATE = CellState(
     rows=1,
     values=2,
     quarantined=3,
-    erasures=4,
+    delete_count=4,
     catalogue_digest="c",
     run_id="run-1",
     made_at=MADE,
@@ -48,14 +48,14 @@ def test_states_are_appended_in_one_commit_and_read_back(tmp_path: Path) -> None
     assert entries(lake) == 3
     found = query(lake, "SELECT * FROM _windows")
     assert found.schema.equals(SCHEMA)
-    told = sorted(found.to_pylist(), key=lambda row: (row["run_id"], row["cell_start"]))
-    assert told[0] == {
+    reported = sorted(found.to_pylist(), key=lambda row: (row["run_id"], row["cell_start"]))
+    assert reported[0] == {
         "measurement": "example", "environment": "production", "cell_start": cell(0).start,
         "cell_stop": cell(0).stop, "source": "prometheus", "covered_until": cell(0).stop,
         "state": "landed", "source_digest": "s", "landed_digest": "l", "rows": 1, "values": 2,
-        "quarantined": 3, "erasures": 4, "catalogue_digest": "c", "run_id": "run-1", "made_at": MADE,
+        "quarantined": 3, "delete_count": 4, "catalogue_digest": "c", "run_id": "run-1", "made_at": MADE,
     }  # fmt: skip
-    assert [(row["run_id"], row["rows"]) for row in told] == [
+    assert [(row["run_id"], row["rows"]) for row in reported] == [
         ("run-1", 1),
         ("run-1", 1),
         ("run-2", 9),
@@ -63,7 +63,7 @@ def test_states_are_appended_in_one_commit_and_read_back(tmp_path: Path) -> None
     assert lake.names() == []
 
 
-def test_torn_table_is_told(tmp_path: Path) -> None:
+def test_torn_table_is_reported(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     append_states(lake, [STATE])
     for file in (tmp_path / "lake" / "_windows").glob("*.parquet"):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from tasks.core.receipt import Receipt
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
-from tasks.ledger.deferred import cells_aside, put_aside, take_up
+from tasks.ledger.deferred import deferred_cells, put_aside, take_up
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.pending import pending_cells, pending_values
 
@@ -33,7 +33,7 @@ def state(hour: float = 0, **changes: object) -> CellState:
         rows=2**40,
         values=2,
         quarantined=3,
-        erasures=4,
+        delete_count=4,
         catalogue_digest="c",
         run_id="run-1",
     )
@@ -152,14 +152,14 @@ def what_a_sink_lacks_is_counted(ledger: Ledger) -> None:
 
 
 def cells_are_set_aside_and_taken_up(ledger: Ledger) -> None:
-    assert cells_aside(ledger, "m", "production") == {}
+    assert deferred_cells(ledger, "m", "production") == {}
     put_aside(ledger, "m", "production", [cell(1), cell(0)], "run-1", "it's wrong")
     put_aside(ledger, "m", "staging", [cell(1)], "run-1", "wrong")
     put_aside(ledger, "m", "production", [cell(1)], "run-2", "still wrong")
-    assert cells_aside(ledger, "m", "production") == {cell(0): "run-1", cell(1): "run-2"}
+    assert deferred_cells(ledger, "m", "production") == {cell(0): "run-1", cell(1): "run-2"}
     take_up(ledger, "m", "production", [cell(1), cell(7)])
-    assert cells_aside(ledger, "m", "production") == {cell(0): "run-1"}
-    assert cells_aside(ledger, "m", "staging") == {cell(1): "run-1"}
+    assert deferred_cells(ledger, "m", "production") == {cell(0): "run-1"}
+    assert deferred_cells(ledger, "m", "staging") == {cell(1): "run-1"}
 
 
 def loads_go_there_and_back(ledger: Ledger) -> None:
@@ -168,8 +168,10 @@ def loads_go_there_and_back(ledger: Ledger) -> None:
     assert ledger.loads("influxdb", "m", "production", DAY) == {each.cell: each for each in loads}
     assert ledger.loads("influxdb", "m", "production", cell(1)) == {cell(1): loads[1]}
     assert ledger.loads("nothing", "m", "production", DAY) == {}
-    ledger.record_loads([load(0, erasures=5)])
-    assert ledger.loads("influxdb", "m", "production", cell(0)) == {cell(0): load(0, erasures=5)}
+    ledger.record_loads([load(0, delete_count=5)])
+    assert ledger.loads("influxdb", "m", "production", cell(0)) == {
+        cell(0): load(0, delete_count=5)
+    }
 
 
 def forgotten_loads_are_owed_again(ledger: Ledger) -> None:

@@ -115,7 +115,7 @@ def test_database_that_is_read_only_is_unavailable_to_writers(tmp_path: Path) ->
     ledger.close()
 
 
-def test_table_that_is_gone_is_told(ledger: Ledger, tmp_path: Path) -> None:
+def test_table_that_is_gone_is_reported(ledger: Ledger, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "ledger.db")
     other.execute("DROP TABLE cells")
     other.close()
@@ -123,7 +123,7 @@ def test_table_that_is_gone_is_told(ledger: Ledger, tmp_path: Path) -> None:
         ledger.newest("m", "production")
 
 
-def test_server_that_is_down_is_unavailable_and_its_password_is_told_to_nobody() -> None:
+def test_server_that_is_down_is_unavailable_and_its_password_is_reported_to_nobody() -> None:
     with pytest.raises(LedgerUnavailable) as caught:
         Ledger("postgresql://user:s3cr3t@127.0.0.1:1/name")
     assert "s3cr3t" not in str(caught.value)

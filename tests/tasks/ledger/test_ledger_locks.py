@@ -45,7 +45,7 @@ def holding_child(folder: Path) -> Iterator[subprocess.Popen[str]]:
         child.communicate()
 
 
-def test_second_holder_is_refused_at_once_and_told_who_holds_it(locks: FileLocks) -> None:
+def test_second_holder_is_refused_at_once_and_reported_who_holds_it(locks: FileLocks) -> None:
     with locks.hold("m", "production", "run-1"):
         with pytest.raises(LockHeld) as caught, locks.hold("m", "production", "run-2"):
             pytest.fail("held twice")

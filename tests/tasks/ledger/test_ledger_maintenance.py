@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import LedgerUnavailable
-from tasks.ledger.deferred import cells_aside, put_aside
+from tasks.ledger.deferred import deferred_cells, put_aside
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.maintenance import back_up, clean, forget_before, shrink
 from tests.tasks.ledger.behaviours import cell
@@ -50,7 +50,7 @@ def test_space_that_somebody_holds_is_left_for_next_time(ledger: Ledger, tmp_pat
     assert pages(path) < full / 4
 
 
-def test_what_is_wrong_otherwise_is_told(ledger: Ledger) -> None:
+def test_what_is_wrong_otherwise_is_reported(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         connection.exec_driver_sql("PRAGMA query_only = 1")
 
@@ -78,5 +78,5 @@ def test_what_was_set_aside_expires_with_its_cell(ledger: Ledger) -> None:
 
     assert forget_before(ledger, "m", cell(0).stop) == 0
 
-    assert cells_aside(ledger, "m", "production") == {cell(1): "run-1"}
-    assert cells_aside(ledger, "n", "production") == {cell(0): "run-1"}
+    assert deferred_cells(ledger, "m", "production") == {cell(1): "run-1"}
+    assert deferred_cells(ledger, "n", "production") == {cell(0): "run-1"}

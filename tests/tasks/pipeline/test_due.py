@@ -40,7 +40,7 @@ def read_at(bench: Bench, *hours: int) -> None:
         bench.run(at(hour + 2), Window(at(hour), at(hour + 1)))
 
 
-def test_gaps_below_the_sources_retention_are_lost_and_told_once(bench: Bench) -> None:
+def test_gaps_below_the_sources_retention_are_lost_and_reported_once(bench: Bench) -> None:
     bench.pipeline = SHORT
     hourly(bench, 0, 40)
     read_at(bench, 3, 0)
@@ -78,7 +78,7 @@ def read_by(bench: Bench, run_id: str, hour: int, rows: int = 0) -> None:
         CellState(
             measurement="example", environment="production", cell=cell(hour), source="prometheus",
             covered_until=cell(hour).stop, state="landed" if rows else "no_data", source_digest="s",
-            landed_digest="l" if rows else "", rows=rows, values=rows, quarantined=0, erasures=0,
+            landed_digest="l" if rows else "", rows=rows, values=rows, quarantined=0, delete_count=0,
             catalogue_digest="c", run_id=run_id,
         )
     ])  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_cell_that_was_read_in_part_keeps_what_is_landed_when_its_rest_is_lost
     assert bench.sink.values("share_ratio") == [0.25]
 
 
-def test_rows_that_no_ledger_was_told_of_are_not_lost_with_their_cell(bench: Bench) -> None:
+def test_rows_that_no_ledger_was_reported_of_are_not_lost_with_their_cell(bench: Bench) -> None:
     """A run that died behind its commit, and no other before the source forgot that time."""
     bench.pipeline = SHORT
     bench.put(rows(bench.measurement, [at(0.25)], share_ratio=[0.25]))
@@ -191,7 +191,7 @@ def test_rows_that_no_ledger_was_told_of_are_not_lost_with_their_cell(bench: Ben
 
 def test_what_is_older_than_the_lake_keeps_is_never_due(bench: Bench) -> None:
     bench.measurement = bench.measurement.model_copy(update={"retention": DAY})
-    bench.pipeline = Pipeline(start_at=100, heal_limit=100)
+    bench.pipeline = Pipeline(first_run_cells=100, max_gaps_per_run=100)
     assert due(bench, at(200.5)) == [200, 199, *range(176, 199)]
     read_at(bench, 150)
     assert due(bench, at(200.5)) == [200, 199, *range(176, 199)]
@@ -200,7 +200,7 @@ def test_what_is_older_than_the_lake_keeps_is_never_due(bench: Bench) -> None:
 
 
 def test_start_at_is_filled_over_several_runs_and_after_a_run_that_failed(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=10, heal_limit=4)
+    bench.pipeline = Pipeline(first_run_cells=10, max_gaps_per_run=4)
     hourly(bench, 0, 40)
     assert due(bench, at(20.5)) == [20, 19, 10, 11, 12, 13]
     bench.source.errors_at[at(11)] = ZeroDivisionError()
@@ -253,7 +253,7 @@ def test_what_was_read_long_after_its_end_has_no_late_rows(
 
 
 def test_no_data_is_covered_and_a_failed_cell_is_not(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=4, chunk_rows=1, workers=1, overlap=0)
+    bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1, late_data_cells=0)
     bench.run(at(4.75))
     assert due(bench, at(4.8)) == [4]
     bench.source.errors_at[at(5)] = ZeroDivisionError()
@@ -262,7 +262,7 @@ def test_no_data_is_covered_and_a_failed_cell_is_not(bench: Bench) -> None:
 
 
 def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Bench) -> None:
-    bench.pipeline = Pipeline(heal_limit=50)
+    bench.pipeline = Pipeline(max_gaps_per_run=50)
     hourly(bench, 0, 3)
     bench.run(at(2.75))
     ahead = bench.run(at(30.75))
@@ -303,7 +303,7 @@ def put_ratios(bench: Bench, *ratios: float) -> None:
 
 
 def shrinking(bench: Bench, now: datetime) -> Outcome:
-    return bench.run(now, accept_shrink=True)
+    return bench.run(now, allow_deletes=True)
 
 
 def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
@@ -311,7 +311,7 @@ def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     bench.run(at(1.5))
     put_ratios(bench, 0.1, 0.2)
     kept = bench.run(at(1.5))
-    assert (kept.state, kept.values.kept, kept.values.erased) == ("kept_older", 2, 0)
+    assert (kept.state, kept.values.kept, kept.values.erased) == ("retained", 2, 0)
     # the source answers what it answered before, and the cell is looked at all the same
     outcome = shrinking(bench, at(1.5))
     assert (outcome.state, outcome.values.kept, outcome.values.erased) == ("landed", 0, 2)
@@ -323,7 +323,7 @@ def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     assert bench.sink.values("share_ratio") == [0.1, 0.2]
     state = bench.state(0)
     assert state is not None
-    assert state.erasures == 1
+    assert state.delete_count == 1
     version = bench.version()
     assert shrinking(bench, at(1.5)).values.erased == 0
     assert bench.version() == version
@@ -353,9 +353,11 @@ def test_rows_that_were_not_asked_for_are_neither_kept_nor_erased(bench: Bench) 
     assert bench.run(at(0.6)).values.kept == 0
 
 
-@pytest.mark.parametrize("overlap", [0, 2])
-def test_overlap_is_read_beside_the_heal_limit(bench: Bench, overlap: int) -> None:
-    bench.pipeline = Pipeline(heal_limit=1, overlap=overlap, start_at=0)
+@pytest.mark.parametrize("late_data_cells", [0, 2])
+def test_overlap_is_read_beside_the_heal_limit(bench: Bench, late_data_cells: int) -> None:
+    bench.pipeline = Pipeline(
+        max_gaps_per_run=1, late_data_cells=late_data_cells, first_run_cells=0
+    )
     read_at(bench, 0)
     expected = {0: [9, 0, 1], 2: [9, 0, 7, 8, 1]}
-    assert due(bench, at(9.5)) == expected[overlap]
+    assert due(bench, at(9.5)) == expected[late_data_cells]

@@ -20,7 +20,7 @@ NOW = at(1.5)
 
 
 class CrashingLedger(Ledger):
-    """Fails to record as often as it is told to, as a process that dies after the commit."""
+    """Fails to record as often as it is reported to, as a process that dies after the commit."""
 
     crashes = 0
 
@@ -73,16 +73,16 @@ def test_a_chunk_is_one_commit_that_names_its_cells(bench: Bench) -> None:
     version = bench.version()
     bench.run(at(2.5), window=cell(0).widened(at(2) - at(0)))
     assert bench.version() == version + 2  # the newest cell of the window first, then the rest
-    told = json.loads(metadata(bench)["fedvitals"])
+    reported = json.loads(metadata(bench)["fedvitals"])
     state = bench.state(0)
     assert state is not None
-    briefs = [{**told["cells"][0], "made_at": ""}]
-    assert {**told, "cells": briefs} == {
+    briefs = [{**reported["cells"][0], "made_at": ""}]
+    assert {**reported, "cells": briefs} == {
         "run_id": "run-2",
         "cells": [{**state.brief(), "made_at": ""}],
     }
     assert state.landed_digest == digest_rows(bench.landed(0), bench.measurement)
-    assert (state.rows, state.values, state.quarantined, state.erasures) == (1, 1, 0, 0)
+    assert (state.rows, state.values, state.quarantined, state.delete_count) == (1, 1, 0, 0)
 
 
 def test_crash_after_the_commit_heals_and_erases_first(
@@ -177,7 +177,7 @@ def test_quarantined_values_that_the_source_has_no_more_stay(bench: Bench) -> No
     put(bench, (0.25, 0.25))
     bench.run(NOW)
     assert bench.quarantined() == [("share_ratio", 4.0)]
-    bench.run(NOW, accept_shrink=True)
+    bench.run(NOW, allow_deletes=True)
     assert bench.quarantined() == []
 
 
@@ -236,7 +236,7 @@ def test_samples_add_up_and_each_keeps_its_quarantine(bench: Bench) -> None:
     assert bench.quarantined() == [("share_ratio", 2.0)]
     state = bench.state(0)
     assert state is not None
-    assert (state.rows, state.quarantined, state.erasures) == (3, 1, 0)
+    assert (state.rows, state.quarantined, state.delete_count) == (3, 1, 0)
     assert bench.sink.values("share_ratio") == [0.5, 0.5, 0.5]
 
 
@@ -249,7 +249,7 @@ def test_sample_says_a_refusal_of_the_sink_once(bench: Bench) -> None:
     assert bench.quarantined() == [("share_ratio", 0.25)]
 
 
-def test_states_of_a_run_are_told_once(bench: Bench, tmp_path: Path) -> None:
+def test_states_of_a_run_are_reported_once(bench: Bench, tmp_path: Path) -> None:
     put(bench, (0.25, 0.25), (1.25, 0.5))
     bench.run(NOW)
     assert [(s.cell.start, s.rows, s.run_id) for s in bench.recorded] == [

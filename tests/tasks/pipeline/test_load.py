@@ -15,7 +15,7 @@ from tests.tasks.workbench import Bench, at, rows, suite_of
 NOW = at(1.5)
 DOWN = SinkUnavailable(sink="memory", url="http://localhost:1", problem="down", retry_after=None)
 TOKEN = SinkRefused(
-    sink="memory", url="http://localhost:1", status=401, problem="unauthorized", mend="Set a token"
+    sink="memory", url="http://localhost:1", status=401, problem="unauthorized", fix="Set a token"
 )
 
 

@@ -47,9 +47,9 @@ def all_due(bench: Bench, now: datetime, window: Window | None = None) -> Due:
 
 def test_first_run_reads_the_newest_cell_then_start_at_cells_before(bench: Bench) -> None:
     assert due(bench, at(10.5)) == [10, 9]
-    bench.pipeline = Pipeline(start_at=3)
+    bench.pipeline = Pipeline(first_run_cells=3)
     assert due(bench, at(10.5)) == [10, 9, 7, 8]
-    bench.pipeline = Pipeline(start_at=0)
+    bench.pipeline = Pipeline(first_run_cells=0)
     assert due(bench, at(10.5)) == [10]
 
 
@@ -70,14 +70,14 @@ def test_next_run_reads_the_overlap_again_and_what_came_since(bench: Bench) -> N
     assert due(bench, at(10.75)) == [10, 9]
     # what was the newest is read to its end; 9 and 12 may have late rows, 11 was missed
     assert due(bench, at(13.5)) == [13, 9, 10, 12, 11]
-    bench.pipeline = Pipeline(overlap=0)
+    bench.pipeline = Pipeline(late_data_cells=0)
     assert due(bench, at(10.75)) == [10]
-    bench.pipeline = Pipeline(overlap=3)
+    bench.pipeline = Pipeline(late_data_cells=3)
     assert due(bench, at(10.75)) == [10, 9]
 
 
 def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench: Bench) -> None:
-    bench.pipeline = Pipeline(heal_limit=3)
+    bench.pipeline = Pipeline(max_gaps_per_run=3)
     hourly(bench, 12)
     bench.run(at(2.5))
     asked(bench)
@@ -87,7 +87,7 @@ def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench:
     assert outcome.state == "pending"
     assert outcome.warnings == (
         "2026-01-01T06:00:00Z to 2026-01-01T09:00:00Z: 3 cells were missed, and still to be read: "
-        "a run reads 3 of them (heal_limit), so the next ones go on. To read them now, collect "
+        "a run reads 3 of them (max_gaps_per_run), so the next ones go on. To read them now, collect "
         "with --start 2026-01-01T06:00:00Z --stop 2026-01-01T09:00:00Z",
     )
     receipt = write_receipt("f", "r", "production", Window(at(0), at(11)), [outcome], {})
@@ -113,7 +113,7 @@ def test_days_that_were_missed_are_healed_over_several_runs(bench: Bench) -> Non
 
 
 def test_gap_within_heal_limit_is_read_without_a_word(bench: Bench) -> None:
-    bench.pipeline = Pipeline(heal_limit=3)
+    bench.pipeline = Pipeline(max_gaps_per_run=3)
     bench.run(at(7.5))
     assert bench.run(at(10.5)).warnings == ()
 
@@ -133,7 +133,7 @@ def test_window_is_widened_to_cells_and_clipped_at_now(bench: Bench) -> None:
 
 
 def test_newest_comes_first_then_the_rest_oldest_first(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=4, chunk_rows=1)
+    bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1)
     hourly(bench, 5)
     outcome = bench.run(at(4.75))
     assert outcome.values == Values(extracted=5, landed=5)
@@ -142,7 +142,7 @@ def test_newest_comes_first_then_the_rest_oldest_first(bench: Bench) -> None:
 
 
 def test_error_in_one_chunk_keeps_what_the_others_landed(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=4, chunk_rows=1, workers=1)
+    bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1)
     hourly(bench, 5)
     bench.source.errors_at[at(2)] = UNAVAILABLE
     outcome = bench.run(at(4.75))
@@ -156,7 +156,7 @@ def test_error_in_one_chunk_keeps_what_the_others_landed(bench: Bench) -> None:
 
 
 def test_run_with_a_failed_chunk_is_degraded_and_one_without_any_is_failed(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=4, chunk_rows=1, workers=1)
+    bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1)
     hourly(bench, 5)
     bench.source.errors_at[at(2)] = UNAVAILABLE
     some = write_receipt("f", "r", "production", Window(at(0), at(5)), [bench.run(at(4.75))], {})
@@ -167,7 +167,7 @@ def test_run_with_a_failed_chunk_is_degraded_and_one_without_any_is_failed(bench
 
 
 def test_gap_that_a_failed_chunk_left_is_healed_by_the_next_run(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=0, chunk_rows=1, workers=1)
+    bench.pipeline = Pipeline(first_run_cells=0, chunk_rows=1, workers=1)
     hourly(bench, 7)
     bench.run(at(0.75))
     bench.source.errors_at[at(2)] = UNAVAILABLE
@@ -183,14 +183,14 @@ def test_gap_that_a_failed_chunk_left_is_healed_by_the_next_run(bench: Bench) ->
 
 
 def test_cell_that_was_cut_off_is_read_to_its_end(bench: Bench) -> None:
-    bench.pipeline = Pipeline(overlap=0)
+    bench.pipeline = Pipeline(late_data_cells=0)
     bench.run(at(0.5))
     bench.run(at(3.5), Window(at(3), at(4)))
     assert due(bench, at(3.6)) == [3, 0, 1, 2]
 
 
 def test_covered_cells_between_gaps_are_not_read_again(bench: Bench) -> None:
-    bench.pipeline = Pipeline(start_at=0)
+    bench.pipeline = Pipeline(first_run_cells=0)
     for hour in (6, 3, 0):
         bench.run(at(9), Window(at(hour), at(hour + 1)))
     asked(bench)
@@ -209,7 +209,7 @@ def test_error_in_the_newest_cell_begins_no_other(bench: Bench) -> None:
     assert len(asked(bench)) == 1
 
 
-def test_unexpected_error_is_told_as_a_defect(bench: Bench) -> None:
+def test_unexpected_error_is_reported_as_a_defect(bench: Bench) -> None:
     bench.source.error = ZeroDivisionError("secret detail")
     outcome = bench.run(at(1.5))
     assert len(outcome.problems) == 1
@@ -237,7 +237,7 @@ def test_chunks_hold_about_chunk_rows(
     bench: Bench, chunk_rows: int, windows: list[tuple[float, float]]
 ) -> None:
     """The newest cell has 5 rows in its first half, so that an hour counts as 10."""
-    bench.pipeline = Pipeline(start_at=5, chunk_rows=chunk_rows, workers=1)
+    bench.pipeline = Pipeline(first_run_cells=5, chunk_rows=chunk_rows, workers=1)
     times = [at(5 + tenth / 10) for tenth in range(5)]
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * 5))
     bench.run(at(5.5) + MINUTE)

@@ -1,4 +1,4 @@
-"""Gaps whose answer cannot be used: they are set aside, told, tried again, and hold nothing up."""
+"""Gaps whose answer cannot be used: they are deferred, reported, tried again, and hold nothing up."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from tasks.core.errors import LabelsDiffer, SourceUnavailable
 from tasks.core.receipt import Outcome, write_receipt
 from tasks.core.settings import Pipeline
 from tasks.core.window import Cell, Window
-from tasks.ledger.deferred import cells_aside
+from tasks.ledger.deferred import deferred_cells
 from tests.tasks.workbench import START, Bench, at, cell, rows
 
 BROKEN = LabelsDiffer(measurement="example", field="share_ratio", tags=("method",), labels=())
@@ -18,7 +18,7 @@ AWAY = SourceUnavailable(service="Prometheus", url="http://localhost:1", what="q
 @pytest.fixture
 def gap(bench: Bench) -> Bench:
     """The first hour is read, the others before the newest are to be healed, the last of them for late rows."""
-    bench.pipeline = Pipeline(chunk_rows=1, workers=1, overlap=1, start_at=0)
+    bench.pipeline = Pipeline(chunk_rows=1, workers=1, late_data_cells=1, first_run_cells=0)
     times = [at(hour + 0.5) for hour in range(30)]
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * 30))
     bench.run(at(0.9))
@@ -32,7 +32,7 @@ def hours(bench: Bench, most: int) -> set[int]:
 
 
 def aside(bench: Bench) -> set[Cell]:
-    return set(cells_aside(bench.ledger, "example", "production"))
+    return set(deferred_cells(bench.ledger, "example", "production"))
 
 
 def receipt_code(outcome: Outcome, now: datetime) -> int:
@@ -46,7 +46,7 @@ def test_a_gap_that_cannot_be_read_holds_nothing_up(gap: Bench) -> None:
     assert (outcome.state, receipt_code(outcome, at(8))) == ("failed", 1)
     (problem,) = outcome.problems
     assert problem == (
-        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It is set aside: later runs try "
+        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It is deferred: later runs try "
         "it again behind all other gaps"
     )
     assert aside(gap) == {cell(3)}
@@ -54,7 +54,7 @@ def test_a_gap_that_cannot_be_read_holds_nothing_up(gap: Bench) -> None:
     again = gap.run(at(8.9))
     assert (again.state, again.problems, receipt_code(again, at(9))) == ("pending", (), 3)
     assert again.warnings == (
-        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It stays set aside",
+        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It stays deferred",
     )
     assert hours(gap, 9) == set(range(9)) - {3}
     # once the source answers as it should, it is as good as any other
@@ -73,7 +73,7 @@ def test_an_error_of_the_source_sets_nothing_aside(gap: Bench) -> None:
 
 
 def test_one_bad_cell_of_a_chunk_takes_the_others_down_once(gap: Bench) -> None:
-    gap.pipeline = Pipeline(workers=1, overlap=1, start_at=0)
+    gap.pipeline = Pipeline(workers=1, late_data_cells=1, first_run_cells=0)
     gap.source.errors_at[at(3)] = BROKEN
     gap.run(at(7.9))
     assert aside(gap) == {cell(hour) for hour in range(1, 6)}
@@ -83,8 +83,10 @@ def test_one_bad_cell_of_a_chunk_takes_the_others_down_once(gap: Bench) -> None:
 
 
 def test_gaps_that_nobody_tried_come_before_those_set_aside(gap: Bench) -> None:
-    """With a limit that those set aside would use up by themselves."""
-    gap.pipeline = Pipeline(chunk_rows=1, workers=1, overlap=0, start_at=0, heal_limit=2)
+    """With a limit that those deferred would use up by themselves."""
+    gap.pipeline = Pipeline(
+        chunk_rows=1, workers=1, late_data_cells=0, first_run_cells=0, max_gaps_per_run=2
+    )
     gap.source.errors_at |= {at(hour): BROKEN for hour in (1, 2)}
     gap.run(at(7.9))
     assert aside(gap) == {cell(1), cell(2)}
@@ -96,7 +98,7 @@ def test_gaps_that_nobody_tried_come_before_those_set_aside(gap: Bench) -> None:
 
 def test_all_that_are_set_aside_are_tried_in_turn(gap: Bench) -> None:
     """Three a run, since that many in a row end it; the last can be read again meanwhile."""
-    gap.pipeline = Pipeline(chunk_rows=1, workers=1, overlap=0, start_at=0)
+    gap.pipeline = Pipeline(chunk_rows=1, workers=1, late_data_cells=0, first_run_cells=0)
     gap.source.errors_at |= {at(hour): BROKEN for hour in range(1, 5)}
     gap.run(at(7.9))
     gap.run(at(7.9))

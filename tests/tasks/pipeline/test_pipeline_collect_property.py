@@ -1,5 +1,5 @@
 """Whatever the schedule, the ranges asked for, the chunks, the crashes, the late rows, and how soon the
-source forgets: in the end every cell is covered or told as lost, and every row of the source is in
+source forgets: in the end every cell is covered or reported as lost, and every row of the source is in
 lake and sink, once, but for those of lost cells."""
 
 from dataclasses import dataclass
@@ -106,15 +106,15 @@ EACH_HOUR = [(60 * hour + 30, 0) for hour in range(HOURS)]
 @given(
     steps=st.lists(steps, min_size=1, max_size=4),
     samples=samples,
-    overlap=st.integers(1, 2),
+    late_data_cells=st.integers(1, 2),
     retention=st.sampled_from([FOR_EVER, 3 * HOUR]),
 )
-@example(steps=HOLES, samples=EACH_HOUR, overlap=1, retention=3 * HOUR)
+@example(steps=HOLES, samples=EACH_HOUR, late_data_cells=1, retention=3 * HOUR)
 def test_every_row_is_there_once_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[Step],
     samples: list[tuple[int, int]],
-    overlap: int,
+    late_data_cells: int,
     retention: timedelta,
 ) -> None:
     bench = a_bench(tmp_path_factory.mktemp("schedule"))
@@ -123,8 +123,8 @@ def test_every_row_is_there_once_whatever_happened(
     for step in steps:
         now += step.minutes * MINUTE
         bench.pipeline = Pipeline(
-            overlap=overlap,
-            heal_limit=3,
+            late_data_cells=late_data_cells,
+            max_gaps_per_run=3,
             chunk_rows=step.chunk_rows,
             workers=2,
             source_retention=retention,
@@ -132,7 +132,9 @@ def test_every_row_is_there_once_whatever_happened(
         offer(bench, truth, now)
         attempt(bench, step, now)
     now = max(now, at(4.5)) + 2 * HOUR
-    bench.pipeline = Pipeline(overlap=overlap, heal_limit=12, source_retention=retention)
+    bench.pipeline = Pipeline(
+        late_data_cells=late_data_cells, max_gaps_per_run=12, source_retention=retention
+    )
     offer(bench, truth, now)
     for _ in range(HOURS):
         receipt_of(bench, now)

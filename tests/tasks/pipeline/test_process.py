@@ -123,7 +123,7 @@ def test_changed_description_is_no_change(bench: Bench) -> None:
     put(bench, 0.25)
     bench.run(NOW)
     fields = {
-        name: spec.model_copy(update={"description": "told better"})
+        name: spec.model_copy(update={"description": "reported better"})
         for name, spec in bench.measurement.fields.items()
     }
     bench.measurement = bench.measurement.model_copy(
@@ -138,7 +138,7 @@ def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     version = bench.version()
     put(bench, 0.5, 1.25)
     outcome = bench.run(NOW)
-    assert outcome.state == "kept_older"
+    assert outcome.state == "retained"
     assert outcome.values == Values(extracted=4, landed=2, unchanged=2, kept=2)
     assert outcome.warnings == (
         "the source no longer has 2 values; they are kept as landed before",
@@ -156,7 +156,7 @@ def test_everything_vanished_is_kept_too(bench: Bench) -> None:
     bench.run(NOW)
     put(bench)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.values) == ("kept_older", Values(kept=4))
+    assert (outcome.state, outcome.values) == ("retained", Values(kept=4))
     assert len(bench.landed(0, 2)) == 2
     assert bench.run(NOW).state == "unchanged"
 
@@ -184,7 +184,7 @@ def test_value_refused_later_is_erased_from_lake_and_sink(bench: Bench) -> None:
     assert [entry.erase_first for entry in bench.sink.calls[-1]] == [True]
     state = bench.state(0)
     assert state is not None
-    assert (state.erasures, state.quarantined, state.values) == (1, 2, 2)
+    assert (state.delete_count, state.quarantined, state.values) == (1, 2, 2)
 
 
 def test_cell_that_loses_its_last_value_is_erased_too(bench: Bench) -> None:
@@ -225,7 +225,7 @@ def test_value_that_no_tag_can_carry_is_turned_away(bench: Bench) -> None:
     assert bench.landed(0).empty
 
 
-def test_torn_lake_is_told_and_nothing_is_loaded(bench: Bench) -> None:
+def test_torn_lake_is_reported_and_nothing_is_loaded(bench: Bench) -> None:
     put(bench, 0.25)
     bench.run(NOW)
     for file in (bench.folder / "lake" / "example").glob("*.parquet"):

@@ -15,7 +15,7 @@ from tests.tasks.workbench import Bench, at, rows
 
 NOW = at(0.5)
 REASON = Reason(
-    "door", "value", "json_type", "json_type", Severity.CRITICAL, "a number", "no number"
+    "structural", "value", "json_type", "json_type", Severity.CRITICAL, "a number", "no number"
 )
 
 
@@ -45,7 +45,7 @@ def test_rejected_values_are_extracted_and_quarantined(bench: Bench) -> None:
     assert quarantined(bench) == [
         ("share_ratio", "0.5", "suite"),
         ("share_ratio", "0.5", "suite"),
-        ("size_bytes", "7", "door"),
+        ("size_bytes", "7", "structural"),
         ("size_bytes", "7", "suite"),
         ("size_bytes", "7", "suite"),
     ]
@@ -56,7 +56,7 @@ def test_nothing_but_rejected_values_is_no_silence(bench: Bench) -> None:
     outcome = bench.run(NOW, source=source)
     assert (outcome.state, outcome.rows, outcome.verdicts) == ("landed", 0, ())
     assert outcome.values == Values(extracted=1, quarantined=1)
-    assert quarantined(bench) == [("size_bytes", "7", "door")]
+    assert quarantined(bench) == [("size_bytes", "7", "structural")]
     assert bench.landed(0).empty
 
 
@@ -72,7 +72,7 @@ def test_the_next_sample_keeps_what_was_rejected_before(bench: Bench) -> None:
     bench.run(NOW, source=Rejecting(rows(bench.measurement, []), name="rest"))
     outcome = bench.run(at(0.75), source=Rejecting(rows(bench.measurement, []), name="rest"))
     assert outcome.values == Values(extracted=1, quarantined=1)
-    assert quarantined(bench) == [("size_bytes", "7", "door")] * 2
+    assert quarantined(bench) == [("size_bytes", "7", "structural")] * 2
     state = bench.state(0)
     assert state is not None
     assert (state.quarantined, state.state) == (2, "no_data")

@@ -56,8 +56,8 @@ def known(bench: Bench) -> dict[Cell, CellState]:
 
 
 def rebuilt(**changed: object) -> Rebuilt:
-    told = {"cells": 2, "values": 2, "corrected": 0, "torn": 0, "lost": 0, "unchecked": ""}
-    return Rebuilt("example", "production", **{**told, **changed})  # type: ignore[arg-type]
+    reported = {"cells": 2, "values": 2, "corrected": 0, "torn": 0, "lost": 0, "unchecked": ""}
+    return Rebuilt("example", "production", **{**reported, **changed})  # type: ignore[arg-type]
 
 
 def test_the_same_cells_are_known_again_and_all_are_sent_again(bench: Bench) -> None:
@@ -79,7 +79,9 @@ def test_the_same_cells_are_known_again_and_all_are_sent_again(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_run_killed_before_it_told_is_found_in_the_commits(bench: Bench, is_first: bool) -> None:
+def test_a_run_killed_before_it_reported_is_found_in_the_commits(
+    bench: Bench, is_first: bool
+) -> None:
     put(bench, (0.25, 0.25), (1.25, 0.5))
     if not is_first:
         bench.run(at(1.5))
@@ -94,7 +96,7 @@ def test_a_run_killed_before_it_told_is_found_in_the_commits(bench: Bench, is_fi
     assert {s.cell: s for s in states_in_force(bench.lake)} == before
 
 
-def test_rows_that_nobody_told_of_are_counted_and_erased_first(bench: Bench) -> None:
+def test_rows_that_nobody_reported_of_are_counted_and_erased_first(bench: Bench) -> None:
     put(bench, (0.25, 0.25), (0.5, 0.3))
     bench.run(at(1.5))
     tell(bench)
@@ -106,8 +108,8 @@ def test_rows_that_nobody_told_of_are_counted_and_erased_first(bench: Bench) -> 
     (found,) = rebuild(work(bench))
     assert (found.corrected, found.torn, found.lost) == (2, 0, 0)
     changed, new = known(bench)[cell(0)], known(bench)[cell(5)]
-    assert (changed.rows, changed.erasures, changed.source_digest) == (3, 1, "")
-    assert (new.rows, new.quarantined, new.erasures, new.source) == (1, 1, 1, "prometheus")
+    assert (changed.rows, changed.delete_count, changed.source_digest) == (3, 1, "")
+    assert (new.rows, new.quarantined, new.delete_count, new.source) == (1, 1, 1, "prometheus")
     assert new.covered_until == at(5)
     bench.source.error = DOWN
     bench.run(at(1.5))
@@ -133,7 +135,7 @@ def test_cell_whose_rows_are_gone_is_read_again_and_the_sink_keeps_its_values(
     assert known(bench)[cell(0)].state == "landed"
 
 
-def test_what_is_not_in_the_catalogue_or_does_not_fit_it_is_taken_as_told(bench: Bench) -> None:
+def test_what_is_not_in_the_catalogue_or_does_not_fit_it_is_taken_as_reported(bench: Bench) -> None:
     put(bench, (0.25, 0.25), (1.25, 0.5))
     bench.run(at(1.5))
     before = known(bench)
@@ -265,7 +267,7 @@ def test_rebuilt_cells_are_those_that_the_ledger_had(
 def _facts(states: dict[Cell, CellState]) -> dict[Cell, tuple[object, ...]]:
     """Of cells with rows; of one without any nothing is committed, and a killed run tells nothing."""
     return {
-        cell: (state.landed_digest, state.rows, state.values, state.erasures)
+        cell: (state.landed_digest, state.rows, state.values, state.delete_count)
         for cell, state in states.items()
         if state.landed_digest
     }

@@ -120,7 +120,9 @@ def test_a_return_to_a_checkpoint_keeps_what_was_run_before(bench: TrainingBench
     assert outcome.values.quarantined == 0
 
 
-def test_a_key_that_is_told_twice_in_one_answer_goes_to_quarantine(bench: TrainingBench) -> None:
+def test_a_key_that_is_reported_twice_in_one_answer_goes_to_quarantine(
+    bench: TrainingBench,
+) -> None:
     bench.training.rounds = [a_round(1), a_round(2), a_round(2, loss=9.0), a_round(3)]
     outcome = bench.poll()
     assert outcome.values.quarantined == 2 * FIELDS
@@ -128,7 +130,7 @@ def test_a_key_that_is_told_twice_in_one_answer_goes_to_quarantine(bench: Traini
     assert {check for _, _, check in bench.quarantined()} == {"key_unique"}
 
 
-def test_a_round_number_with_two_starts_is_told_and_stays(bench: TrainingBench) -> None:
+def test_a_round_number_with_two_starts_is_reported_and_stays(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1), a_round(2), a_round(2, START + 5 * ROUND)]
     outcome = bench.poll()
     assert [number for _, number, _ in bench.landed()] == [1, 2, 2]
@@ -153,7 +155,7 @@ def test_what_is_impossible_is_held_back_once_and_stays_on_record(bench: Trainin
     assert [number for _, number, _ in bench.landed()] == [1, 2, 3]
 
 
-def test_a_loss_that_is_no_number_is_told(bench: TrainingBench) -> None:
+def test_a_loss_that_is_no_number_is_reported(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1, loss=float("nan"))]
     outcome = bench.poll()
     assert (outcome.values.dropped_by_rule, outcome.values.landed) == (1, FIELDS)

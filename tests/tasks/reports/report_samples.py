@@ -143,7 +143,7 @@ def report(
 
 
 def small() -> RunReport:
-    """Two series of three samples, one of them held back, one check failed."""
+    """Two series of three samples, one of them quarantined, one check failed."""
     entry = measurement(
         "requests", {"latency_p95_seconds": field("seconds", "lower")}, ("method",),
         description="Requests to the service.",
@@ -347,9 +347,9 @@ def morning() -> RunReport:
     earlier = earlier_of(before, np.random.default_rng(9))
     curve, slow = training(rng), replace(latency(rng), earlier=earlier)
     files, hot = few(rng), replace(edge(rng), events=EVENTS)
-    told = report(
+    reported = report(
         curve, slow, files, silent("certificates"), hot, refused, gpu,
         silent("deployments", "unchanged"),
         notes=("client_ids is hashed: client labels here are not the devices' own names.",),
     )  # fmt: skip
-    return replace(told, changes=CHANGES)
+    return replace(reported, changes=CHANGES)

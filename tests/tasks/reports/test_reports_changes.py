@@ -51,7 +51,7 @@ def test_equal_runs_have_no_changes() -> None:
     assert changed(run(2, outcome("m", failing="a b")), run(1, outcome("m", failing="b a"))) == []
 
 
-def test_checks_that_began_and_ceased_to_fail_are_told() -> None:
+def test_checks_that_began_and_ceased_to_fail_are_reported() -> None:
     now = run(2, outcome("m", failing="b c"))
     assert changed(now, run(1, outcome("m", failing="a b"))) == [
         MeasurementChange("m", "landed", "landed", ("c",), ("a",), 0, 0)
@@ -68,7 +68,7 @@ def test_a_run_without_a_verdict_ends_no_check(between: dict[str, Any]) -> None:
     assert [each.ended for each in changed(run(3, outcome("m")), silent, failing)] == [("a",)]
 
 
-def test_a_state_that_became_another_is_told_and_unchanged_is_as_good_as_landed() -> None:
+def test_a_state_that_became_another_is_reported_and_unchanged_is_as_good_as_landed() -> None:
     failed = run(2, outcome("m", "failed", failing=None))
     (found,) = changed(failed, run(1, outcome("m")))
     assert (found.state_before, found.state) == ("landed", "failed")
@@ -76,7 +76,7 @@ def test_a_state_that_became_another_is_told_and_unchanged_is_as_good_as_landed(
     assert changed(run(2, outcome("m", "unchanged", failing=None)), run(1, outcome("m"))) == []
 
 
-def test_quarantine_that_begins_or_ends_is_told_and_its_size_is_not() -> None:
+def test_quarantine_that_begins_or_ends_is_reported_and_its_size_is_not() -> None:
     (began,) = changed(run(2, outcome("m", bad=4)), run(1, outcome("m")))
     assert (began.quarantined_before, began.quarantined) == (0, 4)
     (ended,) = changed(run(2, outcome("m")), run(1, outcome("m", bad=4)))

@@ -58,7 +58,7 @@ def test_without_a_folder_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert (done.state, done.kept, done.removed) == ("done", 0, 0)
 
 
-def test_a_folder_that_cannot_be_removed_is_told_and_the_others_go(
+def test_a_folder_that_cannot_be_removed_is_reported_and_the_others_go(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove = shutil.rmtree

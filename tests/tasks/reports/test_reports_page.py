@@ -69,12 +69,12 @@ def html(day: RunReport) -> str:
 
 def numbers(one: RunReport) -> set[float]:
     """Every number of the twin that the page shows."""
-    told = twin(one)
-    found = {*told["receipt"]["values"].values(), *told["receipt"]["seconds"].values()}
-    found |= set((told["changes"] or {"values": {}})["values"].values())
-    for sums in told["receipt"]["sinks"].values():
+    reported = twin(one)
+    found = {*reported["receipt"]["values"].values(), *reported["receipt"]["seconds"].values()}
+    found |= set((reported["changes"] or {"values": {}})["values"].values())
+    for sums in reported["receipt"]["sinks"].values():
         found |= set(sums.values())
-    for entry in told["measurements"]:
+    for entry in reported["measurements"]:
         found |= {entry["rows"], entry["values"]["landed"], entry["values"]["quarantined"]}
         for said in entry["fields"].values():
             found |= {said[key] for key in ("last", "min", "mean", "max") if said["n"]}

@@ -20,7 +20,7 @@ def line(state: MeasurementState = "landed", **changes: object) -> MeasurementRe
         ("refused", "bad"),
         ("pending", "high"),
         ("lost", "high"),
-        ("kept_older", "warning"),
+        ("retained", "warning"),
         ("landed", "ok"),
         ("unchanged", "unchanged"),
         ("no_data", "no_data"),

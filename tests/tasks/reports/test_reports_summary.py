@@ -43,7 +43,7 @@ def test_an_empty_report_is_said_in_a_few_lines() -> None:
     assert "Worst checks" not in text
 
 
-def test_what_changed_is_told_after_the_notes() -> None:
+def test_what_changed_is_reported_after_the_notes() -> None:
     change = MeasurementChange("re_quests", "landed", "failed", ("a_b",), (), 0, 5)
     changes = dataclasses.replace(CHANGES, measurements=(change,))
     text = markdown(dataclasses.replace(small(), changes=changes))

@@ -50,30 +50,30 @@ def failing(name: str, severity: Severity) -> Outcome:
 
 
 def test_a_run_that_went_well_and_broke_no_limit_is_well() -> None:
-    told = receipt(landed("a", {}), failing("b", Severity.INFO))
-    assert (headline(told), mood(told)) == ("All well", "ok")
+    reported = receipt(landed("a", {}), failing("b", Severity.INFO))
+    assert (headline(reported), mood(reported)) == ("All well", "ok")
 
 
 def test_warnings_are_counted_in_the_headline() -> None:
-    told = receipt(landed("a", {}), failing("b", Severity.WARNING))
-    assert (headline(told), mood(told)) == ("All well, 1 with warnings", "warning")
+    reported = receipt(landed("a", {}), failing("b", Severity.WARNING))
+    assert (headline(reported), mood(reported)) == ("All well, 1 with warnings", "warning")
 
 
 def test_a_broken_limit_of_high_severity_is_in_the_headline() -> None:
-    told = receipt(failing("a", Severity.HIGH), landed("b", {}))
-    assert (told.status, headline(told)) == ("ok", "1 measurement out of limits")
-    assert mood(told) == "high"
+    reported = receipt(failing("a", Severity.HIGH), landed("b", {}))
+    assert (reported.status, headline(reported)) == ("ok", "1 measurement out of limits")
+    assert mood(reported) == "high"
 
 
 def test_a_quarantined_value_is_a_measurement_out_of_limits() -> None:
-    told = receipt(landed("a", {}, Values(10, 9, 1)), failing("b", Severity.WARNING))
-    assert (told.status, headline(told)) == ("ok", "1 measurement out of limits")
-    assert mood(told) == "high"
+    reported = receipt(landed("a", {}, Values(10, 9, 1)), failing("b", Severity.WARNING))
+    assert (reported.status, headline(reported)) == ("ok", "1 measurement out of limits")
+    assert mood(reported) == "high"
 
 
 def test_a_state_that_is_not_ok_is_the_headline() -> None:
-    told = receipt(Outcome("a", "failed"), landed("b", {}))
-    assert (headline(told), mood(told)) == ("Degraded", "degraded")
+    reported = receipt(Outcome("a", "failed"), landed("b", {}))
+    assert (headline(reported), mood(reported)) == ("Degraded", "degraded")
     both = receipt(Outcome("a", "failed"), failing("b", Severity.HIGH))
     assert (headline(both), mood(both)) == ("Degraded, 1 measurement out of limits", "degraded")
 
@@ -91,8 +91,8 @@ def test_what_an_analysis_found_is_in_the_headline_when_it_is_grave(
     severity: Severity, text: str, look: str
 ) -> None:
     found = [Finding("collapse", severity, "it collapsed", {})]
-    told = write_receipt("federated", "run", "s", HOUR, [landed("a", {})], {}, findings=found)
-    assert (headline(told), mood(told)) == (text, look)
+    reported = write_receipt("federated", "run", "s", HOUR, [landed("a", {})], {}, findings=found)
+    assert (headline(reported), mood(reported)) == (text, look)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_a_good_run_in_one_sentence() -> None:
 
 
 def test_a_bad_run_in_one_sentence() -> None:
-    told = receipt(
+    reported = receipt(
         landed("a", {"influxdb": SinkValues(2000, 1500, 400, 100)}, Values(3000, 2000, 600, 300, 100)),
         Outcome("b", "failed"),
         Outcome("c", "no_data"),
         Outcome("d", "no_data"),
     )  # fmt: skip
-    assert status_sentence(told) == (
+    assert status_sentence(reported) == (
         "4 measurements, 2,000 values landed, 600 quarantined, 100 unchanged, 300 dropped by rule; "
         "loaded to InfluxDB: 1,500 of 2,000 (400 pending, 100 refused); 1 failed, 2 without data"
     )
@@ -138,10 +138,10 @@ def test_no_sink_is_said() -> None:
 
 
 def test_nothing_owed_is_said() -> None:
-    told = receipt(
+    reported = receipt(
         Outcome("a", "unchanged", values=Values(4, unchanged=4), sinks={"datadog": SinkValues()})
     )
-    assert status_sentence(told) == (
+    assert status_sentence(reported) == (
         "1 measurement, 0 values landed, 0 quarantined, 4 unchanged; "
         "loaded to datadog: nothing was owed"
     )  # fmt: skip
@@ -195,7 +195,7 @@ def test_a_report_from_the_lake_speaks_of_no_sink() -> None:
     )
 
 
-def test_the_last_run_is_told_when_something_is_different_and_when_nothing_is() -> None:
+def test_the_last_run_is_reported_when_something_is_different_and_when_nothing_is() -> None:
     one = receipt(landed("a", {}))
     assert changes_sentence(one, None).startswith("This is the first run of its kind here")
     assert changes_sentence(one, CHANGES) == (
@@ -204,13 +204,13 @@ def test_the_last_run_is_told_when_something_is_different_and_when_nothing_is() 
     same = dataclasses.replace(CHANGES, measurements=(), new=())
     assert changes_sentence(one, same).startswith("Nothing is different from the last run")
     for worse in ({"status": "degraded"}, {"worst": Severity.HIGH}):
-        told = changes_sentence(one, dataclasses.replace(same, **worse))
-        assert told.startswith("Compared with")
+        reported = changes_sentence(one, dataclasses.replace(same, **worse))
+        assert reported.startswith("Compared with")
 
 
-def test_what_is_different_about_a_measurement_is_told_in_parts() -> None:
+def test_what_is_different_about_a_measurement_is_reported_in_parts() -> None:
     change = {
-        "state_before": "no_data", "state": "kept_older", "started": ("a", "b"), "ended": (),
+        "state_before": "no_data", "state": "retained", "started": ("a", "b"), "ended": (),
         "quarantined_before": 1200, "quarantined": 0,
     }  # fmt: skip
     assert change_parts(change) == [
@@ -228,7 +228,7 @@ def test_a_comparison_says_with_what(kind: str, text: str) -> None:
     assert against({"against": kind}, HOUR) == text
 
 
-def test_what_is_usual_is_told_or_why_it_is_not_known() -> None:
+def test_what_is_usual_is_reported_or_why_it_is_not_known() -> None:
     assert usual_text({"usual": [-0.002, 0.001], "past": 7}, "seconds") == "usual −2 ms to +1 ms"
     assert usual_text({"usual": None, "past": 1}, "") == "too little history: 1 earlier change"
 
@@ -242,7 +242,7 @@ def test_what_is_usual_is_told_or_why_it_is_not_known() -> None:
         (["usual", "unknown"], "2 comparisons with earlier windows, 1 as usual, 1 with too little history."),
     ],
 )  # fmt: skip
-def test_all_comparisons_are_told_in_one_sentence(judgements: list[str], text: str) -> None:
+def test_all_comparisons_are_reported_in_one_sentence(judgements: list[str], text: str) -> None:
     assert comparisons_sentence([{"comparisons": [{"judgement": j} for j in judgements]}]) == text
 
 
@@ -254,6 +254,6 @@ def test_all_comparisons_are_told_in_one_sentence(judgements: list[str], text: s
         ("catalogue", "2026-03-01T07:00:00Z", "1 Mar 2026 06:00: it"),
     ],
 )
-def test_an_event_is_told_with_its_time(kind: str, stop: str, text: str) -> None:
+def test_an_event_is_reported_with_its_time(kind: str, stop: str, text: str) -> None:
     event = {"kind": kind, "start": "2026-03-01T06:00:00Z", "stop": stop, "text": "it"}
     assert event_text(event) == text

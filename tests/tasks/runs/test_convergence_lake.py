@@ -28,8 +28,10 @@ def accuracy(number: int) -> float:
 @pytest.fixture
 def bench(tmp_path: Path, httpserver: HTTPServer) -> Iterator[TrainingBench]:
     """A service whose finished run was polled into the lake."""
-    told: list[dict[str, Any]] = [a_round(n, accuracy=accuracy(n)) for n in range(1, PLANNED + 1)]
-    training = FakeTraining(httpserver, told, run_id="run-of-the-lake")
+    reported: list[dict[str, Any]] = [
+        a_round(n, accuracy=accuracy(n)) for n in range(1, PLANNED + 1)
+    ]
+    training = FakeTraining(httpserver, reported, run_id="run-of-the-lake")
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     made = TrainingBench(tmp_path, training, ledger)
     made.poll(NOW + PLANNED * ROUND)

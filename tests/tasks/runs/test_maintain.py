@@ -63,7 +63,7 @@ def unchecked(batch: Batch, suite: object) -> SimpleNamespace:
 
 @pytest.fixture
 def filled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Two days of an hour a cell, by ten runs, each told to _windows."""
+    """Two days of an hour a cell, by ten runs, each reported to _windows."""
     monkeypatch.setattr(process, "validate", unchecked)
     bench.put(*(rows(bench.measurement, [at(h), at(h + 0.5)], share_ratio=[0.1, 0.2], size_bytes=[h, 1]) for h in range(50)))  # fmt: skip
     for hour in range(0, 50, 5):
@@ -224,7 +224,7 @@ def test_a_measurement_that_another_run_holds_is_left_alone(
     assert maintained(filled, both, NOW + 1).exit_code == 0
 
 
-def test_a_damaged_table_is_told_and_the_others_are_kept_up(
+def test_a_damaged_table_is_reported_and_the_others_are_kept_up(
     filled: Bench, settings: Settings
 ) -> None:
     other = filled.measurement.model_copy(update={"name": "another"})
@@ -245,7 +245,9 @@ def test_a_damaged_table_is_told_and_the_others_are_kept_up(
     assert details_of(done).ledger.backup is not None
 
 
-def test_a_torn_log_is_told_and_nothing_of_it_is_touched(filled: Bench, settings: Settings) -> None:
+def test_a_torn_log_is_reported_and_nothing_of_it_is_touched(
+    filled: Bench, settings: Settings
+) -> None:
     log = filled.folder / "lake" / "example" / "_delta_log"
     last = max(log.glob("*.json"))
     last.write_text("")
@@ -257,7 +259,7 @@ def test_a_torn_log_is_told_and_nothing_of_it_is_touched(filled: Bench, settings
     assert max(log.glob("*.json")) == last
 
 
-def test_a_defect_in_one_table_is_told_without_its_text(
+def test_a_defect_in_one_table_is_reported_without_its_text(
     filled: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -336,7 +338,7 @@ def test_a_backup_that_cannot_be_written_leaves_the_older_ones(
     assert backups(filled) == ["ledger-run-50.0.db"]
 
 
-def test_a_folder_in_the_way_of_backups_is_told(bench: Bench) -> None:
+def test_a_folder_in_the_way_of_backups_is_reported(bench: Bench) -> None:
     (bench.folder / "backups").write_text("")
     from tasks.core.errors import LedgerUnavailable
 

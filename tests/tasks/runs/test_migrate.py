@@ -23,10 +23,10 @@ from tests.tasks.workbench import HOUR, Bench, a_bench, at, cell, rows
 
 
 def filled(folder: Path, **columns: list[Any]) -> Bench:
-    """A bench with a row in each of two hours, landed, loaded and told."""
+    """A bench with a row in each of two hours, landed, loaded and reported."""
     bench = a_bench(folder)
-    told: dict[str, Any] = {"share_ratio": [0.25, 0.5], "size_bytes": [3, None], **columns}
-    bench.put(rows(bench.measurement, [at(0.25), at(1.25)], **told))
+    reported: dict[str, Any] = {"share_ratio": [0.25, 0.5], "size_bytes": [3, None], **columns}
+    bench.put(rows(bench.measurement, [at(0.25), at(1.25)], **reported))
     bench.run(at(1.5))
     append_states(bench.lake, bench.recorded)
     return bench
@@ -61,14 +61,18 @@ def test_renamed_field_goes_on_under_its_new_name_everywhere(tmp_path: Path) -> 
     becomes(bench, a_measurement(fields={"part_ratio": "float", "size_bytes": "int"}))
     assert "fedvitals lake migrate example" in bench.run(at(1.5)).problems[0]
     version = bench.version()
-    told = change(bench, share_ratio="part_ratio")
-    assert (told.renamed, told.cells, told.quarantine) == ({"part_ratio": "share_ratio"}, 2, 1)
+    reported = change(bench, share_ratio="part_ratio")
+    assert (reported.renamed, reported.cells, reported.quarantine) == (
+        {"part_ratio": "share_ratio"},
+        2,
+        1,
+    )
     assert bench.version() == version + 1
     assert bench.landed(0, 2)["part_ratio"].tolist() == [0.25, 0.5]
     assert [field for field, _ in bench.quarantined()] == ["part_ratio"]
     state = bench.state(0)
     assert state is not None
-    assert (state.erasures, state.source_digest, state.run_id) == (1, "", "run-90")
+    assert (state.delete_count, state.source_digest, state.run_id) == (1, "", "run-90")
     assert {s.cell: s for s in states_in_force(bench.lake)}[cell(0)] == state
     bench.run(at(1.5))
     assert (bench.sink.values("share_ratio"), bench.sink.values("part_ratio")) == ([], [0.25, 0.5])
@@ -87,8 +91,8 @@ def test_renamed_tag(tmp_path: Path) -> None:
 def test_new_tag_is_null_in_old_rows_and_what_went_is_gone(tmp_path: Path) -> None:
     bench = filled(tmp_path)
     becomes(bench, a_measurement(tags=("method", "room"), fields={"share_ratio": "float"}))
-    told = change(bench)
-    assert (told.added, told.dropped) == (("room",), ("size_bytes",))
+    reported = change(bench)
+    assert (reported.added, reported.dropped) == (("room",), ("size_bytes",))
     assert bench.landed(0, 2)["room"].isna().all()
     table = existing_table(bench.lake.table_url("example"), "example")
     assert table is not None
@@ -138,7 +142,7 @@ def test_numbers_change_their_type_only_exactly(
     assert list(change(bench).cast) == [name]
     found = bench.landed(0, 2)[name].astype("float").tolist()
     assert found[0] == expected[0]
-    assert bench.state(0).erasures == 1  # type: ignore[union-attr]
+    assert bench.state(0).delete_count == 1  # type: ignore[union-attr]
 
 
 def test_a_text_does_not_become_a_number(tmp_path: Path) -> None:
@@ -211,10 +215,10 @@ def test_another_source(tmp_path: Path) -> None:
     bench = filled(tmp_path)
     bench.source = replace(bench.source, name="scrape")
     assert "was filled from prometheus, this run reads scrape" in bench.run(at(1.5)).problems[0]
-    told = migrate(
+    reported = migrate(
         work(bench), "example", {}, {"production": "scrape"}, dry=False, erase=no_erasure
     )
-    assert (told.sources, told.cells) == ({"production": ("prometheus", "scrape")}, 0)
+    assert (reported.sources, reported.cells) == ({"production": ("prometheus", "scrape")}, 0)
     bench.run(at(1.5))
     assert bench.state(0).source == "scrape"  # type: ignore[union-attr]
     assert (

@@ -96,8 +96,8 @@ def test_torn_log_entry(filled: Bench, tear: Tear) -> None:
     assert [each.path for each in found.damage] == [f"_delta_log/{entry.name}"]
     assert entry.exists()
     done = repair(work(filled))
-    (told,) = done.cells
-    assert (told.start, told.stop, told.cells, told.values) == (at(2), at(3), 1, 1)
+    (reported,) = done.cells
+    assert (reported.start, reported.stop, reported.cells, reported.values) == (at(2), at(3), 1, 1)
     moved = filled.folder / "lake" / "_torn" / "run-90" / "example" / "_delta_log" / entry.name
     assert moved.read_bytes() == torn
     assert filled.landed(0, 3)["share_ratio"].tolist() == [0.1, 0.2]
@@ -148,8 +148,8 @@ def test_torn_parquet(filled: Bench, tear: Tear, problem: str) -> None:
     tear(newest_parquet(table(filled)))
     (found,) = find_damage(work(filled)).tables
     assert found.damage[0].problem.startswith(problem)
-    (told,) = repair(work(filled)).cells
-    assert (told.start, told.cells, told.values) == (at(2), 1, 1)
+    (reported,) = repair(work(filled)).cells
+    assert (reported.start, reported.cells, reported.values) == (at(2), 1, 1)
     again(filled)
 
 
@@ -176,7 +176,7 @@ def test_torn_quarantine_is_found_out_again(filled: Bench) -> None:
     again(filled)
 
 
-def test_torn_states_are_told_again_by_the_ledger(filled: Bench) -> None:
+def test_torn_states_are_reported_again_by_the_ledger(filled: Bench) -> None:
     before = filled.ledger.cells("example", "production", ALL_TIME)
     for file in table(filled, "_windows").glob("*.parquet"):
         empty(file)

@@ -73,7 +73,7 @@ def test_small_cells_go_together_as_far_as_they_fit(fake: FakeInfluxDB) -> None:
     assert [answer.cell for answer in answers] == [cell.cell for cell in cells]
 
 
-def test_compresses_when_told(fake: FakeInfluxDB) -> None:
+def test_compresses_when_reported(fake: FakeInfluxDB) -> None:
     answers = load_all(fake, [to_load(LATENCY, make_cell(0), rows(100))], gzip=True)
     assert answers[0].values == SinkValues(owed=100, loaded=100)
     assert [(post.lines, post.is_gzip) for post in fake.posts] == [(100, True)]
@@ -285,10 +285,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("erase_first", [False, True])
 @pytest.mark.parametrize(
-    ("knobs", "changes", "status", "mend"), REFUSED.values(), ids=REFUSED.keys()
+    ("knobs", "changes", "status", "fix"), REFUSED.values(), ids=REFUSED.keys()
 )
-def test_what_needs_mending_leaves_all_pending_and_is_asked_once(
-    knobs: dict[str, Any], changes: dict[str, Any], status: int, mend: str, erase_first: bool
+def test_what_needs_fixing_leaves_all_pending_and_is_asked_once(
+    knobs: dict[str, Any], changes: dict[str, Any], status: int, fix: str, erase_first: bool
 ) -> None:
     with fake_influxdb(**knobs) as fake:
         service = service_of(fake, **changes)
@@ -301,7 +301,7 @@ def test_what_needs_mending_leaves_all_pending_and_is_asked_once(
         assert answer.values == SinkValues(owed=2, pending=2)
         assert isinstance(answer.error, SinkRefused)
         assert answer.error.status == status
-        assert mend in str(answer.error)
+        assert fix in str(answer.error)
         assert "secret-of-ours" not in str(answer.error)
         assert fake.token not in str(answer.error)
 

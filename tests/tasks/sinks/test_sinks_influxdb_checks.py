@@ -34,7 +34,7 @@ def test_says_how_long_the_bucket_keeps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "changes", "failed", "detail", "mend"),
+    ("knobs", "changes", "failed", "detail", "fix"),
     [
         ({}, {"token": SecretStr("wrong")}, "token", "unauthorized access", "INFLUXDB_TOKEN"),
         ({}, {"token": None}, "token", "none is set", "INFLUXDB_TOKEN"),
@@ -44,15 +44,15 @@ def test_says_how_long_the_bucket_keeps() -> None:
         ({"may_read": False}, {}, "may read", "could not find bucket", "Grafana"),
     ],
 )
-def test_names_what_is_wrong_and_how_to_mend_it(
-    knobs: dict[str, Any], changes: dict[str, Any], failed: str, detail: str, mend: str
+def test_names_what_is_wrong_and_how_to_fix_it(
+    knobs: dict[str, Any], changes: dict[str, Any], failed: str, detail: str, fix: str
 ) -> None:
     with fake_influxdb(**knobs) as fake:
         found = check(service_of(fake, **changes))
     (bad,) = (one for one in found if not one.ok)
     assert bad.what == failed
     assert detail in bad.detail
-    assert mend in bad.mend
+    assert fix in bad.fix
     expected = GOOD if failed == "may write" else GOOD[: GOOD.index(failed) + 1]
     assert tuple(one.what for one in found) == expected
 
@@ -65,7 +65,7 @@ def test_a_server_that_is_down_is_not_reachable() -> None:
         (bad,) = check(service)
         assert (bad.what, bad.ok) == ("reachable", False)
         assert "Connection refused" in bad.detail
-        assert bad.mend == "Start InfluxDB, or correct its URL (INFLUXDB_URL)"
+        assert bad.fix == "Start InfluxDB, or correct its URL (INFLUXDB_URL)"
         assert create_bucket(service) == bad
 
 
@@ -74,7 +74,7 @@ def test_another_server_is_not_taken_for_an_influxdb() -> None:
         found = check(service_of(fake, url=f"{fake.url}/elsewhere"))
         fake.server.clear_assertions()
     assert [(one.what, one.ok) for one in found] == [("reachable", False)]
-    assert "INFLUXDB_URL" in found[0].mend
+    assert "INFLUXDB_URL" in found[0].fix
 
 
 def test_makes_the_bucket_once() -> None:
@@ -87,18 +87,18 @@ def test_makes_the_bucket_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "changes", "detail", "mend"),
+    ("knobs", "changes", "detail", "fix"),
     [
         ({"org": "other"}, {}, 'name "fedvitals" not found', "INFLUXDB_ORG"),
         ({}, {"token": SecretStr("wrong")}, "unauthorized access", "token that may make buckets"),
     ],
 )
 def test_says_why_no_bucket_was_made(
-    knobs: dict[str, Any], changes: dict[str, Any], detail: str, mend: str
+    knobs: dict[str, Any], changes: dict[str, Any], detail: str, fix: str
 ) -> None:
     with fake_influxdb(bucket=None, **knobs) as fake:
         made = create_bucket(service_of(fake, **changes))
         assert fake.bucket is None
     assert not made.ok
     assert detail in made.detail
-    assert mend in made.mend
+    assert fix in made.fix

@@ -151,19 +151,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_refusal_says_what_to_mend(
-    fake: FakeInfluxDB, changes: dict[str, Any], said: str
-) -> None:
-    with reader_of(fake, **changes) as reader, pytest.raises(SinkRefused, match=said) as told:
+def test_a_refusal_says_what_to_fix(fake: FakeInfluxDB, changes: dict[str, Any], said: str) -> None:
+    with reader_of(fake, **changes) as reader, pytest.raises(SinkRefused, match=said) as reported:
         reader.counts(MIXED, "production", ALL_TIME, HOUR)
-    assert "let the token read the bucket" in str(told.value)
-    assert "other-secret" not in str(told.value)
+    assert "let the token read the bucket" in str(reported.value)
+    assert "other-secret" not in str(reported.value)
 
 
 @pytest.mark.parametrize(
     "fault", [Fault(), Fault(status=500), Fault(status=429), Fault("cut"), Fault("die")]
 )
-def test_a_failure_is_asked_again_and_then_told(fake: FakeInfluxDB, fault: Fault) -> None:
+def test_a_failure_is_asked_again_and_then_reported(fake: FakeInfluxDB, fault: Fault) -> None:
     put(fake, 0, {"room": "a"}, x=1.0)
     with reader_of(fake) as reader:
         fake.query_faults.append(fault)
@@ -183,7 +181,7 @@ def test_a_page_is_no_answer_without_rows(fake: FakeInfluxDB, page: str) -> None
         assert list(reader._rows("\r\n")) == []
 
 
-def test_an_error_behind_good_rows_is_told(fake: FakeInfluxDB) -> None:
+def test_an_error_behind_good_rows_is_reported(fake: FakeInfluxDB) -> None:
     with reader_of(fake) as reader:
         text = (
             "#datatype,string,long,dateTime:RFC3339,long\r\n,result,table,_time,_value\r\n"

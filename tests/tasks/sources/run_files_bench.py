@@ -11,7 +11,7 @@ from tasks.core.errors import RunFileInvalid
 from tasks.core.training import TrainingRun
 from tasks.sources.files import read_file
 
-Told = list[tuple[int, float | None, float | None]]
+Reported = list[tuple[int, float | None, float | None]]
 
 
 def csv_file(folder: Path, text: str, name: str = "run.csv") -> Path:
@@ -26,7 +26,7 @@ def json_file(folder: Path, content: Any, name: str = "run.json") -> Path:
     return path
 
 
-def told(run: TrainingRun) -> Told:
+def reported(run: TrainingRun) -> Reported:
     """Round, loss and accuracy of each round."""
     return [(each.round, each.loss, each.accuracy) for each in run.rounds]
 

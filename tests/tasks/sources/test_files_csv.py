@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from tasks.core.training import PrivacyTerms
 from tasks.sources.files import read_file
-from tests.tasks.sources.run_files_bench import clients_of, complaint, csv_file, kinds, only, told
+from tests.tasks.sources.run_files_bench import (
+    clients_of,
+    complaint,
+    csv_file,
+    kinds,
+    only,
+    reported,
+)
 
 WANTED = [(1, 0.9, 0.5), (2, 0.7, 0.625), (3, 0.5, 0.75)]
 
@@ -35,7 +42,7 @@ WANTED = [(1, 0.9, 0.5), (2, 0.7, 0.625), (3, 0.5, 0.75)]
 def test_one_run_in_many_hands(tmp_path: Path, text: str) -> None:
     run = only(csv_file(tmp_path, text))
 
-    assert told(run) == WANTED
+    assert reported(run) == WANTED
     assert (run.run_id, run.source, run.total_rounds) == ("run", str(tmp_path / "run.csv"), None)
 
 
@@ -45,13 +52,13 @@ def test_a_file_of_excel_in_utf16(tmp_path: Path) -> None:
         "round\tloss\taccuracy\n1\t0.9\t0.5\n2\t0.7\t0.625\n3\t0.5\t0.75\n".encode("utf-16")
     )
 
-    assert told(only(path)) == WANTED
+    assert reported(only(path)) == WANTED
 
 
 def test_a_loss_alone_is_a_run(tmp_path: Path) -> None:
     run = only(csv_file(tmp_path, "round,loss\n0,2.3\n1,1.9\n"))
 
-    assert told(run) == [(0, 2.3, None), (1, 1.9, None)]
+    assert reported(run) == [(0, 2.3, None), (1, 1.9, None)]
 
 
 def test_a_number_that_is_none_is_kept_and_an_empty_cell_is_nothing(tmp_path: Path) -> None:
@@ -70,7 +77,7 @@ def test_a_column_that_is_asked_for_is_the_metric(tmp_path: Path) -> None:
         tmp_path, "round,loss,acc,val_f1,val_perplexity\n1,2,0.5,0.25,9\n2,1,0.6,0.5,7\n"
     )
 
-    assert told(only(path, "val_f1")) == [(1, 2.0, 0.25), (2, 1.0, 0.5)]
+    assert reported(only(path, "val_f1")) == [(1, 2.0, 0.25), (2, 1.0, 0.5)]
     assert [r.loss for r in only(path, "Val Perplexity").rounds] == [9.0, 7.0]
     assert [r.accuracy for r in only(path, "loss").rounds] == [None, None]
     assert complaint(path, "auc") == (
@@ -83,7 +90,7 @@ def test_train_and_validation_on_lines_of_their_own_are_one_round(tmp_path: Path
     text = "epoch,step,train_loss,val_loss,val_acc\n0,49,1.5,,\n0,49,,1.4,0.5\n1,99,1.1,,\n1,99,,1.0,0.625\n"
     path = csv_file(tmp_path, text)
 
-    assert told(only(path)) == [(0, 1.4, 0.5), (1, 1.0, 0.625)]
+    assert reported(only(path)) == [(0, 1.4, 0.5), (1, 1.0, 0.625)]
     assert kinds(path) == []
 
 
@@ -94,7 +101,7 @@ def test_clients_by_line_are_weighted_by_their_examples(tmp_path: Path) -> None:
     )
     run = only(csv_file(tmp_path, text))
 
-    assert told(run) == [(1, 1.25, pytest.approx(0.7)), (2, 0.5, 0.9)]
+    assert reported(run) == [(1, 1.25, pytest.approx(0.7)), (2, 0.5, 0.9)]
     assert clients_of(run, 0) == {"a": 0.8, "b": 0.4}
     assert [(c.examples, c.state) for c in run.rounds[0].clients or ()] == [
         (300, "reported"),
@@ -107,7 +114,7 @@ def test_the_servers_own_line_is_not_a_client(tmp_path: Path) -> None:
         csv_file(tmp_path, "round,client,acc\n1,server,0.5\n1,a,0.8\n2,server,0.6\n2,a,0.9\n")
     )
 
-    assert [accuracy for _, _, accuracy in told(run)] == [0.5, 0.6]
+    assert [accuracy for _, _, accuracy in reported(run)] == [0.5, 0.6]
     assert clients_of(run) == {"a": 0.9}
 
 
@@ -137,8 +144,8 @@ def test_two_runs_by_their_names(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "run_id,round,acc\nx,1,0.1\ny,1,0.3\nx,2,0.2\ny,2,0.4\n")
     first, second = read_file(path).runs
 
-    assert (first.run_id, told(first)) == ("x", [(1, None, 0.1), (2, None, 0.2)])
-    assert (second.run_id, told(second)) == ("y", [(1, None, 0.3), (2, None, 0.4)])
+    assert (first.run_id, reported(first)) == ("x", [(1, None, 0.1), (2, None, 0.2)])
+    assert (second.run_id, reported(second)) == ("y", [(1, None, 0.3), (2, None, 0.4)])
     (finding,) = read_file(path).findings
     assert (
         finding.sentence == "The file holds 2 runs (by column run_id); each is analysed by itself."
@@ -150,7 +157,7 @@ def test_two_runs_where_the_counter_starts_anew(tmp_path: Path) -> None:
     first, second = read_file(path).runs
 
     assert [first.run_id, second.run_id] == ["run (1)", "run (2)"]
-    assert (len(first.rounds), told(second)) == (3, [(1, None, 0.4), (2, None, 0.5)])
+    assert (len(first.rounds), reported(second)) == (3, [(1, None, 0.4), (2, None, 0.5)])
     (finding,) = read_file(path).findings
     assert finding.sentence == (
         "The file holds 2 runs (the round counter starts anew at line 5); each is analysed by itself."
@@ -160,10 +167,15 @@ def test_two_runs_where_the_counter_starts_anew(tmp_path: Path) -> None:
 def test_a_counter_that_goes_back_part_of_the_way_is_one_run(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "round,acc\n1,0.1\n2,0.2\n3,0.3\n2,0.25\n3,0.35\n4,0.4\n")
 
-    assert told(only(path)) == [(1, None, 0.1), (2, None, 0.25), (3, None, 0.35), (4, None, 0.4)]
+    assert reported(only(path)) == [
+        (1, None, 0.1),
+        (2, None, 0.25),
+        (3, None, 0.35),
+        (4, None, 0.4),
+    ]
     (finding,) = read_file(path).findings
     assert finding.sentence == (
-        "The round counter of run goes back from 3 to 2 (line 5); of a round that is told twice the "
+        "The round counter of run goes back from 3 to 2 (line 5); of a round that is reported twice the "
         "last counts."
     )
 
@@ -200,7 +212,7 @@ def test_a_file_that_is_being_written_loses_its_last_line_only(tmp_path: Path) -
 def test_without_a_round_each_line_is_one(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "loss,acc\n0.9,0.5\n0.7,0.6\n")
 
-    assert told(only(path)) == [(1, 0.9, 0.5), (2, 0.7, 0.6)]
+    assert reported(only(path)) == [(1, 0.9, 0.5), (2, 0.7, 0.6)]
     assert kinds(path) == ["rounds_counted"]
 
 
@@ -248,12 +260,12 @@ def test_the_first_bad_cell_is_named(tmp_path: Path, text: str, problem: str) ->
 
 def test_a_bad_cell_in_a_line_without_a_round_does_no_harm(tmp_path: Path) -> None:
     run = only(csv_file(tmp_path, "round,loss,accuracy\n1,.9,.5\n,low,\n2,.7,.625\n"))
-    assert told(run) == [(1, 0.9, 0.5), (2, 0.7, 0.625)]
+    assert reported(run) == [(1, 0.9, 0.5), (2, 0.7, 0.625)]
 
 
 def test_cells_of_every_kind_in_one_column(tmp_path: Path) -> None:
     text = "round;loss;accuracy\n1;0,9;50%\n2; n/a ;62.5 %\n3;-;75%\n4;nan;80%\n5;.5;\n"
-    losses = [loss for _, loss, _ in told(only(csv_file(tmp_path, text)))]
+    losses = [loss for _, loss, _ in reported(only(csv_file(tmp_path, text)))]
     assert losses[:3] + losses[4:] == [0.9, None, None, 0.5]
     assert losses[3] is not None
     assert math.isnan(losses[3])
@@ -285,4 +297,4 @@ def test_any_run_of_fractions_comes_back_as_it_was(
     )
     run = only(csv_file(tmp_path_factory.mktemp("run"), text))
 
-    assert told(run) == [(row["round"], row["loss"], row["accuracy"]) for row in rows]
+    assert reported(run) == [(row["round"], row["loss"], row["accuracy"]) for row in rows]

@@ -14,7 +14,7 @@ from tests.tasks.sources.run_files_bench import (
     json_file,
     kinds,
     only,
-    told,
+    reported,
 )
 
 WANTED = [(1, 0.9, 0.5), (2, 0.7, 0.625)]
@@ -36,7 +36,7 @@ def test_the_progress_of_a_training(tmp_path: Path) -> None:
     run = only(json_file(tmp_path, PROGRESS, "fl-progress.json"))
 
     assert (run.run_id, run.total_rounds) == ("fl-7", 60)
-    assert told(run) == WANTED
+    assert reported(run) == WANTED
     assert [(r.seconds, r.epsilon) for r in run.rounds] == [(2.0, 0.1), (2.5, 0.2)]
 
 
@@ -52,7 +52,7 @@ def test_the_services_own_progress_is_one_round(tmp_path: Path) -> None:
     seed = {name: value for name, value in PROGRESS.items() if name not in ("rounds", "run_id")}
     run = only(json_file(tmp_path, seed, "fl-progress.json"))
 
-    assert told(run) == [(2, None, 0.625)]
+    assert reported(run) == [(2, None, 0.625)]
     assert (run.run_id, run.total_rounds) == ("fl-progress", 60)
 
 
@@ -91,7 +91,7 @@ def test_the_services_own_progress_is_one_round(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_one_run_as_flower_and_others_write_it(tmp_path: Path, content: Any) -> None:
-    assert told(only(json_file(tmp_path, content))) == WANTED
+    assert reported(only(json_file(tmp_path, content))) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_matrix_of_sites_and_models_tells_of_fairness(tmp_path: Path) -> None:
     run = only(path)
 
     assert clients_of(run) == {"site-1": 0.75, "site-2": 0.65}
-    assert told(run) == [(0, None, pytest.approx(0.7))]
+    assert reported(run) == [(0, None, pytest.approx(0.7))]
     assert kinds(path) == ["without_rounds"]
     assert "of model SRV_FL_global_model.pt at 2 sites" in read_file(path).findings[0].sentence
 

@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from tests.tasks.sources.run_files_bench import complaint, kinds, only, told
+from tests.tasks.sources.run_files_bench import complaint, kinds, only, reported
 
 pytest.importorskip("tensorboard", reason="pip install 'fedvitals[tensorboard]'")
 
@@ -36,7 +36,7 @@ def test_the_scalars_are_a_run(tmp_path: Path) -> None:
     run = only(path)
 
     assert kinds(path) == []
-    assert told(run) == [(1, 0.75, 0.5), (2, 0.5, 0.625)]
+    assert reported(run) == [(1, 0.75, 0.5), (2, 0.5, 0.625)]
     assert [r.started.timestamp() for r in run.rounds if r.started] == [1.7e9 + 1, 1.7e9 + 2]
 
 
@@ -72,9 +72,9 @@ def test_without_tensorboard_it_is_said_how_to_get_it(tmp_path: Path) -> None:
     with mock.patch.dict(
         sys.modules, {"tensorboard.backend.event_processing.event_file_loader": None}
     ):
-        told = complaint(path)
+        reported = complaint(path)
 
-    assert told.endswith(
+    assert reported.endswith(
         "event files are read by TensorBoard, which is missing. Install it: pip install "
         "'fedvitals[tensorboard]'"
     )

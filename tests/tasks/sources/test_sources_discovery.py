@@ -99,7 +99,7 @@ def test_a_wrong_query_is_a_finding(prometheus: FakePrometheus) -> None:
         "refused",
         0,
         "bad_data: 1:1: parse error: no expression found in input",
-        "Mend this query in the catalogue: q_x",
+        "Fix this query in the catalogue: q_x",
     )
 
 
@@ -107,7 +107,7 @@ def test_a_query_that_is_too_much_is_a_finding(prometheus: FakePrometheus) -> No
     words = {"status": "error", "errorType": "timeout", "error": "query timed out"}
     prometheus.instead = [answer(words, 503)]
     [finding] = probe(service(prometheus), measurement(x=X), NOW)
-    assert (finding.state, finding.mend) == ("refused", "Make the query cheaper")
+    assert (finding.state, finding.fix) == ("refused", "Make the query cheaper")
     assert finding.detail == "timeout: query timed out"
 
 
@@ -117,7 +117,7 @@ def test_values_that_would_be_left_out(prometheus: FakePrometheus) -> None:
     assert found(prometheus, nan, FakeSeries({})).state == "ok"
     native = found(prometheus, FakeSeries({}, histogram=True))
     assert (native.state, native.series) == ("no_data", 1)
-    assert "histogram_quantile" in native.mend
+    assert "histogram_quantile" in native.fix
 
 
 def result(kind: str, content: Any) -> Response:
@@ -177,7 +177,7 @@ def test_check_finds_all_well(prometheus: FakePrometheus) -> None:
 def test_check_of_an_empty_one(prometheus: FakePrometheus) -> None:
     last = check(service(prometheus))[-1]
     assert (last.what, last.ok, last.detail) == ("has data", False, "0 metric names")
-    assert "scrape_configs" in last.mend
+    assert "scrape_configs" in last.fix
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_check_names_what_is_wrong(
     checks = check(service(prometheus))
     assert [one.ok for one in checks] == [True] * (len(checks) - 1) + [False]
     assert (checks[-1].what, checks[-1].detail) == (what, detail)
-    assert checks[-1].mend
+    assert checks[-1].fix
 
 
 def test_check_of_nobody() -> None:

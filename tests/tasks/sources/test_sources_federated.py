@@ -1,4 +1,4 @@
-"""The history of a training: what is asked for, and what becomes of what is told."""
+"""The history of a training: what is asked for, and what becomes of what is reported."""
 
 import json
 from collections.abc import Iterator
@@ -124,11 +124,13 @@ def test_a_path_that_is_not_there_is_not_offered(
     assert batch.warnings == (f"{HISTORY} is not offered by this service",)
 
 
-def test_missing_is_told_and_null_is_not(source: FederatedSource, training: FakeTraining) -> None:
+def test_missing_is_reported_and_null_is_not(
+    source: FederatedSource, training: FakeTraining
+) -> None:
     training.rounds = [a_round(1, loss=None), a_round(2)]
     for each in training.rounds:
         del each["epsilon"], each["clients"]
-    training.told[HISTORY] = {"delta": ...}
+    training.reported[HISTORY] = {"delta": ...}
     batch = read(source)
     assert batch.frame["loss"].tolist()[1:] == [0.5]
     assert sorted(batch.warnings) == [
@@ -228,7 +230,7 @@ def test_what_are_no_clients_is_refused(
     training.rounds = [a_round(1, clients=clients)]
     with pytest.raises(AnswerInvalid, match=problem):
         source.extract(CLIENTS, "production", WINDOW)
-    # the round itself can be told
+    # the round itself can be reported
     assert read(source).frame["round"].tolist() == [1]
 
 
@@ -242,7 +244,7 @@ def test_a_history_without_rounds_is_not_offered(
 @pytest.mark.parametrize(
     ("status", "error"), [(503, SourceUnavailable), (403, SourceRefused), (400, SourceRefused)]
 )
-def test_a_refusal_is_told(
+def test_a_refusal_is_reported(
     source: FederatedSource, training: FakeTraining, status: int, error: type[Exception]
 ) -> None:
     training.status = status

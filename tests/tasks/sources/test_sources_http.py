@@ -98,7 +98,7 @@ def test_the_token_that_is_missing_is_named(httpserver: HTTPServer, status: int)
     with client_of(httpserver) as client, pytest.raises(SourceRefused) as caught:
         client.ask("/", "it")
     assert caught.value.problem == "no token is set"
-    assert caught.value.mend == (
+    assert caught.value.fix == (
         "Set the token in FED_VIT_API_TOKEN, or in the variable that api_token names in "
         "environments.yaml"
     )

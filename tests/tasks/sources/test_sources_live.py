@@ -51,8 +51,8 @@ def test_what_is_there_missing_or_of_another_type(httpserver: HTTPServer) -> Non
     assert x == FieldFinding("m", "x", "ok", 2, "2 rows")
     assert (y.state, y.detail) == ("no_data", "not offered by this service")
     assert (z.state, z.detail) == ("refused", "a string where a number belongs")
-    assert y.mend
-    assert z.mend
+    assert y.fix
+    assert z.fix
 
 
 def test_an_endpoint_that_is_not_there_is_no_fault(httpserver: HTTPServer) -> None:
@@ -153,7 +153,7 @@ def test_growth_is_seen_between_two_pages(
         "hits": "ok", "load": "ok", "gone": "no_data", "asked": "no_data",
     }  # fmt: skip
     assert found["gone"].detail == "the page has no gone"
-    assert found["asked"].mend == "Give it a `scrape`, or set PROMETHEUS_URL"
+    assert found["asked"].fix == "Give it a `scrape`, or set PROMETHEUS_URL"
 
 
 def test_without_a_metrics_page_there_is_nothing_to_say() -> None:

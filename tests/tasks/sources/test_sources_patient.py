@@ -25,7 +25,7 @@ WINDOW = Window(at(0), at(1))
 FACTS = {"service": "Prometheus", "url": "http://localhost:1", "what": "q", "problem": "503"}
 UNAVAILABLE = SourceUnavailable(**FACTS, retry_after=0.01)
 OVERLOADED = SourceOverloaded(**FACTS, retry_after=0.01)
-REFUSED = SourceRefused(**FACTS, status=400, mend="Mend the query")
+REFUSED = SourceRefused(**FACTS, status=400, fix="Fix the query")
 DOWN = SinkUnavailable(sink="memory", url="http://localhost:1", problem="down", retry_after=None)
 
 
@@ -58,7 +58,7 @@ def test_terminal_error_is_raised_at_once() -> None:
     with pytest.raises(SourceRefused):
         patient.extract(M, "production", WINDOW)
     assert source.calls == 1
-    # and costs no patience: the next error is waited for
+    # and costs no retry_timeout: the next error is waited for
     source.failures, source.error = 2, UNAVAILABLE
     patient.extract(M, "production", WINDOW)
     assert source.calls == 3

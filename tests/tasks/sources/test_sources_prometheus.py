@@ -210,7 +210,7 @@ def test_another_label_is_refused(prometheus: FakePrometheus, label: str) -> Non
     }
 
 
-def test_a_tag_that_no_series_has_is_told(prometheus: FakePrometheus) -> None:
+def test_a_tag_that_no_series_has_is_reported(prometheus: FakePrometheus) -> None:
     series = FakeSeries({"a": "1"}, at(s0="1"))
     prometheus.queries = {"q_x": [series], "q_y": [series, FakeSeries({"a": "2", "b": "3"})]}
     batch = extract(prometheus, measurement("a", "b", x="float", y="float"))

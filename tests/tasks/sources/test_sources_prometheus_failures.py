@@ -36,7 +36,7 @@ def test_the_token_opens_and_stays_secret(prometheus: FakePrometheus) -> None:
         extract(prometheus, measurement(x="float"), token="wr0ng")
     assert (caught.value.status, caught.value.what) == (401, "query of m.x")
     assert caught.value.problem == "the token is not accepted"
-    assert "PROMETHEUS_API_TOKEN" in caught.value.mend
+    assert "PROMETHEUS_API_TOKEN" in caught.value.fix
     assert "wr0ng" not in str(caught.value)
     with pytest.raises(SourceRefused, match="no token is set"):
         extract(prometheus, measurement(x="float"))
@@ -51,7 +51,7 @@ def test_a_wrong_query_is_named(prometheus: FakePrometheus) -> None:
         "what": "query of m.x",
         "status": 400,
         "problem": "bad_data: 1:1: parse error: no expression found in input",
-        "mend": "Mend this query in the catalogue: q_x",
+        "fix": "Fix this query in the catalogue: q_x",
     }
 
 
@@ -111,7 +111,7 @@ def test_no_redirect_is_followed(prometheus: FakePrometheus) -> None:
     with pytest.raises(SourceRefused) as caught:
         extract(prometheus, measurement(x="float"), token=TOKEN)
     assert (caught.value.status, caught.value.problem) == (307, "it redirects to 127.0.0.1")
-    assert caught.value.mend == "Give the address that it redirects to in PROMETHEUS_URL"
+    assert caught.value.fix == "Give the address that it redirects to in PROMETHEUS_URL"
     assert len(prometheus.asked) == 1
 
 

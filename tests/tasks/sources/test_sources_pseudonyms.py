@@ -91,7 +91,7 @@ def a_batch() -> Batch:
             "round": [1, 1],
         },
     )
-    reason = Reason("door", "value", "json_type", "json_type", Severity.CRITICAL, "", "")
+    reason = Reason("structural", "value", "json_type", "json_type", Severity.CRITICAL, "", "")
     rejected = records(frame, CLIENTS, np.array([0]), ["round"], reason)
     return Batch(CLIENTS, "production", DAY, frame, rejected=rejected)
 

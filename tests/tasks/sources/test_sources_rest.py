@@ -143,7 +143,7 @@ def test_a_run_that_began_in_the_slot_before_has_its_sample(api: Api) -> None:
     assert batch.warnings[0].startswith("the sample was taken ")
 
 
-def test_missing_is_told_and_null_is_not(api: Api) -> None:
+def test_missing_is_reported_and_null_is_not(api: Api) -> None:
     entry = rest_measurement({"a": "$.a", "b": "$.b", "c": "$.c.d", "e": "$.e.f"})
     batch = extract(api, entry, {"a": 1, "b": None, "e": None})
     assert rows_of(batch) == [(1.0, None, None, None)]
@@ -197,7 +197,7 @@ def test_a_value_of_another_type_goes_to_quarantine(
         "tags": "{}",
         "field": "a",
         "text": text,
-        "stage": "door",
+        "stage": "structural",
         "scope": "value",
         "check_id": "json_type",
         "expectation": "json_type",
@@ -273,7 +273,7 @@ def test_an_empty_list_is_no_data_without_a_word(api: Api) -> None:
     assert batch.warnings == ()
 
 
-def test_a_missing_list_is_told(api: Api) -> None:
+def test_a_missing_list_is_reported(api: Api) -> None:
     entry = rest_measurement({"n": "$.n"}, rows="$.items")
     batch = extract(api, entry, {"item": []})
     assert (len(batch.frame), batch.warnings) == (

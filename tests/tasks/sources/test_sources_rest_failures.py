@@ -104,7 +104,7 @@ def test_a_token_that_is_not_taken(api: Api, status: int) -> None:
     with pytest.raises(SourceRefused) as caught:
         ask(api.service())
     assert (caught.value.status, caught.value.problem) == (status, "the token is not accepted")
-    assert "FED_VIT_API_TOKEN" in caught.value.mend
+    assert "FED_VIT_API_TOKEN" in caught.value.fix
     assert TOKEN not in str(caught.value)
 
 
@@ -113,7 +113,7 @@ def test_a_bad_request_is_quoted_without_the_token(api: Api) -> None:
     with pytest.raises(SourceRefused) as caught:
         ask(api.service())
     assert caught.value.problem == "no *** here"
-    assert caught.value.mend == (
+    assert caught.value.fix == (
         "Check the address in FED_VIT_API_URL, and rest.endpoint in the catalogue"
     )
 
@@ -173,7 +173,7 @@ def test_fifty_megabytes_are_refused_before_they_are_read() -> None:
     assert len(sent) < 10
 
 
-def test_a_body_of_untold_size_is_cut_off() -> None:
+def test_a_body_of_unreported_size_is_cut_off() -> None:
     chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
     with (
         RawServer([head(None), *[chunk] * 1000]) as server,
@@ -209,7 +209,7 @@ def test_nobody_there_may_come_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "problem", "mend"),
+    ("kind", "problem", "fix"),
     [
         ("expired", "certificate has expired", "Renew the service's certificate"),
         (
@@ -235,7 +235,7 @@ def test_nobody_there_may_come_right() -> None:
     ],
 )
 def test_a_certificate_that_is_not_to_be_trusted(
-    certificates: Certificates, kind: Kind, problem: str, mend: str
+    certificates: Certificates, kind: Kind, problem: str, fix: str
 ) -> None:
     with over_tls(certificates.context(kind)) as server:
         api = Api(server)
@@ -243,9 +243,9 @@ def test_a_certificate_that_is_not_to_be_trusted(
             ask(api.service())
         assert api.asked == []
     assert isinstance(caught.value, Terminal)
-    assert (caught.value.problem, caught.value.mend) == (problem, mend)
+    assert (caught.value.problem, caught.value.fix) == (problem, fix)
     (check,) = service_checks(API, api.service(), "metrics page", caught.value)
-    assert (check.what, check.ok, check.detail, check.mend) == ("reachable", False, problem, mend)
+    assert (check.what, check.ok, check.detail, check.fix) == ("reachable", False, problem, fix)
 
 
 def test_a_certificate_of_a_known_ca_is_good(certificates: Certificates) -> None:

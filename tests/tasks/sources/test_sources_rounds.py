@@ -1,4 +1,4 @@
-"""Rounds told apart: by the service's name for their run, else by a counter that goes back."""
+"""Rounds distinguished: by the service's name for their run, else by a counter that goes back."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

@@ -331,7 +331,7 @@ def test_a_wrong_token_is_refused(httpserver: HTTPServer) -> None:
     with pytest.raises(SourceRefused) as caught:
         fetch_page(service(httpserver.url_for(""), "wr0ng"))
     assert caught.value.status == 401
-    assert "FED_VIT_API_TOKEN" in caught.value.mend
+    assert "FED_VIT_API_TOKEN" in caught.value.fix
     assert "wr0ng" not in str(caught.value)
 
 
@@ -381,7 +381,7 @@ def test_check_api_names_what_is_wrong(httpserver: HTTPServer) -> None:
     assert reachable.ok
     assert not authorised.ok
     assert (authorised.what, authorised.detail) == ("authorised", "no token is set")
-    assert "FED_VIT_API_TOKEN" in authorised.mend
+    assert "FED_VIT_API_TOKEN" in authorised.fix
 
 
 def test_check_api_of_another_page(httpserver: HTTPServer) -> None:
@@ -389,7 +389,7 @@ def test_check_api_of_another_page(httpserver: HTTPServer) -> None:
     checks = check_api(service(httpserver.url_for("")))
     assert [one.ok for one in checks] == [True, True, False]
     assert checks[-1].detail == "it is an HTML page"
-    assert checks[-1].mend == "Check the address in FED_VIT_API_URL and any proxy"
+    assert checks[-1].fix == "Check the address in FED_VIT_API_URL and any proxy"
 
 
 def test_check_api_of_nobody() -> None:
@@ -397,7 +397,7 @@ def test_check_api_of_nobody() -> None:
         url = server.url
     [reachable] = check_api(service(url))
     assert (reachable.what, reachable.ok) == ("reachable", False)
-    assert reachable.mend == "Start it, or mend the address in FED_VIT_API_URL"
+    assert reachable.fix == "Start it, or fix the address in FED_VIT_API_URL"
 
 
 def test_a_page_that_is_absent_says_why_each_time() -> None:

@@ -76,7 +76,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
         assert json.loads(path.read_text("utf-8")) == found[path.name]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportNotWritten, match="file"):
         write_documents(tmp_path / "file" / "folder", {"a.json": {}})

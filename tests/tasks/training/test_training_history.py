@@ -1,4 +1,4 @@
-"""Trainings read back from the lake: every run, with what each poll was told."""
+"""Trainings read back from the lake: every run, with what each poll was reported."""
 
 import math
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_an_empty_lake_has_no_trainings(tmp_path: Path) -> None:
     assert training_runs(Lake(str(tmp_path / "lake")), "production", CATALOGUE) == []
 
 
-def test_a_run_is_read_back_as_it_was_told(bench: TrainingBench) -> None:
+def test_a_run_is_read_back_as_it_was_reported(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1)]
     bench.poll()
     bench.poll(measurement=CLIENTS)

@@ -59,7 +59,7 @@ def test_another_column_and_type() -> None:
     assert found.new == f"size_bytes; never missing; type {NOT_NULL}"
 
 
-def test_an_argument_that_the_words_leave_out_is_told() -> None:
+def test_an_argument_that_the_words_leave_out_is_reported() -> None:
     rare = an_expectation("limit", NOT_NULL, column="size_bytes")
     rarer = an_expectation("limit", NOT_NULL, column="size_bytes", row_condition="a>1")
     (found,) = difference(a_suite(rare), a_suite(rarer))

@@ -37,7 +37,7 @@ def test_sound_suites_have_no_flaw(tmp_path: Path) -> None:
     assert list(review(tmp_path, [named("one"), named("two")])) == []
 
 
-def test_every_flaw_is_told(tmp_path: Path) -> None:
+def test_every_flaw_is_reported(tmp_path: Path) -> None:
     put(tmp_path, "unknown", an_expectation("odd", "expect_wonders", column="share_ratio"))
     put(tmp_path, "wrong", an_expectation("odd", BETWEEN, column="share", max_value=1))
     put(tmp_path, "unused")
@@ -61,7 +61,7 @@ def test_every_flaw_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_in_another_form_is_told_with_the_line(tmp_path: Path) -> None:
+def test_a_file_in_another_form_is_reported_with_the_line(tmp_path: Path) -> None:
     path = put(tmp_path, "one")
     lines = path.read_text("utf-8").splitlines()
     path.write_text("\n".join([*lines[:1], lines[1].replace(" ", ""), *lines[2:], ""]), "utf-8")
@@ -79,14 +79,16 @@ def test_a_file_in_another_form_is_told_with_the_line(tmp_path: Path) -> None:
     ("ending", "line", "expected"),
     [("\n\n", 2, "nothing more"), ("", 1, "a line end and nothing more")],
 )
-def test_a_wrong_end_of_file_is_told(tmp_path: Path, ending: str, line: int, expected: str) -> None:
+def test_a_wrong_end_of_file_is_reported(
+    tmp_path: Path, ending: str, line: int, expected: str
+) -> None:
     path = put(tmp_path, "one")
     text = path.read_text("utf-8")
     path.write_text(text.rstrip("\n") + ending, "utf-8")
     (flaw,) = review(tmp_path, [named("one")])
     last = len(text.splitlines()) + line
     assert flaw.problem == f"is not in canonical form, from line {last} on"
-    assert flaw.mend.endswith(f"there should be {expected}")
+    assert flaw.fix.endswith(f"there should be {expected}")
 
 
 def test_a_shared_suite_is_checked_for_each_measurement(tmp_path: Path) -> None:

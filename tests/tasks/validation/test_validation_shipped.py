@@ -194,7 +194,7 @@ def test_no_other_check_takes_anything() -> None:
     assert found == OTHER_CHECKS
 
 
-def test_a_missing_required_field_is_told_and_takes_nothing() -> None:
+def test_a_missing_required_field_is_reported_and_takes_nothing() -> None:
     for name, measurement in CATALOGUE.items():
         found = {
             each.columns[0]: (each.severity, each.origin)

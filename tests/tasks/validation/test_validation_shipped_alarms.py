@@ -1,4 +1,4 @@
-"""What the shipped suites say of a bad day of business and security: it is told, and nothing goes."""
+"""What the shipped suites say of a bad day of business and security: it is reported, and nothing goes."""
 
 from typing import Any
 
@@ -80,7 +80,7 @@ def test_just_good_enough_is_good(name: str) -> None:
         ("tls_certificate", {"trusted": False}, [("trusted_holds", "warning")]),
     ],
 )  # fmt: skip
-def test_a_bad_day_is_told_and_takes_nothing(
+def test_a_bad_day_is_reported_and_takes_nothing(
     name: str, changed: dict[str, Any], checks: list[tuple[str, str]]
 ) -> None:
     found = verdict(name, **changed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.core.batch import Batch
 from tasks.core.quarantine import SCHEMA
-from tasks.validation.structural_check import LARGEST_TEXT, through_door
+from tasks.validation.structural_check import LARGEST_TEXT, check_structure
 from tests.tasks.validation.examples import a_batch, a_frame, a_measurement
 
 MEASUREMENT = a_measurement()
@@ -43,7 +43,7 @@ def taken(bad: pd.DataFrame) -> list[tuple[Any, ...]]:
 def test_nothing_wrong_gives_the_batch_itself() -> None:
     batch = methods("GET", None, "with space, comma=equals \"quoted\" 'too' \\ inside", "🚗 é 中")
 
-    good, bad = through_door(batch)
+    good, bad = check_structure(batch)
 
     assert good is batch
     assert len(bad) == 0
@@ -63,15 +63,15 @@ def test_nothing_wrong_gives_the_batch_itself() -> None:
     ],
 )
 def test_a_control_character_takes_the_rows(wrong: str, written: str) -> None:
-    good, bad = through_door(methods("GET", wrong, "GET", wrong))
+    good, bad = check_structure(methods("GET", wrong, "GET", wrong))
 
     assert good.frame["share_ratio"].tolist() == [0.0, 2.0]
     assert good.frame["method"].cat.categories.tolist() == ["GET"]
     assert good.frame.index.equals(pd.RangeIndex(2))
     tags = f'{{"method": "{written}"}}'
     assert taken(bad) == [
-        (1.0, "door", "row", "tag_control_character", tags),
-        (3.0, "door", "row", "tag_control_character", tags),
+        (1.0, "structural", "row", "tag_control_character", tags),
+        (3.0, "structural", "row", "tag_control_character", tags),
     ]
     assert bad["reason"].unique().tolist() == ["the tag method has a value that no store can hold"]
     assert bad["limit"].unique().tolist() == ["no control character and no lone surrogate"]
@@ -80,18 +80,20 @@ def test_a_control_character_takes_the_rows(wrong: str, written: str) -> None:
 def test_the_first_character_beyond_the_control_characters_passes() -> None:
     batch = methods("a\xa0b", "a~b")
 
-    assert through_door(batch)[0] is batch
+    assert check_structure(batch)[0] is batch
 
 
 def test_a_backslash_at_the_end_takes_the_rows() -> None:
-    good, bad = through_door(methods("C:\\", "C:\\x"))
+    good, bad = check_structure(methods("C:\\", "C:\\x"))
 
     assert good.frame["method"].tolist() == ["C:\\x"]
-    assert taken(bad) == [(0.0, "door", "row", "tag_trailing_backslash", '{"method": "C:\\\\"}')]
+    assert taken(bad) == [
+        (0.0, "structural", "row", "tag_trailing_backslash", '{"method": "C:\\\\"}')
+    ]
 
 
 def test_a_row_with_two_faults_is_recorded_once() -> None:
-    good, bad = through_door(methods("a\n\\", "GET"))
+    good, bad = check_structure(methods("a\n\\", "GET"))
 
     assert good.frame["method"].tolist() == ["GET"]
     assert bad["check_id"].tolist() == ["tag_control_character"]
@@ -104,7 +106,7 @@ def test_every_tag_is_looked_at() -> None:
         share_ratio=[0.0, 1.0, 2.0], size_bytes=[7, None, None],
     )  # fmt: skip
 
-    good, bad = through_door(a_batch(two, frame))
+    good, bad = check_structure(a_batch(two, frame))
 
     assert good.frame["share_ratio"].tolist() == [2.0]
     assert bad["field"].tolist() == ["share_ratio", "size_bytes", "share_ratio"]
@@ -115,14 +117,14 @@ def test_the_environment_is_looked_at() -> None:
     frame = a_frame(MEASUREMENT, [0], share_ratio=[0.5])
     frame["environment"] = frame["environment"].cat.rename_categories(["prod\\"])
 
-    good, bad = through_door(a_batch(MEASUREMENT, frame))
+    good, bad = check_structure(a_batch(MEASUREMENT, frame))
 
     assert len(good.frame) == 0
     assert bad["environment"].tolist() == ["prod\\"]
 
 
 def test_an_empty_tag_becomes_null_and_keeps_its_row() -> None:
-    good, bad = through_door(methods("GET", "", None))
+    good, bad = check_structure(methods("GET", "", None))
 
     assert good.frame["method"].astype("object").where(good.frame["method"].notna(), None).tolist() == [
         None, None, "GET",
@@ -135,21 +137,21 @@ def test_a_category_that_no_row_has_is_no_fault() -> None:
     batch = methods("GET", "a\n")
     batch = Batch(MEASUREMENT, "production", batch.window, batch.frame.iloc[[0]])
 
-    assert through_door(batch)[0] is batch
+    assert check_structure(batch)[0] is batch
 
 
 @pytest.mark.parametrize("text", ["x" * LARGEST_TEXT, "é" * (LARGEST_TEXT // 2), "line\nbreak"])
 def test_a_text_that_fits_passes(text: str) -> None:
     batch = a_batch(NOTED, a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[text, None]))
 
-    assert through_door(batch)[0] is batch
+    assert check_structure(batch)[0] is batch
 
 
 @pytest.mark.parametrize("text", ["x" * (LARGEST_TEXT + 1), "é" * (LARGEST_TEXT // 2) + "x"])
 def test_a_text_that_is_too_long_goes_alone(text: str) -> None:
     batch = a_batch(NOTED, a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[text, "ok"]))
 
-    good, bad = through_door(batch)
+    good, bad = check_structure(batch)
 
     expected = a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[None, "ok"])
     pd.testing.assert_frame_equal(good.frame, expected)
@@ -172,7 +174,7 @@ def test_every_value_is_let_in_or_recorded(values: list[str | None]) -> None:
     batch = methods(*values)
     before = batch.frame.copy(deep=True)
 
-    good, bad = through_door(batch)
+    good, bad = check_structure(batch)
 
     assert batch.values == good.values + len(bad)
     assert np.isin(good.frame["share_ratio"], batch.frame["share_ratio"]).all()

@@ -151,8 +151,8 @@ CASES: dict[str, tuple[Change, str | None, str, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_wrong_is_refused_with_the_check_and_the_mend(case: str) -> None:
-    change, check_id, problem, mend = CASES[case]
+def test_what_is_wrong_is_refused_with_the_check_and_the_fix(case: str) -> None:
+    change, check_id, problem, fix = CASES[case]
     content = a_good_one()
     change(content)
 
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_refused_with_the_check_and_the_mend(case: str) -> None
     assert caught.value.suite == str(PATH)
     assert caught.value.check_id == check_id
     assert problem in caught.value.problem
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])

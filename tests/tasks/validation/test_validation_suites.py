@@ -64,7 +64,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
         read_suite(tmp_path, MEASUREMENT)
 
     assert caught.value.problem == "the file is missing"
-    assert caught.value.mend == "Did you mean exampel?"
+    assert caught.value.fix == "Did you mean exampel?"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_good_suite_is_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "problem", "mend"),
+    ("limit", "problem", "fix"),
     [
         (
             an_expectation("x", "expect_column_values_to_be_betwen", column="size_bytes"),
@@ -150,7 +150,7 @@ def test_a_good_suite_is_verified(tmp_path: Path) -> None:
         (
             an_expectation("x", BETWEEN, column="size_bytes"),
             "min_value and max_value cannot both be None",
-            "Mend its kwargs",
+            "Fix its kwargs",
         ),
         (
             an_expectation("x", BETWEEN, column="method", min_value=0),
@@ -160,7 +160,7 @@ def test_a_good_suite_is_verified(tmp_path: Path) -> None:
     ],
 )
 def test_what_great_expectations_would_drop_or_trip_over_is_refused(
-    tmp_path: Path, limit: dict[str, Any], problem: str, mend: str
+    tmp_path: Path, limit: dict[str, Any], problem: str, fix: str
 ) -> None:
     suite = a_suite(tmp_path, MEASUREMENT, limit)
 
@@ -169,4 +169,4 @@ def test_what_great_expectations_would_drop_or_trip_over_is_refused(
 
     assert caught.value.check_id == "x"
     assert problem in caught.value.problem
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix

@@ -62,7 +62,7 @@ def test_another_type_or_another_argument_is_tried(
     assert tried[1:] == [["new"]]
 
 
-def test_what_cannot_run_is_told_each_time(tmp_path: Path) -> None:
+def test_what_cannot_run_is_reported_each_time(tmp_path: Path) -> None:
     fine = an_expectation("fine", BETWEEN, column="share_ratio", min_value=0)
     wrong = an_expectation("wrong", BETWEEN, column="method", min_value=0)
     suite = a_suite(tmp_path, MEASUREMENT, fine, wrong)
@@ -73,7 +73,7 @@ def test_what_cannot_run_is_told_each_time(tmp_path: Path) -> None:
         assert "Column values, min_value, and max_value" in problem
 
 
-def test_limits_the_wrong_way_round_are_told_though_the_right_way_ran(tmp_path: Path) -> None:
+def test_limits_the_wrong_way_round_are_reported_though_the_right_way_ran(tmp_path: Path) -> None:
     right = an_expectation("right", BETWEEN, column="share_ratio", min_value=0, max_value=1)
     wrong = an_expectation("wrong", BETWEEN, column="rest_ratio", min_value=5, max_value=1)
 

@@ -38,7 +38,7 @@ def test_the_verdict_is_on_top_and_the_advice_below() -> None:
         assert wanted in text
 
 
-def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_told() -> None:
+def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_reported() -> None:
     page = render(single())
 
     assert not re.search(r"<script|<img|<link|https?://(?!www\.w3\.org)", page)
@@ -163,7 +163,7 @@ def test_the_files_are_written_whole(tmp_path: Path) -> None:
 
 
 def test_the_summary_for_prefect_is_safe_markdown() -> None:
-    told = markdown(replace(section(), name=NASTY), "staging")
+    reported = markdown(replace(section(), name=NASTY), "staging")
 
-    assert told.startswith("# Improving: \\<b\\>site \\& co\\</b\\> in staging\n")
-    assert "Go on: there is more to gain." in told
+    assert reported.startswith("# Improving: \\<b\\>site \\& co\\</b\\> in staging\n")
+    assert "Go on: there is more to gain." in reported

@@ -183,7 +183,9 @@ def keep(ledger: Ledger, flow: str, values: int, seconds: float) -> None:
     ledger.keep_receipt(receipt)
 
 
-def test_what_cannot_be_counted_is_told(installed: Installation, counted: FakePrometheus) -> None:
+def test_what_cannot_be_counted_is_reported(
+    installed: Installation, counted: FakePrometheus
+) -> None:
     del counted.queries["count(\na\n)"]
     with installed.changed("metrics.yaml") as content:
         del content["measurements"]["b"]["retention"]

@@ -38,7 +38,7 @@ AWAY = SourceUnavailable(service="Prometheus", url="http://localhost:1", what="q
 
 @dataclass
 class Site:
-    """A bench on which backfills run, and what they told."""
+    """A bench on which backfills run, and what they reported."""
 
     bench: Bench
     steps: list[ChunkDone] = field(default_factory=list)
@@ -184,7 +184,7 @@ def test_vanished_values_stay_and_go_only_when_replaced(site: Site) -> None:
     assert site.bench.sink.values("share_ratio") == [0.5] * 4
     state = site.bench.state(5)
     assert state is not None
-    assert state.erasures == 1
+    assert state.delete_count == 1
 
 
 def test_replacing_what_is_the_same_commits_and_loads_nothing(site: Site) -> None:
@@ -262,7 +262,7 @@ def test_three_errors_in_a_row_are_the_end(site: Site) -> None:
     assert site.asked() == [0, 1, 2, 3]
 
 
-def test_source_that_is_away_is_the_end_and_what_was_landed_is_told(site: Site) -> None:
+def test_source_that_is_away_is_the_end_and_what_was_landed_is_reported(site: Site) -> None:
     site.bench.source.errors_at = {at(2): AWAY}
     outcome = site.run(workers=1)
     assert (outcome.state, outcome.problems) == ("failed", (str(AWAY),))
@@ -271,12 +271,12 @@ def test_source_that_is_away_is_the_end_and_what_was_landed_is_told(site: Site) 
     assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 3
 
 
-def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
-    told = []
+def test_lake_is_reported_of_the_cells_every_round(site: Site) -> None:
+    reported = []
     original = base.append_states
 
     def counted(lake: object, states: list[object]) -> None:
-        told.append(len(states))
+        reported.append(len(states))
         original(lake, states)  # type: ignore[arg-type]
 
     with (
@@ -284,13 +284,13 @@ def test_lake_is_told_of_the_cells_every_round(site: Site) -> None:
         mock.patch.object(base, "append_states", counted),
     ):
         site.run(workers=1)
-    assert sum(told) == 6
+    assert sum(reported) == 6
     # one more chunk than was counted may be done
-    assert told[0] in (2, 3)
+    assert reported[0] in (2, 3)
     assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 6
 
 
-def test_lake_that_is_busy_is_told_later(site: Site) -> None:
+def test_lake_that_is_busy_is_reported_later(site: Site) -> None:
     original = base.append_states
     tries = iter([LakeBusy(table="_windows", problem="x")])
 
@@ -307,7 +307,7 @@ def test_lake_that_is_busy_is_told_later(site: Site) -> None:
     assert len(query(site.bench.lake, "SELECT * FROM _windows")) == 6
 
 
-def test_a_held_lock_is_told_with_its_holder(site: Site) -> None:
+def test_a_held_lock_is_reported_with_its_holder(site: Site) -> None:
     with FileLocks(site.bench.folder / "locks").hold("example", "production", "other"):
         outcome = site.run()
     assert outcome.state == "pending"
@@ -315,7 +315,7 @@ def test_a_held_lock_is_told_with_its_holder(site: Site) -> None:
     assert site.asked() == []
 
 
-def test_interrupted_run_has_told_what_it_landed(site: Site) -> None:
+def test_interrupted_run_has_reported_what_it_landed(site: Site) -> None:
     site.bench.source.errors_at = {at(3): KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         site.run(workers=1)

@@ -48,7 +48,7 @@ def order_of(settings: Settings) -> Order:
 
 
 def asked(most: int) -> "nullcontext[None]":
-    """The worker is told how many queries the whole run may ask at once."""
+    """The worker is reported how many queries the whole run may ask at once."""
     assert most == 4
     return nullcontext()
 

@@ -115,7 +115,7 @@ def twin_of(receipt: Receipt) -> dict[str, Any]:
     return found
 
 
-def test_a_window_is_told_as_the_lake_holds_it(installation: Installation, lake: Lake) -> None:
+def test_a_window_is_reported_as_the_lake_holds_it(installation: Installation, lake: Lake) -> None:
     land(installation, lake, ONE_HOUR, 0.5)
     hold_back(installation, lake, ONE_HOUR)
 
@@ -162,7 +162,7 @@ def test_a_window_without_data_is_a_report_that_says_so(installation: Installati
     assert page.count("the lake has no values in this window") == 2
 
 
-def test_other_environments_and_other_hours_are_not_told(
+def test_other_environments_and_other_hours_are_not_reported(
     installation: Installation, lake: Lake
 ) -> None:
     land(installation, lake, Cell(NOON + HOUR, NOON + 2 * HOUR), 0.5)
@@ -170,7 +170,7 @@ def test_other_environments_and_other_hours_are_not_told(
     assert remake(installation).status == "no_data"
 
 
-def test_a_quarantine_without_a_landed_value_is_told(
+def test_a_quarantine_without_a_landed_value_is_reported(
     installation: Installation, lake: Lake
 ) -> None:
     hold_back(installation, lake, ONE_HOUR)
@@ -186,13 +186,13 @@ def test_earlier_windows_are_compared(installation: Installation, lake: Lake) ->
     day = timedelta(days=1)
     land(installation, lake, Cell(NOON - day, NOON - day + HOUR), 0.6)
 
-    told = twin_of(remake(installation))["measurements"][0]["fields"]
+    reported = twin_of(remake(installation))["measurements"][0]["fields"]
 
-    first, second = told["busy_ratio"]["comparisons"]
+    first, second = reported["busy_ratio"]["comparisons"]
     assert (first["against"], first["judgement"], first["past"]) == ("previous", "worse", 7)
     assert (first["before"], first["change"]) == (0.3, pytest.approx(0.5))
     assert (second["against"], second["before"], second["judgement"]) == ("day", 0.6, "unknown")
-    assert told["seen_total"]["comparisons"][0]["judgement"] == "usual"
+    assert reported["seen_total"]["comparisons"][0]["judgement"] == "usual"
 
 
 def receipt_of(run_id: str, *failing: str) -> tuple[Receipt, tuple[Outcome, ...]]:
@@ -221,12 +221,12 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
         run.delivered("self metrics", "the sink was away")
         report_run(run, plan, receipt)
 
-    told = twin_of(receipt.model_copy(update={"report": run.report}))
-    assert told["notes"] == ["a note", "the sink was away"]
-    assert told["changes"]["run_id"] == old.run_id
-    (change,) = told["changes"]["measurements"]
+    reported = twin_of(receipt.model_copy(update={"report": run.report}))
+    assert reported["notes"] == ["a note", "the sink was away"]
+    assert reported["changes"]["run_id"] == old.run_id
+    (change,) = reported["changes"]["measurements"]
     assert (change["name"], change["started"], change["ended"]) == ("load", ["two"], ["one"])
-    assert told["measurements"][0]["events"] == [
+    assert reported["measurements"][0]["events"] == [
         {
             "kind": "quarantined", "start": "2026-03-01T12:00:00Z", "stop": "2026-03-01T13:00:00Z",
             "text": "3 values quarantined",
@@ -237,7 +237,7 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
     assert "fails now: two; no longer fails: one" in summary
 
 
-def test_a_report_that_cannot_be_written_is_told(installation: Installation) -> None:
+def test_a_report_that_cannot_be_written_is_reported(installation: Installation) -> None:
     installation.home.mkdir()
     (installation.home / "reports").write_text("a file")
     with pytest.raises(ReportNotWritten, match="reports"):
@@ -254,16 +254,16 @@ def test_a_run_whose_report_cannot_be_written_did_its_work_all_the_same(
     with a_run(installation, receipt.run_id) as run:
         run.outcomes += outcomes
         report_run(run, make_report_plan(run, asked()), receipt)
-        told = run.complete(receipt)
+        reported = run.complete(receipt)
 
-    (delivery,) = told.deliveries
-    assert (delivery.what, delivery.ok, told.report) == ("report", False, None)
+    (delivery,) = reported.deliveries
+    assert (delivery.what, delivery.ok, reported.report) == ("report", False, None)
     assert "reports" in delivery.message
-    assert (told.status, told.exit_code) == ("ok", 0)
+    assert (reported.status, reported.exit_code) == ("ok", 0)
     assert run.artifacts == []
 
 
-def test_no_source_needs_to_be_configured_and_only_what_is_asked_for_is_told(
+def test_no_source_needs_to_be_configured_and_only_what_is_asked_for_is_reported(
     installation: Installation,
 ) -> None:
     with a_run(installation) as run:

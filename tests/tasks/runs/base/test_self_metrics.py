@@ -101,7 +101,7 @@ def test_every_figure_of_a_receipt(run: Run) -> None:
         "duration_seconds": 3.5, "extract_seconds": 0.5, "validate_seconds": 0.0,
         "land_seconds": 0.25, "load_seconds": 0.0, "lag_seconds": 60.0,
         "extracted_values": 10, "landed_values": 6, "quarantined_values": 1, "dropped_values": 1,
-        "unchanged_values": 2, "kept_values": 3, "owed_values": 10, "loaded_values": 4,
+        "unchanged_values": 2, "retained_values": 3, "owed_values": 10, "loaded_values": 4,
         "pending_values": 3, "refused_values": 2, "skipped_values": 1,
         "measurements": 2, "failed_measurements": 1, "retries": 4,
         "exit_code": 1, "status": "degraded", "worst": "critical", "ledger_id": "a-ledger",
@@ -126,8 +126,8 @@ def test_a_run_is_one_row_in_lake_sink_and_windows(run: Run, sink: MemorySink) -
     assert sink.values("landed_values") == [6.0]
     assert sink.values("status") == ["degraded"]
     assert sink.values("worst") == ["critical"]
-    told = query(run.lake, "SELECT * FROM _windows").to_pylist()
-    assert [(each["measurement"], each["rows"]) for each in told] == [(SELF_METRICS, 1)]
+    reported = query(run.lake, "SELECT * FROM _windows").to_pylist()
+    assert [(each["measurement"], each["rows"]) for each in reported] == [(SELF_METRICS, 1)]
 
 
 def test_it_stands_outside_of_its_sums(run: Run, sink: MemorySink) -> None:
@@ -202,10 +202,10 @@ def test_a_damaged_table_is_a_note_and_the_run_stays_good(run: Run) -> None:
     (table / "part-0.parquet").write_bytes(b"")
 
     watch(run, good)
-    told = run.complete(good)
+    reported = run.complete(good)
 
-    assert (told.status, told.exit_code) == ("ok", 0)
-    (remark,) = told.remarks
+    assert (reported.status, reported.exit_code) == ("ok", 0)
+    (remark,) = reported.remarks
     assert remark.startswith(
         f"{SELF_METRICS} is not whole: lake table {SELF_METRICS}: it holds files but no"
     )
@@ -278,7 +278,7 @@ def test_runs_that_end_at_once_all_have_their_row(run: Run) -> None:
     assert len(own_rows(run)) == 4
 
 
-def test_who_holds_the_lock_for_long_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_holds_the_lock_for_long_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_metrics, "LOCK_PATIENCE_SECONDS", 0.1)
     with run.locks.hold(SELF_METRICS, "production", "another-run"):
         delivery = watch(run, a_receipt(run))

@@ -20,12 +20,12 @@ def reasons(skipped: list[Skipped]) -> dict[str, str]:
 
 
 def test_a_type_that_the_targets_tell() -> None:
-    told = {
+    reported = {
         "hits": [Described("counter", "", "Hits")],
         "depth": [Described("gauge", "bytes", "Depth")],
         "sent": [Described("counter", "bytes", "Sent")],
     }
-    found, skipped = gather({"hits": [A], "depth": [A], "sent_total": [A, B]}, told)
+    found, skipped = gather({"hits": [A], "depth": [A], "sent_total": [A, B]}, reported)
 
     assert found == [
         Family("depth", "gauge", (A,), "bytes", "Depth"),
@@ -45,8 +45,8 @@ def test_a_type_that_nobody_tells_is_guessed_from_the_name() -> None:
 
 
 def test_targets_that_do_not_agree_tell_nothing() -> None:
-    told = {"x_total": [Described("gauge"), Described("counter")]}
-    [family], _ = gather({"x_total": [A]}, told)
+    reported = {"x_total": [Described("gauge"), Described("counter")]}
+    [family], _ = gather({"x_total": [A]}, reported)
 
     assert (family.kind, family.guessed) == ("counter", True)
 
@@ -96,7 +96,7 @@ def test_summaries_with_and_without_quantiles() -> None:
 
 
 def test_what_is_no_measure_is_skipped_with_the_reason() -> None:
-    told = {
+    reported = {
         "native": [Described("histogram")],
         "state": [Described("info")],
         "hits": [Described("counter")],
@@ -112,7 +112,7 @@ def test_what_is_no_measure_is_skipped_with_the_reason() -> None:
         "ALERTS": [A],
         "job_created": [A],
     }
-    found, skipped = gather(series, told, {"huge": 30_000})
+    found, skipped = gather(series, reported, {"huge": 30_000})
 
     assert [one.name for one in found] == ["hits_total", "job_created"]
     assert reasons(skipped) == {

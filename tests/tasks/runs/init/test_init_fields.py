@@ -20,7 +20,7 @@ def name_and_query(draft: Draft) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "unit"),
+    ("name", "reported", "unit"),
     [
         ("a_seconds", "", Unit("a", "seconds")),
         ("a_bytes_total", "", Unit("a", "bytes")),
@@ -32,8 +32,8 @@ def name_and_query(draft: Draft) -> tuple[str, str]:
         ("seconds", "", Unit("seconds", "seconds")),
     ],
 )
-def test_unit_of(name: str, told: str, unit: Unit) -> None:
-    assert unit_of(name, told) == unit
+def test_unit_of(name: str, reported: str, unit: Unit) -> None:
+    assert unit_of(name, reported) == unit
 
 
 def test_a_counter_becomes_its_rate() -> None:

@@ -1,4 +1,4 @@
-"""Reconcile with a fake InfluxDB that fails in the middle; the rest is told with a real one."""
+"""Reconcile with a fake InfluxDB that fails in the middle; the rest is reported with a real one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +45,12 @@ def test_a_difference_is_looked_at_under_the_lock(equal: Standing, fake: FakeInf
     assert "is locked by run other" in line.problems[0]
 
 
-def test_mending_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxDB) -> None:
+def test_fixing_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxDB) -> None:
     fake.points.pop(next(iter(fake.points)))
     fake.always = Fault()
     found = equal.reconcile(fix=True)
 
-    assert (found.line.state, found.line.mended) == ("pending", 0)
+    assert (found.line.state, found.line.fixed) == ("pending", 0)
     (difference,) = found.differences
     assert difference.reasons == {"missing": 4}
     assert difference.left == {"pending": 4}
@@ -60,7 +60,7 @@ def test_mending_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxD
     assert state.cell.start == at(0)
 
 
-def test_mending_erases_only_where_the_sink_has_more(equal: Standing, fake: FakeInfluxDB) -> None:
+def test_fixing_erases_only_where_the_sink_has_more(equal: Standing, fake: FakeInfluxDB) -> None:
     fake.points.pop(next(iter(fake.points)))
     equal.reconcile(fix=True)
     assert fake.deletes == []
@@ -88,7 +88,7 @@ def test_what_is_older_than_the_bucket_keeps_is_never_erased(
     fake.retention = at(10) - at(0)
     found = equal.reconcile(fix=True, now=at(11))
 
-    assert (found.line.state, found.line.mended, fake.deletes) == ("differs", 0, [])
+    assert (found.line.state, found.line.fixed, fake.deletes) == ("differs", 0, [])
     assert reasons(found) == [("00", {"changed": 1})]
 
 

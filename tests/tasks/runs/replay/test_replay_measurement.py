@@ -34,7 +34,7 @@ def send(
 ) -> Outcome:
     wanted = Replay(bench.measurement, "production", window, HOUR, chunk_rows, workers=1)
     stores = Stores(bench.lake, bench.ledger, bench.sink, lock or Unlocked())
-    outcome = replay(wanted, stores, lambda *told: bench.progress.append(told))
+    outcome = replay(wanted, stores, lambda *reported: bench.progress.append(reported))
     for counts in outcome.sinks.values():
         counts.check("memory")
     return outcome
@@ -118,12 +118,12 @@ def test_cells_that_the_ledger_does_not_know_are_sent_and_erased_first(landed: B
     # once the ledger knows them again nothing is sent twice
     loads = landed.ledger.loads("memory", "example", "production", ALL_TIME)
     assert len(loads) == 4
-    assert {load.erasures for load in loads.values()} == {0}
+    assert {load.delete_count for load in loads.values()} == {0}
 
 
 def test_a_known_cell_is_erased_first_only_after_it_lost_values(landed: Bench) -> None:
     (first, *_) = landed.ledger.cells("example", "production", ALL_TIME).values()
-    landed.ledger.record([replace(first, erasures=1)])
+    landed.ledger.record([replace(first, delete_count=1)])
     send(landed)
     erased = [cell.cell for call in landed.sink.calls for cell in call if cell.erase_first]
     assert erased == [first.cell]
@@ -134,13 +134,13 @@ def test_a_cell_that_lost_all_its_values_is_emptied_in_the_sink(landed: Bench) -
     (first, *_) = landed.ledger.cells("example", "production", ALL_TIME).values()
     empty = landed.landed(0).iloc[:0]
     landed.lake.land(landed.measurement, empty, [first.cell], "production", None)
-    landed.ledger.record([replace(first, rows=0, values=0, erasures=1)])
+    landed.ledger.record([replace(first, rows=0, values=0, delete_count=1)])
 
     assert send(landed).sinks["memory"] == SinkValues(owed=6, loaded=6)
     assert landed.sink.values("share_ratio") == [n / 10 for n in range(2, 8)]
 
 
-def test_refused_values_are_told_once(landed: Bench) -> None:
+def test_refused_values_are_reported_once(landed: Bench) -> None:
     landed.sink.refuses = lambda field, value: value == 0.5
     for _ in range(2):
         outcome = send(landed)
@@ -148,7 +148,7 @@ def test_refused_values_are_told_once(landed: Bench) -> None:
     assert landed.quarantined() == [("share_ratio", 0.5)]
 
 
-def test_a_torn_file_is_told_and_nothing_is_forgotten(landed: Bench) -> None:
+def test_a_torn_file_is_reported_and_nothing_is_forgotten(landed: Bench) -> None:
     send(landed)
     for path in Path(landed.lake.table_url("example")).glob("*.parquet"):
         path.write_bytes(b"")

@@ -83,7 +83,7 @@ def again(bench: Bench, window: Window = ALL, chunk_rows: int = 1000, **changed:
     return outcome
 
 
-def mend(bench: Bench, most: float) -> None:
+def fix(bench: Bench, most: float) -> None:
     """Another limit on share_ratio."""
     bench.suite = suite_of(bench.folder / f"expectations-{most}", bench.measurement, most)
 
@@ -98,7 +98,7 @@ def test_values_that_pass_now_are_landed_and_loaded(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5), (1.25, 2.5))
     bench.run(NOW)
     asked, version = len(bench.source.asked), bench.version()
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.values == Values(extracted=3, landed=1, quarantined=1, unchanged=1)
     assert (outcome.state, outcome.rows, outcome.problems, outcome.warnings) == (
@@ -115,7 +115,7 @@ def test_values_that_pass_now_are_landed_and_loaded(bench: Bench) -> None:
     assert (len(bench.source.asked), bench.version()) == (asked, version + 1)
 
 
-def test_without_a_mended_suite_nothing_is_written(bench: Bench) -> None:
+def test_without_a_fixed_suite_nothing_is_written(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
     version, before = bench.version(), bench.lake.quarantined("example")
@@ -127,16 +127,16 @@ def test_without_a_mended_suite_nothing_is_written(bench: Bench) -> None:
     pd.testing.assert_frame_equal(bench.lake.quarantined("example"), before)
 
 
-def test_the_ledger_and_the_windows_are_told(bench: Bench) -> None:
+def test_the_ledger_and_the_windows_are_reported(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5), (0.75, 2.5))
     bench.run(NOW)
     before = bench.state(0)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     again(bench)
     state = bench.state(0)
     assert state is not None
     assert before is not None
-    assert (state.rows, state.values, state.quarantined, state.erasures) == (2, 2, 1, 0)
+    assert (state.rows, state.values, state.quarantined, state.delete_count) == (2, 2, 1, 0)
     assert (state.source, state.covered_until) == (before.source, before.covered_until)
     assert state.run_id == "run-2"
     assert bench.recorded[-1] == state
@@ -145,7 +145,7 @@ def test_the_ledger_and_the_windows_are_told(bench: Bench) -> None:
 def test_the_next_collect_finds_nothing_to_do(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5), (0.75, 2.5))
     bench.run(NOW)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     again(bench)
     version = bench.version()
     outcome = bench.run(NOW)
@@ -157,7 +157,7 @@ def test_the_next_collect_finds_nothing_to_do(bench: Bench) -> None:
 def test_the_next_collect_that_is_answered_less_keeps_what_was_released(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     again(bench)
     put(bench, (0.25, 0.5))
     assert bench.run(NOW).values == Values(extracted=1, landed=1, kept=1)
@@ -180,7 +180,7 @@ def test_what_still_fails_has_the_new_reason(bench: Bench) -> None:
 def test_landed_values_that_the_suite_refuses_now_go_to_quarantine(bench: Bench) -> None:
     put(bench, (0.25, 0.1), (0.5, 0.9), (0.75, 1.5), (1.25, 0.9))
     bench.run(NOW)
-    mend(bench, most=0.5)
+    fix(bench, most=0.5)
     outcome = again(bench)
     # the cell without held values is not judged again
     assert outcome.values == Values(extracted=3, quarantined=2, unchanged=1)
@@ -189,13 +189,13 @@ def test_landed_values_that_the_suite_refuses_now_go_to_quarantine(bench: Bench)
     assert bench.sink.values("share_ratio") == [0.1, 0.9]
     state = bench.state(0)
     assert state is not None
-    assert (state.erasures, state.quarantined) == (1, 2)
+    assert (state.delete_count, state.quarantined) == (1, 2)
 
 
 def test_only_the_cells_of_the_window_are_tried(bench: Bench) -> None:
     put(bench, (0.5, 1.5), (1.25, 1.5))
     bench.run(NOW)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench, Window(at(1), at(2)))
     assert outcome.values == Values(extracted=1, landed=1)
     assert (landed(bench), bench.quarantined()) == ([(at(1.25), 1.5)], [("share_ratio", 1.5)])
@@ -206,7 +206,7 @@ def test_one_commit_a_chunk(bench: Bench, chunk_rows: int, commits: int) -> None
     put(bench, (0.25, 0.5), (0.5, 1.5), (1.25, 1.5))
     bench.run(NOW)
     version = bench.version()
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench, chunk_rows=chunk_rows)
     assert outcome.values == Values(extracted=3, landed=2, unchanged=1)
     assert bench.version() == version + commits
@@ -232,7 +232,7 @@ def test_a_sinks_refusals_are_offered_again(bench: Bench) -> None:
     assert bench.version() == version
 
 
-def test_what_the_sink_refuses_again_is_told_once(bench: Bench) -> None:
+def test_what_the_sink_refuses_again_is_reported_once(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)
@@ -269,7 +269,7 @@ def test_a_cell_that_is_released_tells_the_sinks_refusals_anew(bench: Bench) -> 
     put(bench, (0.25, 0.7), (0.5, 1.5))
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.values == Values(extracted=2, landed=1, unchanged=1)
     assert outcome.sinks == {"memory": SinkValues(owed=2, loaded=1, refused=1)}
@@ -282,7 +282,7 @@ def test_samples_that_are_released_survive_the_next_sample(bench: Bench) -> None
     put(bench, (0.25, 1.5), (0.5, 2.5), (0.75, 0.5))
     for moment in moments[:2]:
         bench.run(moment)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.values == Values(extracted=2, landed=1, quarantined=1)
     bench.run(moments[2])
@@ -297,10 +297,10 @@ def test_what_the_door_turned_away_stays(bench: Bench) -> None:
     bad = rows(bench.measurement, [at(0.25)], share_ratio=[0.5], method=["a\\"])
     bench.put(bad, rows(bench.measurement, [at(0.5)], share_ratio=[1.5]))
     bench.run(NOW)
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.values == Values(extracted=1, landed=1)
-    assert bench.lake.quarantined("example")["stage"].tolist() == ["door"]
+    assert bench.lake.quarantined("example")["stage"].tolist() == ["structural"]
     state = bench.state(0)
     assert state is not None
     assert state.quarantined == 1
@@ -309,7 +309,7 @@ def test_what_the_door_turned_away_stays(bench: Bench) -> None:
 def test_a_field_that_is_gone_has_no_place(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
-    # as who was told to begin a new table
+    # as who was reported to begin a new table
     shutil.rmtree(bench.folder / "lake" / "example")
     others = {"size_bytes": FieldSpec(query="q", type="int")}
     bench.measurement = bench.measurement.model_copy(update={"fields": others})
@@ -339,7 +339,7 @@ def test_a_cell_that_the_ledger_does_not_know_is_left_alone(bench: Bench) -> Non
     bench.run(NOW)
     bench.ledger.close()
     bench.ledger = Ledger(f"sqlite:///{bench.folder / 'new.db'}")
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.warnings == (
         "1 held-back values lie in cells that the ledger does not know. Collect their time again",
@@ -351,7 +351,7 @@ def test_a_lost_lock_writes_nothing(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
     version = bench.version()
-    mend(bench, most=2.0)
+    fix(bench, most=2.0)
     outcome = again(bench, lock=LostLock())
     assert (outcome.state, outcome.values) == ("pending", Values())
     assert outcome.problems[0].startswith("example in production: the lock was lost")
@@ -367,7 +367,7 @@ def test_after_a_crash_at_the_ledger_no_value_is_lost(
     bench.run(NOW)
     bench.ledger.close()
     bench.ledger = CrashingLedger(f"sqlite:///{bench.folder / 'ledger.db'}")
-    mend(bench, most)
+    fix(bench, most)
     bench.ledger.crash_at = crash_at
     assert again(bench).state == "failed"
     assert _somewhere(bench) >= {0.1, 0.9, 1.5}
@@ -382,14 +382,14 @@ def test_after_a_crash_between_commits_no_value_is_lost(
 ) -> None:
     put(bench, (0.25, 0.1), (0.5, 0.9), (0.75, 1.5))
     bench.run(NOW)
-    mend(bench, most)
+    fix(bench, most)
     again(bench, lock=CountedLock(looks))
     assert _somewhere(bench) >= {0.1, 0.9, 1.5}
     again(bench)
     assert _healed(bench, expected)
 
 
-def test_after_a_crash_at_the_sink_its_refusals_are_told_again(bench: Bench) -> None:
+def test_after_a_crash_at_the_sink_its_refusals_are_reported_again(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)

@@ -51,7 +51,7 @@ def tried_again(bench: Bench) -> Values:
 
 
 def stands(bench: Bench) -> tuple[list[float], list[int], list[float]]:
-    """The landed shares and sizes, and the shares held back, in order."""
+    """The landed shares and sizes, and the shares quarantined, in order."""
     frame = bench.landed(0, CELLS)
     held = [number for _, number in bench.quarantined() if number is not None]
     shares, sizes = frame["share_ratio"].dropna(), frame["size_bytes"].dropna()
@@ -61,7 +61,7 @@ def stands(bench: Bench) -> tuple[list[float], list[int], list[float]]:
 def expected(
     points: Points, first: float, second: float
 ) -> tuple[list[float], list[float], Values]:
-    """The shares landed and held back, and what is told of the retry: a cell in which the first
+    """The shares landed and quarantined, and what is reported of the retry: a cell in which the first
     limit held one back is judged by the second, and the other cells are left alone."""
     landed: list[float] = []
     held: list[float] = []
@@ -104,9 +104,9 @@ def _check(bench: Bench, points: Points, first: float, second: float) -> None:
     bench.run(NOW, ALL)
     bench.suite = suite_of(bench.folder / "second", bench.measurement, second)
     values = tried_again(bench)
-    shares, held, told = expected(points, first, second)
+    shares, held, reported = expected(points, first, second)
     sizes = sorted(point[3] for point in points if point[3] is not None)
-    assert values == told
+    assert values == reported
     assert stands(bench) == (shares, sizes, held)
     assert sorted(bench.sink.values("share_ratio")) == shares
     # a collect that is answered the same, under the same suite, comes to the same end
