@@ -135,7 +135,7 @@ def failure(
         return SourceOverloaded(**vars(asked), problem=words)
     if refusal.error_type == "canceled":
         return asked.unavailable(words, answer.retry_after)
-    return client.failure(answer, asked, words, f"Fix this query in the catalogue: {query}")
+    return client.failure(answer, asked, words, f"Correct this query in the catalogue: {query}")
 
 
 def read_matrix(body: bytes, asked: Asked) -> Matrix | Refusal:

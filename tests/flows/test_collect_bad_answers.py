@@ -43,12 +43,12 @@ PROBLEMS = {
     "bad_query": service(
         "bad_query",
         "refused QUERY (HTTP 400): bad_data: 1:5: parse error: unexpected end of input. "
-        "Fix this query in the catalogue: bad_query",
+        "Fix: correct this query in the catalogue: bad_query",
     ),
     "impossible": service(
         "impossible",
         "refused QUERY (HTTP 422): execution: many-to-many matching not allowed. "
-        "Fix this query in the catalogue: impossible",
+        "Fix: correct this query in the catalogue: impossible",
     ),
     "too_many_samples": service(
         "too_many_samples",
@@ -73,15 +73,15 @@ PROBLEMS = {
     ),
     "other_labels": (
         "other_labels.other_labels: the query answers with the labels ['pod'], the catalogue says []. "
-        "Aggregate the query by exactly these tags, or make it a measurement of its own"
+        "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
     ),
     "many_series": (
         "many_series: 9 series, max_series is 5; the label with the most values is client (9). "
-        "Aggregate it away in the query, or raise max_series in the catalogue"
+        "Fix: aggregate it away in the query, or raise max_series in the catalogue"
     ),
     "twice": (
         "twice.twice: the query answers {} more than once. "
-        "Aggregate it by exactly the measurement's tags"
+        "Fix: aggregate it by exactly the measurement's tags"
     ),
 }  # fmt: skip
 

@@ -148,7 +148,7 @@ def loading(two: Installation, influxdb: FakeInfluxDB) -> Installation:
 REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "token": (
         {"INFLUXDB_TOKEN": "wrong"},
-        "refused (HTTP 401): unauthorized access. Set INFLUXDB_TOKEN (or the variable that "
+        "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN (or the variable that "
         "environments.yaml names) to a token that may write to the bucket fedvitals",
     ),
     "bucket": (

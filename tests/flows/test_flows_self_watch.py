@@ -69,7 +69,7 @@ def test_it_cannot_be_collected_by_name(collecting: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "--measurement: fedvitals_pipeline is not collected: every run writes it of itself. "
-        "See it: fedvitals report --measurement fedvitals_pipeline"
+        "Fix: see it: fedvitals report --measurement fedvitals_pipeline"
     )
 
 

@@ -293,7 +293,7 @@ def test_pending_is_loaded_by_a_run_over_another_window(
     assert first.code == 3
     assert first.document["sinks"]["influxdb"]["pending"] == 360
     (problem,) = first.document["measurements"][0]["problems"]
-    assert "refused (HTTP 401): unauthorized access. Set INFLUXDB_TOKEN" in problem
+    assert "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN" in problem
 
     installed.variables["INFLUXDB_TOKEN"] = token
     later = ("--start", iso(WINDOW.stop), "--stop", iso(WINDOW.stop + HOUR))

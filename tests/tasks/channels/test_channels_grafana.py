@@ -201,7 +201,7 @@ def test_what_is_refused_is_not_tried_again(grafana: FakeGrafana, status: int) -
         send(grafana.service())
     assert str(caught.value) == (
         f'Grafana at {grafana.url} refused the message (HTTP {status}): {{"message": '
-        '"version-mismatch"}. Check that GRAFANA_URL is the URL of a Grafana, and any proxy in front '
+        '"version-mismatch"}. Fix: check that GRAFANA_URL is the URL of a Grafana, and any proxy in front '
         "of it"
     )
     assert len(grafana.asked) == 2

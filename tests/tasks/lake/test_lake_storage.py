@@ -125,7 +125,7 @@ def test_what_will_not_work_next_time_either(error: OSError, words: str) -> None
     reported = trouble("load", error)
 
     assert isinstance(reported, LakeRefused)
-    assert str(reported).startswith(f"lake table load: {words}. Check FEDVITALS_LAKE_URL")
+    assert str(reported).startswith(f"lake table load: {words}. Fix: check FEDVITALS_LAKE_URL")
     assert SECRET not in str(reported)
 
 
@@ -143,7 +143,7 @@ def test_what_may_work_next_time(error: OSError, words: str) -> None:
     reported = trouble("load", error)
 
     assert isinstance(reported, LakeUnavailable)
-    assert f"the object store did not answer: {words}. Check" in str(reported)
+    assert f"the object store did not answer: {words}. Fix: check" in str(reported)
     assert SECRET not in str(reported)
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk(text: str, words: str) -> None:
     assert isinstance(reported, LakeRefused)
     assert str(reported) == (
         f"lake table example: the disk is full ({words}). "
-        "Make room; nothing was lost, the next run tries again"
+        "Fix: make room; nothing was lost, the next run tries again"
     )
 
 

@@ -153,7 +153,7 @@ def test_a_matrix_without_an_accuracy_names_what_it_has(tmp_path: Path) -> None:
     path = json_file(tmp_path, {"a": {"m": {"rmse": 0.5}}, "b": {"m": {"rmse": 0.6}}})
 
     assert complaint(path) == (
-        "run.json: the sites' results have no accuracy. Name a metric of which more is better with "
+        "run.json: the sites' results have no accuracy. Fix: name a metric of which more is better with "
         "--metric; there are rmse"
     )
     assert complaint(json_file(tmp_path, {"a": {"m": {"acc": 140}}})).startswith(

@@ -14,7 +14,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     assert complaint(folder) == (
-        "runs: it is a folder. Name the files in it; --history takes a folder of earlier runs"
+        "runs: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"
     )
 
 
@@ -55,7 +55,7 @@ def test_rounds_beyond_measure_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(["round,accuracy", *lines]), "utf-8")
 
     assert complaint(path) == (
-        "run.csv: it has 200,001 rounds, at most 200,000 are analysed. Keep one round in 2"
+        "run.csv: it has 200,001 rounds, at most 200,000 are analysed. Fix: keep one round in 2"
     )
     path.write_text("\n".join(["round,accuracy", *lines[:-1]]), "utf-8")
     assert len(only(path).rounds) == 200_000

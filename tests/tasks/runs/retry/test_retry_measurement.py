@@ -342,7 +342,7 @@ def test_a_cell_that_the_ledger_does_not_know_is_left_alone(bench: Bench) -> Non
     fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.warnings == (
-        "1 held-back values lie in cells that the ledger does not know. Collect their time again",
+        "1 held-back values lie in cells that the ledger does not know. Fix: collect their time again",
     )
     assert (outcome.values, bench.quarantined()) == (Values(), [("share_ratio", 1.5)])
 
