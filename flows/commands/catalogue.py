@@ -36,10 +36,13 @@ def catalogue(
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
+    from tasks.sources.promql import check_queries
 
     settings = load_settings()
     chosen = settings.environment(environment)
-    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    path = settings.config / "metrics.yaml"
+    entries = tuple(Catalogue.read(path).values())
+    check_queries(entries, path)
     with opened_ledger(settings) as ledger:
         verified_suites(settings, ledger, entries)
     rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]

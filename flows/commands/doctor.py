@@ -108,8 +108,11 @@ def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
     from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
+    from tasks.sources.promql import check_queries
 
-    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    path = settings.config / "metrics.yaml"
+    entries = tuple(Catalogue.read(path).values())
+    check_queries(entries, path)
     with opened_ledger(settings) as ledger:
         suites = verified_suites(settings, ledger, entries)
     return f"{len(entries)} measurements, {len(suites)} suites"

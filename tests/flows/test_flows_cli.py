@@ -354,3 +354,16 @@ def test_a_stop_from_outside_leaves_nothing_behind(number: int, code: int) -> No
     assert done.stderr.strip() == (
         "fedvitals: stopped. What was landed stays; the next run goes on"
     )
+
+
+def test_catalogue_and_doctor_name_a_query_that_is_not_promql(bare: Installation) -> None:
+    bare.configure({"a": entry("a")})
+    assert bare.here("catalogue").code == 0
+    with bare.changed("metrics.yaml") as content:
+        (field,) = content["measurements"]["a"]["fields"].values()
+        field["query"] = "sum by ("
+
+    assert "is not PromQL" in bare.here("catalogue").complaint
+    checks = bare.here("doctor", "--json").document["checks"]
+    (found,) = [each for each in checks if each["service"] == "catalogue"]
+    assert (found["ok"], "is not PromQL" in found["fix"]) == (False, True)
