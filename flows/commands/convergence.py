@@ -46,6 +46,7 @@ def convergence(
     fedvitals convergence a.csv b.json --history earlier --no-lake --json
     """
     from tasks.core.addresses import check_output
+    from tasks.core.settings import load_settings
     from tasks.reports.convergence.build import write_convergence
     from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
 
@@ -55,7 +56,13 @@ def convergence(
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
-    written = None if output is None else write_convergence(done, comparisons, output, notes=notes)
+    written = (
+        None
+        if output is None
+        else write_convergence(
+            done, comparisons, output, notes=notes, zone=load_settings().timezone
+        )
+    )
     _show(done, comparisons, json)
     if written is not None:
         print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)

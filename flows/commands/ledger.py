@@ -36,7 +36,9 @@ def ls(json: AsJson = False) -> None:
         print_json({**facts, "measurements": rows})
         return
     print(f"{url}, version {LEDGER_VERSION}, id {own}")
-    print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
+    print_table(
+        [_as_line(row) for row in rows], empty="the ledger knows no cell", zone=settings.timezone
+    )
 
 
 @group.command("rebuild")

@@ -48,7 +48,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
         # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
-        rows, empty="nothing is in quarantine"
+        rows, empty="nothing is in quarantine", zone=settings.timezone
     )
 
 
@@ -79,7 +79,9 @@ def show(
     if not rows:
         # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
-    print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
+    print_json({"values": rows}) if json else print_table(
+        rows, empty="nothing is in quarantine", zone=settings.timezone
+    )
 
 
 @group.command("retry")
