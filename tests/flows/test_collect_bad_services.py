@@ -130,7 +130,7 @@ def test_a_measurement_that_another_run_works_on(two: Installation) -> None:
     assert [line["state"] for line in ran.document["measurements"]] == ["pending", "landed"]
     (problem,) = problems(ran)
     assert problem.startswith("a in production is locked by run run-7")
-    assert problem.endswith("Wait for it to end; this run leaves it alone")
+    assert problem.endswith("Fix: retry when the other run finishes")
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ def test_a_bucket_that_is_missing_is_made_by_doctor(
     missing = collect(installed, "--measurement", "training")
     assert missing.code == 3
     (problem,) = missing.document["measurements"][0]["problems"]
-    assert problem.endswith(f"Make the bucket {name}: fedvitals doctor --create")
+    assert problem.endswith(f"Fix: make the bucket {name}: fedvitals doctor --create")
     assert installed.here("doctor").code == 1
 
     made = installed.here("doctor", "--create", "--json")

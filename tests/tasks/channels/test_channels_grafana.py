@@ -212,7 +212,7 @@ def test_a_token_that_may_not_write_is_reported_once(
     grafana: FakeGrafana, token: str | None, status: int
 ) -> None:
     grafana.may_write = False
-    with pytest.raises(ChannelRefused, match="Set GRAFANA_API_KEY") as caught:
+    with pytest.raises(ChannelRefused, match="set GRAFANA_API_KEY") as caught:
         send(grafana.service(token))
     assert caught.value.status == status
     assert grafana.annotations == []
