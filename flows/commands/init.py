@@ -28,23 +28,33 @@ ADDRESSES = {
 
 def init(
     prometheus_url: Annotated[
-        str | None, typer.Option(help="Its address; PROMETHEUS_URL when not given.")
+        str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
     """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
 
-    Tokens are taken from the environment (PROMETHEUS_API_TOKEN), never asked for or written.
+    Measurements of the shipped catalogue whose required fields have data are kept. For the other
+    metrics it proposes measurements:
+
+    - a counter becomes its rate per second over 5 minutes, a gauge its value
+    - a histogram becomes the quantiles 0.5, 0.95 and 0.99 and the rate of its observations
+    - a summary becomes its own quantiles and the rate of its observations
+    - of a metric with more than 500 series, the labels with the most values are aggregated away
+
+    Critical limits are only what is physically possible. Tokens are read from their variables,
+    never asked for or written. Exit code 1 when Prometheus does not answer or has no recent data.
+
     Examples:
 
-    fedvitals init --prometheus-url http://localhost:9090
+        fedvitals init --prometheus-url http://localhost:9090
 
-    fedvitals init --output monitoring --yes --json
+        fedvitals init --output monitoring --yes --json
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
