@@ -25,9 +25,7 @@ def backfill(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     replace: Annotated[
         bool,
-        typer.Option(
-            "--replace", help="Read every cell again; delete values that the source lacks."
-        ),
+        typer.Option("--replace", help="Read all again; delete values that the source lacks."),
     ] = False,
     runner: Annotated[
         Literal["threads", "dask"], typer.Option(help="Where chunks are processed.")
@@ -37,7 +35,7 @@ def backfill(
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Address of a Dask scheduler; a local cluster when not given."),
+        typer.Option(help="Dask scheduler; a local cluster when not given."),
     ] = None,
     fail_on: FailOnOption = "high",
     json: AsJson = False,

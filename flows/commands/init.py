@@ -28,7 +28,7 @@ ADDRESSES = {
 
 def init(
     prometheus_url: Annotated[
-        str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
+        str | None, typer.Option(help="Address; else PROMETHEUS_URL.")
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
@@ -39,16 +39,13 @@ def init(
 ) -> None:
     """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
 
-    Measurements of the shipped catalogue whose required fields have data are kept. For the other
-    metrics it proposes measurements:
+    Measurements of the shipped catalogue that have data are kept. Other metrics are proposed:
 
-    - a counter becomes its rate per second over 5 minutes, a gauge its value
-    - a histogram becomes the quantiles 0.5, 0.95 and 0.99 and the rate of its observations
-    - a summary becomes its own quantiles and the rate of its observations
-    - of a metric with more than 500 series, the labels with the most values are aggregated away
+    - a counter as its rate per second over 5 minutes, a gauge as its value
+    - a histogram or summary as quantiles and the rate of its observations
+    - above 500 series without the labels that have the most values
 
-    Critical limits are only what is physically possible. Tokens are read from their variables,
-    never asked for or written. Exit code 1 when Prometheus does not answer or has no recent data.
+    Tokens are read from their variables, never asked for or written.
 
     Examples:
 

@@ -53,21 +53,18 @@ def check(json: AsJson = False) -> None:
 @group.command("learn")
 def learn(
     measurement: Measurement,
-    start: Annotated[
-        str, typer.Option(help="Start: ISO 8601 (UTC), or relative such as -30d.")
-    ] = "-7d",
+    start: Annotated[str, typer.Option(help="Start: ISO 8601 (UTC), or relative.")] = "-7d",
     stop: Annotated[str, typer.Option(help="Stop: ISO 8601 (UTC), relative, or now.")] = "now",
     environment: EnvironmentName = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write the suite; without it the change is only shown.")
+        bool, typer.Option("--write", help="Write the suite instead of showing the change.")
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Learn the usual range of each numeric field from the landed history, as warnings.
 
-    A range reaches beyond each quartile by six times its distance from the median, and covers at
-    least the 0.5 % to the 99.5 % quantile. A field needs 100 values that differ. Learned ranges
-    replace earlier learned ones; all other checks stay.
+    A range reaches six times the distance of median and quartile beyond each quartile. Learned
+    ranges replace earlier learned ones; all other checks stay.
 
     Examples:
 
