@@ -24,12 +24,13 @@ ADDRESSES = {
     "api_url": "The service's API (empty for none)",
     "influxdb_url": "InfluxDB (empty for none)",
 }
+PrometheusUrl = Annotated[
+    str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
+]
 
 
 def init(
-    prometheus_url: Annotated[
-        str | None, typer.Option(help="Address; else PROMETHEUS_URL.")
-    ] = None,
+    prometheus_url: PrometheusUrl = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
@@ -45,7 +46,8 @@ def init(
     - a histogram or summary as quantiles and the rate of its observations
     - above 500 series without the labels that have the most values
 
-    Tokens are read from their variables, never asked for or written.
+    Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
+    does not answer or has no recent data.
 
     Examples:
 
