@@ -23,11 +23,14 @@ def doctor(
 ) -> None:
     """Check settings, files and each configured service in turn, and say what to fix.
 
-    Exit code 1 when something must be fixed. Examples:
+    It shows the folders and addresses in force and where each came from. Nothing is written to a
+    service, except with --create. Exit code 1 when something must be fixed.
 
-    fedvitals doctor
+    Examples:
 
-    fedvitals doctor --create --environment staging
+        fedvitals doctor
+
+        fedvitals doctor --create --environment staging
     """
     from tasks.core.settings import load_settings
 

@@ -148,6 +148,9 @@ def faulty(
         yield Faulty(installation, ran, again, prometheus.url, influxdb)
 
 
+@pytest.mark.promise(
+    "Accounts: each fault of a service is one problem of its measurement and sets the exit code"
+)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_each_fault_is_one_problem_of_its_measurement(faulty: Faulty, name: str) -> None:
     line = faulty.line(name)
@@ -159,6 +162,7 @@ def test_each_fault_is_one_problem_of_its_measurement(faulty: Faulty, name: str)
     assert reported == PROBLEMS[name].replace("@", faulty.url)
 
 
+@pytest.mark.promise("Accounts: an error in one measurement leaves the others alone")
 def test_the_rest_of_the_run_goes_on(faulty: Faulty) -> None:
     line = faulty.line("good")
 
@@ -168,6 +172,9 @@ def test_the_rest_of_the_run_goes_on(faulty: Faulty) -> None:
     assert faulty.ran.document["sinks"]["influxdb"]["loaded"] == VALUES
 
 
+@pytest.mark.promise(
+    "Accounts: each fault of a service is one problem of its measurement and sets the exit code"
+)
 def test_the_exit_code_tells(faulty: Faulty) -> None:
     assert (faulty.ran.code, faulty.ran.document["status"]) == (1, "degraded")
 
@@ -198,6 +205,7 @@ def tables_of(database: Path) -> str:
         return "\n".join(connection.iterdump())
 
 
+@pytest.mark.promise("Secrets: no secret is in a log, report, error or file")
 @pytest.mark.parametrize("secret", [PROMETHEUS_SECRET, INFLUXDB_SECRET])
 def test_no_secret_is_anywhere(faulty: Faulty, secret: str, prefect_server: PrefectServer) -> None:
     # the failing twin: what is looked for can be found where it was put

@@ -8,6 +8,10 @@ import pytest
 from tests.flows.installation import Installation, entry
 from tests.tasks.validation.examples import BETWEEN, an_expectation
 
+pytestmark = pytest.mark.promise(
+    "Accounts: a wrong key, suite or argument ends the run before any work"
+)
+
 SECRET = "planted-secret-5c1e"
 SERVICES = {"PROMETHEUS_URL": "http://127.0.0.1:9", "PROMETHEUS_API_TOKEN": SECRET}
 Change = Callable[[Any], None]

@@ -121,6 +121,9 @@ def test_a_number_that_is_no_number(two: Installation, prometheus: FaultyPrometh
     assert ran.document["values"]["dropped_by_rule"] == 2 * VALUES
 
 
+@pytest.mark.promise(
+    "Two runs: one works; the other names the lock's holder, is pending and ends with exit code 3"
+)
 def test_a_measurement_that_another_run_works_on(two: Installation) -> None:
     with FileLocks(two.home / "locks").hold("a", "production", "run-7"):
         ran = collect(two)

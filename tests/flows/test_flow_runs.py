@@ -88,6 +88,7 @@ def compared(document: dict[str, Any]) -> dict[str, Any]:
     return {**mine, "deliveries": handed_on}
 
 
+@pytest.mark.promise("Prefect: without Prefect a run lands, loads and reports as a flow run does")
 def test_plainly_and_as_a_flow_run_the_receipt_is_the_same(
     collected: Installation,
     services: Services,

@@ -245,6 +245,9 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
     assert run["participation"]["fairness"]["worst_client"] == "site-0"
 
 
+@pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

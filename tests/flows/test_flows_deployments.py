@@ -238,6 +238,9 @@ IDLE = {
 }  # fmt: skip
 
 
+@pytest.mark.promise(
+    "Prefect: a schedule without work is inactive with the reason, and active again when there is work"
+)
 @pytest.mark.parametrize(("name", "variables", "words"), IDLE.values(), ids=IDLE.keys())
 def test_what_lacks_its_service_is_idle(
     bare: Installation, name: str, variables: dict[str, str], words: str

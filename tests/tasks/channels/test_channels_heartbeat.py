@@ -14,6 +14,10 @@ from tasks.channels.heartbeat import Heartbeat
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
 
+pytestmark = pytest.mark.promise(
+    "Accounts: a heartbeat follows each run that did its work, and shows only the host of its URL"
+)
+
 MESSAGE = Message("r1", datetime(2026, 3, 1, tzinfo=UTC), "it ran")
 KEY = "5f1c-planted-key"
 

@@ -340,6 +340,7 @@ def test_empty_variable_is_none_at_all(config: Path) -> None:
     assert settings.lake_url.endswith("/home/lake")
 
 
+@pytest.mark.promise("Secrets: no secret is in a log, report, error or file")
 def test_no_secret_is_in_any_text_of_the_settings(config: Path) -> None:
     settings = load(
         config,

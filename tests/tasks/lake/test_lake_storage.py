@@ -8,6 +8,10 @@ import pytest
 from tasks.core.errors import LakeRefused, LakeUnavailable
 from tasks.lake.storage import first_and_last, scheme_of, storage_options, trouble
 
+pytestmark = pytest.mark.promise(
+    "Sources: a failing object store is reported in one line without a secret, and the next run catches up"
+)
+
 PATIENCE = {
     "timeout": "20s", "connect_timeout": "5s", "max_retries": "3", "retry_timeout": "20s",
 }  # fmt: skip

@@ -216,6 +216,9 @@ def test_without_a_round_each_line_is_one(tmp_path: Path) -> None:
     assert kinds(path) == ["rounds_counted"]
 
 
+@pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

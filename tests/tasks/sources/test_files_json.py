@@ -94,6 +94,9 @@ def test_one_run_as_flower_and_others_write_it(tmp_path: Path, content: Any) -> 
     assert reported(only(json_file(tmp_path, content))) == WANTED
 
 
+@pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

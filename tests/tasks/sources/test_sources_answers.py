@@ -53,6 +53,7 @@ def body(result: list[Any], **more: Any) -> bytes:
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+@pytest.mark.promise("Sources: a value that Prometheus prints arrives bit for bit")
 @given(
     st.lists(st.tuples(labels, st.lists(st.tuples(floats, st.booleans()), max_size=5)), max_size=4)
 )

@@ -89,6 +89,9 @@ def test_ten_slots_that_are_too_much_are_the_end(prometheus: SmallPrometheus) ->
     source.close()
 
 
+@pytest.mark.promise(
+    "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
+)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

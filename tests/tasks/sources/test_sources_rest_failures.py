@@ -85,6 +85,7 @@ def test_a_page_is_refused(api: Api) -> None:
         ask(api.service())
 
 
+@pytest.mark.promise("Sources: an endpoint or tag that the service does not offer is a warning")
 def test_what_is_not_there_is_not_offered(api: Api) -> None:
     api.body, api.answer = "<html>no such page</html>", {"status": 404, "content_type": "text/html"}
     source = RestSource(api.service())
@@ -208,6 +209,9 @@ def test_nobody_there_may_come_right() -> None:
     assert "refused" in unavailable(Service(url=url, origin="X")).problem
 
 
+@pytest.mark.promise(
+    "Secrets: an untrusted certificate gets no token, and is inspected all the same"
+)
 @pytest.mark.parametrize(
     ("kind", "problem", "fix"),
     [

@@ -36,6 +36,9 @@ def facts(certificates: Certificates, kind: Kind, host: str = "localhost") -> di
     return dict(zip(FIELDS, values, strict=True))
 
 
+@pytest.mark.promise(
+    "Secrets: an untrusted certificate gets no token, and is inspected all the same"
+)
 @pytest.mark.parametrize(
     ("kind", "host", "days", "host_matches", "trusted"),
     [
