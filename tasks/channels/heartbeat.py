@@ -4,27 +4,21 @@ The URL is secret as a whole: with healthchecks.io and its like the path is the 
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
 from pydantic import SecretStr
 
 from tasks.core.addresses import HEARTBEAT_VARIABLE
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import ChannelRefused, ChannelUnavailable
+from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError, NoAnswer
 from tasks.core.message import Message
+from tasks.core.settings import Service
+from tasks.http import Limits, Transport
 
 NAME = "heartbeat"
-CONNECT_SECONDS = 3.0
-SILENCE_SECONDS = 3.0
-TOTAL_SECONDS = 5.0
-_PART = 1 << 12
-_CLIENT_ERRORS = range(400, 500)
-_COME_AGAIN = (408, 429)
+LIMITS = Limits(connect=3.0, silence=3.0, total=5.0, largest=1 << 20)
 # at debug level it logs the path of each request
 _urllib3 = logging.getLogger("urllib3.connectionpool")
 
@@ -39,29 +33,29 @@ class Heartbeat:
         parts = urlsplit(url.get_secret_value())
         port = f":{parts.port}" if parts.port else ""
         self.host = f"{parts.scheme}://{parts.hostname}{port}"
+        self._service = Service(url=self.host, origin=HEARTBEAT_VARIABLE)
 
     def send(self, message: Message) -> None:
         """Make one GET; it is not tried again, since the next run brings the next.
 
         The message stays here: the address is all that the service is given. Raises as Channel says.
         """
-        started = time.monotonic()
         try:
-            with _unlogged(), self._get() as response:
-                # read to the end or the deadline: some count only what was answered whole
-                while response.raw.read1(_PART):
-                    if time.monotonic() - started > TOTAL_SECONDS:
-                        raise self._unavailable(f"no whole answer within {TOTAL_SECONDS:g} s")
-                status = response.status_code
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            with _unlogged(), Transport(self._service, NAME, LIMITS) as transport:
+                answer = transport.request("GET", self._url.get_secret_value(), "a heartbeat")
+        except NoAnswer as error:
             # not what it says, nor its cause: they name the whole URL
-            raise self._unavailable(f"no answer ({type(error).__name__})") from None
-        if status in _CLIENT_ERRORS and status not in _COME_AGAIN:
-            facts = {"status": status, "problem": "it takes no heartbeat there"}
+            cause = error.__cause__
+            problem = f"no answer ({type(cause).__name__})" if cause else error.problem
+            raise self._unavailable(problem) from None
+        except FedvitalsError as error:
+            raise error from None
+        if 400 <= answer.status < 500 and not answer.asks_again:
+            facts = {"status": answer.status, "problem": "it takes no heartbeat there"}
             fix = f"Check {HEARTBEAT_VARIABLE}"
             raise ChannelRefused(channel=NAME, url=self.host, fix=fix, **facts)
-        if not 200 <= status < 300:
-            raise self._unavailable(f"HTTP {status}")
+        if not 200 <= answer.status < 300:
+            raise self._unavailable(f"HTTP {answer.status}")
 
     def check(self) -> ServiceCheck:
         """That it is set, and where to; asking it would say that a run was good."""
@@ -69,16 +63,6 @@ class Heartbeat:
 
     def close(self) -> None:
         """Do nothing: each GET has a connection of its own."""
-
-    def _get(self) -> requests.Response:
-        return requests.get(
-            self._url.get_secret_value(),
-            headers={"User-Agent": "fedvitals"},
-            timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
-            # the key goes to no other host
-            allow_redirects=False,
-            stream=True,
-        )
 
     def _unavailable(self, problem: str) -> ChannelUnavailable:
         return ChannelUnavailable(channel=NAME, url=self.host, problem=problem, retry_after=None)

@@ -77,6 +77,12 @@ class SuiteInvalid(Terminal):
     exit_code = 2
 
 
+class NoAnswer(Transient):
+    """A service did not answer, or not in time. Facts: service, url, what, problem, is_late."""
+
+    message = "{service} at {url} did not answer {what}: {problem}"
+
+
 class SourceUnavailable(Transient):
     """A source did not answer properly this time. Facts: service, url, what, problem."""
 
@@ -106,7 +112,7 @@ class AnswerInvalid(Terminal):
 
 
 class CertificateInvalid(Terminal):
-    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
+    """A service's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
 
     message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. Fix: {fix}"
 

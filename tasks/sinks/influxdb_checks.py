@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import SinkUnavailable
+from tasks.core.errors import FedvitalsError
 from tasks.core.settings import InfluxService
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
 
@@ -28,7 +28,7 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
             found.append(look(http))
             if not found[-1].ok and look is not _may_write:
                 break
-    except SinkUnavailable as error:
+    except FedvitalsError as error:
         found.append(_unreachable(service, error))
     finally:
         http.close()
@@ -45,7 +45,7 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
         if organisations:
             body = {"name": service.bucket, "orgID": organisations[0]["id"], "retentionRules": []}
             answer = http.ask("POST", "/api/v2/buckets", body=body)
-    except SinkUnavailable as error:
+    except FedvitalsError as error:
         return _unreachable(service, error)
     finally:
         http.close()
@@ -139,6 +139,6 @@ def _judged(
     return ServiceCheck(NAME, what, False, _detail(answer), fix_of(answer, http.service))
 
 
-def _unreachable(service: InfluxService, error: SinkUnavailable) -> ServiceCheck:
-    fix = f"Start InfluxDB, or correct its URL ({service.origin})"
+def _unreachable(service: InfluxService, error: FedvitalsError) -> ServiceCheck:
+    fix = error.facts.get("fix") or f"Start InfluxDB, or correct its URL ({service.origin})"
     return ServiceCheck(NAME, "reachable", False, error.problem, fix)

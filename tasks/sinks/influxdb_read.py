@@ -21,7 +21,8 @@ from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.sinks.influxdb_http import LONGEST_MESSAGE, NAME, Answer, InfluxHttp, quoted
+from tasks.http import shortened
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # columns of an answer that are not tags
@@ -150,11 +151,11 @@ class InfluxReader:
             elif not schema.names:
                 # a page of something before the server has no types
                 if not schema.datatypes and "error" not in line:
-                    raise self._improper(" ".join(line)[:LONGEST_MESSAGE])
+                    raise self._improper(shortened(" ".join(line)))
                 schema.names = line
             elif "error" in schema.names:
-                problem = " ".join(line[schema.names.index("error")].split())
-                raise self._refused(HTTPStatus.OK, problem[:LONGEST_MESSAGE])
+                problem = line[schema.names.index("error")]
+                raise self._refused(HTTPStatus.OK, shortened(problem))
             else:
                 yield schema.row(line)
 
