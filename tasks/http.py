@@ -1,10 +1,11 @@
 """One HTTP transport for every adapter: token, trust, proxy, and limits in time and size."""
 
+import math
 import os
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +16,7 @@ import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
-from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError, NoAnswer
+from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError
 from tasks.core.retry import seconds_asked
 from tasks.core.settings import Service
 
@@ -24,8 +25,15 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 CERT_VARIABLE, KEY_VARIABLE = "FEDVITALS_TLS_CERT", "FEDVITALS_TLS_KEY"
 PART_BYTES = 1 << 18
 LONGEST_QUOTE = 300
-# of OpenSSL's reasons (x509_vfy.h) those that another CA file would not fix
-TOO_EARLY, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
+_OTHER_NAME = "Give an address in {origin} that the certificate names, or have this one added"
+# by OpenSSL's reasons (x509_vfy.h), those that another CA file would not fix
+CERTIFICATE_FIXES = {
+    9: "Check the clocks of both machines: the certificate's time has not begun",
+    10: "Renew the service's certificate",
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
+}
+TRUST_IT = f"If you trust it, set {CA_VARIABLES[0]} to a PEM file with the certificate of its CA"
 # how a server ends a handshake that lacks a client certificate, or has a wrong one
 CLIENT_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
 
@@ -65,7 +73,7 @@ def bearer(service: Service) -> str:
     return service.token.get_secret_value() if service.token else ""
 
 
-class Transport:
+class Transport(ABC):
     """A pooled session to one service; threads may share it. Retries belong to the adapters."""
 
     def __init__(
@@ -79,7 +87,7 @@ class Transport:
         self.session.auth = _Token(service, scheme)
         # gzip is slower than plain bytes on one machine and in one rack
         self.session.headers.update({"User-Agent": "fedvitals", "Accept-Encoding": "identity"})
-        self.session.verify = _ca_bundle()[1] or True
+        self.session.verify = _ca_bundle()[1]
         self.session.cert = _client_certificate()
 
     def __enter__(self) -> Self:
@@ -92,22 +100,23 @@ class Transport:
         """Give the connections back."""
         self.session.close()
 
-    def request(self, method: str, url: str, what: str, **content: Any) -> Answer:
+    @abstractmethod
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return the adapter's error for no connection or half an answer, or for none in time."""
+
+    def call(self, method: str, url: str, what: str, **content: Any) -> Answer:
         """Return the answer, whatever its status; `content` is as requests takes it.
 
-        A token that is refused is looked up again, and sent once more if it has changed.
-
-        Raises:
-            NoAnswer: no connection, half an answer; none in time.
-            CertificateInvalid, ConfigurationInvalid: the certificate, or a file of certificates.
+        A token that is refused is asked for again, and sent once more if it has changed. Raises what
+        `unanswered` returns.
         """
         sent = bearer(self.service)
-        answer = self._request(method, url, what, content)
-        if answer.status == HTTPStatus.UNAUTHORIZED and bearer(self.service) != sent:
-            answer = self._request(method, url, what, content)
+        answer = self._call(method, url, what, content)
+        if answer.status == HTTPStatus.UNAUTHORIZED and self.service.refresh_token(sent):
+            answer = self._call(method, url, what, content)
         return answer
 
-    def _request(self, method: str, url: str, what: str, content: Mapping[str, Any]) -> Answer:
+    def _call(self, method: str, url: str, what: str, content: Mapping[str, Any]) -> Answer:
         deadline = time.monotonic() + self.limits.total
         try:
             with self.session.request(
@@ -121,27 +130,26 @@ class Transport:
                 return self._read(response, deadline, what)
         # those of requests are OSErrors, as is that of a file of certificates that is not there
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise self.failure(error, what) from error
+            raise self.unanswered(error, what) from error
 
     def _read(self, response: requests.Response, deadline: float, what: str) -> Answer:
-        largest = self.limits.largest
+        largest = math.inf if self.limits.largest is None else self.limits.largest
         announced = response.headers.get("Content-Length", "")
-        size = int(announced) if announced.isdecimal() else 0
-        is_cut = largest is not None and size > largest
         parts: list[bytes] = []
         size = 0
+        is_cut = announced.isdecimal() and int(announced) > largest
         # read1 returns after each arrival, so that a server that drips cannot pass the deadline
         while not is_cut and (part := response.raw.read1(PART_BYTES, decode_content=True)):
             parts.append(part)
             size += len(part)
-            is_cut = largest is not None and size > largest
+            is_cut = size > largest
             if time.monotonic() > deadline:
-                raise self._no_answer(what, f"no whole answer within {self.limits.total:g} s", True)
-        body = b"".join(parts)[:largest]
+                raise self.no_answer(what, f"no whole answer within {self.limits.total:g} s", True)
+        body = b"".join(parts)[: self.limits.largest]
         return Answer(response.status_code, body, response.headers, is_cut)
 
-    def failure(self, error: Exception, what: str) -> FedvitalsError:
-        """Return our error for one of requests; raises ConfigurationInvalid as `trusting` does."""
+    def unanswered(self, error: Exception, what: str) -> FedvitalsError:
+        """Return our error for one of requests: that of `no_answer`, or for a certificate or its file."""
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return self._untrusted(cause, what)
@@ -149,22 +157,22 @@ class Transport:
                 trusting()
             if isinstance(cause, ssl.SSLError) and _is_client_alert(cause.reason or ""):
                 return self._client_certificate_refused(cause)
-            if isinstance(cause, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
-                return self._no_answer(what, _reason(error), True)
+        *_, innermost = _causes(error)
+        # the one that a person can act on
+        reason = self.redacted(str(innermost) or type(innermost).__name__)
         through = "through a proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
-        return self._no_answer(what, through + _reason(error), False)
-
-    def _no_answer(self, what: str, problem: str, is_late: bool) -> NoAnswer:
-        facts = {"service": self.name, "url": self.service.url, "what": what}
-        return NoAnswer(**facts, problem=self.redacted(problem), is_late=is_late)
+        late = requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError
+        is_late = any(isinstance(cause, late) for cause in _causes(error))
+        return self.no_answer(what, through + reason, is_late)
 
     def _untrusted(self, cause: ssl.SSLCertVerificationError, what: str) -> CertificateInvalid:
+        fix = CERTIFICATE_FIXES.get(cause.verify_code, TRUST_IT)
         return CertificateInvalid(
             service=self.name,
             url=self.service.url,
             what=what,
             problem=cause.verify_message.removesuffix("."),
-            fix=_fix_of_certificate(cause.verify_code, self.service.origin),
+            fix=fix.format(origin=self.service.origin),
         )
 
     def _client_certificate_refused(self, cause: ssl.SSLError) -> ConfigurationInvalid:
@@ -222,32 +230,26 @@ def trusting() -> ssl.SSLContext:
     Raises:
         ConfigurationInvalid: a file or folder of either cannot be read.
     """
-    variable, bundle = _ca_bundle()
-    path = bundle or DEFAULT_CA_BUNDLE_PATH
-    folder = path if Path(path).is_dir() else None
-    with _reading(path, variable, "Name a file of certificates in PEM form"):
-        context = ssl.create_default_context(cafile=None if folder else path, capath=folder)
-    if certificate := _client_certificate():
-        fix = f"Name a PEM file with a certificate, and one with its key in {KEY_VARIABLE}"
-        with _reading(" ".join(certificate), CERT_VARIABLE, fix):
+    where, path = _ca_bundle()
+    file, folder = (None, path) if Path(path).is_dir() else (path, None)
+    fix = "Name a file of certificates in PEM form"
+    try:
+        context = ssl.create_default_context(cafile=file, capath=folder)
+        if certificate := _client_certificate():
+            where, path = CERT_VARIABLE, " ".join(certificate)
+            fix = f"Name a PEM file with a certificate, and one with its key in {KEY_VARIABLE}"
             # a key with a passphrase would ask for it on the terminal
             context.load_cert_chain(*certificate, password="")
+    except OSError as error:
+        problem = f"{path}: {error.strerror or error}"
+        raise ConfigurationInvalid(where=where, problem=problem, fix=fix) from error
     return context
 
 
-@contextmanager
-def _reading(path: str, variable: str, fix: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        problem = f"{path}: {error.strerror or error}"
-        raise ConfigurationInvalid(where=variable, problem=problem, fix=fix) from error
-
-
-def _ca_bundle() -> tuple[str, str | None]:
-    """The variable in force, and the file or folder that it names; None when none is set."""
+def _ca_bundle() -> tuple[str, str]:
+    """The file or folder of CAs in force, behind the variable that names it or could."""
     found = ((name, os.environ[name]) for name in CA_VARIABLES if os.environ.get(name))
-    return next(found, (CA_VARIABLES[0], None))
+    return next(found, (CA_VARIABLES[0], DEFAULT_CA_BUNDLE_PATH))
 
 
 def _client_certificate() -> tuple[str, str] | None:
@@ -260,12 +262,6 @@ def _is_client_alert(reason: str) -> bool:
     return "_ALERT_" in reason and any(word in reason for word in CLIENT_ALERTS)
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause of a failed request, which is the one that a person can act on."""
-    *_, innermost = _causes(error)
-    return str(innermost) or type(innermost).__name__
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
     inner: BaseException | None = error
     while inner is not None:
@@ -273,13 +269,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         # urllib3 wraps some errors without raising them from their cause
         wrapped = (each for each in inner.args if isinstance(each, BaseException))
         inner = inner.__cause__ or inner.__context__ or next(wrapped, None)
-
-
-def _fix_of_certificate(code: int, origin: str) -> str:
-    if code == EXPIRED:
-        return "Renew the service's certificate"
-    if code == TOO_EARLY:
-        return "Check the clocks of both machines: the certificate's time has not begun"
-    if code in (OTHER_NAME, OTHER_ADDRESS):
-        return f"Give an address in {origin} that the certificate names, or have this one added"
-    return f"If you trust it, set {CA_VARIABLES[0]} to a PEM file with the certificate of its CA"

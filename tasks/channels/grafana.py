@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError, NoAnswer
+from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
 from tasks.core.retry import retrying
 from tasks.core.settings import Service
@@ -19,20 +19,17 @@ LIMITS = Limits(connect=5.0, silence=5.0, total=10.0, largest=1 << 20)
 _PATH = "/api/annotations"
 
 
-class GrafanaChannel:
+class GrafanaChannel(Transport):
     """Annotations of one Grafana."""
-
-    name = NAME
 
     def __init__(self, service: Service, retry_timeout: timedelta) -> None:
         """`retry_timeout` is how long a Grafana that fails is asked again, over all tries."""
-        self.service = service
+        super().__init__(service, NAME, LIMITS)
         self._retry_timeout = retry_timeout.total_seconds()
-        self._transport = Transport(service, NAME, LIMITS)
 
-    def close(self) -> None:
-        """Gives the connections back."""
-        self._transport.close()
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return ChannelUnavailable."""
+        return self._unavailable(f"no answer: {problem}")
 
     def send(self, message: Message) -> None:
         """Add the message as an annotation, unless its run has one.
@@ -71,10 +68,7 @@ class GrafanaChannel:
         """The JSON of an answer with status 200."""
         url = self.service.url + _PATH
         content = {"params": query, "json": body, "headers": {"Accept": "application/json"}}
-        try:
-            answer = self._transport.request(method, url, "annotations", **content)
-        except NoAnswer as error:
-            raise self._unavailable(f"no answer: {error.problem}", None) from error
+        answer = self.call(method, url, "annotations", **content)
         if answer.status != HTTPStatus.OK:
             raise self._failure(answer)
         try:
@@ -88,22 +82,13 @@ class GrafanaChannel:
             return self._unavailable(f"HTTP {answer.status}: {words}", answer.retry_after)
         return self._refused(answer.status, words or "no reason given")
 
-    def _unavailable(self, problem: str, retry_after: float | None) -> ChannelUnavailable:
-        return ChannelUnavailable(
-            channel=NAME,
-            url=self.service.url,
-            problem=self._transport.quoted(problem),
-            retry_after=retry_after,
-        )
+    def _unavailable(self, problem: str, retry_after: float | None = None) -> ChannelUnavailable:
+        facts = {"channel": NAME, "url": self.service.url, "problem": self.quoted(problem)}
+        return ChannelUnavailable(**facts, retry_after=retry_after)
 
     def _refused(self, status: int, problem: str) -> ChannelRefused:
-        return ChannelRefused(
-            channel=NAME,
-            url=self.service.url,
-            status=int(status),
-            problem=self._transport.quoted(problem),
-            fix=fix_of(status, self.service),
-        )
+        facts = {"channel": NAME, "url": self.service.url, "problem": self.quoted(problem)}
+        return ChannelRefused(**facts, status=int(status), fix=fix_of(status, self.service))
 
 
 def fix_of(status: int, service: Service) -> str:

@@ -4,52 +4,53 @@ The URL is secret as a whole: with healthchecks.io and its like the path is the 
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from tasks.core.addresses import HEARTBEAT_VARIABLE
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError, NoAnswer
+from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
 from tasks.core.settings import Service
 from tasks.http import Limits, Transport
 
 NAME = "heartbeat"
 LIMITS = Limits(connect=3.0, silence=3.0, total=5.0, largest=1 << 20)
-# at debug level it logs the path of each request
+# at debug level it logs the path of each request, and nothing meanwhile
 _urllib3 = logging.getLogger("urllib3.connectionpool")
 
 
-class Heartbeat:
+class Heartbeat(Transport):
     """The one address that is reported of good runs."""
-
-    name = NAME
 
     def __init__(self, url: SecretStr) -> None:
         self._url = url
         parts = urlsplit(url.get_secret_value())
         port = f":{parts.port}" if parts.port else ""
         self.host = f"{parts.scheme}://{parts.hostname}{port}"
-        self._service = Service(url=self.host, origin=HEARTBEAT_VARIABLE)
+        super().__init__(Service(url=self.host, origin=HEARTBEAT_VARIABLE), NAME, LIMITS)
+
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return ChannelUnavailable."""
+        return self._unavailable(problem)
 
     def send(self, message: Message) -> None:
         """Make one GET; it is not tried again, since the next run brings the next.
 
         The message stays here: the address is all that the service is given. Raises as Channel says.
         """
+        _urllib3.addFilter(self._drop)
         try:
-            with _unlogged(), Transport(self._service, NAME, LIMITS) as transport:
-                answer = transport.request("GET", self._url.get_secret_value(), "a heartbeat")
-        except NoAnswer as error:
+            answer = self.call("GET", self._url.get_secret_value(), "a heartbeat")
+        except FedvitalsError as error:
             # not what it says, nor its cause: they name the whole URL
             cause = error.__cause__
-            problem = f"no answer ({type(cause).__name__})" if cause else error.problem
-            raise self._unavailable(problem) from None
-        except FedvitalsError as error:
+            if isinstance(error, ChannelUnavailable) and cause:
+                error = self._unavailable(f"no answer ({type(cause).__name__})")
             raise error from None
+        finally:
+            _urllib3.removeFilter(self._drop)
         if 400 <= answer.status < 500 and not answer.asks_again:
             facts = {"status": answer.status, "problem": "it takes no heartbeat there"}
             fix = f"Check {HEARTBEAT_VARIABLE}"
@@ -61,22 +62,8 @@ class Heartbeat:
         """That it is set, and where to; asking it would say that a run was good."""
         return ServiceCheck(NAME, "is set", True, f"{self.host}, after each run that did its work")
 
-    def close(self) -> None:
-        """Do nothing: each GET has a connection of its own."""
-
     def _unavailable(self, problem: str) -> ChannelUnavailable:
         return ChannelUnavailable(channel=NAME, url=self.host, problem=problem, retry_after=None)
 
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keeps the library from logging the path meanwhile."""
-
-    def drop(record: logging.LogRecord) -> bool:
+    def _drop(self, record: logging.LogRecord) -> bool:
         return False
-
-    _urllib3.addFilter(drop)
-    try:
-        yield
-    finally:
-        _urllib3.removeFilter(drop)

@@ -77,12 +77,6 @@ class SuiteInvalid(Terminal):
     exit_code = 2
 
 
-class NoAnswer(Transient):
-    """A service did not answer, or not in time. Facts: service, url, what, problem, is_late."""
-
-    message = "{service} at {url} did not answer {what}: {problem}"
-
-
 class SourceUnavailable(Transient):
     """A source did not answer properly this time. Facts: service, url, what, problem."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tasks import http
-from tasks.core.errors import NoAnswer, SinkRefused, SinkUnavailable
+from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.settings import InfluxService
 
 NAME = "influxdb"
@@ -77,15 +77,16 @@ class Answer(http.Answer):
         return "retention policy" in self.message
 
 
-class InfluxHttp:
+class InfluxHttp(http.Transport):
     """A pooled connection that asks and never retries. Threads may share it."""
+
+    service: InfluxService
 
     def __init__(self, service: InfluxService, timeout: timedelta, compress: bool = False) -> None:
         """`timeout` is how long the server may be silent after a request was sent."""
-        self.service = service
         # a query may stream for as long as it takes
         limits = http.Limits(silence=timeout.total_seconds(), total=math.inf)
-        self._transport = http.Transport(service, NAME, limits, scheme="Token")
+        super().__init__(service, NAME, limits, scheme="Token")
         self._compress = compress
         self._made: Any = None
 
@@ -93,21 +94,17 @@ class InfluxHttp:
     def _client(self) -> Any:
         with _making:
             if self._made is None:
-                self._made = self._make()
+                # a run with nothing to load does not pay for the import
+                from influxdb_client.client.influxdb_client import InfluxDBClient
+
+                self._made = InfluxDBClient(self.service.url, token="", org=self.service.org)
+                # its own HTTP knows neither proxies nor CAs, nor a token that changes
+                self._made.api_client.request = self._carry
         return self._made
 
-    def _make(self) -> Any:
-        # a run with nothing to load does not pay for the import
-        from influxdb_client.client.influxdb_client import InfluxDBClient
-
-        made: Any = InfluxDBClient(url=self.service.url, token="", org=self.service.org)
-        # its own HTTP knows neither the token's renewal nor proxies, CAs and client certificates
-        made.api_client.request = self._request
-        return made
-
-    def close(self) -> None:
-        """Gives the connections back."""
-        self._transport.close()
+    def no_answer(self, what: str, problem: str, is_late: bool) -> SinkUnavailable:
+        """Return SinkUnavailable."""
+        return self._unavailable(f"no answer: {problem}", None)
 
     def write(self, body: bytes, precision: str) -> Answer:
         """Post lines; return written, names_lines or 413 (too large), else raise as `error_of` says."""
@@ -150,17 +147,13 @@ class InfluxHttp:
         )
         return answer
 
-    def _request(
+    def _carry(
         self, method: str, url: str, query_params: Any, headers: Any, body: Any, **_: object
     ) -> Answer:
         """Send what influxdb-client composed."""
         content = {"params": query_params, "headers": headers}
         content["data" if isinstance(body, bytes) else "json"] = body
-        what = url.removeprefix(self.service.url)
-        try:
-            answer = self._transport.request(method, url, what, **content)
-        except NoAnswer as error:
-            raise self._unavailable(f"no answer: {error.problem}", None) from error
+        answer = self.call(method, url, url.removeprefix(self.service.url), **content)
         token = http.bearer(self.service).encode()
         # should something on the way have echoed it
         safe = answer.body.replace(token, b"***") if token else answer.body
@@ -171,8 +164,8 @@ class InfluxHttp:
         return {"org": self.service.org, "bucket": self.service.bucket}
 
     def _unavailable(self, problem: str, retry_after: float | None) -> SinkUnavailable:
-        where = {"sink": NAME, "url": self.service.url}
-        return SinkUnavailable(**where, problem=problem, retry_after=retry_after)
+        facts = {"sink": NAME, "url": self.service.url, "problem": problem}
+        return SinkUnavailable(**facts, retry_after=retry_after)
 
     def error_of(self, answer: Answer) -> SinkUnavailable | SinkRefused:
         """Return SinkUnavailable when it asks to come again, else SinkRefused until it is fixed."""
@@ -182,8 +175,8 @@ class InfluxHttp:
 
     def refused(self, status: int, problem: str, fix: str) -> SinkRefused:
         """Build the error of what will be refused again."""
-        where = {"sink": NAME, "url": self.service.url}
-        return SinkRefused(**where, status=int(status), problem=problem, fix=fix)
+        facts = {"sink": NAME, "url": self.service.url, "problem": problem}
+        return SinkRefused(**facts, status=int(status), fix=fix)
 
 
 def fix_of(answer: Answer, service: InfluxService) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from http import HTTPStatus
 from operator import itemgetter
 from typing import Any
@@ -50,7 +49,7 @@ class InfluxReader:
     def retention(self) -> timedelta | None:
         """Return how long the bucket keeps points; None for ever, or when the token may not see it."""
         place = {"org": self._service.org, "name": self._service.bucket}
-        answer = self._ask(partial(self._http.ask, "GET", "/api/v2/buckets", place))
+        answer = self._ask("GET", "/api/v2/buckets", place)
         try:
             listed = msgspec.json.decode(answer.body).get("buckets") or [{}]
             rules = listed[0].get("retentionRules", [])
@@ -137,7 +136,7 @@ class InfluxReader:
         body = {"query": flux, "type": "flux", "dialect": {"annotations": ["datatype"]}}
         place = {"org": self._service.org}
         headers = {"Accept": "application/csv"}
-        answer = self._ask(partial(self._http.ask, "POST", "/api/v2/query", place, body, headers))
+        answer = self._ask("POST", "/api/v2/query", place, body, headers)
         yield from self._rows(answer.body.decode("utf-8", "replace"))
 
     def _rows(self, text: str) -> Iterator["_Row"]:
@@ -159,11 +158,11 @@ class InfluxReader:
             else:
                 yield schema.row(line)
 
-    def _ask(self, request: Any) -> Answer:
+    def _ask(self, *request: Any) -> Answer:
         """The answer to a question, asked again while the server is not up to it."""
 
         def once() -> Answer:
-            answer: Answer = request()
+            answer = self._http.ask(*request)
             if answer.asks_again:
                 raise self._http.error_of(answer)
             return answer

@@ -156,7 +156,7 @@ class _Live:
         except requests.JSONDecodeError as error:
             raise self._request.invalid("it is not JSON") from error
         except requests.RequestException as error:
-            raise self._client.failure_of(error, self._request) from error
+            raise self._client.unanswered(error, self._request.what) from error
         except (KeyError, TypeError) as error:
             raise self._request.invalid("its JSON is not the envelope of an answer") from error
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import urlsplit
 
 from tasks.core.checks import ServiceCheck
@@ -11,7 +10,6 @@ from tasks.core.errors import (
     CertificateInvalid,
     ConfigurationInvalid,
     FedvitalsError,
-    NoAnswer,
     SourceRefused,
     SourceTimedOut,
     SourceUnavailable,
@@ -52,36 +50,22 @@ class Request:
         """The error for an answer that may come right; retry_after in seconds."""
         return SourceUnavailable(**vars(self), problem=problem, retry_after=retry_after)
 
-    def unanswered(self, error: NoAnswer) -> SourceUnavailable:
-        """The error for an answer that did not come, or not whole, or not within its time."""
-        kind = SourceTimedOut if error.is_late else SourceUnavailable
-        return kind(**vars(self), problem=error.problem, retry_after=None)
-
     def refused(self, status: int, problem: str, fix: str) -> SourceRefused:
         """The error for a question that will be refused again."""
         return SourceRefused(**vars(self), status=status, problem=problem, fix=fix)
 
 
-class Client:
-    """A source's way to its service."""
+class Client(Transport):
+    """A source's transport: failures are errors of sources."""
 
     def __init__(self, service: Service, kind: Kind, limits: Limits | None = None) -> None:
-        self.service = service
+        super().__init__(service, kind.name, limits)
         self.kind = kind
-        self._transport = Transport(service, kind.name, limits)
-        self.limits = self._transport.limits
-        self.session = self._transport.session
-        self.quoted = self._transport.quoted
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._transport.close()
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return SourceUnavailable, or SourceTimedOut."""
+        kind = SourceTimedOut if is_late else SourceUnavailable
+        return kind(**vars(self.request(what)), problem=problem, retry_after=None)
 
     def request(self, what: str) -> Request:
         """The facts of a request to this service."""
@@ -100,21 +84,11 @@ class Client:
         """
         method, url = "GET" if form is None else "POST", self.service.url + path
         request = self.request(what)
-        try:
-            answer = self._transport.request(
-                method, url, what, data=form, headers={"Accept": accept}
-            )
-        except NoAnswer as error:
-            raise request.unanswered(error) from error
+        answer = self.call(method, url, what, data=form, headers={"Accept": accept})
         if answer.is_cut:
             raise request.invalid(f"it is larger than {self.limits.largest} bytes")
         self.refuse_detours(answer, request)
         return answer
-
-    def failure_of(self, error: Exception, request: Request) -> FedvitalsError:
-        """Return our error for one that a library raised on this client's session."""
-        found = self._transport.failure(error, request.what)
-        return request.unanswered(found) if isinstance(found, NoAnswer) else found
 
     def refuse_detours(self, answer: Answer, request: Request) -> None:
         """Raises SourceRefused for a redirect and for a missing or wrong token."""

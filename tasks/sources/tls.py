@@ -113,14 +113,11 @@ class TlsSource:
     def _presented(self, request: Request) -> tuple[bytes, bool]:
         """The certificate in DER, and whether it is trusted."""
         try:
-            return self._handshake(_verifying()), True
-        except ssl.SSLCertVerificationError:
-            pass
+            try:
+                return self._handshake(_context(verifies=True)), True
+            except ssl.SSLCertVerificationError:
+                return self._handshake(_context(verifies=False)), False
         except (OSError, UnicodeError) as error:
-            raise request.unavailable(str(error)) from error
-        try:
-            return self._handshake(_accepting()), False
-        except OSError as error:
             raise request.unavailable(str(error)) from error
 
     def _handshake(self, context: ssl.SSLContext) -> bytes:
@@ -135,17 +132,12 @@ class TlsSource:
         return certificate
 
 
-def _verifying() -> ssl.SSLContext:
-    context = trusting()
+def _context(verifies: bool) -> ssl.SSLContext:
+    context = trusting() if verifies else ssl.create_default_context()
     context.check_hostname = False
-    return context
-
-
-def _accepting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    # nothing is sent over this connection: it is made to look at what cannot be trusted
-    context.verify_mode = ssl.CERT_NONE
+    if not verifies:
+        # nothing is sent over this connection: it is made to look at what cannot be trusted
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -13,22 +13,22 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks import http
 from tasks.channels.grafana import GrafanaChannel
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.errors import (
     CertificateInvalid,
     ConfigurationInvalid,
     FedvitalsError,
-    NoAnswer,
+    SourceUnavailable,
     Transient,
 )
 from tasks.core.message import Message
 from tasks.core.settings import InfluxService, InfluxTuning, Service
-from tasks.http import CA_VARIABLES, CERT_VARIABLE, KEY_VARIABLE, Limits, Transport
+from tasks.http import CA_VARIABLES, CERT_VARIABLE, KEY_VARIABLE, Limits
 from tasks.sinks import influxdb_checks
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_http import InfluxHttp
+from tasks.sources.http import API, Client
 from tasks.sources.scrape import fetch_page
 from tests.fakes.certificates import HOST, Certificates, over_tls
 from tests.fakes.forward_proxy import ForwardProxy, a_forward_proxy
@@ -308,39 +308,42 @@ def headers_of(server: HTTPServer) -> list[str | None]:
 
 @pytest.mark.parametrize("adapter", WITH_TOKEN)
 @pytest.mark.parametrize("is_renewed", [True, False])
-def test_a_refused_token_is_looked_up_again_once(
+def test_a_refused_token_is_asked_for_again_once(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, adapter: Adapter, is_renewed: bool
 ) -> None:
-    tokens = ["old"]
-
-    def refuse(request: Request) -> Response:
+    def refresh(service: Service, refused: str) -> bool:
+        assert refused == "t0ken"
         if is_renewed:
-            tokens[0] = "new"
-        return Response("old new", 401)
+            service.__dict__["token"] = SecretStr("n3w")
+        return is_renewed
 
-    scheme = "Token" if adapter is influxdb else "Bearer"
-    monkeypatch.setattr(http, "bearer", lambda service: tokens[0])
+    monkeypatch.setattr(Service, "refresh_token", refresh)
     for path in ("/metrics", "/api/v2/write", "/api/annotations"):
-        httpserver.expect_oneshot_request(path).respond_with_handler(refuse)
+        httpserver.expect_oneshot_request(path).respond_with_data("t0ken n3w", 401)
     url = serve(httpserver)
+    scheme = "Token" if adapter is influxdb else "Bearer"
     if is_renewed:
         adapter(url)
-        assert headers_of(httpserver)[:2] == [f"{scheme} old", f"{scheme} new"]
-        return
-    assert failure(adapter, url).status == 401
-    assert headers_of(httpserver) == [f"{scheme} old"]
+        assert headers_of(httpserver)[:2] == [f"{scheme} t0ken", f"{scheme} n3w"]
+    else:
+        assert failure(adapter, url).status == 401
+        assert headers_of(httpserver) == [f"{scheme} t0ken"]
 
 
 def test_a_token_that_is_refused_twice_is_not_sent_a_third_time(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = iter("abcdefgh")
-    monkeypatch.setattr(http, "bearer", lambda service: next(tokens))
-    httpserver.expect_request("/").respond_with_data("", 401)
-    service = Service(url=httpserver.url_for("").rstrip("/"), origin="X")
-    with Transport(service, "it") as transport:
-        assert transport.request("GET", service.url, "it").status == 401
+    monkeypatch.setattr(Service, "refresh_token", lambda service, refused: True)
+    httpserver.expect_request("/metrics").respond_with_data("", 401)
+    assert failure(source, httpserver.url_for("").rstrip("/")).status == 401
     assert len(httpserver.log) == 2
+
+
+def test_a_token_that_another_thread_renewed_is_another_one() -> None:
+    service = Service(url="http://h", origin="X", token=TOKEN)
+    assert service.refresh_token("old")
+    assert not service.refresh_token("t0ken")
+    assert not Service(url="http://h", origin="X").refresh_token("old")
 
 
 def test_a_login_in_the_heartbeats_url_is_sent(httpserver: HTTPServer) -> None:
@@ -359,20 +362,17 @@ def test_no_more_is_read_than_the_limit(httpserver: HTTPServer, is_announced: bo
 
     httpserver.expect_request("/").respond_with_handler(answer)
     service = Service(url=httpserver.url_for("").rstrip("/"), origin="X")
-    with Transport(service, "it", Limits(largest=10)) as transport:
-        cut = transport.request("GET", service.url, "it")
+    with Client(service, API, Limits(largest=10)) as client:
+        cut = client.call("GET", service.url, "it")
     assert (cut.status, cut.is_cut, cut.retry_after) == (503, True, 3.0)
     assert cut.body == (b"" if is_announced else body[:10])
-    with Transport(service, "it", Limits(largest=11)) as transport:
-        whole = transport.request("GET", service.url, "it")
+    with Client(service, API, Limits(largest=11)) as client:
+        whole = client.call("GET", service.url, "it")
     assert (whole.body, whole.is_cut) == (body, False)
 
 
-def test_what_is_no_answer_says_whose_and_to_what() -> None:
+def test_a_token_in_a_reason_is_hidden() -> None:
     service = Service(url="http://127.0.0.1:9", origin="X", token=SecretStr("refused"))
-    with Transport(service, "it") as transport, pytest.raises(NoAnswer) as caught:
-        transport.request("GET", service.url, "a page")
-    assert str(caught.value) == (
-        "it at http://127.0.0.1:9 did not answer a page: [Errno 111] Connection ***"
-    )
-    assert caught.value.is_late is False
+    with Client(service, API) as client, pytest.raises(SourceUnavailable) as caught:
+        client.call("GET", service.url, "a page")
+    assert (caught.value.what, caught.value.problem) == ("a page", "[Errno 111] Connection ***")

@@ -58,7 +58,7 @@ def test_an_address_that_takes_none_is_refused(httpserver: HTTPServer, status: i
     assert isinstance(error, ChannelRefused)
     assert str(error) == (
         f"heartbeat at {beat(httpserver).host} refused the message (HTTP {status}): it takes no "
-        "heartbeat there. Check FEDVITALS_HEARTBEAT_URL"
+        "heartbeat there. Fix: check FEDVITALS_HEARTBEAT_URL"
     )
 
 
