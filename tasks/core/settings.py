@@ -159,6 +159,10 @@ class Service(Strict):
     token: SecretStr | None = None
     origin: str = Field(description="where the URL came from")
 
+    def refresh_token(self, refused: str) -> bool:
+        """Return whether the token is another one than the refused."""
+        return self.token is not None and self.token.get_secret_value() != refused
+
 
 class InfluxService(Service):
     """The InfluxDB of an environment."""

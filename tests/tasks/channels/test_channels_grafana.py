@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.channels.grafana import LARGEST_ANSWER, GrafanaChannel
+from tasks.channels.grafana import LIMITS, GrafanaChannel
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.message import Message, message_of
@@ -241,7 +241,7 @@ def test_an_answer_that_is_not_grafanas_is_refused(
 
 
 def test_an_endless_answer_is_not_read_to_its_end(grafana: FakeGrafana) -> None:
-    grafana.faults = [lambda request: Response("[" + " " * 2 * LARGEST_ANSWER + "]")]
+    grafana.faults = [lambda request: Response("[" + " " * 2 * (LIMITS.largest or 0) + "]")]
     with pytest.raises(ChannelRefused, match="no JSON"):
         send(grafana.service())
 

@@ -13,6 +13,7 @@ from tasks.channels import heartbeat
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
+from tasks.http import Limits
 
 pytestmark = pytest.mark.promise(
     "Accounts: a heartbeat follows each run that did its work, and shows only the host of its URL"
@@ -88,7 +89,7 @@ def test_nobody_listens() -> None:
 
 
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat, "LIMITS", Limits(silence=0.2))
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/ping/{KEY}"
         error = failure(Heartbeat(SecretStr(url)))
@@ -99,7 +100,7 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_server_that_drips_is_given_up(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "TOTAL_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "LIMITS", Limits(total=0.0))
     drops = iter([b"a", b"b", b"c"])
     httpserver.expect_request("/ping/" + KEY).respond_with_response(Response(drops))
 

@@ -15,8 +15,8 @@ from werkzeug import Response
 from tasks.core.errors import SourceOverloaded, SourceTimedOut
 from tasks.core.settings import Service
 from tasks.core.window import Window
+from tasks.http import Limits
 from tasks.sources.counting import SeriesCount, count_series
-from tasks.sources.http import Limits
 from tasks.sources.prometheus import PrometheusSource
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, Refused
 from tests.fakes.raw_http import RawServer

@@ -17,7 +17,8 @@ from tasks.core.errors import (
     Terminal,
 )
 from tasks.core.settings import Service
-from tasks.sources.http import API, Limits, service_checks
+from tasks.http import Limits
+from tasks.sources.http import API, service_checks
 from tasks.sources.rest import LIMITS, RestSource
 from tests.fakes.api import ENDPOINT, TOKEN, Api
 from tests.fakes.certificates import Certificates, Kind, over_tls
@@ -261,7 +262,7 @@ def test_a_certificate_of_a_known_ca_is_good(certificates: Certificates) -> None
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "invalid path"), ("no certificate", "no certificate or crl found")],
+    [(None, "other.pem: No such file"), ("no certificate", "no certificate or crl found")],
 )
 def test_a_file_of_cas_that_cannot_be_read(
     certificates: Certificates,
