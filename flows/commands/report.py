@@ -13,6 +13,7 @@ from flows.commands.options import (
 )
 from flows.commands.running import show_warnings
 from flows.commands.show import print_json, shown_report
+from flows.commands.summary import window_line
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -58,10 +59,10 @@ def report(
 
 
 def _summary(receipt: "Receipt", settings: "Settings") -> str:
-    values, window = receipt.values, receipt.window or {}
+    values = receipt.values
     lines = [
         f"report of {receipt.environment}: {receipt.status}",
-        f"window   {window['start']} to {window['stop']}",
+        window_line(receipt, settings),
         f"values   {values.landed} landed, {values.quarantined} in quarantine",
     ]
     for line in receipt.measurements:

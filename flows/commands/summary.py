@@ -33,9 +33,7 @@ def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
     worst = f", worst {receipt.worst.value}" if receipt.worst else ""
     lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
     if receipt.window:
-        zone = settings.timezone if settings else UTC
-        moments = (datetime.fromisoformat(receipt.window[key]) for key in ("start", "stop"))
-        lines.append(f"window   {' to '.join(iso(each, zone) for each in moments)}")
+        lines.append(window_line(receipt, settings))
     lines += details(receipt.details) if details else _values(receipt)
     lines += [f"note     {note}" for note in receipt.remarks]
     if receipt.report is not None:
@@ -45,6 +43,13 @@ def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
     elif receipt.flow == "federated" and all(each.ok for each in receipt.deliveries):
         lines.append("report   skipped: no new training data (write one with --output)")
     return "\n".join(lines)
+
+
+def window_line(receipt: "Receipt", settings: "Settings | None") -> str:
+    """Return the line on a receipt's window, in the configured time zone."""
+    zone = settings.timezone if settings else UTC
+    moments = (datetime.fromisoformat(text) for text in (receipt.window or {}).values())
+    return f"window   {' to '.join(iso(each, zone) for each in moments)}"
 
 
 def _values(receipt: "Receipt") -> list[str]:

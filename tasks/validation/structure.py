@@ -38,9 +38,9 @@ class Complaint:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The fix for a word that is not among the known ones."""
+    """Return the fix for a word that is not among the known ones."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"Did you mean {close[0]}?" if close else otherwise
+    return f"Use {close[0]}" if close else otherwise
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:

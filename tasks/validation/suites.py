@@ -151,7 +151,7 @@ def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
     known = engine.arguments_of(expectation.type)
     for name in expectation.arguments:
         if name not in known:
-            fix = did_you_mean(name, known, f"It takes: {', '.join(known)}")
+            fix = did_you_mean(name, known, f"Give one of: {', '.join(known)}")
             raise complain(f"{expectation.type} takes no {name}", fix)
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:

@@ -170,7 +170,7 @@ def test_both_ways_to_count_rounds_reach_the_end_of_the_plan(
 @pytest.mark.parametrize("command", ["convergence", "federated"])
 def test_the_help_says_what_total_rounds_are(bare: Installation, command: str) -> None:
     bare.variables["COLUMNS"] = "300"
-    assert "400 for rounds 1 to 400, and for rounds 0 to 399" in bare.here(command, "--help").out
+    assert "400 for rounds 1 to 400 or 0 to 399" in bare.here(command, "--help").out
 
 
 def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:
