@@ -1,11 +1,11 @@
-"""HTTP sessions that keep their token to themselves."""
+"""HTTP sessions that send their token to one host only."""
 
 import requests
 from requests.auth import AuthBase
 
 
 class BearerSession(requests.Session):
-    """Send the token, and follow no redirect, so that it goes to no other host."""
+    """Sends the token and follows no redirect, so that no other host gets it."""
 
     def __init__(self, token: str) -> None:
         """Keep the token; it may be empty."""
@@ -14,11 +14,11 @@ class BearerSession(requests.Session):
         self.headers["User-Agent"] = "fedvitals"
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Name no target, whatever the answer says."""
+        """Return no target: redirects are not followed."""
 
 
 class _Bearer(AuthBase):
-    """Sets the token. Without one it still keeps requests from taking a login out of ~/.netrc."""
+    """Sets the token; without one it still keeps requests from reading ~/.netrc."""
 
     def __init__(self, token: str) -> None:
         self._token = token

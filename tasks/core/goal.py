@@ -1,4 +1,4 @@
-"""What a training is to reach: by which metric, up to which level, in how many rounds."""
+"""The goal of a training: its metric, target level and number of rounds."""
 
 from typing import Literal
 
@@ -13,18 +13,18 @@ TARGET = "target"
 
 
 class Goal(Strict):
-    """The goal of a service's trainings; None for what is left to the service or to nobody.
+    """The goal of a service's trainings; None leaves a value to the service.
 
     target is in the metric's own unit, an accuracy as a share, 0 to 1; it is an accuracy unless the
-    metric is loss. total_rounds counts where the service does not say how many are planned.
+    metric is loss. total_rounds applies where the service does not report how many are planned.
     """
 
     metric: Literal["accuracy", "loss"] | None = Field(
-        default=None, description="what a run is judged by; without one accuracy, else loss"
+        default=None, description="metric that a run is judged by; by default accuracy, else loss"
     )
     target: float | None = Field(default=None, description="level to reach, such as 0.9 or 90%")
     total_rounds: int | None = Field(
-        default=None, ge=1, le=MOST_ROUNDS, description="how many rounds are planned"
+        default=None, ge=1, le=MOST_ROUNDS, description="number of planned rounds"
     )
 
     @field_validator(TARGET, mode="before")
@@ -37,9 +37,9 @@ class Goal(Strict):
         )
 
     def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
-        """This goal with what one run is asked for instead; a level to reach goes with its metric.
+        """Return the goal with the options of one run; a target goes with its metric.
 
-        Raises UsageInvalid naming the option that is wrong.
+        Raises UsageInvalid naming the wrong option.
         """
         is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
         try:
@@ -55,10 +55,10 @@ class Goal(Strict):
 
 
 def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
-    """The level in the metric's own unit. Of a share, a percent sign says percent, and so does a
-    number above 1 where the metric is reported in_percent.
+    """Parse a level into the metric's own unit.
 
-    Raises ValueError for what is no number, and for a level that no metric has.
+    A share is in percent with a percent sign, or above 1 where the metric is reported in_percent.
+    Raises ValueError for anything but a number, and for a level that the metric cannot have.
     """
     bare = reported.strip().removesuffix("%").strip()
     try:
@@ -66,13 +66,13 @@ def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
     except ValueError:
         value = float("nan")
     if value != value:
-        raise ValueError("it is no number")
+        raise ValueError("it is not a number")
     if is_share and (bare != reported.strip() or (in_percent and value > 1.0)):
         value /= 100.0
     if value < 0.0 or value == float("inf"):
-        raise ValueError("it is beyond the possible")
+        raise ValueError("it is out of range")
     if is_share and value > 1.0:
-        raise ValueError("it is beyond the possible: an accuracy is a share, 0 to 1")
+        raise ValueError("it is out of range: an accuracy is a share, 0 to 1")
     return value
 
 

@@ -1,10 +1,10 @@
-"""What a `maintain` run did: of each table what it was and is, and of the ledger."""
+"""Results of a `maintain` run, for each table and the ledger."""
 
 from typing import Literal
 
 from tasks.core.documents import Strict
 
-# locked: another run works on it; pending: another writer or the database was in the way
+# locked: by another run; pending: another writer or the database was in the way
 TableState = Literal["done", "locked", "pending", "damaged"]
 
 
@@ -29,7 +29,7 @@ class TableUpkeep(Strict):
 
 
 class LedgerUpkeep(Strict):
-    """What became of the ledger. Sizes are None where it is on a server."""
+    """Maintenance of the ledger; sizes are None where it is on a server."""
 
     state: Literal["done", "pending"] = "done"
     backup: str | None = None
@@ -43,7 +43,7 @@ class LedgerUpkeep(Strict):
 
 
 class ReportsUpkeep(Strict):
-    """What became of the reports in FEDVITALS_HOME, in folders, one a run."""
+    """Maintenance of the reports in FEDVITALS_HOME, in folders, one a run."""
 
     state: Literal["done", "pending"] = "done"
     kept: int = 0
@@ -62,7 +62,7 @@ class Maintenance(Strict):
 
     @property
     def sentence(self) -> str:
-        """How many tables were maintained, what went, and which were left."""
+        """Summarise the maintained tables, expired rows, and skipped tables."""
         expired = sum(line.rows_expired + line.quarantine_expired for line in self.tables)
         left = [f"{line.name}: {line.state}" for line in self.tables if line.state != "done"]
         return "; ".join([f"{len(self.tables)} tables, {expired} rows expired", *left])

@@ -86,8 +86,8 @@ def test_lake_query(collected: Collected) -> None:
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("DROP TABLE shares", "only one SELECT is answered"),
-        ("SELECT 1; SELECT 2", "only one SELECT is answered"),
+        ("DROP TABLE shares", "only one SELECT is allowed"),
+        ("SELECT 1; SELECT 2", "only one SELECT is allowed"),
         ("SELECT nothing FROM shares", "Binder Error"),
         ("SELECT * FROM read_csv('/etc/passwd')", "Permission Error"),
         ("SELEC", "Parser Error"),

@@ -142,7 +142,7 @@ def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
     assert run_of(ran)["forecast"] is not None
     assert run_of(ran)["planned_rounds"] == 80
     assert len(run_of(ran)["forecast"]["similar_runs"]) == 3
-    assert ran.err.startswith("fedvitals: left out of the history: earlier/notes.txt: ")
+    assert ran.err.startswith("fedvitals: skipped in the history: earlier/notes.txt: ")
     assert judged(bare, name, "--json").document["runs"][0]["forecast"] is None
 
 
@@ -252,13 +252,13 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
         (["."], ".: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"),
         (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Fix: name the column with --metric; there are round, accuracy"),
         (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Fix: name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "high"], "--target high: it is no number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "1.5"], "--target 1.5: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "120%"], "--target 120%: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "high"], "--target high: it is not a number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target=-1"], "--target -1: it is out of range. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--history", "empty"], "--history empty: it is empty. Fix: name a folder with files of earlier runs, or leave the option out"),
-        (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Fix: name a folder of earlier runs"),
-        (["run.csv", "--output", "run.csv"], "--output: run.csv is no folder that can be written. Fix: name another folder"),
+        (["run.csv", "--history", "run.csv"], "--history run.csv: it is not a folder. Fix: name a folder of earlier runs"),
+        (["run.csv", "--output", "run.csv"], "--output: run.csv is not a writable folder. Fix: name another folder"),
         (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Fix: use one of: production (config/environments.yaml)"),
     ],
 )  # fmt: skip

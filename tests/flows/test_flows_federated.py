@@ -209,8 +209,8 @@ def test_a_poll_that_is_reported_nothing_new_writes_no_report(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--target", "120%"), "--target 120%: it is beyond the possible: an accuracy is a share"),
-        (("--target", "soon"), "--target soon: it is no number"),
+        (("--target", "120%"), "--target 120%: it is out of range: an accuracy is a share"),
+        (("--target", "soon"), "--target soon: it is not a number"),
     ],
 )
 def test_a_goal_that_cannot_be_is_refused_before_any_work(

@@ -203,7 +203,7 @@ def test_what_is_no_longer_in_the_catalogue_stays(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry")
     assert (ran.code, ran.err) == (
         0,
-        "fedvitals: shares is no longer in the catalogue; what is in its quarantine stays\n",
+        "fedvitals: shares is no longer in the catalogue; its quarantine stays\n",
     )
 
 

@@ -187,7 +187,7 @@ def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
     (line,) = ran.document["measurements"]
     gone = len(before.keys() - now.keys())
     assert (line["state"], line["values"]["kept"], line["values"]["erased"]) == ("landed", 0, gone)
-    assert f"the source no longer has {gone} values; they were taken out of the lake" in line["warnings"]  # fmt: skip
+    assert f"the source no longer has {gone} values; they were deleted from the lake" in line["warnings"]  # fmt: skip
     assert possible(before).keys() > possible(now).keys()
     assert_whole(here, influxdb, possible(now), impossible(now))
 

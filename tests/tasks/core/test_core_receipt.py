@@ -112,7 +112,7 @@ def test_chunks_are_joined_into_one_measurement() -> None:
             Verdict("suite", (check("a", False, "high", 1), check("b", False, offending=5))),
         ),
         problems=("p", "q"),
-        warnings=("w", "the source no longer has 1 values; they are kept as landed before"),
+        warnings=("w", "the source no longer has 1 values; they are retained as landed before"),
         seconds={"land": 3.0, "load": 0.5},
     )
     assert whole.verdicts[0].short() == {"passed": 0, "failed": 2, "worst": "critical"}

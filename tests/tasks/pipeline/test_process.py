@@ -77,7 +77,7 @@ def test_covered_until_goes_back_with_the_clock(bench: Bench) -> None:
     outcome = bench.run(at(1.6))
     states = [bench.state(hour) for hour in (0, 1)]
     assert [state.covered_until for state in states if state] == [at(1), at(1.6 - 1 / 60)]
-    assert "read up to 2026-01-01T01:44:00Z, which is later than" in outcome.warnings[0]
+    assert "read up to 2026-01-01T01:44:00Z, later than" in outcome.warnings[0]
 
 
 def test_no_data_is_a_state_of_its_own_and_reaches_no_suite(bench: Bench) -> None:
@@ -141,7 +141,7 @@ def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     assert outcome.state == "retained"
     assert outcome.values == Values(extracted=4, landed=2, unchanged=2, kept=2)
     assert outcome.warnings == (
-        "the source no longer has 2 values; they are kept as landed before",
+        "the source no longer has 2 values; they are retained as landed before",
     )
     assert bench.landed(0)["time"].tolist() == [at(0.25), at(0.5)]
     # the rows are those of before: nothing to commit, nothing to load

@@ -55,7 +55,7 @@ def test_several_runs_are_compared_above_them() -> None:
         text.index("2 runs: 2 improving") < text.index("a is better:") < text.index("Side by side")
     )
     assert page.count('class="panel broad"') == 5
-    assert "the lake's runs were left out" in text
+    assert "the lake's runs were skipped" in text
 
 
 def test_the_worst_run_colours_the_page() -> None:
