@@ -1,4 +1,4 @@
-"""How the cells of a table stand: what the lake says of them, held against the rows it has."""
+"""Audit of a table's cells: the states recorded in the lake against its rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ _CELLS_AT_ONCE = 24
 class CellAudit:
     """The true states of the cells of one measurement and environment, oldest first.
 
-    `corrected` are those of them that the lake does not say in this way, among them `torn` ones,
-    of which rows are gone. `lost` counts the values that they had and the lake has no more.
+    `corrected` are the cells that the lake records otherwise, among them `torn` ones, which lost
+    rows. `lost` counts the values that these had and the lake no longer has.
     """
 
     states: tuple[CellState, ...]
@@ -33,13 +33,13 @@ class CellAudit:
 
     @property
     def torn(self) -> tuple[CellState, ...]:
-        """The cells that were found to lack rows."""
+        """Return the cells that lack rows."""
         return tuple(state for state in self.corrected if state.state == "torn")
 
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What is looked at, by which run, and how long its cells are."""
+    """The part of a lake to audit, by which run, and the length of its cells."""
 
     measurement: Measurement
     environment: str
@@ -48,11 +48,11 @@ class AuditRequest:
 
 
 def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) -> CellAudit:
-    """Holds what is reported of the cells against rows and values counted in the table.
+    """Compare recorded states with the rows and values counted in the table.
 
-    Only where they differ, or the catalogue entry is another one, rows are read. A cell that lacks
-    rows is torn. One that has other rows than was reported gets their digest, no source digest, so that
-    the next read decides, and an erasure more, since nobody knows what sinks were given.
+    Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
+    torn. One with other rows than recorded gets their digest, no source digest, so that the next
+    read decides, and one more erasure, since it is unknown what sinks have.
 
     Raises LakeDamaged when the table cannot be read.
     """
@@ -75,7 +75,7 @@ def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) ->
 
 
 def torn(state: CellState, left: Held, run_id: str) -> CellState:
-    """The state of a cell that lost rows: nothing of it counts as read, and no sink is owed it."""
+    """Return the state of a cell that lost rows: unread, and owed to no sink."""
     return replace(
         state,
         state="torn",
@@ -90,7 +90,7 @@ def torn(state: CellState, left: Held, run_id: str) -> CellState:
 
 
 def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellState:
-    """The state with the digest of the rows that are there; itself when it is the same."""
+    """Return the state with the digest of the rows held; itself when unchanged."""
     digest = digest_rows(frame, look.measurement)
     if digest == state.landed_digest:
         return state
@@ -111,7 +111,7 @@ def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellSt
 def frames_of(
     lake: Lake, look: AuditRequest, cells: list[Cell]
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
-    """The landed rows of each cell, read some adjacent cells at a time."""
+    """Yield the landed rows of each cell, read some adjacent cells at a time."""
     for group in groups_of(sorted(cells), _CELLS_AT_ONCE, fits=follows):
         window = Window(group[0].start, group[-1].stop)
         frame = lake.read(look.measurement, look.environment, window)
@@ -127,7 +127,7 @@ def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool
 
 
 def _unknown(lake: Lake, look: AuditRequest, cell: Cell, source: str) -> CellState:
-    """Of a cell that nobody reported of: nothing of it counts as read."""
+    """Return the state of a cell without a record: unread."""
     records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
     nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
     return replace(nothing, quarantined=int(records["field"].notna().sum()))

@@ -17,7 +17,7 @@ from tasks.pipeline.merge import keep_older, united
 
 @dataclass(frozen=True)
 class Extracted:
-    """One chunk's batch cut into cells, the source digest of each, and the cells that changed."""
+    """A chunk's batch cut into cells, their source digests, and the changed cells."""
 
     batch: Batch
     rows: Mapping[Cell, pd.DataFrame]
@@ -27,10 +27,10 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Landed:
-    """The changed cells as they stand now, with their rows.
+    """The changed cells with their new state and rows.
 
-    Of the older values that the source should have answered again and did not, `kept` stay and
-    `erased` were taken out.
+    `kept` and `erased` count the older values that the source should have returned again and did
+    not: retained, and deleted.
     """
 
     frames: Mapping[CellState, pd.DataFrame]
@@ -42,7 +42,7 @@ class Landed:
 class _Merged:
     """The rows to land, the older values among them, and the cells that lost values for good.
 
-    `held` are the landed digests of the rows that the lake holds now, of the cells that have any.
+    `held` are the landed digests of the lake's present rows, of the cells that have any.
     """
 
     frame: pd.DataFrame
@@ -60,7 +60,7 @@ def land(
     known: Mapping[Cell, CellState],
     tools: Tools,
 ) -> Landed:
-    """Lands the good rows of the changed cells and the records of the bad values.
+    """Land the good rows of the changed cells and the records of the bad values.
 
     good has the layout of a Batch, in canonical order; bad holds quarantine records.
 
@@ -71,7 +71,7 @@ def land(
 
 @dataclass(frozen=True)
 class _Landing:
-    """One chunk on its way into the lake, with what the ledger knows of its cells."""
+    """One chunk on its way into the lake, with the ledger's state of its cells."""
 
     chunk: Chunk
     extracted: Extracted
@@ -79,7 +79,7 @@ class _Landing:
     tools: Tools
 
     def landed(self, good: pd.DataFrame, bad: pd.DataFrame) -> Landed:
-        """See land."""
+        """Land the chunk as `land` does."""
         changed = self.extracted.changed
         merged = self._with_older(good)
         earlier = self._earlier_records()
@@ -94,15 +94,15 @@ class _Landing:
         self._commit_rows(frames, merged)
         self.tools.ledger.record([*frames, *self._covered_further()])
         self.tools.record(list(frames))
-        # a source without history never answers twice for a value, so there is nothing to tell
+        # a source without history returns each value once
         kept = 0 if is_sample(self.tools) else merged.kept
         return Landed(frames=frames, kept=kept, erased=merged.erased)
 
     def _forget(self) -> None:
-        """Takes back what the ledger says was extracted, until it is reported anew.
+        """Forget the source digests until the cells are recorded anew.
 
-        After a crash behind the commit it would call the cells unchanged if their source, or the
-        suite, went back to what it was.
+        Otherwise, after a crash behind the commit, cells would count as unchanged if their source, or
+        the suite, went back to its earlier state.
         """
         known = [self.known[cell] for cell in self.extracted.changed if cell in self.known]
         self.tools.ledger.record(replace(state, source_digest="") for state in known)
@@ -112,7 +112,7 @@ class _Landing:
         return Window(self.extracted.changed[0].start, self.extracted.changed[-1].stop)
 
     def _with_older(self, good: pd.DataFrame) -> _Merged:
-        """The lake itself is asked what was landed, since the ledger may be lost or behind."""
+        """Merge in older rows, by the lake itself, since the ledger may be lost or behind."""
         chunk, changed = self.chunk, self.extracted.changed
         if not changed:
             return _Merged(frame=good)
@@ -130,7 +130,7 @@ class _Landing:
                 erased += count_values(gone, chunk.measurement)
                 shrunk.add(cell)
             held[cell] = digest_rows(older, chunk.measurement)
-            # where the ledger is behind the lake, nobody knows what the sinks were given
+            # where the ledger is behind the lake, it is unknown what sinks have
             if stays.lost or held[cell] != self._digest_before(cell):
                 shrunk.add(cell)
         frame = united(parts, chunk.measurement) if any(map(len, parts[1:])) else good
@@ -160,7 +160,7 @@ class _Landing:
         )
 
     def _earlier_records(self) -> dict[Cell, pd.DataFrame]:
-        """The changed cells' records, by the lake itself: no ledger knows what a crash left."""
+        """Return the changed cells' records, by the lake itself: a crash may have left some."""
         if not self.extracted.changed:
             return {}
         name, environment = self.chunk.measurement.name, self.chunk.environment
@@ -170,8 +170,7 @@ class _Landing:
     def _with_earlier(
         self, bad: pd.DataFrame, earlier: Mapping[Cell, pd.DataFrame]
     ) -> pd.DataFrame:
-        """The records with the earlier ones of values that the source has no more: like landed values
-        they stay, since nobody could find out again what they were."""
+        """Add earlier records of values that the source no longer has; they cannot be rebuilt."""
         parts = [records[records["stage"] != "sink"] for records in earlier.values()]
         parts = [part for part in parts if len(part)]
         # samples are distinguished by their slot
@@ -192,7 +191,7 @@ class _Landing:
         frames: Mapping[CellState, pd.DataFrame],
         merged: _Merged,
     ) -> None:
-        """Replaces the cells' records by those that hold now; no commit when nothing changes."""
+        """Replace the cells' records by the present ones; no commit when nothing changes."""
         if not is_news and not any(map(len, earlier.values())):
             return
         chunk, tools = self.chunk, self.tools
@@ -213,10 +212,10 @@ class _Landing:
                 tools.lake.quarantine(chunk.measurement, records, cells, chunk.environment)
 
     def _still_true(self, records: pd.DataFrame, is_loaded_again: bool) -> pd.DataFrame:
-        """Of a cell's earlier records those that this run does not find out anew.
+        """Return the earlier records that this run does not find anew.
 
-        They are a sink's refusals unless the cell goes to the sinks again, and what was quarantined of
-        other samples, which are not read again.
+        These are a sink's refusals unless the cell goes to the sinks again, and the quarantined values
+        of other samples, which are not read again.
         """
         from_sink = records["stage"] == "sink"
         stays = from_sink & (not is_loaded_again)
@@ -227,7 +226,7 @@ class _Landing:
         return records[stays]
 
     def _commit_rows(self, frames: Mapping[CellState, pd.DataFrame], merged: _Merged) -> None:
-        """One commit for the cells whose rows differ from what the lake holds; none for none."""
+        """Commit once the cells whose rows differ from the lake; nothing if none do."""
         states = [s for s in frames if s.rows or s.cell in merged.held]
         states = [s for s in states if s.landed_digest != merged.held.get(s.cell)]
         if not states:
@@ -244,7 +243,7 @@ class _Landing:
         return self.known[cell].landed_digest if cell in self.known else ""
 
     def _covered_further(self) -> list[CellState]:
-        """The unchanged cells of which more time is covered now."""
+        """Return the unchanged cells whose covered time has grown."""
         same = [self.known[c] for c in self.chunk.cells if c not in self.extracted.changed]
         reached = {state: min(state.cell.stop, self.chunk.window.stop) for state in same}
         return [
@@ -255,19 +254,19 @@ class _Landing:
 
 
 def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of older rows that did not come again those that stay, and those that should have come.
+    """Split older rows that did not come again: those that stay, and those missing.
 
-    Outside the chunk's window the source was not asked.
+    Outside the chunk's window the source was not queried.
     """
     is_asked = (older["time"] >= chunk.window.start) & (older["time"] < chunk.window.stop)
     return (older[~is_asked] if chunk.allow_deletes else older), older[is_asked]
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Cells cut from one frame share their categories, so that they join without a copy of texts."""
+    """Join cells cut from one frame, which share categories, without copying texts."""
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def is_sample(tools: Tools) -> bool:
-    """Whether the source has no history, so that each run adds a sample to the cell."""
+    """Return whether the source has no history, so that each run adds a sample to the cell."""
     return tools.source.name not in SOURCES_WITH_HISTORY

@@ -1,4 +1,4 @@
-"""The ledger's cells, read back from the lake: all of them, or those that a ledger missed."""
+"""Recovery of the ledger's cells from the lake: all, or those that it missed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """What a ledger is rebuilt with. Measurements that are not in `catalogue` are taken as reported."""
+    """The tools to rebuild a ledger. Measurements outside of `catalogue` are not audited."""
 
     lake: Lake
     ledger: Ledger
@@ -41,10 +41,10 @@ class Rebuilding:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was read back of one measurement and environment.
+    """The recovered cells of one measurement and environment.
 
-    `corrected` cells had other rows than the lake said. `torn` ones among them lack rows, with `lost`
-    values: they are read again. `unchecked` is why rows were not counted; empty when they were.
+    `corrected` cells had other rows than recorded in the lake. `torn` ones among them lack rows, with
+    `lost` values: they are read again. `unchecked` is the reason why rows were not counted, or empty.
     """
 
     measurement: str
@@ -58,16 +58,13 @@ class Rebuilt:
 
 
 def rebuild(work: Rebuilding) -> list[Rebuilt]:
-    """Writes all of the ledger's cells anew, as the lake has them; no sink counts as having any.
+    """Replace the ledger's cells by the lake's; no sink counts as having any.
 
-    No source is asked. What the ledger knows of measurements of which the lake has nothing stays.
-
-    Raises:
-        LockHeld: when a run is under way; nothing was changed.
-        LakeDamaged, LedgerUnavailable.
+    No source is queried. Cells of measurements without a table in the lake stay.
+    Raises LockHeld when a run is under way, with nothing changed; LakeDamaged, LedgerUnavailable.
     """
     with ExitStack() as stack:
-        # a run that lands meanwhile would be forgotten
+        # the ledger would lose what another run lands meanwhile
         locks = {
             pair: stack.enter_context(work.locks.hold(*pair, work.run_id)) for pair in _pairs(work)
         }
@@ -83,9 +80,7 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
 
 
 def is_behind(lake: Lake, ledger: Ledger) -> bool:
-    """Whether the lake tells of a run that is newer than any that the ledger knows.
-
-    So it is of a ledger that was deleted, or restored from a backup.
+    """Return whether the lake has a newer run than the ledger, which was lost or restored.
 
     Raises LakeDamaged, LedgerUnavailable.
     """
@@ -93,11 +88,9 @@ def is_behind(lake: Lake, ledger: Ledger) -> bool:
 
 
 def catch_up(work: Rebuilding) -> tuple[str, ...]:
-    """Teaches the ledger what the lake has and it does not know; what there is to say about it.
+    """Add the lake's missing cells to the ledger, but for those of running runs.
 
-    What another run works on is left to that run.
-
-    Raises LakeDamaged, LedgerUnavailable.
+    Returns warnings. Raises LakeDamaged, LedgerUnavailable.
     """
     notes = []
     for pair, reported in sorted(_reported(states_in_force(work.lake)).items()):
@@ -115,10 +108,9 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
 
 
 def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tuple[str, ...]:
-    """What a run has to say of its ledger, which is taught what it missed before any work.
+    """Let the ledger catch up before a run's work, and return warnings.
 
-    A lake that cannot be read is said, not raised: the run finds out what it can do without.
-
+    An unreadable lake is a warning: the run finds out what it can do without.
     Raises ConfigurationInvalid, LedgerUnavailable.
     """
     try:
@@ -130,10 +122,7 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
 
 
 def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> Rebuilding:
-    """What a ledger is rebuilt with, as it is configured.
-
-    Raises ConfigurationInvalid when the catalogue is wrong.
-    """
+    """Open the tools to rebuild a ledger; raise ConfigurationInvalid on a bad catalogue."""
     return Rebuilding(
         lake=lake,
         ledger=ledger,
@@ -169,13 +158,13 @@ def _is_news(state: CellState, known: CellState | None) -> bool:
 def _note(pair: Pair, news: list[CellState]) -> str:
     name, environment = pair
     return (
-        f"the ledger did not know {len(news)} cells of {name} in {environment} as the lake has "
-        "them: they were read back from it, and are sent to every sink again"
+        f"the ledger lacked {len(news)} cells of {name} in {environment} that the lake has: "
+        "they were recovered, and are loaded into every sink again"
     )
 
 
 def _pairs(work: Rebuilding) -> list[Pair]:
-    """All of which the lake tells or has rows."""
+    """Return the pairs with a record or rows in the lake."""
     reported = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
     return sorted(reported | set(_held_pairs(work.lake)))
 
@@ -197,7 +186,7 @@ def _reported(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
 def _standing(
     work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]
 ) -> tuple[CellAudit, str]:
-    """How the cells stand, and why rows were not counted if they were not."""
+    """Audit the cells, and say why rows were not counted if they were not."""
     name, environment = pair
     keyed = {(environment, cell): state for cell, state in reported.items()}
     later = with_commits(work.lake, name, keyed)
