@@ -1,4 +1,4 @@
-"""A backfill's work: chunk after chunk, a few at a time, each measurement under its lock."""
+"""The run `backfill`: chunk after chunk, a few at a time, each measurement under its lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,22 +38,22 @@ from tasks.runs.base.step import Step, plain
 from tasks.runs.base.toolbox import Toolbox, opened_toolbox
 
 NO_REPORT = (
-    "a backfill writes no report, since its window may be longer than memory: fedvitals report "
-    "makes one of any window"
+    "a backfill writes no report, since its window may exceed memory. Fix: run fedvitals report "
+    "for any window"
 )
-# after so many chunks the lake is reported how its cells stand
+# chunks between two appends of cell states to the lake
 CHUNKS_A_ROUND = 20
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a chunk, and the cells whose state changed where the run did not see it."""
+    """A chunk's outcome, and the states that another process changed."""
 
     outcome: Outcome
     states: tuple[CellState, ...] = ()
 
 
-# gives a chunk to a worker, and does not wait
+# gives a chunk to a worker without waiting
 Submit = Callable[[Chunk, Tools], "Future[Done]"]
 # the workers of a backfill, until the block ends
 Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
@@ -61,7 +61,7 @@ Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
 
 @contextmanager
 def in_threads(run: Run, wanted: Backfill) -> Iterator[Submit]:
-    """Work in threads of this process."""
+    """Run chunks in threads of this process."""
     with ThreadPoolExecutor(wanted.manner.workers) as pool:
         yield lambda chunk, tools: pool.submit(_process, chunk, tools)
 
@@ -73,7 +73,7 @@ def _process(chunk: Chunk, tools: Tools) -> Done:
 def backfill(
     run: Run, asked: BackfillRequest, step: Step = plain, workers: Workers = in_threads
 ) -> Receipt:
-    """Read a window of the past that is not yet read, chunk by chunk, oldest first."""
+    """Read the unread part of a past window, chunk by chunk, oldest first."""
     wanted = step("plan", make_backfill)(run, asked)
     found = step("survey", survey)(wanted, run.ledger)
     for problem in found.problems:
@@ -104,7 +104,7 @@ def _artifact(receipt: Receipt) -> Artifact:
 
 
 def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) -> None:
-    """Work on all measurements, one after the other; an error ends its measurement, never the run."""
+    """Process measurements one after the other; an error ends its measurement only."""
     with (
         workers(run, wanted) as submit,
         opened_toolbox(run, wanted.plan) as toolbox,
@@ -137,7 +137,7 @@ def _read(
     wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, notify: Notify
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
-    # the ledger is asked under the lock: since the survey another run may have read some
+    # under the lock: another run may have read some since the survey
     cells = cells_to_read(job, tools.suite, tools.ledger, wanted.manner.replace)
     if not cells:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
@@ -158,10 +158,10 @@ def _read(
 def _worked(
     chunks: Iterable[Chunk], tools: Tools, submit: Submit, most: int
 ) -> Iterator[tuple[Chunk, Outcome]]:
-    """The chunks, in order, with what became of each; never more than `most` are under way.
+    """Yield chunks in order with their outcome; at most `most` are under way.
 
-    After an error that is not of an answer, or three such in a row, the others are given up; what
-    was begun is finished and reported before the error is raised.
+    After an error other than a bad answer, or three of these in a row, the waiting chunks are
+    dropped; those begun are finished and reported before the error is raised.
     """
     waiting: deque[tuple[Chunk, Future[Done]]] = deque()
     rest = iter(chunks)

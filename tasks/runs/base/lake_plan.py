@@ -1,4 +1,4 @@
-"""Plan a run from the lake to a sink: what it covers, and the sink itself."""
+"""Plans of runs from the lake to a sink."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,15 @@ INFLUXDB = "influxdb"
 
 @dataclass(frozen=True)
 class LakeRequest(Request):
-    """Which part of the lake is brought to, or compared with, which sink."""
+    """The part of the lake to load into, or compare with, a sink."""
 
     sink: str = INFLUXDB
 
 
 def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
-    """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
+    """Plan a replay or reconcile; no source has to be configured.
 
-    All types are the whole catalogue, also what `collect` takes only by name.
+    All types are the whole catalogue, with those that `collect` takes only by name.
     """
     if asked.sink not in SINKS:
         fix = f"Use one of: {', '.join(SINKS)}"
@@ -39,7 +39,7 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
 
 
 def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence."""
+    """Refuse an incomplete InfluxDB configuration, which would silently take nothing."""
     service = environment.influxdb
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
@@ -52,7 +52,9 @@ def check_influxdb(settings: Settings, environment: Environment) -> None:
         raise NothingConfigured(where=service.origin, problem=problem, fix=fix)
     if not settings.influxdb.enabled:
         raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", fix="Set it to true"
+            where="sinks.yaml: influxdb.enabled",
+            problem="InfluxDB is disabled",
+            fix="Set it to true",
         )
 
 

@@ -1,4 +1,4 @@
-"""Quarantine, tried again from the lake alone: what passes now is landed, the rest stays quarantined."""
+"""Retry of a measurement's quarantine from the lake alone: passing values are landed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ _VALUE = ["time", "environment", "tags", "field"]
 
 @dataclass(frozen=True)
 class Retry:
-    """Which quarantine is tried again. The window is of whole cells; a chunk has about so many rows."""
+    """The quarantine to retry, in a window of whole cells; a chunk has about so many rows."""
 
     measurement: Measurement
     environment: str
@@ -37,7 +37,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Adjacent cells as they stand, with all their quarantine records."""
+    """Adjacent cells with all their quarantine records."""
 
     states: Mapping[Cell, CellState]
     records: pd.DataFrame
@@ -51,15 +51,15 @@ class _Chunk:
         return Window(self.cells[0].start, self.cells[-1].stop)
 
     def held_by(self, stage: str) -> pd.DataFrame:
-        """The records of one stage."""
+        """Return the records of one stage."""
         return self.records[self.records["stage"] == stage]
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the suite in force says of a chunk's landed and held values.
+    """Result of validating a chunk's landed and quarantined values with the current suite.
 
-    `older` is what was landed, `seen` what was judged, `left` what could not be.
+    `older` was landed, `seen` was judged, `left` could not be judged.
     """
 
     older: pd.DataFrame
@@ -72,8 +72,8 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells as they are to stand, with their rows; how many landed values are refused now; and
-    the cells whose landed rows change."""
+    """The cells' new states and rows, the number of landed values refused now, and the cells
+    whose landed rows change."""
 
     frames: Mapping[CellState, pd.DataFrame]
     refused: int
@@ -81,28 +81,28 @@ class _Cells:
 
 
 def retry(wanted: Retry, tools: Tools) -> Outcome:
-    """Takes what is in quarantine through suite and sinks once more; the source is not asked.
+    """Take quarantined values through suite and sinks once more, without the source.
 
-    A cell with values that a suite holds back is judged as a whole by the suite in force: its
-    landed values and the held ones, as if a source had answered them together. In `values`
+    A cell with values quarantined by a suite is judged as a whole by the current suite: landed and
+    quarantined values, as if a source had returned them together. In `values`
 
-    - extracted are the values judged: those that were landed and those that the suite quarantined;
-    - landed are those that were quarantined and pass now;
-    - unchanged are those that were landed and stay;
-    - quarantined are those that are quarantined after it: still, for the first time under this
-      suite, or because they have no place in the table (a warning says how many);
+    - extracted are the values judged: landed ones and those quarantined by the suite;
+    - landed were quarantined and pass now;
+    - unchanged were landed and stay;
+    - quarantined are in quarantine afterwards: still, for the first time under this suite, or
+      because they have no place in the table (a warning says how many);
 
-    so extracted = landed + quarantined + unchanged. What the door turned away stays as it is and is
-    not counted: no suite decides that. Values that a sink refused are landed, so they count in the
-    sinks' sums alone: their cells are owed to that sink again.
+    so extracted = landed + quarantined + unchanged. Values rejected by the structural check stay and
+    are not counted: no suite decides on them. Values that a sink refused are landed, so they count
+    in the sinks' sums alone: their cells are owed to that sink again.
 
-    An error ends the retry of this measurement and is in the outcome; what is done stays done.
+    An error ends the retry of this measurement and becomes an outcome; finished cells stay done.
     """
     return joined(wanted.measurement.name, _reported(wanted, tools))
 
 
 def _reported(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
-    """The outcomes up to an error, and the error as the last of them."""
+    """Yield the outcomes up to an error, and the error as the last of them."""
     try:
         yield from _outcomes(wanted, tools)
     except FedvitalsError as error:
@@ -131,16 +131,16 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
 def _left_alone(
     wanted: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
 ) -> Iterator[Outcome]:
-    """Says what a retry cannot take up."""
+    """Warn of records that a retry cannot use."""
     tried = int((records["stage"] != "structural").sum())
     unknown = tried - sum(int((part["stage"] != "structural").sum()) for part in parts.values())
     refused = int((records["stage"] == "sink").sum())
     warnings = []
     if unknown:
-        what = "held-back values lie in cells that the ledger does not know"
+        what = "quarantined values lie in cells that the ledger does not know"
         warnings.append(f"{unknown} {what}. Fix: collect their time again")
     if refused and not tools.sinks:
-        warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
+        warnings.append(f"{refused} values that a sink refused stay: no sink is in use")
     if warnings:
         yield Outcome(wanted.measurement.name, "unchanged", warnings=tuple(warnings))
 
@@ -227,7 +227,7 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
             values=count_values(rows, measurement),
         )
         if lost or (there and there != before.landed_digest):
-            # where the ledger is behind the lake, nobody knows what the sinks were given
+            # where the ledger is behind the lake, it is unknown what sinks have
             state = replace(state, delete_count=before.delete_count + 1)
         if digest != there and (len(rows) or there):
             changed.add(cell)
@@ -239,8 +239,9 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
 def _judged_state(
     before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, wanted: Retry, tools: Tools
 ) -> CellState:
-    """The source digest is of what was judged. It is true whatever the source has: a collect that
-    is answered just these rows would come to just this end, and any other answer is a change.
+    """Set the source digest to that of the judged rows.
+
+    A collect that gets exactly these rows would end the same; any other answer is a change.
     """
     return replace(
         before,
@@ -252,16 +253,16 @@ def _judged_state(
 
 
 def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
-    """What is quarantined of the cells before they come to a sink."""
+    """Return the records that stay before the cells are loaded into sinks."""
     return _together(chunk.held_by("structural"), judged.left, judged.bad)
 
 
 def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
-    """Lands the rows, then lets go of what is landed.
+    """Land the rows, then remove the records of landed values.
 
-    No source is asked again after a crash, so at every moment each value is in the table or in
-    quarantine: a value that goes is recorded first, one that comes is landed first. Until all is
-    done the ledger knows no source digest, as in any landing, so that a collect looks again.
+    The source is not queried after a crash, so at every moment each value is in the table or in
+    quarantine: record one before it goes, land one before its record goes. Until all is done the
+    ledger has no source digest, as in any landing, so that a collect reads again.
     """
     earlier = chunk.states
     tools.ledger.record(replace(before, source_digest="") for before in earlier.values())
@@ -280,7 +281,7 @@ def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: T
 
 
 def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
-    """One commit for the cells whose rows change; none for none."""
+    """Commit once the cells whose rows change; nothing if none do."""
     states = [state for state in cells.frames if state.cell in cells.changed]
     if not states:
         return
@@ -294,10 +295,10 @@ def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
 
 
 def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
-    """Leaves just these records of the chunk's cells; no commit when nothing changes.
+    """Replace the records of the chunk's cells; no commit when nothing changes.
 
-    What a sink refused is owed to it again before its record goes: a crash in between tells it
-    twice, and loses nothing.
+    A value refused by a sink is owed again before its record goes: after a crash in between it is
+    sent twice, not lost.
     """
     name, environment = wanted.measurement.name, wanted.environment
     for sink in tools.sinks:
@@ -322,13 +323,13 @@ def _commit(tools: Tools, write: Callable[[], None]) -> None:
 
 
 def _as_set(records: pd.DataFrame) -> set[tuple[Any, ...]]:
-    """What the records say, whenever it was said."""
+    """Return the records' content, without their time."""
     reported = records.drop(columns="quarantined_at").astype("object")
     return set(reported.where(reported.notna(), None).itertuples(index=False, name=None))
 
 
 def _is_among(records: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether another record is of the same value."""
+    """Return whether another record is of the same value."""
     mine, theirs = (pd.MultiIndex.from_frame(each[_VALUE]) for each in (records, others))
     return np.asarray(mine.isin(theirs))
 
@@ -354,6 +355,6 @@ def _warnings(judged: _Judged) -> tuple[str, ...]:
     if judged.left.empty:
         return ()
     return (
-        f"{len(judged.left)} held-back values have no place in the table: their field or tag is no "
+        f"{len(judged.left)} quarantined values have no place in the table: their field or tag is no "
         "longer in the catalogue, or another value is landed there",
     )

@@ -1,4 +1,4 @@
-"""The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
+"""The run `quarantine retry`: its plan, its measurements in turn, its receipt."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -34,12 +34,12 @@ class _Unasked:
     name: str = "none"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        raise AssertionError("a retry asks no source")
+        raise AssertionError("a retry does not query its source")
 
 
 @dataclass(frozen=True)
 class RetryRequest:
-    """What is tried again: a measurement, else each that has something in quarantine."""
+    """The measurement to retry, else each with quarantined values."""
 
     measurement: str | None = None
     start: str | None = None
@@ -47,7 +47,7 @@ class RetryRequest:
 
 
 def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
-    """Try what is in quarantine again, through suites and sinks; no source is asked."""
+    """Retry quarantined values through suites and sinks, without a source."""
     plan = step("plan", plan_retry)(run, asked)
     name = f"quarantine: validate, land, load ({len(plan.measurements)})"
     step(name, _retry_all)(run, plan)
@@ -57,9 +57,9 @@ def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
 
 
 def plan_retry(run: Run, asked: RetryRequest) -> Plan:
-    """Plan what there is to try again: the named measurement, else each that has something there.
+    """Plan the retry of the named measurement, else of each with quarantined values.
 
-    Only their suites are read and, when they are new, verified.
+    Only their suites are read and, when new, verified.
     """
     settings, chosen, name = run.settings, run.environment, asked.measurement
     window = asked_window(asked.start, asked.stop, run.now)
@@ -73,7 +73,7 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
     measurements = tuple(catalogue[each] for each in held if each in catalogue)
     warnings = tuple(
-        f"{each} is no longer in the catalogue; what is in its quarantine stays"
+        f"{each} is no longer in the catalogue; its quarantine stays"
         for each in held
         if each not in catalogue
     )
@@ -94,7 +94,7 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
 
 
 def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
-    """Whether there is anything that a retry could take up."""
+    """Return whether a retry could use anything."""
     return bool((lake.quarantined(name, environment, span)["stage"] != "structural").any())
 
 
@@ -105,7 +105,7 @@ def _retry_all(run: Run, plan: Plan) -> None:
             for measurement in plan.measurements:
                 run.work(measurement.name, partial(_retry_one, run, plan, sinks, measurement))
         finally:
-            # what is landed has to be in the lake's own state, even of a run that is interrupted
+            # the lake must record landed cells even of an interrupted run
             run.append_states()
 
 
