@@ -1,4 +1,4 @@
-"""What the lake says of its own cells: in `_windows`, and in the commits of a measurement's table."""
+"""Cell states recorded in the lake: in `_windows`, and in the commits of tables."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(lake: Lake) -> str:
-    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none."""
+    """Return the newest run's id in `_windows`, by the log's statistics; empty for none."""
     table = lake.table(WINDOWS)
     return "" if table is None else max(filter(None, of_files(table, "max.run_id")), default="")
 
@@ -23,11 +23,10 @@ def newest_run(lake: Lake) -> str:
 def with_commits(
     lake: Lake, name: str, reported: dict[tuple[str, Cell], CellState]
 ) -> dict[tuple[str, Cell], CellState]:
-    """The states by environment and cell, where a commit of the table tells a later one, that one.
+    """Return the states by environment and cell, updated from the table's later commits.
 
-    A run that is killed between a landing and the append to `_windows` leaves only the commit. Log
-    entries are kept for an hour and until the next checkpoint; what an older one reported is found by
-    counting rows.
+    A run killed between a landing and the append to `_windows` leaves only the commit. Log entries
+    are retained for an hour and until the next checkpoint; older changes are found by counting rows.
     """
     table = lake.table(name)
     if table is None:
@@ -56,5 +55,5 @@ def _states(name: str, commits: list[dict[str, Any]]) -> Iterator[CellState]:
                 CellState.from_brief(name, reported["run_id"], cell) for cell in reported["cells"]
             ]
         except (KeyError, ValueError, TypeError):
-            # of a fedvitals that said less there; the rows are counted all the same
-            logger.debug("table=%s version=%s tells no states", name, commit.get("version"))
+            # an older fedvitals recorded less there; the rows are counted anyway
+            logger.debug("table=%s version=%s has no states", name, commit.get("version"))
