@@ -1,7 +1,7 @@
-"""The four plain types of expectations without Great Expectations, whose import takes seconds.
+"""Four plain expectation types without Great Expectations, whose import takes seconds.
 
-Only what fedvitals measures of itself is judged so: it is there after every run, also after one
-with nothing to do, which must stay cheap. What comes of it is what Great Expectations says.
+Only the self metrics are validated so: they follow every run, even an idle one, which must stay
+cheap. Results equal those of Great Expectations.
 """
 
 from typing import Any
