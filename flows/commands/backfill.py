@@ -1,4 +1,4 @@
-"""`fedvitals backfill`: a long stretch of the past, chunk by chunk."""
+"""`fedvitals backfill`: read a long window of the past, chunk by chunk."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -22,26 +22,24 @@ def backfill(
     measurement: Measurements = None,
     chunk: Annotated[str | None, typer.Option(help="Length of a chunk, such as 6h.")] = None,
     environment: EnvironmentName = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what there is to do.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Read all again; take out what the source no longer has."),
+        typer.Option("--replace", help="Read all again; delete what the source no longer has."),
     ] = False,
     runner: Annotated[
-        Literal["threads", "dask"], typer.Option(help="Where chunks are worked on.")
+        Literal["threads", "dask"], typer.Option(help="Where to process chunks.")
     ] = "threads",
-    workers: Annotated[int | None, typer.Option(help="How many chunks at once.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of concurrent chunks.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of a Dask scheduler, such as tcp://127.0.0.1:8786.")
+        str | None, typer.Option(help="Dask scheduler, such as tcp://127.0.0.1:8786.")
     ] = None,
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Fill back: read what of a window is not yet read, chunk by chunk, oldest first.
+    """Read the unread part of a past window, chunk by chunk, oldest first.
 
-    It may be killed and started again: what is landed is not read again. Examples:
+    It may be killed and restarted: landed cells are not read again. Examples:
 
     fedvitals backfill --start -30d --dry-run
 
@@ -62,7 +60,7 @@ def backfill(
 
 
 def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:
-    """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
+    """Print the plan and exit; exit code 1 if something could not be counted."""
     from tasks.core.settings import load_settings
     from tasks.runs.backfill.plan import FLOW, make_backfill
     from tasks.runs.backfill.survey import survey
@@ -83,7 +81,7 @@ def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoRe
 
 
 def document(wanted: "Backfill", found: "Survey") -> dict[str, Any]:
-    """The plan as one JSON document; times in seconds, null where nothing could be counted."""
+    """Return the plan as JSON; times in seconds, null where nothing could be counted."""
     plan, manner = wanted.plan, wanted.manner
     assert plan.window is not None, "a backfill always has a window"
     rows = [_row(share, found) for share in found.shares]

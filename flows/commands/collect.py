@@ -29,16 +29,16 @@ def collect(
         bool,
         typer.Option(
             "--allow-deletes",
-            help="Take out of lake and sinks what the source no longer has; otherwise it is kept.",
+            help="Delete from lake and sinks what the source no longer has; otherwise it is retained.",
         ),
     ] = False,
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Collect what is due, or a window: extract, validate, land, load, report.
+    """Collect due data, or a window: extract, validate, land, load, report.
 
-    Without --start it reads what is due: the newest hour, the one before it again for late values,
-    and what earlier runs missed. Examples:
+    Without --start it reads due data: the newest hour, the one before it again for late values,
+    and the gaps of earlier runs. Examples:
 
     fedvitals collect
 

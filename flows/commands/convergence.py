@@ -1,4 +1,4 @@
-"""`fedvitals convergence`: is a training converging, from the files that it left."""
+"""`fedvitals convergence`: analyse a training's convergence from its files."""
 
 import sys
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ def convergence(
         Path | None, typer.Option(help="Folder with files of earlier runs, for the forecast.")
     ] = None,
     no_lake: Annotated[
-        bool, typer.Option("--no-lake", help="Leave the lake's runs out of the forecast.")
+        bool, typer.Option("--no-lake", help="Forecast without the lake's runs.")
     ] = False,
     environment: EnvironmentName = None,
     output: Output = None,
     json: AsJson = False,
 ) -> None:
-    """Say whether a training converges, when it reaches a target, and whether to go on.
+    """Report whether a training converges, when it reaches a target, and whether to continue.
 
     Reads CSV (round, loss, accuracy in any order and by their usual names, clients too),
     fl-progress.json, Flower's history, NVFlare's cross-site validation and TensorBoard's event
     files. Several files are compared. Earlier runs, of --history and of the lake, make the forecast
-    sharper. Ends with 1 when a run has collapsed or diverges, or its epsilon grew. Examples:
+    sharper. Exit code 1 when a run has collapsed or diverges, or its epsilon grew. Examples:
 
     fedvitals convergence run.csv
 
@@ -89,7 +89,7 @@ def _history(
     no_lake: bool,
     environment: str | None,
 ) -> tuple[list["TrainingRun"], list[str]]:
-    """The earlier runs, and lines on what was left out."""
+    """Return the earlier runs, and notes on skipped ones."""
     from tasks.core.settings import load_settings
     from tasks.runs.convergence import history_of_folder, history_of_lake
 
@@ -101,7 +101,7 @@ def _history(
 
 
 def _text(one: "Analysed") -> str:
-    """One run as people read it: the verdict first, then what is ahead, then the advice."""
+    """Format one run: the verdict first, then the forecast, then the advice."""
     from tasks.reports.convergence.build import section_of
 
     section = section_of(one)

@@ -20,18 +20,18 @@ def federated(
     environment: EnvironmentName = None,
     target: Target = None,
     metric: Annotated[
-        Literal["accuracy", "loss"] | None, typer.Option(help="What the training is judged by.")
+        Literal["accuracy", "loss"] | None, typer.Option(help="Metric to judge the training by.")
     ] = None,
     total_rounds: TotalRounds = None,
     output: Output = None,
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Follow the training: its new rounds, who takes part, what is left of the privacy budget.
+    """Follow the training: new rounds, participation, remaining privacy budget.
 
-    Rounds are read since the last poll, all of them when a training was begun anew. Writes
-    fl-progress.json, fl-participation.json and fl-privacy.json beside the report. What is not given
-    of target, metric and total rounds is as environments.yaml has it. Examples:
+    Reads the rounds since the last poll, all of them after a restart of the training. Writes
+    fl-progress.json, fl-participation.json and fl-privacy.json beside the report. Target, metric and
+    total rounds are by default those of environments.yaml. Examples:
 
     fedvitals federated
 

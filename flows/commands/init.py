@@ -1,4 +1,4 @@
-"""`fedvitals init`: a configuration for the Prometheus that is there."""
+"""`fedvitals init`: scaffold a configuration for a Prometheus."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Environment, EnvironmentFile
     from tasks.runs.init.propose import Proposal
 
-# the addresses that are asked for, with what is said of each
+# the addresses to ask for, with their prompts
 ADDRESSES = {
     "prometheus_url": "Prometheus",
     "api_url": "The service's API (empty for none)",
@@ -28,18 +28,18 @@ ADDRESSES = {
 
 def init(
     prometheus_url: Annotated[
-        str | None, typer.Option(help="Its address; PROMETHEUS_URL when not given.")
+        str | None, typer.Option(help="Its address; by default PROMETHEUS_URL.")
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
+    """Examine a Prometheus and write a catalogue and suites for its metrics, ready to edit.
 
-    Tokens are taken from the environment (PROMETHEUS_API_TOKEN), never asked for or written.
+    Tokens come from the environment (PROMETHEUS_API_TOKEN); they are never asked for or written.
     Examples:
 
     fedvitals init --prometheus-url http://localhost:9090
@@ -73,10 +73,9 @@ def init(
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
-    """The variables, with the addresses that were given or typed in.
+    """Return the variables with the addresses given or typed in.
 
-    Raises:
-        UsageInvalid: when there is no address of a Prometheus.
+    Raises UsageInvalid without an address of a Prometheus.
     """
     from tasks.core.variables import VARIABLES
 
@@ -99,7 +98,7 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
 
 
 def _environment(variables: Mapping[str, str]) -> "tuple[Environment, EnvironmentFile]":
-    """The default environment, and what environments.yaml is to say of it."""
+    """Return the default environment, and its entry for environments.yaml."""
     from tasks.core.settings import EnvironmentFile, load_settings, shipped
     from tasks.core.variables import VARIABLES
 
@@ -119,7 +118,7 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
     there = [str(path) for path in texts if os.path.lexists(output / path)]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        problem = f"{output / there[0]}{more} is there already"
+        problem = f"{output / there[0]}{more} exists already"
         fix = "Name another folder, or overwrite with --force"
         raise UsageInvalid(argument="--output", problem=problem, fix=fix)
 
@@ -136,7 +135,7 @@ def _write(output: Path, texts: Mapping[Path, str]) -> None:
 
 
 def _checked(output: Path) -> "tuple[Measurement, ...]":
-    """Loads what was written as a run would, and keeps that the suites are sound."""
+    """Load the written files as a run would, and record that the suites are valid."""
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import verified_suites
@@ -144,7 +143,7 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()
-    # what fedvitals measures of itself is in no file
+    # the self metrics are built in
     measurements = tuple(entry for entry in entries if entry.source != "receipt")
     _tell(f"checking the suites of {len(measurements)} measurements")
     with opened_ledger(settings) as ledger:
@@ -165,7 +164,7 @@ def _summary(
     config = (output / "config").resolve()
     where = "" if output.resolve() == Path.cwd() else f"FEDVITALS_CONFIG={config} "
     lines += [
-        f"written  {config} and {config.parent / 'expectations'}; both are sound",
+        f"written  {config} and {config.parent / 'expectations'}; both are valid",
         "next     edit them as you like, then collect:",
         f"         {where}fedvitals collect{_types(measurements)}",
     ]
@@ -182,7 +181,7 @@ def _names(names: list[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """A metric's name may hold any character, and none must draw on the terminal."""
+    """Replace characters that could draw on the terminal, since names may hold any."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 

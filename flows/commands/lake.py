@@ -1,4 +1,4 @@
-"""`fedvitals lake`: what is in the lake, and what is done to it by hand."""
+"""`fedvitals lake`: inspect, export, migrate and repair the lake."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.pipeline.recovery import Rebuilding
 
 
-group = typer.Typer(help="Look into the lake, fix it, or take from it.", no_args_is_help=True)
+group = typer.Typer(help="Inspect, export, migrate and repair the lake.", no_args_is_help=True)
 
 
 @group.command("ls")
@@ -41,9 +41,9 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT; a measurement is a table of its name.")],
     json: AsJson = False,
 ) -> None:
-    """Ask the lake in SQL, read-only.
+    """Query the lake in SQL, read-only.
 
-    A measurement's quarantine is the table <name>_quarantine, the state of the cells is _windows.
+    A measurement's quarantine is the table <name>_quarantine, the states of cells are _windows.
     Example:
 
     fedvitals lake query "SELECT method, avg(latency_p95_seconds) FROM http_latency GROUP BY method"
@@ -63,14 +63,14 @@ def export(
     start: Start = None,
     stop: Stop = None,
     format: Annotated[
-        Literal["csv", "parquet", "jsonl"], typer.Option(help="Of the file.")
+        Literal["csv", "parquet", "jsonl"], typer.Option(help="Format of the file.")
     ] = "csv",
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
     """Write landed rows to a file for other tools, ordered by time.
 
-    Without --environment the rows of all, without --start the rows of all time. Examples:
+    Without --environment it has the rows of all, without --start those of all time. Examples:
 
     fedvitals lake export http_latency --start -7d --output latency.csv
 
@@ -84,7 +84,7 @@ def export(
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     settings = load_settings()
     lake = Lake(settings.lake_url)
-    # a misspelt one; one that is configured no more still has its rows
+    # catches typing errors; an environment that is no longer configured still has rows
     if environment is not None and environment not in environments(lake, measurement):
         settings.environment(environment)
     written = write(lake, measurement, environment, window, format, output)
@@ -98,13 +98,13 @@ def migrate(
         list[str] | None,
         typer.Option(help="OLD:NEW, of a tag or field; may be repeated.", metavar="OLD:NEW"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Make a table fit the catalogue that was changed: tags, fields, names, types, source.
+    """Migrate a table to the changed catalogue: tags, fields, names, types, source.
 
-    A new tag is null in old rows. What went is removed. An int becomes a float, a float an int where
-    all values are the same then. The rows change in one commit; sinks get the cells again, erased
+    A new tag is null in old rows. Removed columns are deleted. An int becomes a float, a float an int
+    if all values stay equal. The rows change in one commit; sinks get the cells again, erased
     first. Examples:
 
     fedvitals lake migrate training --dry-run
@@ -125,7 +125,7 @@ def migrate(
         return
     facts = [f"{name:<12} {_short(value)}" for name, value in done.items() if value]
     if len(facts) == 1:
-        facts.append("nothing to change: the table is as the catalogue says")
+        facts.append("nothing to change: the table fits the catalogue")
     elif dry_run:
         facts.append("nothing was changed: --dry-run")
     print("\n".join(facts))
@@ -134,12 +134,14 @@ def migrate(
 @group.command("repair")
 def repair(
     measurement: Annotated[str | None, typer.Option(help="Only this measurement.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is torn.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List corrupt files and exit.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Fix torn tables: move aside what is torn, and have the next run read again what is lost.
+    """Fix corrupt tables: move corrupt files aside and have the lost data read again.
 
-    Nothing is deleted: it goes to _torn in the lake. Exit code 1 when something was torn. Examples:
+    Nothing is deleted: files go to _torn in the lake. Exit code 1 if some were corrupt. Examples:
 
     fedvitals lake repair --dry-run
 
@@ -158,9 +160,9 @@ def repair(
             for t in done.tables
             for d in t.damage
         ]
-        print_table(torn, empty="nothing is torn")
+        print_table(torn, empty="no file is corrupt")
         if done.cells:
-            print("\nto be read again by the next collect, as far as the source still has it:")
+            print("\nread again by the next collect, if the source still has it:")
             print_table([asdict(each) for each in done.cells], empty="")
     raise typer.Exit(1 if done.tables or done.cells else 0)
 
@@ -184,7 +186,7 @@ def _renames(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         old, colon, new = pair.partition(":")
         if not (old and colon and new):
-            problem = "is no pair of names"
+            problem = "is not a pair of names"
             fix = "Write OLD:NEW, the name in the table and the name in the catalogue"
             raise UsageInvalid(argument=f"--rename {pair}", problem=problem, fix=fix)
         renames[old] = new

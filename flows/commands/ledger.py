@@ -1,4 +1,4 @@
-"""`fedvitals ledger`: what the ledger knows, and reading it back from the lake."""
+"""`fedvitals ledger`: inspect the ledger, or rebuild it from the lake."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,14 +9,12 @@ import typer
 from flows.commands.options import AsJson
 from flows.commands.show import print_json, print_table
 
-group = typer.Typer(
-    help="Look into the ledger, or read it back from the lake.", no_args_is_help=True
-)
+group = typer.Typer(help="Inspect the ledger, or rebuild it from the lake.", no_args_is_help=True)
 
 
 @group.command("ls")
 def ls(json: AsJson = False) -> None:
-    """List what the ledger knows: cells and values by measurement, and what each sink lacks.
+    """List the ledger's cells and values by measurement, with the pending ones of each sink.
 
     Example:
 
@@ -37,16 +35,16 @@ def ls(json: AsJson = False) -> None:
         return
     print(f"{url}, version {LEDGER_VERSION}, id {own}")
     print_table(
-        [_as_line(row) for row in rows], empty="the ledger knows no cell", zone=settings.timezone
+        [_as_line(row) for row in rows], empty="the ledger has no cells", zone=settings.timezone
     )
 
 
 @group.command("rebuild")
 def rebuild(json: AsJson = False) -> None:
-    """Read the ledger's cells back from the lake; every cell counts as pending for every sink.
+    """Rebuild the ledger's cells from the lake; every cell becomes pending for every sink.
 
-    For a ledger that was deleted, damaged, or restored from a backup. No source is asked. What was
-    loaded before is sent again, which changes nothing there. Receipts of runs are not in the lake.
+    For a ledger that was deleted, damaged, or restored from a backup. No source is queried. Values
+    loaded before are sent again, which changes nothing there. Receipts of runs are not in the lake.
     Example:
 
     fedvitals ledger rebuild
@@ -67,7 +65,7 @@ def rebuild(json: AsJson = False) -> None:
     if json:
         print_json({"ledger": url, "measurements": rows})
     else:
-        print_table(rows, empty="the lake tells of no cell")
+        print_table(rows, empty="the lake has no cells")
     raise typer.Exit(1 if any(each.lost for each in found) else 0)
 
 

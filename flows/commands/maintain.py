@@ -6,13 +6,13 @@ from flows.commands.summary import finish
 
 
 def maintain(json: AsJson = False) -> None:
-    """Keep lake and ledger up: compact, expire what is old, clean up, back the ledger up.
+    """Maintain lake and ledger: compact, apply retention, vacuum, back up.
 
-    No row changes but those that expire: rows by `retention` of their measurement in metrics.yaml,
-    quarantine by `maintenance.quarantine` in environments.yaml. Reports go by
-    `maintenance.reports`. It is about all environments, which
-    share the tables. A measurement that another run works on is left alone (exit code 3), a damaged
-    table is reported (exit code 1), and the others go on. `fedvitals serve` runs it daily. Examples:
+    Expired rows go by `retention` of their measurement in metrics.yaml, quarantine by
+    `maintenance.quarantine` and reports by `maintenance.reports` in environments.yaml; other rows do
+    not change. All environments share the tables and are maintained together. A measurement locked
+    by another run is skipped (exit code 3), a damaged table is reported (exit code 1), and the
+    others are maintained. `fedvitals serve` runs it daily. Examples:
 
     fedvitals maintain
 

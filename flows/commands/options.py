@@ -1,4 +1,4 @@
-"""Options that several commands share, each defined once."""
+"""Options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,31 +9,27 @@ from tasks.core.training import MOST_ROUNDS
 
 AsJson = Annotated[
     bool,
-    typer.Option(
-        "--json", help="One JSON document on standard output, all else on standard error."
-    ),
+    typer.Option("--json", help="Print JSON to stdout, everything else to stderr."),
 ]
 EnvironmentName = Annotated[
     str | None, typer.Option("--environment", "-e", help="Environment of config/environments.yaml.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what is written.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for written files.")]
 Target = Annotated[
-    str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
+    str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, for a loss, 0.25.")
 ]
 TotalRounds = Annotated[
     int | None,
     typer.Option(
-        help="How many rounds are planned: 400 for rounds 1 to 400, and for rounds 0 to 399. "
-        "Of a service, where it does not say.",
+        help="Planned number of rounds: 400 for rounds 1 to 400, and for rounds 0 to 399. "
+        "For a service that does not report it.",
         min=1,
         max=MOST_ROUNDS,
     ),
 ]
 FailOnOption = Annotated[
     Literal["critical", "high", "warning", "never"],
-    typer.Option(
-        "--fail-on", help="Least severity of what the data say that makes the exit code 1."
-    ),
+    typer.Option("--fail-on", help="Lowest severity in the data that sets exit code 1."),
 ]
 MetricTypes = Annotated[
     Literal["all", "performance", "business", "security"],

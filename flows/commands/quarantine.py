@@ -1,4 +1,4 @@
-"""`fedvitals quarantine`: the values that were quarantined, why, and once more through the suite."""
+"""`fedvitals quarantine`: list quarantined values with reasons, and retry them."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
-group = typer.Typer(
-    help="Look at the values that were quarantined, or try them again.", no_args_is_help=True
-)
+group = typer.Typer(help="List quarantined values, or retry them.", no_args_is_help=True)
 
 
 @group.command("ls")
 def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
-    """Count what is in quarantine, by measurement, check and environment. Example:
+    """Count quarantined values, by measurement, check and environment. Example:
 
     fedvitals quarantine ls --environment staging
     """
@@ -45,7 +43,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
                 {"measurement": name, **facts, "values": len(group), "first": first, "last": last}
             )
     if not rows:
-        # a misspelt one; one that is configured no more still has its rows
+        # catches typing errors; an environment that is no longer configured still has rows
         settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
         rows, empty="nothing is in quarantine", zone=settings.timezone
@@ -77,7 +75,7 @@ def show(
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:
-        # a misspelt one; one that is configured no more still has its rows
+        # catches typing errors; an environment that is no longer configured still has rows
         settings.environment(environment)
     print_json({"values": rows}) if json else print_table(
         rows, empty="nothing is in quarantine", zone=settings.timezone
@@ -95,10 +93,10 @@ def retry(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Try again what was quarantined, after a suite or a sink was fixed; no source is asked.
+    """Retry quarantined values after a suite or a sink was fixed; no source is queried.
 
-    What passes the suite in force is landed and loaded, the rest stays with its new reason. What a
-    sink refused is offered to it again. Example:
+    Values that pass the current suite are landed and loaded, the rest stays with its new reason.
+    Values that a sink refused are sent to it again. Example:
 
     fedvitals quarantine retry http_latency --start -7d
     """

@@ -10,7 +10,7 @@ from flows.commands.summary import finish
 
 
 def reconcile(
-    fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix differing hours.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only where sums differ.")
     ] = False,
@@ -21,11 +21,11 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare InfluxDB with the lake hour by hour, say why they differ, and fix it.
+    """Compare InfluxDB with the lake hour by hour, report why they differ, and fix it.
 
-    Exit code 0: equal, or what differs is known (refused, older than the bucket keeps); 1: differences
-    are left; 3: only what is not loaded yet. --fix erases and loads an hour again only when InfluxDB
-    holds other or more values in it than were landed. Examples:
+    Exit code 0: equal, or differences are expected (refused, older than the bucket's retention);
+    1: differences remain; 3: only values not loaded yet. --fix erases and reloads an hour only if
+    InfluxDB holds other or more values in it than were landed. Examples:
 
     fedvitals reconcile --start -7d
 

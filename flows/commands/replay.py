@@ -27,11 +27,11 @@ def replay(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Load any range of the lake into a sink, a new or an emptied one too; no source is asked.
+    """Load any range of the lake into a sink, even a new or emptied one, without a source.
 
-    Without --start it is all that the lake has. Every hour of the range is sent, whatever the ledger
-    believes that the sink has. A replay that was stopped can be started again: sending a value twice
-    stores it once, and what it left is pending for every later run. Examples:
+    Without --start it is all of the lake. Every hour of the range is sent, whatever the ledger
+    records for the sink. A stopped replay can be started again: sending a value twice stores it
+    once, and unsent values are pending for every later run. Examples:
 
     fedvitals replay --sink influxdb
 

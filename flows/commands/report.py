@@ -1,4 +1,4 @@
-"""`fedvitals report`: the report of any window, made again from the lake."""
+"""`fedvitals report`: build the report of any window from the lake."""
 
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,9 @@ def report(
     output: Output = None,
     json: AsJson = False,
 ) -> None:
-    """Make the report of any window again, from the lake. No source is asked, nothing is sent.
+    """Build the report of any window from the lake; nothing is collected or sent.
 
-    Without --start it is about the newest hour and the hour before. Exit code 0 also for a window
+    Without --start it covers the newest hour and the hour before. Exit code 0 even for a window
     without data. Examples:
 
     fedvitals report --start -24h

@@ -1,4 +1,4 @@
-"""`fedvitals suites`: check the suites, learn ranges from history, compare with what is shipped."""
+"""`fedvitals suites`: check the suites, learn ranges, compare with the shipped ones."""
 
 import sys
 from dataclasses import asdict
@@ -26,7 +26,7 @@ group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=
 
 @group.command("check")
 def check(json: AsJson = False) -> None:
-    """Check every suite of the catalogue, and name the files that no measurement uses.
+    """Check every suite of the catalogue, and list unused files.
 
     Exit code 1 when something must be fixed. Example:
 
@@ -40,7 +40,7 @@ def check(json: AsJson = False) -> None:
     flaws = [asdict(flaw) for flaw in review(settings.expectations, catalogue.values())]
     names = sorted({entry.suite_name for entry in catalogue.values()})
     print_json({"suites": names, "flaws": flaws}) if json else print_table(
-        flaws, empty=f"suites checked: {len(names)}, all sound"
+        flaws, empty=f"suites checked: {len(names)}, all valid"
     )
     if flaws:
         raise typer.Exit(1)
@@ -50,10 +50,10 @@ def check(json: AsJson = False) -> None:
 def learn(
     measurement: Measurement,
     start: Annotated[
-        str, typer.Option(help="Learn from here; ISO 8601 (UTC) or relative, such as -30d.")
+        str, typer.Option(help="Begin of the history; ISO 8601 (UTC) or relative, such as -30d.")
     ] = "-7d",
     stop: Annotated[
-        str, typer.Option(help="Up to here; ISO 8601 (UTC), relative, or now.")
+        str, typer.Option(help="End of the history; ISO 8601 (UTC), relative, or now.")
     ] = "now",
     environment: EnvironmentName = None,
     write: Annotated[
@@ -63,7 +63,7 @@ def learn(
 ) -> None:
     """Learn the usual range of each numeric field from the landed history, as warnings.
 
-    What people have set stays as it is; ranges learned earlier are replaced. Examples:
+    Limits set by people stay as they are; ranges learned earlier are replaced. Examples:
 
     fedvitals suites learn http_latency
 
@@ -95,13 +95,13 @@ def learn(
     _print(changes, empty="nothing changes")
     for name, reason in learned.left_out.items():
         print(f"fedvitals: no range for {name}: {reason}", file=sys.stderr)
-    end = f"written to {suite.path}" if write else "not written; to write it: --write"
+    end = f"written to {suite.path}" if write else "not written. Fix: to write it, add --write"
     print(end, file=sys.stderr)
 
 
 @group.command("diff")
 def diff(measurement: Measurement, json: AsJson = False) -> None:
-    """Show what the suite in force has against the one that comes with fedvitals.
+    """Compare the suite in force with the shipped one.
 
     Example:
 
@@ -121,8 +121,8 @@ def diff(measurement: Measurement, json: AsJson = False) -> None:
         print_json({**facts, "changes": [asdict(change) for change in changes]})
         return
     if theirs is None:
-        print(f"fedvitals: no suite {entry.suite_name} comes with fedvitals", file=sys.stderr)
-    _print(changes, empty="it is the suite that comes with fedvitals")
+        print(f"fedvitals: no suite {entry.suite_name} is shipped with fedvitals", file=sys.stderr)
+    _print(changes, empty="it equals the shipped suite")
 
 
 def _print(changes: "tuple[Difference, ...]", empty: str) -> None:
@@ -144,20 +144,20 @@ def _entry(catalogue: "Catalogue", name: str) -> "Entry":
 
 
 def _require_own(settings: "Settings") -> None:
-    """What one service's history says must not become everybody's default."""
+    """Refuse to write shipped suites: one service's history is no default for all."""
     from tasks.core.settings import shipped
 
     if settings.expectations == shipped("expectations"):
         raise UsageInvalid(
             argument="--write",
-            problem=f"the suites in force are those that come with fedvitals ({settings.expectations})",
-            fix="Copy the folders config and expectations to a place of yours, and set "
+            problem=f"the suites in force are the shipped ones ({settings.expectations})",
+            fix="Copy the folders config and expectations to a place of your own, and set "
             "FEDVITALS_CONFIG to that config",
         )
 
 
 def _sole(catalogue: "Catalogue", name: str) -> "Entry":
-    """The measurement, which must be the only one of its suite: ranges differ."""
+    """Return the measurement, which must be the only one of its suite: ranges differ."""
     entry = _entry(catalogue, name)
     others = [
         other.name
@@ -165,7 +165,7 @@ def _sole(catalogue: "Catalogue", name: str) -> "Entry":
         if other.suite_name == entry.suite_name and other.name != entry.name
     ]
     if others:
-        problem = f"its suite {entry.suite_name} is also that of {', '.join(others)}"
+        problem = f"its suite {entry.suite_name} is shared with {', '.join(others)}"
         fix = "Give it a suite of its own (`suite` in the catalogue), since ranges differ"
         raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     return entry
