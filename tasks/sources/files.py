@@ -1,4 +1,4 @@
-"""Reads training runs from files, whatever wrote them."""
+"""Reading of training runs from files, whatever their origin."""
 
 import gc
 import json
@@ -20,8 +20,10 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_file(path: Path, metric: str | None = None) -> RunFile:
-    """The runs of one file and what is odd about it. metric: accuracy, loss or a column's name; None
-    for the accuracy, else the loss."""
+    """Read the runs of one file, and findings on it.
+
+    metric: accuracy, loss or a column's name; None for the accuracy, else the loss.
+    """
     _check(path)
     with _uncollected():
         return _read(path, str(path), path.stem, metric)
@@ -29,8 +31,7 @@ def read_file(path: Path, metric: str | None = None) -> RunFile:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles, of which reading makes none: with a million small objects it
-    would take as long as all the rest."""
+    """Pause the cycle collector: with a million small objects it would double the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -64,12 +65,12 @@ def _table(content: Any, file: str, run_id: str) -> Table:
         if is_it(content):
             return table_of(content, file, run_id)
     keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else ""
-    problem = f"the JSON is of no known form{f' (keys: {keys})' if keys else ''}"
+    problem = f"the JSON has an unknown form{f' (keys: {keys})' if keys else ''}"
     raise invalid(file, problem, KNOWN)
 
 
 def _check(path: Path) -> None:
-    """Whether the file is there and of a size to be read, before it is opened."""
+    """Check before it is opened that the file exists and has a readable size."""
     file = str(path)
     try:
         about = path.stat()

@@ -1,4 +1,4 @@
-"""The JSON of an answer, or the error that says what came instead."""
+"""JSON of an answer, or the error that describes what came instead."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ HTTP_NOT_FOUND = 404
 
 
 def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
-    """Return the JSON at the path, MISSING for HTTP 404; raises as Client.ask and json_of do."""
+    """Fetch JSON at the path, MISSING for HTTP 404; raise as Client.ask and json_of."""
     answer = client.ask(path, path)
     if answer.status == HTTP_NOT_FOUND:
         return MISSING
@@ -20,21 +20,21 @@ def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
 
 
 def json_of(answer: Answer, asked: Asked) -> Any:
-    """Return the JSON, NaN and Infinity too; SourceUnavailable when cut off, AnswerInvalid for none."""
+    """Parse JSON with NaN and Infinity; SourceUnavailable if truncated, else AnswerInvalid."""
     if "html" in answer.headers.get("Content-Type", ""):
         raise asked.invalid("it is an HTML page")
     try:
         return json.loads(answer.body)
     except json.JSONDecodeError as error:
         if _is_cut(error):
-            raise asked.unavailable("the answer ends in its middle") from error
+            raise asked.unavailable("the answer is truncated") from error
         raise asked.invalid(f"it is not JSON: {error}") from error
     except (ValueError, RecursionError) as error:
         raise asked.invalid(f"its JSON cannot be read: {error}") from error
 
 
 def _is_cut(error: json.JSONDecodeError) -> bool:
-    """Whether an object or a list began and did not come to its end."""
+    """Return whether an object or a list began without coming to its end."""
     text = error.doc.strip()
     if not text.startswith(("{", "[")):
         return False

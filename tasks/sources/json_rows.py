@@ -1,4 +1,4 @@
-"""Rows of what a JSON body reported: each value fitted to its field, the rest accounted for."""
+"""Rows from a JSON body: each value fitted to its field, the rest accounted for."""
 
 import math
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from tasks.sources.wide_frame import Key, Wide
 
 
 class Missing:
-    """What stands for a value in a place that the body does not have."""
+    """Stands for a value that the body does not have."""
 
 
 MISSING = Missing()
@@ -27,7 +27,7 @@ class JsonRows:
     """The rows of one measurement so far.
 
     A value of another type than the catalogue's becomes a record; NaN, Infinity and -Infinity are
-    left out and counted; a missing one is reported once a field.
+    dropped and counted; a missing one is reported once a field.
     """
 
     def __init__(self, measurement: Measurement, environment: str) -> None:
@@ -39,11 +39,11 @@ class JsonRows:
         self._keys: list[Key] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in measurement.fields}
         self._missing: Counter[str] = Counter()
-        # by field and reason: the rows, and what was there
+        # by field and reason: the rows, and the values
         self._unfit: defaultdict[tuple[str, str], dict[int, Any]] = defaultdict(dict)
 
     def add(self, time: datetime, key: Key, values: dict[str, Any]) -> None:
-        """One row: its tags in the catalogue's order, and a value or MISSING for each field."""
+        """Add one row: its tags in the catalogue's order, and a value or MISSING for each field."""
         position = len(self._times)
         self._times.append(time)
         self._keys.append(key)
@@ -51,7 +51,7 @@ class JsonRows:
             column.append(self._fitted(name, values[name], position))
 
     def batch(self, window: Window) -> Batch:
-        """Return the rows that hold a value; raise SeriesExceeded for too many different ones."""
+        """Return the rows with a value; raise SeriesExceeded for too many distinct ones."""
         Wide(self._measurement).index(self._keys)
         for name, count in self._missing.items():
             where = "" if count == len(self._times) else f" in {count} of {len(self._times)} rows"

@@ -21,25 +21,25 @@ CONNECT_SECONDS = 10
 
 @contextmanager
 def on_cluster(run: Run, wanted: Backfill) -> Iterator[Submit]:
-    """Work on a Dask cluster: one on this machine for the run, or one that is there."""
+    """Process chunks on a Dask cluster: a local one for the run, or an existing one."""
     with _client(run, wanted) as client:
         executor = client.get_executor()
 
         def submit(chunk: Chunk, tools: Tools) -> Future[Done]:
             order = Order(run.id, run.now, chunk, tools.suite.digest)
-            # pickled, since Dask looks for futures in every part of what it sees
+            # pickled, since Dask looks for futures in every part of its arguments
             return _redacted(executor.submit(process_order, pickle.dumps(order)))
 
         yield submit
 
 
 def process_order(order: bytes) -> Done:
-    """Work on one chunk; its addresses and secrets are the worker's own."""
+    """Process one chunk; its addresses and secrets are the worker's own."""
     return process_apart(pickle.loads(order), load_settings(), _gate)
 
 
 def _gate(most: int) -> Gate:
-    """One count of leases for all workers of the cluster."""
+    """Return one count of leases for all workers of the cluster."""
     gate: Gate = Semaphore(max_leases=most, name=f"fedvitals-queries-{most}")  # type: ignore[no-untyped-call]
     return gate
 
@@ -52,7 +52,7 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
             n_workers=manner.workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            # no page that anybody on this machine could look at
+            # no dashboard that others on this machine could open
             dashboard_address=None,
             local_directory=str(run.settings.home / "tmp"),
         )
@@ -70,11 +70,11 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
 
 
 def _redacted(remote: "Future[Done]") -> "Future[Done]":
-    """The same without foreign text: of an error that is not ours only its type is kept."""
+    """Hide foreign text: of an error that is not ours only its type is kept."""
     answer: Future[Done] = Future()
 
     def pass_on(done: "Future[Done]") -> None:
-        # of a scheduler that is gone all futures are cancelled, which is no exception of theirs
+        # a lost scheduler cancels all futures, which is not an exception of theirs
         error = WorkerLost(problem="cancelled") if done.cancelled() else done.exception()
         if error is None:
             answer.set_result(done.result())

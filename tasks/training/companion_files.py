@@ -1,4 +1,4 @@
-"""What lies beside an fl-progress.json: the privacy and the participation of the same run."""
+"""Companion files of an fl-progress.json: privacy and participation of the same run."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -47,7 +47,7 @@ Twin = TypeVar("Twin", bound=_Twin)
 
 
 class _LeftOutError(Exception):
-    """Why a twin is not looked at."""
+    """The reason why a companion file is skipped."""
 
 
 def first_terms(*sources: object) -> PrivacyTerms:
@@ -78,7 +78,7 @@ def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], lis
 
 
 def _counts(reported: _Drawn) -> Counts:
-    """A client that is late has not dropped out; one in a state that nobody knows may have."""
+    """Count clients: a late one has not dropped out, one of unknown state may have."""
     states = [(STATES.get(word.lower()), count) for word, count in reported.states.items()]
     lost = sum(count for state, count in states if state == DROPPED)
     is_known = sum(count for state, count in states if state is not None) == reported.drawn
@@ -94,9 +94,9 @@ def _beside(
     try:
         reported = _read(twin, model)
         if (reported.run_id or path.stem) != run.run_id:
-            raise _LeftOutError(f"it is of the run {reported.run_id}")
+            raise _LeftOutError(f"it belongs to the run {reported.run_id}")
     except _LeftOutError as why:
-        sentence = f"{name} beside it was left out: {why}."
+        sentence = f"{name} beside it was skipped: {why}."
         return None, [Finding("twin_left_out", Severity.WARNING, sentence, {"file": str(twin)})]
     sentence = f"{name} beside it was read as well."
     return reported, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]

@@ -65,7 +65,7 @@ PROBLEMS = {
         "echoing", f"could not answer QUERY: HTTP 502: bad gateway for Bearer ***. {GATEWAY}"
     ),
     "half_connection": service("half_connection", f"could not answer QUERY: IncompleteRead(…). {GATEWAY}"),
-    "half_json": service("half_json", f"could not answer QUERY: the answer ends in its middle. {GATEWAY}"),
+    "half_json": service("half_json", f"could not answer QUERY: the answer is truncated. {GATEWAY}"),
     "html": service(
         "html",
         "gave an invalid answer to QUERY: JSON is malformed: invalid character "

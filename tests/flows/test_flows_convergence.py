@@ -233,7 +233,7 @@ def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, fold
     ran = judged(bare, "fl-progress.json", "--target", "85%")
     assert ran.code == 0
     (note,) = [line for line in ran.out.splitlines() if "left out" in line]
-    assert note.startswith("! fl-privacy.json beside it was left out: Invalid JSON")
+    assert note.startswith("! fl-privacy.json beside it was skipped: Invalid JSON")
 
 
 def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
         (["none.csv"], "none.csv: No such file or directory. Fix: name a file of a training run"),
         (["."], ".: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"),
         (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Fix: name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Fix: name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--metric", "loss"], "run.csv: it has no loss. Fix: name the column with --metric; there are round, accuracy"),
         (["run.csv", "--target", "1.5"], "--target 1.5: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--target", "120%"], "--target 120%: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--target", "high"], "--target high: it is not a number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),

@@ -166,7 +166,7 @@ def test_a_target_makes_a_race_and_its_absence_is_said(
     (judged,) = written(followed, "convergence-analysis.json")["runs"]
     assert (judged["target"], judged["planned_rounds"]) == (0.99, 40)
     assert judged["privacy"]["probability"] <= configured
-    assert "the service plans 40 rounds, so a plan of 400 is not looked at" in judged["notes"]
+    assert "the service plans 40 rounds, so a plan of 400 is ignored" in judged["notes"]
 
     training.reported = {PROGRESS: {"total_rounds": ...}}
     training.run_id = "run-b"

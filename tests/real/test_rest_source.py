@@ -126,7 +126,7 @@ def test_a_missing_field_is_not_offered(server: RunningServer, faults: str) -> N
 
 def test_half_a_document_comes_right_the_next_time(server: RunningServer, faults: str) -> None:
     add(faults, kind="malformed_json", times=1)
-    with pytest.raises(SourceUnavailable, match="the answer ends in its middle"):
+    with pytest.raises(SourceUnavailable, match="the answer is truncated"):
         extract(server.http, CLIENTS)
     assert extract(server.http, CLIENTS).values == 3
 

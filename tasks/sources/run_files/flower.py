@@ -1,5 +1,4 @@
-"""Flower's results as JSON: the History of its older simulations, the Result of its newer ones, and
-lists of rounds."""
+"""Flower's JSON results: History of older simulations, Result of newer ones, lists of rounds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +6,7 @@ from typing import Any
 from tasks.sources.run_files.table import About, Table, invalid
 
 LOSSES = ("losses_distributed", "losses_centralized")
-# the words by which a column's place is known
+# words that tell where a column was measured
 PLACES = {
     "losses_distributed": "eval",
     "losses_centralized": "centralized",
@@ -27,12 +26,12 @@ Cells = dict[int, dict[str, Any]]
 
 
 def is_flower(content: Any) -> bool:
-    """Whether this is a History or a Result, by itself or under the key history."""
+    """Return whether this is a History or a Result, by itself or under the key history."""
     return _inside(content) is not None
 
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
-    """The rounds of a History or a Result."""
+    """Return the rounds of a History or a Result."""
     reported = _inside(content) or {}
     cells: Cells = {}
     for key in PLACES:
@@ -62,7 +61,7 @@ def _plan(content: Mapping[str, Any]) -> int | None:
 
 
 def _series(reported: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
-    """Round, name and value of each entry, whatever of the shapes in use it has."""
+    """Yield round, name and value of each entry, in any of the shapes in use."""
     if isinstance(reported, Mapping):
         for name, entries in reported.items():
             if isinstance(entries, Mapping):
@@ -76,7 +75,7 @@ def _series(reported: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]
 
 def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
     if not isinstance(entries, list):
-        raise invalid(file, f"{where} is no list", FIX)
+        raise invalid(file, f"{where} is not a list", FIX)
     for place, entry in enumerate(entries):
         spot = f"{where}[{place}]"
         if isinstance(entry, Mapping):
@@ -91,7 +90,7 @@ def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int,
         elif entry is None or isinstance(entry, int | float):
             yield place + 1, name, entry
         else:
-            raise invalid(file, f"{spot} is no [round, value]", FIX)
+            raise invalid(file, f"{spot} is not [round, value]", FIX)
 
 
 def _round(reported: Any, file: str, where: str) -> int:
@@ -100,5 +99,5 @@ def _round(reported: Any, file: str, where: str) -> int:
     except (TypeError, ValueError):
         number = -1.0
     if number < 0 or not number.is_integer():
-        raise invalid(file, f"{where}: {str(reported)[:40]!r} is no round", FIX)
+        raise invalid(file, f"{where}: {str(reported)[:40]!r} is not a round", FIX)
     return int(number)

@@ -1,4 +1,4 @@
-"""Which column is what, by the names that people give them."""
+"""Roles of columns, by the usual names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from tasks.sources.run_files.table import Table, invalid
 Kind = Literal["accuracy", "loss"]
 ClientPart = Literal["accuracy", "examples", "seconds", "state", "data_quality"]
 
-# the first that a file has counts; a round is sought before an epoch, an epoch before a step
+# the first in a file counts; a round comes before an epoch, an epoch before a step
 ROUNDS = (
     "server_round", "round", "fl_round", "global_round", "comm_round", "communication_round",
     "round_number", "round_num", "round_idx", "round_id", "rounds", "rnd", "current_round",
@@ -39,14 +39,14 @@ SINGLE: dict[str, tuple[str, ...]] = {
 ACCURACY = {"accuracy", "acc", "top1", "accuracies"}
 LOSS = {"loss", "losses"}
 LOWER_IS_BETTER = LOSS | {"error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl"}
-# what was measured on: the least number is looked at first
+# data that it was measured on: the least number is preferred
 PLACES: dict[str, int] = {
     **dict.fromkeys(("centralized", "centralised", "central", "server", "serverapp", "global", "test"), 0),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluate", "evaluation", "dev"), 1),
     **dict.fromkeys(("train", "training", "fit", "local"), 4),
 }  # fmt: skip
 PLAIN = 2
-# words that say nothing of what a column is
+# words without meaning for a column's role
 FILLERS = {
     "mean", "avg", "average", "aggregated", "distributed", "federated", "metrics", "metric", "model",
     "percent", "pct", "clientapp", "weighted", "score", "top", "1", "epoch", "round", "losses",
@@ -62,8 +62,8 @@ _WORDS: dict[str, ClientPart] = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns by what they are; clients of a row are in `client`, clients of a column in `wide`
-    as (column, client, part)."""
+    """Columns by role; `client` has the clients of rows, `wide` those of columns as
+    (column, client, part)."""
 
     round: str | None
     run: str | None
@@ -75,13 +75,13 @@ class Roles:
 
 
 def normal(name: str) -> str:
-    """A name in small letters, words joined by _, percent signs reported as a word."""
+    """Normalise a name: lower case, words joined by _, percent signs as a word."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name.replace("%", " percent "))
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
 def roles_of(table: Table, wanted: str | None) -> Roles:
-    """What each column is, with `wanted` (accuracy, loss or a column's name) as the metric."""
+    """Assign roles to columns, with `wanted` (accuracy, loss or a name) as the metric."""
     reported = {name: normal(name) for name in table.columns}
     wide = tuple(found for name in reported if (found := _wide(name, reported[name])) is not None)
     others = [name for name in reported if name not in {column for column, _, _ in wide}]
@@ -105,12 +105,12 @@ def roles_of(table: Table, wanted: str | None) -> Roles:
 
 
 def is_percent(name: str) -> bool:
-    """Whether a column's name says percent."""
+    """Return whether a column's name says percent."""
     return bool({"percent", "pct"} & set(normal(name).split("_")))
 
 
 def metric_kind(name: str) -> Kind:
-    """Whether more of a metric is better, as for an accuracy, or less, as for a loss."""
+    """Return whether more of a metric is better, as for an accuracy, or less, as for a loss."""
     return "loss" if set(normal(name).split("_")) & LOWER_IS_BETTER else "accuracy"
 
 
@@ -119,7 +119,7 @@ def _check(table: Table, roles: Roles, wanted: str | None, accuracy: str | None)
     lacking = {"accuracy": accuracy is None and not of_clients, "loss": roles.loss is None}
     if wanted in lacking:
         if lacking[wanted]:
-            raise _without(table, f"it tells no {wanted}")
+            raise _without(table, f"it has no {wanted}")
     elif all(lacking.values()):
         raise _without(table, "no column is an accuracy or a loss by its name")
 
@@ -143,7 +143,7 @@ def _first(names: Iterable[str], reported: dict[str, str], known: Sequence[str])
 
 
 def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> str | None:
-    """The column of this metric that was measured on the most independent data."""
+    """Return the column of this metric that was measured on the most independent data."""
     ranked = []
     for place, name in enumerate(names):
         parts = set(reported[name].split("_"))
@@ -155,7 +155,7 @@ def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> 
 
 
 def _wide(name: str, reported: str) -> tuple[str, str, ClientPart] | None:
-    """A column of one client: client_3_accuracy, acc_site_1."""
+    """Parse a column of one client: client_3_accuracy, acc_site_1."""
     found = _CLIENT.search(reported)
     if found is None:
         return None

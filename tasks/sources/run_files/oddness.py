@@ -1,4 +1,4 @@
-"""What is odd about a run in a file: reported, never hidden."""
+"""Findings on a run in a file."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,21 +14,23 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Rounds reported twice, rounds left out, and an epsilon that goes the wrong way. rows are those of
-    the run in the file's order."""
+    """Find repeated and missing rounds, and an epsilon that goes the wrong way.
+
+    rows are those of the run in the file's order.
+    """
     if all(row.client is None for row in rows):
         yield from _went_back(run.run_id, rows)
     yield from _missing(run)
     name = run.run_id
     spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
     for earlier, before, later, after in _steps(spent, -1):
-        sentence = f"The epsilon that {name} has spent fell from {before:.6g} after round {earlier} to {after:.6g} after round {later}: what is spent cannot come back."
+        sentence = f"The epsilon that {name} has spent fell from {before:.6g} after round {earlier} to {after:.6g} after round {later}: spent epsilon cannot come back."
         yield odd(
             "epsilon_grew", sentence, Severity.HIGH, rounds=[earlier, later], spent=[before, after]
         )
     left = [(row.reported.round, row.remaining) for row in rows if row.remaining is not None]
     for earlier, before, later, after in _steps(left, 1):
-        sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: what is spent cannot come back."
+        sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: spent epsilon cannot come back."
         yield odd(
             "epsilon_grew",
             sentence,
@@ -42,14 +44,14 @@ def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     for before, row in pairwise(rows):
         earlier, later = before.reported.round, row.reported.round
         if later < earlier:
-            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a round that is reported twice the last counts."
+            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a repeated round the last counts."
             yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
 
 
 def _missing(run: TrainingRun) -> Iterator[Finding]:
     numbers = [each.round for each in run.rounds]
     steps = {later - earlier for earlier, later in pairwise(numbers)}
-    # evaluated every tenth round, say
+    # a loss evaluated every tenth round, for example
     if len(steps) < 2:
         return
     gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]

@@ -1,4 +1,4 @@
-"""fl-progress.json: the training as flow `federated` writes it, and as the service tells it alone."""
+"""fl-progress.json: the training as written by flow `federated`, or by the service alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ SEED_KEYS = {"current_round", "global_accuracy"}
 
 
 def is_progress(content: Any) -> bool:
-    """Whether this is the progress of a training."""
+    """Return whether this is the progress of a training."""
     return isinstance(content, Mapping) and (
         content.keys() >= SEED_KEYS
         or ("current_round" in content and isinstance(content.get("rounds"), list))
@@ -18,7 +18,7 @@ def is_progress(content: Any) -> bool:
 
 
 def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
-    """Return the rounds, or the one of the totals; RunFileInvalid when they are no list of objects."""
+    """Return the rounds, or one of the totals; RunFileInvalid for no list of objects."""
     name = content.get("run_id")
     total = content.get("total_rounds")
     about = About(
@@ -41,7 +41,7 @@ def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
 
 
 def _cell(one: Mapping[str, Any], name: str) -> Any:
-    """NaN is no JSON, so those numbers are named apart."""
+    """Return the value, NaN for one listed apart, since JSON has no NaN."""
     odd = one.get("not_finite")
     return float("nan") if isinstance(odd, list) and name in odd else one.get(name)
 

@@ -35,7 +35,7 @@ class _Cells(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class _Asked(Generic[T]):
-    """A column with bad cells, looked at one by one: each matters only when its row is read."""
+    """A column with bad cells, checked one by one: each matters only when its row is read."""
 
     look: Callable[[int], T]
 
@@ -45,7 +45,7 @@ class _Asked(Generic[T]):
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of a table by what they are; all None where there is none."""
+    """The columns of a table by role; all None where there is none."""
 
     round: _Cells[int | None]
     run: _Cells[str | None]
@@ -63,7 +63,7 @@ class _Columns:
 
 
 def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
-    """The rows that have a round, in the file's order."""
+    """Yield the rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
         reported = columns.round[index]
@@ -87,7 +87,7 @@ def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
 
 
 def rounds_of(table: Table, roles: Roles) -> _Cells[int | None]:
-    """The round of each row; each row counts as one where no column is a round."""
+    """Return the round of each row; without such a column each row counts as one."""
     if roles.round is None:
         return range(1, len(table.places) + 1)
     return _whole(table, roles.round, "a round")
@@ -133,7 +133,7 @@ def _numbers(table: Table, name: str | None) -> _Cells[float | None]:
 
 
 def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
-    """Seconds; a length below 0 is none."""
+    """Return lengths in seconds; one below 0 is none."""
     cells = _numbers(table, name)
     return _Asked(lambda row: _length(cells[row]))
 
@@ -164,7 +164,7 @@ def _client(columns: _Columns, index: int) -> ClientRound | None:
 
 
 def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
-    """The clients whose columns have a value in this row."""
+    """Return the clients whose columns have a value in this row."""
     found: dict[str, dict[str, float]] = {}
     for client, part, cells in columns.wide:
         reported = cells[index]

@@ -1,5 +1,4 @@
-"""Training runs from a table: one row a round, or one a client and round, or several runs below each
-other."""
+"""Training runs from a table: one row a round, or one a client and round, or several runs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,12 +29,12 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
     if not rows:
         raise invalid(table.about.source, *NO_ROUND)
     groups, findings = _groups(table, roles, rows)
-    counted = odd("rounds_counted", "No column is a round by its name: each row counts as one.")
+    counted = odd("rounds_counted", "No column is named like a round: each row counts as one.")
     found = [*table.findings, *([counted] if roles.round is None else []), *findings]
     runs = []
     for name, members in groups:
         run = _run(table, roles, name, members)
-        # a file's total is of no single one of its runs
+        # a file's total does not apply to one of several runs
         runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
         found += oddness_of(run, members)
     percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
@@ -43,8 +42,10 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
 
 
 def _check_count(table: Table, roles: Roles) -> None:
-    """Whether the rounds are so few that they are analysed in seconds, before a record is made of
-    each. Leaving some out here would change noise and trend a round, which the verdict rests on."""
+    """Check before reading that the rounds can be analysed in seconds.
+
+    Skipping some here would change noise and trend a round, on which the verdict rests.
+    """
     reported = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
     count = 0 if reported is None else len(set(reported) - {None})
     if count > MOST_ANALYSED:
@@ -54,7 +55,7 @@ def _check_count(table: Table, roles: Roles) -> None:
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
-    """The rows of each run, in the order in which the runs begin in the file."""
+    """Return the rows of each run, in the order in which the runs begin in the file."""
     run_id = table.about.run_id
     if any(row.run is not None for row in rows):
         by_name: dict[str, list[Row]] = {}
@@ -75,8 +76,7 @@ def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], l
 
 
 def _pieces(rows: list[Row]) -> list[list[Row]]:
-    """The rows cut where the counter comes back to where it began; a file with the newest round on
-    top is turned."""
+    """Cut the rows where the counter restarts; reverse a file with the newest round first."""
     rounds = [row.reported.round for row in rows]
     if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
         return [rows[::-1]]
@@ -109,7 +109,7 @@ def _plan(table: Table, roles: Roles) -> int | None:
 
 
 def _terms(table: Table, roles: Roles) -> PrivacyTerms | None:
-    """The terms by the last row that tells each."""
+    """Return the terms by the last row that has each."""
     return PrivacyTerms.of(lambda role: _newest(table, roles, role))
 
 
@@ -119,7 +119,7 @@ def _newest(table: Table, roles: Roles, role: str) -> float | None:
 
 
 def _merged(rows: Sequence[Row]) -> Round:
-    """One round of the rows that tell of it: of what is reported twice the last counts."""
+    """Merge the rows of one round; of repeated values the last counts."""
     if len(rows) == 1 and rows[0].client is None and not rows[0].reported.clients:
         return rows[0].reported
     own = [row.reported for row in rows if row.client is None]
@@ -138,7 +138,7 @@ def _merged(rows: Sequence[Row]) -> Round:
 
 
 def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
-    """What the server did not tell: the mean over its clients, weighted by examples."""
+    """Fill missing values of the server with means over clients, weighted by examples."""
     of_clients = [
         (row.reported.loss, row.client.examples) for row in rows if row.client is not None
     ]

@@ -224,7 +224,7 @@ def test_what_is_no_time_is_refused_with_its_argument(text: str) -> None:
     "text", ["0001-01-01", "0226-01-31", "1969-12-31", "2262-01-02", "-30000d"]
 )
 def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
-    with pytest.raises(UsageInvalid, match=r"^--start: .* Give one from 1970 to 2262$"):
+    with pytest.raises(UsageInvalid, match=r"^--start: .* Fix: give one from 1970 to 2262$"):
         parse_time(text, NOON, "--start")
 
 

@@ -110,7 +110,7 @@ def test_the_page_says_what_the_run_was(html: str) -> None:
         "model_files read for the first time",
         "31 Jan 2026 06:09 – 07:00: 5 values quarantined",
         "4 checks declared, 4 ran, 2 failed",
-        "certificates the source answered no data",
+        "certificates the source returned no data",
         "gpu not offered by this service",
         "24 more of 30 series in grey",
         "no device survives this temperature",
@@ -186,7 +186,7 @@ def test_a_report_without_measurements() -> None:
 def test_a_section_without_data_is_listed_with_its_reason() -> None:
     page = Page(render(report(silent("certificates"))))
     assert page.tags["figure"] == 0
-    assert "the source answered no data" in page.text
+    assert "the source returned no data" in page.text
 
 
 def test_what_an_earlier_run_held_back_is_shown_though_now_there_is_no_data() -> None:
