@@ -1,4 +1,4 @@
-"""Reports of runs, which pile up in FEDVITALS_HOME: the old ones go."""
+"""Expiry of reports of runs in FEDVITALS_HOME."""
 
 import re
 import shutil
@@ -9,15 +9,15 @@ from pathlib import Path
 from tasks.core.maintenance import ReportsUpkeep
 from tasks.core.run_id import run_id_of
 
-# what a run names its folder, see tasks.core.run_id.run_id_of
+# name of a run's folder, see tasks.core.run_id.run_id_of
 OF_A_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 MOST_REPORTED = 5
 
 
 def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
-    """Remove the folders of runs from before the moment, but never the newest of all.
+    """Remove folders of runs before the moment, but never the newest.
 
-    Whatever has no name of a run is left alone; what cannot be removed is a problem.
+    Other folders are left alone; one that cannot be removed is a problem.
     """
     found = sorted(_folders(folder))
     limit = run_id_of(before, "")

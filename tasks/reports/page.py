@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing else, and its JSON twin."""
+"""The report of a run: a self-contained HTML page, and its JSON export."""
 
 import math
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ FEWEST_VERTICES = 2_000
 
 @dataclass(frozen=True)
 class _Content:
-    """A report with all that page, twin and picture share. Sections and tables in page order."""
+    """Shared content of page, export and picture. Sections and tables in page order."""
 
     report: RunReport
     sections: tuple[MeasurementSection, ...]
@@ -39,17 +39,17 @@ class _Content:
 
 
 def render(report: RunReport) -> str:
-    """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
+    """Return the page: deterministic UTF-8 text without scripts or external resources."""
     return _page(_content(report))
 
 
 def twin(report: RunReport) -> dict[str, Any]:
-    """The numbers of the page for json.dumps; units are the base units, times ISO 8601 in UTC."""
+    """Return the page's numbers for json.dumps, in base units, times ISO 8601 in UTC."""
     return _content(report).twin
 
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
-    """Write the files, each whole or not at all, the page last; OSError."""
+    """Write the files atomically, the page last; raise OSError."""
     content = _content(report)
     folder.mkdir(parents=True, exist_ok=True)
     by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
@@ -99,7 +99,7 @@ def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
 
 
 def _picture(content: _Content) -> bytes:
-    """The training curve if there is one, else the first measurement that has data."""
+    """Draw the training curve if there is one, else the first measurement with data."""
     filled = [index for index, table in enumerate(content.tables) if table.series]
     measured = [section.measurement for section in content.sections]
     training = [index for index in filled if measured[index].type == "federated"]
@@ -132,14 +132,14 @@ def _page(content: _Content) -> str:
 
 
 def _small_lines(content: _Content) -> int:
-    """How many small multiples each field may have, so that the page stays small."""
+    """Return the number of small multiples a field may have, to keep the page small."""
     fields = sum(len(table.fields) for table in content.tables if table.oddness)
     share = multiples.MOST_OF_A_PAGE // max(fields, 1)
     return min(multiples.MOST_OF_A_FIELD, max(share, multiples.FEWEST_OF_A_FIELD))
 
 
 def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The comparisons that are not as usual: worse ones first, then by how far they are out."""
+    """Return the unusual comparisons: worse ones first, then by how far they are out."""
     found = [
         {"measurement": entry["name"], "field": name, "unit": field["unit"], **one}
         for entry in reported["measurements"]
@@ -152,7 +152,7 @@ def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _excess(comparison: Mapping[str, Any]) -> float:
-    """How many widths of the usual range a change is outside of it."""
+    """Return how many widths of the usual range a change is outside of it."""
     low, high = comparison["usual"]
     out = max(low - comparison["change"], comparison["change"] - high)
     return float(out / (high - low)) if high > low else math.inf
@@ -162,7 +162,7 @@ def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
     entry, panels = content.twin["measurements"][index], _panels(content, index)
     return {
         **entry,
-        # ids are said again for every mark, so they are short
+        # ids repeat in every mark, so they are short
         "charts": [_chart(content, index, p, small, f"g{index}_{i}") for i, p in enumerate(panels)],
         "crossed": any(len(panel.crosses[0]) for panel in panels),
         "beyond": any(len(panel.beyond[0]) for panel in panels),
@@ -185,7 +185,7 @@ def _is_silent(entry: Mapping[str, Any]) -> bool:
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
-    """All lines of the receipt, as the page orders them; a line without a section has no link."""
+    """Return the receipt's lines in the page's order; one without a section has no link."""
     entries = content.twin["measurements"]
     places = {entry["name"]: place for place, entry in enumerate(entries)}
     lines = content.report.receipt.measurements

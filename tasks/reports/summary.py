@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 def summary(report: RunReport) -> str:
-    """Status, sums, measurements and worst verdicts, worst first, and where the whole report is."""
+    """Summarise status, sums, measurements and worst verdicts, with the report's place."""
     receipt = report.receipt
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",
@@ -90,6 +90,6 @@ def _worst(report: RunReport) -> str:
 
 
 def plain(text: str) -> str:
-    """Text from outside as one line that markdown and HTML leave alone."""
+    """Escape external text as one line that markdown and HTML leave alone."""
     line = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")

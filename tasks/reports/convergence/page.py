@@ -1,4 +1,4 @@
-"""The convergence report: one HTML page that needs nothing else, its JSON twin and a picture."""
+"""The convergence report: a self-contained HTML page, its JSON export and a picture."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ PICTURE = "convergence-chart.png"
 
 
 class Look(NamedTuple):
-    """How a verdict is shown: its name, the class of the page's colours, and what it means."""
+    """A verdict's name, the class of its colours, and its meaning."""
 
     name: str
     colour: str
@@ -36,7 +36,7 @@ LOOKS: dict[VerdictKind, Look] = {
         "Collapsed", "failed", "fell far below a level that it had held, and has not come back"
     ),
     "diverging": Look(
-        "Diverging", "failed", "gets worse round by round, or its loss is no number any more"
+        "Diverging", "failed", "gets worse round by round, or its loss is not a number any more"
     ),
     "oscillating": Look(
         "Oscillating", "degraded", "swings up and down more than it did when it was calm"
@@ -53,7 +53,7 @@ MOST_FINDINGS = 20
 
 @dataclass(frozen=True)
 class ConvergenceFiles:
-    """What was written."""
+    """The written files."""
 
     html: Path
     json: Path
@@ -61,7 +61,7 @@ class ConvergenceFiles:
 
 
 def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
-    """Write the three files, each whole or not at all, the page last; OSError."""
+    """Write the three files atomically, the page last; raise OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     made = ConvergenceFiles(folder / PAGE, folder / TWIN, folder / PICTURE)
     curves = [section.curve for section in report.sections[:MOST_COMPARED]]
@@ -72,7 +72,7 @@ def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
 
 
 def markdown(section: RunSection, environment: str) -> str:
-    """The verdict, the advice and what is odd, for a Prefect artifact."""
+    """Return the verdict, the advice and findings, for a Prefect artifact."""
     odd = [finding.sentence for finding in section.findings[:MOST_FINDINGS]]
     lines = [
         f"# {LOOKS[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
@@ -85,7 +85,7 @@ def markdown(section: RunSection, environment: str) -> str:
 
 
 def render(report: ConvergenceReport) -> str:
-    """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
+    """Return the page: deterministic UTF-8 text without scripts or external resources."""
     sections = report.sections
     kinds = {one.verdict for one in sections}
     worst = next((look for kind, look in LOOKS.items() if kind in kinds), LOOKS["converged"])
