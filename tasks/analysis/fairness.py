@@ -1,4 +1,4 @@
-"""How evenly the model serves the clients: spread and worst decile of their accuracy."""
+"""Fairness of the model across clients: spread and worst decile of their accuracy."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ SETTLED = 1e-7
 
 @dataclass(frozen=True)
 class Fairness:
-    """Accuracy across clients, each weighing as its examples do (or all alike: is_weighted).
+    """Accuracy across clients, weighted by examples, or equally (is_weighted is False).
 
     mean, spread (standard deviation), worst_decile (mean of the worst tenth of the examples) and gap
-    (best less worst client) are shares, 0 to 1; n is how many clients tell their accuracy.
+    (best less worst client) are shares, 0 to 1; n is the number of clients with an accuracy.
     """
 
     mean: Interval
@@ -48,10 +48,10 @@ class Standing:
 
 
 def standing(table: Columns) -> Standing:
-    """Each client's accuracy as of the last rounds, comparable although they took part in different ones.
+    """Estimate each client's accuracy at the last rounds, comparable across different rounds.
 
-    Accuracy grows over the rounds, so who was drawn early would look bad: a client's accuracy is the
-    level of the last rounds plus what it was above or below its rounds, over the second half of the
+    Accuracy grows over the rounds, which would put early clients at a disadvantage: a client's is the
+    level of the last rounds plus its distance from its own rounds' level, over the second half of the
     run (the additive model of clients and rounds, fitted by alternating means: Friedman and
     Stuetzle, "Projection pursuit regression", JASA 1981, for backfitting).
     """
@@ -83,7 +83,7 @@ def standing(table: Columns) -> Standing:
 
 
 def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
-    """Mean of the finite values of each group, NaN without any."""
+    """Return the mean of the finite values of each group, NaN without any."""
     finite = np.isfinite(values)
     sums = np.bincount(groups[finite], values[finite], count)
     sizes = np.bincount(groups[finite], minlength=count)
@@ -91,7 +91,7 @@ def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
 
 
 def client_interval(now: Standing, index: int, level: float) -> Interval | None:
-    """One client's accuracy with Student's interval over its rounds; None below two rounds."""
+    """Return a client's accuracy with Student's interval; None below two rounds."""
     if not np.isfinite(now.error[index]) or now.rounds[index] < 2:
         return None
     middle = float(now.accuracy[index])
@@ -100,9 +100,9 @@ def client_interval(now: Standing, index: int, level: float) -> Interval | None:
 
 
 def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
-    """The fairness of a run; None when fewer than three clients tell their accuracy.
+    """Return the fairness of a run; None when fewer than three clients have an accuracy.
 
-    Spread and worst tenth are what the literature of fair federated learning reports (Li, Sanjabi,
+    Spread and worst tenth are the usual measures of fair federated learning (Li, Sanjabi,
     Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
     bootstrap over clients (Efron and Tibshirani, "An introduction to the bootstrap" 1993, 13.3).
     """
@@ -127,7 +127,7 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
 
 
 def _figures(accuracy: Floats, weights: Floats) -> Floats:
-    """Weighted mean, standard deviation, and mean of the worst tenth of the weight."""
+    """Return weighted mean, standard deviation, and mean of the worst tenth of the weight."""
     total = weights.sum()
     mean = float(accuracy @ weights / total)
     spread = float(np.sqrt((accuracy - mean) ** 2 @ weights / total))

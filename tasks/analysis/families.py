@@ -1,4 +1,4 @@
-"""Families of learning curves: how the gap to the asymptote closes.
+"""Families of learning curves, by how the gap to the asymptote closes.
 
 A family gives shapes g(x), 1 at the first round (x = 1) and falling towards 0; a curve is
 asymptote - (asymptote - start) g(x). The families are those that compete in the literature on
@@ -49,14 +49,14 @@ class Family:
     shapes: tuple[float, ...]
 
     def evaluate(self, x: Floats, seen: float) -> Floats:
-        """g at x (rounds from 1) for `seen` rounds so far; shape (time constants x shapes, x)."""
+        """Return g at x (rounds from 1) for `seen` rounds so far: (time constants x shapes, x)."""
         scale, shape = self._pairs(seen)
         first = self.gap(np.ones(1), scale, shape)
-        # a shape that is over before the first round ends has nothing left to divide by
+        # avoids a division by zero for a shape that ends before the first round
         return np.asarray(self.gap(x, scale, shape) / np.maximum(first, 1e-300))
 
     def halfway(self, seen: float) -> Floats:
-        """Rounds after which half of the gap is closed, of each shape."""
+        """Return the rounds after which half of the gap is closed, of each shape."""
         scale, shape = self._pairs(seen)
         return np.asarray(scale * self.half(shape))[:, 0]
 
@@ -75,7 +75,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class End:
-    """A belief about the asymptote before anything is seen, and its weight beside other beliefs."""
+    """A prior belief about the asymptote, and its weight beside other beliefs."""
 
     mean: float
     sd: float
@@ -116,27 +116,27 @@ class ParametricShapes:
         self.centre, self.spread = np.stack([beliefs, start]).transpose(2, 0, 1)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """1 - g and g of each shape, each of shape (J, x); the flat one has g = 1."""
+        """Return 1 - g and g of each shape, each of shape (J, x); the flat one has g = 1."""
         gaps = [family.evaluate(x, self.seen) for family in FAMILIES]
         gap = np.minimum(np.vstack([np.ones((1, len(x))), *gaps]), 1.0)
         gap = np.tile(gap, (self.copies, 1))
         return 1.0 - gap, gap
 
     def end(self) -> tuple[Floats, Floats]:
-        """No gap is left in the end, but the flat curve is where it started."""
+        """Return no gap at the end, but the flat curve's start."""
         gap = np.zeros(len(self.log_prior))
         gap[:: self.count] = 1.0
         return 1.0 - gap, gap
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """Asymptotes of at most 1 that are not below the start; of the flat curve, any."""
+        """Allow asymptotes of at most 1 that are not below the start; of the flat curve, any."""
         possible = (p <= 1.0) & (p >= q) & (q >= LEAST_START)
         possible[:: self.count] = True
         return possible
 
 
 def _log_prior(family: Family, seen: float, planned: float | None) -> Floats:
-    """Log weights of the family's shapes, together 1."""
+    """Return log weights of the family's shapes, which sum to 1."""
     if planned is None:
         count = len(RATES) * len(family.shapes)
         return np.full(count, -np.log(count))

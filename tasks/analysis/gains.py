@@ -1,4 +1,4 @@
-"""What runs with such a beginning went on to gain: a regression over the past runs.
+"""Gains of past runs with a similar beginning, by regression.
 
 Each past run, cut at the same share of its rounds as this one is at, gives six figures of its
 beginning (level, trend, start, gain of the second half, noise, length) and what it gained from there
@@ -45,7 +45,10 @@ class Gains:
 
 
 def gains(mine: PastRun, runs: Sequence[PastRun], now: float, x_end: float) -> Gains | None:
-    """None when fewer than ten past runs are of a comparable length (a third to three times)."""
+    """Predict the final level; None with fewer than ten past runs of comparable length.
+
+    Comparable is a third to three times.
+    """
     share = now / x_end
     rows: list[Floats] = []
     gained: list[float] = []
@@ -70,8 +73,11 @@ def gains(mine: PastRun, runs: Sequence[PastRun], now: float, x_end: float) -> G
 
 
 def figures(values: Floats, length: float) -> Floats:
-    """Level, trend of the last third, start, gain of the second half over the first, log noise and
-    log length of a beginning of at least three values."""
+    """Return the figures of a beginning of at least three values.
+
+    These are level, trend of the last third, start, gain of the second half over the first, log noise
+    and log length.
+    """
     count = len(values)
     last = values[-max(LEAST_POINTS, count // 3) :]
     places = (np.arange(len(last)) - (len(last) - 1) / 2.0) / count
@@ -90,8 +96,10 @@ def figures(values: Floats, length: float) -> Floats:
 
 
 def _best(rows: Floats, gained: Floats, asked: Floats) -> tuple[float, float, Floats, Floats]:
-    """Mean and variance at `asked`, leave-one-out errors and variances, at the scale and noise of
-    the highest evidence."""
+    """Return mean and variance at `asked`, leave-one-out errors and variances.
+
+    Scale and noise have the highest evidence.
+    """
     centre, varied = rows.mean(axis=0), rows.std(axis=0)
     spread = np.maximum(varied, LEAST_SPREADS)
     known, new = (rows - centre) / spread, (asked - centre) / spread
@@ -108,7 +116,7 @@ def _best(rows: Floats, gained: Floats, asked: Floats) -> tuple[float, float, Fl
 def _process(
     known: Floats, apart: Floats, gained: Floats, new: Floats, scale: float, noise: float
 ) -> tuple[float, tuple[float, float, Floats, Floats]]:
-    """Log evidence (the amplitude put at its best), and the predictions."""
+    """Return log evidence (with the best amplitude), and the predictions."""
     count, mean = len(gained), float(gained.mean())
     covariance = np.exp(-0.5 * apart / scale**2) + LINEAR * known @ known.T
     covariance[np.diag_indices(count)] += noise

@@ -1,4 +1,4 @@
-"""Who takes part: drop-outs, stragglers, fairness, data quality, and what it has to do with progress."""
+"""Participation: drop-outs, stragglers, fairness, data quality, and their effect on progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ SURE = 0.95
 
 @dataclass(frozen=True)
 class Counts:
-    """The clients of one round as mere counts; None for what was not reported."""
+    """The clients of one round as mere counts; None for a value not reported."""
 
     round: int
     drawn: float | None
@@ -104,7 +104,7 @@ def participation(
     counts: Sequence[Counts] = (),
     level: float = LEVEL,
 ) -> Participation | None:
-    """Analyse who took part; counts stand in where the rounds name no clients; None without either."""
+    """Analyse participation; counts stand in for unnamed clients; None without either."""
     table = columns(rounds)
     if len(table):
         return _named(table, curve, level)
@@ -168,9 +168,12 @@ def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Par
 
 
 def stragglers(table: Columns) -> NDArray[np.bool_]:
-    """Which entries were late by the service's word, or took more than the round's median and so many
-    of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
-    "How to detect and handle outliers" 1993, for median and MAD)."""
+    """Return which entries were late, by the service or by their seconds.
+
+    Late are those beyond the round's median plus so many of its robust standard deviations (rounds
+    with four timed clients and more; Iglewicz and Hoaglin, "How to detect and handle outliers" 1993,
+    for median and MAD).
+    """
     slow: NDArray[np.bool_] = table.state == LATE
     timed = np.isfinite(table.seconds) & (table.state != DROPPED)
     at, seconds = table.round[timed], table.seconds[timed]
@@ -184,11 +187,13 @@ def stragglers(table: Columns) -> NDArray[np.bool_]:
 
 
 def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect | None:
-    """How each round's gain goes along with how many clients took part, the trend of both taken out (by
-    ranks, and by running medians in Theil-Sen's slope); None for too few rounds or no variation."""
+    """Return how rounds' gains go along with the number of clients, without both trends.
+
+    By ranks, and by running medians in Theil-Sen's slope; None for too few rounds or no variation.
+    """
     if curve is None:
         return None
-    # what each round gained on the one right before it
+    # gain of each round over the one right before it
     steps = np.where(np.diff(curve.rounds) == 1, np.diff(curve.values), np.nan)
     gains = dict(zip(curve.rounds[1:].tolist(), steps, strict=True))
     known = np.array([gains.get(int(n), np.nan) for n in numbers])
@@ -218,7 +223,7 @@ def _trend(numbers: Floats, values: Floats) -> Interval | None:
 
 
 def _quality(table: Columns) -> Floats:
-    """Mean data quality of each round, weighted by examples where all tell them."""
+    """Return the mean data quality of each round, weighted by examples where all have them."""
     reported = np.isfinite(table.quality)
     weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
     weights = weights if np.isfinite(weights[reported]).all() else np.ones(len(table))
@@ -262,8 +267,10 @@ def _clients(
 
 
 def _badness(gone: Floats, late: Floats, reported: Floats, now: Standing) -> Floats:
-    """Share of rounds lost or late (drawn towards 0 while they are few) plus what the accuracy is
-    below the mean."""
+    """Return the share of rounds lost or late plus the accuracy's distance below the mean.
+
+    The share is drawn towards 0 while rounds are few.
+    """
     lost = (gone + 0.5 * late) / (reported + 2.0)
     known = np.isfinite(now.accuracy)
     mean = float(now.accuracy[known].mean()) if known.any() else 0.0
@@ -280,7 +287,7 @@ def _number(value: float) -> float | None:
 
 
 def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
-    """The worst clients over all rounds, worst first."""
+    """Return the worst clients over all rounds, worst first."""
     ids = tuple(client.id for client in clients[:MOST_IN_THE_MAP])
     row = np.array([ids.index(name) if name in ids else -1 for name in table.ids])
     kept = row[table.client] >= 0
@@ -290,7 +297,7 @@ def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
 
 
 REASONS = {
-    "drop_outs": "what became of each client is not reported",
+    "drop_outs": "the clients' states are not reported",
     "stragglers": "no seconds and no late clients are reported",
     "share_trend": "at least 6 rounds with the state of their clients are needed",
     "quality_trend": "at least 6 rounds with a data quality are needed",
@@ -300,7 +307,7 @@ REASONS = {
 
 
 def _reported(part: Participation) -> Participation:
-    """With its sentence, and the reason of each number that is missing."""
+    """Add the sentence, and the reason of each missing number."""
     missing = {name: why for name, why in REASONS.items() if getattr(part, name) is None}
     texts = []
     if part.a_round is not None:
@@ -314,5 +321,5 @@ def _reported(part: Participation) -> Participation:
             share_text(x.estimate) for x in (part.fairness.worst_decile, part.fairness.mean)
         )
         texts.append(f"the worst tenth is at {worst}, the mean at {mean}")
-    text = "; ".join(texts) or "Hardly anything is reported of the clients"
+    text = "; ".join(texts) or "Hardly anything is reported about the clients"
     return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

@@ -1,4 +1,4 @@
-"""How a run spends its privacy budget: the epsilon reported, and how it goes on."""
+"""Spending of the privacy budget: the epsilon reported, and its continuation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ SQUEEZE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """Epsilon as the service reported it: spent up to the end of each round, finite, of ascending rounds.
+    """Epsilon as reported: spent up to the end of each round, finite, of ascending rounds.
 
-    spent_now is what is spent at the last round, None when nothing tells; fell is True when epsilon
-    came back, which a budget cannot; odd counts the epsilons that cannot be: NaN, below 0, or beyond any privacy.
+    spent_now is the epsilon spent at the last round, None when unknown; fell is True when epsilon came
+    back, which a budget cannot; odd counts impossible epsilons: NaN, below 0, or beyond any privacy.
     """
 
     rounds: Ints
@@ -42,7 +42,7 @@ class Reported:
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and its slowing share."""
+    """Draws of further epsilon from x0 rounds: the present spending a round, its slowing share."""
 
     x0: float
     spent_now: float
@@ -52,11 +52,11 @@ class Pace:
     bend: Floats
 
     def spent_at(self, ahead: Floats) -> Floats:
-        """Draws of epsilon spent after so many further rounds, shape (draws, ahead)."""
+        """Return draws of epsilon spent after so many further rounds, shape (draws, ahead)."""
         return self._spent(np.broadcast_to(ahead, (len(self.rate), len(ahead))))
 
     def spent_each(self, ahead: Floats) -> Floats:
-        """Of each draw, what is spent after its own number of further rounds."""
+        """Return each draw's spending after its own number of further rounds."""
         return self._spent(np.asarray(ahead)[:, None])[:, 0]
 
     def _spent(self, ahead: Floats) -> Floats:
@@ -67,7 +67,7 @@ class Pace:
         return np.asarray(self.spent_now + self.rate[:, None] * (steady + slowing))
 
     def rounds_for(self, left: float) -> Floats:
-        """Draws of the most further rounds that spend no more than left; Inf when nothing is spent."""
+        """Return draws of the most further rounds within left; Inf when nothing is spent."""
         if left < 0.0:
             return np.full(len(self.rate), -1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,8 +83,11 @@ class Pace:
 
 
 def reported(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Reported:
-    """What is reported of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
-    the budget less what remains; without a budget it is what is spent and remains."""
+    """Collect the reported epsilons, without impossible ones.
+
+    Without epsilons of rounds, spent_now is the budget less what remains; without a budget it is the
+    sum of spent and remaining.
+    """
     values = np.array([r.epsilon for r in rounds], dtype=np.float64)
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
     good = np.isfinite(values) & (values >= 0.0) & (values <= MOST_EPSILON)
@@ -107,12 +110,12 @@ def _possible(value: float | None) -> float | None:
 
 
 def started(reported: Reported) -> int:
-    """The round before the first one, where nothing was spent: -1 for a run that counts from 0."""
+    """Return the round before the first, without spending: -1 for a run that counts from 0."""
     return -1 if reported.first_round == 0 else 0
 
 
 def pace(reported: Reported) -> Pace | None:
-    """How epsilon goes on; None without any epsilon.
+    """Estimate how epsilon goes on; None without any epsilon.
 
     What a round spends is r ((1 - u) + u √(x0 / x)) from round x0 on. Epsilon of a composed
     (sampled) Gaussian mechanism is T c + 2 √(T c log(1 / δ)) (Mironov 2017, proposition 3 with the
@@ -151,8 +154,10 @@ def pace(reported: Reported) -> Pace | None:
 
 
 def _increments(reported: Reported) -> tuple[Floats, Floats, Floats]:
-    """Of the recent increments: the middle of their rounds, what was spent, over how many rounds.
-    With one epsilon only, all of it since the start; a step back counts as none."""
+    """Return the recent increments: middle of their rounds, epsilon, number of rounds.
+
+    With one epsilon only, all of it since the start; a step back counts as none.
+    """
     origin = started(reported)
     if len(reported.spent) < 2:
         last = float(reported.last_round - origin)

@@ -70,7 +70,7 @@ def test_people_read_the_verdict_first(bare: Installation, folder: Path) -> None
     lines = ran.out.splitlines()
     assert lines[0] == "run.csv: run"
     assert lines[1].startswith("Improving by ")
-    assert "No forecast: the planned number of rounds is not known" in ran.out
+    assert "No forecast: the planned number of rounds is unknown" in ran.out
     assert lines[-1].startswith("Go on: ")
 
 

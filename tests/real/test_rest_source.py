@@ -133,7 +133,7 @@ def test_half_a_document_comes_right_the_next_time(server: RunningServer, faults
 
 def test_an_error_comes_right_the_next_time(server: RunningServer, faults: str) -> None:
     add(faults, kind="error_500", times=1)
-    with pytest.raises(SourceUnavailable, match="a fault was asked for"):
+    with pytest.raises(SourceUnavailable, match="a fault was set"):
         extract(server.http, CLIENTS)
     assert extract(server.http, CLIENTS).values == 3
 
