@@ -12,7 +12,7 @@ Condition = Literal["ok", "degraded", "failed"]
 
 
 class Body(BaseModel):
-    """Root of all bodies: no other fields than the declared ones."""
+    """Root of all bodies: only declared fields are allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
@@ -24,7 +24,7 @@ class Health(Body):
 
 
 class Check(Body):
-    """One thing looked at by /health/detailed."""
+    """One check of /health/detailed."""
 
     status: Condition
     detail: str
