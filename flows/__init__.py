@@ -1,1 +1,1 @@
-"""The command line and the Prefect flows: parameters and form of the runs in tasks/runs."""
+"""The command line and Prefect flows: parameters and form of tasks/runs."""

@@ -20,7 +20,7 @@ def collect(
     allow_deletes: bool = False,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Read due data, or a window, validate it, land it in the lake, and load it into the sinks.
+    """Read due data, or a window, validate it, land it, and load it into the sinks.
 
     A run covers the gaps of earlier runs, so runs may be started by hand at any time, and a second
     run over the same time finds nothing to do.

@@ -73,7 +73,7 @@ def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
 
 
 def _follow(folder: Path, notify: Notify) -> None:
-    """Read the training's rounds, and judge beside the last report whether it converged."""
+    """Read the training's rounds, and judge whether it converged."""
     run_command("federated", FederatedRequest(target=TARGET, output=str(folder / "training")))
     twin = folder / "training" / "convergence-analysis.json"
     if not twin.is_file():
@@ -205,7 +205,6 @@ def _changed(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables for the block."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -228,7 +227,6 @@ def _status(service: str) -> dict[str, object]:
 
 
 def _knows_training(service: Service) -> bool:
-    """Return whether the Prometheus has a training's loss."""
     token = service.token.get_secret_value() if service.token else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{service.url}/api/v1/query?query=fed_vit_autorl_training_loss"

@@ -1,4 +1,4 @@
-"""The flow `maintain`: compaction, retention, clean-up and backup of lake, ledger and reports."""
+"""The flow `maintain`: compaction, retention and backup of lake and ledger."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,10 +10,10 @@ from tasks.stages.flow_run import record
 
 @flow(name="maintain", persist_result=False)
 def maintain() -> State[Receipt]:
-    """Maintain every table of the lake, the ledger and the reports, for all environments.
+    """Maintain all tables of the lake, the ledger and the reports.
 
-    May be started at any time, also during a collect: a measurement locked by another run is
-    skipped until the next time, and reported.
+    All environments share them. May be started at any time, also during a collect: a measurement
+    locked by another run is skipped until the next time, and reported.
     """
     asked = runs.MaintainRequest()
     return record("maintain", lambda run, step: runs.maintain(run, asked, step))

@@ -44,7 +44,7 @@ def find_program(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Training:
-    """A started federated training: its URLs, and the file with the CA of its certificate."""
+    """A started federated training: its URLs, and its CA's file."""
 
     http: str
     https: str
@@ -64,7 +64,7 @@ def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Train
 
 @contextmanager
 def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterator[str]:
-    """Run a Prometheus that scrapes the target (host:port) at the interval; yield its URL."""
+    """Run a Prometheus that scrapes the target (host:port); yield its URL."""
     config, port = folder / "prometheus.yml", _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     scrape = {"job_name": "fed-server", "static_configs": [{"targets": [target]}]}

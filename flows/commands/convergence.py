@@ -32,7 +32,7 @@ def convergence(
     output: Output = None,
     json: AsJson = False,
 ) -> None:
-    """Report whether a training converges, when it reaches a target, and whether to continue.
+    """Report whether a training converges, reaches a target, and should continue.
 
     Reads CSV (round, loss, accuracy in any order and by their usual names, clients too),
     fl-progress.json, Flower's history, NVFlare's cross-site validation and TensorBoard's event
@@ -89,7 +89,6 @@ def _history(
     no_lake: bool,
     environment: str | None,
 ) -> tuple[list["TrainingRun"], list[str]]:
-    """Return the earlier runs, and notes on skipped ones."""
     from tasks.core.settings import load_settings
     from tasks.runs.convergence import history_of_folder, history_of_lake
 

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml: one a flow and environment, inactive without work."""
+"""The deployments of prefect.yaml: one a flow and environment, idle without work."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,10 +92,7 @@ def definitions_file(settings: Settings) -> Path:
 
 
 def read_deployments(settings: Settings) -> list[Deployment]:
-    """Read the deployments in force, each for every environment that the file lists.
-
-    Raises ConfigurationInvalid naming the wrong key.
-    """
+    """Read the deployments in force; raise ConfigurationInvalid naming a wrong key."""
     path = definitions_file(settings)
     content = parse(_File, read_yaml(path), str(path))
     found: dict[str, Deployment] = {}
@@ -149,7 +146,7 @@ def _environment(name: str | None, settings: Settings, where: str) -> Environmen
 
 
 def why_idle(deployment: Deployment, settings: Settings) -> str | None:
-    """Return why the configuration leaves a deployment without work; None when it has some.
+    """Return why the configuration leaves a deployment without work, if it does.
 
     Raises ConfigurationInvalid when no run could take the deployment's parameters.
     """

@@ -37,7 +37,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Examine a Prometheus and write a catalogue and suites for its metrics, ready to edit.
+    """Write a catalogue and suites for a Prometheus's metrics, ready to edit.
 
     Tokens come from the environment (PROMETHEUS_API_TOKEN); they are never asked for or written.
     Examples:
@@ -73,10 +73,7 @@ def init(
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
-    """Return the variables with the addresses given or typed in.
-
-    Raises UsageInvalid without an address of a Prometheus.
-    """
+    """Return the variables with given or typed addresses; raise UsageInvalid for none."""
     from tasks.core.variables import VARIABLES
 
     found = dict(environ)
@@ -98,7 +95,6 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
 
 
 def _environment(variables: Mapping[str, str]) -> "tuple[Environment, EnvironmentFile]":
-    """Return the default environment, and its entry for environments.yaml."""
     from tasks.core.settings import EnvironmentFile, load_settings, shipped
     from tasks.core.variables import VARIABLES
 

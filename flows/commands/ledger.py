@@ -14,7 +14,7 @@ group = typer.Typer(help="Inspect the ledger, or rebuild it from the lake.", no_
 
 @group.command("ls")
 def ls(json: AsJson = False) -> None:
-    """List the ledger's cells and values by measurement, with the pending ones of each sink.
+    """List the ledger's cells and values by measurement, with each sink's pending ones.
 
     Example:
 
@@ -41,7 +41,7 @@ def ls(json: AsJson = False) -> None:
 
 @group.command("rebuild")
 def rebuild(json: AsJson = False) -> None:
-    """Rebuild the ledger's cells from the lake; every cell becomes pending for every sink.
+    """Rebuild the ledger's cells from the lake, all pending for every sink.
 
     For a ledger that was deleted, damaged, or restored from a backup. No source is queried. Values
     loaded before are sent again, which changes nothing there. Receipts of runs are not in the lake.

@@ -1,4 +1,4 @@
-"""The Prefect server that records runs: whether one is set, and whether it answers."""
+"""The Prefect server that records runs, and the check that it answers."""
 
 import os
 import tomllib
@@ -20,7 +20,7 @@ FIX_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:420
 
 
 def check_server() -> ServiceCheck:
-    """Check the server in PREFECT_API_URL; without one, runs are fine but not recorded."""
+    """Check the server in PREFECT_API_URL; without one, runs are not recorded."""
     import requests
 
     url = os.environ.get(VARIABLE)
@@ -59,10 +59,7 @@ def _is_json(answer: "requests.Response") -> bool:
 
 
 def require_server() -> None:
-    """Refuse a set server that does not answer, and an unusable folder for Prefect.
-
-    Raises ConfigurationInvalid naming the variable.
-    """
+    """Raise ConfigurationInvalid for a dead server, or an unusable Prefect folder."""
     check = check_server()
     if not check.ok:
         raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, fix=check.fix)

@@ -93,7 +93,7 @@ def retry(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Retry quarantined values after a suite or a sink was fixed; no source is queried.
+    """Retry quarantined values after a fix of a suite or sink; no source is queried.
 
     Values that pass the current suite are landed and loaded, the rest stays with its new reason.
     Values that a sink refused are sent to it again. Example:

@@ -27,7 +27,7 @@ def replay(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Load any range of the lake into a sink, even a new or emptied one, without a source.
+    """Load any range of the lake into a sink, even a new or emptied one.
 
     Without --start it is all of the lake. Every hour of the range is sent, whatever the ledger
     records for the sink. A stopped replay can be started again: sending a value twice stores it

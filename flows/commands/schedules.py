@@ -70,7 +70,7 @@ def check_schedules(names: Sequence[str]) -> ServiceCheck:
 
 
 def judge(found: Sequence[Scheduled], now: datetime) -> ServiceCheck:
-    """Judge deployments with an active schedule; the scheduler has GRACE after each change."""
+    """Judge deployments with a schedule; the scheduler has GRACE after each change."""
     late = [each.name for each in found if not each.next_run and now - each.changed > GRACE]
     if late:
         detail = f"active, but no run is scheduled ahead: {', '.join(late)}"
@@ -86,7 +86,7 @@ def _when(each: Scheduled) -> str:
 
 
 def _look_up(client: "SyncPrefectClient", name: str, now: datetime) -> Scheduled | None:
-    """Look up a deployment's next run; None when it is missing or not active."""
+    """Return a deployment's next run; None when it is missing or not active."""
     from prefect.exceptions import ObjectNotFound
 
     try:

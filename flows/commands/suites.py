@@ -1,4 +1,4 @@
-"""`fedvitals suites`: check the suites, learn ranges, compare with the shipped ones."""
+"""`fedvitals suites`: check suites, learn ranges, compare with the shipped ones."""
 
 import sys
 from dataclasses import asdict
@@ -61,7 +61,7 @@ def learn(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Learn the usual range of each numeric field from the landed history, as warnings.
+    """Learn each numeric field's usual range from landed history, as warnings.
 
     Limits set by people stay as they are; ranges learned earlier are replaced. Examples:
 

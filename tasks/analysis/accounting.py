@@ -1,4 +1,4 @@
-"""Epsilon recomputed from the terms of a run's differential privacy, by dp-accounting."""
+"""Epsilon recomputed from a run's privacy terms, by dp-accounting."""
 
 import math
 from functools import lru_cache
@@ -17,7 +17,7 @@ def is_installed() -> bool:
 
 
 def is_reported(terms: PrivacyTerms | None) -> bool:
-    """Return whether noise multiplier, sampling rate and delta are reported and possible."""
+    """Return whether noise multiplier, sampling rate and delta are known and possible."""
     return (
         terms is not None
         and terms.noise_multiplier is not None
@@ -33,7 +33,7 @@ def is_reported(terms: PrivacyTerms | None) -> bool:
 def epsilon_after(
     noise_multiplier: float, sampling_rate: float, delta: float, rounds: int
 ) -> float:
-    """Return epsilon after that many rounds of the Poisson-subsampled Gaussian mechanism.
+    """Return epsilon of that many rounds of the Poisson-subsampled Gaussian mechanism.
 
     By the accountant of Rényi differential privacy (Mironov, "Rényi differential privacy", CSF 2017;
     of the sampled Gaussian: Mironov, Talwar and Zhang, arXiv 1908.10530, 2019), neighbours differing
@@ -55,7 +55,7 @@ def epsilon_after(
 def rounds_within(
     noise_multiplier: float, sampling_rate: float, delta: float, budget: float
 ) -> int | None:
-    """Return the most rounds within the budget, None for a million; needs dp-accounting."""
+    """Return the most rounds within the budget, None for a million, by dp-accounting."""
 
     def spent(rounds: int) -> float:
         return epsilon_after(noise_multiplier, sampling_rate, delta, rounds)

@@ -62,7 +62,7 @@ class Evidence:
 
 
 def advise(evidence: Evidence) -> Advice:
-    """Advise by paired draws of forecast and spending; "none" without verdict or forecast."""
+    """Advise by paired draws of forecast and spending, "none" if either is missing."""
     gains, ahead = _gains(evidence)
     unit, level = evidence.curve.unit, evidence.level
     gain = quantile_interval(gains * unit, level) if len(gains) else None
@@ -86,7 +86,7 @@ def _gains(evidence: Evidence) -> tuple[Floats, Floats]:
 def _rates(
     evidence: Evidence, gains: Floats, ahead: Floats
 ) -> tuple[Interval | None, Interval | None, tuple[str, ...]]:
-    """Return the gain per further round and per unit of epsilon, and why one is missing."""
+    """Return the gain per round and per unit of epsilon, and why one is missing."""
     if isinstance(evidence.forecast, NoForecast):
         return None, None, (f"the gain needs a forecast: {evidence.forecast.reason}",)
     going = ahead > 0.0

@@ -25,7 +25,7 @@ def analyse(
     settings: AnalysisSettings | None = None,
     counts: Sequence[Counts] = (),
 ) -> RunAnalysis:
-    """Analyse a run beside the service's earlier runs; unknowns have reasons, nothing raises.
+    """Analyse a run beside the service's earlier runs; unknown values have reasons.
 
     The plan is the setting's, else the run's own, else the longest similar run of the history. counts
     are the clients of rounds that name none.
@@ -76,13 +76,11 @@ def compare(
 
 
 def _planned(run: TrainingRun, settings: AnalysisSettings) -> tuple[int | None, int | None]:
-    """Return the number of planned rounds, and the number of the last."""
     total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
     return total, None if total is None else run.final_round(total)
 
 
 def _further(ahead: Forecast | NoForecast, target: float | None) -> Floats | None:
-    """Return draws of further rounds until the target."""
     if isinstance(ahead, NoForecast) or target is None:
         return None
     return np.asarray(passages(ahead, target) - ahead.last_round)
@@ -97,7 +95,6 @@ def _counting(run: TrainingRun, total: int | None, end: int | None) -> Iterator[
 
 
 def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[str]:
-    """Return notes on skipped rounds and impossible targets."""
     notes = []
     missing = len(curve) - int(np.isfinite(curve.values).sum())
     if len(curve) and missing == len(curve):

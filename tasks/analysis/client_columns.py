@@ -41,7 +41,6 @@ class Columns:
     has_states: bool
 
     def __len__(self) -> int:
-        """Return the number of clients drawn, over all rounds."""
         return len(self.round)
 
     def of_clients(self, chosen: Bools | slice = slice(None)) -> Floats:

@@ -55,7 +55,7 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Compared]) -> tuple[Comparison, ...]:
-    """Compare each run with the best one, which comes first in each pair; empty below two.
+    """Compare each run with the best one, first in each pair; empty below two.
 
     The best has the highest level at the last round that all have.
     """
@@ -100,7 +100,7 @@ def compare_two(first: Compared, second: Compared) -> Comparison:
 
 
 def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
-    """Return both on one scale: of losses, the larger of the two worst ones counts as 0."""
+    """Return both on one scale; for losses, the larger of the two worst is 0."""
     if first.metric == "accuracy":
         return first, second
     worst = max(first.worst, second.worst)
@@ -114,7 +114,7 @@ def _on_scale(curve: Curve, worst: float) -> Curve:
 def _at_equal_rounds(
     first: Curve, second: Curve
 ) -> tuple[int | None, Basis | None, Interval | None, int]:
-    """Return the last common round, the method, difference of levels, and rounds behind it."""
+    """Return last common round, method, difference of levels, and rounds behind it."""
     if not len(first) or not len(second):
         return None, None, None, 0
     end = int(min(first.rounds[-1], second.rounds[-1]))
@@ -150,7 +150,6 @@ def _mean(values: Floats, window: int) -> Interval:
 
 
 def _final(first: Compared, second: Compared) -> tuple[Interval | None, tuple[str, ...]]:
-    """Return the difference of forecast finals in the metric's own unit."""
     draws = []
     rng = np.random.default_rng(SEED)
     for one in (first, second):

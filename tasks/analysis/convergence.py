@@ -123,7 +123,7 @@ def _never_finite(curve: Curve) -> Verdict:
 
 
 def _since_last_break(curve: Curve, breaks: tuple[Onset, ...]) -> Curve:
-    """Return the curve since the last break was over, or all if that leaves too few rounds.
+    """Return the curve since the last break was over, or all if too few rounds remain.
 
     While a break lasts, it is the curve since its beginning, and at least the last rounds.
     """

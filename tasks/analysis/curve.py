@@ -1,4 +1,4 @@
-"""A run's curve: one metric over the rounds, on a scale from 0 (worst) to 1 (best)."""
+"""A run's curve: one metric over the rounds, scaled from 0 (worst) to 1 (best)."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -34,7 +34,6 @@ class Curve:
     worst: float = 0.0
 
     def __len__(self) -> int:
-        """Return the number of rounds seen."""
         return len(self.rounds)
 
     def unscaled(self, value: float) -> float:
@@ -42,7 +41,7 @@ class Curve:
         return value if self.metric == "accuracy" else self.worst * (1.0 - value)
 
     def scaled(self, value: float) -> float:
-        """Return the metric's own value (a target, say) on the scale; the inverse of `unscaled`."""
+        """Return the metric's own value, such as a target, on the scale."""
         return value if self.metric == "accuracy" else 1.0 - value / self.worst
 
     def until(self, count: int) -> "Curve":
@@ -63,7 +62,7 @@ class Curve:
 def from_arrays(
     name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None = None
 ) -> Curve:
-    """Build the curve of the accuracy (a share, NaN for a hole), or without any, of the loss.
+    """Build the curve of the accuracy (a share, NaN for a hole), else of the loss.
 
     The loss is scaled as 1 - loss / worst of the first five, cut at 0; one that is not finite counts
     as lost.
@@ -75,7 +74,7 @@ def from_arrays(
 
 
 def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
-    """Build the run's curve of that metric; by default accuracy if any round has it, else loss."""
+    """Build the run's curve; by default of accuracy if any round has it, else loss."""
     rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
     reported = [(one.accuracy, one.loss) for one in run.rounds]
     accuracy, loss = np.array(reported, dtype=np.float64).reshape(-1, 2).T

@@ -21,7 +21,7 @@ SETTLED = 1e-7
 
 @dataclass(frozen=True)
 class Fairness:
-    """Accuracy across clients, weighted by examples, or equally (is_weighted is False).
+    """Accuracy across clients, weighted by examples if is_weighted, else equally.
 
     mean, spread (standard deviation), worst_decile (mean of the worst tenth of the examples) and gap
     (best less worst client) are shares, 0 to 1; n is the number of clients with an accuracy.
@@ -48,7 +48,7 @@ class Standing:
 
 
 def standing(table: Columns) -> Standing:
-    """Estimate each client's accuracy at the last rounds, comparable across different rounds.
+    """Estimate clients' accuracy at the last rounds, whatever their own rounds.
 
     Accuracy grows over the rounds, which would put early clients at a disadvantage: a client's is the
     level of the last rounds plus its distance from its own rounds' level, over the second half of the
@@ -100,7 +100,7 @@ def client_interval(now: Standing, index: int, level: float) -> Interval | None:
 
 
 def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
-    """Return the fairness of a run; None when fewer than three clients have an accuracy.
+    """Return the fairness of a run; None below three clients with an accuracy.
 
     Spread and worst tenth are the usual measures of fair federated learning (Li, Sanjabi,
     Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
@@ -127,7 +127,7 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
 
 
 def _figures(accuracy: Floats, weights: Floats) -> Floats:
-    """Return weighted mean, standard deviation, and mean of the worst tenth of the weight."""
+    """Return weighted mean, standard deviation, and mean of the worst tenth."""
     total = weights.sum()
     mean = float(accuracy @ weights / total)
     spread = float(np.sqrt((accuracy - mean) ** 2 @ weights / total))

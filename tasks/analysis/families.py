@@ -49,7 +49,7 @@ class Family:
     shapes: tuple[float, ...]
 
     def evaluate(self, x: Floats, seen: float) -> Floats:
-        """Return g at x (rounds from 1) for `seen` rounds so far: (time constants x shapes, x)."""
+        """Return g at x (rounds from 1): shape (time constants x shapes, x)."""
         scale, shape = self._pairs(seen)
         first = self.gap(np.ones(1), scale, shape)
         # avoids a division by zero for a shape that ends before the first round
@@ -129,7 +129,7 @@ class ParametricShapes:
         return 1.0 - gap, gap
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """Allow asymptotes of at most 1 that are not below the start; of the flat curve, any."""
+        """Allow asymptotes up to 1 and not below the start; any for the flat curve."""
         possible = (p <= 1.0) & (p >= q) & (q >= LEAST_START)
         possible[:: self.count] = True
         return possible

@@ -40,7 +40,7 @@ class NoForecast:
 
 @dataclass(frozen=True)
 class TargetForecast:
-    """Further rounds until the level reaches the target; None where that is beyond the plan.
+    """Further rounds until the level reaches the target; None beyond the plan.
 
     probability is that of reaching it within the plan: 1, with 0 rounds, when the present level is
     there already.
@@ -92,7 +92,7 @@ class Forecast:
         return TargetForecast(middle, low, high, level, float(ever.mean()))
 
     def quantiles(self, shares: Sequence[float]) -> Floats:
-        """Return the fan: quantiles of the level at each of `rounds`, of shape (shares, rounds)."""
+        """Return quantiles of the level at each of `rounds`: (shares, rounds)."""
         return np.asarray(np.quantile(self.levels, list(shares), axis=0))
 
 
@@ -148,7 +148,7 @@ def forecast(
 
 
 def plan_of(curve: Curve, history: Sequence[Curve]) -> int | None:
-    """Return the last round of the longest of the most similar past runs, by its numbers.
+    """Return the last round of the longest of the most similar past runs.
 
     None when none of them went on for longer than this one.
     """
@@ -246,7 +246,7 @@ def _latent(
 
 
 def _levels(part: Curve, observed: Observed, x: Floats, latent: Floats, seed: int) -> Floats:
-    """Return draws of the mean of the last five rounds at each x, from noise-free levels."""
+    """Return draws of the mean of the last five rounds at x, from noise-free levels."""
     rng = np.random.default_rng(seed + 1)
     if len(x) > 1 and x[1] - x[0] > 1.0:
         centres = np.concatenate([[x[0]], x - 2.0])

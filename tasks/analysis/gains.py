@@ -45,10 +45,7 @@ class Gains:
 
 
 def gains(mine: PastRun, runs: Sequence[PastRun], now: float, x_end: float) -> Gains | None:
-    """Predict the final level; None with fewer than ten past runs of comparable length.
-
-    Comparable is a third to three times.
-    """
+    """Predict the final level; None below ten past runs of a third to three times the length."""
     share = now / x_end
     rows: list[Floats] = []
     gained: list[float] = []

@@ -73,7 +73,7 @@ class _Trial:
 
 
 def default_widening(observed: Observed, x: Floats) -> tuple[Floats, Floats]:
-    """Return the factors on the width at x, below and above the median, by families alone."""
+    """Return factors on the width at x, below and above the median, by families."""
     below, above = (np.interp(observed.now / x, SEEN, wider) for wider in (BELOW, ABOVE))
     return np.asarray(below), np.asarray(above)
 
@@ -86,7 +86,7 @@ def widened(levels: Floats, below: Floats | float, above: Floats | float) -> Flo
 
 
 def leaned(levels: Floats, lean: Floats) -> Floats:
-    """Move draws (draws, x) up: the median by `lean` of the way to the upper 80 % bound.
+    """Move draws (draws, x) up: the median by `lean` towards the upper 80 % bound.
 
     Draws at or beyond the bounds do not move, those between in proportion.
     """
@@ -159,7 +159,7 @@ def gained_levels(
 def learn(
     runs: Sequence[PastRun], found: Gains | None, now: float, x_end: float, rng: np.random.Generator
 ) -> Mix:
-    """Learn shares and width from the most similar past runs, each forecast without itself."""
+    """Learn shares and width from the most similar past runs, each left out in turn."""
     trials = [
         trial
         for run in runs[:CALIBRATORS]

@@ -41,7 +41,7 @@ class Noise:
 
 
 def estimate(values: Floats) -> Noise:
-    """Estimate the noise of ordered finite values, by second differences at lags 1 and 5.
+    """Estimate the noise of ordered values, by second differences at lags 1 and 5.
 
     Second differences take out level and trend (Gasser, Sroka and Jennen-Steinmetz, "Residual
     variance and residual pattern in nonlinear regression", Biometrika 1986); their median absolute
@@ -75,9 +75,9 @@ def _step(values: Floats) -> float:
 
 
 def wander(values: Floats, noise: Noise) -> tuple[float, float]:
-    """Return the variance of lasting deviations in the later half, and their rounds; 0 below 80.
+    """Return the later half's variance of lasting deviations, and their rounds.
 
-    They last longer than the slow part.
+    They last longer than the slow part; 0 below 80 values.
 
     Third differences at that lag of means of five are free of a curved trend; any excess over
     the noise is a part of the level that comes and goes (structure functions of higher
@@ -106,18 +106,18 @@ def second_differences(values: Floats, lag: int) -> Floats:
 
 
 def _slow_gain(lag: int) -> float:
-    """Return the variance of a second difference of an autoregressive series of variance 1."""
+    """Return a second difference's variance for an autoregressive series of variance 1."""
     return float(6.0 - 8.0 * MEMORY**lag + 2.0 * MEMORY ** (2 * lag))
 
 
 def slow_share(counts: Floats) -> Floats:
-    """Return the variance of the mean of so many rounds of the slow part of variance 1."""
+    """Return the variance of the mean of so many rounds of the slow part."""
     total = counts * (1.0 - MEMORY**2) - 2.0 * MEMORY * (1.0 - MEMORY**counts)
     return np.asarray(total / (counts * (1.0 - MEMORY)) ** 2)
 
 
 def without_spikes(values: Floats) -> Floats:
-    """Put lone outliers on the median of the seven around them, but never the last value.
+    """Put lone outliers, but never the last value, on the median of seven around them.
 
     By Hampel, "The influence curve and its role in robust estimation", JASA 1974.
     """

@@ -1,4 +1,4 @@
-"""Reduction of a curve for the model: points, their noise, and the discrepancy of a shape."""
+"""Reduction of a curve for the model: points, noise, and a shape's discrepancy."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ FADE = 1.0  # the discrepancy's variance falls as 1 / rounds ** FADE from now on
 
 
 def window_of(count: int) -> int:
-    """Return how many of the last rounds count as now: at least 8, and 10 % of those seen."""
+    """Return how many last rounds count as now: at least 8, and 10 % of those seen."""
     return max(8, int(np.ceil(0.1 * count - 1e-9)))
 
 
@@ -77,7 +77,7 @@ def observe(curve: Curve) -> Observed | None:
 
 
 def _starts(count: int, window: int) -> Ints:
-    """Return the first round of each point: even in log rounds, then in the last rounds."""
+    """Return each point's first round: even in log rounds, then in the last rounds."""
     if count <= MOST_POINTS:
         return np.arange(count)
     border = max(count - 2 * window, 1)

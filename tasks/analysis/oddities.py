@@ -1,4 +1,4 @@
-"""Anomalies in a training's reported numbers, by plain comparisons without estimates.
+"""Anomalies in a training's reported numbers, by plain comparisons.
 
 No value is quarantined for them; they are reported beside the data.
 """
@@ -22,10 +22,7 @@ MOST_NAMED = 10
 
 
 def oddities(watched: Watched) -> list[Finding]:
-    """Return all anomalies of the newest run, its snapshots, and its start; worst first.
-
-    A number that was not reported is not compared.
-    """
+    """Return anomalies of the newest run, its snapshots and its start, worst first."""
     run = watched.current
     if run is None:
         return []
@@ -48,7 +45,7 @@ def oddities(watched: Watched) -> list[Finding]:
 
 
 def _of_run(snapshots: Sequence[Snapshot], run: TrainingRun) -> list[Snapshot]:
-    """Return the snapshots of the run: by its id, else those since its first round began."""
+    """Return the snapshots of the run: by its id, else since its first round."""
     began = min((r.started for r in run.rounds if r.started is not None), default=None)
     return [
         s

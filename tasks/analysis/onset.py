@@ -99,12 +99,11 @@ def running_noise(y: Floats) -> Floats:
 
 
 def _white_noise(y: Floats) -> Floats:
-    """Return the noise that is new each round, by the median absolute second difference."""
+    """Return the noise of single rounds, by the median absolute second difference."""
     return MAD_TO_SD * _running_quantile(np.abs(_second(y, 1)), len(y), 0.5)
 
 
 def _second(y: Floats, lag: int) -> Floats:
-    """Return second differences, in units of the noise."""
     return np.asarray(second_differences(y, lag) / np.sqrt(6.0))
 
 
@@ -139,7 +138,7 @@ def _latest(y: Floats) -> Floats:
 
 
 def held_levels(y: Floats) -> Floats:
-    """Return the highest level held for ten rounds in a row before each round, else -inf.
+    """Return the highest level held for ten rounds before each round, else -inf.
 
     All ten are at or above it, and within the band that counts as a fall.
     """
@@ -153,7 +152,7 @@ def held_levels(y: Floats) -> Floats:
 
 
 def _sinking(y: Floats) -> Bools:
-    """Return whether the last few rounds are beyond noise below the calm rounds before them."""
+    """Return whether the last rounds are beyond noise below the calm ones before."""
     noise, limit, latest = running_noise(y), _limit(y), _latest(y)
     least = _least_fall(noise)
     found = np.zeros(len(y), dtype=bool)
@@ -176,7 +175,7 @@ def _sinking(y: Floats) -> Bools:
 
 
 def _fall(values: Floats, shape: Floats) -> tuple[Floats, float]:
-    """Return how far each row ends below where it began, and its deviation at a noise of 1.
+    """Return each row's fall from its beginning, and its deviation at a noise of 1.
 
     By least squares: the last rounds fall in that shape (1 at the end), those before are level.
     """

@@ -49,7 +49,7 @@ def swing_of(values: Floats, window: int) -> Swing:
 
 
 def _ratio_by_chance(window: int, third: int) -> float:
-    """Return the ratio of two deviations of one noise that chance exceeds once in 10,000.
+    """Return the ratio of two deviations of one noise that chance exceeds in 1 of 10,000.
 
     Over so many rounds each, less the three of their trends: Fisher's F distribution.
     """
@@ -99,7 +99,7 @@ def _wave(values: Floats) -> tuple[float | None, float | None]:
 
 
 def _excess(power: Floats, peak: int) -> float:
-    """Return a peak's power in units of its neighbours' level; 0 on a bent trend's slope."""
+    """Return a peak's power in units of its neighbours' level; 0 on a bent trend."""
     slower = power[max(1, peak - 1 - APART) : peak - 1].max()
     if power[peak] < ABOVE_SLOWER * slower:
         return 0.0

@@ -1,4 +1,4 @@
-"""Participation: drop-outs, stragglers, fairness, data quality, and their effect on progress."""
+"""Participation: drop-outs, stragglers, fairness, data quality, and progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ class Effect:
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """states of shape (clients, rounds): -1 not drawn, else as tasks.analysis.client_columns."""
+    """States of shape (clients, rounds): -1 not drawn, else as in client_columns."""
 
     ids: tuple[str, ...]
     rounds: tuple[int, ...]
@@ -187,7 +187,7 @@ def stragglers(table: Columns) -> NDArray[np.bool_]:
 
 
 def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect | None:
-    """Return how rounds' gains go along with the number of clients, without both trends.
+    """Associate rounds' gains with the number of clients, both without their trends.
 
     By ranks, and by running medians in Theil-Sen's slope; None for too few rounds or no variation.
     """
@@ -223,7 +223,7 @@ def _trend(numbers: Floats, values: Floats) -> Interval | None:
 
 
 def _quality(table: Columns) -> Floats:
-    """Return the mean data quality of each round, weighted by examples where all have them."""
+    """Return each round's mean data quality, weighted by examples if all have them."""
     reported = np.isfinite(table.quality)
     weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
     weights = weights if np.isfinite(weights[reported]).all() else np.ones(len(table))
@@ -267,10 +267,7 @@ def _clients(
 
 
 def _badness(gone: Floats, late: Floats, reported: Floats, now: Standing) -> Floats:
-    """Return the share of rounds lost or late plus the accuracy's distance below the mean.
-
-    The share is drawn towards 0 while rounds are few.
-    """
+    """Return the share of rounds lost or late, shrunk, plus accuracy below the mean."""
     lost = (gone + 0.5 * late) / (reported + 2.0)
     known = np.isfinite(now.accuracy)
     mean = float(now.accuracy[known].mean()) if known.any() else 0.0
@@ -287,7 +284,6 @@ def _number(value: float) -> float | None:
 
 
 def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
-    """Return the worst clients over all rounds, worst first."""
     ids = tuple(client.id for client in clients[:MOST_IN_THE_MAP])
     row = np.array([ids.index(name) if name in ids else -1 for name in table.ids])
     kept = row[table.client] >= 0

@@ -44,7 +44,7 @@ class Shapes(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Weights of all (scale, shape, trial) and what is needed to draw curves from them."""
+    """Weights of all (scale, shape, trial), and the input to draw curves."""
 
     observed: Observed
     shapes: Shapes
@@ -56,7 +56,7 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Curves drawn: levels of shape (draws, x), without noise; ends: the level each tends to."""
+    """Drawn noise-free curves: levels (draws, x), and ends, the level each tends to."""
 
     levels: Floats
     ends: Floats

@@ -1,4 +1,4 @@
-"""The privacy race: whether the target or the end of the privacy budget comes first."""
+"""The privacy race: whether target or end of the privacy budget comes first."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -49,7 +49,7 @@ class Race:
     pace: Pace | None
 
     def remaining_at(self, last_round: int, rounds: Floats, shares: Floats) -> Floats | None:
-        """Return quantiles of the epsilon left at future rounds, of shape (shares, rounds)."""
+        """Return quantiles of the epsilon left at future rounds: (shares, rounds)."""
         if self.pace is None or self.budget is None:
             return None
         spent = self.pace.spent_at(np.asarray(rounds, dtype=np.float64) - last_round)
@@ -65,7 +65,7 @@ def race(
     level: float = LEVEL,
     level_now: float | None = None,
 ) -> Race | None:
-    """Run the race; target and level_now (else the mean of the last five rounds) are on the scale.
+    """Run the race; target and level_now (else the last five rounds) are on the scale.
 
     Epsilon and the forecast are drawn independently: how fast a mechanism spends does not depend on
     what is learned. The chance is the share of pairs of draws in which the target is first reached no
@@ -113,10 +113,7 @@ def passages(forecast: Forecast, target: float) -> Floats:
 
 
 def wins(reached: Floats, last_rounds: Floats) -> float:
-    """Return the chance to reach the target no later than the last round afforded.
-
-    Inf never reaches it.
-    """
+    """Return the chance to reach the target by the last round afforded; Inf is never."""
     ordered = np.sort(last_rounds)
     finite = reached[np.isfinite(reached)]
     afforded = 1.0 - np.searchsorted(ordered, finite, side="left") / len(ordered)
@@ -178,7 +175,7 @@ def _disagreement(
 def _last_rounds(
     epsilon: Reported, check: _Check, going: Pace | None
 ) -> tuple[Floats | None, Source | None]:
-    """Return draws of the last round afforded: by agreeing terms, else by reported epsilons."""
+    """Return draws of the last round afforded: by terms that agree, else by epsilons."""
     if epsilon.budget is None:
         return None, None
     spent = epsilon.spent_now
@@ -222,7 +219,7 @@ def _forgone(
 def usable_gains(
     forecast: Forecast, last_rounds: Floats | None, level_now: float | None = None
 ) -> tuple[Floats, Floats]:
-    """Return draws of the gain until plan or budget ends, and of the rounds that takes.
+    """Return draws of the gain until plan or budget ends, and of those rounds.
 
     The gain is on the scale, over level_now (else the mean of the last five rounds); empty when the
     plan is over.

@@ -53,7 +53,7 @@ def remaining_time(
     level: float = 0.8,
     to_target: Floats | None = None,
 ) -> RemainingTime:
-    """Estimate the remaining time of a run with rounds_left to go (None: no known plan).
+    """Estimate the remaining time with rounds_left to go (None: no known plan).
 
     to_target are draws of further rounds until the target, Inf for never. Seconds that are missing,
     negative or not finite do not count.
@@ -137,7 +137,7 @@ class _Model:
 
 
 def _blocks(count: int, rng: np.random.Generator) -> Ints:
-    """Return indices of resamples in circular blocks of n ** (1/3), shape (DRAWS, count)."""
+    """Return indices of resamples in circular blocks of n ** (1/3): (DRAWS, count)."""
     size = max(1, round(count ** (1.0 / 3.0)))
     blocks = -(-count // size)
     starts = rng.integers(0, count, size=(DRAWS, blocks, 1))

@@ -14,7 +14,7 @@ LEAST_FOR_AN_ASSOCIATION = 10
 
 
 def normal_quantile(level: float) -> float:
-    """Return half the width, in deviations, of the normal's central interval at that level."""
+    """Return half the width, in deviations, of the normal's central interval."""
     from scipy.special import ndtri
 
     return float(ndtri(0.5 + level / 2))
@@ -62,7 +62,7 @@ def theil_sen(x: Floats, y: Floats, level: float) -> Interval | None:
 
 
 def _inflation(residuals: Floats) -> float:
-    """Return how much the variance grows by successive residuals' likeness; 1 for none."""
+    """Return the growth of the variance by successive residuals' likeness."""
     centred = residuals - np.median(residuals)
     power = float(centred @ centred)
     if power <= 0.0:
@@ -91,7 +91,7 @@ def share(hits: float, trials: float, level: float) -> Interval | None:
 
 
 def group_medians(groups: Ints, values: Floats, count: int) -> Floats:
-    """Return the median of each group 0 … count - 1, all finite; NaN for an empty group."""
+    """Return the median of each group 0 … count - 1; NaN for an empty group."""
     medians = np.full(count, np.nan)
     sizes = np.bincount(groups, minlength=count)
     ordered = values[np.lexsort((values, groups))]
@@ -110,7 +110,7 @@ def group_spreads(groups: Ints, values: Floats, medians: Floats) -> Floats:
 
 
 def partial_spearman(x: Floats, y: Floats, given: Floats, level: float) -> Interval | None:
-    """Return Spearman's correlation of x and y, with what both owe to `given` taken out.
+    """Return Spearman's correlation of x and y, without what both owe to `given`.
 
     None below ten finite points, or when x or y does not vary.
 

@@ -83,7 +83,7 @@ class RunAnalysis:
         return value if self.curve.metric == "accuracy" else -value * self.curve.worst
 
     def _own(self, interval: Interval | None, unit: Any) -> dict[str, Any] | None:
-        """Return an interval in the metric's own unit; for a loss, low and high are swapped."""
+        """Return an interval in the metric's own unit; a loss swaps low and high."""
         if interval is None:
             return None
         low, high = sorted((unit(interval.low), unit(interval.high)))
@@ -111,7 +111,7 @@ def comparison_document(comparisons: tuple[Comparison, ...]) -> list[dict[str, A
 
 
 def plain(value: Any) -> Any:
-    """Return JSON values: objects for dataclasses, null for non-finite, no chart arrays."""
+    """Return JSON values: objects for dataclasses, null for non-finite numbers."""
     if is_dataclass(value):
         return {name: plain(part) for name, part in vars(value).items() if not _is_for_charts(part)}
     if isinstance(value, Mapping):
@@ -126,6 +126,5 @@ def plain(value: Any) -> Any:
 
 
 def _is_for_charts(value: Any) -> bool:
-    """Return whether it is an array, or a record of arrays."""
     parts = vars(value).values() if is_dataclass(value) else [value]
     return any(isinstance(part, np.ndarray) for part in parts)

@@ -1,4 +1,4 @@
-"""The limits of verdicts (levels on the scale 0 to 1, trends a round), and how a forecast is made."""
+"""Limits of verdicts (levels on the scale 0 to 1), and options of forecasts."""
 
 from dataclasses import dataclass
 

@@ -60,7 +60,7 @@ def past_run(curve: Curve) -> PastRun | None:
 
 
 def _smooth(x: Floats, values: Floats) -> Floats:
-    """Smooth by local lines over a width that grows with the rounds, as learning slows down.
+    """Smooth by local lines over a width that grows, as learning slows down.
 
     By Cleveland, "Robust locally weighted regression and smoothing scatterplots", JASA 1979, with
     equal weights: a trend is not bent, not even at the ends.
@@ -97,7 +97,7 @@ def nearest(mine: PastRun, runs: Sequence[PastRun], x_end: float) -> list[PastRu
 
 
 def distance(one: PastRun, other: PastRun) -> float:
-    """Return the mean absolute distance of the smoothed curves, weighted to later rounds."""
+    """Return the mean absolute distance of smoothed curves, late rounds weighing more."""
     theirs = np.interp(one.x, other.x, other.smooth)
     return float(np.average(np.abs(theirs - one.smooth), weights=one.x))
 

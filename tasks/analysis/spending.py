@@ -24,7 +24,7 @@ SQUEEZE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """Epsilon as reported: spent up to the end of each round, finite, of ascending rounds.
+    """Epsilon as reported: spent up to the end of each round, finite, ascending.
 
     spent_now is the epsilon spent at the last round, None when unknown; fell is True when epsilon came
     back, which a budget cannot; odd counts impossible epsilons: NaN, below 0, or beyond any privacy.
@@ -42,7 +42,7 @@ class Reported:
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """Draws of further epsilon from x0 rounds: the present spending a round, its slowing share."""
+    """Draws of further epsilon from x0 rounds: spending a round, slowing share."""
 
     x0: float
     spent_now: float
@@ -52,7 +52,7 @@ class Pace:
     bend: Floats
 
     def spent_at(self, ahead: Floats) -> Floats:
-        """Return draws of epsilon spent after so many further rounds, shape (draws, ahead)."""
+        """Return draws of epsilon after further rounds, of shape (draws, ahead)."""
         return self._spent(np.broadcast_to(ahead, (len(self.rate), len(ahead))))
 
     def spent_each(self, ahead: Floats) -> Floats:
@@ -110,7 +110,7 @@ def _possible(value: float | None) -> float | None:
 
 
 def started(reported: Reported) -> int:
-    """Return the round before the first, without spending: -1 for a run that counts from 0."""
+    """Return the round before the first: -1 for a run that counts from 0."""
     return -1 if reported.first_round == 0 else 0
 
 

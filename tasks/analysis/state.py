@@ -95,7 +95,7 @@ def _roughness(values: Floats, lag: int) -> float:
 
 
 def _lingers(values: Floats) -> bool:
-    """Return whether the later half's noise is larger at the longer lag than by chance."""
+    """Return whether the later half's noise at the longer lag exceeds chance."""
     late = values[-max(LEAST_RECENT, len(values) // 2) :]
     if len(late) < LEAST_FOR_MEMORY:
         return False
@@ -104,7 +104,7 @@ def _lingers(values: Floats) -> bool:
 
 
 def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observed:
-    """Replace the noise by white noise, with early rounds trusted no more than late ones."""
+    """Replace the noise by white noise; early rounds weigh no more than late ones."""
     if len(values) < 3:
         return observed
     recent = values[-max(LEAST_RECENT, 2 * window) :]
@@ -116,7 +116,7 @@ def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observ
 
 
 def _marks(curve: Curve, window: int) -> Floats:
-    """Return at most 16 of the last rounds with a value, counted from 1 at the first round."""
+    """Return at most 16 of the last rounds with a value, counted from the first."""
     finite = np.flatnonzero(np.isfinite(curve.values))[-window:]
     x = (curve.rounds[finite] - curve.rounds[0] + 1).astype(np.float64)
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_MARKS)).astype(np.int64))
@@ -124,7 +124,6 @@ def _marks(curve: Curve, window: int) -> Floats:
 
 
 def _slopes(x: Floats, levels: Floats) -> Floats:
-    """Return the least-squares slope of each draw."""
     if len(x) < 2:
         return np.zeros(len(levels))
     centred = x - x.mean()

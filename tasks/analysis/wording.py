@@ -1,7 +1,4 @@
-"""Levels and changes for people, in the metric's own unit.
-
-An accuracy is in percent and its changes in percentage points, a loss as it is.
-"""
+"""Texts of levels and changes: an accuracy in percent, a loss as it is."""
 
 from tasks.analysis.curve import Metric
 from tasks.analysis.interval import Interval
@@ -48,7 +45,6 @@ def _bare(metric: Metric, amount: float, sign: str) -> str:
 
 
 def _signed(value: float, sign: str, least: float, digits: int) -> str:
-    """Format a signed number, 0 without a sign for negligible ones."""
     return "0" if abs(value) < least else f"{value:{sign}.{digits}g}".replace("-", MINUS)
 
 

@@ -29,7 +29,7 @@ def check_output(folder: Path | None) -> None:
 
 
 def checked_lake(url: str) -> str:
-    """Return the lake's URL or folder; raise ConfigurationInvalid if it cannot hold one."""
+    """Return the lake's URL or folder; raise ConfigurationInvalid if it is unusable."""
     path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
     problem = _problem_with_store(url) if "://" in path else _problem_with_folder(path)
     if problem is not None:
@@ -76,10 +76,7 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
 
 
 def checked_report_url(env: Mapping[str, str]) -> str | None:
-    """Return the base URL of published reports, None without one.
-
-    Raises ConfigurationInvalid when it is not a base URL.
-    """
+    """Return the reports' base URL, if set; raise ConfigurationInvalid if it is none."""
     url = env.get(REPORT_URL_VARIABLE)
     fix = "Give the base URL at which a web server shows FEDVITALS_HOME/reports, such as https://fl.example/reports"
     return checked_url(url, REPORT_URL_VARIABLE, fix) if url else None
@@ -90,10 +87,7 @@ def checked_url(
     where: str,
     fix: str = "Give a base URL such as http://localhost:9090, and a token in its own variable",
 ) -> str:
-    """Return the base URL without a trailing slash.
-
-    Raises ConfigurationInvalid when it is not http or https, or more than a base.
-    """
+    """Return the base URL without trailing slash; raise ConfigurationInvalid if it is none."""
     problem = _problem_with_url(url)
     if problem is not None:
         raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
@@ -101,7 +95,6 @@ def checked_url(
 
 
 def _problem_with_url(url: str) -> str | None:
-    """Describe the problem without the URL, which may hold a secret."""
     if not _is_address(url):
         return "is not an http or https URL"
     if "@" in urlsplit(url).netloc:

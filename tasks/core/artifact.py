@@ -22,10 +22,7 @@ class Artifact:
 
 
 def page_artifact(page: Path, link: str | None, key: str, name: str) -> Artifact:
-    """Return a link to a page, or its host and path if no web server shows it.
-
-    Browsers do not open file:// links from a web page.
-    """
+    """Return a link to a page, or host and path, as browsers open no file:// links."""
     if link is not None:
         return Artifact("link", key, link, name)
     place = code(f"{socket.gethostname()}:{page.resolve()}")

@@ -157,7 +157,7 @@ def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
-    """Split the rows by cell, each part on a fresh RangeIndex; cells are ordered by time.
+    """Split the rows by cell, each part on a fresh RangeIndex, ordered by time.
 
     One pass for all cells: the parts share the memory of one reordered frame.
     """

@@ -8,7 +8,6 @@ class BearerSession(requests.Session):
     """Sends the token and follows no redirect, so that no other host gets it."""
 
     def __init__(self, token: str) -> None:
-        """Keep the token; it may be empty."""
         super().__init__()
         self.auth = _Bearer(token)
         self.headers["User-Agent"] = "fedvitals"

@@ -49,10 +49,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file.
-
-    Raises ConfigurationInvalid when the file is missing, unreadable, or not a mapping.
-    """
+    """Read a YAML mapping; raise ConfigurationInvalid if that fails."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The error tree: every leaf is Transient or Terminal, which alone decides on a retry.
+"""The error tree: every leaf is Transient or Terminal, which decides on a retry.
 
 An error takes its facts as keyword arguments, keeps them as attributes, and builds its message:
 what failed, where, why, and the fix. No fact may hold a secret.
@@ -23,7 +23,7 @@ def _in_sentence(fix: str) -> str:
 
 
 class FedvitalsError(Exception):
-    """Root of all errors that fedvitals raises on purpose; keeps its facts when pickled."""
+    """Root of fedvitals's own errors; keeps its facts when pickled."""
 
     message = "{problem}"
     exit_code = 1
@@ -52,7 +52,7 @@ class Terminal(FedvitalsError):
 
 
 class ConfigurationInvalid(Terminal):
-    """A file or setting is wrong. Facts: where (file and key path, or variable), problem, fix."""
+    """A file or setting is wrong. Facts: where (file and key, or variable), problem, fix."""
 
     message = "{where}: {problem}. Fix: {fix}"
     exit_code = 2
@@ -87,13 +87,13 @@ class SourceTimedOut(SourceUnavailable):
 
 
 class SourceOverloaded(Transient):
-    """A source could not handle the size of a query. Facts: service, url, what, problem."""
+    """A source could not handle a large query. Facts: service, url, what, problem."""
 
     message = "{service} at {url} could not finish {what}: {problem}. Fix: use a smaller window or a cheaper query"
 
 
 class SourceRefused(Terminal):
-    """A source refuses a query for good. Facts: service, url, what, status, problem, fix."""
+    """A source refuses a query. Facts: service, url, what, status, problem, fix."""
 
     message = "{service} at {url} refused {what} (HTTP {status}): {problem}. Fix: {fix}"
 
@@ -105,13 +105,13 @@ class AnswerInvalid(Terminal):
 
 
 class CertificateInvalid(Terminal):
-    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
+    """A source's certificate is not trusted. Facts: service, url, what, problem, fix."""
 
     message = "{service} at {url} was not asked for {what}: its certificate is not trusted: {problem}. Fix: {fix}"
 
 
 class LabelsDiffer(Terminal):
-    """A query's labels differ from the measurement's tags. Facts: measurement, field, tags, labels."""
+    """A query's labels are not the tags. Facts: measurement, field, tags, labels."""
 
     message = (
         "{measurement}.{field}: the query returns the labels {labels}, the catalogue has {tags}. "
@@ -126,7 +126,7 @@ class KeyRepeated(Terminal):
 
 
 class SeriesExceeded(Terminal):
-    """A measurement exceeds max_series. Facts: measurement, series, limit, label, distinct."""
+    """There are too many series. Facts: measurement, series, limit, label, distinct."""
 
     message = (
         "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
@@ -199,13 +199,13 @@ class LedgerUnavailable(Transient):
 
 
 class LockHeld(Terminal):
-    """Another run works on the same measurement. Facts: measurement, environment, holder."""
+    """Another run holds the lock. Facts: measurement, environment, holder."""
 
     message = "{measurement} in {environment} is locked by {holder}. Skipped in this run. Fix: retry when the other run finishes"
 
 
 class LockLost(Terminal):
-    """The lock of a measurement was lost while working. Facts: measurement, environment."""
+    """A measurement's lock was lost. Facts: measurement, environment."""
 
     message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written. Fix: run again"
 
@@ -220,19 +220,19 @@ class WorkerLost(Transient):
 
 
 class SinkUnavailable(Transient):
-    """A sink did not take data this time. Facts: sink, url, problem, retry_after (seconds or None)."""
+    """A sink took no data this time. Facts: sink, url, problem, retry_after (seconds)."""
 
     message = "{sink} at {url}: {problem}. The data stays pending; the next run loads it"
 
 
 class SinkRefused(Terminal):
-    """A sink refuses all data until it is fixed. Facts: sink, url, status, problem, fix."""
+    """A sink refuses all data. Facts: sink, url, status, problem, fix."""
 
     message = "{sink} at {url} refused (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class ChannelUnavailable(Transient):
-    """A channel did not take a message this time. Facts: channel, url, problem, retry_after (seconds or None)."""
+    """A channel took no message. Facts: channel, url, problem, retry_after (seconds)."""
 
     message = (
         "{channel} at {url}: {problem}. The message was not sent; the run itself is not affected"
@@ -240,7 +240,7 @@ class ChannelUnavailable(Transient):
 
 
 class ChannelRefused(Terminal):
-    """A channel refuses a message until something is fixed. Facts: channel, url, status, problem, fix."""
+    """A channel refuses a message. Facts: channel, url, status, problem, fix."""
 
     message = "{channel} at {url} refused the message (HTTP {status}): {problem}. Fix: {fix}"
 

@@ -1,4 +1,4 @@
-"""A conclusion of a check or an analysis: sentence, evidence, estimate with interval."""
+"""A conclusion of a check or an analysis: sentence, evidence, estimate."""
 
 import hashlib
 from collections.abc import Mapping
@@ -34,6 +34,6 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """Return 16 hex digits of kind and subject, equal for the same finding in every run."""
+        """Return 16 hex digits of kind and subject, equal in every run."""
         text = f"{self.kind}\0{self.subject}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

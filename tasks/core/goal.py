@@ -37,10 +37,7 @@ class Goal(Strict):
         )
 
     def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
-        """Return the goal with the options of one run; a target goes with its metric.
-
-        Raises UsageInvalid naming the wrong option.
-        """
+        """Return the goal with one run's options; raise UsageInvalid naming a wrong one."""
         is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
         try:
             return Goal.model_validate(

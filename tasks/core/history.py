@@ -1,4 +1,4 @@
-"""A training's history, round by round: the facts of a service and the rounds known so far."""
+"""A training's history, round by round: a service's facts and the known rounds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

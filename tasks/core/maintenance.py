@@ -9,7 +9,7 @@ TableState = Literal["done", "locked", "pending", "damaged"]
 
 
 class TableUpkeep(Strict):
-    """A measurement's table and its quarantine together, or `_windows`, in files and rows.
+    """A measurement's table with its quarantine, or `_windows`, in files and rows.
 
     `files_compacted` became part of others, `files_removed` were replaced long ago.
     """
@@ -53,7 +53,7 @@ class ReportsUpkeep(Strict):
 
 
 class Maintenance(Strict):
-    """The details of a maintain's receipt, over all environments, which share the tables."""
+    """The details of a maintain's receipt, over all environments."""
 
     environments: tuple[str, ...]
     tables: tuple[TableUpkeep, ...]

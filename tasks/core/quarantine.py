@@ -61,7 +61,7 @@ def records(
     fields: list[str],
     reason: Reason,
 ) -> pd.DataFrame:
-    """Return one record for each non-null value of the fields in the rows at these positions.
+    """Return one record for each non-null value of the fields in these rows.
 
     A row without any value among the fields gives one record with a null field when the scope is
     row or batch.

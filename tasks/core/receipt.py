@@ -156,7 +156,7 @@ _IN_THE_WAY = (LakeBusy, LockHeld, LockLost)
 
 
 def given_up(measurement: str, error: FedvitalsError) -> Outcome:
-    """Return the outcome of work that the error ended: failed, or left to the next run."""
+    """Return the outcome of failed work: failed, or left to the next run."""
     state: MeasurementState = "pending" if isinstance(error, _IN_THE_WAY) else "failed"
     return Outcome(measurement, state, problems=(str(error),))
 
@@ -196,7 +196,7 @@ def _joined_seconds(parts: list[Outcome]) -> dict[str, float]:
 
 
 def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
-    """Merge verdicts by suite; of each failed check keep the result with most offenders."""
+    """Merge verdicts by suite; of a failed check keep the one with most offenders."""
     suites: dict[str, dict[str, CheckResult]] = {}
     for verdict in (v for part in parts for v in part.verdicts):
         checks = suites.setdefault(verdict.suite, {})
@@ -211,7 +211,7 @@ def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
 
 
 class MeasurementReceipt(BaseModel):
-    """One measurement's line of a Receipt; `failing` are the failed checks, worst first."""
+    """One measurement's line of a Receipt; `failing` checks are worst first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -235,7 +235,7 @@ class Delivery:
 
 
 class Receipt(BaseModel):
-    """Results of one run, in values; `seconds` are summed over chunks, so may exceed the wall.
+    """Results of one run, in values; `seconds` of chunks may exceed the wall's.
 
     `status` says whether the run did its work, `worst` is the most severe finding in the data:
     critical when a value went to quarantine, None without any. `sinks` are all that are in use.

@@ -43,7 +43,7 @@ class CellDifference(_Frozen):
 
 
 class MeasurementLine(_Frozen):
-    """One measurement: how many cells and values were compared, differed or were fixed."""
+    """One measurement: numbers of cells and values compared, differing or fixed."""
 
     name: str
     state: MeasurementVerdict

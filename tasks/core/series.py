@@ -34,7 +34,7 @@ class SeriesSum:
 
 @dataclass(frozen=True)
 class Points:
-    """The values of one series; times are ascending, distinct nanoseconds since the epoch.
+    """The values of one series; times are ascending nanoseconds since the epoch.
 
     `values` has the Python type of `kind`; `kind` is not a field type where a series mixes types, or
     has one that the catalogue does not have.

@@ -8,7 +8,7 @@ from tasks.core.training import TrainingRun
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One poll's totals, dated with its slot (UTC). None stands for a value not reported.
+    """One poll's totals, dated with its slot (UTC); None for a value not reported.
 
     Shares and accuracies are 0 to 1; epsilon and its budget are totals of the run.
     """

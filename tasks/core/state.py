@@ -73,7 +73,7 @@ class CellState:
 
     @classmethod
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
-        """Build the state from a commit's metadata; raise KeyError, ValueError if malformed."""
+        """Build the state from a commit's metadata; KeyError or ValueError if malformed."""
         facts = {name: brief[key] for key, name in _BRIEF.items()}
         facts |= {
             name: datetime.fromisoformat(facts[name]) for name in ("covered_until", "made_at")

@@ -27,7 +27,7 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round. None stands for a value not reported, NaN for a reported NaN.
+    """One finished round. None stands for a missing value, NaN for a reported NaN.
 
     round counts from the first one as the source does; started is in UTC; seconds is its wall time;
     accuracy is a share, 0 to 1; epsilon is the privacy budget spent up to its end. clients is None

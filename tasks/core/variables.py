@@ -22,7 +22,7 @@ Entry = Mapping[str, str | None]
 def unused_variables(
     env: Mapping[str, str], entries: Mapping[str, Entry], default: str
 ) -> dict[str, str]:
-    """Return the service variables that are set without effect, each with the reason and fix.
+    """Return the service variables without effect, each with the reason and fix.
 
     entries: those of environments.yaml; one for `default` replaces the variables.
     """

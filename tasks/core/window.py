@@ -115,10 +115,7 @@ def micros(moment: datetime) -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a duration of whole milliseconds, at most a century, such as 15s or 1h30m.
-
-    Raises ValueError when the text is not such a duration.
-    """
+    """Parse whole milliseconds, at most a century, such as 1h30m; raise ValueError."""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration such as 15s, 5m, 1h or 2d")
@@ -149,7 +146,7 @@ def format_duration(length: timedelta) -> str:
 
 
 def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
-    """Parse a moment: ISO 8601 (by default UTC), `now`, or relative to now such as -24h.
+    """Parse ISO 8601 (by default UTC), `now`, or a time relative to now such as -24h.
 
     Raises UsageInvalid when the text is none of these, or a time that no store can hold.
     """

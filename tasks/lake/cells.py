@@ -1,4 +1,4 @@
-"""Cells with rows in a table, and their counts: one aggregating query, no rows in memory."""
+"""Cells with rows in a table, and their counts, by one aggregating query."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from tasks.lake.tables import Lake
 
 @dataclass(frozen=True)
 class Held:
-    """Number of rows and values (non-null fields of the catalogue) of a cell in the lake."""
+    """Number of rows and values (non-null fields) of a cell in the lake."""
 
     rows: int
     values: int

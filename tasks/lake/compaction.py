@@ -73,10 +73,9 @@ def compact(
     Rows before `kept_from` expire; None keeps all. Rows from `until` on still change: they stay in
     their files, except where they share one with older rows. All is one atomic commit, and `check`
     is called before it. A file holds at most one day, since a landing rewrites each file that it
-    touches as a whole, and about MOST_ROWS.
-
-    Raises LakeBusy when another writer changed a row of these files first, LakeDamaged when a file
-    is missing or corrupt, or the disk is full; LockLost by `check`.
+    touches as a whole, and about MOST_ROWS. Raises LakeBusy when another writer changed a row of
+    these files first, LakeDamaged when a file is missing or corrupt, or the disk is full; LockLost
+    by `check`.
     """
     work = _Work(table, name)
     oldest = kept_from or datetime.min.replace(tzinfo=UTC)
@@ -175,7 +174,7 @@ class _Work:
         return AddAction(path, size, {}, _milliseconds(), data_change, reported)
 
     def check_whole(self, rows: int) -> None:
-        """Raise LakeDamaged, before the commit, unless every old row is in a new file or expired."""
+        """Raise LakeDamaged unless every old row is in a new file or expired."""
         if rows != self._rows_written:
             raise LakeDamaged(
                 table=self._name,
@@ -183,7 +182,6 @@ class _Work:
             )
 
     def _read(self, path: str) -> pa.Table:
-        """Return a file's rows with all columns of the table; later columns are null."""
         rows = pq.read_table(path, filesystem=self._storage, partitioning=None)
         return fitted(rows, self._schema)
 

@@ -55,10 +55,8 @@ def replace_rows(
     """Replace all rows of the environment in the windows; return the new version.
 
     One atomic commit, flushed to disk. rows must lie in the windows and have exactly the table's
-    columns and types (Delta would cast silently).
-
-    Raises SchemaChanged when the rows do not fit the table, LakeBusy when another writer committed
-    first.
+    columns and types (Delta would cast silently). Raises SchemaChanged when the rows do not fit the
+    table, LakeBusy when another writer committed first.
     """
     within = " OR ".join(f"({inside(None, window)})" for window in windows)
     predicate = f"{inside(environment, None)} AND ({within})"
@@ -100,18 +98,14 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
     """Replace all rows and columns of the table; return the new version.
 
     One atomic commit, flushed to disk, without a predicate: with one the library would drop columns
-    of rows that it leaves.
-
-    Raises LakeBusy when another writer committed first; nothing was changed.
+    of rows that it leaves. Raises LakeBusy when another writer committed first; nothing was
+    changed.
     """
     return _write(table, name, rows, metadata, mode="overwrite", schema_mode="overwrite")
 
 
 def remove_missing_files(table: DeltaTable, name: str) -> int:
-    """Remove missing files from the table, in one commit if there are any.
-
-    Raises LakeBusy when another writer committed first.
-    """
+    """Remove missing files from the table in one commit, if any; raise LakeBusy."""
     with _WRITING[_place(table.table_uri)], lake_errors(name):
         missing = table.repair(dry_run=True)["files_removed"]
         if missing:
@@ -122,7 +116,7 @@ def remove_missing_files(table: DeltaTable, name: str) -> int:
 
 
 def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
-    """Vacuum files older than `keep` (whole hours) that no row needs; return their count.
+    """Vacuum unneeded files older than `keep` (whole hours); return their count.
 
     These were replaced by commits, or left by a crash. Then a checkpoint is written, and older log
     entries beyond the table's log retention are removed.
@@ -157,10 +151,7 @@ def _write(table: DeltaTable, name: str, rows: Any, metadata: Any = None, **how:
 def read_rows(
     table: DeltaTable, name: str, columns: list[str], environment: str | None, window: Window | None
 ) -> pa.Table:
-    """Return these columns of the environment's rows in the window; None stands for all.
-
-    Raises LakeDamaged when a file of the table is missing or corrupt.
-    """
+    """Return rows of environment and window, None for all; raise LakeDamaged."""
     names = ", ".join(f'"{column}"' for column in columns)
     schema = arrow_schema_of(table)
     # to_pyarrow_table prepares every file of the table, a query only those of the window
@@ -185,7 +176,7 @@ def inside(environment: str | None, window: Window | None) -> str:
 
 
 def of_files(table: DeltaTable, fact: str) -> list[Any]:
-    """Return a fact of each file in the log, such as `size_bytes` or `min.time`, if known."""
+    """Return a fact of each file in the log, such as `size_bytes`, if known."""
     actions = pa.table(table.get_add_actions(flatten=True))
     return actions[fact].to_pylist() if fact in actions.column_names else []
 

@@ -30,7 +30,7 @@ def sync_commit(table: Path, version: int) -> None:
 
 
 def empty_entry(table: Path, version: int) -> int | None:
-    """Return the last empty one of the newest log entries, a trace of a power cut, if any.
+    """Return the last empty one of the newest log entries, as a power cut leaves it.
 
     The Delta library reads an empty entry as a commit without rows.
     """

@@ -38,10 +38,7 @@ class Exported:
 
 
 def environments(lake: Lake, name: str) -> frozenset[str]:
-    """Return the environments with rows in the measurement's table.
-
-    Raises UsageInvalid when there is no such table.
-    """
+    """Return the environments in the table; raise UsageInvalid without a table."""
     return environments_of(_table(lake, name), name)
 
 
@@ -64,11 +61,10 @@ def export(
     format: Format,
     file: Path,
 ) -> Exported:
-    """Write the measurement's rows of the window, ordered by time and tags; None stands for all.
+    """Write the window's rows, ordered by time and tags; None stands for all.
 
     Columns are the table's, nulls stay nulls (nothing between the commas in CSV), floats are exact.
     Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is written atomically.
-
     Raises UsageInvalid when there is no such table, or the file cannot be written.
     """
     table = _table(lake, name)

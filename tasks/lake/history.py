@@ -1,4 +1,4 @@
-"""Means of a measurement in earlier windows: one aggregating query, no rows in memory."""
+"""Means of a measurement in earlier windows, by one aggregating query."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,7 +14,7 @@ DIGITS = 12  # threads add up in any order, which changes the last digits of a m
 def means(
     lake: Lake, measurement: Measurement, environment: str, windows: Mapping[timedelta, Window]
 ) -> dict[str, dict[timedelta, float]]:
-    """Return the mean of all landed values in each window, by field and the window's key.
+    """Return the mean of all landed values in each window, by field and key.
 
     Only numbers (a bool is 0 or 1), in the field's base unit, of windows with values. Files outside
     the windows are not read.

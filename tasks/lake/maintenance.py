@@ -39,7 +39,7 @@ class Upkeep:
 
 @dataclass(frozen=True)
 class Rules:
-    """Retention of a table: rows from `kept_from` on (None: all), replaced files for `files`.
+    """Retention of a table: rows from `kept_from` on (None: all), and of old files.
 
     Rows from `until` on still change, so they are not compacted.
     """
@@ -53,10 +53,8 @@ def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None
     """Expire rows, compact each day into one file, and remove unneeded files.
 
     No row changes but expired ones. Each step is atomic, so that a crash between two leaves a sound
-    table. `check` is called before each commit, to verify the locks.
-
-    Raises LakeBusy when other writers committed first repeatedly, with finished steps kept; LockLost
-    by `check`.
+    table. `check` is called before each commit, to verify the locks. Raises LakeBusy when other
+    writers committed first repeatedly, with finished steps kept; LockLost by `check`.
     """
     before = size_of(table)
     done = retrying(COMMIT_DEADLINE_SECONDS)(_compacted, table, name, rules, check)

@@ -44,7 +44,7 @@ class Change:
 
 
 def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[str, str]) -> Change:
-    """Return the changes that fit the table to the catalogue; renames map old names to new.
+    """Return the changes that fit the table to the catalogue; renames are old to new.
 
     Raises UsageInvalid when a rename names an unknown column, MigrationRefused when a column's new
     type cannot hold its values.
@@ -96,9 +96,9 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
 
 
 def make_change(table: DeltaTable, measurement: Measurement, change: Change, metadata: Any) -> int:
-    """Rewrite the table with the catalogue's columns in one atomic commit; return its version.
+    """Rewrite the table with the catalogue's columns; return its version.
 
-    A day of rows is in memory at once. They go through a temporary file, since the library cannot
+    One atomic commit. A day of rows is in memory at once, by way of a temporary file, since the library
     be queried while it writes. Raises as replace_table does.
     """
     schema = arrow_schema(measurement)

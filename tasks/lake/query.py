@@ -23,7 +23,7 @@ _NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 @dataclass(frozen=True)
 class TableFacts:
-    """One table of the lake: its size in rows and bytes, its range of time, its version."""
+    """One table of the lake: rows and bytes, range of time, version."""
 
     name: str
     rows: int
@@ -35,7 +35,7 @@ class TableFacts:
 
 
 def describe(lake: Lake) -> list[TableFacts]:
-    """Return the facts of every table, from the log's statistics, without reading data."""
+    """Return the facts of every table, from the log's statistics alone."""
     return [_facts(lake, name) for name in lake.names()]
 
 
@@ -43,10 +43,9 @@ def query(lake: Lake, sql: str) -> pa.Table:
     """Run one SELECT over the lake.
 
     A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
-    An unreadable table does not affect queries of others.
-
-    Raises QueryInvalid when it is not one SELECT, or DuckDB refuses it; LakeDamaged when a file of a
-    queried table is missing or corrupt; LakeUnavailable, LakeRefused of an object store.
+    An unreadable table does not affect queries of others. Raises QueryInvalid when it is not one
+    SELECT, or DuckDB refuses it; LakeDamaged when a file of a queried table is missing or corrupt;
+    LakeUnavailable, LakeRefused of an object store.
     """
     import duckdb
 
@@ -109,7 +108,7 @@ def _create_views(
 def _reported(
     error: "duckdb.Error", views: Mapping[str, str], unread: Mapping[str, FedvitalsError]
 ) -> FedvitalsError:
-    """Return the error to raise: of an unreadable table in the query, else of the query."""
+    """Return the error to raise, of an unreadable table or of the query itself."""
     text = str(error)
     asked = _NO_TABLE.search(text)
     if asked is not None and asked[1].casefold() in unread:

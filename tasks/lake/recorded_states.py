@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(lake: Lake) -> str:
-    """Return the newest run's id in `_windows`, by the log's statistics; empty for none."""
+    """Return the newest run's id in `_windows` by log statistics, empty for none."""
     table = lake.table(WINDOWS)
     return "" if table is None else max(filter(None, of_files(table, "max.run_id")), default="")
 
@@ -23,7 +23,7 @@ def newest_run(lake: Lake) -> str:
 def with_commits(
     lake: Lake, name: str, reported: dict[tuple[str, Cell], CellState]
 ) -> dict[tuple[str, Cell], CellState]:
-    """Return the states by environment and cell, updated from the table's later commits.
+    """Return the states by environment and cell, updated from later commits.
 
     A run killed between a landing and the append to `_windows` leaves only the commit. Log entries
     are retained for an hour and until the next checkpoint; older changes are found by counting rows.

@@ -39,7 +39,7 @@ class Damage:
 
 
 def damage_of_log(folder: Path) -> list[Damage]:
-    """Return the log files to move aside so that the library can read the log, newest first.
+    """Return the log files to move aside to make the log readable, newest first.
 
     After the last sound checkpoint, these are all entries from the first corrupt or missing one on,
     since each builds on those before. Of the entries before it, which are not needed, corrupt ones.

@@ -1,4 +1,4 @@
-"""Object stores under the lake: options passed to them, their content, their errors.
+"""Object stores under the lake: their options, content and errors.
 
 A PUT that an object store has answered is durable, so nothing is flushed there.
 """
@@ -75,10 +75,7 @@ def _s3_defaults(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def folders(url: str) -> list[str]:
-    """Return the names of non-empty folders directly below the URL.
-
-    Raises OSError when the store does not answer; `trouble` translates it.
-    """
+    """Return non-empty folders directly below the URL; raise OSError for `trouble`."""
     return sorted(one.base_name for one in _below(url) if one.type == FileType.Directory)
 
 

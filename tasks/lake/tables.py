@@ -1,4 +1,4 @@
-"""The lake: for each measurement a table and its quarantine, in the layout of a Batch."""
+"""The lake: a table and its quarantine for each measurement."""
 
 import tempfile
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ _EXACT_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class Lake:
-    """All tables below one URL: a local folder, or an object store that deltalake supports.
+    """All tables below one URL: a local folder, or an object store.
 
     The lake's version is checked before the first table, so every access to a table raises
     MadeByNewer for a layout that this fedvitals does not know.
@@ -86,10 +86,7 @@ class Lake:
         )
 
     def try_writing(self) -> None:
-        """Write and remove something as a landing does.
-
-        Raises LakeUnavailable, LakeRefused of an object store, OSError of a local disk.
-        """
+        """Write and remove something as a landing; raise LakeUnavailable, LakeRefused, OSError."""
         folder = local_path(self.url)
         if folder is None:
             with lake_errors(self.url):
@@ -124,7 +121,6 @@ class Lake:
         """Replace the cells' rows by the frame's in one atomic commit.
 
         frame has the layout of a Batch; a column that only the table has is filled with null.
-
         Raises SchemaChanged, LakeBusy, LakeDamaged.
         """
         table = self._open(measurement)
@@ -132,7 +128,7 @@ class Lake:
         replace_rows(table, measurement.name, rows, environment, _merged(cells), metadata)
 
     def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
-        """Return the landed rows of the window, in the layout of a Batch, in canonical order."""
+        """Return the landed rows of the window as a Batch's, in canonical order."""
         table = self.table(measurement.name)
         if table is None:
             return empty_frame(measurement)

@@ -1,7 +1,4 @@
-"""The file with the lake's version, so that no layout is ever misread.
-
-It also keeps the id of the lake's ledger.
-"""
+"""The file with the lake's version, against misreading, and its ledger's id."""
 
 import json
 import os
@@ -21,7 +18,7 @@ LAKE_VERSION = 1
 
 
 def check_version(url: str) -> bool:
-    """Return whether the lake has a version file; without one it is version 1, or missing.
+    """Return whether the lake has a version file; without one it is version 1.
 
     Raises MadeByNewer for an unknown version, LakeDamaged when the file is corrupt, LakeUnavailable,
     LakeRefused of an object store.
@@ -36,7 +33,7 @@ def check_version(url: str) -> bool:
 
 
 def ledger_id_of(url: str) -> str | None:
-    """Return the id of the lake's ledger, if it keeps one. Raises as check_version does."""
+    """Return the id of the lake's ledger, if any. Raises as check_version does."""
     content = _read(url)
     found = None if content is None else _parse(content).get("ledger")
     return found if isinstance(found, str) else None

@@ -1,4 +1,4 @@
-"""The table _windows: states of cells, one append a run, so that the lake has its own state."""
+"""The table _windows: states of cells, appended by runs, as the lake's own state."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -43,7 +43,7 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
 
 
 def states_in_force(lake: Lake) -> list[CellState]:
-    """Return the state of each cell recorded in the lake, by measurement, environment and time.
+    """Return the recorded state of each cell, by measurement, environment and time.
 
     Of several rows of a cell the last made is in force (`made_at`, taken under the lock of the
     measurement; then the run's id): runs append in the order in which they end, which may differ

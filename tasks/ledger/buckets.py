@@ -12,7 +12,7 @@ MOST_SLICES = 64
 
 
 def slices_of(window: Window, length: timedelta) -> FromClause:
-    """Return a table `slices` with start and stop of each bucket, and its number of cells.
+    """Return a table `slices`: start, stop and number of cells of each bucket.
 
     The last one may reach beyond the window. As text, since SQLAlchemy would take longer to build
     the many values than a database to answer.

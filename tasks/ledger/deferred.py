@@ -13,7 +13,7 @@ _IS_ONE = set_aside.c.cell_start == bindparam("start")
 
 
 def deferred_cells(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
-    """Return the cells, oldest first, with the last run that tried each; ids sort by time."""
+    """Return the cells, oldest first, each with the last run that tried it."""
     query = (
         select(set_aside.c.cell_start, set_aside.c.cell_stop, set_aside.c.run_id)
         .where(of_measurement(set_aside, measurement, environment))

@@ -61,7 +61,7 @@ class Gaps:
 def find_gaps(
     ledger: Ledger, measurement: str, environment: str, window: Window, length: timedelta
 ) -> Gaps:
-    """Return the uncovered cells of the window, which is of whole cells of this length.
+    """Return the uncovered cells of the window, which is of whole cells.
 
     A cell answered without data is covered; one read in part, or not at all, is not.
     """
@@ -107,7 +107,7 @@ def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
 
 
 def _query(is_mine: ColumnElement[bool], slices: FromClause) -> Select[Any]:
-    """Query the slices that lack a cell, with their covered cells as one text (null: none).
+    """Query the slices that lack a cell, with their covered cells as one text.
 
     The text has starts and stops in any order. Both counts use one index each: of the key, and of
     partly read cells. Covered cells are queried slice by slice: for a join a server would compare

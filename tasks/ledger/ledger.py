@@ -44,7 +44,7 @@ from tasks.ledger.version import bring_up_to_date
 
 
 class Ledger:
-    """The state database. Every method raises LedgerUnavailable when it does not answer."""
+    """The state database; every method may raise LedgerUnavailable."""
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
@@ -116,7 +116,7 @@ class Ledger:
         return self._first(measurement, environment, cells.c.cell_start.asc())
 
     def forget(self, measurement: str, environment: str) -> None:
-        """Drop all cell states of the measurement, whose rows are gone; loads are retained."""
+        """Drop all cell states of a measurement without rows; loads are retained."""
         self._do(delete(cells).where(of_measurement(cells, measurement, environment)))
 
     def relearn(
@@ -193,7 +193,7 @@ class Ledger:
         self._upsert(runs, [row])
 
     def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
-        """Return JSON receipts of the flow's newest runs that began before this one, newest first."""
+        """Return JSON receipts of the flow's runs before this one, newest first."""
         query = (
             select(runs.c.receipt)
             .where(runs.c.flow == flow, runs.c.environment == environment, runs.c.run_id < before)
@@ -251,7 +251,7 @@ class Ledger:
 
 
 def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElement[bool]:
-    """Select the cells of the window; of earlier cells only the last may reach into it."""
+    """Select the window's cells; of earlier ones only the last may reach into it."""
     before = table.alias()
     # the last one, descending: for max() a server without statistics reads them all
     last = (

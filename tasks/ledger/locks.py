@@ -48,7 +48,7 @@ class FileLocks:
 
     @contextmanager
     def hold(self, measurement: str, environment: str, run_id: str) -> Iterator[RunLock]:
-        """Hold the lock for a run; raise LockHeld at once, naming the holder, if it is taken."""
+        """Hold the lock for a run; raise LockHeld at once if it is taken."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, holder = self._paths(measurement, environment)
         # worker threads check the lock

@@ -61,7 +61,7 @@ def forget_before(ledger: Ledger, measurement: str, moment: datetime) -> int:
 
 
 def clean(ledger: Ledger, before: datetime, suites: frozenset[str] | None) -> Cleaned:
-    """Drop receipts and pages from before the moment, and the proofs of other suites than these.
+    """Drop receipts and pages from before the moment, and proofs of other suites.
 
     The newest receipts of each flow and environment stay. None for suites keeps all proofs.
     """
@@ -74,12 +74,11 @@ def clean(ledger: Ledger, before: datetime, suites: frozenset[str] | None) -> Cl
 
 
 def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None:
-    """Copy a SQLite ledger to `ledger-<name>.db` in the folder, and retain `keep` copies.
+    """Copy a SQLite ledger to `ledger-<name>.db` in the folder; retain `keep` copies.
 
     Uses SQLite's online backup, so a run may write meanwhile; the copy is checked before an older
-    one is removed. None for a PostgreSQL ledger, backed up on its server, and for keep = 0.
-
-    Raises LedgerUnavailable when it cannot be written or is corrupt; the older ones stay.
+    one is removed. None for a PostgreSQL ledger, backed up on its server, and for keep = 0. Raises
+    LedgerUnavailable when it cannot be written or is corrupt; the older ones stay.
     """
     if keep == 0:
         return None
@@ -104,7 +103,6 @@ def shrink(ledger: Ledger) -> None:
     """Vacuum a SQLite ledger with much free space, and empty its write-ahead log.
 
     A PostgreSQL server does so itself. Space in use by another process is left for next time.
-
     Raises LedgerUnavailable when the database cannot be written for another reason.
     """
     with ledger.transaction() as connection:

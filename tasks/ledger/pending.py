@@ -42,7 +42,7 @@ def pending_values(
 
 
 def is_owed(sink: str, measurement: str, environment: str) -> ColumnElement[bool]:
-    """Return whether a landed cell of the measurement is pending: the sink lacks its digest."""
+    """Return whether a landed cell is pending: the sink lacks its digest."""
     lacks = cells.c.landed_digest.is_distinct_from(digest_in(sink))
     return and_(_is_landed(measurement, environment), lacks)
 
@@ -67,7 +67,7 @@ def digest_in(sink: str) -> ColumnElement[str]:
 
 
 def _differing(ledger: Ledger, sink: str, measurement: str, environment: str) -> CTE | None:
-    """Return the slices with differing landed and loaded digests, if any cell is known.
+    """Return the slices with differing landed and loaded digests, if any.
 
     Both indexes are read once from end to end, a fraction of the cost of a look-up a cell.
     """

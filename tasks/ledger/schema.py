@@ -118,7 +118,7 @@ def of_measurement(table: Table, measurement: str, environment: str) -> ColumnEl
 
 
 def as_text(moment: datetime) -> str:
-    """Format ISO 8601 in UTC with six decimals: shorter texts would sort behind longer ones."""
+    """Format ISO 8601 in UTC with six decimals, so that texts sort by time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -163,7 +163,7 @@ def _wrong(problem: str) -> ConfigurationInvalid:
 
 
 def _trying_out(broken: tuple[type[Exception], ...]) -> Callable[[Any, Any, Any], None]:
-    """Make the pool replace a broken session; its own ping lets the driver's OSErrors through."""
+    """Make the pool replace a broken session; its ping lets OSErrors through."""
 
     def try_out(connection: Any, _record: Any, _proxy: Any) -> None:
         try:

@@ -13,7 +13,7 @@ MODE, AUTHORITIES = "sslmode", "sslrootcert"
 def tls_context(
     settings: Mapping[str, str | Sequence[str]],
 ) -> ssl.SSLContext | Literal[False] | None:
-    """Return the TLS setting: False for plain text, None for TLS if the server offers it.
+    """Return the TLS setting: False for plain text, None for TLS if offered.
 
     settings: those behind the `?` of the URL. `sslmode=require` encrypts and trusts any server,
     `verify-full` only one whose certificate names it and leads to a CA of `sslrootcert` (a PEM file),

@@ -1,4 +1,4 @@
-"""The version of the ledger's tables: an older ledger is upgraded, a newer one refused."""
+"""The version of the ledger's tables: older ones are upgraded, newer ones refused."""
 
 import os
 import sqlite3
@@ -31,9 +31,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
     """Create the tables of a new ledger, or upgrade those of an older one.
 
     A SQLite file is copied before the upgrade, to `<file>.version-<its version>`. `url` is for
-    messages.
-
-    Raises MadeByNewer when the ledger has a version that this fedvitals does not know.
+    messages. Raises MadeByNewer when the ledger has a version that this fedvitals does not know.
     """
     if _is_sound(connection, url):
         return
@@ -62,7 +60,6 @@ def _is_sound(connection: Connection, url: str) -> bool:
 
 
 def _version(connection: Connection) -> int | None:
-    """Return the version of the tables; None when there are none."""
     there = inspect(connection).get_table_names()
     if "meta" in there:
         value = connection.execute(select(meta.c.value).where(meta.c.key == "version")).scalar()
@@ -79,7 +76,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _sort_times_by_bytes(connection: Connection) -> None:
-    """Rebuild PostgreSQL's indexes of these columns, unless they sort by bytes already."""
+    """Rebuild PostgreSQL's indexes of these columns to sort by bytes."""
     if connection.dialect.name != "postgresql":
         return
     kind = TIME.compile(connection.dialect)

@@ -1,4 +1,4 @@
-"""The reach of measurements: when reading began, and when they are complete in every sink."""
+"""Watermarks: when reading began, and up to when every sink has a measurement."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from tasks.ledger.schema import cells, of_measurement
 def begins_at(
     ledger: Ledger, measurement: str, environment: str, source_retention: timedelta
 ) -> datetime | None:
-    """Return the start of the oldest cell that shows when reading began; None for none.
+    """Return the start of the oldest cell that shows when reading began.
 
     An empty cell counts only if the source could still have had data when it was read: a run of a
     mistyped year must not turn all time since into a gap.

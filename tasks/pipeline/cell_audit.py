@@ -52,9 +52,8 @@ def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) ->
 
     Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
     torn. One with other rows than recorded gets their digest, no source digest, so that the next
-    read decides, and one more erasure, since it is unknown what sinks have.
-
-    Raises LakeDamaged when the table cannot be read.
+    read decides, and one more erasure, since it is unknown what sinks have. Raises LakeDamaged when
+    the table cannot be read.
     """
     held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
     gone = [cell for cell, state in reported.items() if held.get(cell, NOTHING).rows < state.rows]

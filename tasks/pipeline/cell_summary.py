@@ -1,4 +1,4 @@
-"""Summaries of cells by their rows in the lake, since a ledger may be lost or behind."""
+"""Summaries of cells by their rows, since a ledger may be lost or behind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

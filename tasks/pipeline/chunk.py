@@ -40,7 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Tools:
-    """The tools to process a chunk. The caller holds the lock; `record` takes changed states."""
+    """Tools to process a chunk under the caller's lock; `record` takes changed states."""
 
     source: Source
     suite: Suite

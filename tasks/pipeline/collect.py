@@ -156,7 +156,7 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
 def _at_once(
     chunks: list[Chunk], job: Job, tools: Tools, aside: frozenset[Cell]
 ) -> Iterator[tuple[Chunk, Outcome]]:
-    """Yield the outcomes of chunks in order; one decodes while another waits for a sink.
+    """Yield the outcomes in order; a chunk decodes while another waits for a sink.
 
     A chunk with an unusable answer is deferred. After three such in a row, or another error, the
     waiting chunks are dropped; those begun are finished and reported before the error is raised.

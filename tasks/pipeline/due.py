@@ -47,13 +47,13 @@ class Job:
 
     @property
     def kept_since(self) -> datetime | None:
-        """Return the start of the oldest cell that the lake retains; None when it keeps all."""
+        """Return the start of the oldest retained cell; None when the lake keeps all."""
         return self.measurement.kept_from(self.now, self.pipeline.cell)
 
 
 @dataclass(frozen=True)
 class Due:
-    """The cells a run reads, in this order, the gaps left to later runs, and lost gaps.
+    """The cells that a run reads, in this order, later runs' gaps, and lost gaps.
 
     `late` may have late rows and are due in the run after the last one: a run with a window leaves
     them to the next. `aside` were deferred by an earlier run.
@@ -135,7 +135,7 @@ def _late(job: Job, ledger: Ledger) -> list[Cell]:
 
 
 def late_before(job: Job, cells: list[Cell], ledger: Ledger) -> tuple[Cell, ...]:
-    """Return cells with possible late rows, to remember before these newer ones are read.
+    """Return cells that may have late rows, before these newer ones are read.
 
     Given cells, oldest first, are newer than all known; reading them hides which were the last.
     """

@@ -1,4 +1,4 @@
-"""Landing: quarantine first, then the good rows in one atomic commit, then the ledger."""
+"""Landing: quarantine first, then the good rows in one commit, then the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ class Landed:
 
 @dataclass(frozen=True)
 class _Merged:
-    """The rows to land, the older values among them, and the cells that lost values for good.
+    """The rows to land, older values among them, and the cells that lost values.
 
     `held` are the landed digests of the lake's present rows, of the cells that have any.
     """
@@ -62,9 +62,8 @@ def land(
 ) -> Landed:
     """Land the good rows of the changed cells and the records of the bad values.
 
-    good has the layout of a Batch, in canonical order; bad holds quarantine records.
-
-    Raises SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
+    good has the layout of a Batch, in canonical order; bad holds quarantine records. Raises
+    SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
     """
     return _Landing(chunk, extracted, known, tools).landed(good, bad)
 
@@ -160,7 +159,7 @@ class _Landing:
         )
 
     def _earlier_records(self) -> dict[Cell, pd.DataFrame]:
-        """Return the changed cells' records, by the lake itself: a crash may have left some."""
+        """Return the changed cells' records in the lake; a crash may have left some."""
         if not self.extracted.changed:
             return {}
         name, environment = self.chunk.measurement.name, self.chunk.environment
@@ -170,7 +169,7 @@ class _Landing:
     def _with_earlier(
         self, bad: pd.DataFrame, earlier: Mapping[Cell, pd.DataFrame]
     ) -> pd.DataFrame:
-        """Add earlier records of values that the source no longer has; they cannot be rebuilt."""
+        """Add earlier records of values that the source has lost."""
         parts = [records[records["stage"] != "sink"] for records in earlier.values()]
         parts = [part for part in parts if len(part)]
         # samples are distinguished by their slot
@@ -243,7 +242,6 @@ class _Landing:
         return self.known[cell].landed_digest if cell in self.known else ""
 
     def _covered_further(self) -> list[CellState]:
-        """Return the unchanged cells whose covered time has grown."""
         same = [self.known[c] for c in self.chunk.cells if c not in self.extracted.changed]
         reached = {state: min(state.cell.stop, self.chunk.window.stop) for state in same}
         return [
@@ -254,10 +252,7 @@ class _Landing:
 
 
 def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split older rows that did not come again: those that stay, and those missing.
-
-    Outside the chunk's window the source was not queried.
-    """
+    """Split older rows that did not come again: those outside the window stay."""
     is_asked = (older["time"] >= chunk.window.start) & (older["time"] < chunk.window.stop)
     return (older[~is_asked] if chunk.allow_deletes else older), older[is_asked]
 
@@ -268,5 +263,5 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def is_sample(tools: Tools) -> bool:
-    """Return whether the source has no history, so that each run adds a sample to the cell."""
+    """Return whether the source has no history, so each run adds a sample."""
     return tools.source.name not in SOURCES_WITH_HISTORY

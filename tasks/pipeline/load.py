@@ -87,7 +87,6 @@ def _owed(
     frames: Mapping[CellState, pd.DataFrame],
     tools: Tools,
 ) -> dict[CellState, CellToLoad]:
-    """Return the cells that the sink lacks in their present state."""
     if not frames:
         return {}
     span = Window(min(s.cell.start for s in frames), max(s.cell.stop for s in frames))
@@ -108,7 +107,7 @@ def _quarantine(
     cells: list[CellToLoad],
     lake: Lake,
 ) -> None:
-    """Quarantine the refusals; one already recorded, as after a reload, is not doubled."""
+    """Quarantine the refusals, but none twice, as after a reload."""
     span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
     reported = lake.quarantined(measurement.name, environment, span)
     keys = zip(*(refusals[name] for name in _SAME), strict=True)

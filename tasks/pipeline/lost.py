@@ -1,4 +1,4 @@
-"""Gaps older than the source's retention: marked as lost, not retried automatically."""
+"""Gaps older than the source's retention: marked as lost, not retried."""
 
 from collections.abc import Iterator
 from dataclasses import replace

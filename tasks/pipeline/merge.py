@@ -23,7 +23,7 @@ class Kept:
 def keep_older(
     good: pd.DataFrame, older: pd.DataFrame, seen: pd.DataFrame, measurement: Measurement
 ) -> Kept:
-    """Return the older values of a cell to retain, given all new rows and the good ones.
+    """Return a cell's older values to retain, given all new rows and the good ones.
 
     All three have the layout of a Batch. New values win; an older value stays where the source had
     no value for its key and field.

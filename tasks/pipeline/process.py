@@ -20,7 +20,7 @@ from tasks.validation.validate import validate
 
 @dataclass(frozen=True)
 class _Checked:
-    """The changed cells' rows after structural check and suite; without any, no verdict."""
+    """The changed cells' rows after structural check and suite."""
 
     good: pd.DataFrame
     bad: pd.DataFrame
@@ -31,10 +31,8 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
     """Process one chunk; the outcome accounts for every value.
 
     Landing is one atomic commit and only landed rows are loaded, so a crash at any point leaves
-    work that the next run finds by its digests.
-
-    Raises FedvitalsError when extraction, validation or landing fails. Values that a sink did not
-    take are pending in the outcome.
+    work that the next run finds by its digests. Raises FedvitalsError when extraction, validation
+    or landing fails. Values that a sink did not take are pending in the outcome.
     """
     watch = Stopwatch()
     known = tools.ledger.cells(chunk.measurement.name, chunk.environment, chunk.window)

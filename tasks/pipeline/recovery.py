@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """The tools to rebuild a ledger. Measurements outside of `catalogue` are not audited."""
+    """Tools to rebuild a ledger; only measurements in `catalogue` are audited."""
 
     lake: Lake
     ledger: Ledger
@@ -122,7 +122,7 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
 
 
 def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> Rebuilding:
-    """Open the tools to rebuild a ledger; raise ConfigurationInvalid on a bad catalogue."""
+    """Open the tools to rebuild a ledger; raise ConfigurationInvalid."""
     return Rebuilding(
         lake=lake,
         ledger=ledger,
@@ -164,7 +164,6 @@ def _note(pair: Pair, news: list[CellState]) -> str:
 
 
 def _pairs(work: Rebuilding) -> list[Pair]:
-    """Return the pairs with a record or rows in the lake."""
     reported = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
     return sorted(reported | set(_held_pairs(work.lake)))
 

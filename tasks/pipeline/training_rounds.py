@@ -43,7 +43,6 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
 
     Like a sample, they are merged into the rows of their cell; rounds equal to the recorded ones
     are unchanged. At the end the time up to now counts as covered, to show that it was polled.
-
     Raises FedvitalsError of the source, the suite or the lake; data landed before it stays.
     """
     batch = tools.source.extract(job.measurement, job.environment, EVER)
@@ -71,10 +70,7 @@ def _unchanged(batch: Batch, fresh: Batch) -> Outcome:
 
 
 def _fresh(batch: Batch, tools: Tools) -> Batch:
-    """Return the rows and records from the first changed one to the last.
-
-    Unchanged ones between are included: a chunk covers its whole window.
-    """
+    """Return rows and records from the first change to the last, a chunk's window."""
     held = _Held.read(batch, tools)
     rows = np.array([not held.has_row(row) for row in _rows(batch)], dtype=bool)
     found = np.array([not held.has_record(row) for row in _records(batch.rejected)], dtype=bool)
@@ -131,7 +127,6 @@ class _Held:
 
 
 def _rows(batch: Batch) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """Yield time, tags and non-null values of each row."""
     frame, tags, fields = batch.frame, batch.measurement.tags, list(batch.measurement.fields)
     columns = [frame[name].astype("object").tolist() for name in (*tags, *fields)]
     for time, *cells in zip(frame["time"], *columns, strict=True):

@@ -1,4 +1,4 @@
-"""Changes since the last run: states, sums, and checks that began or ceased to fail."""
+"""Changes since the last run: states, sums, and checks that began or ended failing."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,4 @@
-"""Charts of a measurement: one panel a field, from a table, its quarantine and its limits.
-
-tasks.reports.drawing draws them, as SVG or PNG.
-"""
+"""Charts of a measurement: one panel a field, drawn by tasks.reports.drawing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +26,7 @@ _FLAT = 1e-4  # of its height: a smaller span is drawn as a flat line
 
 @dataclass(frozen=True)
 class Trace:
-    """A polyline, cut at NaN, and its points with a mark; `colour` None is the default."""
+    """A polyline, cut at NaN, and its marked points; `colour` None is the default."""
 
     x: Floats
     y: Floats
@@ -39,7 +36,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of the suite at `y`: values belong above a lower one, below an upper one."""
+    """A suite's limit at `y`: values belong above a lower one, below an upper one."""
 
     y: float
     label: str
@@ -151,7 +148,7 @@ def _panel(
 
 
 def _typical(values: Floats) -> float:
-    """Return the magnitude for the unit: one spike must not turn milliseconds to seconds."""
+    """Return the magnitude for the unit, which one spike must not change."""
     return float(np.quantile(np.abs(values), 0.9))
 
 
@@ -175,7 +172,7 @@ def _limits(
 def _crosses(
     times: Integers, numbers: Floats, window: Window, reach: tuple[float, float]
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Return the quarantined numbers within reach, thinned like a line, and those beyond."""
+    """Return quarantined numbers within reach, thinned, and those beyond."""
     order = np.argsort(times, kind="stable")
     times, numbers = times[order], np.nan_to_num(numbers[order])
     start, stop = micros(window.start), micros(window.stop)
@@ -215,7 +212,7 @@ def _traces(
 def _thinned(
     table: Table, one: Series, values: Floats, window: Window, step: timedelta, vertices: int
 ) -> tuple[Floats, Floats]:
-    """Thin x and y of a series to about this many points, with NaN in holes and at the end."""
+    """Thin a series to about this many points, with NaN in holes and at the end."""
     times, numbers = table.times[one.start : one.stop], values[one.start : one.stop]
     there = ~np.isnan(numbers)
     times, numbers = times[there], numbers[there]
@@ -250,7 +247,7 @@ def trend_of(times: Integers, values: Floats, window: Window) -> Floats:
 
 
 def time_ticks(window: Window, most: int = 6, zone: tzinfo = UTC) -> list[tuple[float, str]]:
-    """Choose moments that are round in the zone: seconds since the window's start, and a text."""
+    """Choose round moments in the zone: seconds since the window's start, and text."""
     step = next((s for s in _STEPS if window.length <= s * most), _STEPS[-1] * 10)
     seconds = int(step.total_seconds())
     ahead = int((window.start.astimezone(zone).utcoffset() or timedelta()).total_seconds())

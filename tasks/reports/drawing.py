@@ -1,4 +1,4 @@
-"""Drawing of panels with matplotlib, as inline SVG in the page's colours, or as PNG.
+"""Drawing of panels with matplotlib, as inline SVG or PNG.
 
 matplotlib is imported on first use, and never its pyplot: flows draw in threads.
 """
@@ -77,7 +77,7 @@ def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
 
 
 def framed(size: tuple[int, int], margins: tuple[int, int, int, int]) -> tuple[Any, Any]:
-    """Make a figure of this size with axes inside the margins: left, right, top, bottom."""
+    """Make a figure of this size; the axes' margins are left, right, top, bottom."""
     (width, height), (left, right, top, bottom) = size, margins
     figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
     return figure, figure.add_axes(
@@ -109,7 +109,7 @@ METADATA = ("Date", "Creator", "Format", "Type")
 
 
 def sparkline(means: Floats) -> Markup:
-    """Draw the trend as a small line without axes, from its least to its greatest value."""
+    """Draw the trend as a small line without axes."""
     places = np.flatnonzero(~np.isnan(means))
     if not len(places):
         return Markup("")

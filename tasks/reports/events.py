@@ -1,4 +1,4 @@
-"""Events of a chart's hours: quarantined, without data, not read, another catalogue entry."""
+"""Events of a chart: quarantined, without data, not read, other catalogue entry."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta

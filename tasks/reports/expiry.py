@@ -15,10 +15,7 @@ MOST_REPORTED = 5
 
 
 def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
-    """Remove folders of runs before the moment, but never the newest.
-
-    Other folders are left alone; one that cannot be removed is a problem.
-    """
+    """Remove reports of runs before the moment, but never the newest one."""
     found = sorted(_folders(folder))
     limit = run_id_of(before, "")
     removed, size, problems = 0, 0, []

@@ -20,7 +20,7 @@ _FENCE = 3.0  # interquartile ranges within which values stretch the scale (Tuke
 
 @dataclass(frozen=True)
 class Multiples:
-    """The median of all series once, and a picture of each, which uses its `middle_id`."""
+    """The median of all series, and a picture of each that uses its `middle_id`."""
 
     middle: Markup
     middle_id: str

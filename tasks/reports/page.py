@@ -185,7 +185,7 @@ def _is_silent(entry: Mapping[str, Any]) -> bool:
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
-    """Return the receipt's lines in the page's order; one without a section has no link."""
+    """Return the receipt's lines in the page's order, linked to their sections."""
     entries = content.twin["measurements"]
     places = {entry["name"]: place for place, entry in enumerate(entries)}
     lines = content.report.receipt.measurements

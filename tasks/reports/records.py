@@ -54,10 +54,7 @@ class Event:
 
 @dataclass(frozen=True)
 class MeasurementChange:
-    """Changes of a measurement since an earlier run.
-
-    `started` checks fail only now, `ended` ones only then; None is a number not compared.
-    """
+    """Changes since an earlier run: `started` checks fail now, `ended` ones then."""
 
     name: str
     state_before: MeasurementState
@@ -83,7 +80,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class MeasurementSection:
-    """One measurement of the run, with its landed rows and its quarantine in the window.
+    """One measurement of the run, with landed rows and quarantine in the window.
 
     `limits` are a field's lower and upper limit in its base unit; `earlier` the means of a field in
     the window moved back by so much (tasks.reports.comparison.shifts_of); `events` are drawn.

@@ -22,7 +22,7 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Series:
-    """One tag combination: its tags without environment, and its rows [start, stop) of the frame."""
+    """One combination of tags, and its rows [start, stop) of the frame."""
 
     tags: Mapping[str, str | None]
     start: int
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a measurement, ordered by series and time; NaN where a field has no value.
+    """The rows of a measurement by series and time; NaN where a field has no value.
 
     `times` are microseconds since the epoch; `shown` the series with a colour, in that order;
     `oddness` has one entry a series, none of no more than COLOURS.
@@ -96,7 +96,7 @@ def _named(
 
 
 def _ranking(series: tuple[Series, ...], values: Floats, better: str) -> list[int]:
-    """Return indexes of the series, by worst value, or by distance, most extreme first."""
+    """Return indexes of the series by worst value, or distance, most extreme first."""
     if better == "higher":
         distance = -values
     elif better == "lower" or np.isnan(values).all():

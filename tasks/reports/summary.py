@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 def summary(report: RunReport) -> str:
-    """Summarise status, sums, measurements and worst verdicts, with the report's place."""
+    """Summarise status, sums, measurements and worst verdicts, with the report."""
     receipt = report.receipt
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",

@@ -13,7 +13,7 @@ from tasks.runs.base.step import Step, plain
 
 @dataclass(frozen=True)
 class CollectRequest(Request):
-    """Options of a collect; `allow_deletes` deletes values that a source no longer has."""
+    """Options of a collect; `allow_deletes` deletes values lost by their source."""
 
     allow_deletes: bool = False
 

@@ -36,7 +36,7 @@ class FileRun:
 
 @dataclass(frozen=True)
 class ConvergenceOptions:
-    """Options for every run: metric is accuracy, loss or a column's name, target as written."""
+    """Options: metric is accuracy, loss or a column's name, target as written."""
 
     metric: str | None = None
     total_rounds: int | None = None
@@ -61,7 +61,7 @@ def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
 def history_of_folder(
     folder: Path, but: Sequence[Path], metric: str | None
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Read the runs below the folder but for the files `but`; add notes on unreadable ones.
+    """Read the folder's runs but for the files `but`; add notes on unreadable ones.
 
     Raises UsageInvalid when it is not a folder, or has no run.
     """
@@ -117,7 +117,7 @@ def history_of_lake(
 def analyse_all(
     runs: Sequence[FileRun], history: Sequence[TrainingRun], asked: ConvergenceOptions
 ) -> tuple[list[Analysed], tuple[Comparison, ...]]:
-    """Analyse each run beside the history and compare all; raise UsageInvalid for a bad target."""
+    """Analyse each run beside the history and compare all; raise UsageInvalid."""
     names = [one.run.run_id for one in runs]
     done = []
     for one in runs:

@@ -1,4 +1,4 @@
-"""The run `maintain`: every table of the lake under its run locks, the ledger, the reports."""
+"""The run `maintain`: every table of the lake, the ledger, the reports."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -119,7 +119,6 @@ def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome
 
 
 def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
-    """Maintain one measurement; return None when it has no tables."""
     with _reported(TableUpkeep(name=name)) as reported:
         tables = _opened(name, run.lake)
         known = ledger_upkeep.environments_of(run.ledger, name)
@@ -137,7 +136,6 @@ def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
 
 
 def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
-    """Open the existing tables of rows and quarantine, by name."""
     quarantine = f"{QUARANTINE}/{name}"
     urls = {name: lake.table_url(name), quarantine: lake.quarantine_url(name)}
     found = [(existing_table(url, label), label) for label, url in urls.items()]
@@ -148,7 +146,7 @@ def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
 def _locked(
     name: str, environments: frozenset[str], plan: UpkeepPlan, run: Run
 ) -> Iterator[Callable[[], None]]:
-    """Lock the measurement in every environment, since they share tables; yield the check."""
+    """Lock the measurement in all environments, which share tables; yield the check."""
     with ExitStack() as stack:
         held = [
             stack.enter_context(run.locks.hold(name, environment, plan.run_id))

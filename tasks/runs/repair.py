@@ -39,7 +39,7 @@ class TornTable:
 
 @dataclass(frozen=True)
 class TornCells:
-    """Cells of a measurement and environment that may have lost rows; values are those missing."""
+    """Cells that may have lost rows, with the number of missing values."""
 
     measurement: str
     environment: str
@@ -51,7 +51,7 @@ class TornCells:
 
 @dataclass(frozen=True)
 class Repaired:
-    """The corrupt tables, and the cells that the next run reads again if the source can."""
+    """The corrupt tables, and the cells to read again if the source can."""
 
     tables: tuple[TornTable, ...]
     cells: tuple[TornCells, ...]
@@ -69,11 +69,9 @@ def repair(work: Rebuilding, only: str | None = None) -> Repaired:
     """Move corrupt files aside and restore each table's last good state.
 
     Cells that lost rows are marked torn in the lake and the ledger: the next run reads them again.
-    After a crash anywhere, run it again to complete the repair.
-
-    Raises ConfigurationInvalid when the lake is on an object store, UsageInvalid when no measurement
-    has the name `only`, LockHeld when a run is under way, with nothing changed; LakeDamaged,
-    LakeBusy, LedgerUnavailable.
+    After a crash anywhere, run it again to complete the repair. Raises ConfigurationInvalid when
+    the lake is on an object store, UsageInvalid when no measurement has the name `only`, LockHeld
+    when a run is under way, with nothing changed; LakeDamaged, LakeBusy, LedgerUnavailable.
     """
     root = _root(work)
     _check_known(work, only)
@@ -122,7 +120,7 @@ def _fixed(work: Rebuilding, name: str, folder: Path) -> TornTable:
 
 
 def _retell(work: Rebuilding) -> None:
-    """Append the ledger's states that `_windows` lacks: its rows may have been corrupt."""
+    """Append the ledger's states that `_windows` lacks, since it may be corrupt."""
     reported = {
         (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
     }

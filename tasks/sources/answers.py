@@ -1,4 +1,4 @@
-"""Parsing of Prometheus's answers: envelope, errors, series of a matrix with points."""
+"""Parsing of Prometheus's answers: envelope, errors, series of a matrix."""
 
 import re
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ _samples = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_build(body: bytes, asked: Asked) -> str:
-    """Return the version in an answer of /api/v1/status/buildinfo; else raise AnswerInvalid."""
+    """Parse an answer of /api/v1/status/buildinfo; raise AnswerInvalid."""
     try:
         return msgspec.json.decode(body, type=_BuildEnvelope).data.version
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -107,7 +107,7 @@ def read_build(body: bytes, asked: Asked) -> str:
 
 
 def read_refusal(body: bytes) -> Refusal | None:
-    """Parse an error's body; None when it is not Prometheus's envelope or is a success."""
+    """Parse an error's body; None for a success, or another envelope."""
     try:
         envelope = _envelopes.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -120,7 +120,7 @@ def read_refusal(body: bytes) -> Refusal | None:
 def failure(
     client: Client, answer: Answer, refusal: Refusal | None, query: str, asked: Asked
 ) -> FedvitalsError:
-    """Return the error for a failed answer; refusal is None when it is not Prometheus's.
+    """Return the error for a failed answer; refusal is None without an envelope.
 
     Too many samples is SourceOverloaded whatever its status (Prometheus uses 422), since a smaller
     window helps. It does not help a query that waited in vain for its turn.
@@ -161,7 +161,7 @@ def read_matrix(body: bytes, asked: Asked) -> Matrix | Refusal:
 
 
 def count_histograms(series: list[Series], asked: Asked) -> int:
-    """Count the native histogram samples; raise AnswerInvalid where they are not a list."""
+    """Count native histogram samples; raise AnswerInvalid unless they are lists."""
     try:
         return sum(len(_samples.decode(one.histograms)) for one in series)
     except msgspec.ValidationError as error:

@@ -19,7 +19,7 @@ _IS_A_NUMBER = "got scalar"
 
 @dataclass(frozen=True)
 class SeriesCount:
-    """Series of one query in a window: at the fullest moment, and on average over time."""
+    """Series of one query in a window: at the fullest moment, and on average."""
 
     most: int
     mean: float
@@ -28,7 +28,7 @@ class SeriesCount:
 def count_series(
     service: Service, measurement: Measurement, window: Window, limits: Limits | None = None
 ) -> dict[str, SeriesCount]:
-    """Count the series of each queried field at 24 moments at most; raise as ask_range."""
+    """Count the series of queried fields at 24 moments at most; raise as ask_range."""
     moments = _moments(window, measurement)
     with Client(service, PROMETHEUS, limits) as client:
         return {

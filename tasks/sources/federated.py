@@ -1,4 +1,4 @@
-"""A training's history: one row a round, or one a client in a round, dated with the round's start."""
+"""A training's history: one row a round, or a client in a round, dated by start."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -51,13 +51,12 @@ class FederatedSource:
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Return the service's rounds beyond the known ones that started in the window.
 
-        If the service no longer has the last known round, all rounds are read: a new run began. Without
-        a run_id in the answer, a counter that goes back begins a run, named by its first round's start.
-        Rounds without a number or a start are dropped and counted; values are fitted as in JsonRows.
-        Rows with equal tags and start stay, for the suite to reject.
-
-        Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it
-        is not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
+        If the service no longer has the last known round, all rounds are read: a new run began.
+        Without a run_id in the answer, a counter that goes back begins a run, named by its first
+        round's start. Rounds without a number or a start are dropped and counted; values are fitted
+        as in JsonRows. Rows with equal tags and start stay, for the suite to reject. Raises
+        SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it is
+        not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
         when there are more distinct rows than the measurement may have.
         """
         known = self._known(measurement, environment)

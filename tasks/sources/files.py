@@ -31,7 +31,7 @@ def read_file(path: Path, metric: str | None = None) -> RunFile:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Pause the cycle collector: with a million small objects it would double the time."""
+    """Pause the cycle collector, which would double the time of a large file."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -37,7 +37,7 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True)
 class Inventory:
-    """The series' labels of each metric without the name, and metadata by metric family.
+    """Each metric's series labels without the name, and metadata by metric family.
 
     too_many: number of series of the metrics that have too many to examine.
     """
@@ -60,7 +60,7 @@ Content = TypeVar("Content")
 
 
 def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
-    """List all metrics with a sample in the five minutes before `now`; raise as a query."""
+    """List metrics with a sample in the last five minutes; raise as a query."""
     with Client(service, PROMETHEUS, limits) as client:
         form = {"query": COUNTS, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
@@ -88,7 +88,7 @@ def _described(client: Client) -> dict[str, list[Described]]:
 def lowest_and_highest(
     service: Service, selectors: Mapping[str, str], now: datetime, limits: Limits | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Return the extremes over all series in the hour before `now`, by the selector's key.
+    """Return the extremes of all series in the last hour, by the selector's key.
 
     A selector without samples, or with NaN only, is left out. Raises as `look`.
     """

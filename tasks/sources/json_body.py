@@ -20,7 +20,7 @@ def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
 
 
 def json_of(answer: Answer, asked: Asked) -> Any:
-    """Parse JSON with NaN and Infinity; SourceUnavailable if truncated, else AnswerInvalid."""
+    """Parse JSON with NaN and Infinity; raise SourceUnavailable or AnswerInvalid."""
     if "html" in answer.headers.get("Content-Type", ""):
         raise asked.invalid("it is an HTML page")
     try:

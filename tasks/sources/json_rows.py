@@ -43,7 +43,7 @@ class JsonRows:
         self._unfit: defaultdict[tuple[str, str], dict[int, Any]] = defaultdict(dict)
 
     def add(self, time: datetime, key: Key, values: dict[str, Any]) -> None:
-        """Add one row: its tags in the catalogue's order, and a value or MISSING for each field."""
+        """Add one row: tags in the catalogue's order, a value or MISSING for each field."""
         position = len(self._times)
         self._times.append(time)
         self._keys.append(key)

@@ -29,7 +29,7 @@ class Unfit:
 
 
 def fitted(value: Any, kind: FieldType) -> float | int | str | bool | Unfit | None:
-    """Return the value in the field's type. NaN and Inf stay floats, even in an int field."""
+    """Return the value in the field's type; NaN and Inf stay floats."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -74,7 +74,7 @@ def is_writable(text: str) -> bool:
 
 
 def tag_text(value: Any) -> str | None:
-    """Return the value as a tag; raise TypeError for a list, object or half a character."""
+    """Return the value as a tag; raise TypeError for a list, object or half character."""
     if isinstance(value, list | dict):
         raise TypeError(kind_of(value))
     if isinstance(value, str) and not is_writable(value):

@@ -9,7 +9,7 @@ from tasks.core.window import Window
 
 
 class PatientSource:
-    """A source whose Transient errors are retried; after it gave up, each call is one try."""
+    """A source with retries of Transient errors, until it gave up once."""
 
     def __init__(self, source: Source, deadline_seconds: float) -> None:
         self.name = source.name

@@ -63,13 +63,12 @@ class PrometheusSource:
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Return the values at the multiples of the step in [start, stop).
 
-        Fields without a query, and fields of text, are null and listed in `not_served`.
-
-        Raises SourceUnavailable, SourceRefused as Client.ask, also for a wrong query; SourceTimedOut when
-        even a quarter of the query gets no answer in time; SourceOverloaded when ten slots still take too
-        long or need too many samples; AnswerInvalid when the answer violates Prometheus's protocol, or
-        does not fit the field's type; LabelsDiffer, KeyRepeated, SeriesExceeded when the series do not
-        fit the catalogue.
+        Fields without a query, and fields of text, are null and listed in `not_served`. Raises
+        SourceUnavailable, SourceRefused as Client.ask, also for a wrong query; SourceTimedOut when
+        even a quarter of the query gets no answer in time; SourceOverloaded when ten slots still
+        take too long or need too many samples; AnswerInvalid when the answer violates Prometheus's
+        protocol, or does not fit the field's type; LabelsDiffer, KeyRepeated, SeriesExceeded when
+        the series do not fit the catalogue.
         """
         grid = Grid.of(window, measurement.step)
         reading = _Reading(measurement)
@@ -163,7 +162,7 @@ class _Reading:
 
 
 def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
-    """Return each sample's slot in the page; raise AnswerInvalid for a time out of order."""
+    """Return each sample's slot; raise AnswerInvalid for a time out of order."""
     slots = page.slots_of(points.times)
     if slots is None:
         raise asked.invalid("it has a time outside of the query")
@@ -194,5 +193,4 @@ def ask_range(client: Client, query: str, grid: Grid, asked: Asked) -> Matrix:
 
 
 def _seconds(moment: int) -> str:
-    """Format microseconds as decimal seconds."""
     return format(Decimal(moment).scaleb(-6), "f")

@@ -12,7 +12,7 @@ RANGES = (promql_parser.MatrixSelector, promql_parser.SubqueryExpr)
 
 
 def check_queries(entries: Iterable[Measurement], path: Path) -> None:
-    """Raise ConfigurationInvalid naming each query at `path` that is not PromQL, or a range.
+    """Raise ConfigurationInvalid naming each bad query at `path`, also of ranges.
 
     The parser may lag behind a Prometheus with experimental syntax, so runs do not use it.
     """

@@ -93,7 +93,7 @@ def _kept_key(path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Create a new key atomically, for its owner alone; of two creators the first wins."""
+    """Create a key atomically, for its owner alone; of two creators the first wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -41,14 +41,13 @@ class RestSource:
         self._client.close()
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Return one row, or one an item of `rest.rows`, at the sample's time, floored to `every`.
+        """Return one row, or one an item of `rest.rows`, at the sample's floored time.
 
-        Outside the window there are no rows, and no query. A missing endpoint or place gives nulls and a
-        warning; values are fitted as in JsonRows. Rows with equal tags stay, for the suite to reject.
-
-        Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it
-        is not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
-        when there are more distinct rows than the measurement may have.
+        Outside the window there are no rows, and no query. A missing endpoint or place gives nulls
+        and a warning; values are fitted as in JsonRows. Rows with equal tags stay, for the suite to
+        reject. Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask;
+        AnswerInvalid when it is not JSON, too large, or has another type where an object or a list
+        belongs; SeriesExceeded when there are more distinct rows than the measurement may have.
         """
         rest = measurement.rest
         assert rest is not None, "a measurement of this source has the place of its rows"
@@ -98,7 +97,6 @@ class _Reading:
             self.reported.add(time, tags, values)
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
-        """Return the objects that are the rows."""
         if rest.rows is None:
             return [self._object(content, "the body")]
         found = self._value_at(rest.rows, content)

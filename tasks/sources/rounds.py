@@ -62,7 +62,7 @@ def dated(items: Iterable[dict[str, Any]]) -> list[HistoryRound]:
 def runs_of(
     rounds: Sequence[HistoryRound], run_id: str | None, known: KnownRun | None
 ) -> list[str]:
-    """Return the run of each round, in order: the service's own name for it, else by the counter.
+    """Return the run of each round: the service's own name, else by the counter.
 
     A counter that goes back begins a new run, named by the start of its first round. Rounds that are
     known already, or that continue the known ones, are of the known run.
@@ -116,7 +116,7 @@ def _is_number(found: Any) -> TypeGuard[float]:
 def fill_rounds(
     reported: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
 ) -> None:
-    """Add one row a round, with the terms of privacy that the body has for all of them."""
+    """Add one row a round, with the body's common terms of privacy."""
     terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
     strange: Counter[str] = Counter()
     for run_id, each in named:
@@ -156,7 +156,7 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
 
 
 def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
-    """Add one row a client of each round; raise AnswerInvalid for a bad list, client or name."""
+    """Add one row a client of each round; raise AnswerInvalid for a bad one."""
     without = 0
     for run_id, each in named:
         clients = each.item.get("clients")
@@ -175,7 +175,6 @@ def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, ask
 
 
 def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:
-    """Return a client's name and facts."""
     if not isinstance(found, dict):
         raise asked.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
     try:

@@ -31,10 +31,7 @@ class Look(Generic[Seen]):
 
 
 class Shared(Generic[Seen]):
-    """Takes a sample on first use, and shares it later; thread-safe.
-
-    A failure is not kept, so that the next use tries again.
-    """
+    """Takes a sample on first use, and shares it once it succeeded; thread-safe."""
 
     def __init__(self, look: Callable[[], Seen], now: datetime | None = None) -> None:
         """`now` dates the sample: the run's time, by default the sample's own."""

@@ -90,7 +90,7 @@ def check_api(service: Service, limits: Limits | None = None) -> tuple[ServiceCh
 
 
 class ScrapeSource:
-    """Takes one sample of a measurement from a page and, for rates, the page kept before.
+    """Takes one sample of a measurement from a page and, for rates, the one before.
 
     As in PromQL, a counter that fell was reset: its present value grew from 0. A series that the
     page before lacks has no rate yet.
@@ -108,13 +108,12 @@ class ScrapeSource:
         """Do nothing: nothing is open."""
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Return one row a series at the sample's time, floored to the catalogue's `every`.
+        """Return one row a series at the sample's time, floored to `every`.
 
-        Outside the window there are no rows. Fields without a `scrape`, and fields of text, are null and
-        listed in `not_served`. A value that is NaN, +Inf or -Inf is dropped and counted.
-
-        Raises AnswerInvalid when the page cannot be parsed, or a value does not fit the field's type;
-        SeriesExceeded when there are more series than the measurement may have.
+        Outside the window there are no rows. Fields without a `scrape`, and fields of text, are
+        null and listed in `not_served`. A value that is NaN, +Inf or -Inf is dropped and counted.
+        Raises AnswerInvalid when the page cannot be parsed, or a value does not fit the field's
+        type; SeriesExceeded when there are more series than the measurement may have.
         """
         served = {
             name: spec.scrape
@@ -210,7 +209,7 @@ class _Reading:
 
 
 def _combine(values: list[float], scrape: Scrape) -> float:
-    """Combine values. As in PromQL, max and min use NaN only when nothing else is there."""
+    """Combine values; as in PromQL, max and min ignore NaN if they can."""
     if scrape.combine == "max":
         return float(np.fmax.reduce(values))
     if scrape.combine == "min":
@@ -224,7 +223,6 @@ class AbsentPage:
     name = ScrapeSource.name
 
     def __init__(self, error: FedvitalsError) -> None:
-        """`error` is the reason."""
         self._error = error
 
     def close(self) -> None:

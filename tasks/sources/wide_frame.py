@@ -34,12 +34,12 @@ class Grid:
 
     @classmethod
     def of(cls, window: Window, step: timedelta) -> Self:
-        """Return the multiples of the step, counted from the epoch, in the half-open window."""
+        """Return the multiples of the step from the epoch on in the half-open window."""
         first = ceil(window.start, step)
         return cls(first, step, max(0, -((first - window.stop) // step)))
 
     def pages(self, limit: int) -> Iterator["Grid"]:
-        """Yield the grid in pieces of at most `limit` slots, in order, without gap or overlap."""
+        """Yield the grid in pieces of at most `limit` slots, in order."""
         for begin in range(0, self.slots, limit):
             first = self.first + begin * self.step
             yield Grid(first, self.step, min(limit, self.slots - begin))
@@ -55,7 +55,7 @@ class Grid:
         return micros(self.first) + np.arange(self.slots) * (self.step // timedelta(microseconds=1))
 
     def slots_of(self, times: Integers) -> Integers | None:
-        """Return the slot of each time (microseconds since the epoch); None if one has none."""
+        """Return the slot of each time in microseconds; None if one has none."""
         step = self.step // timedelta(microseconds=1)
         slots, beside = np.divmod(times - micros(self.first), step)
         inside = (beside == 0) & (slots >= 0) & (slots < self.slots)
@@ -92,7 +92,7 @@ class Wide:
         self._points: dict[str, list[tuple[Integers, Integers, Floats]]] = {}
 
     def index(self, keys: Sequence[Key]) -> Integers:
-        """Number each series, int64 of shape (keys,); raise SeriesExceeded beyond max_series."""
+        """Number each series, int64 of shape (keys,); raise SeriesExceeded."""
         for key in keys:
             self._index.setdefault(key, len(self._index))
         if len(self._index) > self._measurement.max_series:
@@ -102,7 +102,7 @@ class Wide:
     def put(
         self, field: str, series: Integers, slots: Integers, values: Floats, asked: Asked
     ) -> None:
-        """Add finite values, count the others; AnswerInvalid for one that its field cannot hold."""
+        """Add finite values, count the others; raise AnswerInvalid for an unfit one."""
         finite = np.isfinite(values)
         nan = int(np.isnan(values).sum())
         self.dropped += Counter(nan=nan, inf=len(values) - int(finite.sum()) - nan)
@@ -164,7 +164,7 @@ class Wide:
 def _cells(
     parts: list[tuple[Integers, Integers, Floats]], rank: Integers, shape: tuple[int, int]
 ) -> Floats:
-    """Return one field's values, of shape (series in order, slots); NaN where there is none."""
+    """Return one field's values: (series in order, slots), NaN where there is none."""
     cells = np.full(shape, np.nan)
     for series, slot, values in parts:
         cells[rank[series], slot] = values

@@ -22,10 +22,7 @@ MOST_IMAGE_BYTES = 48_000
 
 
 def publish(artifacts: Iterable[Artifact]) -> None:
-    """Publish the artifacts beside the flow run; none outside of one.
-
-    Raises ChannelUnavailable when Prefect's server does not take one.
-    """
+    """Publish artifacts beside the flow run, if in one; raise ChannelUnavailable."""
     if runtime.flow_run.id is None:
         return
     for artifact in artifacts:

@@ -39,7 +39,6 @@ def process_order(order: bytes) -> Done:
 
 
 def _gate(most: int) -> Gate:
-    """Return one count of leases for all workers of the cluster."""
     gate: Gate = Semaphore(max_leases=most, name=f"fedvitals-queries-{most}")  # type: ignore[no-untyped-call]
     return gate
 

@@ -57,7 +57,7 @@ def _logged() -> Iterator[None]:
 
 
 def final_state(receipt: Receipt) -> State[Receipt]:
-    """Return the flow run's state: Failed when nothing landed by error, else Completed.
+    """Return the flow run's state: Failed if nothing landed by error, else Completed.
 
     A Completed is named Degraded when a part failed or is pending, and Findings when the work was
     done and the data are at least as bad as `fail_on`.

@@ -1,4 +1,4 @@
-"""Companion files of an fl-progress.json: privacy and participation of the same run."""
+"""Companion files of fl-progress.json: privacy and participation of its run."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -59,7 +59,7 @@ def first_terms(*sources: object) -> PrivacyTerms:
 
 
 def terms_beside(path: Path, run: TrainingRun) -> tuple[PrivacyTerms | None, list[Finding]]:
-    """Return the run's privacy terms, overridden by a companion fl-privacy.json, and a finding."""
+    """Return the run's privacy terms, overridden by fl-privacy.json, and a finding."""
     twin, findings = _beside(path, PRIVACY_FILE, run, _Privacy)
     return (run.privacy if twin is None else first_terms(twin, run.privacy)), findings
 

@@ -1,4 +1,4 @@
-"""Trainings read back from the lake: all runs of a service, and its state at each poll."""
+"""Trainings read back from the lake: a service's runs, and its state at each poll."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,7 +175,6 @@ def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
 def _with_clients(
     run: TrainingRun, lake: Lake, environment: str, measurement: Measurement
 ) -> TrainingRun:
-    """Add the clients of each round, if the run has any."""
     starts = [r.started for r in run.rounds if r.started is not None]
     if not starts:
         return run

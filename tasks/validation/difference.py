@@ -22,7 +22,7 @@ class Difference:
 
 
 def difference(old: Suite | None, new: Suite) -> tuple[Difference, ...]:
-    """Compare by check_id, in the order of the new suite, then removals; None for no suite."""
+    """Compare by check_id, in the new suite's order, then removals; None for no suite."""
     before = {each.check_id: each for each in old.expectations} if old else {}
     after = {each.check_id: each for each in new.expectations}
     return (*_of_new(before, after), *_removed(before, after))

@@ -119,7 +119,7 @@ def _rows_definition() -> Any:
 
 
 def _let_go(batch: Any) -> None:
-    """Make the context forget the frame, which it would keep until its next one or its own end."""
+    """Make the context forget the frame, which it would keep until the next."""
     manager = batch.data.execution_engine.batch_manager
     manager.reset_batch_cache()
     manager.batch_data_cache.clear()
@@ -151,7 +151,7 @@ def _ran(result: Any) -> Ran:
 
 
 def _problem(info: dict[str, Any]) -> str:
-    """Return its exception; an early failure has one for each metric it could not compute."""
+    """Return its exception; an early failure has one for each missing metric."""
     if "raised_exception" in info:
         return _in_one_line(info["exception_message"]) if info["raised_exception"] else ""
     return "; ".join(sorted({_in_one_line(each["exception_message"]) for each in info.values()}))

@@ -1,4 +1,4 @@
-"""First samples of a series, where a rate cannot have a value: it needs two samples."""
+"""First samples of a series, where a rate cannot have a value."""
 
 import re
 from typing import Any

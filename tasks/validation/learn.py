@@ -40,21 +40,19 @@ class Learned:
 def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: Window) -> Learned:
     """Add a range for each numeric field of the landed rows (layout of a Batch).
 
-    A range goes from the lower to the upper fence of Kimber (Applied Statistics 39, 1990): six times
-    the distance from the median to the quartile beyond the quartile, each side by itself, so that a
-    skewed field has a long side and a short one. For a symmetric field these are Tukey's outer
-    fences, three times the interquartile range beyond the quartiles (Exploratory Data Analysis,
-    1977). Quartiles do not move when up to a quarter of the values is wild, so an incident in the
-    window does not become the normal case. A range is never tighter than the 0.5 % and 99.5 %
-    quantiles: a field that is nearly always the same has quartiles without a distance. Bounds are
-    rounded outwards to three digits, of an int to whole numbers.
+    A range goes from the lower to the upper fence of Kimber (Applied Statistics 39, 1990): six
+    times the distance from the median to the quartile beyond the quartile, each side by itself, so
+    that a skewed field has a long side and a short one. For a symmetric field these are Tukey's
+    outer fences, three times the interquartile range beyond the quartiles (Exploratory Data
+    Analysis, 1977). Quartiles do not move when up to a quarter of the values is wild, so an
+    incident in the window does not become the normal case. A range is never tighter than the 0.5 %
+    and 99.5 % quantiles: a field that is nearly always the same has quartiles without a distance.
+    Bounds are rounded outwards to three digits, of an int to whole numbers.
 
     All series are pooled. A bound that the critical limits of the suite imply is left out. Learned
     ranges are warnings and take the place of earlier learned ones of the same field; all other
-    expectations stay as they are.
-
-    Raises UsageInvalid when there is nothing to learn from, e.g. fewer than 100 values a field;
-    SuiteInvalid when the new check's id is taken.
+    expectations stay as they are. Raises UsageInvalid when there is nothing to learn from, e.g.
+    fewer than 100 values a field; SuiteInvalid when the new check's id is taken.
     """
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
@@ -100,7 +98,7 @@ def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:
 
 
 def fences(values: Numbers) -> tuple[float, float]:
-    """Return the lower and the upper end of the usual range, as in `learn`, not rounded.
+    """Return both ends of the usual range, as in `learn`, not rounded.
 
     values are finite, at least one. Quantiles are interpolated linearly (type 7 of Hyndman and Fan,
     American Statistician 50, 1996).
@@ -127,7 +125,6 @@ def _possible(suite: Suite, column: str) -> Bounds:
 
 
 def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> dict[str, Any]:
-    """Build the expectation as in a suite's file."""
     lower, upper = bounds
     below = values < (-math.inf if lower is None else lower)
     outside = int((below | (values > (math.inf if upper is None else upper))).sum())
@@ -149,7 +146,7 @@ def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> 
 def _with(
     found: Mapping[str, dict[str, Any]], expectations: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the expectations with new ones replacing a field's earlier ones, else appended."""
+    """Return the expectations with new ones in the places of a field's earlier ones."""
     rest = dict(found)
     result = []
     for each in expectations:

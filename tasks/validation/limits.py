@@ -22,7 +22,7 @@ def limits_of(suite: Suite) -> dict[str, Bounds]:
 
 
 def tightest(ranges: Sequence[Mapping[str, Any]]) -> Bounds:
-    """Return the highest min_value and the lowest max_value of the arguments; None for none."""
+    """Return the highest min_value and the lowest max_value; None for none."""
     lows = [each["min_value"] for each in ranges if each.get("min_value") is not None]
     highs = [each["max_value"] for each in ranges if each.get("max_value") is not None]
     return max(lows, default=None), min(highs, default=None)

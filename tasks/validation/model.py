@@ -30,7 +30,7 @@ def columns_named(kwargs: dict[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation of a suite; in `arguments`, parameters of the suite are filled in."""
+    """One expectation of a suite, with parameters filled into its `arguments`."""
 
     check_id: str
     type: str
@@ -49,7 +49,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Suite:
-    """The expectations of one measurement. `digest` does not depend on the file's layout."""
+    """The expectations of one measurement; `digest` ignores the file's layout."""
 
     name: str
     path: Path

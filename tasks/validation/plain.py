@@ -1,4 +1,4 @@
-"""Four plain expectation types without Great Expectations, whose import takes seconds.
+"""Four plain expectation types without importing Great Expectations.
 
 Only the self metrics are validated so: they follow every run, even an idle one, which must stay
 cheap. Results equal those of Great Expectations.
@@ -21,7 +21,7 @@ _ARGUMENTS = {
 
 
 def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran] | None:
-    """Run the suite as engine.run does; None when an expectation is not of a plain type."""
+    """Run the suite as engine.run does; None unless all its types are plain."""
     if not all(_is_plain(each, frame) for each in suite.expectations):
         return None
     return {each.check_id: _ran(each, frame) for each in suite.expectations}

@@ -21,7 +21,7 @@ class Flaw:
 
 
 def review(folder: Path, measurements: Iterable[Measurement]) -> Iterator[Flaw]:
-    """Yield every flaw of the folder's suites, in the order of the measurements, then unused files.
+    """Yield flaws of the folder's suites by measurement, then unused files.
 
     Of one suite it is the first error of Great Expectations or fedvitals, and whether the file is in
     canonical form, in which two suites can be compared line by line.

@@ -37,7 +37,7 @@ _TAG_RULES = (
 
 
 def check_structure(batch: Batch) -> tuple[Batch, pd.DataFrame]:
-    """Return the batch without values that no store can hold, and their quarantine records.
+    """Return the batch without values that no store can hold, and their records.
 
     A tag value with a control character (C0, DEL, C1), a lone surrogate or a backslash at its end
     removes its rows; an empty one becomes null; a text of more than 64 KiB in UTF-8 becomes null.

@@ -1,4 +1,4 @@
-"""Required structure of suites, checked on the plain JSON, without Great Expectations."""
+"""Required structure of suites, checked on the JSON alone."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:
-    """Raise SuiteInvalid with file, check and fix unless it is a suite of this measurement."""
+    """Raise SuiteInvalid unless it is a suite of this measurement."""
     complain = Complaint(path)
     if not isinstance(content, dict):
         raise complain("is not a JSON object", "Write it as Great Expectations does")
@@ -183,7 +183,7 @@ def _check_obligations(
 
 
 def _fulfils(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Compare arguments exactly: another one, such as a condition, would leave rows out."""
+    """Compare arguments exactly: another one would leave rows out."""
     if "min_value" in wanted:
         least = given.get("min_value")
         is_enough = isinstance(least, int | float) and least >= wanted["min_value"]

@@ -1,4 +1,4 @@
-"""Suites: JSON files in Great Expectations's format, read strictly since it drops unknown keys."""
+"""Suites: JSON files of Great Expectations, which drops unknown keys; we refuse them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _OPTIONAL = frozenset({"description", "meta", "notes", "suite_parameters"})
 
 
 def canonical_json(content: dict[str, Any]) -> str:
-    """Return the one text of a suite: sorted keys, indented by 2, with a final newline.
+    """Return the canonical text: sorted keys, indented by 2, with a final newline.
 
     Keys that Great Expectations adds, or without content, are left out: its version, ids, nulls, and
     empty notes, meta and parameters. Whole numbers have no fraction; ValueError for NaN and Inf.
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
-    """Read a measurement's suite without Great Expectations; raise SuiteInvalid for none."""
+    """Read a suite without Great Expectations; raise SuiteInvalid for none."""
     path = folder / f"{measurement.suite_name}.json"
     is_shipped = measurement.source == "receipt" and not path.is_file()
     # the self metrics have a built-in suite
@@ -62,7 +62,7 @@ def read_suite(folder: Path, measurement: Measurement) -> Suite:
 
 
 def read_unchecked(folder: Path, name: str) -> Suite | None:
-    """Read the suite's JSON, None without a file; raise SuiteInvalid when it is not JSON."""
+    """Read the suite's JSON, None without a file; raise SuiteInvalid if malformed."""
     path = folder / f"{name}.json"
     return Suite(name, path, _read(path), digest="") if path.is_file() else None
 
@@ -75,7 +75,7 @@ def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
 
 
 def write_suite(suite: Suite) -> None:
-    """Replace the suite's file atomically; raise ConfigurationInvalid when it cannot be written."""
+    """Replace the suite's file atomically; raise ConfigurationInvalid."""
     draft = suite.path.with_name(f".{suite.path.name}.draft")
     try:
         with draft.open("w", encoding="utf-8") as file:
@@ -126,7 +126,7 @@ def _finite(text: str) -> float:
 
 
 def verify(suite: Suite, measurement: Measurement) -> None:
-    """Load the suite in Great Expectations, and try it on a small frame of the measurement.
+    """Load the suite in Great Expectations, and try it on a small frame.
 
     Raises SuiteInvalid for an unknown type or argument, an expectation that Great Expectations drops,
     or one that cannot run on a column of this type.

@@ -20,7 +20,7 @@ _ran: set[str] = set()
 
 
 def obstacles(suite: Suite, measurement: Measurement) -> Iterator[tuple[str, str]]:
-    """Yield the check_id of each expectation that cannot run on the measurement, and why."""
+    """Yield the check_id of each expectation that cannot run, and why."""
     columns = _types_of_columns(measurement)
     signatures = {each.check_id: _signature(each, columns) for each in suite.expectations}
     untried = {check_id for check_id, signature in signatures.items() if signature not in _ran}
@@ -45,7 +45,7 @@ def _types_of_columns(measurement: Measurement) -> dict[str, str]:
 
 
 def _signature(expectation: Expectation, columns: Mapping[str, str]) -> str:
-    """Return all that decides whether it runs: not a column's name, nor a number's size."""
+    """Return all that decides whether it runs, whatever the column's name."""
     numbers = {each for each in expectation.arguments.values() if type(each) in (int, float)}
     order = {number: place for place, number in enumerate(sorted(numbers))}
 

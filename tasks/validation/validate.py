@@ -39,7 +39,6 @@ def validate(batch: Batch, suite: Suite) -> Validated:
 
     On fields it takes their offending values, on time or tags the rows, on the table or when it
     could not run the whole batch. A value that fails several is recorded with the first of them.
-
     Raises ValueError for a batch without rows, which must be no_data before.
     """
     if batch.frame.empty:
@@ -84,7 +83,7 @@ def _check(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> CheckResu
 def _sift(
     frame: pd.DataFrame, measurement: Measurement, pairs: Iterable[tuple[Expectation, Ran]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows with values left, and the records of rejected ones by first reason."""
+    """Return rows with values left, and records of rejected ones by first reason."""
     fields = list(measurement.fields)
     held = frame[fields].notna().any(axis=1).to_numpy()
     gone = np.zeros(len(frame), dtype=bool)

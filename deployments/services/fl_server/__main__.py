@@ -43,7 +43,7 @@ OPTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until stopped; return 0, 1 when the service cannot run, 2 for wrong settings."""
+    """Serve until stopped; return 0, 1 if the service cannot run, 2 for wrong settings."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     try:
         settings = settings_from(_parser().parse_args(arguments), os.environ)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_from(options: argparse.Namespace, environ: Mapping[str, str]) -> ServerSettings:
-    """Build settings from options and environment; ValidationError or MissingTokenError."""
+    """Build settings from options and environment, or raise."""
     environment = environ.get(ENVIRONMENT_VARIABLE, "demo")
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["token"] = _token(given.pop("token_env", None), environ)

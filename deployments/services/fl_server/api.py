@@ -15,7 +15,7 @@ Round = Annotated[int, Query(ge=0)]
 
 
 def create_app(service: Service) -> FastAPI:
-    """Build the application of one service; only a testing environment has fault knobs."""
+    """Build the application of a service; fault knobs exist in testing only."""
     # no pages of documentation: they load scripts from other hosts
     app = FastAPI(version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     token, metrics = service.settings.token, service.metrics

@@ -1,4 +1,4 @@
-"""The data of the simulation: scikit-learn's digits, dealt to the clients unevenly.
+"""The data of the simulation: scikit-learn's digits, unevenly split over clients.
 
 Each client draws its mix of labels from a Dirichlet distribution (Hsu, Qi and Brown 2019).
 """
@@ -73,7 +73,7 @@ def label_mix(labels: Ints) -> Floats:
 
 
 def label_distance(left: Floats, right: Floats) -> float:
-    """Return the Jensen-Shannon distance of two mixes (Lin 1991): 0 when equal, 1 when disjoint."""
+    """Return the Jensen-Shannon distance (Lin 1991): 0 when equal, 1 when disjoint."""
     divergence = (entr((left + right) / 2) - (entr(left) + entr(right)) / 2).sum() / math.log(2)
     # rounding can leave the range by a hair
     return math.sqrt(min(1.0, max(0.0, divergence)))

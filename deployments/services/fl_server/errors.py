@@ -1,8 +1,8 @@
-"""Errors of the demo service. Each takes its facts as arguments and builds its message."""
+"""Errors of the demo service; each builds its message from its facts."""
 
 
 class FlServerError(Exception):
-    """Root of all errors that the service raises itself; MESSAGE has a place for each fact."""
+    """Root of the service's own errors; MESSAGE has a place for each fact."""
 
     MESSAGE = ""
 

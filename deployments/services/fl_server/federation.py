@@ -1,4 +1,4 @@
-"""Federated averaging over simulated clients, pure: no clock is read but for one duration.
+"""Federated averaging over simulated clients, pure but for one measured duration.
 
 Each round draws connected clients with probability sampling_rate; updates in time are clipped to
 clip_norm and summed, Gaussian noise of noise_multiplier * clip_norm is added, and the sum divided
@@ -50,7 +50,7 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Standing:
-    """Mean cross-entropy (nats) over all usable examples, accuracy (0 to 1) on held-out ones."""
+    """Mean cross-entropy (nats) over usable examples, accuracy (0 to 1) on held-out ones."""
 
     loss: float
     accuracy: float

@@ -164,7 +164,6 @@ class TrainingMetrics:
         self._epsilon.set(privacy.remaining(result.epsilon, epsilon_budget))
 
     def _show(self, source: object) -> None:
-        """Set those gauges of a round that the source has a value for."""
         for part, gauge in self._of_round.items():
             if hasattr(source, part):
                 gauge.set(getattr(source, part))

@@ -26,7 +26,7 @@ class RequestTally:
         self.failed = 0
 
     def add(self, status: int) -> None:
-        """Count one answered request. Called from the event loop only, so it needs no lock."""
+        """Count an answered request; needs no lock, as only the event loop calls it."""
         self.total += 1
         self.failed += status >= SERVER_ERROR
 
@@ -38,7 +38,7 @@ class MeasuringMiddleware:
         self._app, self._metrics, self._tally = app, metrics, tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count it, also when it raises."""
+        """Count and time the request, also when it raises."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

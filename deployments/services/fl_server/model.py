@@ -40,7 +40,7 @@ def accuracy(weights: Floats, features: Floats, labels: Ints) -> float:
 
 
 def loss(weights: Floats, features: Floats, labels: Ints) -> float:
-    """Return the mean cross-entropy in nats; ln(CLASSES) = 2.303 for the initial weights."""
+    """Return the mean cross-entropy in nats; initially ln(CLASSES) = 2.303."""
     chosen = probabilities(weights, features)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, LEAST_PROBABILITY)).mean())
 

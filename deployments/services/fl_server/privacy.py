@@ -1,4 +1,4 @@
-"""The privacy ledger of the run: client-level differential privacy, counted by dp-accounting.
+"""The run's privacy ledger: client-level differential privacy, by dp-accounting.
 
 DP-FedAvg (McMahan, Ramage, Talwar and Zhang, ICLR 2018): clients are drawn independently (Poisson
 sampling), each update is clipped, the Gaussian noise on the sum is noise_multiplier clip norms;
@@ -29,7 +29,7 @@ class Mechanism:
 
 @lru_cache(maxsize=8192)
 def epsilon_after(mechanism: Mechanism, rounds: int) -> float:
-    """Return epsilon after that many rounds at the mechanism's delta; 0 before the first."""
+    """Return epsilon after that many rounds, at the mechanism's delta."""
     if rounds == 0:
         return 0.0
     event = dp_accounting.PoissonSampledDpEvent(

@@ -32,7 +32,7 @@ POLL_SECONDS = 0.02
 
 
 def run(settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT; raise ListenError for a port, OSError for a folder.
+    """Serve until SIGTERM or SIGINT; ListenError for a port, OSError for a folder.
 
     Prints one line of JSON once both ports answer: event ("ready"), pid, run_id, http, https and
     ca_file (both null without HTTPS).

@@ -127,7 +127,7 @@ class Service:
 
 
 def _body(model: type[BodyType], *sources: object, **given: object) -> BodyType:
-    """Fill a body from the given values, else from the first source with the attribute."""
+    """Fill a body from given values, else from the first source with the attribute."""
     found = {
         name: next(getattr(source, name) for source in sources if hasattr(source, name))
         for name in model.model_fields

@@ -54,7 +54,7 @@ class FederationSettings(BaseModel):
 
     @property
     def deadline_seconds(self) -> float:
-        """Return simulated seconds until an update is late; an unpaced round counts as 1 s."""
+        """Return simulated seconds until an update is late; an unpaced round is 1 s."""
         return DEADLINE_SHARE * (self.round_seconds or 1.0)
 
 

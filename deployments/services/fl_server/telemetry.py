@@ -32,7 +32,7 @@ LOSS_STEP = 0.25
 
 @dataclass(frozen=True)
 class EdgeReading:
-    """A reading of one client's device: percent, degrees Celsius, bytes, and a ratio (0 to 1)."""
+    """One device's reading: percent, degrees Celsius, bytes, and a ratio (0 to 1)."""
 
     client: str
     device: str

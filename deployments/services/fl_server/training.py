@@ -38,7 +38,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """The run at one moment; before the first round, with the initial model and all clients."""
+    """The run at one moment; before the first round, with the initial model."""
 
     run_id: str
     state: TrainingState
@@ -71,7 +71,7 @@ class Progress:
 
 
 class Trainer:
-    """Runs the federation in a thread; reading progress, replaced whole, needs no lock."""
+    """Runs the federation in a thread; progress is replaced whole, without a lock."""
 
     def __init__(
         self, federation: Federation, fleet: Fleet, store: ModelStore, metrics: ServiceMetrics

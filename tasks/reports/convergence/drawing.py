@@ -1,4 +1,4 @@
-"""The charts of the convergence report, as inline SVG that follows the page's colours."""
+"""Charts of the convergence report, as inline SVG in the page's colours."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -98,7 +98,7 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
 
 
 def heat_svg(chart: HeatChart, label: str) -> Markup:
-    """Draw clients by rounds; a column of several rounds shows the worst of a third or more."""
+    """Draw clients by rounds; a column shows the worst of a third or more."""
     states = _columns(np.asarray(chart.states, dtype=np.int64))
     rows, columns = states.shape
     width, height = SIZE[0], rows * ROW + 22
@@ -184,7 +184,6 @@ def _limits(
 
 
 def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], paint: Paint) -> None:
-    """Draw the bands of 80 % and 50 %, and the median."""
     if not rounds:
         return
     rows = np.asarray(fan, dtype=float)
@@ -209,7 +208,7 @@ def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
 
 
 def _bar(axes: Any, spread: Interval, y: float, text: str, colour: str) -> None:
-    """Draw an interval with its middle; the text beyond it, unless the chart ends there."""
+    """Draw an interval with its middle, and the text beyond it if there is room."""
     low, high = axes.get_xlim()
     axes.plot(
         (spread.low, min(spread.high, high)), (y, y), color=colour, linewidth=5,

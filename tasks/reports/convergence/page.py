@@ -1,4 +1,4 @@
-"""The convergence report: a self-contained HTML page, its JSON export and a picture."""
+"""The convergence report: self-contained HTML page, JSON export and picture."""
 
 from collections import Counter
 from collections.abc import Sequence

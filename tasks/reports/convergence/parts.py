@@ -1,4 +1,4 @@
-"""Parts of an analysis as lines of text: numbers with intervals, or the reason for none."""
+"""Parts of an analysis as text: numbers with intervals, or the reason for none."""
 
 import math
 from collections.abc import Sequence

@@ -47,7 +47,7 @@ class CurveChart:
 
     @property
     def shown(self) -> tuple[float, float] | None:
-        """Return the axis cut where the first tenth would take most of the chart, else None."""
+        """Return the axis, cut if the first tenth would take most of it, else None."""
         start = len(self.values) // 10
         if start < LEAST_START:
             return None
@@ -136,7 +136,7 @@ class RunSection:
 
 @dataclass(frozen=True)
 class ComparisonLine:
-    """Two runs: the lead of the first as text, at the last common round and in the end."""
+    """Two runs: the lead of the first as text, at the last common round and the end."""
 
     first: str
     second: str

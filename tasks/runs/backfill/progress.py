@@ -77,7 +77,7 @@ class Course:
 
 @contextmanager
 def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Notify]:
-    """Yield a callback for finished chunks: draws on a terminal, else logs half-minutely."""
+    """Yield a callback for finished chunks, which draws on a terminal, else logs."""
     course = Course(survey)
     if sys.stderr.isatty():
         with _bar(course) as draw:

@@ -37,10 +37,8 @@ def process_apart(order: Order, settings: Settings, gate: Callable[[int], Gate])
     Before each commit the worker checks, as far as it can see from here, that the run still holds
     the lock; of two commits to one table at once the lake lets one win, and the other is retried.
 
-    gate: makes a limit on concurrent queries of the whole run.
-
-    Raises ConfigurationInvalid when this worker has another suite than the run; FedvitalsError as
-    process.
+    gate: makes a limit on concurrent queries of the whole run. Raises ConfigurationInvalid when
+    this worker has another suite than the run; FedvitalsError as process.
     """
     chunk = order.chunk
     with Run(FLOW, settings, chunk.environment, run_id=order.run_id, now=order.now) as run:

@@ -1,4 +1,4 @@
-"""The run `backfill`: chunk after chunk, a few at a time, each measurement under its lock."""
+"""The run `backfill`: chunk after chunk, each measurement under its lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

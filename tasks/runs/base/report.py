@@ -101,7 +101,7 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
 def write_report(
     run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
 ) -> Report:
-    """Write the report's files into the plan's output folder, compared with earlier runs.
+    """Write the report's files into the plan's folder, compared with earlier runs.
 
     Raises ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """

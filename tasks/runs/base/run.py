@@ -78,11 +78,9 @@ class Run:
         self._retries = self._stack.enter_context(counted_retries())
 
     def __enter__(self) -> Self:
-        """Return the run."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what was opened."""
         self._stack.close()
 
     @cached_property
@@ -143,10 +141,7 @@ class Run:
             del self._states[: len(states)]
 
     def account(self, window: Window | None, **details: Any) -> Receipt:
-        """Build the receipt from the outcomes, and keep it in the ledger.
-
-        Raises SumsDiffer when a value is unaccounted for.
-        """
+        """Build the receipt, and keep it in the ledger; raise SumsDiffer."""
         receipt = write_receipt(
             flow=self.flow,
             run_id=self.id,
@@ -181,7 +176,7 @@ class Run:
         return receipt
 
     def _lag(self) -> float | None:
-        """Return the age of the newest loaded data of the measurement that is furthest behind."""
+        """Return the age of the newest loaded data of the slowest measurement."""
         names = [outcome.measurement for outcome in self.outcomes]
         targets = list(self.targets.values())
         reached = loaded_until(self.ledger, names, self.environment.name, targets).values()

@@ -101,7 +101,6 @@ class _ThisRun:
 
 
 def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
-    """Land and load the row; return the problems."""
     environment, settings = receipt.environment, _impatient(run.settings)
     with opened_sinks(settings, run.environment) as sinks, _held(run, environment) as lock:
         seconds = (datetime.now(UTC) - run.now).total_seconds()
@@ -151,10 +150,7 @@ def _impatient(settings: Settings) -> Settings:
 
 @contextmanager
 def _held(run: Run, environment: str) -> Iterator[RunLock]:
-    """Lock the self metrics, with a short wait: every run takes this lock at its end.
-
-    Raises LockHeld when another run keeps it.
-    """
+    """Lock the self metrics, after a short wait at most; raise LockHeld."""
     waiting = Retrying(
         retry=retry_if_exception_type(LockHeld),
         wait=wait_random(0.02, 0.2),

@@ -30,7 +30,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Family:
-    """A metric as its target defines it; by name and labels when no target gives its type.
+    """A metric as its target defines it, else by name and labels.
 
     series are without le and quantile, below_zero for a histogram with negative buckets.
     """
@@ -126,7 +126,7 @@ class _Gathering:
         return Family(name, kind, tuple(series), reported.unit, reported.help, quantiles, guessed)
 
     def _reported(self, name: str) -> Described:
-        """Return the targets' common metadata; OpenMetrics drops _total from a counter's family."""
+        """Return the targets' common metadata; OpenMetrics drops a counter's _total."""
         reported = (
             self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
         )
@@ -141,6 +141,5 @@ class _Gathering:
 
 
 def _without(series: list[Labels], label: str) -> list[Labels]:
-    """Return the distinct label sets without a label."""
     rest = [{name: text for name, text in labels.items() if name != label} for labels in series]
     return [dict(pairs) for pairs in dict.fromkeys(tuple(sorted(one.items())) for one in rest)]

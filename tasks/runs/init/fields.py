@@ -34,7 +34,7 @@ MOST_HELP = 160
 
 @dataclass(frozen=True)
 class Unit:
-    """A metric's name without its unit, the base unit (or none), and the divisor to it."""
+    """A metric's name without unit, the base unit (or none), and the divisor to it."""
 
     stem: str
     base: str = ""
@@ -99,7 +99,7 @@ def unit_of(name: str, reported: str) -> Unit:
 
 
 def drafted(family: Family) -> Drafted | None:
-    """Draft a family's fields; None when too many series differ in job and instance alone."""
+    """Draft a family's fields; None if too many series differ by target alone."""
     narrowed = _narrowed(family.series)
     if narrowed is None:
         return None
@@ -113,7 +113,7 @@ def drafted(family: Family) -> Drafted | None:
 def _narrowed(
     series: tuple[Labels, ...],
 ) -> tuple[tuple[str, ...], frozenset[tuple[str, ...]], tuple[str, ...]] | None:
-    """Return labels to keep, the number of rows, and labels left out, most varied first."""
+    """Return kept labels, the number of rows, and labels left out."""
     labels = sorted({name for one in series for name in one})
     left_out: list[str] = []
     while True:

@@ -1,4 +1,4 @@
-"""Files of a proposal: the shipped ones with the kept entries, and the proposed ones."""
+"""Files of a proposal: shipped ones with the kept entries, and proposed ones."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ ENTRIES = """\
 def texts_of(
     proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, EnvironmentFile]
 ) -> dict[Path, str]:
-    """Return the text of each file by its path; config and expectations are the shipped folders."""
+    """Return the text of each file by path; the folders are the shipped ones."""
     names = [entry.name for entry in proposal.kept]
     catalogue = _read(config / "metrics.yaml")
     environments = _read(config / "environments.yaml")

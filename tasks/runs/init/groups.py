@@ -40,10 +40,7 @@ class Proposed:
 
 
 def grouped(families: Iterable[Drafted], taken: Iterable[str]) -> list[Proposed]:
-    """Group families by labels, jobs and first words; no name is among `taken`.
-
-    A measurement has at most 12 fields, and 500 rows at a time.
-    """
+    """Group families into measurements of at most 12 fields and 500 rows a time."""
     names = Names(*taken)
     return [
         _measurement(names, prefix, part)

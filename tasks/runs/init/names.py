@@ -1,4 +1,4 @@
-"""Names valid in the catalogue, Delta Lake, InfluxDB and PromQL, made from any name."""
+"""Names valid in the catalogue, Delta Lake, InfluxDB and PromQL."""
 
 import re
 import unicodedata
@@ -40,7 +40,7 @@ def _ascii(sign: str) -> str:
 
 
 def tag_for(label: str) -> str:
-    """Return the label if it can be a tag; else with Prometheus's prefix for conflicts."""
+    """Return the label if it can be a tag, else with Prometheus's prefix."""
     if label in RESERVED:
         return f"exported_{label}"
     return label if _NAME.fullmatch(label) else plain(label)

@@ -1,4 +1,4 @@
-"""Proposals of `init`: the usable part of the catalogue, and entries for other metrics."""
+"""Proposals of `init`: usable entries of the catalogue, and entries for the rest."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -51,7 +51,7 @@ class Proposal:
 def propose(
     service: Service, catalogue: Mapping[str, Measurement], has_api: bool, now: datetime
 ) -> Proposal:
-    """Examine Prometheus at `now`. Without an API, measurements that need one are dropped.
+    """Examine Prometheus at `now`; drop measurements that need a missing API.
 
     Raises NothingFound when no metric has a sample, or none can be collected; SourceUnavailable,
     SourceOverloaded, SourceRefused, AnswerInvalid as any query.
@@ -112,7 +112,6 @@ def _drafts(
 
 
 def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
-    """Map each metric to the measurement that reads it."""
     return {
         metric: entry.name
         for entry in kept

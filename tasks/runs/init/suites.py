@@ -22,7 +22,7 @@ REASONS = {
 
 
 def suite_for(proposed: Proposed) -> dict[str, Any]:
-    """Build its suite: certain limits are critical, those guessed from a name warnings."""
+    """Build its suite: certain limits are critical, guessed ones are warnings."""
     rows, key = {"min_value": 1}, {"column_list": list(proposed.measurement.key)}
     expectations = [
         _expectation("rows_present", ROW_COUNT, rows, REASONS["rows_present"]),

@@ -1,4 +1,4 @@
-"""Retry of a measurement's quarantine from the lake alone: passing values are landed."""
+"""Retry of a measurement's quarantine from the lake: passing values are landed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ _VALUE = ["time", "environment", "tags", "field"]
 
 @dataclass(frozen=True)
 class Retry:
-    """The quarantine to retry, in a window of whole cells; a chunk has about so many rows."""
+    """The quarantine to retry, in a window of whole cells; chunk size in rows."""
 
     measurement: Measurement
     environment: str
@@ -57,7 +57,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Result of validating a chunk's landed and quarantined values with the current suite.
+    """Validation of a chunk's landed and quarantined values by the current suite.
 
     `older` was landed, `seen` was judged, `left` could not be judged.
     """

@@ -37,7 +37,7 @@ def take_up(landed: pd.DataFrame, held: pd.DataFrame, measurement: Measurement) 
 
 
 def _values(held: pd.DataFrame, measurement: Measurement) -> tuple[pd.DataFrame, pd.Series]:
-    """Return key, field and value of each record, and whether the catalogue has its place."""
+    """Return key, field and value of each record, and whether it has a place."""
     tags = {text: json.loads(text) for text in held["tags"].unique()}
     found = [tags[text] for text in held["tags"]]
     fields = [None if pd.isna(name) else name for name in held["field"]]

@@ -57,10 +57,7 @@ def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
 
 
 def plan_retry(run: Run, asked: RetryRequest) -> Plan:
-    """Plan the retry of the named measurement, else of each with quarantined values.
-
-    Only their suites are read and, when new, verified.
-    """
+    """Plan the retry of the named measurement, else of each with quarantined values."""
     settings, chosen, name = run.settings, run.environment, asked.measurement
     window = asked_window(asked.start, asked.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
@@ -94,12 +91,10 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
 
 
 def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
-    """Return whether a retry could use anything."""
     return bool((lake.quarantined(name, environment, span)["stage"] != "structural").any())
 
 
 def _retry_all(run: Run, plan: Plan) -> None:
-    """Try the plan's measurements again, one lock each."""
     with opened_stores(run) as sinks:
         try:
             for measurement in plan.measurements:

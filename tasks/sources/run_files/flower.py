@@ -1,4 +1,4 @@
-"""Flower's JSON results: History of older simulations, Result of newer ones, lists of rounds."""
+"""Flower's JSON results: History, Result, and lists of rounds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ Cells = dict[int, dict[str, Any]]
 
 
 def is_flower(content: Any) -> bool:
-    """Return whether this is a History or a Result, by itself or under the key history."""
+    """Return whether this is a History or a Result, maybe under the key history."""
     return _inside(content) is not None
 
 

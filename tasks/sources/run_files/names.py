@@ -110,7 +110,7 @@ def is_percent(name: str) -> bool:
 
 
 def metric_kind(name: str) -> Kind:
-    """Return whether more of a metric is better, as for an accuracy, or less, as for a loss."""
+    """Return whether more of a metric is better, or less, as for a loss."""
     return "loss" if set(normal(name).split("_")) & LOWER_IS_BETTER else "accuracy"
 
 

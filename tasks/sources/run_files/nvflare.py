@@ -1,4 +1,4 @@
-"""NVFlare's cross-site validation: results of each model at each site, without rounds."""
+"""NVFlare's cross-site validation: each model's results at each site."""
 
 import math
 from collections.abc import Mapping
@@ -30,10 +30,7 @@ def is_cross_validation(content: Any) -> bool:
 
 
 def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunFile:
-    """Return one record of the server's model at each site, for fairness.
-
-    Without a server's model it is the mean over all models there.
-    """
+    """Return one record of the server's model at each site, else of the models' mean."""
     models = dict.fromkeys(model for at_site in content.values() for model in at_site)
     servers = [model for model in models if model.startswith(SERVER)]
     chosen = FINAL_MODEL if FINAL_MODEL in servers else servers[0] if servers else None

@@ -14,10 +14,7 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Find repeated and missing rounds, and an epsilon that goes the wrong way.
-
-    rows are those of the run in the file's order.
-    """
+    """Find repeated and missing rounds, and a wrong epsilon; rows are in file order."""
     if all(row.client is None for row in rows):
         yield from _went_back(run.run_id, rows)
     yield from _missing(run)
@@ -66,7 +63,7 @@ def _missing(run: TrainingRun) -> Iterator[Finding]:
 def _steps(
     points: Sequence[tuple[int, float]], sign: int
 ) -> Iterator[tuple[int, float, int, float]]:
-    """Yield the steps of (round, epsilon) in the direction of the sign, beyond rounding."""
+    """Yield the steps of epsilon in the direction of the sign, beyond rounding."""
     for (earlier, before), (later, after) in pairwise(points):
         if sign * (after - before) > EPSILON_TOLERANCE:
             yield earlier, before, later, after

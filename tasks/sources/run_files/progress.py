@@ -1,4 +1,4 @@
-"""fl-progress.json: the training as written by flow `federated`, or by the service alone."""
+"""fl-progress.json, as written by flow `federated`, or by the service alone."""
 
 from collections.abc import Mapping
 from typing import Any

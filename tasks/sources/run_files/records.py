@@ -10,7 +10,7 @@ LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data")
 
 
 def is_records(content: Any) -> bool:
-    """Return whether this is a list of objects, also under a usual key, or equal lists."""
+    """Return whether this is a list of objects, maybe under a key, or equal lists."""
     return _rows(content) is not None or _columns(content) is not None
 
 

@@ -35,7 +35,7 @@ class _Cells(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class _Asked(Generic[T]):
-    """A column with bad cells, checked one by one: each matters only when its row is read."""
+    """A column with bad cells, each of which matters only when its row is read."""
 
     look: Callable[[int], T]
 

@@ -1,4 +1,4 @@
-"""Training runs from a table: one row a round, or one a client and round, or several runs."""
+"""Training runs from a table: one row a round, or a client and round."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ MOST_ANALYSED = 200_000
 
 
 def runs_of(table: Table, wanted: str | None) -> RunFile:
-    """Return the runs, with `wanted` (accuracy, loss or a column's name) as the metric."""
+    """Return the runs with `wanted` (accuracy, loss or a column) as the metric."""
     roles = roles_of(table, wanted)
     _check_count(table, roles)
     rows = list(rows_of(table, roles))
@@ -76,7 +76,7 @@ def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], l
 
 
 def _pieces(rows: list[Row]) -> list[list[Row]]:
-    """Cut the rows where the counter restarts; reverse a file with the newest round first."""
+    """Cut the rows where the counter restarts, the oldest round first."""
     rounds = [row.reported.round for row in rows]
     if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
         return [rows[::-1]]

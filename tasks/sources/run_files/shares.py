@@ -10,7 +10,7 @@ PERCENT_FIX = "Write all of them as fractions, or all in percent with percent in
 
 
 def shares_of(table: Table, name: str) -> Sequence[float | None]:
-    """Return the column as shares; percent shows by its name, its signs, or a value above 1."""
+    """Return the column as shares; percent shows by name, signs, or values above 1."""
     values = all_numbers(table, name)
     reported = ((row, value) for row, value in enumerate(values) if value is not None)
     finite = [(row, value) for row, value in reported if abs(value) < float("inf")]
@@ -45,7 +45,7 @@ def _signed(table: Table, name: str) -> bool:
 
 
 def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> None:
-    """Raise for a change of units: a step across 1 that shrinks if the lesser is percent."""
+    """Raise for a change of units: a step across 1 that shrinks in percent."""
     for (_, before), (row, after) in pairwise(finite):
         low, high = sorted((before, after))
         if low <= 1.0 < high and low > 0.0 and abs(100.0 * low - high) < high - low:

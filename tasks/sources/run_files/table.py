@@ -1,4 +1,4 @@
-"""Common form of every format: named columns of cells, and the position of each row."""
+"""Common form of every format: named columns, and the position of each row."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class About:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns as the file names them, all of one length; a cell is text, a number or None.
+    """Columns of equal length, named as in the file; cells are text, numbers or None.
 
     places has each row's position for people: line 7, rounds[3].
     """
@@ -45,7 +45,7 @@ class Table:
     )
 
     def numbers(self, name: str) -> Sequence[float | None] | None:
-        """Return the whole column as `number` has its cells; None when a cell is not a number."""
+        """Return the column as `number` has its cells; None if one is not a number."""
         if name not in self._numbers:
             self._numbers[name] = _numbers(self.columns[name])
         return self._numbers[name]
@@ -147,7 +147,7 @@ def is_count(value: float) -> bool:
 
 
 def whole(table: Table, name: str, row: int, what: str) -> int | None:
-    """Return the cell as a count; RunFileInvalid unless a whole number, 0 to a billion."""
+    """Return the cell as a count, 0 to a billion; raise RunFileInvalid."""
     value = number(table, name, row)
     if value is None:
         return None

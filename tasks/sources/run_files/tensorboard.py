@@ -16,7 +16,7 @@ def is_events(path: Path) -> bool:
 
 
 def table_of(path: Path, file: str, run_id: str) -> Table:
-    """Return an event file's scalars, one column a tag; of a repeated step the last counts."""
+    """Return an event file's scalars by tag; of a repeated step the last counts."""
     cells, times, findings = _scalars(path, file)
     if not cells:
         raise invalid(file, "it has no scalar", "Name an event file that add_scalar was written to")
