@@ -116,7 +116,7 @@ def _unexpected(
     ]
     for line in receipt.get("measurements", ()):
         lines += [
-            f"{line['name']}: {reported}" for reported in (*line["problems"], *line["warnings"])
+            f"{line['name']}: {problem}" for problem in (*line["problems"], *line["warnings"])
         ]
     return "\n".join([*lines, *receipt.get("notes", ()), "It printed:", done.stdout or "nothing"])
 

@@ -63,12 +63,12 @@ class _Spread:
 
     def __call__(self, work: Callable[[Thing], Result], things: Sequence[Thing]) -> list[Result]:
         found: list[Result] = []
-        reported = time.monotonic()
+        last = time.monotonic()
         together = len(things) // (2 * (os.cpu_count() or 1))
         together = max(1, min(MOST_TOGETHER, together))
         for result in self.pool.map(work, things, chunksize=together):
             found.append(result)
-            if time.monotonic() - reported > SECONDS_BETWEEN:
-                reported = time.monotonic()
+            if time.monotonic() - last > SECONDS_BETWEEN:
+                last = time.monotonic()
                 print(f"  {len(found)} of {len(things)}", file=sys.stderr)
         return found

@@ -272,13 +272,13 @@ def table(figures: dict[str, Any]) -> str:
             f" {row['base']:.3f} | {row['ratio']:.2f} |"
             for share, row in part["scores"].items()
         ]
-        reported = "| chance reported | races | won | 80 % interval |\n|---|---|---|---|"
+        header = "| chance reported | races | won | 80 % interval |\n|---|---|---|---|"
         rows = [
             f"| {one['chance']:.0%} | {one['calls']} | {one['won']:.0%} |"
             f" {one['low']:.0%} to {one['high']:.0%} |"
             for one in part["bins"]
         ]
-        parts.append("\n".join([head, *lines, "", reported, *rows]))
+        parts.append("\n".join([head, *lines, "", header, *rows]))
     return "\n\n".join(parts)
 
 

@@ -315,7 +315,7 @@ def _table(figures: dict[str, Any]) -> str:
     left_out = figures["postgresql"].get("left_out")
     if left_out is None:
         rows += _questions("on PostgreSQL", figures["postgresql"])
-    lines = [f"{name:<48} {seconds:>8.3f} s  {reported}" for name, seconds, reported in rows]
+    lines = [f"{name:<48} {seconds:>8.3f} s  {target}" for name, seconds, target in rows]
     return "\n".join([*lines, *([f"on PostgreSQL: left out, {left_out}"] if left_out else [])])
 
 

@@ -19,8 +19,7 @@ def catalogue(
     live: Annotated[
         bool,
         typer.Option(
-            "--live",
-            help="Query each source: find empty queries, wrong labels, too many series.",
+            "--live", help="Query each source: find empty queries, wrong labels, too many series."
         ),
     ] = False,
     environment: EnvironmentName = None,

@@ -195,8 +195,6 @@ def _renames(pairs: list[str]) -> dict[str, str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        reported = {
-            k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()
-        }
-        return ", ".join(f"{name}: {text}" for name, text in reported.items())
+        parts = {k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()}
+        return ", ".join(f"{name}: {text}" for name, text in parts.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -8,8 +8,7 @@ import typer
 from tasks.core.training import MOST_ROUNDS
 
 AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print JSON to stdout, everything else to stderr."),
+    bool, typer.Option("--json", help="Print JSON to stdout, everything else to stderr.")
 ]
 EnvironmentName = Annotated[
     str | None, typer.Option("--environment", "-e", help="Environment of config/environments.yaml.")

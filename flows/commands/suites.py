@@ -89,8 +89,8 @@ def learn(
         write_suite(learned.suite)
     changes = difference(suite, learned.suite)
     if json:
-        reported = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
-        print_json({**reported, "changes": [asdict(change) for change in changes]})
+        head = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
+        print_json({**head, "changes": [asdict(change) for change in changes]})
         return
     _print(changes, empty="nothing changes")
     for name, reason in learned.left_out.items():

@@ -54,18 +54,16 @@ class Columns:
 
 def columns(rounds: Sequence[Round]) -> Columns:
     """Build columns from all rounds with clients, ids in the order of their names."""
-    reported = [r for r in rounds if r.clients is not None]
-    entries = [client for r in reported for client in r.clients or ()]
+    named = [r for r in rounds if r.clients is not None]
+    entries = [client for r in named for client in r.clients or ()]
     ids = sorted({client.id for client in entries})
     place = {name: index for index, name in enumerate(ids)}
     accuracy = _floats([client.accuracy for client in entries])
     seconds = _floats([client.seconds for client in entries])
     return Columns(
         tuple(ids),
-        np.array([r.round for r in reported], dtype=np.int64),
-        np.repeat(np.arange(len(reported)), [len(r.clients or ()) for r in reported]).astype(
-            np.int64
-        ),
+        np.array([r.round for r in named], dtype=np.int64),
+        np.repeat(np.arange(len(named)), [len(r.clients or ()) for r in named]).astype(np.int64),
         np.array([place[client.id] for client in entries], dtype=np.int64),
         _floats([client.examples for client in entries]),
         accuracy,

@@ -76,11 +76,9 @@ def from_arrays(
 def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
     """Build the run's curve; by default of accuracy if any round has it, else loss."""
     rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
-    reported = [(one.accuracy, one.loss) for one in run.rounds]
-    accuracy, loss = np.array(reported, dtype=np.float64).reshape(-1, 2).T
-    lost = np.array(
-        [each is not None and not np.isfinite(each) for _, each in reported], dtype=bool
-    )
+    pairs = [(one.accuracy, one.loss) for one in run.rounds]
+    accuracy, loss = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    lost = np.array([each is not None and not np.isfinite(each) for _, each in pairs], dtype=bool)
     shown = None if metric == "loss" else accuracy
     return _curve(run.run_id, rounds, shown, None if metric == "accuracy" else loss, lost)
 

@@ -106,14 +106,14 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
     bootstrap over clients (Efron and Tibshirani, "An introduction to the bootstrap" 1993, 13.3).
     """
-    reported = np.flatnonzero(np.isfinite(now.accuracy))
-    if len(reported) < LEAST_CLIENTS:
+    known = np.flatnonzero(np.isfinite(now.accuracy))
+    if len(known) < LEAST_CLIENTS:
         return None
-    accuracy, examples = now.accuracy[reported], now.examples[reported]
+    accuracy, examples = now.accuracy[known], now.examples[known]
     is_weighted = bool(np.isfinite(examples).all() and (examples > 0).all())
-    weights = examples if is_weighted else np.ones(len(reported))
+    weights = examples if is_weighted else np.ones(len(known))
     rng = np.random.default_rng(SEED)
-    picks = rng.integers(0, len(reported), size=(DRAWS, len(reported)))
+    picks = rng.integers(0, len(known), size=(DRAWS, len(known)))
     draws = np.stack([_figures(accuracy[one], weights[one]) for one in picks])
     whole = _figures(accuracy, weights)
     lows, highs = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -121,8 +121,8 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     mean, spread, worst = (Interval(float(e), float(a), float(b), level) for e, a, b in ends)
     return Fairness(
         mean, spread, worst,
-        float(accuracy.max() - accuracy.min()), table.ids[reported[int(np.argmin(accuracy))]],
-        is_weighted, len(reported),
+        float(accuracy.max() - accuracy.min()), table.ids[known[int(np.argmin(accuracy))]],
+        is_weighted, len(known),
     )  # fmt: skip
 
 

@@ -71,10 +71,10 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
 
 
 def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    reported = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
+    known = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
     is_named = any(s.run_id is not None for s in snapshots)
     where = " within one run" if is_named else ", in a service that does not name runs"
-    for (earlier, before), (later, after) in pairwise(reported):
+    for (earlier, before), (later, after) in pairwise(known):
         if after < before:
             sentence = (
                 f"The round counter went back from {before} to {after}{where}, "
@@ -146,8 +146,8 @@ def _order(run: TrainingRun) -> Iterator[Finding]:
 
 
 def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
-    reported = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
-    for (earlier, before), (later, after) in pairwise(reported):
+    known = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
+    for (earlier, before), (later, after) in pairwise(known):
         if after < before - EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
@@ -157,16 +157,16 @@ def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
             evidence = {"run_id": run.run_id, **numbers}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
     budget = run.privacy.epsilon_budget if run.privacy is not None else None
-    if reported and budget is not None and reported[-1][1] > budget + EPSILON_TOLERANCE:
-        number, spent = reported[-1]
+    if known and budget is not None and known[-1][1] > budget + EPSILON_TOLERANCE:
+        number, spent = known[-1]
         sentence = f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}."
         over = {"run_id": run.run_id, "round": number, "spent": spent, "budget": budget}
         yield Finding("epsilon_overspent", Severity.HIGH, sentence, over, spent - budget)
 
 
 def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    reported = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
-    for (earlier, before), (later, after) in pairwise(reported):
+    known = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
+    for (earlier, before), (later, after) in pairwise(known):
         if after > before + EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
@@ -174,8 +174,8 @@ def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
             )
             evidence = {"remaining": [before, after], "from": iso(earlier), "to": iso(later)}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
-    if reported and reported[-1][1] < -EPSILON_TOLERANCE:
-        time, left = reported[-1]
+    if known and known[-1][1] < -EPSILON_TOLERANCE:
+        time, left = known[-1]
         sentence = (
             f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none."
         )
@@ -199,8 +199,8 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     if last is None or last.total_clients is None:
         return
     total = last.total_clients
-    reported = {"participation": last.participating_clients, "progress": last.active_clients}
-    for what, active in reported.items():
+    counts = {"participation": last.participating_clients, "progress": last.active_clients}
+    for what, active in counts.items():
         if active is not None and active > total:
             sentence = (
                 f"The service's {what} reports {active:g} active clients of {total:g} in all."

@@ -224,12 +224,12 @@ def _trend(numbers: Floats, values: Floats) -> Interval | None:
 
 def _quality(table: Columns) -> Floats:
     """Return each round's mean data quality, weighted by examples if all have them."""
-    reported = np.isfinite(table.quality)
+    known = np.isfinite(table.quality)
     weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
-    weights = weights if np.isfinite(weights[reported]).all() else np.ones(len(table))
+    weights = weights if np.isfinite(weights[known]).all() else np.ones(len(table))
     count = len(table.numbers)
-    sums = np.bincount(table.round[reported], (table.quality * weights)[reported], count)
-    whole = np.bincount(table.round[reported], weights[reported], count)
+    sums = np.bincount(table.round[known], (table.quality * weights)[known], count)
+    whole = np.bincount(table.round[known], weights[known], count)
     return np.where(whole > 0, sums / np.where(whole > 0, whole, 1.0), np.nan)
 
 

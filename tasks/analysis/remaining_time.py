@@ -58,13 +58,11 @@ def remaining_time(
     to_target are draws of further rounds until the target, Inf for never. Seconds that are missing,
     negative or not finite do not count.
     """
-    reported = np.array(
-        [np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64
-    )
-    usable = np.isfinite(reported) & (reported >= 0.0) & (reported <= MOST_SECONDS)
+    raw = np.array([np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64)
+    usable = np.isfinite(raw) & (raw >= 0.0) & (raw <= MOST_SECONDS)
     odd = sum(1 for r in rounds if r.seconds is not None) - int(usable.sum())
     numbers = np.array([r.round for r in rounds], dtype=np.float64)[usable]
-    seconds = reported[usable]
+    seconds = raw[usable]
     if len(seconds) < LEAST_ROUNDS:
         return _unknown(len(seconds), odd, rounds_left)
     window = min(MOST_RECENT, max(LEAST_RECENT, int(np.ceil(RECENT_SHARE * len(seconds)))))

@@ -109,12 +109,12 @@ def _possible(value: float | None) -> float | None:
     return value if value is not None and abs(value) <= MOST_EPSILON else None
 
 
-def started(reported: Reported) -> int:
+def started(epsilon: Reported) -> int:
     """Return the round before the first: -1 for a run that counts from 0."""
-    return -1 if reported.first_round == 0 else 0
+    return -1 if epsilon.first_round == 0 else 0
 
 
-def pace(reported: Reported) -> Pace | None:
+def pace(epsilon: Reported) -> Pace | None:
     """Estimate how epsilon goes on; None without any epsilon.
 
     What a round spends is r ((1 - u) + u √(x0 / x)) from round x0 on. Epsilon of a composed
@@ -123,13 +123,13 @@ def pace(reported: Reported) -> Pace | None:
     u lies on a grid, r is Gaussian given u, weighed by how well the increments so far agree
     (Bayesian linear regression: Bishop 2006, 3.5). Increments that come back count as none.
     """
-    if reported.spent_now is None:
+    if epsilon.spent_now is None:
         return None
-    x0 = float(reported.last_round - started(reported))
+    x0 = float(epsilon.last_round - started(epsilon))
     if x0 <= 0.0:
         return None
     rng = np.random.default_rng(SEED)
-    middle, steps, sizes = _increments(reported)
+    middle, steps, sizes = _increments(epsilon)
     shapes = (1.0 - SHARES)[:, None] + SHARES[:, None] * np.sqrt(x0 / middle)
     rates = (shapes @ steps) / np.maximum(shapes**2 @ sizes, SQUEEZE)
     residuals = steps / sizes - rates[:, None] * shapes
@@ -145,25 +145,25 @@ def pace(reported: Reported) -> Pace | None:
     rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)
-    now = reported.spent_now
-    if reported.rounds.size and reported.rounds[-1] < reported.last_round:
-        now += float(np.median(rate)) * float(reported.last_round - reported.rounds[-1])
+    now = epsilon.spent_now
+    if epsilon.rounds.size and epsilon.rounds[-1] < epsilon.last_round:
+        now += float(np.median(rate)) * float(epsilon.last_round - epsilon.rounds[-1])
     rate = rate if steps.any() else np.zeros(DRAWS)
     bend = BEND * np.clip(rng.normal(size=DRAWS), -MOST_BENT, MOST_BENT)
     return Pace(x0, now, rate, np.asarray(SHARES[picked]), unevenness, bend)
 
 
-def _increments(reported: Reported) -> tuple[Floats, Floats, Floats]:
+def _increments(epsilon: Reported) -> tuple[Floats, Floats, Floats]:
     """Return the recent increments: middle of their rounds, epsilon, number of rounds.
 
     With one epsilon only, all of it since the start; a step back counts as none.
     """
-    origin = started(reported)
-    if len(reported.spent) < 2:
-        last = float(reported.last_round - origin)
-        return np.array([last / 4.0]), np.array([reported.spent_now or 0.0]), np.array([last])
-    x = (reported.rounds - origin).astype(np.float64)
-    sizes, steps = np.diff(x), np.diff(reported.spent)
+    origin = started(epsilon)
+    if len(epsilon.spent) < 2:
+        last = float(epsilon.last_round - origin)
+        return np.array([last / 4.0]), np.array([epsilon.spent_now or 0.0]), np.array([last])
+    x = (epsilon.rounds - origin).astype(np.float64)
+    sizes, steps = np.diff(x), np.diff(epsilon.spent)
     middle = 0.25 * (np.sqrt(x[1:]) + np.sqrt(x[:-1])) ** 2
     kept = slice(max(0, len(steps) - max(RECENT, len(steps) // 2)), None)
     return middle[kept], np.maximum(steps[kept], 0.0), sizes[kept]

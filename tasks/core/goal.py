@@ -29,12 +29,8 @@ class Goal(Strict):
 
     @field_validator(TARGET, mode="before")
     @classmethod
-    def _possible(cls, reported: object, info: ValidationInfo) -> float | None:
-        return (
-            None
-            if reported is None
-            else target_of(str(reported), info.data.get("metric") != "loss")
-        )
+    def _possible(cls, given: object, info: ValidationInfo) -> float | None:
+        return None if given is None else target_of(str(given), info.data.get("metric") != "loss")
 
     def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
         """Return the goal with one run's options; raise UsageInvalid naming a wrong one."""
@@ -51,20 +47,20 @@ class Goal(Strict):
             raise _refused(error, {"metric": metric, "target": target}) from None
 
 
-def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
+def target_of(text: str, is_share: bool, in_percent: bool = False) -> float:
     """Parse a level into the metric's own unit.
 
     A share is in percent with a percent sign, or above 1 where the metric is reported in_percent.
     Raises ValueError for anything but a number, and for a level that the metric cannot have.
     """
-    bare = reported.strip().removesuffix("%").strip()
+    bare = text.strip().removesuffix("%").strip()
     try:
         value = float(bare)
     except ValueError:
         value = float("nan")
     if value != value:
         raise ValueError("it is not a number")
-    if is_share and (bare != reported.strip() or (in_percent and value > 1.0)):
+    if is_share and (bare != text.strip() or (in_percent and value > 1.0)):
         value /= 100.0
     if value < 0.0 or value == float("inf"):
         raise ValueError("it is out of range")
@@ -73,10 +69,10 @@ def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
     return value
 
 
-def _refused(error: ValidationError, reported: dict[str, str | None]) -> UsageInvalid:
+def _refused(error: ValidationError, options: dict[str, str | None]) -> UsageInvalid:
     detail = error.errors()[0]
     name = str(detail["loc"][0])
-    given = "" if reported.get(name) is None else f" {reported[name]}"
+    given = "" if options.get(name) is None else f" {options[name]}"
     return UsageInvalid(
         argument=f"--{name.replace('_', '-')}{given}",
         problem=detail["msg"].removeprefix("Value error, "),

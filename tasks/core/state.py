@@ -68,8 +68,8 @@ class CellState:
     def brief(self) -> dict[str, Any]:
         """Return the state for a commit's metadata, without measurement and run."""
         facts = {key: getattr(self, name) for key, name in _BRIEF.items()}
-        reported = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
-        return {**reported, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
+        texts = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
+        return {**texts, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
 
     @classmethod
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":

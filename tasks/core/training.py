@@ -58,9 +58,9 @@ class PrivacyTerms:
     epsilon_remaining: float | None
 
     @classmethod
-    def of(cls, reported: Callable[[str], float | None]) -> Self | None:
+    def of(cls, value_of: Callable[[str], float | None]) -> Self | None:
         """Build the terms from values by name; None when there are none."""
-        terms = {each.name: reported(each.name) for each in fields(cls)}
+        terms = {each.name: value_of(each.name) for each in fields(cls)}
         return cls(**terms) if any(value is not None for value in terms.values()) else None
 
 

@@ -136,10 +136,10 @@ class _Work:
         names = ("path", "size_bytes", "min.environment", "max.environment", "min.time", "max.time", "num_records")  # fmt: skip
         if not set(names) <= set(actions.column_names):
             return []
-        reported = zip(*(actions[name].to_pylist() for name in names), strict=True)
+        columns = zip(*(actions[name].to_pylist() for name in names), strict=True)
         files = [
             File(path, size, self._environments(path, first, last), start, end, rows)
-            for path, size, first, last, start, end, rows in reported
+            for path, size, first, last, start, end, rows in columns
             if None not in (first, last, start, end, rows)
         ]
         return sorted(files, key=lambda file: (file.start, file.path))
@@ -170,8 +170,8 @@ class _Work:
             pq.write_table(rows, path, filesystem=self._storage, compression="snappy")
             size = self._storage.get_file_info(path).size
         self._rows_written += len(rows)
-        reported = json.dumps(_statistics(rows))
-        return AddAction(path, size, {}, _milliseconds(), data_change, reported)
+        statistics = json.dumps(_statistics(rows))
+        return AddAction(path, size, {}, _milliseconds(), data_change, statistics)
 
     def check_whole(self, rows: int) -> None:
         """Raise LakeDamaged unless every old row is in a new file or expired."""

@@ -47,10 +47,10 @@ def empty_entry(table: Path, version: int) -> int | None:
 def last_checkpoint(table: Path) -> int | None:
     """Return the version of the table's newest readable checkpoint, if any."""
     try:
-        reported = json.loads(
+        pointer = json.loads(
             (table / "_delta_log" / "_last_checkpoint").read_text(encoding="utf-8")
         )
-        return int(reported["version"])
+        return int(pointer["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

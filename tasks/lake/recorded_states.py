@@ -21,7 +21,7 @@ def newest_run(lake: Lake) -> str:
 
 
 def with_commits(
-    lake: Lake, name: str, reported: dict[tuple[str, Cell], CellState]
+    lake: Lake, name: str, recorded: dict[tuple[str, Cell], CellState]
 ) -> dict[tuple[str, Cell], CellState]:
     """Return the states by environment and cell, updated from later commits.
 
@@ -30,10 +30,10 @@ def with_commits(
     """
     table = lake.table(name)
     if table is None:
-        return reported
+        return recorded
     with lake_errors(name):
         commits = table.history()
-    found = dict(reported)
+    found = dict(recorded)
     for state in _states(name, commits):
         key = (state.environment, state.cell)
         if key not in found or _is_later(state, found[key]):
@@ -47,12 +47,12 @@ def _is_later(state: CellState, other: CellState) -> bool:
 
 def _states(name: str, commits: list[dict[str, Any]]) -> Iterator[CellState]:
     for commit in commits:
-        reported = json.loads(commit.get(METADATA_KEY) or "null")
-        if not isinstance(reported, dict) or "cells" not in reported:
+        content = json.loads(commit.get(METADATA_KEY) or "null")
+        if not isinstance(content, dict) or "cells" not in content:
             continue
         try:
             yield from [
-                CellState.from_brief(name, reported["run_id"], cell) for cell in reported["cells"]
+                CellState.from_brief(name, content["run_id"], cell) for cell in content["cells"]
             ]
         except (KeyError, ValueError, TypeError):
             # an older fedvitals recorded less there; the rows are counted anyway

@@ -47,7 +47,7 @@ class AuditRequest:
     run_id: str
 
 
-def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) -> CellAudit:
+def stand(lake: Lake, look: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
     """Compare recorded states with the rows and values counted in the table.
 
     Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
@@ -56,20 +56,20 @@ def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) ->
     the table cannot be read.
     """
     held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
-    gone = [cell for cell, state in reported.items() if held.get(cell, NOTHING).rows < state.rows]
+    gone = [cell for cell, state in recorded.items() if held.get(cell, NOTHING).rows < state.rows]
     left = {cell: held.get(cell, NOTHING) for cell in gone}
-    states = {**reported, **{cell: torn(reported[cell], left[cell], look.run_id) for cell in gone}}
+    states = {**recorded, **{cell: torn(recorded[cell], left[cell], look.run_id) for cell in gone}}
     others = [cell for cell in held if cell not in left]
-    suspects = [cell for cell in others if _is_suspect(reported.get(cell), held[cell], look)]
-    source = next((state.source for state in reported.values()), look.measurement.source)
+    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], look)]
+    source = next((state.source for state in recorded.values()), look.measurement.source)
     for cell, frame in frames_of(lake, look, suspects):
-        before = reported[cell] if cell in reported else _unknown(lake, look, cell, source)
+        before = recorded[cell] if cell in recorded else _unknown(lake, look, cell, source)
         states[cell] = as_held(before, frame, look)
-    corrected = [states[cell] for cell in sorted(states) if states[cell] is not reported.get(cell)]
+    corrected = [states[cell] for cell in sorted(states) if states[cell] is not recorded.get(cell)]
     return CellAudit(
         states=tuple(states[cell] for cell in sorted(states)),
         corrected=tuple(corrected),
-        lost=sum(max(0, reported[cell].values - left[cell].values) for cell in gone),
+        lost=sum(max(0, recorded[cell].values - left[cell].values) for cell in gone),
     )
 
 

@@ -40,12 +40,12 @@ def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
 
     An error ends the job's extraction, not the run: it becomes an outcome, and landed data stays.
     """
-    read = reported(job, _outcomes(job, tools, progress))
-    pending = reported(job, pending_loaded(job, tools))
+    read = until_error(job, _outcomes(job, tools, progress))
+    pending = until_error(job, pending_loaded(job, tools))
     return joined(job.measurement.name, [*read, *pending])
 
 
-def reported(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def until_error(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     """Yield the outcomes up to an error, and the error as the last of them."""
     try:
         yield from outcomes

@@ -176,8 +176,8 @@ class _Landing:
         if not parts or is_sample(self.tools):
             return bad
         records = pd.concat(parts, ignore_index=True)
-        reported = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
-        records = records[[key not in reported for key in keys_of(records)]]
+        new = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
+        records = records[[key not in new for key in keys_of(records)]]
         stayed, _ = _vanished(records, self.chunk)
         filled = [part for part in (bad, stayed) if len(part)]
         return pd.concat(filled, ignore_index=True) if filled else bad
@@ -232,11 +232,11 @@ class _Landing:
             return
         chunk, tools = self.chunk, self.tools
         rows, cells = _joined([frames[state] for state in states]), [state.cell for state in states]
-        reported = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
+        metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
         for attempt in retrying(COMMIT_DEADLINE_SECONDS):
             with attempt:
                 tools.lock.check()
-                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, reported)
+                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, metadata)
 
     def _digest_before(self, cell: Cell) -> str:
         return self.known[cell].landed_digest if cell in self.known else ""

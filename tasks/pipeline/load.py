@@ -109,9 +109,9 @@ def _quarantine(
 ) -> None:
     """Quarantine the refusals, but none twice, as after a reload."""
     span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
-    reported = lake.quarantined(measurement.name, environment, span)
+    held = lake.quarantined(measurement.name, environment, span)
     keys = zip(*(refusals[name] for name in _SAME), strict=True)
-    known = set(zip(*(reported[name] for name in _SAME), strict=True))
+    known = set(zip(*(held[name] for name in _SAME), strict=True))
     new = refusals[[key not in known for key in keys]]
     if new.empty:
         return

@@ -68,10 +68,10 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
         locks = {
             pair: stack.enter_context(work.locks.hold(*pair, work.run_id)) for pair in _pairs(work)
         }
-        reported = _reported(states_in_force(work.lake))
+        recorded = _recorded(states_in_force(work.lake))
         rebuilt = []
         for pair, lock in locks.items():
-            standing, unchecked = _standing(work, pair, reported.get(pair, {}))
+            standing, unchecked = _standing(work, pair, recorded.get(pair, {}))
             lock.check()
             work.ledger.relearn(*pair, standing.states, is_all=True)
             append_states(work.lake, standing.corrected)
@@ -93,10 +93,10 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
     Returns warnings. Raises LakeDamaged, LedgerUnavailable.
     """
     notes = []
-    for pair, reported in sorted(_reported(states_in_force(work.lake)).items()):
+    for pair, recorded in sorted(_recorded(states_in_force(work.lake)).items()):
         try:
             with work.locks.hold(*pair, work.run_id) as lock:
-                news = _news(work, pair, reported)
+                news = _news(work, pair, recorded)
                 lock.check()
                 work.ledger.relearn(*pair, news, is_all=False)
                 append_states(work.lake, [s for s in news if s.run_id == work.run_id])
@@ -136,11 +136,11 @@ def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> R
     )
 
 
-def _news(work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]) -> list[CellState]:
+def _news(work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]) -> list[CellState]:
     known = work.ledger.cells(*pair, ALL_TIME)
-    if not any(_is_news(state, known.get(cell)) for cell, state in reported.items()):
+    if not any(_is_news(state, known.get(cell)) for cell, state in recorded.items()):
         return []
-    standing, _ = _standing(work, pair, reported)
+    standing, _ = _standing(work, pair, recorded)
     return [state for state in standing.states if _is_news(state, known.get(state.cell))]
 
 
@@ -164,8 +164,8 @@ def _note(pair: Pair, news: list[CellState]) -> str:
 
 
 def _pairs(work: Rebuilding) -> list[Pair]:
-    reported = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
-    return sorted(reported | set(_held_pairs(work.lake)))
+    recorded = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
+    return sorted(recorded | set(_held_pairs(work.lake)))
 
 
 def _held_pairs(lake: Lake) -> Iterator[Pair]:
@@ -175,30 +175,30 @@ def _held_pairs(lake: Lake) -> Iterator[Pair]:
             yield from ((name, environment) for environment in environments_of(table, name))
 
 
-def _reported(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
-    reported: dict[Pair, dict[Cell, CellState]] = {}
+def _recorded(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
+    recorded: dict[Pair, dict[Cell, CellState]] = {}
     for state in states:
-        reported.setdefault((state.measurement, state.environment), {})[state.cell] = state
-    return reported
+        recorded.setdefault((state.measurement, state.environment), {})[state.cell] = state
+    return recorded
 
 
 def _standing(
-    work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]
+    work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]
 ) -> tuple[CellAudit, str]:
     """Audit the cells, and say why rows were not counted if they were not."""
     name, environment = pair
-    keyed = {(environment, cell): state for cell, state in reported.items()}
+    keyed = {(environment, cell): state for cell, state in recorded.items()}
     later = with_commits(work.lake, name, keyed)
     states = {cell: state for (where, cell), state in later.items() if where == environment}
     measurement = work.catalogue.get(name)
     unchecked = _unfit(work.lake, measurement)
     if measurement is None or unchecked:
         kept = tuple(states[cell] for cell in sorted(states))
-        missed = tuple(state for state in kept if state is not reported.get(state.cell))
+        missed = tuple(state for state in kept if state is not recorded.get(state.cell))
         return CellAudit(kept, corrected=missed), unchecked
     look = AuditRequest(measurement, environment, work.length, work.run_id)
     standing = stand(work.lake, look, states)
-    missed = tuple(s for s in standing.states if s is not reported.get(s.cell))
+    missed = tuple(s for s in standing.states if s is not recorded.get(s.cell))
     return CellAudit(standing.states, missed, standing.lost), ""
 
 

@@ -54,8 +54,8 @@ def oddness_of(fields: Mapping[str, Floats], lengths: Sequence[int]) -> tuple[Od
 
 def _scores(values: Floats, lengths: Sequence[int]) -> Floats:
     codes = np.repeat(np.arange(len(lengths)), lengths)
-    reported = pd.Series(values).groupby(codes).agg(list(_SUMMARIES))
-    parts = [_modified_z(reported[name].to_numpy(dtype="float64")) for name in _SUMMARIES]
+    figures = pd.Series(values).groupby(codes).agg(list(_SUMMARIES))
+    parts = [_modified_z(figures[name].to_numpy(dtype="float64")) for name in _SUMMARIES]
     worst: Floats = np.max(parts, axis=0)
     return worst
 

@@ -138,11 +138,11 @@ def _small_lines(content: _Content) -> int:
     return min(multiples.MOST_OF_A_FIELD, max(share, multiples.FEWEST_OF_A_FIELD))
 
 
-def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _out_of_the_ordinary(twin: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the unusual comparisons: worse ones first, then by how far they are out."""
     found = [
         {"measurement": entry["name"], "field": name, "unit": field["unit"], **one}
-        for entry in reported["measurements"]
+        for entry in twin["measurements"]
         for name, field in entry["fields"].items()
         for one in field["comparisons"]
         if one["judgement"] not in ("usual", "unknown")

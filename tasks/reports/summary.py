@@ -64,12 +64,12 @@ def _table(report: RunReport) -> str:
 
 def _row(line: MeasurementReceipt) -> str:
     failed = (line.verdict or {}).get("failed") or 0
-    reported = (
+    checks = (
         f"{failed} ({(line.verdict or {})['worst']})" if failed else "0" if line.verdict else "–"
     )
     return (
         f"| {plain(line.name)} | {words.STATES[line.state]} | {line.values.landed:,} "
-        f"| {line.values.quarantined:,} | {reported} |"
+        f"| {line.values.quarantined:,} | {checks} |"
     )
 
 

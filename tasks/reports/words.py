@@ -112,11 +112,9 @@ def _loaded(sums: SinkValues) -> str:
 
 
 def _states(receipt: Receipt) -> str:
-    reported = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
+    named = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
     counts = Counter(str(line.state) for line in receipt.measurements)
-    return ", ".join(
-        f"{counts[state]} {words}" for state, words in reported.items() if counts[state]
-    )
+    return ", ".join(f"{counts[state]} {words}" for state, words in named.items() if counts[state])
 
 
 def checks_sentence(verdict: dict[str, Any]) -> str:
@@ -154,9 +152,9 @@ def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
             "there is too little history to know the usual change."
         )
     usual = judged.count("usual")
-    reported = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
+    text = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
     unknown = len(made) - len(judged)
-    return f"{reported}, {unknown:,} with too little history." if unknown else f"{reported}."
+    return f"{text}, {unknown:,} with too little history." if unknown else f"{text}."
 
 
 def changes_sentence(receipt: Receipt, changes: Changes | None, zone: tzinfo = UTC) -> str:

@@ -53,8 +53,8 @@ def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
             counts, of_clients = counts_beside(path, run)
             # a file's warnings go to its first run only
             odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
-            reported = replace(run, privacy=terms)
-            found.append(FileRun(path, reported, odd, read.in_percent, counts))
+            complete = replace(run, privacy=terms)
+            found.append(FileRun(path, complete, odd, read.in_percent, counts))
     return found
 
 

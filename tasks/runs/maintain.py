@@ -119,20 +119,20 @@ def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome
 
 
 def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
-    with _reported(TableUpkeep(name=name)) as reported:
+    with _guarded(TableUpkeep(name=name)) as work:
         tables = _opened(name, run.lake)
         known = ledger_upkeep.environments_of(run.ledger, name)
         if not tables and not known:
             return None
         environments = known.union(plan.settings.environments, *starmap(environments_of, tables))
         with _locked(name, environments, plan, run) as check:
-            reported.line = _forgotten(reported.line, plan, run)
+            work.line = _forgotten(work.line, plan, run)
             for table, label in tables:
                 is_quarantine = label != name
                 rules = plan.quarantine_rules(name) if is_quarantine else plan.rules(name)
                 done = keep_up(table, label, rules, check)
-                reported.line = _with(reported.line, done, is_quarantine)
-    return reported.line
+                work.line = _with(work.line, done, is_quarantine)
+    return work.line
 
 
 def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
@@ -190,36 +190,36 @@ def _with(line: TableUpkeep, done: Upkeep, is_quarantine: bool) -> TableUpkeep:
 def _windows(plan: UpkeepPlan, run: Run, done: set[str]) -> list[TableUpkeep]:
     """Maintain `_windows`; states of cells with rows are retained for a rebuild."""
     kept_from = {name: moment for name in done if (moment := plan.rules(name).kept_from)}
-    with _reported(TableUpkeep(name=WINDOWS)) as reported:
+    with _guarded(TableUpkeep(name=WINDOWS)) as work:
         upkeep = keep_states_up(run.lake, kept_from, plan.settings.maintenance.files)
         if not upkeep.before.files:
             return []
-        reported.line = _with(reported.line, upkeep, is_quarantine=False)
-    return [reported.line]
+        work.line = _with(work.line, upkeep, is_quarantine=False)
+    return [work.line]
 
 
 @dataclass
-class _Reported:
+class _Line:
     """Holds a table's line in its present state."""
 
     line: TableUpkeep
 
 
 @contextmanager
-def _reported(line: TableUpkeep) -> Iterator[_Reported]:
+def _guarded(line: TableUpkeep) -> Iterator[_Line]:
     """Put an error on the table's line, so that the other tables are maintained."""
-    reported = _Reported(line)
+    work = _Line(line)
     try:
-        yield reported
+        yield work
     except FedvitalsError as error:
         state = "locked" if isinstance(error, LockHeld) else "damaged"
         if isinstance(error, Transient | LockLost):
             state = "pending"
-        reported.line = _problem(reported.line, state, str(error))
+        work.line = _problem(work.line, state, str(error))
     # a defect in one table must not stop the others; the run is degraded
     except Exception as error:
         logger.exception("table=%s unexpected error", line.name)
-        reported.line = _problem(reported.line, "damaged", defect(error))
+        work.line = _problem(work.line, "damaged", defect(error))
 
 
 def _problem(line: TableUpkeep, state: str, problem: str) -> TableUpkeep:

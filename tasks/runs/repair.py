@@ -121,7 +121,7 @@ def _fixed(work: Rebuilding, name: str, folder: Path) -> TornTable:
 
 def _retell(work: Rebuilding) -> None:
     """Append the ledger's states that `_windows` lacks, since it may be corrupt."""
-    reported = {
+    recorded = {
         (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
     }
     missing = [
@@ -129,7 +129,7 @@ def _retell(work: Rebuilding) -> None:
         for name in work.lake.names()
         for environment in environments_of(work.ledger, name)
         for state in work.ledger.cells(name, environment, ALL_TIME).values()
-        if reported.get((name, environment, state.cell), "") < state.run_id
+        if recorded.get((name, environment, state.cell), "") < state.run_id
     ]
     append_states(work.lake, missing)
 
@@ -141,10 +141,10 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
         return
     # without a table the next run would assume that it was removed on purpose
     work.lake.prepare(measurement)
-    reported = {
+    recorded = {
         (s.environment, s.cell): s for s in states_in_force(work.lake) if s.measurement == name
     }
-    later = with_commits(work.lake, name, reported)
+    later = with_commits(work.lake, name, recorded)
     for environment in sorted({environment for environment, _ in later}):
         states = {cell: state for (where, cell), state in later.items() if where == environment}
         look = AuditRequest(measurement, environment, work.length, work.run_id)
@@ -154,7 +154,7 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
 
 
 def _without_records(
-    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
+    work: Rebuilding, look: AuditRequest, recorded: dict[Cell, CellState]
 ) -> dict[Cell, CellState]:
     """Mark the cells with fewer quarantined values than recorded to be read again."""
     found = work.lake.quarantined(look.measurement.name, look.environment)
@@ -162,7 +162,7 @@ def _without_records(
     fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
     lacking = {
         cell: replace(state, covered_until=cell.start, source_digest="", **fresh)
-        for cell, state in reported.items()
+        for cell, state in recorded.items()
         if len(slice_cell(found, cell)) < state.quarantined
     }
     append_states(work.lake, lacking.values())
@@ -171,21 +171,21 @@ def _without_records(
 
 
 def _mark(
-    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
+    work: Rebuilding, look: AuditRequest, recorded: dict[Cell, CellState]
 ) -> Iterator[TornCells]:
-    states = {state.cell: state for state in stand(work.lake, look, reported).states}
+    states = {state.cell: state for state in stand(work.lake, look, recorded).states}
     # an equal number of rows may predate a lost commit
-    for cell, frame in frames_of(work.lake, look, [c for c in reported if reported[c].rows]):
+    for cell, frame in frames_of(work.lake, look, [c for c in recorded if recorded[c].rows]):
         if (
             states[cell].state != "torn"
-            and as_held(reported[cell], frame, look) is not reported[cell]
+            and as_held(recorded[cell], frame, look) is not recorded[cell]
         ):
-            states[cell] = torn(reported[cell], Held(len(frame), states[cell].values), work.run_id)
+            states[cell] = torn(recorded[cell], Held(len(frame), states[cell].values), work.run_id)
     # restored rows without a record are read again too
     marked = [
         state if state.state == "torn" else replace(state, covered_until=cell.start)
         for cell, state in states.items()
-        if state is not reported.get(cell)
+        if state is not recorded.get(cell)
     ]
     append_states(work.lake, marked)
     work.ledger.record(marked)
@@ -197,7 +197,7 @@ def _mark(
             start=min(state.cell.start for state in lost),
             stop=max(state.cell.stop for state in lost),
             cells=len(lost),
-            values=sum(max(0, reported[state.cell].values - state.values) for state in lost),
+            values=sum(max(0, recorded[state.cell].values - state.values) for state in lost),
         )
 
 

@@ -64,16 +64,16 @@ class FederatedSource:
         if answer is None:
             warning = f"{HISTORY} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        reported = JsonRows(measurement, environment)
-        reported.warnings.extend(answer.warnings)
-        count_undated(reported, answer.undated)
+        rows = JsonRows(measurement, environment)
+        rows.warnings.extend(answer.warnings)
+        count_undated(rows, answer.undated)
         rounds = [r for r in answer.rounds if window.start <= r.started < window.stop]
         named = list(zip(runs_of(rounds, answer.run_id, known), rounds, strict=True))
         if measurement.tags == CLIENT_TAGS:
-            fill_clients(reported, measurement, named, answer.asked)
+            fill_clients(rows, measurement, named, answer.asked)
         else:
-            fill_rounds(reported, measurement, named, answer.body)
-        return reported.batch(window)
+            fill_rounds(rows, measurement, named, answer.body)
+        return rows.batch(window)
 
     def _answer(self, known: KnownRun | None) -> "_Answer | None":
         """Fetch the rounds after the known ones, or all if it is another run."""

@@ -58,10 +58,8 @@ def namer_of(settings: Settings) -> Namer | None:
     """
     if settings.client_ids == "plain":
         return None
-    reported = settings.client_key
-    secret = (
-        reported.get_secret_value().encode() if reported else _kept_key(settings.home / KEY_FILE)
-    )
+    given = settings.client_key
+    secret = given.get_secret_value().encode() if given else _kept_key(settings.home / KEY_FILE)
     key = hashlib.blake2b(secret, digest_size=KEY_BYTES).digest()
 
     def name(client: str) -> str:

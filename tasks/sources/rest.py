@@ -58,9 +58,9 @@ class RestSource:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
         reading = _Reading(measurement, environment, look.seen.asked)
-        reading.reported.warnings.extend(look.warnings(measurement.every))
+        reading.rows.warnings.extend(look.warnings(measurement.every))
         reading.take(look.seen.content, rest, floor(look.time, measurement.every))
-        return reading.reported.batch(window)
+        return reading.rows.batch(window)
 
     def _document(self, endpoint: str) -> "Shared[_Document]":
         with self._guard:
@@ -85,7 +85,7 @@ class _Reading:
     """Finds a measurement's rows in a body."""
 
     def __init__(self, measurement: Measurement, environment: str, asked: Asked) -> None:
-        self.reported = JsonRows(measurement, environment)
+        self.rows = JsonRows(measurement, environment)
         self._measurement = measurement
         self._asked = asked
 
@@ -94,7 +94,7 @@ class _Reading:
         for row in self._rows(content, rest):
             tags = tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
             values = {name: self._field(name, row) for name in self._measurement.fields}
-            self.reported.add(time, tags, values)
+            self.rows.add(time, tags, values)
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
         if rest.rows is None:
@@ -102,7 +102,7 @@ class _Reading:
         found = self._value_at(rest.rows, content)
         if found is None:
             warning = f"{rest.endpoint} has no {rest.rows}: not offered by this service"
-            self.reported.warnings.append(warning)
+            self.rows.warnings.append(warning)
             return []
         if not isinstance(found, list):
             raise self._asked.invalid(f"{rest.rows} is {kind_of(found)}, not a list")

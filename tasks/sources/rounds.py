@@ -96,14 +96,12 @@ def run_name(started: datetime) -> str:
     return f"run-{started:%Y%m%dT%H%M%S.%fZ}"
 
 
-def count_undated(reported: JsonRows, items: Sequence[dict[str, Any]]) -> None:
+def count_undated(rows: JsonRows, items: Sequence[dict[str, Any]]) -> None:
     """Count the values of rounds without number or start, which have no time."""
     if not items:
         return
-    reported.dropped["undated"] += sum(
-        _is_number(item.get(fact)) for item in items for fact in NUMBERS
-    )
-    reported.warnings.append(
+    rows.dropped["undated"] += sum(_is_number(item.get(fact)) for item in items for fact in NUMBERS)
+    rows.warnings.append(
         f"{len(items)} rounds are dropped: they have no whole number (round), or no start in "
         "ISO 8601 (started)"
     )
@@ -114,7 +112,7 @@ def _is_number(found: Any) -> TypeGuard[float]:
 
 
 def fill_rounds(
-    reported: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
+    rows: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
 ) -> None:
     """Add one row a round, with the body's common terms of privacy."""
     terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
@@ -124,9 +122,9 @@ def fill_rounds(
         facts |= {fact: each.item.get(fact, MISSING) for fact in NUMBERS}
         facts |= _of_clients(each.item.get("clients", MISSING), strange)
         facts["not_finite"] = _not_finite(facts)
-        reported.add(each.started, (run_id,), _fields(measurement, facts))
+        rows.add(each.started, (run_id,), _fields(measurement, facts))
     for state, count in strange.items():
-        reported.warnings.append(
+        rows.warnings.append(
             f"{count} clients have the state {state!r}, which is not one of {', '.join(STATES)}: "
             "they are counted as drawn only"
         )
@@ -146,8 +144,8 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     clients = [client for client in found if isinstance(client, dict)]
     states = Counter(str(client.get("state")) for client in clients if client.get("state"))
     strange.update({state: n for state, n in states.items() if state not in STATES})
-    reported = (client.get("data_quality") for client in clients)
-    quality: list[float] = [each for each in reported if _is_number(each) and math.isfinite(each)]
+    qualities = (client.get("data_quality") for client in clients)
+    quality: list[float] = [each for each in qualities if _is_number(each) and math.isfinite(each)]
     counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
     has_states = bool(states) or not clients
     counts |= {state: states[state] if has_states else MISSING for state in STATES}
@@ -155,7 +153,7 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     return counts
 
 
-def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
+def fill_clients(rows: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
     """Add one row a client of each round; raise AnswerInvalid for a bad one."""
     without = 0
     for run_id, each in named:
@@ -168,10 +166,10 @@ def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, ask
         for client in clients:
             name, facts = _client(client, each, asked)
             facts |= {"run_id": run_id, "round": each.number}
-            reported.add(each.started, (name,), _fields(measurement, facts))
+            rows.add(each.started, (name,), _fields(measurement, facts))
     if without:
         warning = f"clients: not offered by this service in {without} of {len(named)} rounds"
-        reported.warnings.append(warning)
+        rows.warnings.append(warning)
 
 
 def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:

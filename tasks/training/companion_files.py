@@ -77,12 +77,12 @@ def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], lis
     return (Counts(run.rounds[-1].round, *totals),), findings
 
 
-def _counts(reported: _Drawn) -> Counts:
+def _counts(drawn: _Drawn) -> Counts:
     """Count clients: a late one has not dropped out, one of unknown state may have."""
-    states = [(STATES.get(word.lower()), count) for word, count in reported.states.items()]
+    states = [(STATES.get(word.lower()), count) for word, count in drawn.states.items()]
     lost = sum(count for state, count in states if state == DROPPED)
-    is_known = sum(count for state, count in states if state is not None) == reported.drawn
-    return Counts(reported.round, reported.drawn, reported.drawn - lost if is_known else None)
+    is_known = sum(count for state, count in states if state is not None) == drawn.drawn
+    return Counts(drawn.round, drawn.drawn, drawn.drawn - lost if is_known else None)
 
 
 def _beside(
@@ -92,14 +92,14 @@ def _beside(
     if path.name != PROGRESS_FILE or not twin.exists():
         return None, []
     try:
-        reported = _read(twin, model)
-        if (reported.run_id or path.stem) != run.run_id:
-            raise _LeftOutError(f"it belongs to the run {reported.run_id}")
+        content = _read(twin, model)
+        if (content.run_id or path.stem) != run.run_id:
+            raise _LeftOutError(f"it belongs to the run {content.run_id}")
     except _LeftOutError as why:
         sentence = f"{name} beside it was skipped: {why}."
         return None, [Finding("twin_left_out", Severity.WARNING, sentence, {"file": str(twin)})]
     sentence = f"{name} beside it was read as well."
-    return reported, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
+    return content, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
 
 
 def _read(twin: Path, model: type[Twin]) -> Twin:

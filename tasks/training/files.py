@@ -90,11 +90,11 @@ def _run_id(run: TrainingRun | None, watched: Watched) -> str | None:
 def _totals(watched: Watched, keys: Mapping[str, str]) -> dict[str, Any]:
     last = watched.snapshots[-1] if watched.snapshots else None
     known = {field.name: getattr(last, field.name, None) for field in fields(Snapshot)}
-    reported = {key: _whole(key, known[part]) for key, part in keys.items()}
+    values = {key: _whole(key, known[part]) for key, part in keys.items()}
     return {
-        **reported,
+        **values,
         "time": iso(last.time) if last is not None else None,
-        "not_offered": [key for key, value in reported.items() if value is None],
+        "not_offered": [key for key, value in values.items() if value is None],
     }
 
 

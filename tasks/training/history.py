@@ -163,12 +163,12 @@ def is_about(snapshot: Snapshot, run: TrainingRun, start: datetime, stop: dateti
 
 
 def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
-    reported = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
+    known = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
     planned = [s.total_rounds for s in about if s.total_rounds is not None]
     return replace(
         run,
         total_rounds=planned[-1] if planned else None,
-        privacy=first_terms(run.privacy, reported[-1]) if reported else run.privacy,
+        privacy=first_terms(run.privacy, known[-1]) if known else run.privacy,
     )
 
 
@@ -211,9 +211,9 @@ def _snapshots(lake: Lake, environment: str, catalogue: Catalogue) -> list[Snaps
     return [_snapshot(time, slots[time]) for time in sorted(slots)]
 
 
-def _snapshot(time: datetime, reported: Row) -> Snapshot:
-    whole = {part: int(reported[part]) for part in WHOLE if reported.get(part) is not None}
-    return Snapshot(time=time, **{**reported, **whole})
+def _snapshot(time: datetime, facts: Row) -> Snapshot:
+    whole = {part: int(facts[part]) for part in WHOLE if facts.get(part) is not None}
+    return Snapshot(time=time, **{**facts, **whole})
 
 
 def _seen_in_passing(

@@ -28,7 +28,7 @@ _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max", "mostly")
 def limit_of(expectation: Expectation) -> str:
     """Describe the limit, e.g. `0 to 1`, `at most 5`, `never missing`."""
     arguments = expectation.arguments
-    reported = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
+    named = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
     if expectation.type in _FIXED:
         limits = [_FIXED[expectation.type]]
     elif expectation.type in (IN_SET, NOT_IN_SET):
@@ -38,7 +38,7 @@ def limit_of(expectation: Expectation) -> str:
         least = "at least" if arguments.get("or_equal") else "more than"
         limits = [f"{arguments['column_A']} {least} {arguments['column_B']}"]
     else:
-        others = {key: value for key, value in arguments.items() if key not in reported}
+        others = {key: value for key, value in arguments.items() if key not in named}
         limits = _bounds(arguments) + [f"{key} {_shown(value)}" for key, value in others.items()]
     if arguments.get("mostly", 1) != 1:
         limits.append(f"in {100 * arguments['mostly']:g} % of rows at least")

@@ -54,13 +54,13 @@ def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison])
 
 
 def _run_document(one: Analysed) -> dict[str, Any]:
-    reported = one.analysis.document(one.file)
+    document = one.analysis.document(one.file)
     return {
-        **reported,
+        **document,
         "rounds_seen": one.rounds_seen,
         "sentence": one.sentence,
         "metric": one.metric_name,
-        "findings": [*plain(one.findings), *reported["findings"]],
+        "findings": [*plain(one.findings), *document["findings"]],
     }
 
 

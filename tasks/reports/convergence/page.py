@@ -110,8 +110,8 @@ def _headline(sections: Sequence[RunSection]) -> str:
 def _sentence(report: ConvergenceReport) -> str:
     if len(report.sections) == 1:
         section = report.sections[0]
-        reported = section.sentence.removeprefix(f"{LOOKS[section.verdict].name}: ")
-        return reported[:1].upper() + reported[1:]
+        rest = section.sentence.removeprefix(f"{LOOKS[section.verdict].name}: ")
+        return rest[:1].upper() + rest[1:]
     lines = report.comparison
     if len(lines) < 2:
         return "".join(line.sentence for line in lines)

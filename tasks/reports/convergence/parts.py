@@ -160,17 +160,17 @@ def _epsilon(value: float | None) -> str | None:
 def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
     """Return epsilon left by round, and the race; None without budget or epsilon."""
     race = analysis.race
-    reported = [
+    known = [
         (r.round, r.epsilon) for r in rounds if r.epsilon is not None and math.isfinite(r.epsilon)
     ]
-    if race is None or race.budget is None or not reported:
+    if race is None or race.budget is None or not known:
         return None
     forecast, last = analysis.forecast, int(analysis.curve.rounds[-1])
     ahead = forecast.rounds if isinstance(forecast, Forecast) else np.empty(0, dtype=np.int64)
     fan = race.remaining_at(last, ahead.astype(np.float64), np.array(FAN)) if len(ahead) else None
     return BurnChart(
-        rounds=tuple(number for number, _ in reported),
-        left=tuple(race.budget - spent for _, spent in reported),
+        rounds=tuple(number for number, _ in known),
+        left=tuple(race.budget - spent for _, spent in known),
         budget=race.budget,
         fan_rounds=() if fan is None else tuple(map(int, ahead)),
         fan=() if fan is None else tuple(tuple(map(float, row)) for row in fan),

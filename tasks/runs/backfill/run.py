@@ -23,7 +23,7 @@ from tasks.pipeline.collect import (
     pending_loaded,
     prepared,
     reopen,
-    reported,
+    until_error,
 )
 from tasks.pipeline.due import Job, late_before
 from tasks.pipeline.process import process
@@ -128,8 +128,8 @@ def _measurement(
     lock: RunLock,
 ) -> Outcome:
     job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
-    read = reported(job, _read(wanted, job, share, tools, toolbox.run, submit, notify))
-    pending = reported(job, pending_loaded(job, tools))
+    read = until_error(job, _read(wanted, job, share, tools, toolbox.run, submit, notify))
+    pending = until_error(job, pending_loaded(job, tools))
     return joined(entry.name, [*read, *pending])
 
 

@@ -92,45 +92,45 @@ class _Gathering:
                 continue
             series = self._left[name]
             self._take(base, name, f"{base}_sum", f"{base}_created")
-            reported = {labels.get("quantile", "") for labels in own}
-            quantiles = sorted((text for text in reported if _QUANTILE.fullmatch(text)), key=float)
+            texts = {labels.get("quantile", "") for labels in own}
+            quantiles = sorted((text for text in texts if _QUANTILE.fullmatch(text)), key=float)
             yield self._family(base, "summary", series, tuple(quantiles))
 
     def singles(self) -> Iterator[Family]:
         for name, series in self._left.items():
-            reported = self._reported(name)
-            reason = self._no_measure(name, reported)
+            described = self._reported(name)
+            reason = self._no_measure(name, described)
             if reason:
                 self._skip(name, reason)
                 continue
-            is_counted = reported.type in UNTYPED and name.endswith("_total")
-            kind: Kind = "counter" if is_counted or reported.type == "counter" else "gauge"
+            is_counted = described.type in UNTYPED and name.endswith("_total")
+            kind: Kind = "counter" if is_counted or described.type == "counter" else "gauge"
             yield self._family(name, kind, series)
 
-    def _no_measure(self, name: str, reported: Described) -> str:
+    def _no_measure(self, name: str, described: Described) -> str:
         if name in ALERTS:
             return "alerts"
-        if reported.type == "info" or name.endswith("_info"):
+        if described.type == "info" or name.endswith("_info"):
             return "info"
         base = name.removesuffix("_created")
         if base != name and (base in self._described or f"{base}_total" in self._described):
             return "created"
         # families with buckets are taken already, so these samples are native histograms
-        return "native" if reported.type in ("histogram", "gaugehistogram") else ""
+        return "native" if described.type in ("histogram", "gaugehistogram") else ""
 
     def _family(
         self, name: str, kind: Kind, series: list[Labels], quantiles: tuple[str, ...] = ()
     ) -> Family:
-        reported = self._reported(name)
-        guessed = reported.type in UNTYPED
-        return Family(name, kind, tuple(series), reported.unit, reported.help, quantiles, guessed)
+        described = self._reported(name)
+        guessed = described.type in UNTYPED
+        return Family(name, kind, tuple(series), described.unit, described.help, quantiles, guessed)
 
     def _reported(self, name: str) -> Described:
         """Return the targets' common metadata; OpenMetrics drops a counter's _total."""
-        reported = (
+        described = (
             self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
         )
-        return reported[0] if len({one.type for one in reported}) == 1 else Described()
+        return described[0] if len({one.type for one in described}) == 1 else Described()
 
     def _take(self, *names: str) -> None:
         for name in names:

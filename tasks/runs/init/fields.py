@@ -85,7 +85,7 @@ def tags_of(labels: tuple[str, ...]) -> dict[str, str]:
     return {label: tags[label] for label in labels}
 
 
-def unit_of(name: str, reported: str) -> Unit:
+def unit_of(name: str, unit: str) -> Unit:
     """Return the unit by the name's ending, else by the target's metadata."""
     stem = name.removesuffix("_total")
     rest, _, last = stem.rpartition("_")
@@ -93,9 +93,9 @@ def unit_of(name: str, reported: str) -> Unit:
         return Unit(rest or stem, last)
     if last in SCALED:
         return Unit(rest or stem, *SCALED[last])
-    if reported in BASE_UNITS:
-        return Unit(stem, reported)
-    return Unit(stem, *SCALED.get(reported, ("", 1)))
+    if unit in BASE_UNITS:
+        return Unit(stem, unit)
+    return Unit(stem, *SCALED.get(unit, ("", 1)))
 
 
 def drafted(family: Family) -> Drafted | None:

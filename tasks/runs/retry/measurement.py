@@ -98,10 +98,10 @@ def retry(wanted: Retry, tools: Tools) -> Outcome:
 
     An error ends the retry of this measurement and becomes an outcome; finished cells stay done.
     """
-    return joined(wanted.measurement.name, _reported(wanted, tools))
+    return joined(wanted.measurement.name, _until_error(wanted, tools))
 
 
-def _reported(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
+def _until_error(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     """Yield the outcomes up to an error, and the error as the last of them."""
     try:
         yield from _outcomes(wanted, tools)
@@ -324,8 +324,8 @@ def _commit(tools: Tools, write: Callable[[], None]) -> None:
 
 def _as_set(records: pd.DataFrame) -> set[tuple[Any, ...]]:
     """Return the records' content, without their time."""
-    reported = records.drop(columns="quarantined_at").astype("object")
-    return set(reported.where(reported.notna(), None).itertuples(index=False, name=None))
+    content = records.drop(columns="quarantined_at").astype("object")
+    return set(content.where(content.notna(), None).itertuples(index=False, name=None))
 
 
 def _is_among(records: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -32,11 +32,11 @@ def is_flower(content: Any) -> bool:
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
     """Return the rounds of a History or a Result."""
-    reported = _inside(content) or {}
+    raw = _inside(content) or {}
     cells: Cells = {}
     for key in PLACES:
-        if key in reported:
-            for number, name, value in _series(reported[key], file, key):
+        if key in raw:
+            for number, name, value in _series(raw[key], file, key):
                 cells.setdefault(number, {})[f"{PLACES[key]}_{name}"] = value
     if not cells:
         raise invalid(file, "the history has no round", "Name the file of a run that has begun")
@@ -56,21 +56,21 @@ def _inside(content: Any) -> Mapping[str, Any] | None:
 
 
 def _plan(content: Mapping[str, Any]) -> int | None:
-    reported = content.get("num_rounds")
-    return reported if isinstance(reported, int) and reported > 0 else None
+    raw = content.get("num_rounds")
+    return raw if isinstance(raw, int) and raw > 0 else None
 
 
-def _series(reported: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
+def _series(raw: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
     """Yield round, name and value of each entry, in any of the shapes in use."""
-    if isinstance(reported, Mapping):
-        for name, entries in reported.items():
+    if isinstance(raw, Mapping):
+        for name, entries in raw.items():
             if isinstance(entries, Mapping):
                 number = _round(name, file, f"{key}.{name}")
                 yield from ((number, each, value) for each, value in entries.items())
             else:
                 yield from _list(entries, file, f"{key}.{name}", str(name))
-    elif reported is not None:
-        yield from _list(reported, file, key, "loss" if key in LOSSES else "value")
+    elif raw is not None:
+        yield from _list(raw, file, key, "loss" if key in LOSSES else "value")
 
 
 def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
@@ -93,11 +93,11 @@ def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int,
             raise invalid(file, f"{spot} is not [round, value]", FIX)
 
 
-def _round(reported: Any, file: str, where: str) -> int:
+def _round(raw: Any, file: str, where: str) -> int:
     try:
-        number = float(reported)
+        number = float(raw)
     except (TypeError, ValueError):
         number = -1.0
     if number < 0 or not number.is_integer():
-        raise invalid(file, f"{where}: {str(reported)[:40]!r} is not a round", FIX)
+        raise invalid(file, f"{where}: {str(raw)[:40]!r} is not a round", FIX)
     return int(number)

@@ -82,19 +82,19 @@ def normal(name: str) -> str:
 
 def roles_of(table: Table, wanted: str | None) -> Roles:
     """Assign roles to columns, with `wanted` (accuracy, loss or a name) as the metric."""
-    reported = {name: normal(name) for name in table.columns}
-    wide = tuple(found for name in reported if (found := _wide(name, reported[name])) is not None)
-    others = [name for name in reported if name not in {column for column, _, _ in wide}]
+    words = {name: normal(name) for name in table.columns}
+    wide = tuple(found for name in words if (found := _wide(name, words[name])) is not None)
+    others = [name for name in words if name not in {column for column, _, _ in wide}]
     chosen = None if wanted in (None, "accuracy", "loss") else _column(table, others, str(wanted))
-    accuracy, loss = _metric(others, reported, ACCURACY), _metric(others, reported, LOSS)
+    accuracy, loss = _metric(others, words, ACCURACY), _metric(others, words, LOSS)
     if chosen is not None:
-        falls = bool(set(reported[chosen].split("_")) & LOWER_IS_BETTER)
+        falls = bool(set(words[chosen].split("_")) & LOWER_IS_BETTER)
         accuracy, loss = (accuracy, chosen) if falls else (chosen, loss)
-    single = [(role, _first(others, reported, names)) for role, names in SINGLE.items()]
+    single = [(role, _first(others, words, names)) for role, names in SINGLE.items()]
     roles = Roles(
-        round=_first(others, reported, ROUNDS),
-        run=_first(others, reported, RUNS),
-        client=_first(others, reported, CLIENTS),
+        round=_first(others, words, ROUNDS),
+        run=_first(others, words, RUNS),
+        client=_first(others, words, CLIENTS),
         accuracy=None if wanted == "loss" else accuracy,
         loss=loss,
         single={role: column for role, column in single if column is not None},
@@ -137,16 +137,16 @@ def _column(table: Table, names: Sequence[str], wanted: str) -> str:
     return found[0]
 
 
-def _first(names: Iterable[str], reported: dict[str, str], known: Sequence[str]) -> str | None:
-    by_name = {reported[name]: name for name in reversed(list(names))}
+def _first(names: Iterable[str], words_of: dict[str, str], known: Sequence[str]) -> str | None:
+    by_name = {words_of[name]: name for name in reversed(list(names))}
     return next((by_name[each] for each in known if each in by_name), None)
 
 
-def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> str | None:
+def _metric(names: Iterable[str], words_of: dict[str, str], words: set[str]) -> str | None:
     """Return the column of this metric that was measured on the most independent data."""
     ranked = []
     for place, name in enumerate(names):
-        parts = set(reported[name].split("_"))
+        parts = set(words_of[name].split("_"))
         if not parts & words or parts - words - set(PLACES) - FILLERS:
             continue
         ranks = [PLACES[part] for part in parts if part in PLACES]
@@ -154,12 +154,12 @@ def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> 
     return min(ranked)[2] if ranked else None
 
 
-def _wide(name: str, reported: str) -> tuple[str, str, ClientPart] | None:
+def _wide(name: str, text: str) -> tuple[str, str, ClientPart] | None:
     """Parse a column of one client: client_3_accuracy, acc_site_1."""
-    found = _CLIENT.search(reported)
+    found = _CLIENT.search(text)
     if found is None:
         return None
-    rest = reported[: found.start()] + reported[found.end() :]
+    rest = text[: found.start()] + text[found.end() :]
     words = [word for word in rest.split("_") if word and word not in FILLERS | PLACES.keys()]
     part = _WORDS.get(words[0]) if len(words) == 1 else None
     return None if part is None else (name, found[0].replace("_", "-"), part)

@@ -21,11 +21,11 @@ def is_cross_validation(content: Any) -> bool:
         return False
     if not all(isinstance(each, Mapping) and each for each in content.values()):
         return False
-    reported = [metrics for each in content.values() for metrics in each.values()]
+    results = [metrics for each in content.values() for metrics in each.values()]
     return all(
         isinstance(metrics, Mapping)
         and any(isinstance(value, int | float) for value in metrics.values())
-        for metrics in reported
+        for metrics in results
     )
 
 
@@ -75,8 +75,8 @@ def _of_site(
     return _mean([each[metric] for each in results if isinstance(each.get(metric), int | float)])
 
 
-def _mean(reported: list[float]) -> float | None:
-    return math.fsum(reported) / len(reported) if reported else None
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:

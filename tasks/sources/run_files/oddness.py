@@ -25,7 +25,7 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
         yield odd(
             "epsilon_grew", sentence, Severity.HIGH, rounds=[earlier, later], spent=[before, after]
         )
-    left = [(row.reported.round, row.remaining) for row in rows if row.remaining is not None]
+    left = [(row.facts.round, row.remaining) for row in rows if row.remaining is not None]
     for earlier, before, later, after in _steps(left, 1):
         sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: spent epsilon cannot come back."
         yield odd(
@@ -39,7 +39,7 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     for before, row in pairwise(rows):
-        earlier, later = before.reported.round, row.reported.round
+        earlier, later = before.facts.round, row.facts.round
         if later < earlier:
             sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a repeated round the last counts."
             yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
@@ -53,10 +53,10 @@ def _missing(run: TrainingRun) -> Iterator[Finding]:
         return
     gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
     count = sum(last - first + 1 for first, last in gaps)
-    reported = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
+    named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
     more = ", …" if len(gaps) > MOST_NAMED else ""
     rounds, verb = ("round", "is") if count == 1 else ("rounds", "are")
-    sentence = f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({reported}{more})."
+    sentence = f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({named}{more})."
     yield odd("rounds_missing", sentence, Severity.INFO, missing=count)
 
 

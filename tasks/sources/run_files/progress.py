@@ -33,8 +33,8 @@ def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
     if not rounds and content.get("current_round") is None:
         raise invalid(file, *NO_ROUND)
     if not rounds:
-        reported = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
-        return Table(about, {name: [cell] for name, cell in reported.items()}, ["current_round"])
+        totals = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
+        return Table(about, {name: [cell] for name, cell in totals.items()}, ["current_round"])
     names = ("round", "started", "seconds", "loss", "accuracy", "epsilon")
     columns = {name: [_cell(one, name) for one in rounds] for name in names}
     return Table(about, columns, [f"rounds[{place}]" for place in range(len(rounds))])
@@ -47,8 +47,8 @@ def _cell(one: Mapping[str, Any], name: str) -> Any:
 
 
 def _terms(content: Mapping[str, Any]) -> PrivacyTerms | None:
-    def reported(name: str) -> float | None:
+    def value_of(name: str) -> float | None:
         value = content.get("delta_used" if name == "delta" else name)
         return float(value) if isinstance(value, int | float) else None
 
-    return PrivacyTerms.of(reported)
+    return PrivacyTerms.of(value_of)

@@ -22,7 +22,7 @@ class Row:
 
     place: str
     run: str | None
-    reported: Round
+    facts: Round
     client: ClientRound | None
     remaining: float | None
 
@@ -66,14 +66,14 @@ def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
     """Yield the rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
-        reported = columns.round[index]
-        if reported is None:
+        number = columns.round[index]
+        if number is None:
             continue
         yield Row(
             place,
             columns.run[index],
             Round(
-                reported,
+                number,
                 columns.started[index],
                 columns.seconds[index],
                 columns.loss[index],
@@ -138,8 +138,8 @@ def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
     return _Asked(lambda row: _length(cells[row]))
 
 
-def _length(reported: float | None) -> float | None:
-    return reported if reported is not None and reported >= 0.0 else None
+def _length(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds >= 0.0 else None
 
 
 def _whole(table: Table, name: str, what: str) -> _Cells[int | None]:
@@ -167,13 +167,13 @@ def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
     """Return the clients whose columns have a value in this row."""
     found: dict[str, dict[str, float]] = {}
     for client, part, cells in columns.wide:
-        reported = cells[index]
-        if reported is not None:
-            found.setdefault(client, {})[part] = reported
+        value = cells[index]
+        if value is not None:
+            found.setdefault(client, {})[part] = value
     return tuple(_wide_client(client, parts) for client, parts in found.items())
 
 
 def _wide_client(client: str, parts: dict[str, float]) -> ClientRound:
-    reported = parts.get("examples", -1.0)
-    examples = int(reported) if 0 <= reported <= MOST_ROUNDS else None
+    raw = parts.get("examples", -1.0)
+    examples = int(raw) if 0 <= raw <= MOST_ROUNDS else None
     return ClientRound(client, examples, parts.get("accuracy"), parts.get("seconds"), None, None)

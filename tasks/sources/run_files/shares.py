@@ -12,8 +12,8 @@ PERCENT_FIX = "Write all of them as fractions, or all in percent with percent in
 def shares_of(table: Table, name: str) -> Sequence[float | None]:
     """Return the column as shares; percent shows by name, signs, or values above 1."""
     values = all_numbers(table, name)
-    reported = ((row, value) for row, value in enumerate(values) if value is not None)
-    finite = [(row, value) for row, value in reported if abs(value) < float("inf")]
+    known = ((row, value) for row, value in enumerate(values) if value is not None)
+    finite = [(row, value) for row, value in known if abs(value) < float("inf")]
     for row, value in finite:
         if not 0.0 <= value <= 100.0:
             problem = f"{value:g} is not a share, neither as a fraction nor in percent"
@@ -39,8 +39,8 @@ def _says_percent(table: Table, name: str) -> bool:
 
 def _signed(table: Table, name: str) -> bool:
     """Return whether every non-empty cell has a percent sign."""
-    reported = (str(cell).strip() for cell in table.columns[name] if cell is not None)
-    signed = (text.endswith("%") for text in reported if text)
+    texts = (str(cell).strip() for cell in table.columns[name] if cell is not None)
+    signed = (text.endswith("%") for text in texts if text)
     return next(signed, False) and all(signed)
 
 

@@ -180,7 +180,7 @@ def moment(cell: Any) -> datetime | None:
     if not isinstance(cell, str):
         return None
     try:
-        reported = datetime.fromisoformat(cell.strip())
+        time = datetime.fromisoformat(cell.strip())
     except ValueError:
         return None
-    return reported.astimezone(UTC) if reported.tzinfo else reported.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
