@@ -42,12 +42,12 @@ def backfill(
         address: Dask scheduler, such as tcp://127.0.0.1:8786; empty: a cluster for this run.
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = BackfillRequest(
+    request = BackfillRequest(
         start, stop, type, measurements, chunk, replace, runner, workers, address
     )
     return record(
         FLOW,
-        lambda run, step: runs.backfill(run, asked, step, workers_of(runner)),
+        lambda run, step: runs.backfill(run, request, step, workers_of(runner)),
         environment,
         fail_on,
     )

@@ -36,5 +36,7 @@ def collect(
             are retained.
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = runs.CollectRequest(type, measurements, start, stop, output, allow_deletes)
-    return record("collect", lambda run, step: runs.collect(run, asked, step), environment, fail_on)
+    request = runs.CollectRequest(type, measurements, start, stop, output, allow_deletes)
+    return record(
+        "collect", lambda run, step: runs.collect(run, request, step), environment, fail_on
+    )

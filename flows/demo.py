@@ -75,13 +75,13 @@ def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
 def _follow(folder: Path, notify: Notify) -> None:
     """Read the training's rounds, and judge whether it converged."""
     run_command("federated", FederatedRequest(target=TARGET, output=str(folder / "training")))
-    twin = folder / "training" / "convergence-analysis.json"
-    if not twin.is_file():
+    analysis = folder / "training" / "convergence-analysis.json"
+    if not analysis.is_file():
         notify("no round of the training was landed, so its convergence is unknown")
         return
-    for run in json.loads(twin.read_text("utf-8"))["runs"]:
+    for run in json.loads(analysis.read_text("utf-8"))["runs"]:
         notify(f"{run['sentence']} {run['advice']['sentence']}")
-    notify(f"convergence: {twin.with_name('convergence-report.html')}")
+    notify(f"convergence: {analysis.with_name('convergence-report.html')}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:

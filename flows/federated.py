@@ -36,7 +36,7 @@ def federated(
         output: Folder for the files and the report; empty: reports/<run> in FEDVITALS_HOME.
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = runs.FederatedRequest(target, metric, total_rounds, output)
+    request = runs.FederatedRequest(target, metric, total_rounds, output)
     return record(
-        "federated", lambda run, step: runs.federated(run, asked, step), environment, fail_on
+        "federated", lambda run, step: runs.federated(run, request, step), environment, fail_on
     )

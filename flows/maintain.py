@@ -15,5 +15,5 @@ def maintain() -> State[Receipt]:
     All environments share them. May be started at any time, also during a collect: a measurement
     locked by another run is skipped until the next time, and reported.
     """
-    asked = runs.MaintainRequest()
-    return record("maintain", lambda run, step: runs.maintain(run, asked, step))
+    request = runs.MaintainRequest()
+    return record("maintain", lambda run, step: runs.maintain(run, request, step))

@@ -29,9 +29,9 @@ def reconcile(
         fix: Load missing values; erase and reload hours that hold other or more values.
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = runs.ReconcileRequest(
+    request = runs.ReconcileRequest(
         measurements=measurements, start=start, stop=stop, deep=deep, fix=fix
     )
     return record(
-        "reconcile", lambda run, step: runs.reconcile(run, asked, step), environment, fail_on
+        "reconcile", lambda run, step: runs.reconcile(run, request, step), environment, fail_on
     )

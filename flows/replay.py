@@ -34,5 +34,5 @@ def replay(
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = LakeRequest(type, measurements, start, stop, sink=sink)
-    return record("replay", lambda run, step: runs.replay(run, asked, step), environment, fail_on)
+    request = LakeRequest(type, measurements, start, stop, sink=sink)
+    return record("replay", lambda run, step: runs.replay(run, request, step), environment, fail_on)

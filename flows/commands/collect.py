@@ -48,7 +48,7 @@ def collect(
     """
     from tasks.runs.collect import CollectRequest
 
-    asked = CollectRequest(
+    request = CollectRequest(
         type, measurement, start, stop, str(output) if output else None, allow_deletes
     )
-    finish(run_command("collect", asked, environment, fail_on), json)
+    finish(run_command("collect", request, environment, fail_on), json)

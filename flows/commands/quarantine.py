@@ -103,8 +103,8 @@ def retry(
     from tasks.runs.retry.run import FLOW, RetryRequest
     from tasks.runs.retry.run import retry as steps
 
-    asked = RetryRequest(measurement, start, stop)
-    receipt = run_plain(FLOW, lambda run: steps(run, asked), environment, fail_on)
+    request = RetryRequest(measurement, start, stop)
+    receipt = run_plain(FLOW, lambda run: steps(run, request), environment, fail_on)
     finish(receipt, json)
 
 

@@ -33,5 +33,5 @@ def reconcile(
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 
-    asked = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
-    finish(run_command("reconcile", asked, environment, fail_on), json)
+    request = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
+    finish(run_command("reconcile", request, environment, fail_on), json)

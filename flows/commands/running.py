@@ -28,7 +28,7 @@ RUNS = {
 
 def run_command(
     name: str,
-    asked: Any,
+    request: Any,
     environment: str | None = None,
     fail_on: "FailOn" = "high",
     **options: object,
@@ -37,10 +37,10 @@ def run_command(
     show_warnings()
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}
-        return _run_flow(name, {**asdict(asked), **of_run})
+        return _run_flow(name, {**asdict(request), **of_run})
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
     steps = getattr(import_module(RUNS[name]), name)
-    return run_plain(name, lambda run: steps(run, asked, **options), environment, fail_on)
+    return run_plain(name, lambda run: steps(run, request, **options), environment, fail_on)
 
 
 def run_plain(

@@ -53,7 +53,7 @@ def _values(receipt: "Receipt") -> list[str]:
         lines.append(
             f"values   {values.extracted} extracted: {values.landed} landed, "
             f"{values.quarantined} quarantined, {values.dropped_by_rule} dropped by rule, "
-            f"{values.unchanged} unchanged; {values.kept} kept"
+            f"{values.unchanged} unchanged; {values.retained} retained"
             + (f", {values.erased} erased" if values.erased else "")
         )
     for name, counts in receipt.sinks.items():
@@ -105,7 +105,7 @@ def _maintenance(maintained: "Maintenance") -> list[str]:
     lines += [f"    {problem}" for problem in maintained.ledger.problems]
     reports = maintained.reports
     gone = f"; removed: {reports.removed}, {reports.bytes_removed} bytes" if reports.removed else ""
-    lines.append(f"reports  {reports.state}, {reports.kept} kept{gone}")
+    lines.append(f"reports  {reports.state}, {reports.retained} retained{gone}")
     lines += [f"    {problem}" for problem in reports.problems]
     return lines
 

@@ -37,7 +37,7 @@ class Fairness:
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class ClientAccuracies:
     """Each client's accuracy as of now, by client: estimate, standard error (NaN where none can be
     had), how many rounds it rests on, and its examples."""
 
@@ -47,7 +47,7 @@ class Standing:
     examples: Floats
 
 
-def standing(table: Columns) -> Standing:
+def client_accuracies(table: Columns) -> ClientAccuracies:
     """Estimate clients' accuracy at the last rounds, whatever their own rounds.
 
     Accuracy grows over the rounds, which would put early clients at a disadvantage: a client's is the
@@ -63,7 +63,7 @@ def standing(table: Columns) -> Standing:
     client, at, value = table.client[keep], table.round[keep], table.accuracy[keep]
     if not len(value):
         nothing = np.full(clients, np.nan)
-        return Standing(nothing, nothing, np.zeros(clients), examples)
+        return ClientAccuracies(nothing, nothing, np.zeros(clients), examples)
     count = np.bincount(client, minlength=clients).astype(np.float64)
     of_client: Floats = np.zeros(clients)
     of_round: Floats = np.zeros(len(table.numbers))
@@ -79,7 +79,7 @@ def standing(table: Columns) -> Standing:
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
     accuracy = np.where(count > 0, np.clip(level + of_client, 0.0, 1.0), np.nan)
-    return Standing(accuracy, error, count, examples)
+    return ClientAccuracies(accuracy, error, count, examples)
 
 
 def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
@@ -90,7 +90,7 @@ def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
     return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
 
 
-def client_interval(now: Standing, index: int, level: float) -> Interval | None:
+def client_interval(now: ClientAccuracies, index: int, level: float) -> Interval | None:
     """Return a client's accuracy with Student's interval; None below two rounds."""
     if not np.isfinite(now.error[index]) or now.rounds[index] < 2:
         return None
@@ -99,7 +99,7 @@ def client_interval(now: Standing, index: int, level: float) -> Interval | None:
     return Interval(middle, max(0.0, middle - reach), min(1.0, middle + reach), level)
 
 
-def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
+def fairness(table: Columns, now: ClientAccuracies, level: float) -> Fairness | None:
     """Return the fairness of a run; None below three clients with an accuracy.
 
     Spread and worst tenth are the usual measures of fair federated learning (Li, Sanjabi,

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from tasks.analysis import robust
 from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, Columns, columns
 from tasks.analysis.curve import Curve, Floats
-from tasks.analysis.fairness import Fairness, Standing, client_interval, fairness, standing
+from tasks.analysis.fairness import (
+    ClientAccuracies,
+    Fairness,
+    client_accuracies,
+    client_interval,
+    fairness,
+)
 from tasks.analysis.interval import Interval
 from tasks.analysis.wording import share_text
 from tasks.core.training import Round
@@ -115,7 +121,7 @@ def participation(
 
 def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
     slow = stragglers(table)
-    now = standing(table)
+    now = client_accuracies(table)
     reported, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
     drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
@@ -234,7 +240,7 @@ def _quality(table: Columns) -> Floats:
 
 
 def _clients(
-    table: Columns, now: Standing, slow: NDArray[np.bool_], level: float, has_states: bool
+    table: Columns, now: ClientAccuracies, slow: NDArray[np.bool_], level: float, has_states: bool
 ) -> tuple[Client, ...]:
     drawn, late = table.of_clients(), table.of_clients(slow)
     gone, reported = (
@@ -266,7 +272,7 @@ def _clients(
     )
 
 
-def _badness(gone: Floats, late: Floats, reported: Floats, now: Standing) -> Floats:
+def _badness(gone: Floats, late: Floats, reported: Floats, now: ClientAccuracies) -> Floats:
     """Return the share of rounds lost or late, shrunk, plus accuracy below the mean."""
     lost = (gone + 0.5 * late) / (reported + 2.0)
     known = np.isfinite(now.accuracy)

@@ -32,7 +32,9 @@ class Goal(Strict):
     def _possible(cls, given: object, info: ValidationInfo) -> float | None:
         return None if given is None else target_of(str(given), info.data.get("metric") != "loss")
 
-    def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
+    def with_options(
+        self, metric: str | None, target: str | None, total_rounds: int | None
+    ) -> "Goal":
         """Return the goal with one run's options; raise UsageInvalid naming a wrong one."""
         is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
         try:

@@ -46,7 +46,7 @@ class ReportsUpkeep(Strict):
     """Maintenance of the reports in FEDVITALS_HOME, in folders, one a run."""
 
     state: Literal["done", "pending"] = "done"
-    kept: int = 0
+    retained: int = 0
     removed: int = 0
     bytes_removed: int = 0
     problems: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ class Values:
     quarantined: int = 0
     dropped_by_rule: int = 0
     unchanged: int = 0
-    kept: int = 0
+    retained: int = 0
     erased: int = 0
 
     def __add__(self, other: "Values") -> "Values":
@@ -377,8 +377,8 @@ def _failed_checks(outcome: Outcome) -> Iterator[Finding]:
 
 
 def _of_vanished(values: Values) -> Iterator[str]:
-    if values.kept:
-        yield f"the source no longer has {values.kept} values; they are retained as landed before"
+    if values.retained:
+        yield f"the source no longer has {values.retained} values; they are retained as landed before"
     if values.erased:
         yield f"the source no longer has {values.erased} values; they were deleted from the lake"
 

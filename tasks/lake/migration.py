@@ -49,14 +49,14 @@ def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[st
     Raises UsageInvalid when a rename names an unknown column, MigrationRefused when a column's new
     type cannot hold its values.
     """
-    held, wanted = arrow_schema_of(table), arrow_schema(measurement)
+    held, expected = arrow_schema_of(table), arrow_schema(measurement)
     done = {old for old, new in renames.items() if old not in held.names and new in held.names}
     left = {old: new for old, new in renames.items() if old not in done}
     for old, new in left.items():
         _check_rename(old, new, held.names, measurement)
     renamed = {new: old for old, new in left.items()}
-    both = [n for n in wanted.names if renamed.get(n, n) in held.names]
-    types = {n: (held.field(renamed.get(n, n)).type, wanted.field(n).type) for n in both}
+    both = [n for n in expected.names if renamed.get(n, n) in held.names]
+    types = {n: (held.field(renamed.get(n, n)).type, expected.field(n).type) for n in both}
     cast = {n: kinds for n, kinds in types.items() if kinds[0] != kinds[1]}
     for name, kinds in cast.items():
         if set(kinds) != {pa.int64(), pa.float64()}:
@@ -66,7 +66,7 @@ def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[st
     kept = {renamed.get(n, n) for n in both}
     return Change(
         renamed=renamed,
-        added=tuple(n for n in wanted.names if n not in both),
+        added=tuple(n for n in expected.names if n not in both),
         dropped=tuple(n for n in held.names if n not in kept),
         cast={n: (str(old), str(new)) for n, (old, new) in cast.items()},
     )
@@ -152,11 +152,11 @@ def _changed(
 
 
 def _check_rename(old: str, new: str, held: list[str], measurement: Measurement) -> None:
-    wanted = arrow_schema(measurement).names
+    expected = arrow_schema(measurement).names
     problems = {
         f"the table has no column {old}": old not in held,
-        f"{old} is still in the catalogue": old in wanted,
-        f"the catalogue has no column {new}": new not in wanted,
+        f"{old} is still in the catalogue": old in expected,
+        f"the catalogue has no column {new}": new not in expected,
         f"the table has a column {new} already": new in held,
     }
     problem = next((problem for problem, is_so in problems.items() if is_so), None)

@@ -47,7 +47,7 @@ class AuditRequest:
     run_id: str
 
 
-def stand(lake: Lake, look: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
+def stand(lake: Lake, request: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
     """Compare recorded states with the rows and values counted in the table.
 
     Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
@@ -55,16 +55,19 @@ def stand(lake: Lake, look: AuditRequest, recorded: Mapping[Cell, CellState]) ->
     read decides, and one more erasure, since it is unknown what sinks have. Raises LakeDamaged when
     the table cannot be read.
     """
-    held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
+    held = held_cells(lake, request.measurement, request.environment, ALL_TIME, request.length)
     gone = [cell for cell, state in recorded.items() if held.get(cell, NOTHING).rows < state.rows]
     left = {cell: held.get(cell, NOTHING) for cell in gone}
-    states = {**recorded, **{cell: torn(recorded[cell], left[cell], look.run_id) for cell in gone}}
+    states = {
+        **recorded,
+        **{cell: torn(recorded[cell], left[cell], request.run_id) for cell in gone},
+    }
     others = [cell for cell in held if cell not in left]
-    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], look)]
-    source = next((state.source for state in recorded.values()), look.measurement.source)
-    for cell, frame in frames_of(lake, look, suspects):
-        before = recorded[cell] if cell in recorded else _unknown(lake, look, cell, source)
-        states[cell] = as_held(before, frame, look)
+    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], request)]
+    source = next((state.source for state in recorded.values()), request.measurement.source)
+    for cell, frame in frames_of(lake, request, suspects):
+        before = recorded[cell] if cell in recorded else _unknown(lake, request, cell, source)
+        states[cell] = as_held(before, frame, request)
     corrected = [states[cell] for cell in sorted(states) if states[cell] is not recorded.get(cell)]
     return CellAudit(
         states=tuple(states[cell] for cell in sorted(states)),
@@ -88,9 +91,9 @@ def torn(state: CellState, left: Held, run_id: str) -> CellState:
     )
 
 
-def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellState:
+def as_held(state: CellState, frame: pd.DataFrame, request: AuditRequest) -> CellState:
     """Return the state with the digest of the rows held; itself when unchanged."""
-    digest = digest_rows(frame, look.measurement)
+    digest = digest_rows(frame, request.measurement)
     if digest == state.landed_digest:
         return state
     return replace(
@@ -99,34 +102,38 @@ def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellSt
         source_digest="",
         landed_digest=digest,
         rows=len(frame),
-        values=count_values(frame, look.measurement),
+        values=count_values(frame, request.measurement),
         delete_count=state.delete_count + 1,
-        catalogue_digest=look.measurement.digest,
-        run_id=look.run_id,
+        catalogue_digest=request.measurement.digest,
+        run_id=request.run_id,
         made_at=datetime.now(UTC),
     )
 
 
 def frames_of(
-    lake: Lake, look: AuditRequest, cells: list[Cell]
+    lake: Lake, request: AuditRequest, cells: list[Cell]
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """Yield the landed rows of each cell, read some adjacent cells at a time."""
     for group in groups_of(sorted(cells), _CELLS_AT_ONCE, fits=follows):
         window = Window(group[0].start, group[-1].stop)
-        frame = lake.read(look.measurement, look.environment, window)
+        frame = lake.read(request.measurement, request.environment, window)
         yield from split_cells(frame, group).items()
 
 
-def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool:
+def _is_suspect(state: CellState | None, held: Held, request: AuditRequest) -> bool:
     if state is not None and state.state == "torn" and state.rows == held.rows:
         return False
-    if state is None or state.catalogue_digest != look.measurement.digest:
+    if state is None or state.catalogue_digest != request.measurement.digest:
         return True
     return (state.rows, state.values) != (held.rows, held.values)
 
 
-def _unknown(lake: Lake, look: AuditRequest, cell: Cell, source: str) -> CellState:
+def _unknown(lake: Lake, request: AuditRequest, cell: Cell, source: str) -> CellState:
     """Return the state of a cell without a record: unread."""
-    records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
-    nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
+    records = slice_cell(
+        lake.quarantined(request.measurement.name, request.environment, cell), cell
+    )
+    nothing = CellState.of_nothing(
+        request.measurement, request.environment, cell, source, request.run_id
+    )
     return replace(nothing, quarantined=int(records["field"].notna().sum()))

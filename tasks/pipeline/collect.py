@@ -142,19 +142,21 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     first = process(chunk_of(job, cells[:1]), tools)
     progress(job.measurement.name, 1, len(cells))
     yield first
-    together = [cell for cell in cells[1:] if cell not in due.aside]
+    together = [cell for cell in cells[1:] if cell not in due.deferred]
     parts = [*groups_of(together, _cells_a_chunk(job, first, tools), fits=follows)]
     # alone, so that its readable cells are landed
-    parts += [[cell] for cell in cells[1:] if cell in due.aside]
+    parts += [[cell] for cell in cells[1:] if cell in due.deferred]
     done = 1
-    for chunk, outcome in _at_once([chunk_of(job, part) for part in parts], job, tools, due.aside):
+    for chunk, outcome in _at_once(
+        [chunk_of(job, part) for part in parts], job, tools, due.deferred
+    ):
         yield outcome
         done += len(chunk.cells)
         progress(job.measurement.name, done, len(cells))
 
 
 def _at_once(
-    chunks: list[Chunk], job: Job, tools: Tools, aside: frozenset[Cell]
+    chunks: list[Chunk], job: Job, tools: Tools, deferred: frozenset[Cell]
 ) -> Iterator[tuple[Chunk, Outcome]]:
     """Yield the outcomes in order; a chunk decodes while another waits for a sink.
 
@@ -171,12 +173,12 @@ def _at_once(
             error = future.exception()
             in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
             if isinstance(error, OF_THE_ANSWER):
-                yield chunk, _defer(chunk, error, tools, aside)
+                yield chunk, _defer(chunk, error, tools, deferred)
             elif isinstance(error, Exception):
                 first_error = first_error or error
             else:
                 yield chunk, future.result()
-                if chunk.cells[0] in aside:
+                if chunk.cells[0] in deferred:
                     take_up(tools.ledger, chunk.measurement.name, chunk.environment, chunk.cells)
             if first_error or in_a_row == MOST_FAILURES_IN_A_ROW:
                 for other in futures:
@@ -185,13 +187,13 @@ def _at_once(
         raise first_error
 
 
-def _defer(chunk: Chunk, error: FedvitalsError, tools: Tools, aside: frozenset[Cell]) -> Outcome:
+def _defer(chunk: Chunk, error: FedvitalsError, tools: Tools, deferred: frozenset[Cell]) -> Outcome:
     """Defer the chunk behind all other gaps; only the first run that meets it fails."""
     name = chunk.measurement.name
     tools.lock.check()
     put_aside(tools.ledger, name, chunk.environment, chunk.cells, tools.run_id, str(error))
     problem = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}: {error}"
-    if aside.issuperset(chunk.cells):
+    if deferred.issuperset(chunk.cells):
         return Outcome(name, "pending", warnings=(f"{problem}. It stays deferred",))
     later = "It is deferred: later runs retry it after all other gaps"
     return Outcome(name, "failed", problems=(f"{problem}. {later}",))

@@ -56,14 +56,14 @@ class Due:
     """The cells that a run reads, in this order, later runs' gaps, and lost gaps.
 
     `late` may have late rows and are due in the run after the last one: a run with a window leaves
-    them to the next. `aside` were deferred by an earlier run.
+    them to the next. `deferred` were deferred by an earlier run.
     """
 
     cells: tuple[Cell, ...]
     left: Gaps
     lost: Gaps
     late: tuple[Cell, ...] = ()
-    aside: frozenset[Cell] = frozenset()
+    deferred: frozenset[Cell] = frozenset()
 
 
 def find_due(job: Job, ledger: Ledger) -> Due:
@@ -85,23 +85,23 @@ def find_due(job: Job, ledger: Ledger) -> Due:
     span = Window(start, job.newest) if start < job.newest else None
     name, environment = job.measurement.name, job.environment
     gaps = find_gaps(ledger, name, environment, span, length) if span else nothing
-    aside = deferred_cells(ledger, name, environment)
+    deferred = deferred_cells(ledger, name, environment)
     open_gaps = gaps.since(job.source_has_since).without(late)
-    healed = _healed(open_gaps, aside, job.pipeline.max_gaps_per_run)
+    healed = _healed(open_gaps, deferred, job.pipeline.max_gaps_per_run)
     return Due(
         cells=(Cell(job.newest, job.newest + length), *late, *healed),
         left=open_gaps.without(healed),
         lost=gaps.before(job.source_has_since),
         late=tuple(late),
-        aside=frozenset(aside),
+        deferred=frozenset(deferred),
     )
 
 
-def _healed(gaps: Gaps, aside: Mapping[Cell, str], limit: int) -> list[Cell]:
+def _healed(gaps: Gaps, deferred: Mapping[Cell, str], limit: int) -> list[Cell]:
     """Return gaps up to the limit: those never tried come first."""
-    healed = list(islice(gaps.without(aside).cells(), limit))
-    tried = (cell for cell in gaps.cells() if cell in aside) if aside else ()
-    return healed + sorted(tried, key=lambda cell: aside[cell])[: limit - len(healed)]
+    healed = list(islice(gaps.without(deferred).cells(), limit))
+    tried = (cell for cell in gaps.cells() if cell in deferred) if deferred else ()
+    return healed + sorted(tried, key=lambda cell: deferred[cell])[: limit - len(healed)]
 
 
 def _start(job: Job, ledger: Ledger) -> datetime:

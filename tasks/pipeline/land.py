@@ -12,7 +12,7 @@ from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, Chunk, Tools
-from tasks.pipeline.merge import keep_older, united
+from tasks.pipeline.merge import retain_older, united
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Extracted:
 class Landed:
     """The changed cells with their new state and rows.
 
-    `kept` and `erased` count the older values that the source should have returned again and did
+    `retained` and `erased` count the older values that the source should have returned again and did
     not: retained, and deleted.
     """
 
     frames: Mapping[CellState, pd.DataFrame]
-    kept: int
+    retained: int
     erased: int
 
 
@@ -46,7 +46,7 @@ class _Merged:
     """
 
     frame: pd.DataFrame
-    kept: int = 0
+    retained: int = 0
     erased: int = 0
     shrunk: frozenset[Cell] = frozenset()
     held: Mapping[Cell, str] = field(default_factory=dict)
@@ -94,8 +94,8 @@ class _Landing:
         self.tools.ledger.record([*frames, *self._covered_further()])
         self.tools.record(list(frames))
         # a source without history returns each value once
-        kept = 0 if is_sample(self.tools) else merged.kept
-        return Landed(frames=frames, kept=kept, erased=merged.erased)
+        retained = 0 if is_sample(self.tools) else merged.retained
+        return Landed(frames=frames, retained=retained, erased=merged.erased)
 
     def _forget(self) -> None:
         """Forget the source digests until the cells are recorded anew.
@@ -116,15 +116,15 @@ class _Landing:
         if not changed:
             return _Merged(frame=good)
         landed_before = self.tools.lake.read(chunk.measurement, chunk.environment, self._span)
-        parts, kept, erased, shrunk, held = [good], 0, 0, set(), {}
+        parts, retained, erased, shrunk, held = [good], 0, 0, set(), {}
         for cell, older in split_cells(landed_before, changed).items():
             if older.empty:
                 continue
             seen = self.extracted.rows[cell]
-            stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
+            stays = retain_older(slice_cell(good, cell), older, seen, chunk.measurement)
             stayed, gone = _vanished(stays.rows, chunk)
             parts.append(stayed)
-            kept += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
+            retained += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
             if chunk.allow_deletes and len(gone):
                 erased += count_values(gone, chunk.measurement)
                 shrunk.add(cell)
@@ -133,7 +133,9 @@ class _Landing:
             if stays.lost or held[cell] != self._digest_before(cell):
                 shrunk.add(cell)
         frame = united(parts, chunk.measurement) if any(map(len, parts[1:])) else good
-        return _Merged(frame=frame, kept=kept, erased=erased, shrunk=frozenset(shrunk), held=held)
+        return _Merged(
+            frame=frame, retained=retained, erased=erased, shrunk=frozenset(shrunk), held=held
+        )
 
     def _state(
         self, cell: Cell, rows: pd.DataFrame, held: pd.DataFrame, merged: _Merged

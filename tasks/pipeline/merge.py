@@ -9,7 +9,7 @@ from tasks.core.measurement import Measurement
 
 
 @dataclass(frozen=True)
-class Kept:
+class Retained:
     """Rows of retained older values, how many values they hold, and how many are lost.
 
     A value is lost when the source still returns its key and the suite rejects the new value.
@@ -20,9 +20,9 @@ class Kept:
     lost: int
 
 
-def keep_older(
+def retain_older(
     good: pd.DataFrame, older: pd.DataFrame, seen: pd.DataFrame, measurement: Measurement
-) -> Kept:
+) -> Retained:
     """Return a cell's older values to retain, given all new rows and the good ones.
 
     All three have the layout of a Batch. New values win; an older value stays where the source had
@@ -35,7 +35,7 @@ def keep_older(
     keep = had & ~seen_there
     rows = older.assign(**{name: older[name].where(keep[name]) for name in fields})
     rows = rows[keep.any(axis=1)]
-    return Kept(
+    return Retained(
         rows=rows,
         values=count_values(rows, measurement),
         lost=int((had & seen_there & ~good_there).to_numpy().sum()),

@@ -141,7 +141,7 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
         quarantined=int(checked.bad["field"].notna().sum()),
         dropped_by_rule=batch.dropped_values,
         unchanged=sum(count_values(extracted.rows[cell], chunk.measurement) for cell in same),
-        kept=landed.kept,
+        retained=landed.retained,
         erased=landed.erased,
     )
 
@@ -149,7 +149,7 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
 def _state(
     values: Values, extracted: Extracted, known: Mapping[Cell, CellState]
 ) -> MeasurementState:
-    if values.kept:
+    if values.retained:
         return "retained"
     if values.landed or values.quarantined or values.erased:
         return "landed"

@@ -71,11 +71,11 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
         recorded = _recorded(states_in_force(work.lake))
         rebuilt = []
         for pair, lock in locks.items():
-            standing, unchecked = _standing(work, pair, recorded.get(pair, {}))
+            audit, unchecked = _audit(work, pair, recorded.get(pair, {}))
             lock.check()
-            work.ledger.relearn(*pair, standing.states, is_all=True)
-            append_states(work.lake, standing.corrected)
-            rebuilt.append(_rebuilt(pair, standing, unchecked))
+            work.ledger.relearn(*pair, audit.states, is_all=True)
+            append_states(work.lake, audit.corrected)
+            rebuilt.append(_rebuilt(pair, audit, unchecked))
         return rebuilt
 
 
@@ -140,8 +140,8 @@ def _news(work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]) -> l
     known = work.ledger.cells(*pair, ALL_TIME)
     if not any(_is_news(state, known.get(cell)) for cell, state in recorded.items()):
         return []
-    standing, _ = _standing(work, pair, recorded)
-    return [state for state in standing.states if _is_news(state, known.get(state.cell))]
+    audit, _ = _audit(work, pair, recorded)
+    return [state for state in audit.states if _is_news(state, known.get(state.cell))]
 
 
 def _is_news(state: CellState, known: CellState | None) -> bool:
@@ -182,7 +182,7 @@ def _recorded(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
     return recorded
 
 
-def _standing(
+def _audit(
     work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]
 ) -> tuple[CellAudit, str]:
     """Audit the cells, and say why rows were not counted if they were not."""
@@ -196,10 +196,10 @@ def _standing(
         kept = tuple(states[cell] for cell in sorted(states))
         missed = tuple(state for state in kept if state is not recorded.get(state.cell))
         return CellAudit(kept, corrected=missed), unchecked
-    look = AuditRequest(measurement, environment, work.length, work.run_id)
-    standing = stand(work.lake, look, states)
-    missed = tuple(s for s in standing.states if s is not recorded.get(s.cell))
-    return CellAudit(standing.states, missed, standing.lost), ""
+    request = AuditRequest(measurement, environment, work.length, work.run_id)
+    audit = stand(work.lake, request, states)
+    missed = tuple(s for s in audit.states if s is not recorded.get(s.cell))
+    return CellAudit(audit.states, missed, audit.lost), ""
 
 
 def _unfit(lake: Lake, measurement: Measurement | None) -> str:
@@ -211,13 +211,13 @@ def _unfit(lake: Lake, measurement: Measurement | None) -> str:
     return "; ".join(misfits(table, arrow_schema(measurement), measurement.all_tags))
 
 
-def _rebuilt(pair: Pair, standing: CellAudit, unchecked: str) -> Rebuilt:
+def _rebuilt(pair: Pair, audit: CellAudit, unchecked: str) -> Rebuilt:
     return Rebuilt(
         *pair,
-        cells=len(standing.states),
-        values=sum(state.values for state in standing.states),
-        corrected=len(standing.corrected),
-        torn=len(standing.torn),
-        lost=standing.lost,
+        cells=len(audit.states),
+        values=sum(state.values for state in audit.states),
+        corrected=len(audit.corrected),
+        torn=len(audit.torn),
+        lost=audit.lost,
         unchecked=unchecked,
     )

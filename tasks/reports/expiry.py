@@ -31,7 +31,7 @@ def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
         removed, size = removed + 1, size + held
     return ReportsUpkeep(
         state="pending" if problems else "done",
-        kept=len(found) - removed,
+        retained=len(found) - removed,
         removed=removed,
         bytes_removed=size,
         problems=tuple(problems[:MOST_REPORTED]),

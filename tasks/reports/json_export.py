@@ -23,7 +23,7 @@ FORMAT = "fedvitals-report/1"
 SAMPLES = 20
 
 
-def twin_of(
+def export_of(
     report: RunReport, sections: Sequence[MeasurementSection], tables: Sequence[Table]
 ) -> dict[str, Any]:
     """Return the export of a report, with sections and tables in the page's order."""

@@ -45,7 +45,15 @@ def _changed(report: RunReport) -> str:
 
 def _sums(report: RunReport) -> str:
     values = report.receipt.values
-    names = ("extracted", "landed", "quarantined", "dropped_by_rule", "unchanged", "kept", "erased")
+    names = (
+        "extracted",
+        "landed",
+        "quarantined",
+        "dropped_by_rule",
+        "unchanged",
+        "retained",
+        "erased",
+    )
     rows = [f"| {name.replace('_', ' ')} | {getattr(values, name):,} |" for name in names]
     return "\n".join(["| values | number |", "|---|---:|", *rows])
 

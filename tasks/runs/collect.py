@@ -18,13 +18,13 @@ class CollectRequest(Request):
     allow_deletes: bool = False
 
 
-def collect(run: Run, asked: CollectRequest, step: Step = plain) -> Receipt:
+def collect(run: Run, request: CollectRequest, step: Step = plain) -> Receipt:
     """Extract, validate, land and load due data; report it."""
-    plan = step("plan", make_plan)(run, asked)
-    collect_by_source(run, plan, step, allow_deletes=asked.allow_deletes)
+    plan = step("plan", make_plan)(run, request)
+    collect_by_source(run, plan, step, allow_deletes=request.allow_deletes)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
-    if asked.output or not receipt.is_idle:
+    if request.output or not receipt.is_idle:
         # an idle run skips the imports
         from tasks.runs.base.report import report_run
 

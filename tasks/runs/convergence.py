@@ -115,29 +115,29 @@ def history_of_lake(
 
 
 def analyse_all(
-    runs: Sequence[FileRun], history: Sequence[TrainingRun], asked: ConvergenceOptions
+    runs: Sequence[FileRun], history: Sequence[TrainingRun], options: ConvergenceOptions
 ) -> tuple[list[Analysed], tuple[Comparison, ...]]:
     """Analyse each run beside the history and compare all; raise UsageInvalid."""
     names = [one.run.run_id for one in runs]
     done = []
     for one in runs:
-        analysis = analyse(one.run, history, _settings(one, asked), one.counts)
+        analysis = analyse(one.run, history, _settings(one, options), one.counts)
         # files distinguish runs of one name
         if names.count(one.run.run_id) > 1:
             analysis = replace(analysis, run_id=f"{one.run.run_id} ({one.path})")
-        named = asked.metric if asked.metric not in ("accuracy", "loss") else None
+        named = options.metric if options.metric not in ("accuracy", "loss") else None
         done.append(Analysed(one.run, analysis, str(one.path), one.findings, named))
     return done, compare([one.analysis for one in done])
 
 
-def _settings(one: FileRun, asked: ConvergenceOptions) -> AnalysisSettings:
-    metric = None if asked.metric is None else metric_kind(asked.metric)
+def _settings(one: FileRun, options: ConvergenceOptions) -> AnalysisSettings:
+    metric = None if options.metric is None else metric_kind(options.metric)
     is_share = metric != "loss" and any(each.accuracy is not None for each in one.run.rounds)
-    if asked.target is None:
-        return AnalysisSettings(metric, asked.total_rounds)
+    if options.target is None:
+        return AnalysisSettings(metric, options.total_rounds)
     try:
-        target = target_of(asked.target, is_share, one.in_percent)
+        target = target_of(options.target, is_share, one.in_percent)
     except ValueError as error:
-        argument = f"--target {asked.target}"
+        argument = f"--target {options.target}"
         raise UsageInvalid(argument=argument, problem=str(error), fix=TARGET_FIX) from None
-    return AnalysisSettings(metric, asked.total_rounds, target)
+    return AnalysisSettings(metric, options.total_rounds, target)

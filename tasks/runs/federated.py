@@ -41,13 +41,13 @@ class Seen:
     findings: tuple[Finding, ...]
 
 
-def federated(run: Run, asked: FederatedRequest, step: Step = plain) -> Receipt:
+def federated(run: Run, request: FederatedRequest, step: Step = plain) -> Receipt:
     """Collect a training's rounds, find anomalies, judge whether it converges."""
-    goal = run.settings.training.asked(asked.metric, asked.target, asked.total_rounds)
-    plan = step("plan", make_plan)(run, Request(type="federated", output=asked.output))
+    goal = run.settings.training.with_options(request.metric, request.target, request.total_rounds)
+    plan = step("plan", make_plan)(run, Request(type="federated", output=request.output))
     collect_by_source(run, plan, step)
     seen = step("look for what is odd", look)(run, plan)
-    has_news = bool(asked.output) or not stands_still(plan, run.outcomes, seen)
+    has_news = bool(request.output) or not stands_still(plan, run.outcomes, seen)
     if has_news:
         step("judge convergence", judge)(run, plan, seen, goal)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))

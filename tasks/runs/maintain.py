@@ -65,7 +65,7 @@ class MaintainRequest:
     """Has no options: all tables are maintained."""
 
 
-def maintain(run: Run, asked: MaintainRequest, step: Step = plain) -> Receipt:
+def maintain(run: Run, request: MaintainRequest, step: Step = plain) -> Receipt:
     """Maintain every table, then `_windows`, the ledger and the reports.
 
     A measurement locked by another run is skipped until the next time; a damaged one fails alone.

@@ -12,7 +12,7 @@ from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.window import Window
-from tasks.sources.json_values import WANTED, Unfit, fitted, shown
+from tasks.sources.json_values import EXPECTED, Unfit, fitted, shown
 from tasks.sources.wide_frame import Key, Wide
 
 
@@ -93,7 +93,7 @@ class JsonRows:
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
     def _records(self, name: str, why: str, found: dict[int, Any]) -> pd.DataFrame:
-        limit = WANTED[self._measurement.fields[name].type]
+        limit = EXPECTED[self._measurement.fields[name].type]
         reason = Reason.at_door("value", "json_type", limit, why)
         frame = pd.DataFrame(self._key_columns()).astype({"time": TIME_TYPE})
         frame[name] = pd.Series(found, dtype="object").reindex(frame.index)

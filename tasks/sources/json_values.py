@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.json_path import kind_of
 from tasks.core.measurement import FieldType
 
-WANTED: dict[FieldType, str] = {
+EXPECTED: dict[FieldType, str] = {
     "float": "a number",
     "int": "a whole number",
     "string": "a string",
@@ -42,7 +42,7 @@ def fitted(value: Any, kind: FieldType) -> float | int | str | bool | Unfit | No
 
 
 def _unfit(value: Any, kind: FieldType) -> Unfit:
-    return Unfit(value, f"{kind_of(value)} where {WANTED[kind]} belongs")
+    return Unfit(value, f"{kind_of(value)} where {EXPECTED[kind]} belongs")
 
 
 def _as_float(value: float | int) -> float | Unfit:

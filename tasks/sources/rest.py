@@ -51,15 +51,15 @@ class RestSource:
         """
         rest = measurement.rest
         assert rest is not None, "a measurement of this source has the place of its rows"
-        look = self._document(rest.endpoint).within(window, measurement.every)
-        if look is None:
+        sample = self._document(rest.endpoint).within(window, measurement.every)
+        if sample is None:
             return too_late(measurement, environment, window)
-        if look.seen.content is MISSING:
+        if sample.seen.content is MISSING:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        reading = _Reading(measurement, environment, look.seen.asked)
-        reading.rows.warnings.extend(look.warnings(measurement.every))
-        reading.take(look.seen.content, rest, floor(look.time, measurement.every))
+        reading = _Reading(measurement, environment, sample.seen.asked)
+        reading.rows.warnings.extend(sample.warnings(measurement.every))
+        reading.take(sample.seen.content, rest, floor(sample.time, measurement.every))
         return reading.rows.batch(window)
 
     def _document(self, endpoint: str) -> "Shared[_Document]":

@@ -33,9 +33,9 @@ class Look(Generic[Seen]):
 class Shared(Generic[Seen]):
     """Takes a sample on first use, and shares it once it succeeded; thread-safe."""
 
-    def __init__(self, look: Callable[[], Seen], now: datetime | None = None) -> None:
+    def __init__(self, sample: Callable[[], Seen], now: datetime | None = None) -> None:
         """`now` dates the sample: the run's time, by default the sample's own."""
-        self._look = look
+        self._look = sample
         self._now = now
         self._guard = threading.Lock()
         self._last: Look[Seen] | None = None

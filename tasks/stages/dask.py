@@ -20,9 +20,9 @@ CONNECT_SECONDS = 10
 
 
 @contextmanager
-def on_cluster(run: Run, wanted: Backfill) -> Iterator[Submit]:
+def on_cluster(run: Run, planned: Backfill) -> Iterator[Submit]:
     """Process chunks on a Dask cluster: a local one for the run, or an existing one."""
-    with _client(run, wanted) as client:
+    with _client(run, planned) as client:
         executor = client.get_executor()
 
         def submit(chunk: Chunk, tools: Tools) -> Future[Done]:
@@ -44,11 +44,11 @@ def _gate(most: int) -> Gate:
 
 
 @contextmanager
-def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
-    manner = wanted.manner
-    if manner.address is None:
+def _client(run: Run, planned: Backfill) -> Iterator[Any]:
+    options = planned.options
+    if options.address is None:
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=manner.workers,
+            n_workers=options.workers,
             threads_per_worker=1,
             host="127.0.0.1",
             # no dashboard that others on this machine could open
@@ -59,9 +59,9 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
             yield client
         return
     try:
-        client = Client(manner.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        client = Client(options.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except OSError as error:
-        problem = f"no Dask scheduler answers at {manner.address}"
+        problem = f"no Dask scheduler answers at {options.address}"
         fix = "Start it (dask scheduler), or correct the address"
         raise ConfigurationInvalid(where="--address", problem=problem, fix=fix) from error
     with client:

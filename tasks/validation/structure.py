@@ -182,13 +182,13 @@ def _check_obligations(
             raise complain(f"lacks {kind} with exactly {shown} ({severity})", fix)
 
 
-def _fulfils(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def _fulfils(given: dict[str, Any], expected: dict[str, Any]) -> bool:
     """Compare arguments exactly: another one would leave rows out."""
-    if "min_value" in wanted:
+    if "min_value" in expected:
         least = given.get("min_value")
-        is_enough = isinstance(least, int | float) and least >= wanted["min_value"]
+        is_enough = isinstance(least, int | float) and least >= expected["min_value"]
         return is_enough and set(given) <= {"min_value", "max_value"}
-    if "column_list" in wanted:
+    if "column_list" in expected:
         is_alone = set(given) == {"column_list"}
-        return is_alone and sorted(given["column_list"]) == sorted(wanted["column_list"])
-    return given == wanted
+        return is_alone and sorted(given["column_list"]) == sorted(expected["column_list"])
+    return given == expected

@@ -53,7 +53,7 @@ def test_collect_tells_people_what_it_did(collected: Collected) -> None:
     home = re.escape(str(collected.installation.home))
     expected = rf"""collect (\S+) in production: ok, worst critical
 window   2026-03-01T00:00:00Z to 2026-03-01T01:00:00Z
-values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 kept
+values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 retained
   shares                       landed              54 values, worst critical
   none                         no_data              0 values
 report   {home}/reports/\1/metrics-report.html

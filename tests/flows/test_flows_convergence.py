@@ -227,7 +227,7 @@ def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, fold
     assert (ran.code, run["privacy"]["budget"]) == (0, 5.0)
     assert 0.0 <= run["privacy"]["probability"] <= 1.0
     assert run["participation"]["rounds"] == 30
-    assert [f["kind"] for f in run["findings"][:2]] == ["twin_read", "twin_read"]
+    assert [f["kind"] for f in run["findings"][:2]] == ["companion_read", "companion_read"]
 
     (folder / "fl-privacy.json").write_text('{"run_id": "run-a", "epsilon', "utf-8")
     ran = judged(bare, "fl-progress.json", "--target", "85%")

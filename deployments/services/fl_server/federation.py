@@ -49,7 +49,7 @@ class ClientRound:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Evaluation:
     """Mean cross-entropy (nats) over usable examples, accuracy (0 to 1) on held-out ones."""
 
     loss: float
@@ -106,7 +106,7 @@ class Federation:
         usual = RETURN_RATE / (RETURN_RATE + LEAVE_RATE)
         self._online = self._client_rng.random(settings.clients) < usual
         self._slowness = self._slowness_of_clients()
-        self._losses = deque([self.standing().loss], maxlen=CONVERGENCE_WINDOW + 1)
+        self._losses = deque([self.evaluate().loss], maxlen=CONVERGENCE_WINDOW + 1)
 
     @property
     def connected_clients(self) -> int:
@@ -123,10 +123,10 @@ class Federation:
         rounds, budget = self.settings.rounds, self.settings.epsilon_budget
         return self.round < rounds and privacy.affords(self.mechanism, self.round + 1, budget)
 
-    def standing(self) -> Standing:
+    def evaluate(self) -> Evaluation:
         """Measure the current model."""
         population = self.population
-        return Standing(
+        return Evaluation(
             model.loss(self.weights, self._features, self._labels),
             model.accuracy(self.weights, population.test_features, population.test_labels),
         )
@@ -206,12 +206,12 @@ class Federation:
     def _result(
         self, clients: tuple[ClientRound, ...], reported: list[int], aggregation_seconds: float
     ) -> RoundResult:
-        standing = self.standing()
-        self._losses.append(standing.loss)
+        evaluation = self.evaluate()
+        self._losses.append(evaluation.loss)
         return RoundResult(
             round=self.round,
-            loss=standing.loss,
-            accuracy=standing.accuracy,
+            loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
             epsilon=privacy.epsilon_after(self.mechanism, self.round),
             seconds=_round_seconds(clients, self.settings.deadline_seconds),
             clients=clients,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from deployments.services.fl_server import host, model, privacy
-from deployments.services.fl_server.federation import Federation, RoundResult, Standing
+from deployments.services.fl_server.federation import Evaluation, Federation, RoundResult
 from deployments.services.fl_server.store import LoadedModel
 from deployments.services.fl_server.telemetry import EdgeReading
 
@@ -144,10 +144,10 @@ class TrainingMetrics:
         self._delta = _gauge(registry, "privacy_delta_used", "Delta that epsilon is counted at")
         self._noise = _gauge(registry, "noise_scale", "Standard deviation of noise on a weight")
 
-    def began(self, federation: Federation, standing: Standing) -> None:
+    def began(self, federation: Federation, evaluation: Evaluation) -> None:
         """Record the state before the first round."""
         settings = federation.settings
-        for source in (standing, federation):
+        for source in (evaluation, federation):
             self._show(source)
         self._total.set(settings.clients)
         self._epsilon.set(settings.epsilon_budget)

@@ -81,15 +81,15 @@ class Trainer:
         self._serving = model.initial_weights()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="training", daemon=True)
-        standing = federation.standing()
+        evaluation = federation.evaluate()
         self.progress = Progress(
             run_id=f"run-{uuid.uuid4().hex[:12]}",
             state="idle",
-            accuracy=standing.accuracy,
+            accuracy=evaluation.accuracy,
             connected_clients=federation.connected_clients,
             data_quality=federation.data_quality,
         )
-        metrics.training.began(federation, standing)
+        metrics.training.began(federation, evaluation)
         metrics.edge.update(fleet.readings())
 
     @property

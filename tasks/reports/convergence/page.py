@@ -22,7 +22,7 @@ PAGE, TWIN = "convergence-report.html", "convergence-analysis.json"
 PICTURE = "convergence-chart.png"
 
 
-class Look(NamedTuple):
+class Style(NamedTuple):
     """A verdict's name, the class of its colours, and its meaning."""
 
     name: str
@@ -31,20 +31,20 @@ class Look(NamedTuple):
 
 
 # in the order of the verdicts, worst first
-LOOKS: dict[VerdictKind, Look] = {
-    "collapsed": Look(
+STYLES: dict[VerdictKind, Style] = {
+    "collapsed": Style(
         "Collapsed", "failed", "fell far below a level that it had held, and has not come back"
     ),
-    "diverging": Look(
+    "diverging": Style(
         "Diverging", "failed", "gets worse round by round, or its loss is not a number any more"
     ),
-    "oscillating": Look(
+    "oscillating": Style(
         "Oscillating", "degraded", "swings up and down more than it did when it was calm"
     ),
-    "plateau": Look("On a plateau", "degraded", "flat, although similar runs got further"),
-    "too_short": Look("Too short to judge", "no_data", "fewer rounds than a verdict needs"),
-    "improving": Look("Improving", "succeeded", "still gets better"),
-    "converged": Look("Converged", "succeeded", "flat, and hardly anything is left to gain"),
+    "plateau": Style("On a plateau", "degraded", "flat, although similar runs got further"),
+    "too_short": Style("Too short to judge", "no_data", "fewer rounds than a verdict needs"),
+    "improving": Style("Improving", "succeeded", "still gets better"),
+    "converged": Style("Converged", "succeeded", "flat, and hardly anything is left to gain"),
 }
 MOST_CLIENTS = 50
 MOST_COMPARED = 8
@@ -75,7 +75,7 @@ def markdown(section: RunSection, environment: str) -> str:
     """Return the verdict, the advice and findings, for a Prefect artifact."""
     odd = [finding.sentence for finding in section.findings[:MOST_FINDINGS]]
     lines = [
-        f"# {LOOKS[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
+        f"# {STYLES[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
         plain(section.sentence),
         " ".join(plain(text) for text in (section.advice, section.advice_further) if text),
         plain(section.forecast_note or ""),
@@ -88,7 +88,7 @@ def render(report: ConvergenceReport) -> str:
     """Return the page: deterministic UTF-8 text without scripts or external resources."""
     sections = report.sections
     kinds = {one.verdict for one in sections}
-    worst = next((look for kind, look in LOOKS.items() if kind in kinds), LOOKS["converged"])
+    worst = next((look for kind, look in STYLES.items() if kind in kinds), STYLES["converged"])
     return _template().render(
         report=report,
         colour=worst.colour,
@@ -101,16 +101,16 @@ def render(report: ConvergenceReport) -> str:
 
 def _headline(sections: Sequence[RunSection]) -> str:
     if len(sections) == 1:
-        return LOOKS[sections[0].verdict].name
+        return STYLES[sections[0].verdict].name
     counts = Counter(one.verdict for one in sections)
-    parts = [f"{counts[kind]} {LOOKS[kind].name.lower()}" for kind in LOOKS if counts[kind]]
+    parts = [f"{counts[kind]} {STYLES[kind].name.lower()}" for kind in STYLES if counts[kind]]
     return f"{counted(len(sections), 'run')}: {', '.join(parts)}"
 
 
 def _sentence(report: ConvergenceReport) -> str:
     if len(report.sections) == 1:
         section = report.sections[0]
-        rest = section.sentence.removeprefix(f"{LOOKS[section.verdict].name}: ")
+        rest = section.sentence.removeprefix(f"{STYLES[section.verdict].name}: ")
         return rest[:1].upper() + rest[1:]
     lines = report.comparison
     if len(lines) < 2:
@@ -132,7 +132,7 @@ def _entry(section: RunSection, index: int) -> dict[str, Any]:
     of_heat = f"Clients of {section.name} by rounds: {clients}"
     return {
         "run": section,
-        "colour": LOOKS[section.verdict].colour,
+        "colour": STYLES[section.verdict].colour,
         "curve": curve_svg(curve, of_curve, f"c{index}") if curve.rounds else None,
         "burn": burn_svg(burn, of_burn, f"b{index}") if burn else None,
         "heat": heat_svg(heat, of_heat) if heat else None,
@@ -150,5 +150,5 @@ def _compared(sections: Sequence[RunSection]) -> Markup | None:
 
 @cache
 def _template() -> Template:
-    known = {"LOOKS": LOOKS, "KINDS": get_args(VerdictKind), "TWIN": TWIN}
+    known = {"STYLES": STYLES, "KINDS": get_args(VerdictKind), "TWIN": TWIN}
     return template("convergence.html.j2", {}, {**known, "MOST_COMPARED": MOST_COMPARED})

@@ -44,11 +44,11 @@ class Backfill:
     """The checked plan of a run, and its options."""
 
     plan: Plan
-    manner: BackfillOptions
+    options: BackfillOptions
 
     def job(self, measurement: Measurement) -> Job:
         """Return the job of one measurement."""
-        return self.plan.job(measurement, self.manner.replace)
+        return self.plan.job(measurement, self.options.replace)
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,21 @@ class BackfillRequest:
     address: str | None = None
 
 
-def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
+def make_backfill(run: Run, request: BackfillRequest) -> Backfill:
     """Check all options and plan the backfill."""
     settings = run.settings
-    manner = BackfillOptions(
-        workers=_checked_workers(asked.workers, settings),
-        chunk=None if asked.chunk is None else _cells_of(asked.chunk, settings.pipeline.cell),
-        replace=asked.replace,
-        runner=asked.runner,
-        address=asked.address,
+    options = BackfillOptions(
+        workers=_checked_workers(request.workers, settings),
+        chunk=None if request.chunk is None else _cells_of(request.chunk, settings.pipeline.cell),
+        replace=request.replace,
+        runner=request.runner,
+        address=request.address,
     )
-    _check_runner(manner, settings)
+    _check_runner(options, settings)
     _check_history(run.environment)
-    names = asked.measurements
-    plan = make_plan(run, Request(asked.type, names, asked.start, asked.stop))
-    return Backfill(_with_history(plan, bool(names)), manner)
+    names = request.measurements
+    plan = make_plan(run, Request(request.type, names, request.start, request.stop))
+    return Backfill(_with_history(plan, bool(names)), options)
 
 
 def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list[Cell]:
@@ -142,16 +142,16 @@ def _cells_of(chunk: str, cell: timedelta) -> int:
     return length // cell
 
 
-def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
-    if manner.runner == "dask" and find_spec("distributed") is None:
+def _check_runner(options: BackfillOptions, settings: Settings) -> None:
+    if options.runner == "dask" and find_spec("distributed") is None:
         fix = "Install it: pip install 'fedvitals[dask]'"
         raise ConfigurationInvalid(where="--runner", problem="dask is not installed", fix=fix)
-    if manner.address is None:
+    if options.address is None:
         return
-    if manner.runner != "dask":
+    if options.runner != "dask":
         fix = "Add it, or leave this out"
         raise UsageInvalid(argument="--address", problem="goes with --runner dask", fix=fix)
-    if _is_here(manner.address):
+    if _is_here(options.address):
         return
     local = []
     if settings.ledger_url.startswith("sqlite"):

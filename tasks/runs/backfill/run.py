@@ -60,9 +60,9 @@ Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
 
 
 @contextmanager
-def in_threads(run: Run, wanted: Backfill) -> Iterator[Submit]:
+def in_threads(run: Run, planned: Backfill) -> Iterator[Submit]:
     """Run chunks in threads of this process."""
-    with ThreadPoolExecutor(wanted.manner.workers) as pool:
+    with ThreadPoolExecutor(planned.options.workers) as pool:
         yield lambda chunk, tools: pool.submit(_process, chunk, tools)
 
 
@@ -74,16 +74,16 @@ def backfill(
     run: Run, asked: BackfillRequest, step: Step = plain, workers: Workers = in_threads
 ) -> Receipt:
     """Read the unread part of a past window, chunk by chunk, oldest first."""
-    wanted = step("plan", make_backfill)(run, asked)
-    found = step("survey", survey)(wanted, run.ledger)
+    planned = step("plan", make_backfill)(run, asked)
+    found = step("survey", survey)(planned, run.ledger)
     for problem in found.problems:
         logger.warning(problem)
     logger.info(found.line())
-    names = len(wanted.plan.measurements)
+    names = len(planned.plan.measurements)
     name = f"prometheus: extract, validate, land, load ({names})"
-    step(name, work_through)(run, wanted, found, workers)
+    step(name, work_through)(run, planned, found, workers)
     run.notes.append(NO_REPORT)
-    receipt = step("account", run.account)(covered_window(wanted.plan, run.outcomes))
+    receipt = step("account", run.account)(covered_window(planned.plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
     run.artifacts.append(_artifact(receipt))
     return step("deliver", deliver)(run, receipt)
@@ -103,23 +103,23 @@ def _artifact(receipt: Receipt) -> Artifact:
     return Artifact("table", "backfill-measurements", rows)
 
 
-def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) -> None:
+def work_through(run: Run, planned: Backfill, found: Survey, workers: Workers) -> None:
     """Process measurements one after the other; an error ends its measurement only."""
     with (
-        workers(run, wanted) as submit,
-        opened_toolbox(run, wanted.plan) as toolbox,
+        workers(run, planned) as submit,
+        opened_toolbox(run, planned.plan) as toolbox,
         shown_course(found, logger.info) as notify,
     ):
         for share in found.shares:
-            entry = next(e for e in wanted.plan.measurements if e.name == share.measurement)
+            entry = next(e for e in planned.plan.measurements if e.name == share.measurement)
             run.work(
-                entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, notify)
+                entry.name, partial(_measurement, planned, share, entry, toolbox, submit, notify)
             )
             run.append_states(is_last=False)
 
 
 def _measurement(
-    wanted: Backfill,
+    planned: Backfill,
     share: Share,
     entry: Measurement,
     toolbox: Toolbox,
@@ -127,25 +127,31 @@ def _measurement(
     notify: Notify,
     lock: RunLock,
 ) -> Outcome:
-    job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
-    read = until_error(job, _read(wanted, job, share, tools, toolbox.run, submit, notify))
+    job, tools = planned.job(entry), toolbox.tools(planned.plan, entry, lock)
+    read = until_error(job, _read(planned, job, share, tools, toolbox.run, submit, notify))
     pending = until_error(job, pending_loaded(job, tools))
     return joined(entry.name, [*read, *pending])
 
 
 def _read(
-    wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, notify: Notify
+    planned: Backfill,
+    job: Job,
+    share: Share,
+    tools: Tools,
+    run: Run,
+    submit: Submit,
+    notify: Notify,
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
     # under the lock: another run may have read some since the survey
-    cells = cells_to_read(job, tools.suite, tools.ledger, wanted.manner.replace)
+    cells = cells_to_read(job, tools.suite, tools.ledger, planned.options.replace)
     if not cells:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
     reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
     groups = groups_of(cells, share.cells_a_chunk, fits=follows)
     chunks = (chunk_of(job, group) for group in groups)
-    most, done = wanted.manner.workers + 1, 0
+    most, done = planned.options.workers + 1, 0
     for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
         done += len(chunk.cells)
         notify(ChunkDone(job.measurement.name, len(chunk.cells), outcome))

@@ -112,14 +112,14 @@ def _share(
     ledger: Ledger,
     lake: Lake,
 ) -> Share:
-    job, manner = backfill.job(entry), backfill.manner
+    job, options = backfill.job(entry), backfill.options
     suite = backfill.plan.suites[entry.name]
     # the ledger's state of a missing table is dropped once the run begins
-    is_new = manner.replace or not lake.has(entry.name)
+    is_new = options.replace or not lake.has(entry.name)
     due = cells_to_read(job, suite, ledger, is_new)
     slots = job.pipeline.cell // entry.step
     most = max((count.most for count in counts.values()), default=0)
-    a_chunk = manner.chunk or _cells_of_rows(most * slots, job, ledger)
+    a_chunk = options.chunk or _cells_of_rows(most * slots, job, ledger)
     mean = sum(count.mean for count in counts.values())
     return Share(
         measurement=entry.name,

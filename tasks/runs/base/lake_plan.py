@@ -22,18 +22,18 @@ class LakeRequest(Request):
     sink: str = INFLUXDB
 
 
-def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
+def plan_of_lake(run: Run, request: LakeRequest) -> Plan:
     """Plan a replay or reconcile; no source has to be configured.
 
     All types are the whole catalogue, with those that `collect` takes only by name.
     """
-    if asked.sink not in SINKS:
+    if request.sink not in SINKS:
         fix = f"Use one of: {', '.join(SINKS)}"
-        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", fix=fix)
-    names = asked.measurements
-    if asked.type == "all" and not names:
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {request.sink!r}", fix=fix)
+    names = request.measurements
+    if request.type == "all" and not names:
         names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
+    plan = make_report_plan(run, Request(request.type, names, request.start, request.stop))
     check_influxdb(run.settings, run.environment)
     return plan
 

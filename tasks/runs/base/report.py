@@ -123,13 +123,13 @@ def write_report(
         raise ReportNotWritten(folder=plan.output, problem=problem) from error
 
 
-def report(run: Run, asked: Request) -> Receipt:
+def report(run: Run, request: Request) -> Receipt:
     """Build the report of a window from the lake alone; nothing is collected or sent.
 
     The receipt's sums are the lake's values. Its status is no_data when there are none.
     """
     started = time.perf_counter()
-    plan = make_report_plan(run, asked)
+    plan = make_report_plan(run, request)
     window = covered_window(plan, ())
     held = read_lake(plan, window)
     run.outcomes += [_outcome(entry, held[entry.name], plan, window) for entry in plan.measurements]

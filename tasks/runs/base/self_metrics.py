@@ -71,7 +71,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger
         "quarantined_values": values.quarantined,
         "dropped_values": values.dropped_by_rule,
         "unchanged_values": values.unchanged,
-        "retained_values": values.kept,
+        "retained_values": values.retained,
         "owed_values": sinks.owed,
         "loaded_values": sinks.loaded,
         "pending_values": sinks.pending,

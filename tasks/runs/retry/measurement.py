@@ -18,7 +18,7 @@ from tasks.core.state import CellState
 from tasks.core.window import Cell, Window, follows, groups_of
 from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
 from tasks.pipeline.load import load
-from tasks.pipeline.merge import keep_older
+from tasks.pipeline.merge import retain_older
 from tasks.runs.retry.quarantined import take_up
 from tasks.validation.validate import validate
 
@@ -80,7 +80,7 @@ class _Cells:
     changed: frozenset[Cell]
 
 
-def retry(wanted: Retry, tools: Tools) -> Outcome:
+def retry(request: Retry, tools: Tools) -> Outcome:
     """Take quarantined values through suite and sinks once more, without the source.
 
     A cell with values quarantined by a suite is judged as a whole by the current suite: landed and
@@ -98,25 +98,25 @@ def retry(wanted: Retry, tools: Tools) -> Outcome:
 
     An error ends the retry of this measurement and becomes an outcome; finished cells stay done.
     """
-    return joined(wanted.measurement.name, _until_error(wanted, tools))
+    return joined(request.measurement.name, _until_error(request, tools))
 
 
-def _until_error(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
+def _until_error(request: Retry, tools: Tools) -> Iterator[Outcome]:
     """Yield the outcomes up to an error, and the error as the last of them."""
     try:
-        yield from _outcomes(wanted, tools)
+        yield from _outcomes(request, tools)
     except FedvitalsError as error:
-        yield given_up(wanted.measurement.name, error)
+        yield given_up(request.measurement.name, error)
 
 
-def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
-    name, environment = wanted.measurement.name, wanted.environment
-    tools.lake.prepare(wanted.measurement)
-    records = tools.lake.quarantined(name, environment, wanted.window)
-    known = tools.ledger.cells(name, environment, wanted.window)
+def _outcomes(request: Retry, tools: Tools) -> Iterator[Outcome]:
+    name, environment = request.measurement.name, request.environment
+    tools.lake.prepare(request.measurement)
+    records = tools.lake.quarantined(name, environment, request.window)
+    known = tools.ledger.cells(name, environment, request.window)
     cells = sorted(known)
     parts = split_cells(records, cells) if cells else {}
-    yield from _left_alone(wanted, records, parts, tools)
+    yield from _left_alone(request, records, parts, tools)
     stages = {cell: set(part["stage"]) for cell, part in parts.items()}
     held = [cell for cell in cells if "suite" in stages[cell]]
     refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
@@ -124,12 +124,12 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     if not tools.sinks:
         refused = []
     for some, again in ((held, _judge_again), (refused, _offer_again)):
-        for group in groups_of(some, wanted.chunk_rows, sizes.__getitem__, follows):
-            yield again(wanted, _chunk(group, known, parts), tools)
+        for group in groups_of(some, request.chunk_rows, sizes.__getitem__, follows):
+            yield again(request, _chunk(group, known, parts), tools)
 
 
 def _left_alone(
-    wanted: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
+    request: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
 ) -> Iterator[Outcome]:
     """Warn of records that a retry cannot use."""
     tried = int((records["stage"] != "structural").sum())
@@ -142,7 +142,7 @@ def _left_alone(
     if refused and not tools.sinks:
         warnings.append(f"{refused} values that a sink refused stay: no sink is in use")
     if warnings:
-        yield Outcome(wanted.measurement.name, "unchanged", warnings=tuple(warnings))
+        yield Outcome(request.measurement.name, "unchanged", warnings=tuple(warnings))
 
 
 def _chunk(
@@ -152,20 +152,20 @@ def _chunk(
     return _Chunk({cell: known[cell] for cell in cells}, records)
 
 
-def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+def _judge_again(request: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     watch = Stopwatch()
     with watch.stage("validate"):
-        judged = _judge(wanted, chunk, tools)
-    cells = _cells(wanted, chunk, judged, tools)
+        judged = _judge(request, chunk, tools)
+    cells = _cells(request, chunk, judged, tools)
     with watch.stage("land"):
-        _land(wanted, chunk, judged, cells, tools)
+        _land(request, chunk, judged, cells, tools)
     with watch.stage("load"):
-        loaded = load(wanted.measurement, wanted.environment, cells.frames, tools)
+        loaded = load(request.measurement, request.environment, cells.frames, tools)
     return Outcome(
-        measurement=wanted.measurement.name,
+        measurement=request.measurement.name,
         state=loaded.state("landed" if cells.changed else "unchanged"),
         rows=len(judged.good),
-        values=_values(wanted, judged, cells),
+        values=_values(request, judged, cells),
         sinks=loaded.sinks,
         verdicts=(judged.verdict,) if judged.verdict else (),
         problems=loaded.problems,
@@ -175,17 +175,17 @@ def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     )
 
 
-def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+def _offer_again(request: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     watch = Stopwatch()
     with watch.stage("load"):
         kept = chunk.records[chunk.records["stage"] != "sink"]
-        _settle_quarantine(wanted, chunk, kept, tools)
-        rows = tools.lake.read(wanted.measurement, wanted.environment, chunk.span)
+        _settle_quarantine(request, chunk, kept, tools)
+        rows = tools.lake.read(request.measurement, request.environment, chunk.span)
         parts = split_cells(rows, chunk.cells)
         frames = {state: parts[cell] for cell, state in chunk.states.items()}
-        loaded = load(wanted.measurement, wanted.environment, frames, tools)
+        loaded = load(request.measurement, request.environment, frames, tools)
     return Outcome(
-        measurement=wanted.measurement.name,
+        measurement=request.measurement.name,
         state=loaded.state("unchanged"),
         sinks=loaded.sinks,
         problems=loaded.problems,
@@ -194,20 +194,20 @@ def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     )
 
 
-def _judge(wanted: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
-    measurement = wanted.measurement
-    older = tools.lake.read(measurement, wanted.environment, chunk.span)
+def _judge(request: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
+    measurement = request.measurement
+    older = tools.lake.read(measurement, request.environment, chunk.span)
     taken = take_up(older, chunk.held_by("suite"), measurement)
     seen, left = taken.frame, taken.left
     if seen.empty:
         return _Judged(older, seen, good=seen, bad=no_records(), left=left, verdict=None)
-    batch = Batch(measurement, wanted.environment, chunk.span, seen)
+    batch = Batch(measurement, request.environment, chunk.span, seen)
     found = validate(batch, tools.suite)
     return _Judged(older, seen, good=found.good, bad=found.bad, left=left, verdict=found.verdict)
 
 
-def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cells:
-    measurement = wanted.measurement
+def _cells(request: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cells:
+    measurement = request.measurement
     older, seen, good, kept = (
         split_cells(frame, chunk.cells)
         for frame in (judged.older, judged.seen, judged.good, _kept_records(chunk, judged))
@@ -215,12 +215,12 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
     frames, refused, changed = {}, 0, set()
     for cell, before in chunk.states.items():
         rows = good[cell]
-        lost = keep_older(rows, older[cell], seen[cell], measurement).lost
+        lost = retain_older(rows, older[cell], seen[cell], measurement).lost
         there = digest_rows(older[cell], measurement) if len(older[cell]) else ""
         is_landed = bool(len(rows) or there or before.landed_digest)
         digest = digest_rows(rows, measurement) if is_landed else ""
         state = replace(
-            _judged_state(before, seen[cell], kept[cell], wanted, tools),
+            _judged_state(before, seen[cell], kept[cell], request, tools),
             state="landed" if is_landed else before.state,
             landed_digest=digest,
             rows=len(rows),
@@ -237,7 +237,7 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
 
 
 def _judged_state(
-    before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, wanted: Retry, tools: Tools
+    before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, request: Retry, tools: Tools
 ) -> CellState:
     """Set the source digest to that of the judged rows.
 
@@ -245,9 +245,9 @@ def _judged_state(
     """
     return replace(
         before,
-        source_digest=source_digest(seen, tools.suite, wanted.measurement),
+        source_digest=source_digest(seen, tools.suite, request.measurement),
         quarantined=int(kept["field"].notna().sum()),
-        catalogue_digest=wanted.measurement.digest,
+        catalogue_digest=request.measurement.digest,
         run_id=tools.run_id,
     )
 
@@ -257,7 +257,7 @@ def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
     return _together(chunk.held_by("structural"), judged.left, judged.bad)
 
 
-def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
+def _land(request: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
     """Land the rows, then remove the records of landed values.
 
     The source is not queried after a crash, so at every moment each value is in the table or in
@@ -268,19 +268,19 @@ def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: T
     tools.ledger.record(replace(before, source_digest="") for before in earlier.values())
     if cells.refused:
         newly = judged.bad[~_is_among(judged.bad, chunk.records)]
-        _commit(tools, lambda: tools.lake.quarantine_more(wanted.measurement, newly))
-    _commit_rows(wanted, cells, tools)
+        _commit(tools, lambda: tools.lake.quarantine_more(request.measurement, newly))
+    _commit_rows(request, cells, tools)
     tools.ledger.record(replace(state, source_digest="") for state in cells.frames)
     kept = _kept_records(chunk, judged)
     if not tools.sinks:
         refused = split_cells(chunk.held_by("sink"), chunk.cells)
         kept = _together(kept, *(refused[c] for c in chunk.cells if c not in cells.changed))
-    _settle_quarantine(wanted, chunk, kept, tools)
+    _settle_quarantine(request, chunk, kept, tools)
     tools.ledger.record(cells.frames)
     tools.record([s for s in cells.frames if s != replace(earlier[s.cell], run_id=s.run_id)])
 
 
-def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
+def _commit_rows(request: Retry, cells: _Cells, tools: Tools) -> None:
     """Commit once the cells whose rows change; nothing if none do."""
     states = [state for state in cells.frames if state.cell in cells.changed]
     if not states:
@@ -288,19 +288,19 @@ def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
     rows = pd.concat([cells.frames[state] for state in states], ignore_index=True)
     metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
     numbers = [state.cell for state in states]
-    environment = wanted.environment
+    environment = request.environment
     _commit(
-        tools, lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata)
+        tools, lambda: tools.lake.land(request.measurement, rows, numbers, environment, metadata)
     )
 
 
-def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
+def _settle_quarantine(request: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
     """Replace the records of the chunk's cells; no commit when nothing changes.
 
     A value refused by a sink is owed again before its record goes: after a crash in between it is
     sent twice, not lost.
     """
-    name, environment = wanted.measurement.name, wanted.environment
+    name, environment = request.measurement.name, request.environment
     for sink in tools.sinks:
         had = tools.ledger.loads(sink.target, name, environment, chunk.span)
         tools.ledger.record_loads(
@@ -311,7 +311,7 @@ def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: 
     if _as_set(kept) == _as_set(chunk.records) and len(kept) == len(chunk.records):
         return
     _commit(
-        tools, lambda: tools.lake.quarantine(wanted.measurement, kept, chunk.cells, environment)
+        tools, lambda: tools.lake.quarantine(request.measurement, kept, chunk.cells, environment)
     )
 
 
@@ -339,8 +339,8 @@ def _together(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else no_records()
 
 
-def _values(wanted: Retry, judged: _Judged, cells: _Cells) -> Values:
-    measurement = wanted.measurement
+def _values(request: Retry, judged: _Judged, cells: _Cells) -> Values:
+    measurement = request.measurement
     left = int(judged.left["field"].notna().sum())
     stayed = count_values(judged.older, measurement) - cells.refused
     return Values(

@@ -46,9 +46,9 @@ class RetryRequest:
     stop: str | None = None
 
 
-def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
+def retry(run: Run, request: RetryRequest, step: Step = plain) -> Receipt:
     """Retry quarantined values through suites and sinks, without a source."""
-    plan = step("plan", plan_retry)(run, asked)
+    plan = step("plan", plan_retry)(run, request)
     name = f"quarantine: validate, land, load ({len(plan.measurements)})"
     step(name, _retry_all)(run, plan)
     receipt = step("account", run.account)(plan.window)
@@ -56,10 +56,10 @@ def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
     return step("deliver", deliver)(run, receipt)
 
 
-def plan_retry(run: Run, asked: RetryRequest) -> Plan:
+def plan_retry(run: Run, request: RetryRequest) -> Plan:
     """Plan the retry of the named measurement, else of each with quarantined values."""
-    settings, chosen, name = run.settings, run.environment, asked.measurement
-    window = asked_window(asked.start, asked.stop, run.now)
+    settings, chosen, name = run.settings, run.environment, request.measurement
+    window = asked_window(request.start, request.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
         problem = f"{name!r} is not in the catalogue"

@@ -80,12 +80,12 @@ def normal(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
-def roles_of(table: Table, wanted: str | None) -> Roles:
+def roles_of(table: Table, metric: str | None) -> Roles:
     """Assign roles to columns, with `wanted` (accuracy, loss or a name) as the metric."""
     words = {name: normal(name) for name in table.columns}
     wide = tuple(found for name in words if (found := _wide(name, words[name])) is not None)
     others = [name for name in words if name not in {column for column, _, _ in wide}]
-    chosen = None if wanted in (None, "accuracy", "loss") else _column(table, others, str(wanted))
+    chosen = None if metric in (None, "accuracy", "loss") else _column(table, others, str(metric))
     accuracy, loss = _metric(others, words, ACCURACY), _metric(others, words, LOSS)
     if chosen is not None:
         falls = bool(set(words[chosen].split("_")) & LOWER_IS_BETTER)
@@ -95,12 +95,12 @@ def roles_of(table: Table, wanted: str | None) -> Roles:
         round=_first(others, words, ROUNDS),
         run=_first(others, words, RUNS),
         client=_first(others, words, CLIENTS),
-        accuracy=None if wanted == "loss" else accuracy,
+        accuracy=None if metric == "loss" else accuracy,
         loss=loss,
         single={role: column for role, column in single if column is not None},
         wide=wide,
     )
-    _check(table, roles, wanted, accuracy)
+    _check(table, roles, metric, accuracy)
     return roles
 
 
@@ -114,12 +114,12 @@ def metric_kind(name: str) -> Kind:
     return "loss" if set(normal(name).split("_")) & LOWER_IS_BETTER else "accuracy"
 
 
-def _check(table: Table, roles: Roles, wanted: str | None, accuracy: str | None) -> None:
+def _check(table: Table, roles: Roles, metric: str | None, accuracy: str | None) -> None:
     of_clients = any(part == "accuracy" for _, _, part in roles.wide)
     lacking = {"accuracy": accuracy is None and not of_clients, "loss": roles.loss is None}
-    if wanted in lacking:
-        if lacking[wanted]:
-            raise _without(table, f"it has no {wanted}")
+    if metric in lacking:
+        if lacking[metric]:
+            raise _without(table, f"it has no {metric}")
     elif all(lacking.values()):
         raise _without(table, "no column is an accuracy or a loss by its name")
 
@@ -129,11 +129,11 @@ def _without(table: Table, problem: str) -> Exception:
     return invalid(table.about.source, problem, fix)
 
 
-def _column(table: Table, names: Sequence[str], wanted: str) -> str:
-    alike = [name for name in names if normal(name) == normal(wanted)]
-    found = [name for name in names if name == wanted] or alike
+def _column(table: Table, names: Sequence[str], metric: str) -> str:
+    alike = [name for name in names if normal(name) == normal(metric)]
+    found = [name for name in names if name == metric] or alike
     if not found:
-        raise _without(table, f"there is no column {wanted}")
+        raise _without(table, f"there is no column {metric}")
     return found[0]
 
 

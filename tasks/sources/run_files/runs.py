@@ -21,9 +21,9 @@ MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
 
-def runs_of(table: Table, wanted: str | None) -> RunFile:
+def runs_of(table: Table, metric: str | None) -> RunFile:
     """Return the runs with `wanted` (accuracy, loss or a column) as the metric."""
-    roles = roles_of(table, wanted)
+    roles = roles_of(table, metric)
     _check_count(table, roles)
     rows = list(rows_of(table, roles))
     if not rows:

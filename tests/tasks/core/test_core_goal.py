@@ -41,14 +41,14 @@ def test_a_level_that_cannot_be_is_refused(reported: str, is_share: bool, proble
 
 def test_a_run_may_ask_for_another_goal() -> None:
     configured = Goal.model_validate({"target": 0.9, "total_rounds": 100})
-    assert configured.asked(None, None, None) == configured
-    assert configured.asked("accuracy", "80%", 50) == Goal(
+    assert configured.with_options(None, None, None) == configured
+    assert configured.with_options("accuracy", "80%", 50) == Goal(
         metric="accuracy", target=0.8, total_rounds=50
     )
     # a level of accuracy is none of loss
-    assert configured.asked("loss", None, None) == Goal(metric="loss", total_rounds=100)
-    assert configured.asked("loss", "0.25", None).target == 0.25
-    assert Goal(metric="loss", target=2.0).asked(None, None, None).target == 2.0
+    assert configured.with_options("loss", None, None) == Goal(metric="loss", total_rounds=100)
+    assert configured.with_options("loss", "0.25", None).target == 0.25
+    assert Goal(metric="loss", target=2.0).with_options(None, None, None).target == 2.0
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_a_goal_that_cannot_be_is_one_line(
     asked: tuple[str | None, str | None, int | None], complaint: str
 ) -> None:
     with pytest.raises(UsageInvalid) as refused:
-        Goal().asked(*asked)
+        Goal().with_options(*asked)
     assert str(refused.value) == complaint

@@ -56,7 +56,7 @@ def test_extracted_values_must_all_be_somewhere(name: str) -> None:
 
 
 def test_kept_values_are_beside_the_sum() -> None:
-    Values(extracted=1, landed=1, kept=9).check()
+    Values(extracted=1, landed=1, retained=9).check()
 
 
 @pytest.mark.parametrize("name", ["loaded", "pending", "refused", "skipped_by_rule"])
@@ -94,7 +94,7 @@ def test_chunks_are_joined_into_one_measurement() -> None:
         ),
         outcome(
             "unchanged",
-            values=Values(extracted=3, unchanged=3, kept=1),
+            values=Values(extracted=3, unchanged=3, retained=1),
             sinks={"s": SinkValues(owed=1, pending=1), "t": SinkValues()},
             verdicts=(other,),
             problems=("p", "q"),
@@ -106,7 +106,7 @@ def test_chunks_are_joined_into_one_measurement() -> None:
     whole = joined("m", parts)
     assert whole == outcome(
         rows=2,
-        values=Values(extracted=5, landed=2, unchanged=3, kept=1),
+        values=Values(extracted=5, landed=2, unchanged=3, retained=1),
         sinks={"s": SinkValues(owed=3, loaded=2, pending=1), "t": SinkValues()},
         verdicts=(
             Verdict("suite", (check("a", False, "high", 1), check("b", False, offending=5))),
@@ -150,7 +150,7 @@ REFUSED = {"s": SinkValues(owed=1, refused=1)}
         ([outcome("lost")], "no_data", None, 0),
         ([outcome("landed", values=LANDED)], "ok", None, 0),
         ([outcome("unchanged")], "ok", None, 0),
-        ([outcome("retained", values=Values(kept=1))], "ok", None, 0),
+        ([outcome("retained", values=Values(retained=1))], "ok", None, 0),
         ([outcome("landed"), outcome("no_data", "n")], "ok", None, 0),
         # what the data say is no matter of the run's work
         ([outcome("landed", verdicts=WARNED)], "ok", "warning", 0),

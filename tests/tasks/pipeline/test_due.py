@@ -310,10 +310,10 @@ def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     bench.run(at(1.5))
     put_ratios(bench, 0.1, 0.2)
     kept = bench.run(at(1.5))
-    assert (kept.state, kept.values.kept, kept.values.erased) == ("retained", 2, 0)
+    assert (kept.state, kept.values.retained, kept.values.erased) == ("retained", 2, 0)
     # the source answers what it answered before, and the cell is looked at all the same
     outcome = shrinking(bench, at(1.5))
-    assert (outcome.state, outcome.values.kept, outcome.values.erased) == ("landed", 0, 2)
+    assert (outcome.state, outcome.values.retained, outcome.values.erased) == ("landed", 0, 2)
     outcome.values.check()
     assert outcome.warnings == (
         "the source no longer has 2 values; they were deleted from the lake",
@@ -334,7 +334,7 @@ def test_a_source_whose_history_is_gone_erases_nothing_unless_that_is_accepted(
     put_ratios(bench, 0.1, 0.2)
     bench.run(at(1.5))
     bench.put(rows(bench.measurement, []))
-    assert bench.run(at(1.5)).values.kept == 2
+    assert bench.run(at(1.5)).values.retained == 2
     assert bench.landed(0)["share_ratio"].tolist() == [0.1, 0.2]
     outcome = shrinking(bench, at(1.5))
     assert (outcome.state, outcome.values.erased) == ("landed", 2)
@@ -347,9 +347,9 @@ def test_rows_that_were_not_asked_for_are_neither_kept_nor_erased(bench: Bench) 
     put_ratios(bench, 0.1, 0.2, 0.3, 0.4)
     bench.run(at(0.99))
     outcome = shrinking(bench, at(0.6))
-    assert (outcome.values.kept, outcome.values.erased) == (0, 0)
+    assert (outcome.values.retained, outcome.values.erased) == (0, 0)
     assert bench.landed(0)["share_ratio"].tolist() == [0.1, 0.2, 0.3, 0.4]
-    assert bench.run(at(0.6)).values.kept == 0
+    assert bench.run(at(0.6)).values.retained == 0
 
 
 @pytest.mark.parametrize("late_data_cells", [0, 2])

@@ -139,7 +139,7 @@ def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     put(bench, 0.5, 1.25)
     outcome = bench.run(NOW)
     assert outcome.state == "retained"
-    assert outcome.values == Values(extracted=4, landed=2, unchanged=2, kept=2)
+    assert outcome.values == Values(extracted=4, landed=2, unchanged=2, retained=2)
     assert outcome.warnings == (
         "the source no longer has 2 values; they are retained as landed before",
     )
@@ -156,7 +156,7 @@ def test_everything_vanished_is_kept_too(bench: Bench) -> None:
     bench.run(NOW)
     put(bench)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.values) == ("retained", Values(kept=4))
+    assert (outcome.state, outcome.values) == ("retained", Values(retained=4))
     assert len(bench.landed(0, 2)) == 2
     assert bench.run(NOW).state == "unchanged"
 
@@ -166,7 +166,7 @@ def test_new_value_wins(bench: Bench) -> None:
     bench.run(NOW)
     put(bench, 0.25, ratio=0.75)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.values.kept) == ("landed", 0)
+    assert (outcome.state, outcome.values.retained) == ("landed", 0)
     assert bench.landed(0)["share_ratio"].tolist() == [0.75]
     assert bench.sink.values("share_ratio") == [0.75]
     assert not any(entry.erase_first for call in bench.sink.calls for entry in call)

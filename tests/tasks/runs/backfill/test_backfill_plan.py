@@ -108,14 +108,14 @@ def test_a_scheduler_of_this_machine_may_share_its_files(
     installed: Installation, address: str
 ) -> None:
     wanted = made(settings_of(installed), runner="dask", address=address, workers=5)
-    assert (wanted.manner.address, wanted.manner.workers) == (address, 5)
+    assert (wanted.options.address, wanted.options.workers) == (address, 5)
 
 
 def test_what_has_no_past_is_left_out_with_a_word(installed: Installation) -> None:
     wanted = made(settings_of(installed), measurements=None, chunk="6h")
     assert [e.name for e in wanted.plan.measurements] == ["a", "b"]
     assert "skipped, since their source has no history: r" in wanted.plan.warnings
-    assert (wanted.manner.chunk, wanted.manner.workers, wanted.manner.replace) == (6, 2, False)
+    assert (wanted.options.chunk, wanted.options.workers, wanted.options.replace) == (6, 2, False)
 
 
 def test_nothing_is_read_that_retention_would_take_away(installed: Installation) -> None:

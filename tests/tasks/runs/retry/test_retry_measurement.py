@@ -160,7 +160,7 @@ def test_the_next_collect_that_is_answered_less_keeps_what_was_released(bench: B
     fix(bench, most=2.0)
     again(bench)
     put(bench, (0.25, 0.5))
-    assert bench.run(NOW).values == Values(extracted=1, landed=1, kept=1)
+    assert bench.run(NOW).values == Values(extracted=1, landed=1, retained=1)
     assert landed(bench) == [(at(0.25), 0.5), (at(0.5), 1.5)]
 
 
