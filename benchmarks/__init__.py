@@ -1,1 +1,1 @@
-"""Benchmarks of docs/performance.md: each module prints its figures as ratios of one run."""
+"""Benchmarks of docs/performance.md: figures are ratios of one run."""

@@ -1,4 +1,4 @@
-"""The largest cell that must fit: one hour of 10,000 series at 15 s, 2.4 million rows.
+"""Memory of the largest cell: one hour of 10,000 series at 15 s, 2.4 million rows.
 
 `python -m benchmarks.cardinality [--json] [--series N]`: starts a real Prometheus and a real
 InfluxDB, collects the hour in a fresh process (extract, digest, suite, lake, InfluxDB) and prints

@@ -1,4 +1,4 @@
-"""The parts of the pipeline benchmark, each run in a process of its own by benchmarks.pipeline."""
+"""Parts of the pipeline benchmark, each in a process of its own."""
 
 import importlib
 import json
@@ -203,12 +203,12 @@ def _days(where: Where, days: int, repetitions: int) -> dict[str, Any]:
 
 
 def memory_one_day(where: Where, _repetitions: int) -> dict[str, Any]:
-    """Return the peak of a fresh process that imports everything and does one day once."""
+    """Return the peak of a fresh process that imports everything and does one day."""
     return _memory(where, 1)
 
 
 def memory_ten_days(where: Where, _repetitions: int) -> dict[str, Any]:
-    """Return the peak of a fresh process that imports everything and does ten days once."""
+    """Return the peak of a fresh process that imports everything and does ten days."""
     return _memory(where, TEN)
 
 

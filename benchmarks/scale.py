@@ -1,4 +1,4 @@
-"""Cost of Dask, and gain of more machines: threads and a local cluster on one window.
+"""Cost of Dask, and gain of more machines: threads and a local cluster.
 
 `python -m benchmarks.scale [--json]`: starts a real Prometheus, InfluxDB and Prefect server, fills
 one day back in chunks of two lengths with each runner, and measures what the two services can do by
@@ -130,7 +130,7 @@ def _at_once(jobs: Sequence[Callable[[], None]], workers: int) -> float:
 
 
 def _source(prometheus: PrometheusServer) -> float:
-    """Return Prometheus's values a second, with as many queries as a run may have at once."""
+    """Return Prometheus's values a second, with as many queries as a run may have."""
 
     def ask(hour: int) -> None:
         first = START + timedelta(hours=hour)

@@ -1,4 +1,4 @@
-"""Quality of forecasts: every set, at 10 to 90 % of the rounds, beside simple forecasters.
+"""Quality of forecasts at 10 to 90 % of the rounds, beside simple forecasters.
 
 "Stays as it is" says that the final level is the mean of the last five rounds seen, or the last
 round's value, whichever has the smaller error at that share of the rounds. For the CRPS it needs a
@@ -48,8 +48,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Point:
-    """A forecast and the outcome: errors are absolute and floored at 0.002, crps is the
-    continuous ranked probability score."""
+    """A forecast and the outcome: absolute errors, floored at 0.002, and crps,
+    the continuous ranked probability score."""
 
     share: float
     covered: bool
@@ -70,7 +70,7 @@ def points(
     curves: Sequence[Run],
     each: Each = one_by_one,
 ) -> list[Point]:
-    """Forecast every run at every share, with the runs of `past` as history (none: alone).
+    """Forecast every run at every share, with runs of `past` as history (none: alone).
 
     "Stays as it is" learns from `others` and from `curves`. Of past and others, other groups only.
     """
@@ -80,7 +80,7 @@ def points(
 
 @dataclass(frozen=True, eq=False)
 class _Taught:
-    """Input of "stays as it is": gains by share of the others, with their groups, and of curves."""
+    """Input of "stays as it is": gains by share, of the others by group, and of curves."""
 
     groups: tuple[str, ...]
     of_others: dict[float, Floats]
@@ -160,7 +160,7 @@ def crps(draws: Floats, value: float) -> float:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means of some points; ratio is the error over that of the better "stays as it is",
+    """Means of some points; ratio is the error over that of "stays as it is",
     crps_to_… the CRPS over that of its form with this knowledge."""
 
     points: int

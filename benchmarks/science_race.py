@@ -45,7 +45,7 @@ INK, LINE, GREY, PALE = "#22303c", "#1f77b4", "#9aa5b1", "#e4e8ec"
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """A finished run, epsilon by round, and the race's terms; the target is on the scale 0 to 1.
+    """A finished run, epsilon by round, and the race's terms; target on the scale.
 
     Index i means the same round in curve and epsilon."""
 
@@ -56,7 +56,7 @@ class Contest:
 
     @property
     def reached(self) -> int:
-        """Return the index of the first round at the target; the count of rounds if none is."""
+        """Return the index of the first round at the target; the count if none is."""
         at = np.flatnonzero(levels(self.run.curve) >= self.target)
         return int(at[0]) if len(at) else len(self.epsilon)
 
@@ -82,9 +82,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Score:
-    """brier is the mean squared error of the chances, base that of one who knows how often races of
-    this set are won and nothing else (Brier, "Verification of forecasts expressed in terms of
-    probability", Monthly Weather Review 1950)."""
+    """brier is the mean squared error of the chances, base that of the set's rate of wins
+    (Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950)."""
 
     calls: int
     won: float
@@ -99,7 +98,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Bin:
-    """Calls with a chance between two tenths: their mean, and the share won with 80 % interval."""
+    """Calls with a chance between two tenths: mean, share won, 80 % interval."""
 
     calls: int
     chance: float
@@ -117,7 +116,7 @@ def levels(curve: Curve) -> Floats:
 
 
 def own_contests(every: int = 1) -> list[Contest]:
-    """Return each `every`-th of the own runs, with the epsilon that the service reported."""
+    """Return each `every`-th of the own runs, with the reported epsilon."""
     import pandas as pd
 
     spent = [
@@ -186,7 +185,7 @@ def _contest(
 def calls(
     contests: Sequence[Contest], past: Sequence[Run] = (), each: Each = one_by_one
 ) -> list[Call]:
-    """Call every contest at every open share, with other groups' runs of `past` as history."""
+    """Call every contest at every open share, with other groups of `past` as history."""
     return list(chain.from_iterable(each(partial(_calls_of, past=past), contests)))
 
 
@@ -241,7 +240,7 @@ def bins(found: Sequence[Call]) -> list[Bin]:
 
 
 def measure(every: int, count: int, each: Each = one_by_one) -> dict[str, Any]:
-    """Measure scores and bins of each `every`-th own run and of `count` synthetic ones."""
+    """Measure scores and bins of own runs (each `every`-th) and `count` synthetic ones."""
     synthetic = synthetic_contests(FIRST_SEED, count, each)
     sets = {
         "own runs, with history": calls(own_contests(every), own_runs(), each),

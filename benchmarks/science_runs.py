@@ -56,7 +56,7 @@ class Design:
 
 
 def designs() -> list[Design]:
-    """Return the configurations: each setting drawn evenly from its choices, by a fixed seed."""
+    """Return the configurations: each setting drawn evenly, by a fixed seed."""
     rng = np.random.default_rng(DESIGN_SEED)
     columns = {}
     for name, choices in CHOICES.items():

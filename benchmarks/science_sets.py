@@ -34,7 +34,7 @@ def synthetic_runs(first_seed: int, count: int) -> list[Run]:
 
 
 def folder_runs(folder: Path) -> list[Run]:
-    """Return every CSV of the folder (columns round, loss, accuracy), each a group of its own."""
+    """Return every CSV of the folder (round, loss, accuracy), each a group of its own."""
     import pandas as pd
 
     found = []

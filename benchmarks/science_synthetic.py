@@ -59,7 +59,7 @@ class Synthetic:
 
 
 def make(seed: int, noise: float | None = None) -> Synthetic:
-    """Make the curve of that seed; `noise` fixes the standard deviation, by default drawn."""
+    """Make the curve of that seed; `noise` fixes the deviation, by default drawn."""
     rng = np.random.default_rng(seed)
     kinds = list(SHARES)
     kind = kinds[rng.choice(len(kinds), p=np.array(list(SHARES.values())))]
@@ -71,7 +71,7 @@ def make(seed: int, noise: float | None = None) -> Synthetic:
 
 
 def _gap(rng: np.random.Generator, count: int) -> Floats:
-    """Return the gap left to gain, from 1 before the first round to 0: one of seven families."""
+    """Return the gap left to gain, from 1 to 0, of one of seven families."""
     x = np.arange(1, count + 1, dtype=np.float64)
     tau = count * np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
     family = rng.integers(7)

@@ -31,7 +31,7 @@ CLEAR_PERIODS = 4.0
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict beside the truth; possible holds more than one kind where the definitions are open.
+    """A verdict beside the truth; possible has more than one kind in open cases.
 
     A tempting curve has more than 0.02 to gain, or falls, so that converged would mislead."""
 
@@ -95,7 +95,7 @@ def _rising_or_flat(curve: Synthetic, count: int, slope: float) -> str:
 
 
 def _held(clean: Floats, rounds: int, limit: float) -> float:
-    """Return the highest level that ten rounds in a row before the last one kept, within the limit."""
+    """Return the highest level kept by ten rounds before the last one, within the limit."""
     if len(clean) <= rounds:
         return -np.inf
     windows = np.lib.stride_tricks.sliding_window_view(clean[:-1], rounds)
@@ -122,8 +122,8 @@ def _verdicts_of(seed: int, noise: float) -> list[Judged]:
 
 @dataclass(frozen=True)
 class Breaks:
-    """Delays of found breaks that show at least five rounds before the end, in rounds since they
-    show (infinite when missed), and false onsets among so many healthy rounds."""
+    """Delays of found breaks that show five rounds before the end, in rounds since
+    they show (infinite when missed), and false onsets among so many healthy rounds."""
 
     late: tuple[float, ...]
     false: int
@@ -141,7 +141,7 @@ class Breaks:
 
 
 def breaks(first_seed: int, count: int, noise: float) -> Breaks:
-    """Find breaks in `count` synthetic curves at that noise; rounds before are healthy."""
+    """Find breaks in `count` synthetic curves; rounds before a break are healthy."""
     late: list[float] = []
     false = healthy = 0
     for index in range(count):
@@ -159,7 +159,7 @@ def breaks(first_seed: int, count: int, noise: float) -> Breaks:
 
 
 def first_shown(curve: Synthetic) -> int | None:
-    """Return the first round where the noise-free curve is broken by definition; else None."""
+    """Return the first round where the noise-free curve is broken by definition."""
     if curve.onset is None:
         return None
     rounds = range(curve.onset, len(curve.clean) + 1)

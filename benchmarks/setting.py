@@ -1,4 +1,4 @@
-"""The data of the pipeline benchmark: one day of one measurement in a real Prometheus."""
+"""Data of the pipeline benchmark: one day of one measurement in Prometheus."""
 
 import json
 from collections.abc import Mapping

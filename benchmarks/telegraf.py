@@ -1,4 +1,4 @@
-"""Telegraf on the same range query: inputs.http with xpath_json, outputs.influxdb_v2."""
+"""Telegraf on the same query: inputs.http with xpath_json, outputs.influxdb_v2."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def binary() -> Path | None:
 
 
 def seconds(program: Path, where: Where, span: Window, bucket: str, folder: Path) -> float:
-    """Return seconds of gathering the span into the bucket, without the process's start."""
+    """Return seconds of gathering the span into the bucket, without the start."""
     nothing = _once(program, where, f"{QUERY}_of_nothing", span, bucket, folder)
     return _once(program, where, QUERY, span, bucket, folder) - nothing
 

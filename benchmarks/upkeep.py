@@ -1,4 +1,4 @@
-"""Effect of maintenance: landing, queries of the lake and of the ledger, after long use.
+"""Effect of maintenance on landing and queries after long use.
 
 `python -m benchmarks.upkeep [--json]`: lands hand-made batches into a lake of its own, without any
 source, suite or sink, and prints each figure beside its target. All commits are flushed to the
@@ -126,7 +126,7 @@ def measurement(name: str) -> Measurement:
 
 
 def batch(window: Window, series: int, step_seconds: int, seed: int = 7) -> pd.DataFrame:
-    """Build a frame in the layout of a Batch, in canonical order, with full-precision values."""
+    """Build a frame in the layout of a Batch, with full-precision values."""
     count = int(window.length.total_seconds()) // step_seconds
     times = pd.date_range(window.start, periods=count, freq=f"{step_seconds}s", unit="us")
     values = np.random.default_rng(seed).normal(0.2, 0.01, count * series)
@@ -148,7 +148,7 @@ def cell_at(hour: int) -> Cell:
 
 
 def used(folder: Path, daily: bool) -> tuple[Bench, float, int]:
-    """Return a measurement after COMMITS hourly commits, seconds of its last 20, and its files."""
+    """Return a measurement after COMMITS commits, seconds of the last 20, and files."""
     bench, entry = Bench(folder), measurement("m00")
     seconds = []
     for hour in range(COMMITS):
@@ -163,7 +163,7 @@ def used(folder: Path, daily: bool) -> tuple[Bench, float, int]:
 
 
 def newest_cells(bench: Bench, hour: int) -> float:
-    """Return seconds to land the newest cell of all measurements, the best of some hours."""
+    """Return the least seconds to land the newest cell of all measurements."""
     entries = [measurement(f"m{number:02}") for number in range(MEASUREMENTS)]
     for entry in entries:
         bench.lake.prepare(entry)
@@ -217,7 +217,7 @@ def ledger_questions(ledger: Ledger, windows_each: int) -> dict[str, float]:
 
 
 def questions_of(url_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
-    """Time queries of two fresh ledgers of WINDOWS windows: many measurements, or all of one."""
+    """Time queries of two ledgers of WINDOWS windows: many measurements, or one."""
     kinds = {"ledger": WINDOWS // MEASUREMENTS, "ledger_of_one_measurement": WINDOWS}
     figures = {}
     for name, windows_each in kinds.items():

@@ -19,7 +19,7 @@ def federated(
     output: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Read new rounds and totals, validate, land and load them, and judge the training.
+    """Read new rounds and totals, validate, land and load them, judge the training.
 
     A poll reads gaps of earlier ones as far as the service's history goes, so runs may be started by
     hand at any time. Beside the report it writes fl-progress.json, fl-participation.json,

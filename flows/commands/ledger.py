@@ -14,7 +14,7 @@ group = typer.Typer(help="Inspect the ledger, or rebuild it from the lake.", no_
 
 @group.command("ls")
 def ls(json: AsJson = False) -> None:
-    """List the ledger's cells and values by measurement, with each sink's pending ones.
+    """List the ledger's cells and values by measurement, with pending ones by sink.
 
     Example:
 

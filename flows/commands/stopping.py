@@ -1,4 +1,4 @@
-"""Stopping by a signal: one line, exit code 128 + the signal, nothing left running."""
+"""Stopping by a signal: one line, exit code 128 + the signal, nothing left."""
 
 import os
 import signal

@@ -33,8 +33,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, compared. Differences are first less second in the metric's own unit, positive
-    where the first is better (also of a loss); better is None when undecided.
+    """Two runs, compared: differences are first less second in the metric's own
+    unit, positive where the first is better (also of a loss); better is None when undecided.
 
     level is that of the levels at the same round, `round`; final that of the forecast final levels.
     n counts the rounds behind level. Both speak of these two trainings, not of their settings: for

@@ -256,8 +256,10 @@ def _plateau(seen: _Seen) -> Verdict | None:
 
 
 def _converged(seen: _Seen) -> Verdict | None:
-    """Return the verdict of least expected cost (Bishop, "Pattern recognition and machine learning"
-    2006, 1.5): a mistake costs 1 either way, and MISLED more when it hides that much is left."""
+    """Return the verdict of least expected cost (Bishop 2006, 1.5).
+
+    A mistake costs 1 either way, and MISLED more when it hides that much is left (Bishop: "Pattern
+    recognition and machine learning")."""
     state, more = seen.state, seen.state.gaps > 2.0 * settings.CONVERGED_GAP
     done = float(
         np.mean((state.trends <= settings.FLAT_TREND) & (state.gaps <= settings.CONVERGED_GAP))

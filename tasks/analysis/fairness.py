@@ -38,8 +38,8 @@ class Fairness:
 
 @dataclass(frozen=True, eq=False)
 class ClientAccuracies:
-    """Each client's accuracy as of now, by client: estimate, standard error (NaN where none can be
-    had), how many rounds it rests on, and its examples."""
+    """Clients' accuracies now: estimate, standard error (NaN if unknown), number of
+    rounds behind it, and examples."""
 
     accuracy: Floats
     error: Floats

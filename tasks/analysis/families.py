@@ -40,8 +40,8 @@ def _log_power(x: Floats, scale: Floats, shape: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Family:
-    """One family: its shapes are all pairs of a time constant and one of `shapes`; half of the gap of
-    shape k is closed after `half`(k) time constants."""
+    """One family: its shapes are all pairs of a time constant and one of `shapes`;
+    half of the gap of shape k is closed after `half`(k) time constants."""
 
     name: str
     gap: Gap
@@ -84,27 +84,27 @@ class End:
 
 ANY_END = End(0.8, 0.3)
 PLANNED_ENDS = (End(0.9, 0.12, 0.5), End(0.6, 0.3, 0.5))
-"""Of a run with a plan: either its task is one that is learned well, or it may end anywhere. The tasks
-that federated learning is tried on reach from digits, nearly all of which are reported right in the end, to
-next words, most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
+"""For a run with a plan: either its task can be learned well, or it may end anywhere. Tasks of federated
+learning range from digits, nearly all of which are classified correctly in the end, to next words,
+most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
 LIKELY_START = (0.25, 0.3)  # mean and standard deviation of the start
 LEAST_START = -0.02
 FLAT_SHARE = 0.5  # prior weight of a curve that does not change, against 1 for each family
 PLANNED_FLAT_SHARE = 0.2  # the same of a run with a plan: few runs are planned that learn nothing
 HALFWAY, HALFWAY_SPREAD = 0.15, 1.25
 """When a run with a plan has made half of its gain: a share of the plan, and the standard deviation of
-its logarithm. Who plans a run lets it train for long enough, and not for many times that."""
+its logarithm. Runs are planned to train for long enough, and not for many times that."""
 
 
 class ParametricShapes:
-    """All shapes of all families, the flat one first, once for each belief about the end: p is the
-    asymptote (at most 1, not below the start), q the start."""
+    """All shapes of all families, the flat one first, once for each prior end:
+    p is the asymptote (at most 1, not below the start), q the start."""
 
     def __init__(
         self, seen: float, ends: Sequence[End] = (ANY_END,), planned: float | None = None
     ) -> None:
-        """The time constants are in units of the rounds seen; planned is the last round of the plan,
-        from which it is guessed how fast the run was meant to learn."""
+        """Time constants are in units of the rounds seen; the plan's last round,
+        planned, hints at the intended speed of learning."""
         self.seen, self.copies = seen, len(ends)
         families = [_log_prior(family, seen, planned) for family in FAMILIES]
         flat = np.log(FLAT_SHARE if planned is None else PLANNED_FLAT_SHARE)

@@ -48,8 +48,8 @@ while no more than six in ten of them end below the median. Where much is open, 
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of the families, of past runs as shapes and of the regression over past runs (they sum
-    to 1), and the factor on the width of the whole."""
+    """Shares of families, of past runs as shapes and of the regression over them,
+    with sum 1, and the factor on the width of the whole."""
 
     shares: tuple[float, float, float]
     widening: float
@@ -65,8 +65,8 @@ ALONE = Mix((1.0, 0.0, 0.0), 1.0)
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One past run forecast from the others: its true end, and draws from each source (None from a
-    source without a forecast)."""
+    """One past run forecast from the others: its true end, and draws from each
+    source (None from a source without a forecast)."""
 
     end: float
     draws: tuple[Floats | None, Floats | None, Floats | None]
@@ -117,10 +117,7 @@ def parametric_levels(
     rng: np.random.Generator,
     ends: Sequence[End] = PLANNED_ENDS,
 ) -> Floats:
-    """Return draws of the level at future x, up to the plan's end, from families alone.
-
-    `ends` is the prior of the asymptote.
-    """
+    """Return draws of the level at future x by families; `ends` is the prior end."""
     shapes = ParametricShapes(observed.now, ends, float(x[-1]))
     fitted = posterior.fit(observed, shapes, rng)
     drawn = posterior.draw(fitted, np.concatenate([[observed.now], x]), count, rng)

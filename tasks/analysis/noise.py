@@ -106,7 +106,7 @@ def second_differences(values: Floats, lag: int) -> Floats:
 
 
 def _slow_gain(lag: int) -> float:
-    """Return a second difference's variance for an autoregressive series of variance 1."""
+    """Return an autoregressive series' variance of a second difference, at variance 1."""
     return float(6.0 - 8.0 * MEMORY**lag + 2.0 * MEMORY ** (2 * lag))
 
 

@@ -23,24 +23,24 @@ from tasks.analysis.settings import COLLAPSE_DROP, COLLAPSE_NOISE, HELD_ROUNDS
 Break = Literal["collapse", "divergence"]
 
 NOISE_ROUNDS = 40
-NOISE_STEP = 4  # the noise is estimated anew every so many rounds
-LAGS = (5, 10)  # second differences over so many rounds tell of noise that lingers
+NOISE_STEP = 4  # rounds between two estimates of the noise
+LAGS = (5, 10)  # rounds of second differences that reveal lasting noise
 WITHIN_ONE_SD = 0.8413  # share of the normal distribution below one standard deviation
 LEAST_NOISE = 1e-4
-LATEST = 3  # a single bad round is no collapse: the median of three must be down
+LATEST = 3  # a single bad round is not a collapse: the median of three must be down
 SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10), (16, 10))
 """The last rounds, and the rounds before them that they are compared with: few of a level that rose
 just before, many of a level that falls slowly."""
 LONGEST_SPAN = max(last for last, _ in SPANS)
 CHANCE = 1.1e-4
-"""Chance of one comparison to be beyond noise where nothing falls: 4.5 standard deviations once 40
-rounds reported the noise, more while fewer did."""
+"""Chance of one comparison to be beyond noise without a fall: 4.5 standard deviations once 40 rounds
+estimate the noise, more for fewer."""
 ROUNDS_A_DEGREE = 2
-"""Second differences overlap: so many of them tell of the noise what one value of its own would."""
+"""Second differences overlap: so many of them have the information of one independent value."""
 LEAST_FALL = 0.01  # a divergence takes at least this much off the level
 CALM_ROUNDS = 5  # so many good rounds end a broken stretch
 REMEMBERED = 512
-"""Past runs of which it is remembered whether they collapsed: each forecast asks of the same ones."""
+"""Past runs whose collapses are cached, since each forecast needs the same ones."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ RATIO_CHANCE = 1e-4
 
 @dataclass(frozen=True)
 class Swing:
-    """spread is the standard deviation about the trend of the last rounds, ratio that to the
-    calmest third's (None when there are too few rounds), by_chance the ratio that noise of one size
-    has once in 10,000; period in rounds and amplitude are those of the wave found, None without
-    one."""
+    """spread is the standard deviation about the trend of the last rounds.
+
+    ratio is that to the calmest third's (None with too few rounds), by_chance the ratio that noise of
+    one size has once in 10,000; period in rounds and amplitude are those of a found wave, or None."""
 
     spread: float
     ratio: float | None
@@ -49,7 +49,7 @@ def swing_of(values: Floats, window: int) -> Swing:
 
 
 def _ratio_by_chance(window: int, third: int) -> float:
-    """Return the ratio of two deviations of one noise that chance exceeds in 1 of 10,000.
+    """Return the ratio of two deviations of noise that chance exceeds in 1 of 10,000.
 
     Over so many rounds each, less the three of their trends: Fisher's F distribution.
     """

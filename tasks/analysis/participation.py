@@ -40,8 +40,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Client:
-    """One client over the run. Shares are 0 to 1, seconds and examples medians; badness orders the
-    table, worst first: how often it is lost or late, and how far its accuracy is below the mean."""
+    """One client over the run. Shares are 0 to 1, seconds and examples medians.
+
+    badness orders the table, worst first: how often it is lost or late, and its accuracy's distance
+    below the mean."""
 
     id: str
     drawn: int

@@ -32,9 +32,9 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, eq=False)
 class RunAnalysis:
-    """One run analysed. forecast.final and target are on the scale 0 to 1 of curve, which says what
-    that is in the metric's own unit; planned_rounds counts the plan's rounds, final_round is the
-    number of the last one; notes are lines on what was left out or is needed."""
+    """One run's results. forecast.final and target are on the curve's scale 0 to 1;
+    planned_rounds counts the plan's rounds, final_round is the number of the last one; notes are lines
+    on skipped and missing input."""
 
     run_id: str
     source: str

@@ -103,8 +103,8 @@ def distance(one: PastRun, other: PastRun) -> float:
 
 
 class HistoryShapes:
-    """Past runs as shapes: u is 1, v is what the run has gained since now; each run twice, once
-    with its level taken seriously and once not."""
+    """Past runs as shapes: u is 1, v is the run's gain since now; each run twice,
+    with its level taken seriously and not."""
 
     def __init__(self, runs: Sequence[PastRun], now: float, x_end: float) -> None:
         """x_end is the plan's end, beyond which nothing is known."""

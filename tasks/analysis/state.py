@@ -27,8 +27,8 @@ SURE_OF_MEMORY = 3.0  # noise is held to linger when chance makes it look so in 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Level and asymptote on the scale 0 to 1, trend a round over the window; the draws behind
-    them (gaps are asymptote less level), and the noise's standard deviation."""
+    """Level and asymptote on the scale 0 to 1, trend a round over the window; the
+    draws behind them (gaps are asymptote less level), and the noise's standard deviation."""
 
     level: Interval
     trend: Interval

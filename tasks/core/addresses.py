@@ -87,7 +87,7 @@ def checked_url(
     where: str,
     fix: str = "Give a base URL such as http://localhost:9090, and a token in its own variable",
 ) -> str:
-    """Return the base URL without trailing slash; raise ConfigurationInvalid if it is none."""
+    """Return the base URL without trailing slash, or raise ConfigurationInvalid."""
     problem = _problem_with_url(url)
     if problem is not None:
         raise ConfigurationInvalid(where=where, problem=problem, fix=fix)

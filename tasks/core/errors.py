@@ -52,7 +52,7 @@ class Terminal(FedvitalsError):
 
 
 class ConfigurationInvalid(Terminal):
-    """A file or setting is wrong. Facts: where (file and key, or variable), problem, fix."""
+    """A file or setting is wrong. Facts: where (file and key), problem, fix."""
 
     message = "{where}: {problem}. Fix: {fix}"
     exit_code = 2

@@ -25,8 +25,8 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Change:
-    """Changes to a table's columns. `renamed` maps new names to old ones, `cast` names to
-    (type, new type); names are those of the catalogue, those of `dropped` the table's."""
+    """Changes to a table's columns: `renamed` maps new names to old ones, `cast`
+    names to (type, new type); names are those of the catalogue, those of `dropped` the table's."""
 
     renamed: Mapping[str, str]
     added: tuple[str, ...]

@@ -86,7 +86,7 @@ class Lake:
         )
 
     def try_writing(self) -> None:
-        """Write and remove something as a landing; raise LakeUnavailable, LakeRefused, OSError."""
+        """Write and remove something as a landing; raise its errors, or OSError."""
         folder = local_path(self.url)
         if folder is None:
             with lake_errors(self.url):

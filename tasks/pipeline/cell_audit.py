@@ -47,7 +47,7 @@ class AuditRequest:
     run_id: str
 
 
-def stand(lake: Lake, request: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
+def stand(lake: Lake, scope: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
     """Compare recorded states with the rows and values counted in the table.
 
     Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
@@ -55,19 +55,16 @@ def stand(lake: Lake, request: AuditRequest, recorded: Mapping[Cell, CellState])
     read decides, and one more erasure, since it is unknown what sinks have. Raises LakeDamaged when
     the table cannot be read.
     """
-    held = held_cells(lake, request.measurement, request.environment, ALL_TIME, request.length)
+    held = held_cells(lake, scope.measurement, scope.environment, ALL_TIME, scope.length)
     gone = [cell for cell, state in recorded.items() if held.get(cell, NOTHING).rows < state.rows]
     left = {cell: held.get(cell, NOTHING) for cell in gone}
-    states = {
-        **recorded,
-        **{cell: torn(recorded[cell], left[cell], request.run_id) for cell in gone},
-    }
+    states = {**recorded, **{cell: torn(recorded[cell], left[cell], scope.run_id) for cell in gone}}
     others = [cell for cell in held if cell not in left]
-    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], request)]
-    source = next((state.source for state in recorded.values()), request.measurement.source)
-    for cell, frame in frames_of(lake, request, suspects):
-        before = recorded[cell] if cell in recorded else _unknown(lake, request, cell, source)
-        states[cell] = as_held(before, frame, request)
+    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], scope)]
+    source = next((state.source for state in recorded.values()), scope.measurement.source)
+    for cell, frame in frames_of(lake, scope, suspects):
+        before = recorded[cell] if cell in recorded else _unknown(lake, scope, cell, source)
+        states[cell] = as_held(before, frame, scope)
     corrected = [states[cell] for cell in sorted(states) if states[cell] is not recorded.get(cell)]
     return CellAudit(
         states=tuple(states[cell] for cell in sorted(states)),
@@ -91,9 +88,9 @@ def torn(state: CellState, left: Held, run_id: str) -> CellState:
     )
 
 
-def as_held(state: CellState, frame: pd.DataFrame, request: AuditRequest) -> CellState:
+def as_held(state: CellState, frame: pd.DataFrame, scope: AuditRequest) -> CellState:
     """Return the state with the digest of the rows held; itself when unchanged."""
-    digest = digest_rows(frame, request.measurement)
+    digest = digest_rows(frame, scope.measurement)
     if digest == state.landed_digest:
         return state
     return replace(
@@ -102,38 +99,34 @@ def as_held(state: CellState, frame: pd.DataFrame, request: AuditRequest) -> Cel
         source_digest="",
         landed_digest=digest,
         rows=len(frame),
-        values=count_values(frame, request.measurement),
+        values=count_values(frame, scope.measurement),
         delete_count=state.delete_count + 1,
-        catalogue_digest=request.measurement.digest,
-        run_id=request.run_id,
+        catalogue_digest=scope.measurement.digest,
+        run_id=scope.run_id,
         made_at=datetime.now(UTC),
     )
 
 
 def frames_of(
-    lake: Lake, request: AuditRequest, cells: list[Cell]
+    lake: Lake, scope: AuditRequest, cells: list[Cell]
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """Yield the landed rows of each cell, read some adjacent cells at a time."""
     for group in groups_of(sorted(cells), _CELLS_AT_ONCE, fits=follows):
         window = Window(group[0].start, group[-1].stop)
-        frame = lake.read(request.measurement, request.environment, window)
+        frame = lake.read(scope.measurement, scope.environment, window)
         yield from split_cells(frame, group).items()
 
 
-def _is_suspect(state: CellState | None, held: Held, request: AuditRequest) -> bool:
+def _is_suspect(state: CellState | None, held: Held, scope: AuditRequest) -> bool:
     if state is not None and state.state == "torn" and state.rows == held.rows:
         return False
-    if state is None or state.catalogue_digest != request.measurement.digest:
+    if state is None or state.catalogue_digest != scope.measurement.digest:
         return True
     return (state.rows, state.values) != (held.rows, held.values)
 
 
-def _unknown(lake: Lake, request: AuditRequest, cell: Cell, source: str) -> CellState:
+def _unknown(lake: Lake, scope: AuditRequest, cell: Cell, source: str) -> CellState:
     """Return the state of a cell without a record: unread."""
-    records = slice_cell(
-        lake.quarantined(request.measurement.name, request.environment, cell), cell
-    )
-    nothing = CellState.of_nothing(
-        request.measurement, request.environment, cell, source, request.run_id
-    )
+    records = slice_cell(lake.quarantined(scope.measurement.name, scope.environment, cell), cell)
+    nothing = CellState.of_nothing(scope.measurement, scope.environment, cell, source, scope.run_id)
     return replace(nothing, quarantined=int(records["field"].notna().sum()))

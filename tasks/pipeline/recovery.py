@@ -80,10 +80,7 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
 
 
 def is_behind(lake: Lake, ledger: Ledger) -> bool:
-    """Return whether the lake has a newer run than the ledger, which was lost or restored.
-
-    Raises LakeDamaged, LedgerUnavailable.
-    """
+    """Return whether the lake has a newer run than the ledger; raise LakeDamaged."""
     return newest_run(lake) > ledger.newest_run()
 
 
@@ -196,8 +193,8 @@ def _audit(
         kept = tuple(states[cell] for cell in sorted(states))
         missed = tuple(state for state in kept if state is not recorded.get(state.cell))
         return CellAudit(kept, corrected=missed), unchecked
-    request = AuditRequest(measurement, environment, work.length, work.run_id)
-    audit = stand(work.lake, request, states)
+    scope = AuditRequest(measurement, environment, work.length, work.run_id)
+    audit = stand(work.lake, scope, states)
     missed = tuple(s for s in audit.states if s is not recorded.get(s.cell))
     return CellAudit(audit.states, missed, audit.lost), ""
 

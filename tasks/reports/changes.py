@@ -1,4 +1,4 @@
-"""Changes since the last run: states, sums, and checks that began or ended failing."""
+"""Changes since the last run: states, sums, and newly or no longer failing checks."""
 
 from collections.abc import Sequence
 from datetime import datetime

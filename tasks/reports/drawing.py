@@ -20,7 +20,7 @@ from tasks.reports.series import Floats
 WIDTH, HEIGHT = 440, 172  # of a panel, in its own units, about CSS pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 20, 24
 _DASHES = ("-", (0, (4, 1.6)))
-SOLID = 4  # colours drawn solid; later ones are dashed, to be told apart without colour
+SOLID = 4  # colours drawn solid; later ones are dashed, to differ without colour
 
 
 @dataclass(frozen=True)

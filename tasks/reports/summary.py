@@ -45,16 +45,7 @@ def _changed(report: RunReport) -> str:
 
 def _sums(report: RunReport) -> str:
     values = report.receipt.values
-    names = (
-        "extracted",
-        "landed",
-        "quarantined",
-        "dropped_by_rule",
-        "unchanged",
-        "retained",
-        "erased",
-    )
-    rows = [f"| {name.replace('_', ' ')} | {getattr(values, name):,} |" for name in names]
+    rows = [f"| {name.replace('_', ' ')} | {count:,} |" for name, count in asdict(values).items()]
     return "\n".join(["| values | number |", "|---|---:|", *rows])
 
 

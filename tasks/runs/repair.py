@@ -147,17 +147,17 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
     later = with_commits(work.lake, name, recorded)
     for environment in sorted({environment for environment, _ in later}):
         states = {cell: state for (where, cell), state in later.items() if where == environment}
-        request = AuditRequest(measurement, environment, work.length, work.run_id)
+        scope = AuditRequest(measurement, environment, work.length, work.run_id)
         if f"{QUARANTINE}/{name}" in broken:
-            states |= _without_records(work, request, states)
-        yield from _mark(work, request, states)
+            states |= _without_records(work, scope, states)
+        yield from _mark(work, scope, states)
 
 
 def _without_records(
-    work: Rebuilding, request: AuditRequest, recorded: dict[Cell, CellState]
+    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState]
 ) -> dict[Cell, CellState]:
     """Mark the cells with fewer quarantined values than recorded to be read again."""
-    found = work.lake.quarantined(request.measurement.name, request.environment)
+    found = work.lake.quarantined(scope.measurement.name, scope.environment)
     found = found[found["field"].notna() & (found["stage"] != "sink")]
     fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
     lacking = {
@@ -171,14 +171,14 @@ def _without_records(
 
 
 def _mark(
-    work: Rebuilding, request: AuditRequest, recorded: dict[Cell, CellState]
+    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState]
 ) -> Iterator[TornCells]:
-    states = {state.cell: state for state in stand(work.lake, request, recorded).states}
+    states = {state.cell: state for state in stand(work.lake, scope, recorded).states}
     # an equal number of rows may predate a lost commit
-    for cell, frame in frames_of(work.lake, request, [c for c in recorded if recorded[c].rows]):
+    for cell, frame in frames_of(work.lake, scope, [c for c in recorded if recorded[c].rows]):
         if (
             states[cell].state != "torn"
-            and as_held(recorded[cell], frame, request) is not recorded[cell]
+            and as_held(recorded[cell], frame, scope) is not recorded[cell]
         ):
             states[cell] = torn(recorded[cell], Held(len(frame), states[cell].values), work.run_id)
     # restored rows without a record are read again too
@@ -192,8 +192,8 @@ def _mark(
     lost = [state for state in marked if state.state == "torn"]
     if lost:
         yield TornCells(
-            measurement=request.measurement.name,
-            environment=request.environment,
+            measurement=scope.measurement.name,
+            environment=scope.environment,
             start=min(state.cell.start for state in lost),
             stop=max(state.cell.stop for state in lost),
             cells=len(lost),

@@ -1,4 +1,4 @@
-"""Suites: JSON files of Great Expectations, which drops unknown keys; we refuse them."""
+"""Suites: JSON files of Great Expectations, read strictly: unknown keys are refused."""
 
 import hashlib
 import json

@@ -43,7 +43,7 @@ OPTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until stopped; return 0, 1 if the service cannot run, 2 for wrong settings."""
+    """Serve until stopped; return 0, 1 if it cannot run, 2 for wrong settings."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     try:
         settings = settings_from(_parser().parse_args(arguments), os.environ)

@@ -50,7 +50,7 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy (nats) over usable examples, accuracy (0 to 1) on held-out ones."""
+    """Mean cross-entropy (nats) on usable examples, accuracy (0 to 1) on held-out ones."""
 
     loss: float
     accuracy: float

@@ -72,7 +72,7 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells' new states and rows, the number of landed values refused now, and the cells
+    """The cells' new states and rows, the landed values refused now, and the cells
     whose landed rows change."""
 
     frames: Mapping[CellState, pd.DataFrame]

@@ -14,8 +14,8 @@ from tasks.pipeline.merge import united
 
 @dataclass(frozen=True)
 class TakenUp:
-    """Landed rows with quarantined values in their places (layout of a Batch), and the records
-    without a place; a record of a landed value is in neither."""
+    """Landed rows with quarantined values in their places (layout of a Batch), and
+    records without a place; a record of a landed value is in neither."""
 
     frame: pd.DataFrame
     left: pd.DataFrame

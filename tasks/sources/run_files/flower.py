@@ -6,7 +6,7 @@ from typing import Any
 from tasks.sources.run_files.table import About, Table, invalid
 
 LOSSES = ("losses_distributed", "losses_centralized")
-# words that tell where a column was measured
+# words for where a column was measured
 PLACES = {
     "losses_distributed": "eval",
     "losses_centralized": "centralized",

@@ -53,8 +53,8 @@ class Table:
 
 @dataclass(frozen=True)
 class RunFile:
-    """The runs of one file in its order, findings on the file, and whether its accuracy is
-    in percent (the runs have shares)."""
+    """The runs of one file in its order, findings on the file, and whether its
+    accuracy is in percent (the runs have shares)."""
 
     runs: tuple[TrainingRun, ...]
     findings: tuple[Finding, ...]
