@@ -46,7 +46,7 @@ def federated(run: Run, request: FederatedRequest, step: Step = plain) -> Receip
     goal = run.settings.training.with_options(request.metric, request.target, request.total_rounds)
     plan = step("plan", make_plan)(run, Request(type="federated", output=request.output))
     collect_by_source(run, plan, step)
-    seen = step("look for what is odd", look)(run, plan)
+    seen = step("find anomalies", look)(run, plan)
     has_news = bool(request.output) or not stands_still(plan, run.outcomes, seen)
     if has_news:
         step("judge convergence", judge)(run, plan, seen, goal)

@@ -80,7 +80,7 @@ def _check(path: Path) -> None:
         fix = "Name the files in it; --history takes a folder of earlier runs"
         raise invalid(file, "it is a folder", fix)
     if not stat.S_ISREG(about.st_mode):
-        raise invalid(file, "it is no file", A_FILE)
+        raise invalid(file, "it is not a file", A_FILE)
     if about.st_size > MOST_BYTES:
         size = f"{about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB"
         fix = "A run needs one line a round: keep the columns of round, loss and accuracy"
@@ -95,7 +95,7 @@ def _text(path: Path) -> str:
     try:
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise invalid(str(path), f"byte {error.start} is no text in UTF-8", KNOWN) from error
+        raise invalid(str(path), f"byte {error.start} is not UTF-8 text", KNOWN) from error
     if "\0" in text:
         raise invalid(str(path), "it is binary", KNOWN)
     return text

@@ -95,7 +95,7 @@ class Run:
 
     def log_due(self, measurements: int, window: Window | None) -> None:
         """Log the work ahead."""
-        about = f"{iso(window.start)} to {iso(window.stop)}" if window else "what is due"
+        about = f"{iso(window.start)} to {iso(window.stop)}" if window else "due data"
         where = f"{self.flow} {self.id} in {self.environment.name}"
         logger.info("%s: %d measurements, %s", where, measurements, about)
 
