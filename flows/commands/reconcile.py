@@ -10,7 +10,7 @@ from flows.commands.summary import finish
 
 
 def reconcile(
-    fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix differing hours.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only hours whose sums differ.")
     ] = False,
@@ -21,7 +21,7 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare InfluxDB with the lake hour by hour, say why they differ, and fix it.
+    """Compare InfluxDB with the lake hour by hour, report why they differ, and fix it.
 
     Reasons, and what --fix does:
 
@@ -41,5 +41,5 @@ def reconcile(
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 
-    asked = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
-    finish(run_command("reconcile", asked, environment, fail_on), json)
+    request = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
+    finish(run_command("reconcile", request, environment, fail_on), json)

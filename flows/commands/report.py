@@ -1,4 +1,4 @@
-"""`fedvitals report`: the report of any window, made again from the lake."""
+"""`fedvitals report`: build the report of any window from the lake."""
 
 from typing import TYPE_CHECKING
 
@@ -46,14 +46,14 @@ def report(
     from tasks.runs.base.report import report as steps
     from tasks.runs.base.run import Run
 
-    asked = Request(type, measurement, start, stop, str(output) if output else None)
+    request = Request(type, measurement, start, stop, str(output) if output else None)
     show_warnings()
     settings = load_settings()
     with Run("report", settings, environment) as run:
-        receipt = steps(run, asked)
+        receipt = steps(run, request)
     if json:
-        twin = (receipt.report or "").removesuffix(".html") + ".json"
-        print_json({**receipt.model_dump(mode="json"), "twin": twin})
+        export = (receipt.report or "").removesuffix(".html") + ".json"
+        print_json({**receipt.model_dump(mode="json"), "export": export})
     else:
         print(_summary(receipt, settings))
 

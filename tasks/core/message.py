@@ -1,4 +1,4 @@
-"""Describe for people how a run ended."""
+"""Messages for people about the end of a run."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from tasks.core.receipt import Receipt
 
 @dataclass(frozen=True)
 class Message:
-    """How one run ended, for people: one moment and a text."""
+    """A message about the end of a run, at one moment."""
 
     run_id: str
     time: datetime
@@ -16,7 +16,7 @@ class Message:
 
 
 def message_of(receipt: Receipt, time: datetime) -> Message:
-    """Describe how the run of the receipt ended."""
+    """Summarise the receipt of a run in a message."""
     values = receipt.values
     failed = [line.name for line in receipt.measurements if line.state == "failed"]
     parts = [f"{values.landed} values landed", f"{values.quarantined} quarantined"]

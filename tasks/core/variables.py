@@ -1,4 +1,4 @@
-"""The environment variables of services, and which of them have no effect."""
+"""Environment variables of services, and those without effect."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ VARIABLES = {
     "grafana_url": "GRAFANA_URL",
     "grafana_token": "GRAFANA_API_KEY",
 }
-# keys and what they are set to
+# keys and their values
 Entry = Mapping[str, str | None]
 
 
 def unused_variables(
     env: Mapping[str, str], entries: Mapping[str, Entry], default: str
 ) -> dict[str, str]:
-    """Return the service variables that are set and have no effect, each with why and what to do.
+    """Return the service variables without effect, each with the reason and fix.
 
-    entries: what environments.yaml has, by environment; one for `default` replaces the variables.
+    entries: those of environments.yaml; one for `default` replaces the variables.
     """
     tokens = {name for entry in entries.values() for name in _tokens(entry)}
     replaced = entries.get(default)

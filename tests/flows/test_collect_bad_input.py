@@ -114,7 +114,7 @@ def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
 TEXTS = {
     "not YAML": ("{", "cannot be read: while parsing a flow node"),
     "a list": ("- a\n", "is not a mapping of keys"),
-    "a key twice": ("a: 1\na: 2\n", "cannot be read: the key a stands twice"),
+    "a key twice": ("a: 1\na: 2\n", "cannot be read: the key a is repeated"),
 }
 
 
@@ -246,7 +246,7 @@ USAGES = {
     ),
     "a file as output folder": (
         ("--output", "/dev/null"),
-        "--output: /dev/null is no folder that can be written. Fix: name another folder",
+        "--output: /dev/null is not a writable folder. Fix: name another folder",
     ),
 }  # fmt: skip
 
@@ -313,8 +313,8 @@ VARIABLES = {
     ),
     "a home that cannot be": (
         {"FEDVITALS_HOME": "/dev/null/x"},
-        "FEDVITALS_HOME: /dev/null/x cannot be made: Not a directory. "
-        "Fix: name a folder that can be written",
+        "FEDVITALS_HOME: /dev/null/x cannot be created: Not a directory. "
+        "Fix: name a writable folder",
     ),
     "no Prefect server": (
         {"PREFECT_API_URL": "http://127.0.0.1:9/api"},

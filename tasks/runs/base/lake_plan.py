@@ -1,4 +1,4 @@
-"""Plan a run from the lake to a sink: what it covers, and the sink itself."""
+"""Plans of runs from the lake to a sink."""
 
 from dataclasses import dataclass
 
@@ -17,29 +17,29 @@ INFLUXDB = "influxdb"
 
 @dataclass(frozen=True)
 class LakeRequest(Request):
-    """Which part of the lake is brought to, or compared with, which sink."""
+    """The part of the lake to load into, or compare with, a sink."""
 
     sink: str = INFLUXDB
 
 
-def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
-    """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
+def plan_of_lake(run: Run, request: LakeRequest) -> Plan:
+    """Plan a replay or reconcile; no source has to be configured.
 
-    All types are the whole catalogue, also what `collect` takes only by name.
+    All types are the whole catalogue, with those that `collect` takes only by name.
     """
-    if asked.sink not in SINKS:
+    if request.sink not in SINKS:
         fix = f"Use one of: {', '.join(SINKS)}"
-        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", fix=fix)
-    names = asked.measurements
-    if asked.type == "all" and not names:
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {request.sink!r}", fix=fix)
+    names = request.measurements
+    if request.type == "all" and not names:
         names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
+    plan = make_report_plan(run, Request(request.type, names, request.start, request.stop))
     check_influxdb(run.settings, run.environment)
     return plan
 
 
 def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence."""
+    """Refuse an incomplete InfluxDB configuration, which would silently take nothing."""
     service = environment.influxdb
     if service is None:
         url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
@@ -52,7 +52,9 @@ def check_influxdb(settings: Settings, environment: Environment) -> None:
         raise NothingConfigured(where=service.origin, problem=problem, fix=fix)
     if not settings.influxdb.enabled:
         raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", fix="Set it to true"
+            where="sinks.yaml: influxdb.enabled",
+            problem="InfluxDB is disabled",
+            fix="Set it to true",
         )
 
 

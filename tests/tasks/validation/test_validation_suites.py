@@ -71,7 +71,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("{", "is not JSON"),
-        ('{"name": "a", "name": "b"}', "the key name stands twice in one object"),
+        ('{"name": "a", "name": "b"}', "the key name is repeated in one object"),
         ('{"name": NaN}', "NaN is not a finite number"),
         ('{"name": 1e999}', "1e999 is not a finite number"),
     ],
