@@ -227,7 +227,7 @@ def test_what_is_different_about_a_measurement_is_reported_in_parts() -> None:
         "quarantined_before": 1200, "quarantined": 0,
     }  # fmt: skip
     assert change_parts(change) == [
-        "no data → kept older", "fails now: a, b", "quarantined 1,200 → 0",
+        "no data → retained", "fails now: a, b", "quarantined 1,200 → 0",
     ]  # fmt: skip
     quiet = {"quarantined_before": None, "quarantined": None, "started": (), "ended": ("c",)}
     assert change_parts({**change, **quiet, "state": "no_data"}) == ["no longer fails: c"]

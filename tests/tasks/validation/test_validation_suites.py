@@ -150,7 +150,7 @@ def test_a_good_suite_is_verified(tmp_path: Path) -> None:
         (
             an_expectation("x", BETWEEN, column="size_bytes"),
             "min_value and max_value cannot both be None",
-            "Fix its kwargs",
+            "Correct its kwargs",
         ),
         (
             an_expectation("x", BETWEEN, column="method", min_value=0),
