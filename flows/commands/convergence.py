@@ -56,13 +56,10 @@ def convergence(
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
-    written = (
-        None
-        if output is None
-        else write_convergence(
-            done, comparisons, output, notes=notes, zone=load_settings().timezone
-        )
-    )
+    written = None
+    if output is not None:
+        zone = load_settings().timezone
+        written = write_convergence(done, comparisons, output, notes=notes, zone=zone)
     _show(done, comparisons, json)
     if written is not None:
         print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)
