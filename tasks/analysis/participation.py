@@ -124,7 +124,7 @@ def participation(
 def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
     slow = stragglers(table)
     now = client_accuracies(table)
-    reported, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
+    known, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
     drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
     numbers = table.numbers.astype(np.float64)
@@ -133,7 +133,7 @@ def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
         rounds=len(table.numbers),
         clients_seen=len(table.ids),
         a_round=float(np.mean(drawn)),
-        drop_outs=robust.share(float(gone.sum()), float(reported.sum()), level)
+        drop_outs=robust.share(float(gone.sum()), float(known.sum()), level)
         if has_states
         else None,
         stragglers=robust.share(float(slow.sum()), float(timed.sum()), level),

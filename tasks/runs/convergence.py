@@ -20,7 +20,7 @@ from tasks.training.companion_files import counts_beside, terms_beside
 from tasks.training.convergence import Analysed
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
 
-TWINS = (PRIVACY_FILE, PARTICIPATION_FILE)
+COMPANIONS = (PRIVACY_FILE, PARTICIPATION_FILE)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def history_of_folder(
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         # companion files of a run's progress are no further runs
-        is_twin = path.name in TWINS and path.with_name(PROGRESS_FILE).exists()
-        if path.is_file() and not path.name.startswith(".") and not is_twin:
+        is_companion = path.name in COMPANIONS and path.with_name(PROGRESS_FILE).exists()
+        if path.is_file() and not path.name.startswith(".") and not is_companion:
             yield path
 
 

@@ -72,12 +72,12 @@ class JsonRows:
         if found is MISSING:
             self._missing[name] += 1
             return None
+        if isinstance(found, float) and not math.isfinite(found):
+            self.dropped["nan" if math.isnan(found) else "inf"] += 1
+            return None
         value = fitted(found, self._measurement.fields[name].type)
         if isinstance(value, Unfit):
             self._unfit[name, value.reason][position] = shown(value.value)
-            return None
-        if isinstance(value, float) and not math.isfinite(value):
-            self.dropped["nan" if math.isnan(value) else "inf"] += 1
             return None
         return value
 

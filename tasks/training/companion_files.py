@@ -46,7 +46,7 @@ NO_TERMS = PrivacyTerms(None, None, None, None, None)
 Content = TypeVar("Content", bound=_Twin)
 
 
-class _LeftOutError(Exception):
+class _SkippedError(Exception):
     """The reason why a companion file is skipped."""
 
 
@@ -94,8 +94,8 @@ def _beside(
     try:
         content = _read(companion, model)
         if (content.run_id or path.stem) != run.run_id:
-            raise _LeftOutError(f"it belongs to the run {content.run_id}")
-    except _LeftOutError as why:
+            raise _SkippedError(f"it belongs to the run {content.run_id}")
+    except _SkippedError as why:
         sentence = f"{name} beside it was skipped: {why}."
         return None, [
             Finding("companion_skipped", Severity.WARNING, sentence, {"file": str(companion)})
@@ -107,12 +107,12 @@ def _beside(
 def _read(file: Path, model: type[Content]) -> Content:
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise _LeftOutError("it is too large")
+            raise _SkippedError("it is too large")
         return model.model_validate_json(file.read_bytes())
     except OSError as error:
-        raise _LeftOutError(error.strerror or str(error)) from error
+        raise _SkippedError(error.strerror or str(error)) from error
     except ValidationError as error:
-        raise _LeftOutError(_problem(error)) from error
+        raise _SkippedError(_problem(error)) from error
 
 
 def _problem(error: ValidationError) -> str:

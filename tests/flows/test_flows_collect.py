@@ -53,7 +53,7 @@ def test_every_parameter_is_typed_and_described() -> None:
 
 def test_the_flow_says_what_it_does() -> None:
     assert (collect.description or "").startswith(
-        "Read what is due, or a window, check it, land it"
+        "Read due data, or a window, validate it, land it"
     )
 
 

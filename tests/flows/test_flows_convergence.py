@@ -232,7 +232,7 @@ def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, fold
     (folder / "fl-privacy.json").write_text('{"run_id": "run-a", "epsilon', "utf-8")
     ran = judged(bare, "fl-progress.json", "--target", "85%")
     assert ran.code == 0
-    (note,) = [line for line in ran.out.splitlines() if "left out" in line]
+    (note,) = [line for line in ran.out.splitlines() if "skipped" in line]
     assert note.startswith("! fl-privacy.json beside it was skipped: Invalid JSON")
 
 

@@ -108,7 +108,7 @@ def test_people_are_reported_the_same(two: Installation) -> None:
     assert "lake table b" in lines[4]
     assert lines[5].split()[:2] == ["_windows", "done"]
     assert lines[6].startswith("ledger   done, backup ")
-    assert lines[7] == "reports  done, 1 kept"
+    assert lines[7] == "reports  done, 1 retained"
 
 
 def test_what_another_run_holds_is_left_and_reported(two: Installation) -> None:
@@ -191,7 +191,7 @@ def test_the_summary_counts_what_went() -> None:
         "maintain r in production: ok",
         f"  {'a':<28} done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
         "ledger   done, no backup; removed: 3 receipts",
-        "reports  done, 4 kept; removed: 2, 99 bytes",
+        "reports  done, 4 retained; removed: 2, 99 bytes",
         "    one is left",
         "note     a note",
     ]

@@ -141,7 +141,7 @@ def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> N
     assert (ran.code, ran.document["status"]) == (0, "ok")
     (lost,) = ran.document["deliveries"]
     assert (lost["what"], lost["ok"]) == ("self metrics", False)
-    assert lost["message"].startswith(f"{SELF_METRICS} is not whole: ")
+    assert lost["message"].startswith(f"{SELF_METRICS} is incomplete: ")
     assert "is locked by run other" in lost["message"]
 
 

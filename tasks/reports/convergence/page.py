@@ -18,7 +18,7 @@ from tasks.reports.summary import plain
 from tasks.reports.templating import template
 from tasks.reports.units import counted
 
-PAGE, TWIN = "convergence-report.html", "convergence-analysis.json"
+PAGE, EXPORT = "convergence-report.html", "convergence-analysis.json"
 PICTURE = "convergence-chart.png"
 
 
@@ -63,7 +63,7 @@ class ConvergenceFiles:
 def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
     """Write the three files atomically, the page last; raise OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = ConvergenceFiles(folder / PAGE, folder / TWIN, folder / PICTURE)
+    made = ConvergenceFiles(folder / PAGE, folder / EXPORT, folder / PICTURE)
     curves = [section.curve for section in report.sections[:MOST_COMPARED]]
     replace_json(made.json, report.document)
     replace_file(made.chart, curve_png(curves))
@@ -88,7 +88,7 @@ def render(report: ConvergenceReport) -> str:
     """Return the page: deterministic UTF-8 text without scripts or external resources."""
     sections = report.sections
     kinds = {one.verdict for one in sections}
-    worst = next((look for kind, look in STYLES.items() if kind in kinds), STYLES["converged"])
+    worst = next((style for kind, style in STYLES.items() if kind in kinds), STYLES["converged"])
     return _template().render(
         report=report,
         colour=worst.colour,
@@ -150,5 +150,5 @@ def _compared(sections: Sequence[RunSection]) -> Markup | None:
 
 @cache
 def _template() -> Template:
-    known = {"STYLES": STYLES, "KINDS": get_args(VerdictKind), "TWIN": TWIN}
+    known = {"STYLES": STYLES, "KINDS": get_args(VerdictKind), "EXPORT": EXPORT}
     return template("convergence.html.j2", {}, {**known, "MOST_COMPARED": MOST_COMPARED})

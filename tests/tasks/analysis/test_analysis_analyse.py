@@ -255,7 +255,7 @@ def test_a_loss_that_is_lost_stops_the_run() -> None:
     [
         (95.0, None, "out of range"),
         (-1.0, "loss", "out of range"),
-        (NAN, None, "no number"),
+        (NAN, None, "not a number"),
     ],
 )
 def test_a_target_that_cannot_be_is_said(target: float, metric: Any, word: str) -> None:

@@ -1,13 +1,14 @@
 """Samples from a service's REST API."""
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
@@ -339,6 +340,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | 
 @settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example(items=[{"c": math.nan, "d": math.nan}])
 @given(items=st.lists(st.dictionaries(st.sampled_from("abcd"), scalars), max_size=8))
 def test_every_value_is_somewhere(api: Api, items: list[dict[str, Any]]) -> None:
     kinds = {"a": "float", "b": "int", "c": "string", "d": "bool"}

@@ -58,8 +58,8 @@ def made(settings: Settings, **more: Any) -> Backfill:
 @pytest.mark.parametrize(
     ("more", "variables", "error", "words"),
     [
-        ({"measurements": ["r"]}, {}, UsageInvalid, "--measurement: the source of r has no past"),
-        ({"measurements": None, "type": "business"}, {}, NothingConfigured, "metrics.yaml: the source of r has no past"),
+        ({"measurements": ["r"]}, {}, UsageInvalid, "--measurement: the source of r has no history"),
+        ({"measurements": None, "type": "business"}, {}, NothingConfigured, "metrics.yaml: the source of r has no history"),
         ({"measurements": ["nope"]}, {}, UsageInvalid, "--measurement: nope is not in the catalogue"),
         ({}, {"PROMETHEUS_URL": ""}, ConfigurationInvalid, "has no source with history"),
         ({"chunk": "90m"}, {}, UsageInvalid, "--chunk: 90m is not a whole number of cells of 1h, 1 to 168"),
@@ -81,11 +81,11 @@ def made(settings: Settings, **more: Any) -> Backfill:
         ),
         (
             {"runner": "dask", "address": "tcp://dask.example:8786"}, {"FEDVITALS_LEDGER_URL": POSTGRESQL},
-            ConfigurationInvalid, "and the lake is a folder",
+            ConfigurationInvalid, "but the lake is a folder",
         ),
         (
             {"runner": "dask", "address": "tls://dask.example:8786"}, {"FEDVITALS_LAKE_URL": "s3://bucket/lake"},
-            ConfigurationInvalid, "and the ledger is a SQLite file",
+            ConfigurationInvalid, "but the ledger is a SQLite file",
         ),
     ],
 )  # fmt: skip

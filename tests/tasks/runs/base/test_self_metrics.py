@@ -213,7 +213,7 @@ def test_a_damaged_table_is_a_note_and_the_run_stays_good(run: Run) -> None:
     assert (reported.status, reported.exit_code) == ("ok", 0)
     (remark,) = reported.remarks
     assert remark.startswith(
-        f"{SELF_METRICS} is not whole: lake table {SELF_METRICS}: it holds files but no"
+        f"{SELF_METRICS} is incomplete: lake table {SELF_METRICS}: it holds files but no"
     )
 
 
@@ -238,7 +238,7 @@ def test_whatever_goes_wrong_is_a_note(
     delivery = watch(run, a_receipt(run))
 
     assert not delivery.ok
-    assert re.match(f"{SELF_METRICS} is not whole: {words}", delivery.message)
+    assert re.match(f"{SELF_METRICS} is incomplete: {words}", delivery.message)
     assert "planted-secret" not in delivery.message
 
 
