@@ -10,6 +10,7 @@ from flows.commands.summary import finish
 
 
 def reconcile(
+    sink: Annotated[str, typer.Option(help="The sink to compare.")] = "influxdb",
     fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only where sums differ.")
@@ -21,10 +22,10 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare InfluxDB with the lake hour by hour, say why they differ, and fix it.
+    """Compare a sink with the lake hour by hour, say why they differ, and fix it.
 
     Exit code 0: equal, or what differs is known (refused, older than the bucket keeps); 1: differences
-    are left; 3: only what is not loaded yet. --fix erases and loads an hour again only when InfluxDB
+    are left; 3: only what is not loaded yet. --fix erases and loads an hour again only when the sink
     holds other or more values in it than were landed. Examples:
 
     fedvitals reconcile --start -7d
@@ -33,5 +34,7 @@ def reconcile(
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 
-    asked = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
+    asked = ReconcileRequest(
+        measurements=measurement, start=start, stop=stop, sink=sink, deep=deep, fix=fix
+    )
     finish(run_command("reconcile", asked, environment, fail_on), json)

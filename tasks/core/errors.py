@@ -63,6 +63,10 @@ class NothingConfigured(ConfigurationInvalid):
     """A run lacks what it would work on, by the configuration alone. Facts: where, problem, fix."""
 
 
+class PluginInvalid(ConfigurationInvalid):
+    """What another package registers cannot be used. Facts: where, problem, fix."""
+
+
 class UsageInvalid(Terminal):
     """An argument of a command or flow is wrong. Facts: argument, problem, fix."""
 

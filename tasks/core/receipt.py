@@ -21,7 +21,6 @@ MeasurementState = Literal[
 RunStatus = Literal["ok", "degraded", "failed", "no_data"]
 # from which severity on what the data say makes the exit code 1
 FailOn = Literal["critical", "high", "warning", "never"]
-DeliveryKind = Literal["self metrics", "report", "artifacts", "channel", "heartbeat"]
 # the first state that applies names a measurement
 STATE_ORDER: tuple[MeasurementState, ...] = (
     "failed", "refused", "pending", "retained", "landed", "unchanged", "lost", "no_data",
@@ -227,9 +226,12 @@ class MeasurementReceipt(BaseModel):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a finished run handed on, and whether it arrived; it changes neither status nor exit code."""
+    """What a finished run handed on, and whether it arrived; it changes neither status nor exit code.
 
-    what: DeliveryKind
+    `what` is "self metrics", "report", "artifacts" or the name of a channel.
+    """
+
+    what: str
     ok: bool
     message: str = ""
 

@@ -11,7 +11,7 @@ from tasks.core.quarantine import keys_of, keys_within
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
-from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, Chunk, Tools
+from tasks.pipeline.chunk import Chunk, Tools
 from tasks.pipeline.merge import keep_older, united
 
 
@@ -269,5 +269,5 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def is_sample(tools: Tools) -> bool:
-    """Whether the source has no history, so that each run adds a sample to the cell."""
-    return tools.source.name not in SOURCES_WITH_HISTORY
+    """Whether the source has no past to ask for, so that each run adds a sample to the cell."""
+    return tools.source.history != "range"

@@ -12,7 +12,7 @@ class PatientSource:
     """A source whose Transient errors are retried; after it gave up once, each call is one try."""
 
     def __init__(self, source: Source, deadline_seconds: float) -> None:
-        self.name = source.name
+        self.name, self.history = source.name, source.history
         self._source = source
         self._deadline = deadline_seconds
 

@@ -13,6 +13,7 @@ from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement, Scrape
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
 from tasks.sources.histogram import quantile_of
@@ -98,6 +99,7 @@ class ScrapeSource:
     """
 
     name = "scrape"
+    history: History = "sample"
 
     def __init__(self, page: Page, previous: Page | None, now: datetime | None = None) -> None:
         """`now` is what the sample is dated with: the run's time, by default the page's."""
@@ -218,20 +220,3 @@ def _combine(values: list[float], scrape: Scrape) -> float:
     if scrape.combine == "min":
         return float(np.fmin.reduce(values))
     return sum(values) / (len(values) if scrape.combine == "mean" else 1)
-
-
-class AbsentPage:
-    """Stands for a page that could not be read, in a run that has other things to do."""
-
-    name = ScrapeSource.name
-
-    def __init__(self, error: FedvitalsError) -> None:
-        """`error` is why."""
-        self._error = error
-
-    def close(self) -> None:
-        """There is nothing to give back."""
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Raise the FedvitalsError that says why the page could not be read."""
-        raise self._error

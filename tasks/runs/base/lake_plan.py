@@ -2,24 +2,23 @@
 
 from dataclasses import dataclass
 
+from tasks.core import plugins
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import NothingConfigured, UsageInvalid
+from tasks.core.errors import UsageInvalid
 from tasks.core.ports import Sink
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window
 from tasks.runs.base.plan import Plan, Request, make_report_plan
+from tasks.runs.base.registry import INFLUXDB, names, why_off
 from tasks.runs.base.run import Run
-from tasks.runs.base.toolbox import SINKS
-
-INFLUXDB = "influxdb"
 
 
 @dataclass(frozen=True)
 class LakeRequest(Request):
     """Which part of the lake is brought to, or compared with, which sink."""
 
-    sink: str = INFLUXDB
+    sink: str = INFLUXDB.name
 
 
 def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
@@ -27,33 +26,21 @@ def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
 
     All types are the whole catalogue, also what `collect` takes only by name.
     """
-    if asked.sink not in SINKS:
-        fix = f"Use one of: {', '.join(SINKS)}"
-        raise UsageInvalid(argument="--sink", problem=f"there is no sink {asked.sink!r}", fix=fix)
-    names = asked.measurements
-    if asked.type == "all" and not names:
-        names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    plan = make_report_plan(run, Request(asked.type, names, asked.start, asked.stop))
-    check_influxdb(run.settings, run.environment)
-    return plan
+    check_sink(asked.sink, run.settings, run.environment)
+    chosen = asked.measurements
+    if asked.type == "all" and not chosen:
+        chosen = list(Catalogue.read(run.settings.config / "metrics.yaml"))
+    return make_report_plan(run, Request(asked.type, chosen, asked.start, asked.stop))
 
 
-def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an InfluxDB that is not configured whole: it would take nothing in silence."""
-    service = environment.influxdb
-    if service is None:
-        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
-        problem = "no InfluxDB is configured"
-        fix = f"Set {url} and {token}"
-        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, fix=fix)
-    if service.token is None:
-        problem = "names an InfluxDB whose token is not set"
-        fix = "Set INFLUXDB_TOKEN, or the variable that environments.yaml names"
-        raise NothingConfigured(where=service.origin, problem=problem, fix=fix)
-    if not settings.influxdb.enabled:
-        raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled", problem="InfluxDB is off", fix="Set it to true"
-        )
+def check_sink(name: str, settings: Settings, environment: Environment) -> None:
+    """Refuse a sink that is unknown, or not configured whole: it would take nothing in silence."""
+    if name not in (known := names(plugins.SINKS)):
+        fix = f"Use one of: {', '.join(known)}"
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {name!r}", fix=fix)
+    error = why_off(plugins.SINKS, name, settings, environment)
+    if error is not None:
+        raise error
 
 
 def sink_of(sinks: tuple[Sink, ...], name: str) -> Sink:
