@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check lint types lock influxd clean
+.PHONY: help setup demo test soak check lint types docs lock influxd clean
 
 # Nothing that we start may call home.
 export DO_NOT_TRACK := 1
@@ -52,6 +52,9 @@ lint: setup  ## ruff and the layers of the design
 
 types: setup  ## mypy
 	$(BIN)/mypy --strict
+
+docs: setup  ## write docs/commands.md and docs/reliability.md anew
+	$(BIN)/python -m docs.generate
 
 lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --all-extras --no-header --no-annotate \

@@ -1,8 +1,8 @@
 """What the shipped catalogue's hourly run costs, and the command around it.
 
 `python -m benchmarks.hourly [--json]`: starts a real Prometheus with history, the demo service for
-its API and certificate, a real InfluxDB and a real Prefect server, and prints medians of one run. Seconds of one machine say little; what they
-are made of says more.
+its API and certificate, and a real InfluxDB, and prints medians of one run. A command is measured
+from its start to its exit, beside a process that only imports what the command imported.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tasks.core.settings import shipped
 from tasks.core.window import floor, iso
 from tests.deployments.services.fl_server.running_server import started
 from tests.real.process import environment
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.real.servers import InfluxServer, PrometheusServer
 from tests.real.service_history import service_history
 
 REPETITIONS = 5
@@ -30,15 +30,27 @@ HOUR = timedelta(hours=1)
 # the newest of the five hours of history is the one that is not over yet
 BEGAN = floor(datetime.now(UTC), HOUR) - 4 * HOUR
 PAST = [iso(BEGAN + HOUR), iso(BEGAN + 2 * HOUR)]
-TRIVIAL = """
-from prefect import flow, task
-@task
-def nothing(): pass
-@flow
-def trivial(): nothing()
-trivial()
+# runs the command in this process, then prints the modules that it imported
+MODULES = """
+import json, sys
+from flows.cli import main
+sys.argv = ["fedvitals", *{arguments}]
+try:
+    main()
+except SystemExit:
+    pass
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-LOADED = "import sys; from flows.cli import main; sys.argv = ['fedvitals', {arguments}]\ntry: main()\nexcept SystemExit: pass\nprint('great_expectations' in sys.modules, file=sys.stderr)"
+# imports those modules, and does nothing
+IMPORTS = """
+import importlib, json, sys
+for name in json.load(open(sys.argv[1])):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+"""
+HEAVY = ("prefect", "matplotlib", "great_expectations", "pandas")
 
 
 def main() -> None:
@@ -52,14 +64,13 @@ def main() -> None:
 
 
 def _measure(folder: Path) -> dict[str, Any]:
-    for name in ("prometheus", "influxdb", "prefect"):
+    for name in ("prometheus", "influxdb"):
         (folder / name).mkdir()
     tls = ("--https-port", "0", "--tls-dir", str(folder))
     with (
         PrometheusServer(folder / "prometheus", service_history(BEGAN)) as prometheus,
         started(*tls) as service,
         InfluxServer(folder / "influxdb") as influxdb,
-        PrefectServer(folder / "prefect") as prefect,
     ):
         variables = environment(
             {
@@ -75,7 +86,7 @@ def _measure(folder: Path) -> dict[str, Any]:
         )
         return {
             "warm_seconds": _warm(folder, variables),
-            **_commands(folder, {**variables, **prefect.client_env()}),
+            "commands": _commands(folder, variables),
             "help_seconds": _help(variables),
         }
 
@@ -107,29 +118,41 @@ def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
 
 
 def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The command against a running Prefect server, and what a trivial flow takes there."""
-    past = ["collect", "--start", PAST[0], "--stop", PAST[1]]
-    homes = iter(range(REPETITIONS + 1))
+    """The command without Prefect: one measurement, the catalogue, and a run with nothing to do."""
+    homes = iter(range(100))
 
     def fresh() -> dict[str, str]:
         return {**variables, "FEDVITALS_HOME": str(folder / f"command-{next(homes)}")}
 
+    past = ["collect", "--start", PAST[0], "--stop", PAST[1]]
     again = fresh()
     _timed([*_FEDVITALS, *past], again)
-    code = LOADED.format(arguments=", ".join(repr(argument) for argument in past))
-    checked = subprocess.run(
-        [sys.executable, "-c", code], env=again, capture_output=True, text=True, check=True
-    )
     return {
-        "imports_seconds": _median(
-            lambda: _timed(
-                [sys.executable, "-c", "import flows.collect, great_expectations"], variables
-            )
-        ),
-        "trivial_flow_seconds": _median(lambda: _timed([sys.executable, "-c", TRIVIAL], variables)),
-        "command_seconds": _median(lambda: _timed([*_FEDVITALS, "collect"], fresh())),
-        "nothing_to_do_seconds": _median(lambda: _timed([*_FEDVITALS, *past], again)),
-        "nothing_to_do_imports_great_expectations": checked.stderr.strip().endswith("True"),
+        "one_measurement": _command(folder, ["collect", "--measurement", "http_latency"], fresh),
+        "hourly_catalogue": _command(folder, ["collect"], fresh),
+        "nothing_to_do": _command(folder, past, lambda: again),
+    }
+
+
+def _command(
+    folder: Path, arguments: list[str], variables: Callable[[], Mapping[str, str]]
+) -> dict[str, Any]:
+    """Seconds of the command, of its imports alone, and which of the heavy ones it has."""
+    code = MODULES.format(arguments=arguments)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=variables(), capture_output=True, text=True, check=False
+    )
+    modules = json.loads(ran.stderr.strip().splitlines()[-1])
+    names = folder / "modules.json"
+    names.write_text(json.dumps(modules))
+    imports = [sys.executable, "-c", IMPORTS, str(names)]
+    whole = _median(lambda: _timed([*_FEDVITALS, *arguments], variables()))
+    imported = _median(lambda: _timed(imports, variables()))
+    return {
+        "seconds": whole,
+        "imports_seconds": imported,
+        "beyond_imports": whole - imported,
+        "imports": [name for name in HEAVY if name in modules],
     }
 
 
@@ -160,24 +183,24 @@ def _timed(command: list[str], variables: Mapping[str, str]) -> float:
 
 def _table(figures: Mapping[str, Any]) -> str:
     warm, helps = figures["warm_seconds"], figures["help_seconds"]
-    trivial, nothing = figures["trivial_flow_seconds"], figures["nothing_to_do_seconds"]
-    rows = [
-        ("hourly run, warm, without Prefect", warm["all"]),
-        ("  collect", warm["collect"]),
-        ("  report", warm["report"]),
-        ("command to exit, Prefect server running", figures["command_seconds"]),
-        ("  of which imports", figures["imports_seconds"]),
-        ("  a trivial flow of one task, imports included", trivial),
-        ("nothing to do", nothing),
-        ("  beyond the trivial flow", nothing - trivial),
-        ("--help", helps["help"]),
-        ("  beyond importing typer", helps["help"] - helps["import_typer"]),
+    lines = [
+        _line("hourly run, warm", warm["all"]),
+        _line("  collect", warm["collect"]),
+        _line("  report", warm["report"]),
     ]
-    lines = [f"{name:<48} {seconds:>7.2f} s" for name, seconds in rows]
-    imported = figures["nothing_to_do_imports_great_expectations"]
-    return "\n".join(
-        [*lines, f"nothing to do imports Great Expectations: {'yes' if imported else 'no'}"]
-    )
+    for name, command in figures["commands"].items():
+        lines.append(_line(f"{name.replace('_', ' ')}, command to exit", command["seconds"]))
+        lines.append(
+            _line(f"  imports ({', '.join(command['imports'])})", command["imports_seconds"])
+        )
+        lines.append(_line("  beyond the imports", command["beyond_imports"]))
+    lines.append(_line("--help", helps["help"]))
+    lines.append(_line("  beyond importing typer", helps["help"] - helps["import_typer"]))
+    return "\n".join(lines)
+
+
+def _line(name: str, seconds: float) -> str:
+    return f"{name:<56} {seconds:>7.2f} s"
 
 
 if __name__ == "__main__":

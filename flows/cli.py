@@ -36,10 +36,25 @@ COMMANDS = (
 # at the default of 700, imports spend a tenth of their time on walks through what stays anyway
 COLLECTOR_THRESHOLD = 10_000
 
+HELP = """Keep the vital signs of a federated-learning service.
+
+Exit codes:
+
+- 0: good, or nothing to do
+- 1: work failed, or the data are as bad as --fail-on says, or a check found something to fix
+- 2: the settings, a suite, an argument or a query is wrong; nothing was done
+- 3: something is pending, for a sink or for later runs; nothing else is wrong
+- 130, 143: stopped by Ctrl-C or SIGTERM; landed data stay, and the next run continues
+
+With PREFECT_API_URL set, the commands collect, federated, backfill, replay, reconcile and maintain
+are flow runs of that server; without it they run the same steps without Prefect.
+"""
+
 app = typer.Typer(
     name="fedvitals",
-    help="Keeps the vital signs of a federated-learning service.",
+    help=HELP,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 for _name in COMMANDS:

@@ -16,38 +16,43 @@ if TYPE_CHECKING:
 
 
 def backfill(
-    start: Annotated[str, typer.Option(help="ISO 8601 (UTC) or relative, such as -30d.")],
-    stop: Annotated[str, typer.Option(help="ISO 8601 (UTC), relative, or now.")] = "now",
+    start: Annotated[str, typer.Option(help="Start: ISO 8601 (UTC), or relative such as -30d.")],
+    stop: Annotated[str, typer.Option(help="Stop: ISO 8601 (UTC), relative, or now.")] = "now",
     type: MetricTypes = "all",
     measurement: Measurements = None,
     chunk: Annotated[str | None, typer.Option(help="Length of a chunk, such as 6h.")] = None,
     environment: EnvironmentName = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what there is to do.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Read all again; take out what the source no longer has."),
+        typer.Option("--replace", help="Read all again; delete values that the source lacks."),
     ] = False,
     runner: Annotated[
-        Literal["threads", "dask"], typer.Option(help="Where chunks are worked on.")
+        Literal["threads", "dask"], typer.Option(help="Where chunks are processed.")
     ] = "threads",
-    workers: Annotated[int | None, typer.Option(help="How many chunks at once.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Chunks at once; pipeline.workers when not given.")
+    ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of a Dask scheduler, such as tcp://127.0.0.1:8786.")
+        str | None,
+        typer.Option(help="Dask scheduler; a local cluster when not given."),
     ] = None,
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Fill back: read what of a window is not yet read, chunk by chunk, oldest first.
+    """Fill the past: read the cells of a window that are missing, oldest first.
 
-    It may be killed and started again: what is landed is not read again. Examples:
+    It can be killed and started again: landed cells are not read again, except with --replace. Only
+    Prometheus has a past to read. Dask workers need the same configuration and variables. It writes
+    no report; use `fedvitals report`.
 
-    fedvitals backfill --start -30d --dry-run
+    Examples:
 
-    fedvitals backfill --start 2026-01-01 --stop 2026-02-01 --chunk 6h --workers 4
+        fedvitals backfill --start -30d --dry-run
 
-    fedvitals backfill --start -7d --measurement http_latency --replace
+        fedvitals backfill --start 2026-01-01 --stop 2026-02-01 --chunk 6h --workers 4
+
+        fedvitals backfill --start -7d --measurement http_latency --replace
     """
     from tasks.runs.backfill.plan import BackfillRequest
 

@@ -20,26 +20,39 @@ def catalogue(
         bool,
         typer.Option(
             "--live",
-            help="Look at each source: what is empty, has other labels, or too many series.",
+            help="Read every field once and show its state.",
         ),
     ] = False,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """List the measurements and check the catalogue and its suites.
+    """List the measurements, and check the catalogue and its suites.
+
+    With --live every field is read once, and its state is one of:
+
+    - `ok`: it answers
+    - `no_data`: no series now, or the service does not offer it; no error
+    - `labels_differ`: the answer has labels that are not tags
+    - `too_many_series`: more than `max_series`
+    - `refused`: the query or endpoint gave no usable answer
+
+    Exit code 1 when --live finds one of the last three.
 
     Example:
 
-    fedvitals catalogue --live
+        fedvitals catalogue --live
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
+    from tasks.sources.promql import check_queries
 
     settings = load_settings()
     chosen = settings.environment(environment)
-    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    path = settings.config / "metrics.yaml"
+    entries = tuple(Catalogue.read(path).values())
+    check_queries(entries, path)
     with opened_ledger(settings) as ledger:
         verified_suites(settings, ledger, entries)
     rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]

@@ -29,7 +29,7 @@ def collect(
         bool,
         typer.Option(
             "--allow-deletes",
-            help="Take out of lake and sinks what the source no longer has; otherwise it is kept.",
+            help="Delete from lake and sinks the values that the source no longer has.",
         ),
     ] = False,
     fail_on: FailOnOption = "high",
@@ -37,14 +37,22 @@ def collect(
 ) -> None:
     """Collect what is due, or a window: extract, validate, land, load, report.
 
-    Without --start it reads what is due: the newest hour, the one before it again for late values,
-    and what earlier runs missed. Examples:
+    Without --start it reads what is due: the newest hour, earlier hours that may have late rows,
+    then missed hours, oldest first, `max_gaps_per_run` of them. A window is read in whole hours.
+    Sources without history (`/metrics`, REST API, certificate) give one sample of now. A
+    measurement whose source is not configured is left out with a warning; types `health` and
+    `pipeline` are collected by name only.
 
-    fedvitals collect
+    --allow-deletes removes from the window all values that the source lacks, so the source must be
+    complete.
 
-    fedvitals collect --start -24h --stop now --json
+    Examples:
 
-    fedvitals collect --measurement training --start -24h --allow-deletes
+        fedvitals collect
+
+        fedvitals collect --start -24h --stop now --json
+
+        fedvitals collect --measurement training --start -24h --allow-deletes
     """
     from tasks.runs.collect import CollectRequest
 

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 
 
 def convergence(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of training runs.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of training runs.")],
     total_rounds: TotalRounds = None,
     target: Target = None,
     metric: Annotated[
-        str | None, typer.Option(help="accuracy, loss, or a column of the files.")
+        str | None,
+        typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
     ] = None,
-    history: Annotated[
-        Path | None, typer.Option(help="Folder with files of earlier runs, for the forecast.")
-    ] = None,
+    history: Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")] = None,
     no_lake: Annotated[
-        bool, typer.Option("--no-lake", help="Leave the lake's runs out of the forecast.")
+        bool, typer.Option("--no-lake", help="Ignore the runs in the lake.")
     ] = False,
     environment: EnvironmentName = None,
     output: Output = None,
@@ -34,18 +33,21 @@ def convergence(
 ) -> None:
     """Say whether a training converges, when it reaches a target, and whether to go on.
 
-    Reads CSV (round, loss, accuracy in any order and by their usual names, clients too),
-    fl-progress.json, Flower's history, NVFlare's cross-site validation and TensorBoard's event
-    files. Several files are compared. Earlier runs, of --history and of the lake, make the forecast
-    sharper. Ends with 1 when a run has collapsed or diverges, or its epsilon grew. Examples:
+    It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order),
+    fl-progress.json with its companion files, Flower's history, NVFlare's cross-site validation and
+    TensorBoard's event files, and compares several runs. Earlier runs, from --history and the lake,
+    sharpen the forecast. Exit code 1 when a run has collapsed or diverges, or its epsilon grew.
 
-    fedvitals convergence run.csv
+    Examples:
 
-    fedvitals convergence run.csv --total-rounds 200 --target 90% --output report
+        fedvitals convergence run.csv
 
-    fedvitals convergence a.csv b.json --history earlier --no-lake --json
+        fedvitals convergence run.csv --total-rounds 200 --target 90% --output report
+
+        fedvitals convergence a.csv b.json --history earlier --no-lake --json
     """
     from tasks.core.addresses import check_output
+    from tasks.core.settings import load_settings
     from tasks.reports.convergence.build import write_convergence
     from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
 
@@ -55,7 +57,13 @@ def convergence(
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
-    written = None if output is None else write_convergence(done, comparisons, output, notes=notes)
+    written = (
+        None
+        if output is None
+        else write_convergence(
+            done, comparisons, output, notes=notes, zone=load_settings().timezone
+        )
+    )
     _show(done, comparisons, json)
     if written is not None:
         print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)

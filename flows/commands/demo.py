@@ -11,12 +11,16 @@ from flows.commands.options import AsJson, Output
 def demo(output: Output = None, json: AsJson = False) -> None:
     """Run a small federated training, collect and report it while it trains.
 
-    Prometheus and InfluxDB are used when they are on the PATH or configured; without them the
-    training's /metrics is read directly and the lake keeps everything. Examples:
+    It takes about three minutes. Prometheus and InfluxDB are used when they are on the PATH or
+    configured; without them the training's `/metrics` is read directly and the lake keeps
+    everything. All data go to the folder `demo` of FEDVITALS_HOME, which is emptied first. Exit
+    code 1 when the last run failed or found no data.
 
-    fedvitals demo
+    Examples:
 
-    fedvitals demo --output demo-report --json
+        fedvitals demo
+
+        fedvitals demo --output demo-report --json
     """
     from deployments.services.processes import STOP_SECONDS, NotStarted
     from flows.commands.summary import summary

@@ -24,11 +24,14 @@ def doctor(
 ) -> None:
     """Check settings, files and each configured service in turn, and say what to fix.
 
-    Exit code 1 when something must be fixed. Examples:
+    It shows the folders and addresses in force and where each came from. Nothing is written to a
+    service, except with --create. Exit code 1 when something must be fixed.
 
-    fedvitals doctor
+    Examples:
 
-    fedvitals doctor --create --environment staging
+        fedvitals doctor
+
+        fedvitals doctor --create --environment staging
     """
     from tasks.core.settings import load_settings
 
@@ -109,8 +112,11 @@ def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
     from tasks.runs.base.plan import verified_suites
     from tasks.runs.base.run import opened_ledger
+    from tasks.sources.promql import check_queries
 
-    entries = tuple(Catalogue.read(settings.config / "metrics.yaml").values())
+    path = settings.config / "metrics.yaml"
+    entries = tuple(Catalogue.read(path).values())
+    check_queries(entries, path)
     with opened_ledger(settings) as ledger:
         suites = verified_suites(settings, ledger, entries)
     return f"{len(entries)} measurements, {len(suites)} suites"

@@ -20,22 +20,27 @@ def federated(
     environment: EnvironmentName = None,
     target: Target = None,
     metric: Annotated[
-        Literal["accuracy", "loss"] | None, typer.Option(help="What the training is judged by.")
+        Literal["accuracy", "loss"] | None,
+        typer.Option(help="Metric that the training is judged by."),
     ] = None,
     total_rounds: TotalRounds = None,
     output: Output = None,
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Follow the training: its new rounds, who takes part, what is left of the privacy budget.
+    """Follow the training: its new rounds, its clients, and its privacy budget.
 
-    Rounds are read since the last poll, all of them when a training was begun anew. Writes
-    fl-progress.json, fl-participation.json and fl-privacy.json beside the report. What is not given
-    of target, metric and total rounds is as environments.yaml has it. Examples:
+    It reads the rounds since the last poll, or all when a new training began, and writes
+    fl-progress.json, fl-participation.json, fl-privacy.json and the convergence report beside the
+    report; a poll without news writes none of them unless --output is given. Target, metric and
+    total rounds default to `training` in environments.yaml. Exit code 1 for a grave finding: a
+    collapse, a divergence, an epsilon that came back or exceeds its budget.
 
-    fedvitals federated
+    Examples:
 
-    fedvitals federated --target 90% --output fl --json
+        fedvitals federated
+
+        fedvitals federated --target 90% --output fl --json
     """
     from tasks.runs.federated import FederatedRequest
 

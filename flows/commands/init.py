@@ -24,27 +24,36 @@ ADDRESSES = {
     "api_url": "The service's API (empty for none)",
     "influxdb_url": "InfluxDB (empty for none)",
 }
+PrometheusUrl = Annotated[
+    str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
+]
 
 
 def init(
-    prometheus_url: Annotated[
-        str | None, typer.Option(help="Its address; PROMETHEUS_URL when not given.")
-    ] = None,
+    prometheus_url: PrometheusUrl = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
     """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
 
-    Tokens are taken from the environment (PROMETHEUS_API_TOKEN), never asked for or written.
+    Measurements of the shipped catalogue that have data are kept. Other metrics are proposed:
+
+    - a counter as its rate per second over 5 minutes, a gauge as its value
+    - a histogram or summary as quantiles and the rate of its observations
+    - above 500 series without the labels that have the most values
+
+    Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
+    does not answer or has no recent data.
+
     Examples:
 
-    fedvitals init --prometheus-url http://localhost:9090
+        fedvitals init --prometheus-url http://localhost:9090
 
-    fedvitals init --output monitoring --yes --json
+        fedvitals init --output monitoring --yes --json
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped

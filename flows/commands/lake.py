@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from tasks.pipeline.recovery import Rebuilding
 
 
-group = typer.Typer(help="Look into the lake, fix it, or take from it.", no_args_is_help=True)
+group = typer.Typer(help="Query, export, migrate or repair the lake.", no_args_is_help=True)
 
 
 @group.command("ls")
 def ls(json: AsJson = False) -> None:
-    """List the lake's tables with rows, size and range of time. Example:
+    """List the lake's tables with rows, size and range of time.
 
-    fedvitals lake ls --json
+    Example:
+
+        fedvitals lake ls --json
     """
     from tasks.core.settings import load_settings
     from tasks.lake.query import describe
@@ -38,15 +40,17 @@ def ls(json: AsJson = False) -> None:
 
 @group.command("query")
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT; a measurement is a table of its name.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
     json: AsJson = False,
 ) -> None:
-    """Ask the lake in SQL, read-only.
+    """Query the lake in SQL (DuckDB), read-only.
 
-    A measurement's quarantine is the table <name>_quarantine, the state of the cells is _windows.
+    Each measurement is a table with `time`, `environment`, its tags and its fields; its quarantine
+    is `NAME_quarantine`, and `_windows` has the states of all cells.
+
     Example:
 
-    fedvitals lake query "SELECT method, avg(latency_p95_seconds) FROM http_latency GROUP BY method"
+        fedvitals lake query "SELECT method, avg(latency_p95_seconds) FROM http_latency GROUP BY method"
     """
     from tasks.core.settings import load_settings
     from tasks.lake.query import query as ask
@@ -63,18 +67,20 @@ def export(
     start: Start = None,
     stop: Stop = None,
     format: Annotated[
-        Literal["csv", "parquet", "jsonl"], typer.Option(help="Of the file.")
+        Literal["csv", "parquet", "jsonl"], typer.Option(help="Format of the file.")
     ] = "csv",
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
     """Write landed rows to a file for other tools, ordered by time.
 
-    Without --environment the rows of all, without --start the rows of all time. Examples:
+    Without --environment it writes all environments, without --start all time.
 
-    fedvitals lake export http_latency --start -7d --output latency.csv
+    Examples:
 
-    fedvitals lake export training --format parquet --output training.parquet
+        fedvitals lake export http_latency --start -7d --output latency.csv
+
+        fedvitals lake export training --format parquet --output training.parquet
     """
     from tasks.core.settings import load_settings
     from tasks.lake.export import environments
@@ -96,20 +102,27 @@ def migrate(
     measurement: Annotated[str, typer.Argument(help="Name of the measurement.")],
     rename: Annotated[
         list[str] | None,
-        typer.Option(help="OLD:NEW, of a tag or field; may be repeated.", metavar="OLD:NEW"),
+        typer.Option(help="Rename a tag or field; may be repeated.", metavar="OLD:NEW"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Make a table fit the catalogue that was changed: tags, fields, names, types, source.
+    """Change a table as the catalogue changed: tags, fields, names, types, source.
 
-    A new tag is null in old rows. What went is removed. An int becomes a float, a float an int where
-    all values are the same then. The rows change in one commit; sinks get the cells again, erased
-    first. Examples:
+    - a new tag or field is null in old rows; a removed one is dropped, a tag only if rows stay
+      distinct
+    - another name needs --rename; without it, one column is dropped and one is new
+    - int to float and float to int only where no number changes; other types are refused
+    - with another source the rows stay
 
-    fedvitals lake migrate training --dry-run
+    The table changes in one commit; the next run erases and loads the changed hours in every sink.
+    Until the command completes, runs refuse the table. Exit code 2 when the change is refused.
 
-    fedvitals lake migrate training --rename loss:training_loss
+    Examples:
+
+        fedvitals lake migrate training --dry-run
+
+        fedvitals lake migrate training --rename loss:training_loss
     """
     from tasks.runs.migrate import erase_with, sources_of
     from tasks.runs.migrate import migrate as change
@@ -134,16 +147,22 @@ def migrate(
 @group.command("repair")
 def repair(
     measurement: Annotated[str | None, typer.Option(help="Only this measurement.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is torn.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the corrupt files and exit.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Fix torn tables: move aside what is torn, and have the next run read again what is lost.
+    """Repair torn tables: move corrupt files aside, and have their data read again.
 
-    Nothing is deleted: it goes to _torn in the lake. Exit code 1 when something was torn. Examples:
+    Nothing is deleted: files go to `_torn` in the lake, and the table returns to its last good
+    state. The next run reads the lost hours, as far as the source has them. An object store is
+    refused. Exit code 1 when something was torn.
 
-    fedvitals lake repair --dry-run
+    Examples:
 
-    fedvitals lake repair
+        fedvitals lake repair --dry-run
+
+        fedvitals lake repair
     """
     from tasks.runs.repair import find_damage
     from tasks.runs.repair import repair as fix

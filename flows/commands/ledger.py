@@ -9,18 +9,16 @@ import typer
 from flows.commands.options import AsJson
 from flows.commands.show import print_json, print_table
 
-group = typer.Typer(
-    help="Look into the ledger, or read it back from the lake.", no_args_is_help=True
-)
+group = typer.Typer(help="List the ledger, or rebuild it from the lake.", no_args_is_help=True)
 
 
 @group.command("ls")
 def ls(json: AsJson = False) -> None:
-    """List what the ledger knows: cells and values by measurement, and what each sink lacks.
+    """List the ledger's cells and values by measurement, and what each sink lacks.
 
     Example:
 
-    fedvitals ledger ls --json
+        fedvitals ledger ls --json
     """
     from tasks.core.settings import load_settings
     from tasks.ledger.overview import overview
@@ -36,18 +34,22 @@ def ls(json: AsJson = False) -> None:
         print_json({**facts, "measurements": rows})
         return
     print(f"{url}, version {LEDGER_VERSION}, id {own}")
-    print_table([_as_line(row) for row in rows], empty="the ledger knows no cell")
+    print_table(
+        [_as_line(row) for row in rows], empty="the ledger knows no cell", zone=settings.timezone
+    )
 
 
 @group.command("rebuild")
 def rebuild(json: AsJson = False) -> None:
-    """Read the ledger's cells back from the lake; every cell counts as pending for every sink.
+    """Read the ledger's cells back from the lake; every cell is pending for every sink.
 
-    For a ledger that was deleted, damaged, or restored from a backup. No source is asked. What was
-    loaded before is sent again, which changes nothing there. Receipts of runs are not in the lake.
+    For a ledger that was deleted, damaged or restored from a backup. No source is asked. Loaded
+    values are sent again, which changes nothing there. Receipts of runs are not in the lake. Exit
+    code 1 when the lake lost values.
+
     Example:
 
-    fedvitals ledger rebuild
+        fedvitals ledger rebuild
     """
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings

@@ -6,17 +6,21 @@ from flows.commands.summary import finish
 
 
 def maintain(json: AsJson = False) -> None:
-    """Keep lake and ledger up: compact, expire what is old, clean up, back the ledger up.
+    """Maintain lake, ledger and reports: compact, apply retention, clean up, back up.
 
-    No row changes but those that expire: rows by `retention` of their measurement in metrics.yaml,
-    quarantine by `maintenance.quarantine` in environments.yaml. Reports go by
-    `maintenance.reports`. It is about all environments, which
-    share the tables. A measurement that another run works on is left alone (exit code 3), a damaged
-    table is reported (exit code 1), and the others go on. `fedvitals serve` runs it daily. Examples:
+    - the files of each day become one
+    - rows older than `retention` of their measurement go, and with them the records of their hours
+    - quarantine, replaced files, receipts, reports and backups go by `maintenance` in
+      environments.yaml
+    - a SQLite ledger is backed up; back up PostgreSQL with pg_dump
 
-    fedvitals maintain
+    It covers all environments, and may run at any time and be killed at any time; `fedvitals serve`
+    runs it daily. A table that another run works on is skipped (exit code 3), a damaged one is
+    reported (exit code 1).
 
-    fedvitals maintain --json
+    Example:
+
+        fedvitals maintain
     """
     from tasks.runs.maintain import MaintainRequest
 

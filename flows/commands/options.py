@@ -9,38 +9,44 @@ from tasks.core.training import MOST_ROUNDS
 
 AsJson = Annotated[
     bool,
-    typer.Option(
-        "--json", help="One JSON document on standard output, all else on standard error."
-    ),
+    typer.Option("--json", help="Print JSON to stdout, everything else to stderr."),
 ]
 EnvironmentName = Annotated[
-    str | None, typer.Option("--environment", "-e", help="Environment of config/environments.yaml.")
+    str | None,
+    typer.Option(
+        "--environment",
+        "-e",
+        help="Environment of config/environments.yaml; its default when not given.",
+    ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what is written.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the report.")]
 Target = Annotated[
-    str | None, typer.Option(help="Level to reach, such as 0.9, 90% or, of a loss, 0.25.")
+    str | None, typer.Option(help="Level to reach: 0.9, 90%, or a loss such as 0.25.")
 ]
 TotalRounds = Annotated[
     int | None,
     typer.Option(
-        help="How many rounds are planned: 400 for rounds 1 to 400, and for rounds 0 to 399. "
-        "Of a service, where it does not say.",
+        help="Number of planned rounds: 400 for rounds 1 to 400 or 0 to 399. "
+        "A plan that the service reports wins.",
         min=1,
         max=MOST_ROUNDS,
     ),
 ]
 FailOnOption = Annotated[
     Literal["critical", "high", "warning", "never"],
-    typer.Option(
-        "--fail-on", help="Least severity of what the data say that makes the exit code 1."
-    ),
+    typer.Option("--fail-on", help="Least severity of a finding that makes the exit code 1."),
 ]
 MetricTypes = Annotated[
     Literal["all", "performance", "business", "security"],
-    typer.Option("--type", help="Which measurements."),
+    typer.Option("--type", help="Type of measurements."),
 ]
 Measurements = Annotated[
-    list[str] | None, typer.Option("--measurement", help="Only this measurement; may be repeated.")
+    list[str] | None,
+    typer.Option("--measurement", help="Only this measurement, of any type; may be repeated."),
 ]
-Start = Annotated[str | None, typer.Option(help="ISO 8601 (UTC) or relative, such as -24h.")]
-Stop = Annotated[str | None, typer.Option(help="ISO 8601 (UTC), relative, or now.")]
+Start = Annotated[
+    str | None, typer.Option(help="Start of the window: ISO 8601 (UTC), or relative such as -24h.")
+]
+Stop = Annotated[
+    str | None, typer.Option(help="Stop, not included: ISO 8601 (UTC), relative, or now (default).")
+]

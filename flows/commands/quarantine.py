@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
-group = typer.Typer(
-    help="Look at the values that were quarantined, or try them again.", no_args_is_help=True
-)
+group = typer.Typer(help="Show quarantined values, or retry them.", no_args_is_help=True)
 
 
 @group.command("ls")
 def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
-    """Count what is in quarantine, by measurement, check and environment. Example:
+    """Count the values in quarantine, by measurement, check and environment.
 
-    fedvitals quarantine ls --environment staging
+    Example:
+
+        fedvitals quarantine ls --environment staging
     """
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
@@ -48,7 +48,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
         # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
-        rows, empty="nothing is in quarantine"
+        rows, empty="nothing is in quarantine", zone=settings.timezone
     )
 
 
@@ -57,13 +57,15 @@ def show(
     measurement: Measurement,
     start: Start = None,
     stop: Stop = None,
-    limit: Annotated[int, typer.Option(min=1, help="Values to show at most, the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Newest values to show at most.")] = 20,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """Show the values of one measurement with key, check, limit and reason. Example:
+    """Show the quarantined values of a measurement with key, check, limit and reason.
 
-    fedvitals quarantine show http_latency --start -24h --limit 50
+    Example:
+
+        fedvitals quarantine show http_latency --start -24h --limit 50
     """
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
@@ -79,13 +81,15 @@ def show(
     if not rows:
         # a misspelt one; one that is configured no more still has its rows
         settings.environment(environment)
-    print_json({"values": rows}) if json else print_table(rows, empty="nothing is in quarantine")
+    print_json({"values": rows}) if json else print_table(
+        rows, empty="nothing is in quarantine", zone=settings.timezone
+    )
 
 
 @group.command("retry")
 def retry(
     measurement: Annotated[
-        str | None, typer.Argument(help="Name of the measurement; without it, all.")
+        str | None, typer.Argument(help="Name of the measurement; all when not given.")
     ] = None,
     start: Start = None,
     stop: Stop = None,
@@ -93,12 +97,15 @@ def retry(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Try again what was quarantined, after a suite or a sink was fixed; no source is asked.
+    """Retry quarantined values after a suite or sink was fixed; no source is asked.
 
-    What passes the suite in force is landed and loaded, the rest stays with its new reason. What a
-    sink refused is offered to it again. Example:
+    Each hour with quarantined values is validated again as a whole: values that pass are landed and
+    loaded, the rest stay with their new reason. Values that a sink refused are sent to it again.
+    Values of stage `structural` stay. Exit code 1 when something stays in quarantine.
 
-    fedvitals quarantine retry http_latency --start -7d
+    Example:
+
+        fedvitals quarantine retry http_latency --start -7d
     """
     from tasks.runs.retry.run import FLOW, RetryRequest
     from tasks.runs.retry.run import retry as steps

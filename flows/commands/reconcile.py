@@ -13,7 +13,7 @@ def reconcile(
     sink: Annotated[str, typer.Option(help="The sink to compare.")] = "influxdb",
     fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Compare every value, not only where sums differ.")
+        bool, typer.Option("--deep", help="Compare every value, not only hours whose sums differ.")
     ] = False,
     measurement: Measurements = None,
     start: Start = None,
@@ -24,13 +24,21 @@ def reconcile(
 ) -> None:
     """Compare a sink with the lake hour by hour, say why they differ, and fix it.
 
-    Exit code 0: equal, or what differs is known (refused, older than the bucket keeps); 1: differences
-    are left; 3: only what is not loaded yet. --fix erases and loads an hour again only when the sink
-    holds other or more values in it than were landed. Examples:
+        Reasons, and what --fix does:
 
-    fedvitals reconcile --start -7d
+    - `pending`, `missing`: not loaded yet, or gone from the bucket; loads the hour
+    - `changed`, `extra`: the sink has other or more values; erases the hour and loads it
+    - `refused`, `expired`: explained by quarantine or the bucket's retention; nothing
 
-    fedvitals reconcile --fix --measurement http_latency --json
+    Without --deep it compares counts and sums of each series, which swapped values and changed
+    strings do not alter. Exit code 0: equal, fixed or explained; 1: differences remain; 3: only
+    `pending` remains.
+
+    Examples:
+
+        fedvitals reconcile --start -7d
+
+        fedvitals reconcile --fix --measurement http_latency --json
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 

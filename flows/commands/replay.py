@@ -18,7 +18,7 @@ from flows.commands.summary import finish
 
 
 def replay(
-    sink: Annotated[str, typer.Option(help="The sink to fill, such as influxdb.")],
+    sink: Annotated[str, typer.Option(help="Sink to fill, such as influxdb.")],
     type: MetricTypes = "all",
     measurement: Measurements = None,
     start: Start = None,
@@ -27,15 +27,17 @@ def replay(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Load any range of the lake into a sink, a new or an emptied one too; no source is asked.
+    """Load a range of the lake into a new or emptied sink; no source is asked.
 
-    Without --start it is all that the lake has. Every hour of the range is sent, whatever the ledger
-    believes that the sink has. A replay that was stopped can be started again: sending a value twice
-    stores it once, and what it left is pending for every later run. Examples:
+    Without --start it sends all that the lake has, whatever the ledger says was loaded. It can be
+    stopped and started again: a value sent twice is stored once, and the rest is pending for later
+    runs.
 
-    fedvitals replay --sink influxdb
+    Examples:
 
-    fedvitals replay --sink influxdb --start -30d --measurement http_latency --json
+        fedvitals replay --sink influxdb
+
+        fedvitals replay --sink influxdb --start -30d --measurement http_latency --json
     """
     from tasks.runs.base.lake_plan import LakeRequest
 

@@ -28,14 +28,17 @@ def report(
     output: Output = None,
     json: AsJson = False,
 ) -> None:
-    """Make the report of any window again, from the lake. No source is asked, nothing is sent.
+    """Make the report of any window from the lake; no source or sink is asked.
 
-    Without --start it is about the newest hour and the hour before. Exit code 0 also for a window
-    without data. Examples:
+    Without --start it covers the newest hour and the hour before. The checks run over landed
+    values; quarantined values are shown beside them. Exit code 0 also for a window without data or
+    with failed checks.
 
-    fedvitals report --start -24h
+    Examples:
 
-    fedvitals report --start 2026-01-31T06:00 --stop 2026-01-31T12:00 --measurement training -o march
+        fedvitals report --start -24h
+
+        fedvitals report --start 2026-01-31 --stop 2026-02-01 --measurement training -o yesterday
     """
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import Request

@@ -21,10 +21,14 @@ RUNS_AT_ONCE = 5
 def serve() -> None:
     """Serve the flows: scheduled, and to be started by hand in the Prefect UI.
 
-    Needs a Prefect server: prefect server start, and PREFECT_API_URL=http://127.0.0.1:4200/api.
-    It runs until it is stopped; run it as a service. Example:
+    It needs a Prefect server (`prefect server start`) and PREFECT_API_URL, and runs until it is
+    stopped. Schedules come from `prefect.yaml`; its start undoes pauses made in the UI. A run that
+    is due while another of the same deployment works is cancelled. A schedule without work is
+    inactive, and a line says why.
 
-    fedvitals serve
+    Example:
+
+        fedvitals serve
     """
     from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
-    """The rows in aligned columns, or the sentence for none."""
+def print_table(rows: Sequence[Mapping[str, Any]], empty: str, zone: tzinfo = UTC) -> None:
+    """The rows in aligned columns, or the sentence for none; times in the zone, with its offset."""
     if not rows:
         print(empty)
         return
     names = list(rows[0])
-    texts = [[_cell(row[name]) for name in names] for row in rows]
+    texts = [[_cell(row[name], zone) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in [names, *texts]) for i in range(len(names))]
     for line in [names, *texts]:
         print(
@@ -37,9 +37,11 @@ def shown_report(path: str, settings: "Settings | None") -> str:
     return path if link is None else f"{link} ({path})"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, zone: tzinfo) -> str:
     if value is None:
         return "-"
+    if isinstance(value, datetime):
+        return iso(value, zone)
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
-group = typer.Typer(help="Check the suites, and learn limits.", no_args_is_help=True)
+group = typer.Typer(
+    help="Check the suites, learn limits, compare with the shipped ones.", no_args_is_help=True
+)
 
 
 @group.command("check")
 def check(json: AsJson = False) -> None:
     """Check every suite of the catalogue, and name the files that no measurement uses.
 
-    Exit code 1 when something must be fixed. Example:
+    Exit code 1 when something must be fixed.
 
-    fedvitals suites check
+    Example:
+
+        fedvitals suites check
     """
     from tasks.core.settings import load_settings
     from tasks.validation.review import review
@@ -49,25 +53,24 @@ def check(json: AsJson = False) -> None:
 @group.command("learn")
 def learn(
     measurement: Measurement,
-    start: Annotated[
-        str, typer.Option(help="Learn from here; ISO 8601 (UTC) or relative, such as -30d.")
-    ] = "-7d",
-    stop: Annotated[
-        str, typer.Option(help="Up to here; ISO 8601 (UTC), relative, or now.")
-    ] = "now",
+    start: Annotated[str, typer.Option(help="Start: ISO 8601 (UTC), or relative.")] = "-7d",
+    stop: Annotated[str, typer.Option(help="Stop: ISO 8601 (UTC), relative, or now.")] = "now",
     environment: EnvironmentName = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write the suite, instead of only showing the change.")
+        bool, typer.Option("--write", help="Write the suite instead of showing the change.")
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Learn the usual range of each numeric field from the landed history, as warnings.
 
-    What people have set stays as it is; ranges learned earlier are replaced. Examples:
+    A range reaches six times the distance of median and quartile beyond each quartile. Learned
+    ranges replace earlier learned ones; all other checks stay.
 
-    fedvitals suites learn http_latency
+    Examples:
 
-    fedvitals suites learn http_latency --start -30d --write
+        fedvitals suites learn http_latency
+
+        fedvitals suites learn http_latency --start -30d --write
     """
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
@@ -101,11 +104,11 @@ def learn(
 
 @group.command("diff")
 def diff(measurement: Measurement, json: AsJson = False) -> None:
-    """Show what the suite in force has against the one that comes with fedvitals.
+    """Compare the suite in force with the shipped one.
 
     Example:
 
-    fedvitals suites diff http_latency
+        fedvitals suites diff http_latency
     """
     from tasks.core.settings import load_settings, shipped
     from tasks.validation.difference import difference

@@ -1,11 +1,13 @@
 """How a run ends on the command line: its receipt, as text or JSON, and the exit code."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from flows.commands.show import shown_report
+from tasks.core.window import iso
 
 if TYPE_CHECKING:
     from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
@@ -31,7 +33,9 @@ def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
     worst = f", worst {receipt.worst.value}" if receipt.worst else ""
     lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
     if receipt.window:
-        lines.append(f"window   {receipt.window['start']} to {receipt.window['stop']}")
+        zone = settings.timezone if settings else UTC
+        moments = (datetime.fromisoformat(receipt.window[key]) for key in ("start", "stop"))
+        lines.append(f"window   {' to '.join(iso(each, zone) for each in moments)}")
     lines += details(receipt.details) if details else _values(receipt)
     lines += [f"note     {note}" for note in receipt.remarks]
     if receipt.report is not None:

@@ -1,49 +1,35 @@
 """Grafana: a run as an annotation, at most one of each run (Grafana HTTP API, annotations)."""
 
 import json
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
-import requests
-import urllib3
-
-from tasks.core.bearer import BearerSession
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
-from tasks.core.retry import retrying, seconds_asked
+from tasks.core.retry import retrying
 from tasks.core.settings import Service
+from tasks.http import Answer, Limits, Transport
 
 NAME = "Grafana"
 TAGS = ("automation", "metrics")
-CONNECT_SECONDS = 5.0
-SILENCE_SECONDS = 5.0
-TOTAL_SECONDS = 10.0
-LARGEST_ANSWER = 1 << 20
-_QUOTED = 300
-_PART = 1 << 16
+LIMITS = Limits(connect=5.0, silence=5.0, total=10.0, largest=1 << 20)
 _PATH = "/api/annotations"
 
 
-class GrafanaChannel:
+class GrafanaChannel(Transport):
     """Annotations of one Grafana."""
-
-    name = NAME
 
     def __init__(self, service: Service, retry_timeout: timedelta) -> None:
         """`retry_timeout` is how long a Grafana that fails is asked again, over all tries."""
-        self.service = service
+        super().__init__(service, NAME, LIMITS)
         self._retry_timeout = retry_timeout.total_seconds()
-        self._token = service.token.get_secret_value() if service.token else ""
-        self._session = BearerSession(self._token)
-        self._session.headers["Accept"] = "application/json"
 
-    def close(self) -> None:
-        """Gives the connections back."""
-        self._session.close()
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return ChannelUnavailable."""
+        return self._unavailable(f"no answer: {problem}")
 
     def send(self, message: Message) -> None:
         """Add the message as an annotation, unless its run has one.
@@ -58,13 +44,10 @@ class GrafanaChannel:
         try:
             self._search({"limit": "1"})
         except FedvitalsError as error:
-            return ServiceCheck(NAME, "answers", False, str(error.problem), fix=self._fix(error))
+            fix = f"Check that Grafana runs, and that {self.service.origin} is its URL"
+            fix = error.facts.get("fix") or fix
+            return ServiceCheck(NAME, "answers", False, str(error.problem), fix)
         return ServiceCheck(NAME, "answers", True, "annotations can be read")
-
-    def _fix(self, error: FedvitalsError) -> str:
-        if isinstance(error, ChannelRefused):
-            return str(error.fix)
-        return f"Check that Grafana runs, and that {self.service.origin} is its URL"
 
     def _search(self, query: Mapping[str, str]) -> list[Any]:
         found = self._ask("GET", query, None)
@@ -83,65 +66,29 @@ class GrafanaChannel:
 
     def _ask(self, method: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
         """The JSON of an answer with status 200."""
+        url = self.service.url + _PATH
+        content = {"params": query, "json": body, "headers": {"Accept": "application/json"}}
+        answer = self.call(method, url, "annotations", **content)
+        if answer.status != HTTPStatus.OK:
+            raise self._failure(answer)
         try:
-            with self._session.request(
-                method,
-                self.service.url + _PATH,
-                params=query,
-                json=body,
-                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                text = self._read(response)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise self._unavailable(f"no answer: {error}", None) from error
-        if response.status_code != HTTPStatus.OK:
-            self._fail(response, text)
-        try:
-            return json.loads(text)
+            return json.loads(answer.body)
         except ValueError as error:
             raise self._refused(HTTPStatus.OK, "the answer is no JSON") from error
 
-    def _read(self, response: requests.Response) -> bytes:
-        """The body up to LARGEST_ANSWER: whoever says more is no Grafana, or says it in vain."""
-        deadline = time.monotonic() + TOTAL_SECONDS
-        parts: list[bytes] = []
-        # read1 returns after each arrival, so that a server that drips cannot pass the deadline
-        while part := response.raw.read1(_PART, decode_content=True):
-            parts.append(part)
-            if sum(map(len, parts)) > LARGEST_ANSWER:
-                break
-            if time.monotonic() > deadline:
-                raise self._unavailable(f"no whole answer within {TOTAL_SECONDS:g} s", None)
-        return b"".join(parts)[:LARGEST_ANSWER]
+    def _failure(self, answer: Answer) -> FedvitalsError:
+        words = answer.body.decode("utf-8", "replace").strip()
+        if answer.asks_again:
+            return self._unavailable(f"HTTP {answer.status}: {words}", answer.retry_after)
+        return self._refused(answer.status, words or "no reason given")
 
-    def _fail(self, response: requests.Response, body: bytes) -> NoReturn:
-        status = response.status_code
-        problem = f"HTTP {status}: {' '.join(body.decode('utf-8', 'replace').split())}"
-        asks_again = status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-        if asks_again or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise self._unavailable(problem, seconds_asked(response.headers.get("Retry-After")))
-        raise self._refused(status, problem.partition(": ")[2] or "no reason given")
-
-    def _unavailable(self, problem: str, retry_after: float | None) -> ChannelUnavailable:
-        return ChannelUnavailable(
-            channel=NAME, url=self.service.url, problem=self._safe(problem), retry_after=retry_after
-        )
+    def _unavailable(self, problem: str, retry_after: float | None = None) -> ChannelUnavailable:
+        facts = {"channel": NAME, "url": self.service.url, "problem": self.quoted(problem)}
+        return ChannelUnavailable(**facts, retry_after=retry_after)
 
     def _refused(self, status: int, problem: str) -> ChannelRefused:
-        return ChannelRefused(
-            channel=NAME,
-            url=self.service.url,
-            status=int(status),
-            problem=self._safe(problem),
-            fix=fix_of(status, self.service),
-        )
-
-    def _safe(self, text: str) -> str:
-        """Without our token, should something on the way have echoed it."""
-        safe = text.replace(self._token, "***") if self._token else text
-        return safe if len(safe) <= _QUOTED else f"{safe[:_QUOTED]}…"
+        facts = {"channel": NAME, "url": self.service.url, "problem": self.quoted(problem)}
+        return ChannelRefused(**facts, status=int(status), fix=fix_of(status, self.service))
 
 
 def fix_of(status: int, service: Service) -> str:

@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationInvalid(where=path, problem="the file is missing", fix=fix) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = f"cannot be read: {' '.join(str(error).split())}"
-        raise ConfigurationInvalid(where=path, problem=problem, fix="Fix the file") from error
+        raise ConfigurationInvalid(where=path, problem=problem, fix="Correct the file") from error
     if not isinstance(content, dict):
         raise ConfigurationInvalid(
             where=path, problem="is not a mapping of keys", fix="See docs/configuration.md"
@@ -78,7 +78,7 @@ def parse(model: type[Model], content: dict[str, Any], where: str) -> Model:
     except ValidationError as error:
         problems = [_describe(model, detail) for detail in error.errors()]
         raise ConfigurationInvalid(
-            where=where, problem="; ".join(problems), fix="Fix the keys named here"
+            where=where, problem="; ".join(problems), fix="Correct the keys named here"
         ) from None
 
 

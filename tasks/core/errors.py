@@ -110,7 +110,7 @@ class AnswerInvalid(Terminal):
 
 
 class CertificateInvalid(Terminal):
-    """A source's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
+    """A service's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
 
     message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. Fix: {fix}"
 

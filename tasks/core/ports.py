@@ -85,7 +85,8 @@ class Sink(Protocol):
 class Reader(Protocol):
     """Read back what a sink holds.
 
-    Every method raises SinkUnavailable or SinkRefused when it gets no proper answer.
+    Every method raises SinkUnavailable, SinkRefused or CertificateInvalid when it gets no proper
+    answer.
     """
 
     name: str
@@ -123,7 +124,7 @@ class Channel(Protocol):
 
         Raises:
             ChannelUnavailable: when the service did not answer, or may take it next time.
-            ChannelRefused: when the service will refuse it again.
+            ChannelRefused, CertificateInvalid: when it will be the same again.
         """
 
     def check(self) -> ServiceCheck:

@@ -60,14 +60,13 @@ class Service(Strict, frozen=False):
     def refresh_token(self, refused: str) -> bool:
         """Read the token's file again; return whether the token is another one than the refused.
 
-        Raises:
-            ConfigurationInvalid: when the file has no token any more.
+        A file that cannot be read changes nothing: that the token is refused says what is wrong.
         """
-        if self.token_file is None:
-            return False
-        text = read_secret(self.token_file, str(self.token_file))
-        self.token = checked_token(text, str(self.token_file))
-        return text != refused
+        with suppress(ConfigurationInvalid):
+            if self.token_file is not None:
+                text = read_secret(self.token_file, str(self.token_file))
+                self.token = checked_token(text, str(self.token_file))
+        return self.token is not None and self.token.get_secret_value() != refused
 
 
 class InfluxService(Service):

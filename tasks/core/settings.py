@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, create_model, field_validator
 
@@ -114,10 +115,20 @@ def _off(reported: object) -> object:
     return "off" if reported is False else reported
 
 
+def _zone(name: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from error
+
+
 class _EnvironmentsFile(Strict):
     default_environment: EnvironmentName = "production"
     client_ids: Annotated[ClientIds, BeforeValidator(_off)] = Field(
         default="hashed", description="how clients are named"
+    )
+    timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = Field(
+        default=ZoneInfo("UTC"), description="IANA name of the zone of the times that people see"
     )
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
@@ -149,6 +160,7 @@ class Settings:
     heartbeat_url: SecretStr | None = None
     unused: Mapping[str, str] = field(default_factory=dict)  # variables, with why
     report_url: str | None = None
+    timezone: tzinfo = UTC
 
     @property
     def reports(self) -> Path:
@@ -236,6 +248,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         heartbeat_url=checked_heartbeat(env),
         unused=unused_variables(env, entries, default),
         report_url=checked_report_url(env),
+        timezone=content.timezone,
     )
 
 

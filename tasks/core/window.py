@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Self, TypeVar
 
 from tasks.core.errors import UsageInvalid
@@ -104,9 +104,9 @@ def ceil(moment: datetime, grid: timedelta) -> datetime:
     return EPOCH + -((EPOCH - moment) // grid) * grid
 
 
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with a Z, as Prometheus and InfluxDB read it."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def iso(moment: datetime, zone: tzinfo = UTC) -> str:
+    """ISO 8601, in UTC with a Z, as Prometheus and InfluxDB read it."""
+    return moment.astimezone(zone).isoformat().replace("+00:00", "Z")
 
 
 def micros(moment: datetime) -> int:

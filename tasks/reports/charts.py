@@ -5,7 +5,7 @@ Nothing here draws; tasks.reports.drawing does, as SVG or PNG.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,7 @@ class Panel:
     beyond: tuple[Floats, Floats]
     y_range: tuple[float, float]
     marks: tuple[Mark, ...] = ()
+    zone: tzinfo = UTC
 
 
 def downsample(times: Integers, values: Floats, start: int, stop: int, buckets: int) -> Integers:
@@ -100,6 +101,7 @@ def panels_of(
     window: Window,
     vertices: int = PANEL_VERTICES,
     events: Sequence[Event] = (),
+    zone: tzinfo = UTC,
 ) -> tuple[Panel, ...]:
     """Make a panel of each field with a number, in about so many vertices."""
     panels = [
@@ -110,7 +112,7 @@ def panels_of(
         Mark(event.kind, *((t - window.start).total_seconds() for t in (event.start, event.stop)))
         for event in events
     )
-    return tuple(replace(panel, marks=marks) for panel in panels if panel is not None)
+    return tuple(replace(panel, marks=marks, zone=zone) for panel in panels if panel is not None)
 
 
 def _panel(
@@ -247,13 +249,17 @@ def trend_of(times: Integers, values: Floats, window: Window) -> Floats:
     return trend
 
 
-def time_ticks(window: Window, most: int = 6) -> list[tuple[float, str]]:
-    """Choose round moments: seconds since the window's start, and a text in UTC."""
+def time_ticks(window: Window, most: int = 6, zone: tzinfo = UTC) -> list[tuple[float, str]]:
+    """Choose moments that are round in the zone: seconds since the window's start, and a text."""
     step = next((s for s in _STEPS if window.length <= s * most), _STEPS[-1] * 10)
     seconds = int(step.total_seconds())
-    first = -int(-window.start.timestamp() // seconds) * seconds
+    ahead = int((window.start.astimezone(zone).utcoffset() or timedelta()).total_seconds())
+    first = -int(-(window.start.timestamp() + ahead) // seconds) * seconds - ahead
     moments = range(first, int(window.stop.timestamp()) + 1, seconds)
-    return [(m - window.start.timestamp(), _clock(m, step)) for m in moments]
+    return [
+        (m - window.start.timestamp(), _clock(datetime.fromtimestamp(m, zone), step))
+        for m in moments
+    ]
 
 
 _STEPS = [
@@ -262,8 +268,7 @@ _STEPS = [
 ] + [timedelta(days=d) for d in (1, 2, 7, 14, 28, 56, 112, 364)]
 
 
-def _clock(seconds: int, step: timedelta) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
+def _clock(moment: datetime, step: timedelta) -> str:
     if moment.hour == moment.minute == moment.second == 0:
         return f"{moment.day} {moment:%b}"
     return f"{moment:%H:%M:%S}" if step < timedelta(minutes=1) else f"{moment:%H:%M}"

@@ -184,7 +184,7 @@ def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
     seconds = panel.window.length.total_seconds()
     axes.set_xlim(0, seconds)
     axes.set_ylim(*panel.y_range)
-    ticks = time_ticks(panel.window)
+    ticks = time_ticks(panel.window, zone=panel.zone)
     axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:,.6g}"))

@@ -94,6 +94,7 @@ def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
         content.report.window,
         vertices,
         section.events,
+        content.report.zone,
     )
 
 
@@ -105,7 +106,9 @@ def _picture(content: _Content) -> bytes:
     if not filled:
         return png((), content.report.receipt.environment, ())
     index = (training or filled)[0]
-    title = f"{measured[index].name} · {words.window_text(content.report.window)}"
+    title = (
+        f"{measured[index].name} · {words.window_text(content.report.window, content.report.zone)}"
+    )
     return png(_panels(content, index), title, labels(content.tables[index])[1])
 
 
@@ -119,7 +122,7 @@ def _page(content: _Content) -> str:
         receipt=report.receipt,
         sentence=words.status_sentence(report.receipt),
         reported=content.twin,
-        changed=words.changes_sentence(report.receipt, report.changes),
+        changed=words.changes_sentence(report.receipt, report.changes, report.zone),
         compared=words.comparisons_sentence(fields),
         standing_out=_out_of_the_ordinary(content.twin),
         lines=_overview(content),
@@ -220,6 +223,7 @@ def _template() -> Template:
         "usual": words.usual_text,
         "parts": words.change_parts,
         "event": words.event_text,
+        "clock": words.clock,
         "sink": words.sink_name,
     }
     names = ("window_text", "STATUS", "headline", "mood", "run_text", "STATES", "NO_DATA")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -113,6 +113,11 @@ class RunReport:
     sections: tuple[MeasurementSection, ...]
     notes: tuple[str, ...] = ()
     changes: Changes | None = None
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone that its reader sees: that of `generated_at`."""
+        return self.generated_at.tzinfo or UTC
 
     @property
     def window(self) -> Window:

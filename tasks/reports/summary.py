@@ -21,7 +21,7 @@ def summary(report: RunReport) -> str:
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",
         plain(words.status_sentence(receipt)) + ".",
-        f"{words.window_text(report.window)} · run {code(receipt.run_id)}",
+        f"{words.window_text(report.window, report.zone)} · run {code(receipt.run_id)}",
         f"Report: {code(receipt.report)}" if receipt.report else "",
         *(f"- {plain(note)}" for note in report.notes),
         _changed(report),
@@ -38,7 +38,9 @@ def _changed(report: RunReport) -> str:
         f"- **{plain(one.name)}**: {plain('; '.join(words.change_parts(asdict(one))))}"
         for one in report.changes.measurements[:MOST_CHECKS]
     ]
-    return "\n".join([plain(words.changes_sentence(report.receipt, report.changes)), "", *lines])
+    return "\n".join(
+        [plain(words.changes_sentence(report.receipt, report.changes, report.zone)), "", *lines]
+    )
 
 
 def _sums(report: RunReport) -> str:

@@ -1,7 +1,7 @@
 """The sentences of a report."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, get_args
 
 from tasks.core.receipt import MeasurementState, Receipt, RunStatus, SinkValues
@@ -159,13 +159,13 @@ def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
     return f"{reported}, {unknown:,} with too little history." if unknown else f"{reported}."
 
 
-def changes_sentence(receipt: Receipt, changes: Changes | None) -> str:
+def changes_sentence(receipt: Receipt, changes: Changes | None, zone: tzinfo = UTC) -> str:
     """Which run this one is compared with, and whether anything is different."""
     if receipt.flow == REPORT:
         return "Made again from the lake, so there is no last run to compare with."
     if changes is None:
         return "This is the first run of its kind here: there is no last run to compare with."
-    last = f"the last run, whose window ended {moment(changes.stop)} UTC"
+    last = f"the last run, whose window ended {moment(changes.stop, zone)}"
     is_same = (changes.status, changes.worst) == (receipt.status, receipt.worst)
     if changes.measurements or changes.new or not is_same:
         return f"Compared with {last}."
@@ -185,11 +185,11 @@ def change_parts(change: dict[str, Any]) -> list[str]:
     return parts
 
 
-def event_text(event: dict[str, Any]) -> str:
+def event_text(event: dict[str, Any], zone: tzinfo = UTC) -> str:
     """An event of the twin with its time: 06:00 – 07:00 12 values quarantined."""
-    start, stop = (datetime.fromisoformat(event[key]) for key in ("start", "stop"))
-    end = f"{stop:%H:%M}" if start.date() == stop.date() else moment(stop, seconds=False)
-    begin = moment(start, seconds=False)
+    start, stop = (datetime.fromisoformat(event[key]).astimezone(zone) for key in ("start", "stop"))
+    end = f"{stop:%H:%M}" if start.date() == stop.date() else _clock(stop, seconds=False)
+    begin = _clock(start, seconds=False)
     span = begin if event["kind"] == "catalogue" else f"{begin} – {end}"
     return f"{span}: {event['text']}"
 
@@ -211,20 +211,30 @@ def tags_text(tags: dict[str, str | None]) -> str:
     return ", ".join(f"{name}={value}" for name, value in tags.items() if value is not None)
 
 
-def moment(at: datetime, seconds: bool = True) -> str:
-    """A time in UTC, to the second or the minute."""
-    at = at.astimezone(UTC)
+def moment(at: datetime, zone: tzinfo = UTC) -> str:
+    """A time to the second, with its zone: 24 Nov 2026 06:00:00 UTC."""
+    at = at.astimezone(zone)
+    return f"{_clock(at)} {at:%Z}"
+
+
+def clock(text: str, zone: tzinfo = UTC) -> str:
+    """A sample's ISO 8601 time in the zone, as a table shows it: 2026-11-24 06:00:00.5."""
+    at = datetime.fromisoformat(text).astimezone(zone).replace(tzinfo=None)
+    return at.isoformat(sep=" ")
+
+
+def _clock(at: datetime, seconds: bool = True) -> str:
     return f"{at.day} {at:%b %Y %H:%M:%S}" if seconds else f"{at.day} {at:%b %Y %H:%M}"
 
 
-def window_text(window: Window) -> str:
-    """A window in UTC with its length: 24 Nov 2026 06:00 – 08:00 UTC (2 h)."""
-    start, stop = window.start.astimezone(UTC), window.stop.astimezone(UTC)
+def window_text(window: Window, zone: tzinfo = UTC) -> str:
+    """A window with its zone and length: 24 Nov 2026 06:00 – 08:00 UTC (2 h)."""
+    start, stop = window.start.astimezone(zone), window.stop.astimezone(zone)
     exact = bool(start.second or stop.second)
     end = f"{stop:%H:%M:%S}" if exact else f"{stop:%H:%M}"
     if start.date() != stop.date():
-        end = moment(stop, exact)
-    return f"{moment(start, exact)} – {end} UTC ({length_text(window.length)})"
+        end = _clock(stop, exact)
+    return f"{_clock(start, exact)} – {end} {stop:%Z} ({length_text(window.length)})"
 
 
 def length_text(length: timedelta) -> str:

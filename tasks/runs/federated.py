@@ -110,7 +110,9 @@ def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
     try:
         write_documents(plan.output, documents(seen.watched, seen.findings, environment))
         if analysed is not None:
-            files = write_convergence([analysed], (), plan.output, environment)
+            files = write_convergence(
+                [analysed], (), plan.output, environment, zone=run.settings.timezone
+            )
             run.artifacts += artifacts_of(
                 analysed, files, environment, run.settings.report_link(files.html)
             )

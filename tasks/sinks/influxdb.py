@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from tasks.core.batch import columns_of, count_values, time_micros
-from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.errors import FedvitalsError, SinkUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.quarantine import Reason, no_records, records
@@ -57,7 +57,7 @@ class InfluxSink:
         """
         retry_timeout = _Deadline(self._deadline if self._is_answered else 0.0)
         answers: list[CellAnswer] = []
-        error: SinkUnavailable | SinkRefused | None = None
+        error: FedvitalsError | None = None
         # whole cells: one cell's answer is never in two posts
         for group in groups_of(cells, self._lines_per_post, lambda entry: len(entry.frame)):
             if error is None:
@@ -72,11 +72,11 @@ class InfluxSink:
 
     def _send(
         self, load: "_Load", group: list[CellToLoad], environment: str
-    ) -> SinkUnavailable | SinkRefused | None:
+    ) -> FedvitalsError | None:
         try:
             load.erase([entry.cell for entry in group if entry.erase_first], environment)
             load.write(self._lines_per_post)
-        except (SinkUnavailable, SinkRefused) as error:
+        except FedvitalsError as error:
             _forget_traces(error)
             return error
         return None
@@ -182,9 +182,7 @@ class _Load:
             return [by_time[: answer.dropped], by_time[answer.dropped :]]
         return np.array_split(by_time, 2)
 
-    def answers(
-        self, group: list[CellToLoad], error: SinkUnavailable | SinkRefused | None
-    ) -> list[CellAnswer]:
+    def answers(self, group: list[CellToLoad], error: FedvitalsError | None) -> list[CellAnswer]:
         """What became of each cell; `error` is what ended the load early."""
         edges = np.cumsum([0, *(len(entry.frame) for entry in group)]).tolist()
         return [
@@ -192,9 +190,7 @@ class _Load:
             for entry, first, last in zip(group, edges, edges[1:], strict=False)
         ]
 
-    def _answer(
-        self, entry: CellToLoad, rows: slice, error: SinkUnavailable | SinkRefused | None
-    ) -> CellAnswer:
+    def _answer(self, entry: CellToLoad, rows: slice, error: FedvitalsError | None) -> CellAnswer:
         is_erased = self._is_erased or not entry.erase_first
         if error and not (is_erased and self._settled[rows].all()):
             return _pending(entry, self._measurement, error)
@@ -238,9 +234,7 @@ def _reason(answer: str) -> Reason:
     return Reason("sink", "value", CHECK_ID, expectation, Severity.HIGH, limit="", reason=answer)
 
 
-def _pending(
-    entry: CellToLoad, measurement: Measurement, error: SinkUnavailable | SinkRefused
-) -> CellAnswer:
+def _pending(entry: CellToLoad, measurement: Measurement, error: FedvitalsError) -> CellAnswer:
     owed = count_values(entry.frame, measurement)
     return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import SinkUnavailable
+from tasks.core.errors import FedvitalsError
 from tasks.core.settings import InfluxService
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
 
@@ -21,34 +21,36 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
 
     A check that failed is the last one, but for the write: reading is looked at all the same.
     """
-    http = InfluxHttp(service, TIMEOUT)
     found: list[ServiceCheck] = []
-    try:
-        for look in (_runs, _takes_token, _has_organisation, _has_bucket, _may_write, _may_read):
-            found.append(look(http))
-            if not found[-1].ok and look is not _may_write:
-                break
-    except SinkUnavailable as error:
-        found.append(_unreachable(service, error))
-    finally:
-        http.close()
+    with InfluxHttp(service, TIMEOUT) as http:
+        try:
+            for look in (
+                _runs,
+                _takes_token,
+                _has_organisation,
+                _has_bucket,
+                _may_write,
+                _may_read,
+            ):
+                found.append(look(http))
+                if not found[-1].ok and look is not _may_write:
+                    break
+        except FedvitalsError as error:
+            found.append(_unreachable(service, error))
     return tuple(found)
 
 
 def create_bucket(service: InfluxService) -> ServiceCheck:
     """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
-    http = InfluxHttp(service, TIMEOUT)
-    try:
-        answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
-        # a token that may not see the organisation gets an empty list
-        organisations = _content(answer).get("orgs")
-        if organisations:
-            body = {"name": service.bucket, "orgID": organisations[0]["id"], "retentionRules": []}
-            answer = http.ask("POST", "/api/v2/buckets", body=body)
-    except SinkUnavailable as error:
-        return _unreachable(service, error)
-    finally:
-        http.close()
+    with InfluxHttp(service, TIMEOUT) as http:
+        try:
+            answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
+            # a token that may not see the organisation gets an empty list
+            if found := _content(answer).get("orgs"):
+                body = {"name": service.bucket, "orgID": found[0]["id"], "retentionRules": []}
+                answer = http.ask("POST", "/api/v2/buckets", body=body)
+        except FedvitalsError as error:
+            return _unreachable(service, error)
     if answer.status == HTTPStatus.CREATED:
         return ServiceCheck(NAME, CREATE, True, f"{service.bucket}, keeps its points for ever")
     if "already exists" in answer.message:
@@ -139,6 +141,6 @@ def _judged(
     return ServiceCheck(NAME, what, False, _detail(answer), fix_of(answer, http.service))
 
 
-def _unreachable(service: InfluxService, error: SinkUnavailable) -> ServiceCheck:
-    fix = f"Start InfluxDB, or correct its URL ({service.origin})"
+def _unreachable(service: InfluxService, error: FedvitalsError) -> ServiceCheck:
+    fix = error.facts.get("fix") or f"Start InfluxDB, or correct its URL ({service.origin})"
     return ServiceCheck(NAME, "reachable", False, error.problem, fix)

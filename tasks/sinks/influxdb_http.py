@@ -1,10 +1,10 @@
 """Requests to one InfluxDB 2 through the vendor's client, and what its answers mean."""
 
 import gzip
+import math
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
@@ -12,13 +12,11 @@ from typing import Any
 
 import msgspec
 
+from tasks import http
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.retry import seconds_asked
 from tasks.core.settings import InfluxService
 
 NAME = "influxdb"
-CONNECT_TIMEOUT = timedelta(seconds=5)
-LONGEST_MESSAGE = 300
 # level 1 of gzip halves the time of the default for a tenth more bytes
 GZIP_LEVEL = 1
 _DROPPED = re.compile(r"partial write:.*?dropped[= ](\d+)")
@@ -28,13 +26,8 @@ _CONFLICT = re.compile(r'field type conflict: input field "([^"]+)"')
 _making = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the server said. `message` is its own reason on one line, `retry_after` is in seconds."""
-
-    status: int
-    body: bytes
-    retry_after: float | None = None
+class Answer(http.Answer):
+    """What the server said; `message` is its own reason."""
 
     @cached_property
     def message(self) -> str:
@@ -51,18 +44,12 @@ class Answer:
     @property
     def short(self) -> str:
         """The message on one line and cut to a readable length."""
-        line = " ".join(self.message.split())
-        return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
+        return http.shortened(self.message)
 
     @property
     def written(self) -> bool:
         """Every line of the post is stored."""
         return self.status == HTTPStatus.NO_CONTENT
-
-    @property
-    def asks_again(self) -> bool:
-        """The server is not up to it now."""
-        return self.status in (408, 429) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def names_lines(self) -> bool:
@@ -90,40 +77,34 @@ class Answer:
         return "retention policy" in self.message
 
 
-class InfluxHttp:
+class InfluxHttp(http.Transport):
     """A pooled connection that asks and never retries. Threads may share it."""
+
+    service: InfluxService
 
     def __init__(self, service: InfluxService, timeout: timedelta, compress: bool = False) -> None:
         """`timeout` is how long the server may be silent after a request was sent."""
-        self.service = service
-        self._token = service.token.get_secret_value() if service.token else ""
+        # a query may stream for as long as it takes
+        limits = http.Limits(silence=timeout.total_seconds(), total=math.inf)
+        super().__init__(service, NAME, limits, scheme="Token")
         self._compress = compress
-        self._timeout = timeout
         self._made: Any = None
 
     @property
     def _client(self) -> Any:
         with _making:
             if self._made is None:
-                self._made = self._make()
+                # a run with nothing to load does not pay for the import
+                from influxdb_client.client.influxdb_client import InfluxDBClient
+
+                self._made = InfluxDBClient(self.service.url, token="", org=self.service.org)
+                # its own HTTP knows neither proxies nor CAs, nor a token that changes
+                self._made.api_client.request = self._carry
         return self._made
 
-    def _make(self) -> Any:
-        # a run with nothing to load does not pay for the import
-        from influxdb_client.client.influxdb_client import InfluxDBClient
-
-        milliseconds = timedelta(milliseconds=1)
-        return InfluxDBClient(
-            url=self.service.url,
-            token=self._token,
-            org=self.service.org,
-            timeout=(CONNECT_TIMEOUT / milliseconds, self._timeout / milliseconds),
-        )
-
-    def close(self) -> None:
-        """Gives the connections back."""
-        if self._made is not None:
-            self._made.close()
+    def no_answer(self, what: str, problem: str, is_late: bool) -> SinkUnavailable:
+        """Return SinkUnavailable."""
+        return self._unavailable(f"no answer: {problem}", None)
 
     def write(self, body: bytes, precision: str) -> Answer:
         """Post lines; return written, names_lines or 413 (too large), else raise as `error_of` says."""
@@ -155,45 +136,36 @@ class InfluxHttp:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Return the answer, whatever its status, or raise SinkUnavailable; a mapping goes as JSON."""
-        client = self._client
-        import urllib3
-        from influxdb_client.rest import ApiException
+        answer: Answer = self._client.api_client.call_api(
+            path,
+            method,
+            query_params=list((query or {}).items()),
+            header_params=dict(headers or {}),
+            body=body,
+            _return_http_data_only=True,
+            _preload_content=False,
+        )
+        return answer
 
-        try:
-            response = client.api_client.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params=dict(headers or {}),
-                body=body,
-                _return_http_data_only=True,
-                _preload_content=False,
-            )
-            return self._answer(response.status, response.data, response.headers)
-        except ApiException as error:
-            if not error.status:
-                raise self._silent(error.reason) from error
-            return self._answer(error.status, error.body, error.headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._silent(error) from error
+    def _carry(
+        self, method: str, url: str, query_params: Any, headers: Any, body: Any, **_: object
+    ) -> Answer:
+        """Send what influxdb-client composed."""
+        content = {"params": query_params, "headers": headers}
+        content["data" if isinstance(body, bytes) else "json"] = body
+        answer = self.call(method, url, url.removeprefix(self.service.url), **content)
+        token = http.bearer(self.service).encode()
+        # should something on the way have echoed it
+        safe = answer.body.replace(token, b"***") if token else answer.body
+        return Answer(answer.status, safe, answer.headers)
 
     @property
     def _place(self) -> dict[str, str]:
         return {"org": self.service.org, "bucket": self.service.bucket}
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """An answer without our token, should something on the way have echoed it."""
-        safe = body.replace(self._token.encode(), b"***") if self._token else body
-        return Answer(status, safe, seconds_asked(headers.get("Retry-After")))
-
-    def _silent(self, reason: object) -> SinkUnavailable:
-        text = str(reason)
-        safe = text.replace(self._token, "***") if self._token else text
-        return self._unavailable(f"no answer: {safe}", None)
-
     def _unavailable(self, problem: str, retry_after: float | None) -> SinkUnavailable:
-        where = {"sink": NAME, "url": self.service.url}
-        return SinkUnavailable(**where, problem=problem, retry_after=retry_after)
+        facts = {"sink": NAME, "url": self.service.url, "problem": problem}
+        return SinkUnavailable(**facts, retry_after=retry_after)
 
     def error_of(self, answer: Answer) -> SinkUnavailable | SinkRefused:
         """Return SinkUnavailable when it asks to come again, else SinkRefused until it is fixed."""
@@ -203,8 +175,8 @@ class InfluxHttp:
 
     def refused(self, status: int, problem: str, fix: str) -> SinkRefused:
         """Build the error of what will be refused again."""
-        where = {"sink": NAME, "url": self.service.url}
-        return SinkRefused(**where, status=int(status), problem=problem, fix=fix)
+        facts = {"sink": NAME, "url": self.service.url, "problem": problem}
+        return SinkRefused(**facts, status=int(status), fix=fix)
 
 
 def fix_of(answer: Answer, service: InfluxService) -> str:

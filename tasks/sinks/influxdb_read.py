@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from http import HTTPStatus
 from operator import itemgetter
 from typing import Any
@@ -21,7 +20,8 @@ from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.settings import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.sinks.influxdb_http import LONGEST_MESSAGE, NAME, Answer, InfluxHttp, quoted
+from tasks.http import shortened
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # columns of an answer that are not tags
@@ -49,7 +49,7 @@ class InfluxReader:
     def retention(self) -> timedelta | None:
         """Return how long the bucket keeps points; None for ever, or when the token may not see it."""
         place = {"org": self._service.org, "name": self._service.bucket}
-        answer = self._ask(partial(self._http.ask, "GET", "/api/v2/buckets", place))
+        answer = self._ask("GET", "/api/v2/buckets", place)
         try:
             listed = msgspec.json.decode(answer.body).get("buckets") or [{}]
             rules = listed[0].get("retentionRules", [])
@@ -136,7 +136,7 @@ class InfluxReader:
         body = {"query": flux, "type": "flux", "dialect": {"annotations": ["datatype"]}}
         place = {"org": self._service.org}
         headers = {"Accept": "application/csv"}
-        answer = self._ask(partial(self._http.ask, "POST", "/api/v2/query", place, body, headers))
+        answer = self._ask("POST", "/api/v2/query", place, body, headers)
         yield from self._rows(answer.body.decode("utf-8", "replace"))
 
     def _rows(self, text: str) -> Iterator["_Row"]:
@@ -150,19 +150,19 @@ class InfluxReader:
             elif not schema.names:
                 # a page of something before the server has no types
                 if not schema.datatypes and "error" not in line:
-                    raise self._improper(" ".join(line)[:LONGEST_MESSAGE])
+                    raise self._improper(shortened(" ".join(line)))
                 schema.names = line
             elif "error" in schema.names:
-                problem = " ".join(line[schema.names.index("error")].split())
-                raise self._refused(HTTPStatus.OK, problem[:LONGEST_MESSAGE])
+                problem = line[schema.names.index("error")]
+                raise self._refused(HTTPStatus.OK, shortened(problem))
             else:
                 yield schema.row(line)
 
-    def _ask(self, request: Any) -> Answer:
+    def _ask(self, *request: Any) -> Answer:
         """The answer to a question, asked again while the server is not up to it."""
 
         def once() -> Answer:
-            answer: Answer = request()
+            answer = self._http.ask(*request)
             if answer.asks_again:
                 raise self._http.error_of(answer)
             return answer

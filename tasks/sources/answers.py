@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from tasks.core.errors import FedvitalsError, SourceOverloaded
-from tasks.sources.http import Answer, Asked, Client
+from tasks.http import Answer
+from tasks.sources.http import Client, Request
 
 # of the error types of Prometheus's API, for an error that comes with HTTP 200
 STATUS_OF = {"bad_data": 400, "execution": 422, "not_found": 404, "internal": 500}
@@ -98,12 +99,12 @@ _series = msgspec.json.Decoder(list[Series])
 _samples = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def read_build(body: bytes, asked: Asked) -> str:
+def read_build(body: bytes, request: Request) -> str:
     """Return the version in an answer of /api/v1/status/buildinfo; else raise AnswerInvalid."""
     try:
         return msgspec.json.decode(body, type=_BuildEnvelope).data.version
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise asked.invalid(str(error)) from error
+        raise request.invalid(str(error)) from error
 
 
 def read_refusal(body: bytes) -> Refusal | None:
@@ -118,7 +119,7 @@ def read_refusal(body: bytes) -> Refusal | None:
 
 
 def failure(
-    client: Client, answer: Answer, refusal: Refusal | None, query: str, asked: Asked
+    client: Client, answer: Answer, refusal: Refusal | None, query: str, request: Request
 ) -> FedvitalsError:
     """The error of an answer that is none of success; refusal is None when it is not Prometheus's.
 
@@ -126,19 +127,19 @@ def failure(
     smaller window helps. It does not help a query that never got its turn among the others.
     """
     if refusal is None:
-        return client.unexpected(answer, asked)
+        return client.unexpected(answer, request)
     words = client.quoted(f"{refusal.error_type}: {refusal.error}")
     is_timeout = refusal.error_type == "timeout"
     if is_timeout and _IN_QUEUE in refusal.error:
-        return asked.unavailable(words, answer.retry_after)
+        return request.unavailable(words, answer.retry_after)
     if is_timeout or _TOO_MUCH.search(refusal.error):
-        return SourceOverloaded(**vars(asked), problem=words)
+        return SourceOverloaded(**vars(request), problem=words)
     if refusal.error_type == "canceled":
-        return asked.unavailable(words, answer.retry_after)
-    return client.failure(answer, asked, words, f"Fix this query in the catalogue: {query}")
+        return request.unavailable(words, answer.retry_after)
+    return client.failure(answer, request, words, f"Correct this query in the catalogue: {query}")
 
 
-def read_matrix(body: bytes, asked: Asked) -> Matrix | Refusal:
+def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:
     """The matrix in an answer of /api/v1/query_range, or the error that it says.
 
     Raises:
@@ -150,26 +151,26 @@ def read_matrix(body: bytes, asked: Asked) -> Matrix | Refusal:
         if envelope.status == "error":
             return Refusal(envelope.error_type, envelope.error)
         if envelope.data is None:
-            raise asked.invalid("it holds no data")
+            raise request.invalid("it holds no data")
         if envelope.data.result_type != "matrix":
-            raise asked.invalid(f"a {envelope.data.result_type} came, not a matrix")
+            raise request.invalid(f"a {envelope.data.result_type} came, not a matrix")
         series = _series.decode(envelope.data.result)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if "truncated" in str(error):
-            raise asked.unavailable("the answer ends in its middle") from error
-        raise asked.invalid(str(error)) from error
+            raise request.unavailable("the answer ends in its middle") from error
+        raise request.invalid(str(error)) from error
     return Matrix(series, (*envelope.warnings, *envelope.infos))
 
 
-def count_histograms(series: list[Series], asked: Asked) -> int:
+def count_histograms(series: list[Series], request: Request) -> int:
     """Count the native histogram samples; raise AnswerInvalid where they are no list."""
     try:
         return sum(len(_samples.decode(one.histograms)) for one in series)
     except msgspec.ValidationError as error:
-        raise asked.invalid(f"histograms: {error}") from error
+        raise request.invalid(f"histograms: {error}") from error
 
 
-def read_points(series: list[Series], asked: Asked) -> Points:
+def read_points(series: list[Series], request: Request) -> Points:
     """The float samples of the series, bit for bit what Prometheus printed.
 
     The text of all series is parsed in one go: `[[1700000000,"1.5"],…]` becomes lines of CSV.
@@ -186,12 +187,12 @@ def read_points(series: list[Series], asked: Asked) -> Points:
     try:
         table = csv.read_csv(pa.BufferReader(lines), read_options=_READ, convert_options=_CONVERT)
     except pa.ArrowInvalid as error:
-        raise asked.invalid(f"a sample is not a time and a number: {error}") from error
+        raise request.invalid(f"a sample is not a time and a number: {error}") from error
     if len(table) != counts.sum():
-        raise asked.invalid(f"{counts.sum()} samples came, {len(table)} can be read")
+        raise request.invalid(f"{counts.sum()} samples came, {len(table)} can be read")
     seconds = table["time"].to_numpy()
     if not np.isfinite(seconds).all():
-        raise asked.invalid("a sample has no time")
+        raise request.invalid("a sample has no time")
     # Prometheus prints milliseconds, and a double holds microseconds exactly until 2255
     times = np.rint(seconds * 1e6).astype("int64")
     return Points(counts, times, table["value"].to_numpy())

@@ -6,8 +6,9 @@ from tasks.core.errors import SourceRefused
 from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
+from tasks.http import Limits
 from tasks.sources.answers import read_points
-from tasks.sources.http import PROMETHEUS, Asked, Client, Limits
+from tasks.sources.http import PROMETHEUS, Client, Request
 from tasks.sources.prometheus import ask_range
 from tasks.sources.wide_frame import Grid
 
@@ -32,7 +33,7 @@ def count_series(
     moments = _moments(window, measurement)
     with Client(service, PROMETHEUS, limits) as client:
         return {
-            name: _count(client, spec.query, moments, client.asked(f"count of {measurement.name}.{name}"))
+            name: _count(client, spec.query, moments, client.request(f"count of {measurement.name}.{name}"))
             for name, spec in measurement.fields.items()
             if spec.query is not None and spec.type != "string"
         }  # fmt: skip
@@ -45,17 +46,17 @@ def _moments(window: Window, measurement: Measurement) -> Grid:
     return Grid(all_slots.first, stride * measurement.step, -(-all_slots.slots // stride))
 
 
-def _count(client: Client, query: str, moments: Grid, asked: Asked) -> SeriesCount:
+def _count(client: Client, query: str, moments: Grid, request: Request) -> SeriesCount:
     if not moments.slots:
         return SeriesCount(0, 0.0)
     try:
         # a comment at the query's end must not swallow the bracket
-        matrix = ask_range(client, f"count(\n{query}\n)", moments, asked)
+        matrix = ask_range(client, f"count(\n{query}\n)", moments, request)
     except SourceRefused as error:
         if not error.problem.endswith(_IS_A_NUMBER):
             raise
         return SeriesCount(1, 1.0)
     # where there is no series, there is no count either
-    counts = read_points(matrix.series, asked).values
+    counts = read_points(matrix.series, request).values
     most = int(counts.max()) if len(counts) else 0
     return SeriesCount(most, float(counts.sum()) / moments.slots)

@@ -15,8 +15,9 @@ from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
 from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
 from tasks.core.window import micros
+from tasks.http import Answer, Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal
-from tasks.sources.http import PROMETHEUS, Answer, Client, Limits, reason, service_checks
+from tasks.sources.http import PROMETHEUS, Client, service_checks
 
 FieldState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
 # what a query itself can be blamed for; other refusals concern the whole service
@@ -55,10 +56,10 @@ def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck,
         what = "is a Prometheus"
         try:
             answer = client.ask("/api/v1/status/buildinfo", "its version")
-            asked = client.asked("its version")
+            request = client.request("its version")
             if answer.status != 200:
-                raise failure(client, answer, None, "", asked)
-            version = f"version {read_build(answer.body, asked)}"
+                raise failure(client, answer, None, "", request)
+            version = f"version {read_build(answer.body, request)}"
             checks = service_checks(PROMETHEUS, service, what, version)
             names = len(_Live(client).names())
         except FedvitalsError as error:
@@ -127,7 +128,7 @@ class _Live:
         from prometheus_api_client import PrometheusConnect
 
         self._client = client
-        self._asked = client.asked("")
+        self._request = client.request("")
         self._query = ""
         client.session.hooks["response"] = [self._look]
         self._connect = PrometheusConnect(
@@ -140,29 +141,29 @@ class _Live:
 
     def vector(self, what: str, query: str, now: datetime) -> list[Any]:
         """The result of an instant query."""
-        self._asked, self._query = self._client.asked(what), query
+        self._request, self._query = self._client.request(what), query
         params = {"time": f"{micros(now) / 1e6:.3f}"}
         return self._tried(lambda: list(self._connect.custom_query(query, params=params)))
 
     def names(self) -> list[str]:
         """The names of all metrics."""
-        self._asked = self._client.asked("its metric names")
+        self._request = self._client.request("its metric names")
         return self._tried(lambda: list(self._connect.all_metrics()))
 
     def _tried(self, ask: Callable[[], list[Found]]) -> list[Found]:
         try:
             return ask()
         except requests.JSONDecodeError as error:
-            raise self._asked.invalid("it is not JSON") from error
+            raise self._request.invalid("it is not JSON") from error
         except requests.RequestException as error:
-            raise self._asked.unavailable(reason(error)) from error
+            raise self._client.unanswered(error, self._request.what) from error
         except (KeyError, TypeError) as error:
-            raise self._asked.invalid("its JSON is not the envelope of an answer") from error
+            raise self._request.invalid("its JSON is not the envelope of an answer") from error
 
     def _look(self, response: requests.Response, **_: object) -> None:
         """Raises our error before the package makes its own of the status."""
-        answer = Answer(response.status_code, response.headers, response.content)
-        self._client.refuse_detours(answer, self._asked)
+        answer = Answer(response.status_code, response.content, response.headers)
+        self._client.refuse_detours(answer, self._request)
         if answer.status != 200:
             refusal = read_refusal(answer.body)
-            raise failure(self._client, answer, refusal, self._query, self._asked)
+            raise failure(self._client, answer, refusal, self._query, self._request)

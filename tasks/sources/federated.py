@@ -11,7 +11,8 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window
-from tasks.sources.http import API, Asked, Client, Limits
+from tasks.http import Limits
+from tasks.sources.http import API, Client, Request
 from tasks.sources.json_body import fetch_json
 from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.rounds import (
@@ -76,7 +77,7 @@ class FederatedSource:
         rounds = [r for r in answer.rounds if window.start <= r.started < window.stop]
         named = list(zip(runs_of(rounds, answer.run_id, known), rounds, strict=True))
         if measurement.tags == CLIENT_TAGS:
-            fill_clients(reported, measurement, named, answer.asked)
+            fill_clients(reported, measurement, named, answer.request)
         else:
             fill_rounds(reported, measurement, named, answer.body)
         return reported.batch(window)
@@ -85,32 +86,32 @@ class FederatedSource:
         """What the service has after the known rounds, all when it does not go on with them."""
         since = known.since if known is not None else 0
         with self._guard:
-            answer = self._asked_once(since)
+            answer = self._once(since)
             if answer is None or known is None or since == 0 or answer.goes_on(known):
                 return answer
-            return self._asked_once(0)
+            return self._once(0)
 
-    def _asked_once(self, since: int) -> "_Answer | None":
+    def _once(self, since: int) -> "_Answer | None":
         if since not in self._answers:
             self._answers[since] = self._fetch(since)
         return self._answers[since]
 
     def _fetch(self, since: int) -> "_Answer | None":
         what = f"{HISTORY}?since={since}"
-        asked = self._client.asked(what)
-        body = fetch_json(self._client, what, asked)
-        return None if body is MISSING else _Answer(body, asked)
+        request = self._client.request(what)
+        body = fetch_json(self._client, what, request)
+        return None if body is MISSING else _Answer(body, request)
 
 
 class _Answer:
     """One answer, taken apart: its run_id, the dated rounds by their start, and what has no date."""
 
-    def __init__(self, body: Any, asked: Asked) -> None:
+    def __init__(self, body: Any, request: Request) -> None:
         """Raises AnswerInvalid when something else stands where an object or a list should."""
         if not isinstance(body, dict):
-            raise asked.invalid(f"the body is {kind_of(body)}, not an object")
+            raise request.invalid(f"the body is {kind_of(body)}, not an object")
         self.body: dict[str, Any] = body
-        self.asked = asked
+        self.request = request
         self.warnings: list[str] = []
         self.run_id = self._read_run_id(body.get("run_id"))
         items = self._items(body)
@@ -129,7 +130,7 @@ class _Answer:
         # what it counts its runs with is a name too
         if isinstance(found, int) and not isinstance(found, bool):
             return str(found)
-        raise self.asked.invalid(f"run_id is {kind_of(found)}, not a name")
+        raise self.request.invalid(f"run_id is {kind_of(found)}, not a name")
 
     def _items(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         found = body.get("rounds")
@@ -137,8 +138,8 @@ class _Answer:
             self.warnings.append(f"{HISTORY} has no rounds: not offered by this service")
             return []
         if not isinstance(found, list):
-            raise self.asked.invalid(f"rounds is {kind_of(found)}, not a list")
+            raise self.request.invalid(f"rounds is {kind_of(found)}, not a list")
         for item in found:
             if not isinstance(item, dict):
-                raise self.asked.invalid(f"an item of rounds is {kind_of(item)}, not an object")
+                raise self.request.invalid(f"an item of rounds is {kind_of(item)}, not an object")
         return found

@@ -105,6 +105,6 @@ def _json(text: str, file: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise invalid(file, problem, "Fix the JSON") from error
+        raise invalid(file, problem, "Correct the JSON") from error
     except RecursionError as error:
         raise invalid(file, "the JSON is nested too deep", KNOWN) from error

@@ -12,8 +12,9 @@ import msgspec
 from tasks.core.errors import SourceRefused
 from tasks.core.settings import Service
 from tasks.core.window import micros
+from tasks.http import Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_refusal
-from tasks.sources.http import PROMETHEUS, Client, Limits
+from tasks.sources.http import PROMETHEUS, Client
 
 COUNTS = f'count by ({METRIC_NAME}) ({{{METRIC_NAME}!=""}})'
 # how far back a series counts as there; Prometheus's own look-back
@@ -131,18 +132,18 @@ def _series(client: Client, names: list[str], now: datetime) -> list[Labels]:
 def _ask(
     client: Client, path: str, what: str, kind: type[Content], form: Mapping[str, str] | None
 ) -> Content:
-    asked = client.asked(what)
+    request = client.request(what)
     answer = client.ask(path, what, form)
     refusal = read_refusal(answer.body)
     if answer.status != 200 or refusal is not None:
-        raise failure(client, answer, refusal, (form or {}).get("query", path), asked)
+        raise failure(client, answer, refusal, (form or {}).get("query", path), request)
     try:
         envelope = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
         return msgspec.json.decode(envelope["data"], type=kind)
     except KeyError as error:
-        raise asked.invalid("it holds no data") from error
+        raise request.invalid("it holds no data") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise asked.invalid(str(error)) from error
+        raise request.invalid(str(error)) from error
 
 
 def _seconds(moment: datetime) -> str:

@@ -3,34 +3,35 @@
 import json
 from typing import Any
 
-from tasks.sources.http import Answer, Asked, Client
+from tasks.http import Answer
+from tasks.sources.http import Client, Request
 from tasks.sources.json_rows import MISSING
 
 HTTP_NOT_FOUND = 404
 
 
-def fetch_json(client: Client, path: str, asked: Asked, hint: str = "") -> Any:
+def fetch_json(client: Client, path: str, request: Request, hint: str = "") -> Any:
     """Return the JSON at the path, MISSING for HTTP 404; raises as Client.ask and json_of do."""
     answer = client.ask(path, path)
     if answer.status == HTTP_NOT_FOUND:
         return MISSING
     if answer.status >= 300:
-        raise client.unexpected(answer, asked, hint)
-    return json_of(answer, asked)
+        raise client.unexpected(answer, request, hint)
+    return json_of(answer, request)
 
 
-def json_of(answer: Answer, asked: Asked) -> Any:
+def json_of(answer: Answer, request: Request) -> Any:
     """Return the JSON, NaN and Infinity too; SourceUnavailable when cut off, AnswerInvalid for none."""
     if "html" in answer.headers.get("Content-Type", ""):
-        raise asked.invalid("it is an HTML page")
+        raise request.invalid("it is an HTML page")
     try:
         return json.loads(answer.body)
     except json.JSONDecodeError as error:
         if _is_cut(error):
-            raise asked.unavailable("the answer ends in its middle") from error
-        raise asked.invalid(f"it is not JSON: {error}") from error
+            raise request.unavailable("the answer ends in its middle") from error
+        raise request.invalid(f"it is not JSON: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise asked.invalid(f"its JSON cannot be read: {error}") from error
+        raise request.invalid(f"its JSON cannot be read: {error}") from error
 
 
 def _is_cut(error: json.JSONDecodeError) -> bool:

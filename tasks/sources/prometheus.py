@@ -13,6 +13,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, format_duration, micros
+from tasks.http import Answer, Limits
 from tasks.sources.answers import (
     Matrix,
     Points,
@@ -24,7 +25,7 @@ from tasks.sources.answers import (
     read_points,
     read_refusal,
 )
-from tasks.sources.http import PROMETHEUS, Answer, Asked, Client, Limits
+from tasks.sources.http import PROMETHEUS, Client, Request
 from tasks.sources.wide_frame import Grid, Integers, Key, Wide, key_of
 
 RANGE = "/api/v1/query_range"
@@ -81,9 +82,9 @@ class PrometheusSource:
             if spec.query is None or spec.type == "string":
                 not_served.append(name)
                 continue
-            asked = self._client.asked(f"query of {measurement.name}.{name}")
-            for page, matrix in self._pages(spec.query, grid, asked):
-                reading.take(name, matrix, grid, page, asked)
+            request = self._client.request(f"query of {measurement.name}.{name}")
+            for page, matrix in self._pages(spec.query, grid, request):
+                reading.take(name, matrix, grid, page, request)
         return Batch(
             measurement=measurement,
             environment=environment,
@@ -94,17 +95,17 @@ class PrometheusSource:
             not_served=tuple(not_served),
         )
 
-    def _pages(self, query: str, grid: Grid, asked: Asked) -> Iterator[tuple[Grid, Matrix]]:
+    def _pages(self, query: str, grid: Grid, request: Request) -> Iterator[tuple[Grid, Matrix]]:
         """The answers over the grid, in order, each with the part of the grid that it is for."""
         for page in grid.pages(self._slots.get(query, MAX_POINTS)):
-            yield from self._halves(query, page, asked, MOST_SILENCES)
+            yield from self._halves(query, page, request, MOST_SILENCES)
 
     def _halves(
-        self, query: str, page: Grid, asked: Asked, silences: int
+        self, query: str, page: Grid, request: Request, silences: int
     ) -> Iterator[tuple[Grid, Matrix]]:
         try:
             with self._gate:
-                matrix = ask_range(self._client, query, page, asked)
+                matrix = ask_range(self._client, query, page, request)
         except (SourceOverloaded, SourceTimedOut) as error:
             silences -= isinstance(error, SourceTimedOut)
             if page.slots < 2 * FEWEST_POINTS or silences < 0:
@@ -115,7 +116,7 @@ class PrometheusSource:
         half = (page.slots + 1) // 2
         self._slots[query] = min(half, self._slots.get(query, half))
         for part in page.pages(half):
-            yield from self._halves(query, part, asked, silences)
+            yield from self._halves(query, part, request, silences)
 
 
 class _Reading:
@@ -127,15 +128,15 @@ class _Reading:
         self.warnings: dict[str, None] = {}
         self._measurement = measurement
 
-    def take(self, field: str, matrix: Matrix, grid: Grid, page: Grid, asked: Asked) -> None:
+    def take(self, field: str, matrix: Matrix, grid: Grid, page: Grid, request: Request) -> None:
         """Puts an answer for one page of the grid in."""
         for remark in matrix.remarks:
             self.warnings[f"{field}: {remark}"] = None
         index = self.wide.index(self._keys(field, matrix.series))
-        self._drop_histograms(field, matrix.series, asked)
-        points = read_points(matrix.series, asked)
-        slots = _slots(points, page, asked) + (page.first - grid.first) // grid.step
-        self.wide.put(field, np.repeat(index, points.counts), slots, points.values, asked)
+        self._drop_histograms(field, matrix.series, request)
+        points = read_points(matrix.series, request)
+        slots = _slots(points, page, request) + (page.first - grid.first) // grid.step
+        self.wide.put(field, np.repeat(index, points.counts), slots, points.values, request)
 
     def _keys(self, field: str, series: list[Series]) -> list[Key]:
         """The key of each series, after a check of its labels."""
@@ -155,8 +156,8 @@ class _Reading:
                 self.warnings[f"{field}: no series has the label {tag}, which is a tag"] = None
         return list(keys)
 
-    def _drop_histograms(self, field: str, series: list[Series], asked: Asked) -> None:
-        samples = count_histograms(series, asked)
+    def _drop_histograms(self, field: str, series: list[Series], request: Request) -> None:
+        samples = count_histograms(series, request)
         if samples:
             self.wide.dropped["native_histogram"] += samples
             self.warnings[
@@ -165,18 +166,18 @@ class _Reading:
             ] = None
 
 
-def _slots(points: Points, page: Grid, asked: Asked) -> Integers:
+def _slots(points: Points, page: Grid, request: Request) -> Integers:
     """Return the slot of each sample in the page; AnswerInvalid for a time out of place or order."""
     slots = page.slots_of(points.times)
     if slots is None:
-        raise asked.invalid("it holds a time that was not asked for")
+        raise request.invalid("it holds a time that was not asked for")
     series = np.repeat(np.arange(len(points.counts)), points.counts)
     if (np.diff(series * page.slots + slots) <= 0).any():
-        raise asked.invalid("the times of a series are not in order")
+        raise request.invalid("the times of a series are not in order")
     return slots
 
 
-def ask_range(client: Client, query: str, grid: Grid, asked: Asked) -> Matrix:
+def ask_range(client: Client, query: str, grid: Grid, request: Request) -> Matrix:
     """Return what the query has at the grid's moments; the grid has slots. Raises as extract does."""
     form = {
         "query": query,
@@ -186,13 +187,13 @@ def ask_range(client: Client, query: str, grid: Grid, asked: Asked) -> Matrix:
         # so that Prometheus gives up, and says so, before we hang up
         "timeout": f"{int(client.limits.silence * 900)}ms",
     }
-    answer = client.ask(RANGE, asked.what, form)
+    answer = client.ask(RANGE, request.what, form)
     if answer.status >= 300:
-        raise failure(client, answer, read_refusal(answer.body), query, asked)
-    matrix = read_matrix(answer.body, asked)
+        raise failure(client, answer, read_refusal(answer.body), query, request)
+    matrix = read_matrix(answer.body, request)
     if isinstance(matrix, Refusal):
-        answer = Answer(matrix.status, answer.headers, answer.body)
-        raise failure(client, answer, matrix, query, asked)
+        answer = Answer(matrix.status, answer.body, answer.headers)
+        raise failure(client, answer, matrix, query, request)
     return matrix
 
 

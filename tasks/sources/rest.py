@@ -11,7 +11,8 @@ from tasks.core.measurement import Measurement, Rest
 from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
-from tasks.sources.http import API, Asked, Client, Limits
+from tasks.http import Limits
+from tasks.sources.http import API, Client, Request
 from tasks.sources.json_body import fetch_json
 from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
@@ -62,7 +63,7 @@ class RestSource:
         if look.seen.content is MISSING:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        reading = _Reading(measurement, environment, look.seen.asked)
+        reading = _Reading(measurement, environment, look.seen.request)
         reading.reported.warnings.extend(look.warnings(measurement.every))
         reading.take(look.seen.content, rest, floor(look.time, measurement.every))
         return reading.reported.batch(window)
@@ -73,26 +74,26 @@ class RestSource:
             return self._documents.setdefault(endpoint, shared)
 
     def _fetch(self, endpoint: str) -> "_Document":
-        asked = self._client.asked(endpoint)
+        request = self._client.request(endpoint)
         hint = ", and rest.endpoint in the catalogue"
-        return _Document(asked, fetch_json(self._client, endpoint, asked, hint))
+        return _Document(request, fetch_json(self._client, endpoint, request, hint))
 
 
 @dataclass(frozen=True)
 class _Document:
     """What an endpoint answered; its content is MISSING when the service does not offer it."""
 
-    asked: Asked
+    request: Request
     content: Any
 
 
 class _Reading:
     """Finds a measurement's rows in a body, and hands them to what tells them."""
 
-    def __init__(self, measurement: Measurement, environment: str, asked: Asked) -> None:
+    def __init__(self, measurement: Measurement, environment: str, request: Request) -> None:
         self.reported = JsonRows(measurement, environment)
         self._measurement = measurement
-        self._asked = asked
+        self._request = request
 
     def take(self, content: Any, rest: Rest, time: datetime) -> None:
         """Put in what an endpoint answered, all of it at this time; may raise AnswerInvalid."""
@@ -111,12 +112,12 @@ class _Reading:
             self.reported.warnings.append(warning)
             return []
         if not isinstance(found, list):
-            raise self._asked.invalid(f"{rest.rows} is {kind_of(found)}, not a list")
+            raise self._request.invalid(f"{rest.rows} is {kind_of(found)}, not a list")
         return [self._object(item, f"an item of {rest.rows}") for item in found]
 
     def _object(self, value: Any, what: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise self._asked.invalid(f"{what} is {kind_of(value)}, not an object")
+            raise self._request.invalid(f"{what} is {kind_of(value)}, not an object")
         return value
 
     def _value_at(self, path: str, row: Any) -> Any:
@@ -127,19 +128,19 @@ class _Reading:
     def _look(self, path: str, row: Any) -> Any:
         found = values_at(path, row)
         if len(found) > 1:
-            raise self._asked.invalid(f"{path} selects {len(found)} values, not one")
+            raise self._request.invalid(f"{path} selects {len(found)} values, not one")
         if found:
             return found[0]
         wrong = obstacle(path, row)
         if wrong is not None:
-            raise self._asked.invalid(f"{wrong}, so that it has no {path}")
+            raise self._request.invalid(f"{wrong}, so that it has no {path}")
         return MISSING
 
     def _tag(self, path: str, row: dict[str, Any]) -> str | None:
         try:
             return tag_text(self._value_at(path, row))
         except TypeError as error:
-            raise self._asked.invalid(f"the tag at {path} is {error}") from error
+            raise self._request.invalid(f"the tag at {path} is {error}") from error
 
     def _field(self, name: str, row: dict[str, Any]) -> Any:
         path = self._measurement.fields[name].path

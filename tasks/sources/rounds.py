@@ -11,7 +11,7 @@ from tasks.core.history import HistoryFact, KnownRun
 from tasks.core.json_path import kind_of
 from tasks.core.measurement import Measurement
 from tasks.core.window import EPOCH, LATEST
-from tasks.sources.http import Asked
+from tasks.sources.http import Request
 from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
 
@@ -155,7 +155,9 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     return counts
 
 
-def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, asked: Asked) -> None:
+def fill_clients(
+    reported: JsonRows, measurement: Measurement, named: Named, request: Request
+) -> None:
     """Add one row a client of each round; AnswerInvalid for a list, client or name that is none."""
     without = 0
     for run_id, each in named:
@@ -164,9 +166,11 @@ def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, ask
             without += 1
             continue
         if not isinstance(clients, list):
-            raise asked.invalid(f"clients of round {each.number} is {kind_of(clients)}, not a list")
+            raise request.invalid(
+                f"clients of round {each.number} is {kind_of(clients)}, not a list"
+            )
         for client in clients:
-            name, facts = _client(client, each, asked)
+            name, facts = _client(client, each, request)
             facts |= {"run_id": run_id, "round": each.number}
             reported.add(each.started, (name,), _fields(measurement, facts))
     if without:
@@ -174,16 +178,16 @@ def fill_clients(reported: JsonRows, measurement: Measurement, named: Named, ask
         reported.warnings.append(warning)
 
 
-def _client(found: Any, each: HistoryRound, asked: Asked) -> tuple[str, dict[HistoryFact, Any]]:
+def _client(found: Any, each: HistoryRound, request: Request) -> tuple[str, dict[HistoryFact, Any]]:
     """A client's name, and what is reported of it."""
     if not isinstance(found, dict):
-        raise asked.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
+        raise request.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
     try:
         name = tag_text(found.get("id"))
     except TypeError as error:
-        raise asked.invalid(f"the id of a client of round {each.number} is {error}") from error
+        raise request.invalid(f"the id of a client of round {each.number} is {error}") from error
     if not name:
-        raise asked.invalid(f"a client of round {each.number} has no id")
+        raise request.invalid(f"a client of round {each.number} has no id")
     facts: tuple[HistoryFact, ...] = ("examples", "accuracy", "seconds", "state", "data_quality")
     return name, {fact: found.get(fact, MISSING) for fact in facts}
 

@@ -16,8 +16,9 @@ from tasks.core.measurement import Measurement, Scrape
 from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
+from tasks.http import Limits
 from tasks.sources.histogram import quantile_of
-from tasks.sources.http import API, Asked, Client, Limits, service_checks
+from tasks.sources.http import API, Client, Request, service_checks
 from tasks.sources.wide_frame import Key, Wide, key_of
 
 TEXT_FORMAT = "text/plain;version=0.0.4"
@@ -33,9 +34,9 @@ class Page:
     text: str
 
     @property
-    def asked(self) -> Asked:
+    def request(self) -> Request:
         """The facts that errors about this page have."""
-        return Asked(service=API.name, url=self.url, what="its metrics page")
+        return Request(service=API.name, url=self.url, what="its metrics page")
 
     @cached_property
     def samples(self) -> Mapping[str, Mapping[Labels, float]]:
@@ -54,7 +55,7 @@ class Page:
                     found[family.name] = found[f"{family.name}_total"]
         except (ValueError, IndexError, OverflowError) as error:
             problem = f"it cannot be parsed: {' '.join(str(error).split()) or 'a malformed line'}"
-            raise self.asked.invalid(problem) from error
+            raise self.request.invalid(problem) from error
         return dict(found)
 
 
@@ -67,16 +68,16 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
     """
     with Client(service, API, limits) as client:
         time = datetime.now(UTC)
-        asked = client.asked("its metrics page")
-        answer = client.ask(path, asked.what, accept=TEXT_FORMAT)
+        request = client.request("its metrics page")
+        answer = client.ask(path, request.what, accept=TEXT_FORMAT)
         if answer.status >= 300:
-            raise client.unexpected(answer, asked, f"; the page should be at {path}")
+            raise client.unexpected(answer, request, f"; the page should be at {path}")
     if "html" in answer.headers.get("Content-Type", ""):
-        raise asked.invalid("it is an HTML page")
+        raise request.invalid("it is an HTML page")
     try:
         page = Page(service.url, time, answer.body.decode())
     except UnicodeDecodeError as error:
-        raise asked.invalid(f"it is not UTF-8: {error.reason}") from error
+        raise request.invalid(f"it is not UTF-8: {error.reason}") from error
     _ = page.samples  # refused here and once, not in each measurement
     return page
 
@@ -181,7 +182,7 @@ class _Reading:
                 bound = float(labels.get("le", ""))
             except ValueError as error:
                 problem = f"{sampled} has the bucket {labels.get('le')!r}"
-                raise self._page.asked.invalid(problem) from error
+                raise self._page.request.invalid(problem) from error
             # buckets can only be summed: the catalogue's `combine` has no meaning here
             groups[key_of(labels, self._measurement)][bound] += growth
         quantile = scrape.quantile or 0.0
@@ -210,7 +211,7 @@ class _Reading:
     def _put(self, field: str, found: dict[Key, float]) -> None:
         values = np.array(list(found.values()), dtype="float64")
         index = self.wide.index(list(found))
-        self.wide.put(field, index, np.zeros_like(index), values, self._page.asked)
+        self.wide.put(field, index, np.zeros_like(index), values, self._page.request)
 
 
 def _combine(values: list[float], scrape: Scrape) -> float:

@@ -4,10 +4,8 @@ import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import requests
 from cryptography import x509
 from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
@@ -16,7 +14,8 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
-from tasks.sources.http import API, Asked, ca_file_invalid
+from tasks.http import trusting
+from tasks.sources.http import API, Request
 from tasks.sources.sample import Shared, nothing, too_late
 
 WHAT = "its certificate"
@@ -98,8 +97,8 @@ class TlsSource:
         )
 
     def _look(self) -> Certificate:
-        asked = Asked(service=API.name, url=self._service.url, what=WHAT)
-        encoded, is_trusted = self._presented(asked)
+        request = Request(service=API.name, url=self._service.url, what=WHAT)
+        encoded, is_trusted = self._presented(request)
         try:
             certificate = x509.load_der_x509_certificate(encoded)
             left = certificate.not_valid_after_utc - datetime.now(UTC)
@@ -111,20 +110,17 @@ class TlsSource:
                 trusted=is_trusted,
             )
         except ValueError as error:
-            raise asked.invalid(f"its certificate cannot be read: {error}") from error
+            raise request.invalid(f"its certificate cannot be read: {error}") from error
 
-    def _presented(self, asked: Asked) -> tuple[bytes, bool]:
+    def _presented(self, request: Request) -> tuple[bytes, bool]:
         """The certificate in DER, and whether it is trusted."""
         try:
-            return self._handshake(_verifying(self._service.url)), True
-        except ssl.SSLCertVerificationError:
-            pass
+            try:
+                return self._handshake(_context(verifies=True)), True
+            except ssl.SSLCertVerificationError:
+                return self._handshake(_context(verifies=False)), False
         except (OSError, UnicodeError) as error:
-            raise asked.unavailable(str(error)) from error
-        try:
-            return self._handshake(_accepting()), False
-        except OSError as error:
-            raise asked.unavailable(str(error)) from error
+            raise request.unavailable(str(error)) from error
 
     def _handshake(self, context: ssl.SSLContext) -> bytes:
         address = (self._host, self._port)
@@ -138,25 +134,12 @@ class TlsSource:
         return certificate
 
 
-def _verifying(url: str) -> ssl.SSLContext:
-    """Trusts whom requests trusts: REQUESTS_CA_BUNDLE, or the CAs that come with it."""
-    with requests.Session() as session:
-        chosen = session.merge_environment_settings(url, {}, None, None, None)["verify"]
-    bundle = chosen if isinstance(chosen, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
-    folder = bundle if Path(bundle).is_dir() else None
-    try:
-        context = ssl.create_default_context(cafile=None if folder else bundle, capath=folder)
-    except OSError as error:
-        raise ca_file_invalid(f"{bundle}: {error.strerror or error}") from error
+def _context(verifies: bool) -> ssl.SSLContext:
+    context = trusting() if verifies else ssl.create_default_context()
     context.check_hostname = False
-    return context
-
-
-def _accepting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    # nothing is sent over this connection: it is made to look at what cannot be trusted
-    context.verify_mode = ssl.CERT_NONE
+    if not verifies:
+        # nothing is sent over this connection: it is made to look at what cannot be trusted
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -14,7 +14,7 @@ from tasks.core.batch import columns_of, empty_frame
 from tasks.core.errors import SeriesExceeded
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.window import Window, ceil, micros
-from tasks.sources.http import Asked
+from tasks.sources.http import Request
 
 # the values of a series' tags in the catalogue's order, None where it lacks one
 Key = tuple[str | None, ...]
@@ -100,7 +100,7 @@ class Wide:
         return np.array([self._index[key] for key in keys], dtype="int64")
 
     def put(
-        self, field: str, series: Integers, slots: Integers, values: Floats, asked: Asked
+        self, field: str, series: Integers, slots: Integers, values: Floats, request: Request
     ) -> None:
         """Add finite values, count the others; AnswerInvalid for one that its field cannot hold."""
         finite = np.isfinite(values)
@@ -109,7 +109,7 @@ class Wide:
         kind = self._measurement.fields[field].type
         wrong = unfit(values[finite], kind)
         if wrong is not None:
-            raise asked.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
+            raise request.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
         self.add(field, series[finite], slots[finite], values[finite])
 
     def add(self, field: str, series: Integers, slots: Integers, values: Floats) -> None:

@@ -101,13 +101,13 @@ def _read(path: Path) -> Any:
         fix = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")
         raise complain("the file is missing", fix) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise complain(f"cannot be read: {error}", "Fix the file") from error
+        raise complain(f"cannot be read: {error}", "Correct the file") from error
     try:
         return json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
         )
     except ValueError as error:
-        raise complain(f"is not JSON: {error}", "Fix the file") from error
+        raise complain(f"is not JSON: {error}", "Correct the file") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,4 +155,4 @@ def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
             raise complain(f"{expectation.type} takes no {name}", fix)
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:
-        raise complain(f"{expectation.type}: {problem}", "Fix its kwargs")
+        raise complain(f"{expectation.type}: {problem}", "Correct its kwargs")

@@ -37,6 +37,22 @@ class Certificates:
             self._leaf(kind).configure_cert(context)
         return context
 
+    def mutual_context(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+        """What a server presents that takes only clients with a certificate of the CA."""
+        context = self.context("good")
+        context.maximum_version = version
+        context.verify_mode = ssl.CERT_REQUIRED
+        self._authority.configure_trust(context)
+        return context
+
+    def client_files(self, is_known: bool = True) -> tuple[Path, Path]:
+        """Files of a client's certificate, of the CA or of an unknown one, and of its key."""
+        leaf = (self._authority if is_known else trustme.CA()).issue_cert("client.example")
+        certificate, key = self._folder / "client.pem", self._folder / "client.key"
+        certificate.write_bytes(b"".join(each.bytes() for each in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(key)
+        return certificate, key
+
     def _leaf(self, kind: Kind) -> trustme.LeafCert:
         now = datetime.now(UTC)
         if kind == "expired":

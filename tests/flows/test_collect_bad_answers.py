@@ -43,12 +43,12 @@ PROBLEMS = {
     "bad_query": service(
         "bad_query",
         "refused QUERY (HTTP 400): bad_data: 1:5: parse error: unexpected end of input. "
-        "Fix this query in the catalogue: bad_query",
+        "Fix: correct this query in the catalogue: bad_query",
     ),
     "impossible": service(
         "impossible",
         "refused QUERY (HTTP 422): execution: many-to-many matching not allowed. "
-        "Fix this query in the catalogue: impossible",
+        "Fix: correct this query in the catalogue: impossible",
     ),
     "too_many_samples": service(
         "too_many_samples",
@@ -73,15 +73,15 @@ PROBLEMS = {
     ),
     "other_labels": (
         "other_labels.other_labels: the query answers with the labels ['pod'], the catalogue says []. "
-        "Aggregate the query by exactly these tags, or make it a measurement of its own"
+        "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
     ),
     "many_series": (
         "many_series: 9 series, max_series is 5; the label with the most values is client (9). "
-        "Aggregate it away in the query, or raise max_series in the catalogue"
+        "Fix: aggregate it away in the query, or raise max_series in the catalogue"
     ),
     "twice": (
         "twice.twice: the query answers {} more than once. "
-        "Aggregate it by exactly the measurement's tags"
+        "Fix: aggregate it by exactly the measurement's tags"
     ),
 }  # fmt: skip
 
@@ -148,6 +148,9 @@ def faulty(
         yield Faulty(installation, ran, again, prometheus.url, influxdb)
 
 
+@pytest.mark.promise(
+    "Accounts: each fault of a service is one problem of its measurement and sets the exit code"
+)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_each_fault_is_one_problem_of_its_measurement(faulty: Faulty, name: str) -> None:
     line = faulty.line(name)
@@ -159,6 +162,7 @@ def test_each_fault_is_one_problem_of_its_measurement(faulty: Faulty, name: str)
     assert reported == PROBLEMS[name].replace("@", faulty.url)
 
 
+@pytest.mark.promise("Accounts: an error in one measurement leaves the others alone")
 def test_the_rest_of_the_run_goes_on(faulty: Faulty) -> None:
     line = faulty.line("good")
 
@@ -168,6 +172,9 @@ def test_the_rest_of_the_run_goes_on(faulty: Faulty) -> None:
     assert faulty.ran.document["sinks"]["influxdb"]["loaded"] == VALUES
 
 
+@pytest.mark.promise(
+    "Accounts: each fault of a service is one problem of its measurement and sets the exit code"
+)
 def test_the_exit_code_tells(faulty: Faulty) -> None:
     assert (faulty.ran.code, faulty.ran.document["status"]) == (1, "degraded")
 
@@ -198,6 +205,7 @@ def tables_of(database: Path) -> str:
         return "\n".join(connection.iterdump())
 
 
+@pytest.mark.promise("Secrets: no secret is in a log, report, error or file")
 @pytest.mark.parametrize("secret", [PROMETHEUS_SECRET, INFLUXDB_SECRET])
 def test_no_secret_is_anywhere(faulty: Faulty, secret: str, prefect_server: PrefectServer) -> None:
     # the failing twin: what is looked for can be found where it was put

@@ -8,6 +8,10 @@ import pytest
 from tests.flows.installation import Installation, entry
 from tests.tasks.validation.examples import BETWEEN, an_expectation
 
+pytestmark = pytest.mark.promise(
+    "Accounts: a wrong key, suite or argument ends the run before any work"
+)
+
 SECRET = "planted-secret-5c1e"
 SERVICES = {"PROMETHEUS_URL": "http://127.0.0.1:9", "PROMETHEUS_API_TOKEN": SECRET}
 Change = Callable[[Any], None]
@@ -93,7 +97,7 @@ def test_a_wrong_key_of_the_configuration_is_named(
     with installation.changed(name) as content:
         change(content)
 
-    assert refused(installation) == f"/config/{name}: {problem}. Fix the keys named here"
+    assert refused(installation) == f"/config/{name}: {problem}. Fix: correct the keys named here"
 
 
 def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
@@ -103,7 +107,7 @@ def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
 
     assert refused(installation) == (
         "/config/metrics.yaml: unknown key measurements.models.tag (did you mean tags?); "
-        "unknown key measurements.other.typ (did you mean type?). Fix the keys named here"
+        "unknown key measurements.other.typ (did you mean type?). Fix: correct the keys named here"
     )
 
 
@@ -127,7 +131,7 @@ def test_a_file_that_is_missing(installation: Installation) -> None:
     (installation.config / "sinks.yaml").unlink()
 
     assert refused(installation) == (
-        "/config/sinks.yaml: the file is missing. Set FEDVITALS_CONFIG to the folder that holds it"
+        "/config/sinks.yaml: the file is missing. Fix: set FEDVITALS_CONFIG to the folder that holds it"
     )
 
 
@@ -137,7 +141,7 @@ def test_a_step_that_does_not_divide_the_cell(installation: Installation) -> Non
 
     assert refused(installation) == (
         "metrics.yaml: measurements.models.step: does not divide the cell (environments.yaml: "
-        "pipeline.cell). Choose a length that goes into the cell without a rest"
+        "pipeline.cell). Fix: choose a length that goes into the cell without a rest"
     )
 
 
@@ -173,7 +177,7 @@ SUITES: dict[str, tuple[Change, str]] = {
     "no row count": (
         lambda content: content["expectations"].pop(0),
         "lacks expect_table_row_count_to_be_between with exactly min_value 1 (critical). "
-        "Add it: without it a bad batch would pass",
+        "Fix: add it: without it a bad batch would pass",
     ),
 }  # fmt: skip
 
@@ -204,45 +208,45 @@ USAGES = {
     "stop before start": (
         ("--start", "2026-01-02", "--stop", "2026-01-01"),
         "--start/--stop: the window [2026-01-02T00:00:00Z, 2026-01-01T00:00:00Z) is empty or runs "
-        "backwards. Give a start before the stop",
+        "backwards. Fix: give a start before the stop",
     ),
     "empty window": (
         ("--start", "2026-01-01", "--stop", "2026-01-01T00:00:00Z"),
         "--start/--stop: the window [2026-01-01T00:00:00Z, 2026-01-01T00:00:00Z) is empty or runs "
-        "backwards. Give a start before the stop",
+        "backwards. Fix: give a start before the stop",
     ),
     "a window to come": (
         ("--start", "2200-01-01", "--stop", "2200-01-02"),
         "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
-        "to read yet. Give an earlier start",
+        "to read yet. Fix: give an earlier start",
     ),
     "a start to come, without a stop": (
         ("--start", "2200-01-01"),
         "--start: 2200-01-01T00:00:00Z is later than now less the settle delay: there is nothing "
-        "to read yet. Give an earlier start",
+        "to read yet. Fix: give an earlier start",
     ),
     "no start": (
-        ("--stop", "-1h"), "--start: is missing while --stop is given. Give both, or none",
+        ("--stop", "-1h"), "--start: is missing while --stop is given. Fix: give both, or none",
     ),
     "no time": (("--start", "gestern"), f"--start: 'gestern' is not a time. {HINT}"),
     "no time to stop": (("--start", "-1h", "--stop", "x"), f"--stop: 'x' is not a time. {HINT}"),
     "unknown measurement": (
         ("--measurement", "modles"),
-        "--measurement: modles is not in the catalogue. List them: fedvitals catalogue",
+        "--measurement: modles is not in the catalogue. Fix: list them: fedvitals catalogue",
     ),
     "nothing of the type": (
         ("--type", "business"),
         "/config/metrics.yaml: there is no measurement of type business. "
-        "Add one, or see what there is: fedvitals catalogue",
+        "Fix: add one, or see what there is: fedvitals catalogue",
     ),
     "unknown environment": (
         ("--environment", "stagin"),
-        "--environment: there is no environment 'stagin'. Known: production "
+        "--environment: there is no environment 'stagin'. Fix: use one of: production "
         "(config/environments.yaml)",
     ),
     "a file as output folder": (
         ("--output", "/dev/null"),
-        "--output: /dev/null is no folder that can be written. Name another folder",
+        "--output: /dev/null is no folder that can be written. Fix: name another folder",
     ),
 }  # fmt: skip
 
@@ -263,7 +267,7 @@ def test_a_named_measurement_of_single_clients_while_these_are_off(
 
     assert refused(installation, "--measurement", "models") == (
         "--measurement: models is of single clients, which are off (client_ids). "
-        "Name another one, or set client_ids to hashed or plain in environments.yaml"
+        "Fix: name another one, or set client_ids to hashed or plain in environments.yaml"
     )
     assert refused(installation).startswith("/config/metrics.yaml: there is no measurement of type")
 
@@ -271,12 +275,12 @@ def test_a_named_measurement_of_single_clients_while_these_are_off(
 WRONG_URL = "Give a base URL such as http://localhost:9090, and a token in its own variable"
 WRONG_TOKEN = (
     "the token has characters that no HTTP header may hold. "
-    "Set it again, without spaces or line ends around it"
+    "Fix: set it again, without spaces or line ends around it"
 )
 VARIABLES = {
     "no source": (
         {"PROMETHEUS_URL": ""},
-        "environment production: no source is configured. Set PROMETHEUS_URL, or FED_VIT_API_URL "
+        "environment production: no source is configured. Fix: set PROMETHEUS_URL, or FED_VIT_API_URL "
         "to read the service's /metrics directly",
     ),
     "no scheme": (
@@ -300,22 +304,22 @@ VARIABLES = {
     ),
     "another database": (
         {"FEDVITALS_LEDGER_URL": f"mysql://me:{SECRET}@localhost/x"},
-        "FEDVITALS_LEDGER_URL: mysql is neither sqlite nor postgresql. Give one such as "
+        "FEDVITALS_LEDGER_URL: mysql is neither sqlite nor postgresql. Fix: give one such as "
         "sqlite:////var/lib/fedvitals/ledger.db or postgresql://user@host/name",
     ),
     "no config folder": (
         {"FEDVITALS_CONFIG": "/nowhere"},
-        "FEDVITALS_CONFIG: /nowhere is no folder. Name the config folder",
+        "FEDVITALS_CONFIG: /nowhere is no folder. Fix: name the config folder",
     ),
     "a home that cannot be": (
         {"FEDVITALS_HOME": "/dev/null/x"},
         "FEDVITALS_HOME: /dev/null/x cannot be made: Not a directory. "
-        "Name a folder that can be written",
+        "Fix: name a folder that can be written",
     ),
     "no Prefect server": (
         {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
         "PREFECT_API_URL: no server answers. "
-        "Start it (prefect server start), or correct PREFECT_API_URL",
+        "Fix: start it (prefect server start), or correct PREFECT_API_URL",
     ),
 }  # fmt: skip
 
@@ -346,5 +350,5 @@ def test_as_a_process_it_is_the_same_line(installation: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         f"{installation.config}/environments.yaml: unknown key pipeline.cel "
-        "(did you mean cell?). Fix the keys named here"
+        "(did you mean cell?). Fix: correct the keys named here"
     )

@@ -121,6 +121,9 @@ def test_a_number_that_is_no_number(two: Installation, prometheus: FaultyPrometh
     assert ran.document["values"]["dropped_by_rule"] == 2 * VALUES
 
 
+@pytest.mark.promise(
+    "Two runs: one works; the other names the lock's holder, is pending and ends with exit code 3"
+)
 def test_a_measurement_that_another_run_works_on(two: Installation) -> None:
     with FileLocks(two.home / "locks").hold("a", "production", "run-7"):
         ran = collect(two)
@@ -130,7 +133,7 @@ def test_a_measurement_that_another_run_works_on(two: Installation) -> None:
     assert [line["state"] for line in ran.document["measurements"]] == ["pending", "landed"]
     (problem,) = problems(ran)
     assert problem.startswith("a in production is locked by run run-7")
-    assert problem.endswith("Wait for it to end; this run leaves it alone")
+    assert problem.endswith("Fix: retry when the other run finishes")
 
 
 @pytest.fixture
@@ -148,7 +151,7 @@ def loading(two: Installation, influxdb: FakeInfluxDB) -> Installation:
 REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "token": (
         {"INFLUXDB_TOKEN": "wrong"},
-        "refused (HTTP 401): unauthorized access. Set INFLUXDB_TOKEN (or the variable that "
+        "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN (or the variable that "
         "environments.yaml names) to a token that may write to the bucket fedvitals",
     ),
     "bucket": (

@@ -88,6 +88,7 @@ def compared(document: dict[str, Any]) -> dict[str, Any]:
     return {**mine, "deliveries": handed_on}
 
 
+@pytest.mark.promise("Prefect: without Prefect a run lands, loads and reports as a flow run does")
 def test_plainly_and_as_a_flow_run_the_receipt_is_the_same(
     collected: Installation,
     services: Services,
@@ -154,7 +155,7 @@ EXPECTED = {
     ),
     "the token is wrong": (
         {"PROMETHEUS_API_TOKEN": "wrong"},
-        "refused query of a.a (HTTP 401): the token is not accepted. Set the token in",
+        "refused query of a.a (HTTP 401): the token is not accepted. Fix: set the token in",
     ),
 }
 
@@ -201,7 +202,7 @@ def test_wrong_usage_is_a_failed_step_of_one_sentence(
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.complaint == (
-        "--measurement: modles is not in the catalogue. List them: fedvitals catalogue"
+        "--measurement: modles is not in the catalogue. Fix: list them: fedvitals catalogue"
     )
     assert ending(run) == ("FAILED", "Failed", ran.complaint)
     assert task_runs(client, run) == ["plan"]

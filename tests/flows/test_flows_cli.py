@@ -118,7 +118,7 @@ def test_a_wrong_report_url_ends_a_command_at_once(bare: Installation) -> None:
     bare.variables["FEDVITALS_REPORT_URL"] = "file:///reports"
     ran = bare.here("doctor")
     assert ran.code == 2
-    assert ran.complaint.startswith("FEDVITALS_REPORT_URL: is not an http or https URL. Give ")
+    assert ran.complaint.startswith("FEDVITALS_REPORT_URL: is not an http or https URL. Fix: give ")
 
 
 def test_doctor_tells_people_the_same(bare: Installation) -> None:
@@ -273,7 +273,7 @@ def test_catalogue_live_without_any_source(bare: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "environment production: no source is configured. "
-        "Set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
+        "Fix: set PROMETHEUS_URL, or FED_VIT_API_URL to read the service's /metrics directly"
     )
 
 
@@ -291,7 +291,7 @@ def test_an_address_that_is_no_prefect_api(
     assert (ran.code, ran.out) == (2, "")
     assert ran.complaint == (
         f"PREFECT_API_URL: what answers there is no Prefect API (HTTP {kind[:3]}). "
-        "Correct PREFECT_API_URL; its path is /api, as in http://127.0.0.1:4200/api"
+        "Fix: correct PREFECT_API_URL; its path is /api, as in http://127.0.0.1:4200/api"
     )
 
 
@@ -322,7 +322,7 @@ def test_quarantine_of_what_is_not_there(bare: Installation) -> None:
 
     assert ran.code == 2
     assert ran.complaint == (
-        "MEASUREMENT: the lake has no table 'a'. See the tables: fedvitals lake ls"
+        "MEASUREMENT: the lake has no table 'a'. Fix: see the tables: fedvitals lake ls"
     )
 
 
@@ -354,3 +354,16 @@ def test_a_stop_from_outside_leaves_nothing_behind(number: int, code: int) -> No
     assert done.stderr.strip() == (
         "fedvitals: stopped. What was landed stays; the next run goes on"
     )
+
+
+def test_catalogue_and_doctor_name_a_query_that_is_not_promql(bare: Installation) -> None:
+    bare.configure({"a": entry("a")})
+    assert bare.here("catalogue").code == 0
+    with bare.changed("metrics.yaml") as content:
+        (field,) = content["measurements"]["a"]["fields"].values()
+        field["query"] = "sum by ("
+
+    assert "is not PromQL" in bare.here("catalogue").complaint
+    checks = bare.here("doctor", "--json").document["checks"]
+    (found,) = [each for each in checks if each["service"] == "catalogue"]
+    assert (found["ok"], "is not PromQL" in found["fix"]) == (False, True)

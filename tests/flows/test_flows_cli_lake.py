@@ -139,6 +139,7 @@ def test_quarantine_show_limits_and_draws_nothing(collected: Collected) -> None:
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.promise("Twice: a second run over the same time commits and posts nothing")
 def test_nothing_is_due_twice(collected: Collected) -> None:
     again = collected.installation.here("collect", *WINDOW, "--json")
 

@@ -126,6 +126,9 @@ def test_a_run_of_which_something_failed_is_degraded(
     )  # fmt: skip
 
 
+@pytest.mark.promise(
+    "Accounts: the data never change the status of a run, and never excuse failed work"
+)
 @pytest.mark.slow
 def test_a_run_that_finds_the_data_bad_has_done_its_work(
     two: Installation, prometheus: FaultyPrometheus, client: SyncPrefectClient

@@ -245,21 +245,24 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
     assert run["participation"]["fairness"]["worst_client"] == "site-0"
 
 
+@pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["none.csv"], "none.csv: No such file or directory. Name a file of a training run"),
-        (["."], ".: it is a folder. Name the files in it; --history takes a folder of earlier runs"),
-        (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: an accuracy is a share, 0 to 1. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: an accuracy is a share, 0 to 1. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "high"], "--target high: it is no number. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--history", "empty"], "--history empty: it is empty. Name a folder with files of earlier runs, or leave the option out"),
-        (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Name a folder of earlier runs"),
-        (["run.csv", "--output", "run.csv"], "--output: run.csv is no folder that can be written. Name another folder"),
-        (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Known: production (config/environments.yaml)"),
+        (["none.csv"], "none.csv: No such file or directory. Fix: name a file of a training run"),
+        (["."], ".: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"),
+        (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Fix: name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Fix: name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "high"], "--target high: it is no number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--history", "empty"], "--history empty: it is empty. Fix: name a folder with files of earlier runs, or leave the option out"),
+        (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Fix: name a folder of earlier runs"),
+        (["run.csv", "--output", "run.csv"], "--output: run.csv is no folder that can be written. Fix: name another folder"),
+        (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Fix: use one of: production (config/environments.yaml)"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(

@@ -150,7 +150,7 @@ def test_each_listed_environment_has_a_deployment_of_its_own(here: Installation)
 WRONG = {
     "an unknown environment": (
         {"environments": ["stagin"]},
-        "/prefect.yaml: environments: there is no environment 'stagin'. Known: production, staging",
+        "/prefect.yaml: environments: there is no environment 'stagin'. Fix: use one of: production, staging",
     ),
     "an environment that a deployment names": (
         {"deployments": [{**COLLECT, "parameters": {"environment": "stagin"}}]},
@@ -225,11 +225,11 @@ def test_with_everything_configured_nothing_is_idle(bare: Installation) -> None:
 IDLE = {
     "no source": (
         "collect/hourly", INFLUXDB,
-        "environment production: no source is configured. Set PROMETHEUS_URL, or FED_VIT_API_URL",
+        "environment production: no source is configured. Fix: set PROMETHEUS_URL, or FED_VIT_API_URL",
     ),
     "no InfluxDB": (
         "reconcile/reconcile", SOURCES,
-        "environment production: no InfluxDB is configured. Set INFLUXDB_URL and INFLUXDB_TOKEN",
+        "environment production: no InfluxDB is configured. Fix: set INFLUXDB_URL and INFLUXDB_TOKEN",
     ),
     "no token of the InfluxDB": (
         "reconcile/reconcile", {"INFLUXDB_URL": "http://127.0.0.1:9"},
@@ -238,6 +238,9 @@ IDLE = {
 }  # fmt: skip
 
 
+@pytest.mark.promise(
+    "Prefect: a schedule without work is inactive with the reason, and active again when there is work"
+)
 @pytest.mark.parametrize(("name", "variables", "words"), IDLE.values(), ids=IDLE.keys())
 def test_what_lacks_its_service_is_idle(
     bare: Installation, name: str, variables: dict[str, str], words: str
@@ -260,7 +263,7 @@ def test_a_training_that_is_read_from_an_api_needs_one(bare: Installation) -> No
 
 
 def test_a_catalogue_without_federated_measurements_leaves_it_idle(here: Installation) -> None:
-    words = "there is no measurement of type federated. Add one, or see what there is: "
+    words = "there is no measurement of type federated. Fix: add one, or see what there is: "
 
     assert idle(here, SOURCES, "federated/training") == (
         f"/metrics.yaml: {words}fedvitals catalogue"

@@ -63,6 +63,9 @@ def line(ran: Ran, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.promise(
+    "Secrets: client names are hashed everywhere, unless `client_ids` says otherwise"
+)
 def test_a_training_is_followed(
     followed: Installation, training: FakeTraining, influxdb: FakeInfluxDB
 ) -> None:
@@ -141,6 +144,9 @@ def test_what_is_not_offered_is_said_and_what_is_odd_is_reported(
     assert [each["round"] for each in progress["rounds"]] == [1]
 
 
+@pytest.mark.promise(
+    "Training: goals are checked before any work; without a target the chance is null with its reason"
+)
 def test_a_target_makes_a_race_and_its_absence_is_said(
     followed: Installation, training: FakeTraining
 ) -> None:
@@ -206,6 +212,9 @@ def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     assert len(list((followed.home / "reports").iterdir())) == 4
 
 
+@pytest.mark.promise(
+    "Training: goals are checked before any work; without a target the chance is null with its reason"
+)
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -222,6 +231,7 @@ def test_a_goal_that_cannot_be_is_refused_before_any_work(
     assert ran.complaint.startswith(complaint)
 
 
+@pytest.mark.promise("Training: a grave finding ends with exit code 1, a minor one does not")
 def test_a_grave_finding_ends_with_1_and_an_odd_one_does_not(
     followed: Installation, training: FakeTraining
 ) -> None:
@@ -255,6 +265,9 @@ def pipeline_rows(installation: Installation) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.promise(
+    "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
+)
 def test_a_collapse_is_in_the_row_of_the_poll_that_finds_it(
     followed: Installation, training: FakeTraining
 ) -> None:

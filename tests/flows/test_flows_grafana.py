@@ -69,6 +69,9 @@ def test_a_grafana_that_fails_is_a_note_and_the_run_is_as_good(
     assert collecting.holding(TOKEN) == []
 
 
+@pytest.mark.promise(
+    "Accounts: a delivery that fails (report, annotation, heartbeat, artifacts) is on the receipt and changes no exit code"
+)
 @pytest.mark.slow
 def test_a_grafana_that_fails_an_idle_run_is_on_the_kept_receipt(
     collecting: Installation, grafana: FakeGrafana

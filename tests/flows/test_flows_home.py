@@ -12,7 +12,12 @@ from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.flows.installation import Installation, entry
 from tests.real.servers import PrefectServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.promise(
+        "Accounts: every run names its config and home, and warns of a new home or a bucket that another home wrote last"
+    ),
+]
 
 HOUR = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 
@@ -154,6 +159,9 @@ def test_every_run_that_may_write_a_bucket_asks_who_did_before(
     assert len(asked) == 3
 
 
+@pytest.mark.promise(
+    "Accounts: a service variable without effect is named by every run and by `doctor`"
+)
 def test_a_variable_that_has_no_effect(homes: tuple[Installation, Installation]) -> None:
     one, _ = homes
     with one.changed("environments.yaml") as content:

@@ -152,7 +152,7 @@ def test_files_that_are_there_are_kept_unless_forced(
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines()[-1] == (
         f"fedvitals: --output: {bare.config / 'metrics.yaml'} is there already. "
-        "Name another folder, or overwrite with --force"
+        "Fix: name another folder, or overwrite with --force"
     )
     assert written(bare.folder) == ["config/metrics.yaml"]
     assert (bare.config / "metrics.yaml").read_text() == "mine"
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written(bare: Installation, prometheus: FakeInv
     ran = bare.here("init", "--prometheus-url", prometheus.url, "-o", str(bare.folder / "out"))
 
     assert ran.code == 2
-    assert "cannot be written: Not a directory. Name another folder" in ran.err
+    assert "cannot be written: Not a directory. Fix: name another folder" in ran.err
 
 
 def failing(prometheus: FakeInventory, how: str) -> str:
@@ -205,7 +205,7 @@ def test_a_prometheus_of_which_nothing_comes(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--prometheus-url: no Prometheus is named. Give it, or set PROMETHEUS_URL"),
+        ((), "--prometheus-url: no Prometheus is named. Fix: give it, or set PROMETHEUS_URL"),
         (("--prometheus-url", "localhost"), "PROMETHEUS_URL: is not an http or https URL"),
         (("--prometheus-url", f"http://u:{SECRET}@h"), "PROMETHEUS_URL: holds credentials"),
     ],

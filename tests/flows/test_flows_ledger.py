@@ -54,6 +54,9 @@ def test_what_is_pending_is_pending_for_the_environments_own_sink(bare: Installa
     assert pending == {"production": {production: 0}, "staging": {staging: 1}}
 
 
+@pytest.mark.promise(
+    "Crash: the ledger is deleted: the next run reads its cells back from the lake"
+)
 @pytest.mark.slow
 def test_a_deleted_ledger_costs_nothing(bare: Installation) -> None:
     bare.configure({"shares": entry("share", tags=("room",))})

@@ -64,6 +64,9 @@ def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> Non
     assert versions(two) == left
 
 
+@pytest.mark.promise(
+    "Maintenance: only reports that runs wrote into FEDVITALS_HOME expire, never the newest one"
+)
 def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     assert two.here("collect").code == 0
     (fresh,) = (two.home / "reports").iterdir()
@@ -84,6 +87,9 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     assert two.here("maintain", "--json").document["details"]["reports"]["removed"] == 0
 
 
+@pytest.mark.promise(
+    "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
+)
 def test_people_are_reported_the_same(two: Installation) -> None:
     assert two.here("collect").code == 0
     with two.changed("metrics.yaml") as content:

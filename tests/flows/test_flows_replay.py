@@ -150,6 +150,9 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     assert landed.holding(TOKEN) == []
 
 
+@pytest.mark.promise(
+    "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
+)
 def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: FakeInfluxDB) -> None:
     landed.here("replay", "--sink", "influxdb")
     for key in [key for key in influxdb.points if key[0] in "ab"]:
@@ -174,6 +177,9 @@ def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: Fa
     assert landed.kept("reconcile") == tolerated.document
 
 
+@pytest.mark.promise(
+    "Reconcile: `--fix` erases nothing that was never landed, has expired, or could not be written again"
+)
 def test_what_the_lake_was_reported_to_expire_stays_in_the_sink(
     landed: Installation, influxdb: FakeInfluxDB
 ) -> None:

@@ -1,6 +1,7 @@
 """`fedvitals report`, as its user runs it."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_one_document_names_the_files(empty: Installation) -> None:
         (("--start", "soon"), "'soon' is not a time"),
         (
             ("--start", "0226-01-31"),
-            "a time that nothing here can hold. Give one from 1970 to 2262",
+            "a time that nothing here can hold. Fix: give one from 1970 to 2262",
         ),
         (("--start", "2026-03-02", "--stop", "2026-03-01"), "is empty or runs backwards"),
         (("--stop", "2026-03-01"), "is missing while --stop is given"),
@@ -84,3 +85,27 @@ def test_an_output_that_is_a_file_is_refused(empty: Installation) -> None:
     ran = empty.here("report", *DAY, "-o", str(empty.folder / "taken"))
     assert ran.code == 2
     assert "--output" in ran.complaint
+
+
+def test_times_are_shown_in_the_configured_zone_and_stored_in_utc(empty: Installation) -> None:
+    with empty.changed("environments.yaml") as content:
+        content["timezone"] = "Europe/Berlin"
+    ran = empty.here("report", *DAY)
+
+    start = re.search(r"window   (\S+) to ", ran.out)
+    assert start is not None
+    assert start[1].endswith(("+01:00", "+02:00"))
+    page = Path(ran.out.splitlines()[-1].removeprefix("report   "))
+    assert re.search(r"\d\d:\d\d CES?T \(", page.read_text("utf-8"))
+    stored = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert stored["receipt"]["window"]["start"].endswith("Z")
+    assert stored["generated_at"].endswith("Z")
+
+
+def test_a_zone_that_does_not_exist_is_refused(empty: Installation) -> None:
+    with empty.changed("environments.yaml") as content:
+        content["timezone"] = "Mars/Olympus"
+    ran = empty.here("report", *DAY)
+
+    assert ran.code == 2
+    assert "timezone: 'Mars/Olympus' is not an IANA time zone" in ran.complaint

@@ -90,6 +90,7 @@ def imported(here: Installation, *arguments: str) -> list[str]:
     return PLACES.sub("", done.stderr).splitlines()
 
 
+@pytest.mark.promise("Prefect: without Prefect a run lands, loads and reports as a flow run does")
 def test_without_prefects_address_nothing_of_prefect_is_imported_and_a_line_says_so(
     bare: Installation,
 ) -> None:

@@ -14,7 +14,12 @@ from tests.fakes.prometheus import FakeSeries
 from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
 from tests.flows.installation import Installation, Ran, entry
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.promise(
+        "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
+    ),
+]
 
 HOUR = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 KEY = "planted-heartbeat-key"
@@ -69,7 +74,7 @@ def test_it_cannot_be_collected_by_name(collecting: Installation) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "--measurement: fedvitals_pipeline is not collected: every run writes it of itself. "
-        "See it: fedvitals report --measurement fedvitals_pipeline"
+        "Fix: see it: fedvitals report --measurement fedvitals_pipeline"
     )
 
 
@@ -83,6 +88,9 @@ def test_a_catalogue_cannot_take_its_name(collecting: Installation) -> None:
     assert "fedvitals_pipeline: this measurement is fedvitals's own" in ran.complaint
 
 
+@pytest.mark.promise(
+    "Accounts: a heartbeat follows each run that did its work, and shows only the host of its URL"
+)
 def test_a_heartbeat_after_each_good_run_alone(
     collecting: Installation, prometheus: FaultyPrometheus, httpserver: HTTPServer
 ) -> None:
@@ -120,6 +128,12 @@ def lost(installation: Installation, ran: Ran) -> list[str]:
     return [each["message"] for each in document["deliveries"] if not each["ok"]]
 
 
+@pytest.mark.promise(
+    "Accounts: a heartbeat follows each run that did its work, and shows only the host of its URL"
+)
+@pytest.mark.promise(
+    "Accounts: a delivery that fails (report, annotation, heartbeat, artifacts) is on the receipt and changes no exit code"
+)
 def test_a_heartbeat_that_fails_is_a_note(
     collecting: Installation, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -138,7 +138,7 @@ def test_learn_takes_the_window_and_the_environment(canonical: Shares) -> None:
     assert ran.code == 2
     assert ran.complaint == (
         "MEASUREMENT: there is nothing to learn from for shares: share: 0 values, 100 are needed; "
-        "delay: 0 values, 100 are needed. Name a longer window (--start), or collect more first"
+        "delay: 0 values, 100 are needed. Fix: name a longer window (--start), or collect more first"
     )
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_measurement_is_refused(shares: Shares, command: str) -> None
     ran = shares.installation.here("suites", command, "sharez")
     assert ran.code == 2
     assert ran.complaint == (
-        "MEASUREMENT: 'sharez' is not in the catalogue. List them: fedvitals catalogue"
+        "MEASUREMENT: 'sharez' is not in the catalogue. Fix: list them: fedvitals catalogue"
     )
 
 

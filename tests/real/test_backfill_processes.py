@@ -114,6 +114,9 @@ def whole() -> list[float]:
     return [START.timestamp() + 60 * n for n in range(60 * HOURS)]
 
 
+@pytest.mark.promise(
+    "Backfill: a killed backfill continues, and reads again only the chunks that were under way"
+)
 def test_killed_and_started_again_it_goes_on(
     installed: Installation, prometheus: GatedPrometheus
 ) -> None:
@@ -141,6 +144,7 @@ def test_killed_and_started_again_it_goes_on(
     assert Counter(prometheus.windows) == asked
 
 
+@pytest.mark.promise("Two runs: of four backfills of one window one works, and the others name it")
 def test_of_four_at_once_one_works_and_the_others_name_it(
     installed: Installation, prometheus: GatedPrometheus
 ) -> None:
@@ -169,6 +173,9 @@ def test_of_four_at_once_one_works_and_the_others_name_it(
     assert [value for _, value in landed(installed)] == whole()
 
 
+@pytest.mark.promise(
+    "Backfill: Dask lands what threads land, and commits only under the run's lock"
+)
 def test_dask_lands_what_threads_land(
     tmp_path: Path, prefect_server: PrefectServer, prometheus: GatedPrometheus
 ) -> None:
@@ -189,6 +196,9 @@ def test_dask_lands_what_threads_land(
     assert [value for _, value in rows[1]] == whole()
 
 
+@pytest.mark.promise(
+    "Backfill: the chunks of a killed Dask worker go to other workers, and every value arrives once"
+)
 def test_a_dask_worker_is_killed(
     tmp_path: Path,
     prefect_server: PrefectServer,

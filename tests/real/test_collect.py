@@ -293,7 +293,7 @@ def test_pending_is_loaded_by_a_run_over_another_window(
     assert first.code == 3
     assert first.document["sinks"]["influxdb"]["pending"] == 360
     (problem,) = first.document["measurements"][0]["problems"]
-    assert "refused (HTTP 401): unauthorized access. Set INFLUXDB_TOKEN" in problem
+    assert "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN" in problem
 
     installed.variables["INFLUXDB_TOKEN"] = token
     later = ("--start", iso(WINDOW.stop), "--stop", iso(WINDOW.stop + HOUR))
@@ -313,7 +313,7 @@ def test_a_bucket_that_is_missing_is_made_by_doctor(
     missing = collect(installed, "--measurement", "training")
     assert missing.code == 3
     (problem,) = missing.document["measurements"][0]["problems"]
-    assert problem.endswith(f"Make the bucket {name}: fedvitals doctor --create")
+    assert problem.endswith(f"Fix: make the bucket {name}: fedvitals doctor --create")
     assert installed.here("doctor").code == 1
 
     made = installed.here("doctor", "--create", "--json")

@@ -39,6 +39,12 @@ def problems(receipt: Receipt) -> str:
     return " ".join(problem for line in receipt.measurements for problem in line.problems)
 
 
+@pytest.mark.promise(
+    "Faults: two runs of one window at once, and the owner of a lock killed, with SQLite and PostgreSQL"
+)
+@pytest.mark.promise(
+    "Two runs: one works; the other names the lock's holder, is pending and ends with exit code 3"
+)
 def test_of_two_runs_at_once_one_works_and_the_other_names_it(
     way: WholeWay, nursery: Nursery
 ) -> None:
@@ -60,6 +66,9 @@ def test_of_two_runs_at_once_one_works_and_the_other_names_it(
     assert (third.values.unchanged, third.sinks["influxdb"].owed) == (VALUES, 0)
 
 
+@pytest.mark.promise(
+    "Faults: two runs of one window at once, and the owner of a lock killed, with SQLite and PostgreSQL"
+)
 def test_after_the_owner_of_a_lock_was_killed_the_next_run_takes_it(
     way: WholeWay, nursery: Nursery
 ) -> None:
@@ -81,6 +90,7 @@ def upkeep(way: WholeWay) -> dict[str, TableUpkeep]:
     return {line.name: line for line in details.tables}
 
 
+@pytest.mark.promise("Faults: maintenance during a run, and a run during maintenance")
 def test_upkeep_leaves_alone_what_a_run_works_on(way: WholeWay, nursery: Nursery) -> None:
     way.source.gate.clear()
     with way.begun(nursery, WINDOW) as running:
@@ -94,6 +104,7 @@ def test_upkeep_leaves_alone_what_a_run_works_on(way: WholeWay, nursery: Nursery
     way.assert_whole(WINDOW)
 
 
+@pytest.mark.promise("Faults: maintenance during a run, and a run during maintenance")
 def test_a_run_leaves_alone_what_upkeep_works_on(way: WholeWay, nursery: Nursery) -> None:
     half, ended = hours(2), list[Ended]()
     assert way.collect(half).exit_code == 0

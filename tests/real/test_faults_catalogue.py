@@ -12,6 +12,10 @@ from tests.real.servers import InfluxServer
 from tests.real.service_history import Key
 from tests.real.whole_way import PATIENCE, WholeWay, differing, hours, put_two, whole_way
 
+pytestmark = pytest.mark.promise(
+    "Faults: fields and tags are added, renamed, retyped or removed, and measurements come back"
+)
+
 DAY = hours(3)
 NEXT = hours(1, first=3)
 BOTH = hours(4)

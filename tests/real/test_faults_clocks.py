@@ -32,6 +32,7 @@ def due(way: WholeWay, nursery: Nursery, now: datetime, zone: str = "UTC") -> st
     return ended.text
 
 
+@pytest.mark.promise("Faults: summer time begins or ends on the host")
 @pytest.mark.parametrize("change", CHANGES)
 def test_summer_time_begins_and_ends(way: WholeWay, nursery: Nursery, change: str) -> None:
     moment = datetime.fromisoformat(change)
@@ -44,6 +45,7 @@ def test_summer_time_begins_and_ends(way: WholeWay, nursery: Nursery, change: st
     assert again.receipt["values"]["landed"] == 0
 
 
+@pytest.mark.promise("Faults: the host's clock jumps ahead and back")
 def test_the_hosts_clock_jumps_ahead_and_back(way: WholeWay, nursery: Nursery) -> None:
     way.source.until = NOON
     due(way, nursery, NOON)
@@ -57,6 +59,7 @@ def test_the_hosts_clock_jumps_ahead_and_back(way: WholeWay, nursery: Nursery) -
     way.assert_whole(Window(NOON - 2 * HOUR, NOON + 4 * HOUR + 10 * MINUTE))
 
 
+@pytest.mark.promise("Faults: the source's clock is ahead or behind")
 @pytest.mark.parametrize("ahead", [10, -10])
 def test_a_source_whose_clock_is_not_ours(way: WholeWay, nursery: Nursery, ahead: int) -> None:
     """It has samples of a time that has not come here, or lacks those that should be there."""

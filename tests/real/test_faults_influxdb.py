@@ -66,6 +66,9 @@ def patient(here: Installation) -> None:
         content["pipeline"]["retry_timeout"] = LONG
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB is down from the start, or killed during a post or its answer"
+)
 def test_down_from_the_start(
     tmp_path: Path, prometheus: PrometheusServer, make_influxdb: Callable[[], InfluxServer]
 ) -> None:
@@ -89,6 +92,9 @@ def test_down_from_the_start(
     assert sums(run(here)) == NOTHING
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB is down from the start, or killed during a post or its answer"
+)
 @pytest.mark.parametrize("kind", ["half_request", "unanswered", "swallowed"])
 def test_killed_in_mid_load(
     kind: str,
@@ -119,6 +125,9 @@ def test_killed_in_mid_load(
         assert_whole(here, server, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB throttles, breaks off or answers 408, 500 or 502: within `retry_timeout` a run loads all"
+)
 def test_a_run_waits_as_long_as_it_is_asked(
     here: Installation, proxy: Proxy, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
@@ -136,6 +145,9 @@ def test_a_run_waits_as_long_as_it_is_asked(
     assert_whole(here, influxdb, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB throttles, breaks off or answers 408, 500 or 502: within `retry_timeout` a run loads all"
+)
 def test_whatever_happens_to_posts_within_its_patience_a_run_loads_all(
     here: Installation, proxy: Proxy, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
@@ -169,6 +181,9 @@ FAULTS = [
 IDS = ["429", "503", "503 without a time", "500", "hang", "swallowed", "half a request"]
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB fails for longer than `retry_timeout`: values are pending, and the next run loads them"
+)
 @pytest.mark.parametrize("fault", FAULTS, ids=IDS)
 def test_what_lasts_longer_than_the_patience(
     fault: Fault,
@@ -191,6 +206,9 @@ def test_what_lasts_longer_than_the_patience(
     assert_whole(here, influxdb, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise(
+    "Faults: InfluxDB fails for longer than `retry_timeout`: values are pending, and the next run loads them"
+)
 @pytest.mark.parametrize("path", [DELETE, WRITE])
 @pytest.mark.parametrize("fault", FAULTS[3:6], ids=IDS[3:6])
 def test_what_is_erased_and_written_anew_is_pending_as_a_whole(

@@ -139,6 +139,7 @@ def killed(here: Installation, nursery: Nursery, where: str) -> None:
     assert nursery.end() == KILLED, log.read_text()
 
 
+@pytest.mark.promise("Faults: kill -9 of a first run at each point between and inside its stages")
 @pytest.mark.parametrize("where", cases(FIRST))
 def test_the_first_run_is_killed(
     where: str, here: Installation, nursery: Nursery, service: Service, influxdb: InfluxServer
@@ -152,6 +153,9 @@ def test_the_first_run_is_killed(
     assert_whole(here, influxdb, possible(values), impossible(values))
 
 
+@pytest.mark.promise(
+    "Faults: kill -9 of a run that finds other values in every cell, its erasure in InfluxDB among them"
+)
 @pytest.mark.parametrize("where", cases(CHANGED))
 def test_the_run_that_finds_other_values_is_killed(
     where: str, here: Installation, nursery: Nursery, service: Service, influxdb: InfluxServer
@@ -168,6 +172,7 @@ def test_the_run_that_finds_other_values_is_killed(
     assert_whole(here, influxdb, read_again(before, now), impossible(now))
 
 
+@pytest.mark.promise("Faults: kill -9 while InfluxDB has half of a post, or has not answered yet")
 def test_killed_while_influxdb_has_half_of_a_post(
     here: Installation,
     nursery: Nursery,
@@ -189,6 +194,7 @@ def test_killed_while_influxdb_has_half_of_a_post(
         assert_whole(here, influxdb, possible(values), impossible(values))
 
 
+@pytest.mark.promise("Faults: kill -9 while InfluxDB has half of a post, or has not answered yet")
 @pytest.mark.parametrize("path", [DELETE, WRITE])
 def test_killed_when_influxdb_has_done_it_and_before_its_answer(
     path: str,
@@ -212,6 +218,7 @@ def test_killed_when_influxdb_has_done_it_and_before_its_answer(
         assert_whole(here, influxdb, read_again(before, now), impossible(now))
 
 
+@pytest.mark.promise("Faults: kill -9 of the whole command `collect`, also while it reports")
 @pytest.mark.parametrize("where", [point(_Landing._commit_rows, "after"), point(publish, "before")])
 def test_the_whole_command_is_killed(
     where: str,

@@ -63,6 +63,7 @@ def ends_whole(way: WholeWay) -> None:
     assert (again.values.landed, again.sinks["influxdb"].owed) == (0, 0)
 
 
+@pytest.mark.promise("Faults: the ledger is deleted while the source is stopped")
 def test_ledger_deleted_with_the_source_stopped(way: WholeWay, nursery: Nursery) -> None:
     with influxdb_refuses(way):
         assert way.collect(DAY).sinks["influxdb"].pending == 3 * VALUES_AN_HOUR
@@ -82,6 +83,7 @@ def test_ledger_deleted_with_the_source_stopped(way: WholeWay, nursery: Nursery)
     way.assert_whole(DAY)
 
 
+@pytest.mark.promise("Faults: the ledger is an older copy than the lake")
 def test_ledger_older_than_the_lake(way: WholeWay, nursery: Nursery, tmp_path: Path) -> None:
     assert way.collect(DAY).exit_code == 0
     for path in ledger_files(way):
@@ -99,6 +101,7 @@ def test_ledger_older_than_the_lake(way: WholeWay, nursery: Nursery, tmp_path: P
     way.assert_whole(BOTH)
 
 
+@pytest.mark.promise("Faults: kill -9 between a landing and `_windows`, and the ledger is lost")
 def test_killed_between_a_landing_and_the_append_to_windows(
     way: WholeWay, nursery: Nursery
 ) -> None:
@@ -130,6 +133,7 @@ def locked(way: WholeWay) -> Iterator[None]:
             database.execute("ROLLBACK")
 
 
+@pytest.mark.promise("Faults: the ledger is locked by another program, for a while or too long")
 def test_ledger_locked_for_longer_than_a_run_waits(way: WholeWay, nursery: Nursery) -> None:
     """From the start, and in the midst of a run, when nothing of the new hour is landed yet."""
     ledger = way.installed.home / "ledger.db"
@@ -154,6 +158,7 @@ def test_ledger_locked_for_longer_than_a_run_waits(way: WholeWay, nursery: Nurse
     ends_whole(way)
 
 
+@pytest.mark.promise("Faults: the ledger is locked by another program, for a while or too long")
 def test_ledger_locked_for_a_while_is_waited_for(way: WholeWay, nursery: Nursery) -> None:
     assert way.collect(DAY).exit_code == 0
     table = way.installed.home / "lake" / "alpha" / "_delta_log"
@@ -190,6 +195,7 @@ def complaint(ended: Ended) -> str:
     return "\n".join(problems)
 
 
+@pytest.mark.promise("Faults: the disk is full under home, lake or ledger")
 @pytest.mark.parametrize("most", [12_000, 40_000])
 def test_files_that_may_not_grow(way: WholeWay, nursery: Nursery, most: int) -> None:
     assert way.collect(DAY).exit_code == 0
@@ -239,6 +245,7 @@ def on_the_disk(way: WholeWay, disk: Path, what: str) -> None:
         way.installed.variables["FEDVITALS_LEDGER_URL"] = f"sqlite:///{disk / 'ledger.db'}"
 
 
+@pytest.mark.promise("Faults: the disk is full under home, lake or ledger")
 @pytest.mark.parametrize("what", ["home", "lake", "ledger"])
 def test_disk_full(way: WholeWay, nursery: Nursery, small_disk: Path, what: str) -> None:
     on_the_disk(way, small_disk, what)

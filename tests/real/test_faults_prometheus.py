@@ -51,6 +51,7 @@ def here(tmp_path: Path, proxy: Proxy, influxdb: InfluxServer, bucket: str) -> I
 
 
 # of the newest cell the two fields' queries, then those of the two cells before it
+@pytest.mark.promise("Faults: Prometheus is killed during a query or an answer")
 @pytest.mark.parametrize(
     ("kind", "query", "cells"),
     [("unanswered", 1, 0), ("half_answer", 2, 0), ("half_answer", 3, 1), ("unanswered", 4, 1)],
@@ -83,6 +84,7 @@ def test_killed_in_the_middle_of_a_query(
     assert_whole(here, influxdb, possible(values), impossible(values))
 
 
+@pytest.mark.promise("Faults: Prometheus is killed during a query or an answer")
 def test_the_command_says_that_prometheus_died(
     here: Installation,
     proxy: Proxy,
@@ -103,6 +105,7 @@ def test_the_command_says_that_prometheus_died(
     assert_whole(here, influxdb, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise("Faults: half an answer is requested again, and never landed")
 def test_half_an_answer_is_asked_for_again(
     here: Installation, proxy: Proxy, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
@@ -117,6 +120,7 @@ def test_half_an_answer_is_asked_for_again(
     assert_whole(here, influxdb, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise("Faults: half an answer is requested again, and never landed")
 def test_half_an_answer_is_never_landed(
     here: Installation, proxy: Proxy, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
@@ -130,6 +134,9 @@ def test_half_an_answer_is_never_landed(
     assert_whole(here, influxdb, possible(values_of(prometheus, here)))
 
 
+@pytest.mark.promise(
+    "Faults: Prometheus returns with its history gone: landed values and quarantine stay"
+)
 def test_what_is_landed_stays_when_the_history_is_gone(
     here: Installation, prometheus: PrometheusServer, influxdb: InfluxServer
 ) -> None:
@@ -150,6 +157,9 @@ def test_what_is_landed_stays_when_the_history_is_gone(
     assert after.values.kept == 0
 
 
+@pytest.mark.promise(
+    "Faults: an answer with fewer values keeps the older ones; an answer with other values replaces them"
+)
 def test_what_is_not_answered_any_more_is_kept_and_counted(
     here: Installation,
     prometheus: PrometheusServer,
@@ -169,6 +179,9 @@ def test_what_is_not_answered_any_more_is_kept_and_counted(
     assert_whole(here, influxdb, read_again(before, now), impossible(before))
 
 
+@pytest.mark.promise(
+    "Sources: an emptied source erases nothing; `--allow-deletes` removes only what the run asked for and the source lost"
+)
 def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
     here: Installation,
     prometheus: PrometheusServer,
@@ -192,6 +205,9 @@ def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
     assert_whole(here, influxdb, possible(now), impossible(now))
 
 
+@pytest.mark.promise(
+    "Faults: an answer with fewer values keeps the older ones; an answer with other values replaces them"
+)
 def test_new_values_win_in_the_lake_and_in_influxdb(
     here: Installation,
     prometheus: PrometheusServer,

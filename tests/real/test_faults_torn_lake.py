@@ -50,6 +50,9 @@ def way(tmp_path: Path, influxdb: InfluxServer, bucket: str) -> Iterator[WholeWa
         yield put_two(way, *TEARS, "sound")
 
 
+@pytest.mark.promise(
+    "Faults: log entries and Parquet files are empty, torn or missing, with the ledger and without"
+)
 @pytest.mark.parametrize("is_ledger_lost", [False, True])
 def test_torn_files(way: WholeWay, nursery: Nursery, is_ledger_lost: bool) -> None:
     lake = way.installed.home / "lake"

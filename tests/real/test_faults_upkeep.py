@@ -132,6 +132,9 @@ def killed(here: Installation, nursery: Nursery, where: str, work: str) -> None:
     assert nursery.end() == KILLED, log.read_text()
 
 
+@pytest.mark.promise(
+    "Maintenance: after a kill at any point everything reads as before, and the next run completes the work"
+)
 @pytest.mark.parametrize("where", MAINTAIN)
 def test_maintain_is_killed(
     where: str, here: Installation, kept: Kept, nursery: Nursery, influxdb: InfluxServer
@@ -160,6 +163,9 @@ def test_maintain_is_killed(
     assert landed(here) == kept.values
 
 
+@pytest.mark.promise(
+    "Replay: after a killed replay, the next one leaves every value in InfluxDB once"
+)
 @pytest.mark.parametrize("where", REPLAY)
 def test_replay_is_killed(
     where: str,

@@ -97,6 +97,9 @@ def loaded(influxdb: InfluxServer, bucket: str) -> list[Round]:
     return [(row["run_id"], row["_value"]) for row in rows]
 
 
+@pytest.mark.promise(
+    "Training: every round is landed and loaded once, also across a restart of the service between two polls"
+)
 def test_every_round_is_landed_and_loaded_once(
     installed: Installation, training: RunningServer, influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -126,6 +129,9 @@ def test_every_round_is_landed_and_loaded_once(
     assert run.privacy.noise_multiplier == history["noise_multiplier"]
 
 
+@pytest.mark.promise(
+    "Training: goals are checked before any work; without a target the chance is null with its reason"
+)
 def test_the_privacy_race_has_a_chance_with_a_target_and_a_reason_without(
     installed: Installation, training: RunningServer
 ) -> None:
@@ -144,6 +150,9 @@ def test_the_privacy_race_has_a_chance_with_a_target_and_a_reason_without(
     assert "with a chance of" in race["sentence"]
 
 
+@pytest.mark.promise(
+    "Training: every round is landed and loaded once, also across a restart of the service between two polls"
+)
 def test_a_server_that_begins_anew_has_two_runs_and_loses_none(
     installed: Installation, influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -158,6 +167,9 @@ def test_a_server_that_begins_anew_has_two_runs_and_loses_none(
     assert len(expected) == 12
 
 
+@pytest.mark.promise(
+    "Crash: between the rounds of a training and their clients: each table goes on from its own last round"
+)
 def test_a_run_that_is_killed_leaves_every_round_once(
     installed: Installation, influxdb: InfluxServer, bucket: str
 ) -> None:

@@ -108,6 +108,7 @@ TAGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("Landing: values of any type and text are stored and loaded exactly")
 @pytest.mark.parametrize("compress", [False, True])
 def test_tags_of_any_text_read_back_exactly(
     influxdb: InfluxServer, bucket: str, compress: bool
@@ -120,6 +121,7 @@ def test_tags_of_any_text_read_back_exactly(
     assert found == {tag: float(i) for i, tag in enumerate(TAGS)}
 
 
+@pytest.mark.promise("Landing: values of any type and text are stored and loaded exactly")
 def test_values_of_any_type_read_back_exactly(influxdb: InfluxServer, bucket: str) -> None:
     content: list[dict[str, Any]] = [
         {"time": 0.000001, "room": "a", "zone": None, "x": 0.1 + 0.2, "n": 2**63 - 1, "s": "é 😀", "ok": True},
@@ -165,6 +167,10 @@ def test_minus_zero_stays_minus_zero(influxdb: InfluxServer, bucket: str) -> Non
     assert math.copysign(1, row["_value"]) == -1
 
 
+@pytest.mark.promise(
+    "Crash: during a post: the next run sends the whole cell again, which changes nothing"
+)
+@pytest.mark.promise("Loading: loading twice leaves the points of once")
 def test_loading_twice_leaves_the_points_of_once(influxdb: InfluxServer, bucket: str) -> None:
     content = [{"time": 15 * i, "room": "a", "x": float(i)} for i in range(240)]
     with sink_to(service_at(influxdb, bucket), lines_per_post=100) as sink:
@@ -209,6 +215,7 @@ def test_erase_first_removes_vanished_keys_and_nothing_outside_the_cell(
     assert influxdb.count_values(bucket, "other") == 2
 
 
+@pytest.mark.promise("Loading: one bad line costs only itself")
 def test_a_field_of_another_type_refuses_just_its_lines(
     influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -293,6 +300,9 @@ def test_what_needs_fixing_leaves_the_cell_pending(
     assert "wrong-token" not in str(answer.error)
 
 
+@pytest.mark.promise(
+    "Loading: while a sink is down, values stay pending; the next run loads them without asking the source"
+)
 def test_what_a_server_that_was_away_missed_loads_once_it_is_back(
     make_influxdb: Callable[[], InfluxServer],
 ) -> None:

@@ -160,6 +160,6 @@ def test_an_empty_prometheus(
     assert ran.err.splitlines() == [
         f"init: looking at {url}",
         f"fedvitals: Prometheus at {url} has no data of the last five minutes, so nothing was "
-        "written. Check its scrape_configs and its targets",
+        "written. Fix: check its scrape_configs and its targets",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -28,6 +28,10 @@ from tests.real.servers import PrefectServer
 from tests.tasks.lake.lake_samples import DAY, M, put, ratios, refused, rows
 from tests.tasks.lake.test_lake_delta import ROOT, WRITER
 
+pytestmark = pytest.mark.promise(
+    "Sources: a failing object store is reported in one line without a secret, and the next run catches up"
+)
+
 HOUR = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 
 
@@ -77,6 +81,9 @@ def on_s3(
     return installed
 
 
+@pytest.mark.promise(
+    "Two runs: on an object store the later of two writers retries, and a second run writes no table again"
+)
 def test_whole_runs(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
@@ -141,6 +148,9 @@ def rows_of(installation: Installation, table: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in asked.document["rows"]]
 
 
+@pytest.mark.promise(
+    "Maintenance: an object store and a PostgreSQL ledger are maintained in the same way"
+)
 def test_upkeep(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
@@ -161,6 +171,7 @@ def test_upkeep(
     assert (again.code, again.document["values"]["landed"]) == (0, 0)
 
 
+@pytest.mark.promise("Repair: a missing object is reported, and `lake repair` says how to fix it")
 def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
@@ -215,6 +226,9 @@ def test_files_without_a_log_are_no_table(lake: Lake, s3: S3Server) -> None:
         lake.prepare(M)
 
 
+@pytest.mark.promise(
+    "Two runs: on an object store the later of two writers retries, and a second run writes no table again"
+)
 def test_the_second_of_two_writers_is_reported_and_tries_again(lake: Lake) -> None:
     put(lake, [0.5], 0)
     early, late = (existing_table(lake.table_url(M.name), M.name) for _ in range(2))
@@ -229,6 +243,9 @@ def test_the_second_of_two_writers_is_reported_and_tries_again(lake: Lake) -> No
     assert ratios(lake) == [1.5, 2.5]
 
 
+@pytest.mark.promise(
+    "Two runs: on an object store the later of two writers retries, and a second run writes no table again"
+)
 def test_processes_that_make_and_write_one_table_lose_nothing(lake: Lake) -> None:
     start = str(time.time() + 4)
     writers = [

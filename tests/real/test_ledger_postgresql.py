@@ -95,6 +95,9 @@ BY_BYTES = (
 )
 
 
+@pytest.mark.promise(
+    "Ledger: a newer lake or ledger is refused; an older ledger is migrated, with a copy of the SQLite file"
+)
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_older_ledger_is_brought_up_to_date(database: str, version: int) -> None:
     with closing(Ledger(database)) as ledger:
@@ -116,6 +119,9 @@ def test_an_older_ledger_is_brought_up_to_date(database: str, version: int) -> N
     assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (["4"], indexes)
 
 
+@pytest.mark.promise(
+    "Ledger: a newer lake or ledger is refused; an older ledger is migrated, with a copy of the SQLite file"
+)
 def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(database: str) -> None:
     with closing(Ledger(database)) as ledger:
         ledger.record([state()])
@@ -138,6 +144,9 @@ def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(datab
     assert run_sql(database, known) == ["cells", "loads"]
 
 
+@pytest.mark.promise(
+    "Ledger: a newer lake or ledger is refused; an older ledger is migrated, with a copy of the SQLite file"
+)
 def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
     ledger.record([state()])
     run_sql(database, "UPDATE meta SET value = '5'")
@@ -146,6 +155,9 @@ def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> N
     assert run_sql(database, "SELECT count(*) FROM cells") == [1]
 
 
+@pytest.mark.promise(
+    "Maintenance: an object store and a PostgreSQL ledger are maintained in the same way"
+)
 def test_upkeep_and_a_ledger_that_was_emptied(
     tmp_path: Path, database: str, prefect_server: PrefectServer
 ) -> None:
@@ -238,6 +250,9 @@ def test_database_that_is_gone_is_unavailable(database: str) -> None:
         Ledger(absent)
 
 
+@pytest.mark.promise(
+    "Two runs: one works; the other names the lock's holder, is pending and ends with exit code 3"
+)
 def test_second_holder_is_refused_at_once_and_reported_who_holds_it(locks: DatabaseLocks) -> None:
     with locks.hold("m", "production", "run-1") as lock:
         lock.check()
@@ -287,6 +302,7 @@ def test_locks_of_another_database_are_others(
     other.close()
 
 
+@pytest.mark.promise("Two runs: a lock ends with its process")
 def test_lock_falls_with_a_process_that_is_killed(locks: DatabaseLocks, database: str) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", HOLDER, database],

@@ -105,7 +105,7 @@ def test_catalogue_live_with_prometheus_down(installation: Installation) -> None
     assert ran.code == 1
     assert ran.complaint == (
         "Prometheus at http://127.0.0.1:9 could not answer query of good.x: [Errno 111] Connection "
-        "refused. Check that it runs and is reachable; the next run tries again"
+        "refused. Fix: check that it runs and is reachable; the next run tries again"
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tasks.core.ports import CellToLoad
 from tasks.core.settings import Environment, InfluxService, InfluxTuning, Pipeline, load_settings
@@ -14,6 +15,10 @@ from tasks.sinks.influxdb import InfluxSink
 from tests.real.servers import InfluxServer
 from tests.tasks.validation.examples import a_measurement
 from tests.tasks.workbench import HOUR, a_bench, at, cell, rows
+
+pytestmark = pytest.mark.promise(
+    "Migration: an int that became a float loads completely, although InfluxDB refuses mixed types in a shard"
+)
 
 INT = a_measurement(fields={"size_bytes": "int"})
 FLOAT = a_measurement(fields={"size_bytes": "float"})

@@ -91,6 +91,7 @@ def reference(server: PrometheusServer, query: str, asked: Window) -> dict[Any, 
     return found
 
 
+@pytest.mark.promise("Sources: a value that Prometheus prints arrives bit for bit")
 def test_every_value_of_a_long_window(prometheus: PrometheusServer) -> None:
     query = "sum by (client, method) (latency)"
     asked = window(0, SAMPLES * STEP)
@@ -166,6 +167,9 @@ def test_a_query_with_another_label_differs(prometheus: PrometheusServer) -> Non
     source.close()
 
 
+@pytest.mark.promise(
+    "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
+)
 def test_too_many_samples_is_too_much(make_prometheus: Callable[..., PrometheusServer]) -> None:
     values = {selector("latency", {"client": str(n)}): np.arange(200.0) for n in range(5)}
     server = make_prometheus(history(values, T0, STEP))
@@ -196,6 +200,9 @@ def test_query_of_which_ten_steps_are_too_much_is_given_up(
     source.close()
 
 
+@pytest.mark.promise(
+    "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
+)
 def test_query_that_takes_too_long_is_halved(
     make_prometheus: Callable[..., PrometheusServer],
 ) -> None:

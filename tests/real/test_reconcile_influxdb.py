@@ -62,6 +62,9 @@ def erase(standing: Standing, first: float, last: float) -> None:
     standing.sink._http.delete(iso(at(first)), iso(at(last)).replace("Z", ".0Z"), name)
 
 
+@pytest.mark.promise(
+    "Reconcile: an emptied bucket, a deleted hour, a changed value, an extra point and a pending hour are found and fixed"
+)
 def test_an_emptied_bucket(equal: Standing) -> None:
     erase(equal, 0, 6)
     found = equal.reconcile()
@@ -75,6 +78,9 @@ def test_an_emptied_bucket(equal: Standing) -> None:
     assert equal.reconcile(deep=True).differences == ()
 
 
+@pytest.mark.promise(
+    "Reconcile: an emptied bucket, a deleted hour, a changed value, an extra point and a pending hour are found and fixed"
+)
 def test_one_deleted_hour(equal: Standing) -> None:
     erase(equal, 2, 2.9)
     (found,) = equal.reconcile().differences
@@ -92,6 +98,9 @@ CHANGED = {
 }
 
 
+@pytest.mark.promise(
+    "Reconcile: an emptied bucket, a deleted hour, a changed value, an extra point and a pending hour are found and fixed"
+)
 @pytest.mark.parametrize("value", CHANGED.values(), ids=CHANGED.keys())
 def test_one_changed_value(
     equal: Standing, influxdb: InfluxServer, bucket: str, value: str
@@ -107,6 +116,7 @@ def test_one_changed_value(
     assert equal.reconcile(deep=True).line.state == "equal"
 
 
+@pytest.mark.promise("Reconcile: `--deep` finds every difference")
 @pytest.mark.parametrize(
     "value", ['note="other"', "is_ready=false", "share_ratio=0.10000000000000002"]
 )
@@ -134,6 +144,9 @@ EXTRA = {
 }
 
 
+@pytest.mark.promise(
+    "Reconcile: an emptied bucket, a deleted hour, a changed value, an extra point and a pending hour are found and fixed"
+)
 @pytest.mark.parametrize(("line", "hour", "cell"), EXTRA.values(), ids=EXTRA.keys())
 def test_one_extra_point(
     equal: Standing, influxdb: InfluxServer, bucket: str, line: str, hour: float, cell: str
@@ -146,6 +159,9 @@ def test_one_extra_point(
     assert equal.reconcile(deep=True).differences == ()
 
 
+@pytest.mark.promise(
+    "Reconcile: `--fix` erases nothing that was never landed, has expired, or could not be written again"
+)
 def test_hours_that_were_never_landed_are_reported_and_left_alone(
     equal: Standing, influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -158,6 +174,9 @@ def test_hours_that_were_never_landed_are_reported_and_left_alone(
     assert influxdb.count_values(bucket, "example") == 286
 
 
+@pytest.mark.promise(
+    "Reconcile: an emptied bucket, a deleted hour, a changed value, an extra point and a pending hour are found and fixed"
+)
 def test_a_pending_hour(equal: Standing) -> None:
     equal.collect(7)
     found = equal.reconcile()

@@ -24,6 +24,7 @@ def filled(tmp_path: Path, influxdb: InfluxServer, bucket: str) -> Iterator[Stan
         yield standing
 
 
+@pytest.mark.promise("Replay: every value of the range reaches a new or emptied bucket")
 def test_a_fresh_bucket_gets_every_point(
     filled: Standing, influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_fresh_bucket_gets_every_point(
     assert owed(filled.bench.ledger, filled.sink.target, "example", "production") == []
 
 
+@pytest.mark.promise("Replay: replaying twice stores every value once")
 def test_twice_doubles_nothing(filled: Standing, influxdb: InfluxServer, bucket: str) -> None:
     first, second = filled.replay(), filled.replay()
 
@@ -53,6 +55,7 @@ def test_only_the_window(filled: Standing) -> None:
     assert hours == {1, 2}
 
 
+@pytest.mark.promise("Replay: every value of the range reaches a new or emptied bucket")
 def test_an_emptied_bucket_of_the_same_name_is_filled_again(
     filled: Standing, influxdb: InfluxServer, bucket: str
 ) -> None:
@@ -66,6 +69,9 @@ def test_an_emptied_bucket_of_the_same_name_is_filled_again(
     assert influxdb.count_values(bucket, "example") == 284
 
 
+@pytest.mark.promise(
+    "Replay: after InfluxDB was killed in mid-replay the rest is pending, and the next replay completes it"
+)
 def test_influxdb_killed_in_mid_replay(
     tmp_path: Path, make_influxdb: Callable[[], InfluxServer]
 ) -> None:

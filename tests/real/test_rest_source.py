@@ -16,7 +16,7 @@ from tasks.core.errors import CertificateInvalid, SourceRefused, SourceUnavailab
 from tasks.core.measurement import Measurement
 from tasks.core.settings import Service, shipped
 from tasks.core.window import Window
-from tasks.sources.http import Limits
+from tasks.http import Limits
 from tasks.sources.rest import RestSource
 from tasks.sources.scrape import ScrapeSource, fetch_page
 from tasks.sources.tls import TlsSource

@@ -115,10 +115,16 @@ def collects_by_itself(installation: Installation, server: PrefectServer) -> Non
     assert "scheduled ahead" not in log_of(installation)
 
 
+@pytest.mark.promise(
+    "Prefect: schedules create runs with SQLite and PostgreSQL behind the server; a dead scheduler is reported"
+)
 def test_a_schedule_makes_runs(installation: Installation, server: PrefectServer) -> None:
     collects_by_itself(installation, server)
 
 
+@pytest.mark.promise(
+    "Prefect: schedules create runs with SQLite and PostgreSQL behind the server; a dead scheduler is reported"
+)
 def test_a_schedule_makes_runs_with_postgresql_behind_the_server(
     installation: Installation, postgresql: PostgresServer, tmp_path: Path
 ) -> None:
@@ -132,6 +138,9 @@ def test_a_schedule_makes_runs_with_postgresql_behind_the_server(
         assert not list(home.glob("*.db"))
 
 
+@pytest.mark.promise(
+    "Prefect: schedules create runs with SQLite and PostgreSQL behind the server; a dead scheduler is reported"
+)
 def test_a_scheduler_that_does_not_work_is_reported(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -165,6 +174,9 @@ def schedules(client: SyncPrefectClient, names: Mapping[str, bool]) -> Callable[
     return check
 
 
+@pytest.mark.promise(
+    "Prefect: a schedule without work is inactive with the reason, and active again when there is work"
+)
 def test_what_has_nothing_to_do_is_inactive_until_it_has(
     installation: Installation, server: PrefectServer
 ) -> None:

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 from influxdb_client import Permission, PermissionResource
 
 from tests.flows.faulty import constant, faulty_prometheus
 from tests.flows.installation import Installation, entry
 from tests.real.servers import InfluxServer, PrefectServer
+
+pytestmark = pytest.mark.promise(
+    "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
+)
 
 HOUR = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 
@@ -36,6 +41,9 @@ def write_only_token(influxdb: InfluxServer, bucket: str) -> str:
         return token
 
 
+@pytest.mark.promise(
+    "Accounts: every run names its config and home, and warns of a new home or a bucket that another home wrote last"
+)
 def test_a_home_that_did_not_write_the_bucket_last_is_warned(
     tmp_path: Path, prefect_server: PrefectServer, influxdb: InfluxServer, bucket: str
 ) -> None:

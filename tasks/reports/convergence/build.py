@@ -1,7 +1,7 @@
 """The convergence report from analyses: what of them is shown, as text and as charts."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,12 @@ def write_convergence(
     folder: Path,
     environment: str | None = None,
     notes: Sequence[str] = (),
-    generated_at: datetime | None = None,
+    zone: tzinfo = UTC,
 ) -> ConvergenceFiles:
     """Write the report of a service (environment) or files; ReportNotWritten."""
     report = ConvergenceReport(
         sections=tuple(map(section_of, analyses)),
-        generated_at=generated_at or datetime.now(UTC),
+        generated_at=datetime.now(zone),
         document=document_of(analyses, comparisons),
         environment=environment,
         comparison=tuple(map(_comparison_line, comparisons)),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -112,7 +112,7 @@ def write_report(
     sections += _own_section(plan, window, receipt)
     report = RunReport(
         receipt=receipt,
-        generated_at=datetime.now(UTC),
+        generated_at=datetime.now(run.settings.timezone),
         sections=sections,
         notes=receipt.remarks,
         changes=changes_of(receipt, [Receipt.model_validate_json(text) for text in kept]),

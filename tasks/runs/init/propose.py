@@ -27,7 +27,7 @@ class NothingFound(Terminal):
 
     message = (
         "Prometheus at {url} {problem}, so nothing was written. "
-        "Check its scrape_configs and its targets"
+        "Fix: check its scrape_configs and its targets"
     )
 
 

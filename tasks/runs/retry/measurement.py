@@ -138,7 +138,7 @@ def _left_alone(
     warnings = []
     if unknown:
         what = "held-back values lie in cells that the ledger does not know"
-        warnings.append(f"{unknown} {what}. Collect their time again")
+        warnings.append(f"{unknown} {what}. Fix: collect their time again")
     if refused and not tools.sinks:
         warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
     if warnings:

@@ -80,5 +80,7 @@ def _whole(
             problem = (
                 f"line {line} has {len(row)} cells where the header names {len(names)} columns"
             )
-            raise invalid(file, problem, "Fix the line; a cell with a separator in it needs quotes")
+            raise invalid(
+                file, problem, "Correct the line; a cell with a separator in it needs quotes"
+            )
     return rows, findings

@@ -96,7 +96,7 @@ def number(table: Table, name: str, row: int) -> float | None:
         return _number(cell)
     except ValueError:
         problem = f"{_short(str(cell).strip())} is no number"
-        raise bad_cell(table, row, name, problem, "Fix the cell or leave it empty") from None
+        raise bad_cell(table, row, name, problem, "Correct the cell or leave it empty") from None
 
 
 def _numbers(cells: Sequence[Any]) -> Sequence[float | None] | None:

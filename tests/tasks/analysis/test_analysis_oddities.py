@@ -12,6 +12,8 @@ from tasks.core.severity import Severity
 from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
 
+pytestmark = pytest.mark.promise("Training: odd behaviour is reported and never quarantined")
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 TERMS = PrivacyTerms(1e-5, 0.5, 2.0, epsilon_budget=8.0, epsilon_remaining=None)
@@ -74,6 +76,7 @@ def test_rounds_that_are_missing_are_counted() -> None:
     )
 
 
+@pytest.mark.promise("Training: rounds that no poll saw are counted")
 def test_without_a_history_rounds_between_polls_are_missing() -> None:
     seen = (a_round(2, started=None, epsilon=None), a_round(9, started=None, epsilon=None))
     finding = only(Watched((a_run(*seen, source="lake: progress"),)))

@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.channels.grafana import LARGEST_ANSWER, GrafanaChannel
+from tasks.channels.grafana import LIMITS, GrafanaChannel
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.message import Message, message_of
@@ -201,7 +201,7 @@ def test_what_is_refused_is_not_tried_again(grafana: FakeGrafana, status: int) -
         send(grafana.service())
     assert str(caught.value) == (
         f'Grafana at {grafana.url} refused the message (HTTP {status}): {{"message": '
-        '"version-mismatch"}. Check that GRAFANA_URL is the URL of a Grafana, and any proxy in front '
+        '"version-mismatch"}. Fix: check that GRAFANA_URL is the URL of a Grafana, and any proxy in front '
         "of it"
     )
     assert len(grafana.asked) == 2
@@ -212,7 +212,7 @@ def test_a_token_that_may_not_write_is_reported_once(
     grafana: FakeGrafana, token: str | None, status: int
 ) -> None:
     grafana.may_write = False
-    with pytest.raises(ChannelRefused, match="Set GRAFANA_API_KEY") as caught:
+    with pytest.raises(ChannelRefused, match="set GRAFANA_API_KEY") as caught:
         send(grafana.service(token))
     assert caught.value.status == status
     assert grafana.annotations == []
@@ -241,7 +241,7 @@ def test_an_answer_that_is_not_grafanas_is_refused(
 
 
 def test_an_endless_answer_is_not_read_to_its_end(grafana: FakeGrafana) -> None:
-    grafana.faults = [lambda request: Response("[" + " " * 2 * LARGEST_ANSWER + "]")]
+    grafana.faults = [lambda request: Response("[" + " " * 2 * (LIMITS.largest or 0) + "]")]
     with pytest.raises(ChannelRefused, match="no JSON"):
         send(grafana.service())
 

@@ -13,6 +13,11 @@ from tasks.channels import heartbeat
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
+from tasks.http import Limits
+
+pytestmark = pytest.mark.promise(
+    "Accounts: a heartbeat follows each run that did its work, and shows only the host of its URL"
+)
 
 MESSAGE = Message("r1", datetime(2026, 3, 1, tzinfo=UTC), "it ran")
 KEY = "5f1c-planted-key"
@@ -57,7 +62,7 @@ def test_an_address_that_takes_none_is_refused(httpserver: HTTPServer, status: i
     assert isinstance(error, ChannelRefused)
     assert str(error) == (
         f"heartbeat at {beat(httpserver).host} refused the message (HTTP {status}): it takes no "
-        "heartbeat there. Check FEDVITALS_HEARTBEAT_URL"
+        "heartbeat there. Fix: check FEDVITALS_HEARTBEAT_URL"
     )
 
 
@@ -84,7 +89,7 @@ def test_nobody_listens() -> None:
 
 
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat, "LIMITS", Limits(silence=0.2))
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/ping/{KEY}"
         error = failure(Heartbeat(SecretStr(url)))
@@ -95,7 +100,7 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_server_that_drips_is_given_up(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "TOTAL_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "LIMITS", Limits(total=0.0))
     drops = iter([b"a", b"b", b"c"])
     httpserver.expect_request("/ping/" + KEY).respond_with_response(Response(drops))
 

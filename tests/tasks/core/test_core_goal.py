@@ -54,11 +54,11 @@ def test_a_run_may_ask_for_another_goal() -> None:
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
-        (("accuracy", "2", None), "--target 2: it is beyond the possible: an accuracy is a share, 0 to 1. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        ((None, "soon", None), "--target soon: it is no number. Give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (("auc", None, None), "--metric auc: Input should be 'accuracy' or 'loss'. Give another value, or leave it out"),
-        ((None, None, 0), "--total-rounds: Input should be greater than or equal to 1. Give another value, or leave it out"),
-        ((None, None, 10**20), "--total-rounds: Input should be less than or equal to 1000000000. Give another value, or leave it out"),
+        (("accuracy", "2", None), "--target 2: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        ((None, "soon", None), "--target soon: it is no number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (("auc", None, None), "--metric auc: Input should be 'accuracy' or 'loss'. Fix: give another value, or leave it out"),
+        ((None, None, 0), "--total-rounds: Input should be greater than or equal to 1. Fix: give another value, or leave it out"),
+        ((None, None, 10**20), "--total-rounds: Input should be less than or equal to 1000000000. Fix: give another value, or leave it out"),
     ],
 )  # fmt: skip
 def test_a_goal_that_cannot_be_is_one_line(

@@ -47,6 +47,9 @@ def receipt(*outcomes: Outcome, **more: Any) -> Receipt:
     return write_receipt("collect", "run", "production", WINDOW, outcomes, seconds, **more)
 
 
+@pytest.mark.promise(
+    "Accounts: every value is landed, quarantined, dropped by rule or unchanged; otherwise the run fails"
+)
 @pytest.mark.parametrize("name", ["landed", "quarantined", "dropped_by_rule", "unchanged"])
 def test_extracted_values_must_all_be_somewhere(name: str) -> None:
     Values(extracted=3, **{name: 3}).check()
@@ -59,6 +62,7 @@ def test_kept_values_are_beside_the_sum() -> None:
     Values(extracted=1, landed=1, kept=9).check()
 
 
+@pytest.mark.promise("Accounts: every value owed to a sink is loaded, pending, refused or skipped")
 @pytest.mark.parametrize("name", ["loaded", "pending", "refused", "skipped_by_rule"])
 def test_owed_values_must_all_be_somewhere(name: str) -> None:
     SinkValues(owed=3, **{name: 3}).check("influxdb")
@@ -66,6 +70,9 @@ def test_owed_values_must_all_be_somewhere(name: str) -> None:
         SinkValues(owed=3, **{name: 2}).check("influxdb")
 
 
+@pytest.mark.promise(
+    "Accounts: every value is landed, quarantined, dropped by rule or unchanged; otherwise the run fails"
+)
 def test_sums_that_differ_in_one_measurement_are_not_made_good_by_another() -> None:
     too_few = outcome(name="a", values=Values(extracted=2, landed=1))
     too_many = outcome(name="b", values=Values(extracted=1, landed=2))
@@ -142,6 +149,9 @@ PENDING = {"s": SinkValues(owed=1, pending=1)}
 REFUSED = {"s": SinkValues(owed=1, refused=1)}
 
 
+@pytest.mark.promise(
+    "Accounts: the data never change the status of a run, and never excuse failed work"
+)
 @pytest.mark.parametrize(
     ("outcomes", "status", "worst", "code"),
     [
@@ -184,6 +194,10 @@ def test_status_worst_and_exit_code(
 FAIL_ON: tuple[FailOn, ...] = ("critical", "high", "warning", "never")
 
 
+@pytest.mark.promise(
+    "Accounts: the data never change the status of a run, and never excuse failed work"
+)
+@pytest.mark.promise("Training: a grave finding ends with exit code 1, a minor one does not")
 @pytest.mark.parametrize(
     ("severity", "codes"),
     [

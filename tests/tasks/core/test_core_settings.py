@@ -337,6 +337,7 @@ def test_empty_variable_is_none_at_all(config: Path) -> None:
     assert settings.lake_url.endswith("/home/lake")
 
 
+@pytest.mark.promise("Secrets: no secret is in a log, report, error or file")
 def test_no_secret_is_in_any_text_of_the_settings(config: Path) -> None:
     settings = load(
         config,
@@ -431,8 +432,7 @@ def test_a_file_is_read_again_when_its_token_is_refused(config: Path, tmp_path: 
     fixed = load(config, INFLUXDB_URL="http://x", INFLUXDB_TOKEN="one")
     assert not fixed.environment(None).services["influxdb"].refresh_token("one")
     Path(file).unlink()
-    with pytest.raises(ConfigurationInvalid, match="cannot be read"):
-        service.refresh_token("two")
+    assert not service.refresh_token("two")
 
 
 def test_a_token_file_without_an_address_has_no_effect(config: Path, tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ import yaml
 from tasks.core.settings import load_settings
 from tasks.core.variables import VARIABLES
 
+pytestmark = pytest.mark.promise(
+    "Accounts: a service variable without effect is named by every run and by `doctor`"
+)
+
 
 def unused(tmp_path: Path, entries: dict[str, Any], **variables: str) -> dict[str, str]:
     config = tmp_path / "config"

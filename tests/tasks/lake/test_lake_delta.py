@@ -39,6 +39,7 @@ def test_rules_of_the_lake_are_in_the_table(lake: Lake) -> None:
     }
 
 
+@pytest.mark.promise("Repair: a torn table is reported, and nothing is written to it")
 @pytest.mark.parametrize("content", ["", '{"commitInfo": {"timesta', "\x00\x00\x00", "nonsense"])
 @pytest.mark.parametrize("version", [1, 2])
 def test_torn_log_entry_is_reported_and_nothing_is_written(
@@ -57,6 +58,7 @@ def test_torn_log_entry_is_reported_and_nothing_is_written(
     assert sorted(log(lake).iterdir()) == files
 
 
+@pytest.mark.promise("Repair: a torn table is reported, and nothing is written to it")
 def test_empty_entry_behind_the_last_one_is_reported(lake: Lake) -> None:
     put(lake, [0.5], 0)
     entry(lake, 2).write_text("")
@@ -156,6 +158,7 @@ for hour in range(6):
 """
 
 
+@pytest.mark.promise("Two runs: processes that write one table at once lose nothing")
 def test_processes_that_make_and_write_one_table_lose_nothing(lake: Lake) -> None:
     import time
 

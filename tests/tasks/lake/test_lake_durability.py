@@ -39,6 +39,9 @@ def test_new_table_is_flushed_with_the_folders_above_it(
     assert rest == expected
 
 
+@pytest.mark.promise(
+    "Landing: a commit reaches the disk, its files before the log entry that names them"
+)
 def test_landing_flushes_rows_before_the_entry_that_names_them(
     tmp_path: Path, flushed: list[Path]
 ) -> None:

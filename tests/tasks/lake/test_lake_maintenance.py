@@ -78,6 +78,9 @@ def test_each_day_of_an_environment_becomes_one_file(lake: Lake) -> None:
     assert {name: digest(lake, name) for name in before} == before
 
 
+@pytest.mark.promise(
+    "Maintenance: compaction is one durable commit, and none when a file differs from its log entry"
+)
 def test_all_of_it_is_one_commit_that_changes_no_data(lake: Lake) -> None:
     for hour in (0, 1, 24, 25):
         put(lake, [hour + 0.5], hour)
@@ -185,6 +188,9 @@ CELLS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.promise(
+    "Maintenance: compaction changes no row and no digest, and the next run finds everything unchanged"
+)
 @settings(
     max_examples=10,
     deadline=None,
@@ -214,6 +220,7 @@ def test_no_row_changes_whatever_was_landed(
     assert upkeep(lake).after.files <= 2 * 5
 
 
+@pytest.mark.promise("Maintenance: files that a reader of the last hour may need stay")
 def test_files_that_a_reader_of_the_last_hour_needs_stay(lake: Lake) -> None:
     for hour in range(3):
         put(lake, [hour + 0.5], hour)
@@ -293,6 +300,9 @@ def test_quarantine_is_kept_up_the_same_way(lake: Lake) -> None:
     assert [t.hour for t in lake.quarantined("example")["time"]] == [1, 0]
 
 
+@pytest.mark.promise(
+    "Maintenance: a landing at the same time wins or is retried, and loses nothing"
+)
 def test_a_landing_from_before_the_compaction_is_reported_to_try_again(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
@@ -307,6 +317,9 @@ def test_a_landing_from_before_the_compaction_is_reported_to_try_again(lake: Lak
     assert ratios(lake) == [0.5, 1.5]
 
 
+@pytest.mark.promise(
+    "Maintenance: a landing at the same time wins or is retried, and loses nothing"
+)
 def test_a_landing_in_the_midst_of_it_wins(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
@@ -352,6 +365,9 @@ def test_a_torn_or_missing_file_is_reported_and_nothing_is_committed(lake: Lake)
     assert upkeep(lake).compacted == 2
 
 
+@pytest.mark.promise(
+    "Maintenance: compaction is one durable commit, and none when a file differs from its log entry"
+)
 def test_a_file_with_other_rows_than_its_log_says_is_reported(lake: Lake) -> None:
     for hour in (0, 1):
         put(lake, [hour + 0.5], hour)
@@ -380,6 +396,9 @@ def test_a_full_disk_is_reported_and_nothing_is_committed(
     assert table_of(lake).version() == version
 
 
+@pytest.mark.promise(
+    "Maintenance: compaction is one durable commit, and none when a file differs from its log entry"
+)
 def test_compaction_reaches_the_disk_before_its_log_entry(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,9 @@ def in_force(lake: Lake) -> list[tuple[str, int, int]]:
     ]
 
 
+@pytest.mark.promise(
+    "Maintenance: `_windows` keeps the row in force of each cell, also when a run appends meanwhile"
+)
 def test_the_state_found_out_last_is_in_force_whoever_tells_it_first(lake: Lake) -> None:
     assert states_in_force(lake) == []
     append_states(lake, [state(0, "run-2", 5), state(1, "run-2", 6)])
@@ -58,6 +61,9 @@ def test_states_of_before_there_was_made_at_are_the_oldest(lake: Lake) -> None:
     assert in_force(lake) == [("example", 0, 3)]
 
 
+@pytest.mark.promise(
+    "Maintenance: `_windows` keeps the row in force of each cell, also when a run appends meanwhile"
+)
 def test_windows_keeps_the_rows_in_force_only(lake: Lake) -> None:
     append_states(lake, [state(0, "run-1", 1), state(1, "run-1", 1)])
     append_states(lake, [state(0, "run-2", 2)])
@@ -88,6 +94,9 @@ def test_there_is_no_windows_to_keep_up(lake: Lake) -> None:
     assert not Path(lake.url).exists()
 
 
+@pytest.mark.promise(
+    "Maintenance: `_windows` keeps the row in force of each cell, also when a run appends meanwhile"
+)
 def test_what_is_reported_while_windows_is_rewritten_stays(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,10 @@ import pytest
 from tasks.core.errors import LakeRefused, LakeUnavailable
 from tasks.lake.storage import first_and_last, scheme_of, storage_options, trouble
 
+pytestmark = pytest.mark.promise(
+    "Sources: a failing object store is reported in one line without a secret, and the next run catches up"
+)
+
 PATIENCE = {
     "timeout": "20s", "connect_timeout": "5s", "max_retries": "3", "retry_timeout": "20s",
 }  # fmt: skip
@@ -125,7 +129,7 @@ def test_what_will_not_work_next_time_either(error: OSError, words: str) -> None
     reported = trouble("load", error)
 
     assert isinstance(reported, LakeRefused)
-    assert str(reported).startswith(f"lake table load: {words}. Check FEDVITALS_LAKE_URL")
+    assert str(reported).startswith(f"lake table load: {words}. Fix: check FEDVITALS_LAKE_URL")
     assert SECRET not in str(reported)
 
 
@@ -143,7 +147,7 @@ def test_what_may_work_next_time(error: OSError, words: str) -> None:
     reported = trouble("load", error)
 
     assert isinstance(reported, LakeUnavailable)
-    assert f"the object store did not answer: {words}. Check" in str(reported)
+    assert f"the object store did not answer: {words}. Fix: check" in str(reported)
     assert SECRET not in str(reported)
 
 
@@ -168,7 +172,7 @@ def test_a_full_disk(text: str, words: str) -> None:
     assert isinstance(reported, LakeRefused)
     assert str(reported) == (
         f"lake table example: the disk is full ({words}). "
-        "Make room; nothing was lost, the next run tries again"
+        "Fix: make room; nothing was lost, the next run tries again"
     )
 
 

@@ -41,6 +41,7 @@ def version(lake: Lake) -> int:
     return int(table.version())
 
 
+@pytest.mark.promise("Landing: one atomic commit replaces exactly the cells of a chunk")
 def test_landing_is_one_commit_and_replaces_exactly_its_cells(lake: Lake) -> None:
     put(lake, [0.5, 1.0, 1.5, 2.0], 0, 1, 2)
     put(lake, [1.25], 1, environment="staging")
@@ -75,6 +76,7 @@ def test_empty_landing_empties_its_cells_and_an_absent_one_reads_empty(lake: Lak
     pd.testing.assert_frame_equal(lake.read(M, "production", DAY), empty_frame(M))
 
 
+@pytest.mark.promise("Landing: values of any type and text are stored and loaded exactly")
 def test_what_is_read_is_what_was_landed(lake: Lake) -> None:
     frame = rows(
         [0.1, 0.2, 0.3],
@@ -155,6 +157,9 @@ def test_new_field_merges_in_a_commit_of_its_own(lake: Lake) -> None:
     assert found["size_bytes"].isna().all()
 
 
+@pytest.mark.promise(
+    "Landing: a change of a table's columns, other than new fields, is refused before any source is asked"
+)
 def test_new_tag_and_removed_columns_are_refused(lake: Lake) -> None:
     small = a_measurement(tags=(), fields={"share_ratio": "float"})
     lake.land(small, rows([0.5], measurement=small), [cell(0)], "production", None)
@@ -174,6 +179,9 @@ def test_read_of_a_column_that_the_table_does_not_have_yet(lake: Lake) -> None:
     assert (found["size_bytes"].isna().all(), found["method"].isna().all()) == (True, True)
 
 
+@pytest.mark.promise(
+    "Landing: a change of a table's columns, other than new fields, is refused before any source is asked"
+)
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
@@ -207,6 +215,7 @@ def test_change_of_type_and_rename_are_refused(
     assert (version(lake), ratios(lake)) == (before, [0.5])
 
 
+@pytest.mark.promise("Landing: values of any type and text are stored and loaded exactly")
 def test_rows_of_another_type_are_never_cast_in_silence(lake: Lake) -> None:
     put(lake, [0.5], 0)
     wrong = rows([0.5]).assign(size_bytes=[1.5])
@@ -258,6 +267,7 @@ def test_quarantine_and_rows_are_tables_of_their_own(lake: Lake) -> None:
     assert (Path(lake.url) / "_quarantine" / "example" / "_delta_log").is_dir()
 
 
+@pytest.mark.promise("Repair: a torn table is reported, and nothing is written to it")
 def test_torn_parquet_is_reported_when_rows_or_records_are_read(lake: Lake) -> None:
     put(lake, [0.5], 0)
     lake.quarantine(M, refused([0.5]), [cell(0)], "production")

@@ -30,6 +30,9 @@ def test_lake_from_before_is_of_the_first_version(tmp_path: Path) -> None:
     assert (folder / "_fedvitals.json").exists()
 
 
+@pytest.mark.promise(
+    "Ledger: a newer lake or ledger is refused; an older ledger is migrated, with a copy of the SQLite file"
+)
 def test_newer_lake_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     put(Lake(str(folder)), [0.5], 0)

@@ -60,7 +60,9 @@ def test_locked_database_is_unavailable_to_writers_and_not_for_ever(
         lambda: ledger.keep_verified("d"),
     ]
     for write in writes:
-        with pytest.raises(LedgerUnavailable, match=r"database is locked\. Check the database"):
+        with pytest.raises(
+            LedgerUnavailable, match=r"database is locked\. Fix: check the database"
+        ):
             write()
     assert ledger.cells("m", "production", DAY) == {}
     other.execute("ROLLBACK")

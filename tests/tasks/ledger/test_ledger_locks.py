@@ -45,6 +45,9 @@ def holding_child(folder: Path) -> Iterator[subprocess.Popen[str]]:
         child.communicate()
 
 
+@pytest.mark.promise(
+    "Two runs: one works; the other names the lock's holder, is pending and ends with exit code 3"
+)
 def test_second_holder_is_refused_at_once_and_reported_who_holds_it(locks: FileLocks) -> None:
     with locks.hold("m", "production", "run-1"):
         with pytest.raises(LockHeld) as caught, locks.hold("m", "production", "run-2"):
@@ -79,6 +82,7 @@ def test_names_that_look_the_same_as_files_are_apart(locks: FileLocks, tmp_path:
         lock.check()
 
 
+@pytest.mark.promise("Two runs: a lock ends with its process")
 def test_lock_falls_with_a_process_that_is_killed(locks: FileLocks, tmp_path: Path) -> None:
     with holding_child(tmp_path / "locks") as child:
         with pytest.raises(LockHeld) as caught, locks.hold("m", "production", "run-2"):

@@ -58,6 +58,9 @@ def test_what_is_wrong_otherwise_is_reported(ledger: Ledger) -> None:
         shrink(ledger)
 
 
+@pytest.mark.promise(
+    "Maintenance: a ledger backup is complete before an older one is removed; a partial one is removed"
+)
 def test_what_a_dead_process_left_of_a_backup_goes_and_what_is_being_written_stays(
     ledger: Ledger, tmp_path: Path
 ) -> None:

@@ -10,6 +10,10 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.overview import overview
 from tests.tasks.ledger.behaviours import cell, load, state
 
+pytestmark = pytest.mark.promise(
+    "Ledger: pending values are counted for the environment's own sinks only"
+)
+
 TARGETS = {"production": ("a",), "staging": ("b",)}
 PAIRS = [(name, where) for name in ("m", "n") for where in ("production", "staging")]
 

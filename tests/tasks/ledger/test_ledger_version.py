@@ -12,6 +12,10 @@ from tasks.core.errors import MadeByNewer
 from tasks.ledger.ledger import Ledger
 from tests.tasks.lake.test_lake_windows import STATE
 
+pytestmark = pytest.mark.promise(
+    "Ledger: a newer lake or ledger is refused; an older ledger is migrated, with a copy of the SQLite file"
+)
+
 INDEXES = {"cells_of_run", "cells_read_in_part", "cells_digests", "loads_digests"}
 
 

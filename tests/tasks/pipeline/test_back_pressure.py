@@ -101,6 +101,9 @@ def fill(bench: Bench) -> None:
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * HOURS))
 
 
+@pytest.mark.promise(
+    "Loading: a slow or absent sink drops no value, and memory holds only the chunks under way"
+)
 @pytest.mark.parametrize("make", [slow, down])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_no_more_chunks_are_alive_than_are_under_way(
@@ -119,6 +122,9 @@ def test_no_more_chunks_are_alive_than_are_under_way(
     assert live.count <= 1
 
 
+@pytest.mark.promise(
+    "Loading: a slow or absent sink drops no value, and memory holds only the chunks under way"
+)
 def test_days_that_a_sink_missed_are_loaded_by_one_run_a_few_rows_at_a_time(bench: Bench) -> None:
     bench.pipeline = Pipeline(chunk_rows=5)
     fill(bench)

@@ -40,6 +40,9 @@ def read_at(bench: Bench, *hours: int) -> None:
         bench.run(at(hour + 2), Window(at(hour), at(hour + 1)))
 
 
+@pytest.mark.promise(
+    "Gaps: gaps beyond `source_retention` are reported once as lost; their landed rows stay and are loaded"
+)
 def test_gaps_below_the_sources_retention_are_lost_and_reported_once(bench: Bench) -> None:
     bench.pipeline = SHORT
     hourly(bench, 0, 40)
@@ -119,6 +122,9 @@ def test_what_other_runs_read_before_and_after_a_mistyped_year_counts(bench: Ben
     assert not gaps.lost.stretches
 
 
+@pytest.mark.promise(
+    "Gaps: gaps beyond `source_retention` are reported once as lost; their landed rows stay and are loaded"
+)
 def test_lost_time_is_read_when_a_window_names_it(bench: Bench) -> None:
     bench.pipeline = SHORT
     hourly(bench, 0, 40)
@@ -150,6 +156,9 @@ def test_a_cell_that_was_read_in_part_keeps_what_is_landed_when_its_rest_is_lost
     assert bench.sink.values("share_ratio") == [0.25]
 
 
+@pytest.mark.promise(
+    "Gaps: gaps beyond `source_retention` are reported once as lost; their landed rows stay and are loaded"
+)
 def test_rows_that_no_ledger_was_reported_of_are_not_lost_with_their_cell(bench: Bench) -> None:
     """A run that died behind its commit, and no other before the source forgot that time."""
     bench.pipeline = SHORT
@@ -211,6 +220,9 @@ def test_start_at_is_filled_over_several_runs_and_after_a_run_that_failed(bench:
     assert len(bench.landed(0, 21)) == 10  # 10:30 to 19:30
 
 
+@pytest.mark.promise(
+    "Gaps: late rows within `late_data_cells` are read, even after a killed run, a newer window or a backfill"
+)
 def test_late_rows_are_read_though_the_run_that_was_to_read_them_died(bench: Bench) -> None:
     hourly(bench, 1, 3)
     bench.run(at(1) + MINUTE)  # 0 to its end, and no rows yet
@@ -223,6 +235,9 @@ def test_late_rows_are_read_though_the_run_that_was_to_read_them_died(bench: Ben
     assert bench.landed(0, 3)["time"].tolist() == [at(0.5), at(1.5), at(2.5)]
 
 
+@pytest.mark.promise(
+    "Gaps: late rows within `late_data_cells` are read, even after a killed run, a newer window or a backfill"
+)
 def test_late_rows_are_read_though_a_window_that_is_newer_was_asked_for_meanwhile(
     bench: Bench,
 ) -> None:
@@ -261,6 +276,7 @@ def test_no_data_is_covered_and_a_failed_cell_is_not(bench: Bench) -> None:
     assert 5 in due(bench, at(8.8))
 
 
+@pytest.mark.promise("Gaps: a clock that ran ahead and is set back leaves no hole")
 def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Bench) -> None:
     bench.pipeline = Pipeline(max_gaps_per_run=50)
     hourly(bench, 0, 3)
@@ -277,6 +293,7 @@ def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Be
     assert bench.landed(0, 31)["time"].tolist() == [at(hour + 0.5) for hour in range(1, 31)]
 
 
+@pytest.mark.promise("Gaps: a clock that ran ahead and is set back leaves no hole")
 def test_a_sample_is_taken_again_after_a_clock_was_ahead(bench: Bench) -> None:
     bench.source.name, bench.source.history = "scrape", "sample"
     times = [at(0), at(0) + 10 * MINUTE, at(50)]
@@ -306,6 +323,9 @@ def shrinking(bench: Bench, now: datetime) -> Outcome:
     return bench.run(now, allow_deletes=True)
 
 
+@pytest.mark.promise(
+    "Sources: an emptied source erases nothing; `--allow-deletes` removes only what the run asked for and the source lost"
+)
 def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     put_ratios(bench, 0.1, 0.2, 0.3, 0.4)
     bench.run(at(1.5))
@@ -329,6 +349,9 @@ def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     assert bench.version() == version
 
 
+@pytest.mark.promise(
+    "Sources: an emptied source erases nothing; `--allow-deletes` removes only what the run asked for and the source lost"
+)
 def test_a_source_whose_history_is_gone_erases_nothing_unless_that_is_accepted(
     bench: Bench,
 ) -> None:
@@ -343,6 +366,9 @@ def test_a_source_whose_history_is_gone_erases_nothing_unless_that_is_accepted(
     assert bench.sink.held == {}
 
 
+@pytest.mark.promise(
+    "Sources: an emptied source erases nothing; `--allow-deletes` removes only what the run asked for and the source lost"
+)
 def test_rows_that_were_not_asked_for_are_neither_kept_nor_erased(bench: Bench) -> None:
     """A run that ends earlier in the cell, as after a clock went back, says nothing of what is later."""
     put_ratios(bench, 0.1, 0.2, 0.3, 0.4)

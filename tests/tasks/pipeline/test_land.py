@@ -66,6 +66,7 @@ def metadata(bench: Bench) -> dict[str, Any]:
     return table.history(1)[0]
 
 
+@pytest.mark.promise("Landing: one atomic commit replaces exactly the cells of a chunk")
 def test_a_chunk_is_one_commit_that_names_its_cells(bench: Bench) -> None:
     put(bench, (0.25, 0.25), (1.25, 0.5), (2.25, 2.0))
     bench.run(at(2.5))
@@ -85,6 +86,9 @@ def test_a_chunk_is_one_commit_that_names_its_cells(bench: Bench) -> None:
     assert (state.rows, state.values, state.quarantined, state.delete_count) == (1, 1, 0, 0)
 
 
+@pytest.mark.promise(
+    "Crash: between rows and ledger: the next run commits nothing twice and erases in the sink before it writes"
+)
 def test_crash_after_the_commit_heals_and_erases_first(
     bench: Bench, crashing: CrashingLedger
 ) -> None:
@@ -105,6 +109,9 @@ def test_crash_after_the_commit_heals_and_erases_first(
     assert bench.run(NOW).state == "unchanged"
 
 
+@pytest.mark.promise(
+    "Crash: between rows and ledger: the next run commits nothing twice and erases in the sink before it writes"
+)
 @pytest.mark.parametrize("other_suite", [False, True])
 def test_crash_then_back_to_the_earlier_rows(
     bench: Bench, crashing: CrashingLedger, other_suite: bool
@@ -135,6 +142,9 @@ def test_crash_then_all_refused_takes_the_rows_out(bench: Bench, crashing: Crash
     assert bench.sink.held == {}
 
 
+@pytest.mark.promise(
+    "Crash: the ledger is deleted: the next run reads its cells back from the lake"
+)
 def test_ledger_deleted_never_destroys(bench: Bench) -> None:
     put(bench, (0.25, 0.25), (0.5, 0.5))
     bench.run(NOW)
@@ -160,6 +170,9 @@ def test_quarantine_is_replaced_with_its_cell_and_no_other(bench: Bench) -> None
     assert bench.quarantined() == [("share_ratio", 2.0)]
 
 
+@pytest.mark.promise(
+    "Quarantine: values in quarantine stay there when the source no longer has them"
+)
 def test_quarantined_values_that_the_source_has_no_more_stay(bench: Bench) -> None:
     put(bench, (0.25, 2.0), (0.5, 3.0), (0.75, 0.5))
     bench.run(NOW)
@@ -181,6 +194,9 @@ def test_quarantined_values_that_the_source_has_no_more_stay(bench: Bench) -> No
     assert bench.quarantined() == []
 
 
+@pytest.mark.promise(
+    "Crash: between quarantine and rows: the next run lands the cell and replaces its records"
+)
 def test_quarantine_left_by_a_crash_is_cleared(bench: Bench, crashing: CrashingLedger) -> None:
     put(bench, (1.25, 2.0))
     crashing.crashes = 1
@@ -210,6 +226,7 @@ def test_refusal_of_a_sink_stays_in_quarantine_while_it_is_true(bench: Bench) ->
     assert bench.quarantined() == []
 
 
+@pytest.mark.promise("Two runs: a run that lost its lock commits nothing")
 @pytest.mark.parametrize(("looks", "in_quarantine"), [(0, 0), (1, 0), (2, 1)])
 def test_lost_lock_lets_nothing_be_committed(bench: Bench, looks: int, in_quarantine: int) -> None:
     put(bench, (1.25, 0.5), (1.3, 2.0))

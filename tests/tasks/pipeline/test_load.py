@@ -40,6 +40,9 @@ def crashing(filled: Bench) -> Iterator[CrashingLedger]:
     ledger.close()
 
 
+@pytest.mark.promise(
+    "Loading: while a sink is down, values stay pending; the next run loads them without asking the source"
+)
 @pytest.mark.parametrize("error", [DOWN, TOKEN])
 def test_sink_that_fails_leaves_its_values_pending(filled: Bench, error: SinkUnavailable) -> None:
     filled.sink.error = error
@@ -51,6 +54,10 @@ def test_sink_that_fails_leaves_its_values_pending(filled: Bench, error: SinkUna
     assert filled.landed(0, 2)["share_ratio"].tolist() == [0.25, 0.5]
 
 
+@pytest.mark.promise("Crash: between ledger and sink: the next run loads the pending cells")
+@pytest.mark.promise(
+    "Loading: while a sink is down, values stay pending; the next run loads them without asking the source"
+)
 def test_pending_is_loaded_by_the_next_run_without_the_source(filled: Bench) -> None:
     filled.sink.error = DOWN
     filled.run(NOW)
@@ -65,6 +72,7 @@ def test_pending_is_loaded_by_the_next_run_without_the_source(filled: Bench) -> 
     assert [entry.cell.start for entry in loads] == [at(1), at(0)]
 
 
+@pytest.mark.promise("Accounts: every value owed to a sink is loaded, pending, refused or skipped")
 def test_pending_and_newly_landed_are_owed_once(filled: Bench) -> None:
     filled.sink.error = DOWN
     filled.run(NOW)
@@ -102,6 +110,9 @@ def test_refused_value_goes_to_quarantine_and_its_neighbours_load(filled: Bench)
     assert filled.run(NOW).sinks == {"memory": SinkValues()}
 
 
+@pytest.mark.promise(
+    "Quarantine: a value refused by a sink is in quarantine before the ledger says loaded"
+)
 def test_refusal_is_in_quarantine_before_the_ledger_says_loaded(
     filled: Bench, crashing: CrashingLedger
 ) -> None:
@@ -112,6 +123,7 @@ def test_refusal_is_in_quarantine_before_the_ledger_says_loaded(
     assert filled.quarantined() == [("share_ratio", 0.5)]
 
 
+@pytest.mark.promise("Crash: between an erasure and its write: the next run does both again")
 def test_erasure_that_failed_is_done_by_the_next_run(filled: Bench) -> None:
     filled.run(NOW)
     filled.suite = suite_of(filled.folder / "stricter", filled.measurement, most=0.3)
@@ -125,6 +137,9 @@ def test_erasure_that_failed_is_done_by_the_next_run(filled: Bench) -> None:
     assert [entry.erase_first for entry in filled.sink.calls[-1]] == [True]
 
 
+@pytest.mark.promise(
+    "Loading: a sink or bucket that is added later gets everything that was landed"
+)
 def test_a_second_sink_gets_what_it_lacks_and_the_first_nothing(filled: Bench) -> None:
     filled.run(NOW)
     calls = len(filled.sink.calls)
@@ -136,6 +151,9 @@ def test_a_second_sink_gets_what_it_lacks_and_the_first_nothing(filled: Bench) -
     assert len(filled.sink.calls) == calls
 
 
+@pytest.mark.promise(
+    "Loading: a sink or bucket that is added later gets everything that was landed"
+)
 def test_another_target_of_the_same_kind_is_filled_from_the_start(filled: Bench) -> None:
     filled.run(NOW)
     other = MemorySink(target="another bucket")

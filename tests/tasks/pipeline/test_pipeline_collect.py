@@ -65,6 +65,9 @@ def test_chunk_of_the_newest_cell_ends_where_data_are_settled(bench: Bench) -> N
     assert asked(bench) == [(10, 10 + 30.25 / 60), (9, 10)]
 
 
+@pytest.mark.promise(
+    "Gaps: late rows within `late_data_cells` are read, even after a killed run, a newer window or a backfill"
+)
 def test_next_run_reads_the_overlap_again_and_what_came_since(bench: Bench) -> None:
     bench.run(at(10.5))
     assert due(bench, at(10.75)) == [10, 9]
@@ -76,6 +79,9 @@ def test_next_run_reads_the_overlap_again_and_what_came_since(bench: Bench) -> N
     assert due(bench, at(10.75)) == [10, 9]
 
 
+@pytest.mark.promise(
+    "Gaps: gaps left to later runs are counted in a warning, and the exit code is 3"
+)
 def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench: Bench) -> None:
     bench.pipeline = Pipeline(max_gaps_per_run=3)
     hourly(bench, 12)
@@ -98,6 +104,9 @@ def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench:
     assert due(bench, at(10.7)) == [10, 9]
 
 
+@pytest.mark.promise(
+    "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
+)
 def test_days_that_were_missed_are_healed_over_several_runs(bench: Bench) -> None:
     bench.run(at(1))
     now = at(96)
@@ -112,6 +121,9 @@ def test_days_that_were_missed_are_healed_over_several_runs(bench: Bench) -> Non
     assert due(bench, now) == [98, 97]
 
 
+@pytest.mark.promise(
+    "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
+)
 def test_gap_within_heal_limit_is_read_without_a_word(bench: Bench) -> None:
     bench.pipeline = Pipeline(max_gaps_per_run=3)
     bench.run(at(7.5))
@@ -141,6 +153,7 @@ def test_newest_comes_first_then_the_rest_oldest_first(bench: Bench) -> None:
     assert bench.progress == [("example", done, 5) for done in (1, 2, 3, 4, 5)]
 
 
+@pytest.mark.promise("Accounts: an error in one measurement leaves the others alone")
 def test_error_in_one_chunk_keeps_what_the_others_landed(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1)
     hourly(bench, 5)
@@ -166,6 +179,9 @@ def test_run_with_a_failed_chunk_is_degraded_and_one_without_any_is_failed(bench
     assert (none.status, none.exit_code) == ("failed", 1)
 
 
+@pytest.mark.promise(
+    "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
+)
 def test_gap_that_a_failed_chunk_left_is_healed_by_the_next_run(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=0, chunk_rows=1, workers=1)
     hourly(bench, 7)
@@ -182,6 +198,9 @@ def test_gap_that_a_failed_chunk_left_is_healed_by_the_next_run(bench: Bench) ->
     assert due(bench, at(6.9)) == [6, 5]
 
 
+@pytest.mark.promise(
+    "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
+)
 def test_cell_that_was_cut_off_is_read_to_its_end(bench: Bench) -> None:
     bench.pipeline = Pipeline(late_data_cells=0)
     bench.run(at(0.5))
@@ -258,6 +277,9 @@ def test_source_that_changed_is_refused(bench: Bench) -> None:
     assert "it was filled from prometheus, this run reads scrape" in outcome.problems[0]
 
 
+@pytest.mark.promise(
+    "Landing: a change of a table's columns, other than new fields, is refused before any source is asked"
+)
 def test_column_of_another_type_is_refused_before_anything_is_asked(bench: Bench) -> None:
     hourly(bench, 2)
     bench.run(at(1.75))
@@ -306,6 +328,9 @@ steps = st.lists(
 )
 
 
+@pytest.mark.promise(
+    "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
+)
 @settings(
     max_examples=6,
     deadline=None,

@@ -11,6 +11,10 @@ from tasks.core.window import Cell, Window
 from tasks.ledger.deferred import deferred_cells
 from tests.tasks.workbench import START, Bench, at, cell, rows
 
+pytestmark = pytest.mark.promise(
+    "Gaps: a gap with an unusable answer is deferred: other gaps are read first, and it is retried in its turn"
+)
+
 BROKEN = LabelsDiffer(measurement="example", field="share_ratio", tags=("method",), labels=())
 AWAY = SourceUnavailable(service="Prometheus", url="http://localhost:1", what="q", problem="503")
 

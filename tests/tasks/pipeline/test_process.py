@@ -35,6 +35,7 @@ def test_first_run_lands_and_loads_everything(bench: Bench) -> None:
     assert bench.sink.values("share_ratio") == [0.5, 0.5, 0.5]
 
 
+@pytest.mark.promise("Twice: a second run over the same time commits and posts nothing")
 def test_second_run_commits_nothing_and_calls_no_sink(bench: Bench) -> None:
     put(bench, 0.25, 0.5, 1.25)
     bench.run(NOW)
@@ -132,6 +133,7 @@ def test_changed_description_is_no_change(bench: Bench) -> None:
     assert bench.run(NOW).state == "unchanged"
 
 
+@pytest.mark.promise("Landing: values that vanished from the source are kept and counted")
 def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     put(bench, 0.25, 0.5, 1.25)
     bench.run(NOW)
@@ -151,6 +153,7 @@ def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     assert bench.run(NOW).state == "unchanged"
 
 
+@pytest.mark.promise("Landing: values that vanished from the source are kept and counted")
 def test_everything_vanished_is_kept_too(bench: Bench) -> None:
     put(bench, 0.25, 1.25)
     bench.run(NOW)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 from tasks.core.batch import Batch
 from tasks.core.measurement import Measurement
@@ -36,6 +37,9 @@ def quarantined(bench: Bench) -> list[tuple[str, str, str]]:
     return sorted(zip(found["field"], found["text"], found["stage"], strict=True))
 
 
+@pytest.mark.promise(
+    "Accounts: every value of a REST answer is landed, quarantined or dropped by rule; a wrong JSON type affects only its value"
+)
 def test_rejected_values_are_extracted_and_quarantined(bench: Bench) -> None:
     frame = rows(bench.measurement, [NOW, NOW], share_ratio=[0.5, 0.5], size_bytes=[7, 7])
     # the suite takes both rows of a repeated key, and what was rejected stays beside them

@@ -78,6 +78,9 @@ def test_the_same_cells_are_known_again_and_all_are_sent_again(bench: Bench) -> 
     assert bench.sink.values("share_ratio") == [0.25, 0.5]
 
 
+@pytest.mark.promise(
+    "Crash: between a landing and `_windows`, with the ledger lost: `ledger rebuild` reads the commits"
+)
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_run_killed_before_it_reported_is_found_in_the_commits(
     bench: Bench, is_first: bool
@@ -191,6 +194,9 @@ def test_a_lost_ledger_is_noticed_and_a_sound_one_is_left_alone(bench: Bench) ->
     assert not is_behind(bench.lake, bench.ledger)
 
 
+@pytest.mark.promise(
+    "Crash: the ledger is an older copy: the next run reads back what it lacks, and no more"
+)
 def test_a_ledger_from_a_backup_learns_what_it_missed_and_no_more(bench: Bench) -> None:
     put(bench, (0.25, 0.25), (1.25, 0.5))
     bench.run(at(1.5))
@@ -238,6 +244,9 @@ RUNS = st.lists(
 )
 
 
+@pytest.mark.promise(
+    "Crash: between a landing and `_windows`, with the ledger lost: `ledger rebuild` reads the commits"
+)
 @given(runs=RUNS)
 @settings(max_examples=8, deadline=None)
 def test_rebuilt_cells_are_those_that_the_ledger_had(

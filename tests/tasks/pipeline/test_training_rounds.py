@@ -92,6 +92,9 @@ def test_a_round_that_comes_late_is_found(bench: TrainingBench) -> None:
     assert [number for _, number, _ in bench.landed()] == [1, 2, 3, 4]
 
 
+@pytest.mark.promise(
+    "Training: every round is landed and loaded once, also across a restart of the service between two polls"
+)
 @pytest.mark.parametrize("run_id", ["run-b", None])
 def test_a_restart_between_two_polls_makes_two_runs_and_loses_none(
     bench: TrainingBench, run_id: str | None
@@ -110,6 +113,7 @@ def test_a_restart_between_two_polls_makes_two_runs_and_loses_none(
     assert bench.loaded() == expected
 
 
+@pytest.mark.promise("Training: odd behaviour is reported and never quarantined")
 def test_a_return_to_a_checkpoint_keeps_what_was_run_before(bench: TrainingBench) -> None:
     bench.poll()
     bench.training.rounds[2:] = [a_round(3, START + HOUR, loss=7.0)]
@@ -171,6 +175,9 @@ def test_a_crash_between_landing_and_loading_loses_nothing(bench: TrainingBench)
     assert bench.loaded() == [("run-a", n) for n in (1, 2, 3)]
 
 
+@pytest.mark.promise(
+    "Crash: between the rounds of a training and their clients: each table goes on from its own last round"
+)
 def test_rounds_and_clients_go_on_from_their_own_last_round(bench: TrainingBench) -> None:
     bench.poll()
     bench.poll(measurement=CLIENTS)

@@ -339,7 +339,7 @@ def morning() -> RunReport:
         "failed",
         problems=(
             "Prometheus at http://prometheus.internal:9090 could not answer inference.latency_p95: "
-            "read timed out after 30 s. Check that it runs and is reachable; the next run tries again",
+            "read timed out after 30 s. Fix: check that it runs and is reachable; the next run tries again",
         ),
     )
     gpu = silent("gpu", problems=("not offered by this service",))

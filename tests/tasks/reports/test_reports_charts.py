@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -223,3 +224,13 @@ def test_ticks_stand_at_round_times(length: timedelta, texts: list[str]) -> None
     ticks = time_ticks(Window(start, start + length))
     assert [text for _, text in ticks] == texts
     assert all(0 <= at <= length.total_seconds() for at, _ in ticks)
+
+
+def test_ticks_are_round_in_the_zone_of_the_reader() -> None:
+    start = datetime(2026, 1, 31, 23, tzinfo=UTC)
+    window = Window(start, start + timedelta(hours=3))
+
+    ticks = time_ticks(window, zone=ZoneInfo("Asia/Kolkata"))
+
+    assert ticks[:2] == [(0.0, "04:30"), (1800.0, "05:00")]
+    assert time_ticks(window)[0] == (0.0, "23:00")

@@ -9,6 +9,10 @@ import pytest
 
 from tasks.reports.expiry import clean_reports
 
+pytestmark = pytest.mark.promise(
+    "Maintenance: only reports that runs wrote into FEDVITALS_HOME expire, never the newest one"
+)
+
 BEFORE = datetime(2026, 3, 1, tzinfo=UTC)
 OLD = ("20260101T000000-0a1b2c", "20260228T235959-ffffff")
 NEW = ("20260301T000000-000000", "20260302T120000-abcdef")

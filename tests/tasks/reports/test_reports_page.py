@@ -114,7 +114,7 @@ def test_the_page_says_what_the_run_was(html: str) -> None:
         "gpu not offered by this service",
         "24 more of 30 series in grey",
         "no device survives this temperature",
-        "read timed out after 30 s. Check that it runs and is reachable",
+        "read timed out after 30 s. Fix: check that it runs and is reachable",
     ):
         assert part in text, part
 

@@ -1,5 +1,6 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -20,11 +21,13 @@ from tasks.reports.words import (
     change_parts,
     changes_sentence,
     checks_sentence,
+    clock,
     comparisons_sentence,
     event_text,
     field_sentence,
     headline,
     length_text,
+    moment,
     mood,
     run_text,
     status_sentence,
@@ -185,6 +188,16 @@ def test_windows() -> None:
     assert window_text(HOUR) == "31 Jan 2026 06:00 – 07:00 UTC (1 h)"
     clipped = Window(START, datetime(2026, 2, 1, 6, 59, 30, tzinfo=UTC))
     assert window_text(clipped) == ("31 Jan 2026 06:00:00 – 1 Feb 2026 06:59:30 UTC (1 d 59 min)")
+
+
+def test_times_are_shown_in_the_zone_of_the_reader() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert window_text(HOUR, berlin) == "31 Jan 2026 07:00 – 08:00 CET (1 h)"
+    # the night in which the clock goes forward is an hour shorter, the window is not
+    night = Window(datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 3, tzinfo=UTC))
+    assert window_text(night, berlin) == "29 Mar 2026 00:00 – 05:00 CEST (4 h)"
+    assert moment(HOUR.start, berlin) == "31 Jan 2026 07:00:00 CET"
+    assert clock("2026-01-31T23:30:00.500000Z", berlin) == "2026-02-01 00:30:00.500000"
 
 
 def test_a_report_from_the_lake_speaks_of_no_sink() -> None:

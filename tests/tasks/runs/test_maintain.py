@@ -119,6 +119,9 @@ def test_nothing_is_there_yet(bench: Bench, settings: Settings) -> None:
     assert bench.lake.names() == [SELF_METRICS]
 
 
+@pytest.mark.promise(
+    "Maintenance: compaction changes no row and no digest, and the next run finds everything unchanged"
+)
 def test_rows_and_digests_stay_and_the_next_run_finds_all_unchanged(
     filled: Bench, settings: Settings
 ) -> None:
@@ -151,6 +154,9 @@ def test_a_second_run_finds_nothing_to_do(filled: Bench, settings: Settings) -> 
     assert filled.version() == version
 
 
+@pytest.mark.promise(
+    "Maintenance: expired rows are counted, and a crash between ledger and rows leaves them to the next run"
+)
 def test_old_rows_records_and_cells_go_everywhere(filled: Bench, settings: Settings) -> None:
     frame = rows(filled.measurement, [at(1), at(30)])
     records = refused([1.0, 30.0]).assign(environment=frame["environment"].astype(object))
@@ -176,6 +182,9 @@ def test_old_rows_records_and_cells_go_everywhere(filled: Bench, settings: Setti
     assert line_of(done, "_windows").rows_expired == 24
 
 
+@pytest.mark.promise(
+    "Maintenance: expired rows are counted, and a crash between ledger and rows leaves them to the next run"
+)
 def test_a_crash_between_ledger_and_rows_leaves_the_rows_to_the_next_run(
     filled: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +210,9 @@ def test_quarantine_expires_after_its_own_time(filled: Bench, settings: Settings
     assert (line.quarantine_expired, line.rows_expired, line.cells_expired) == (1, 0, 0)
 
 
+@pytest.mark.promise(
+    "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
+)
 @pytest.mark.parametrize("environment", ["production", "staging", "gone"])
 def test_a_measurement_that_another_run_holds_is_left_alone(
     filled: Bench, settings: Settings, environment: str
@@ -224,6 +236,9 @@ def test_a_measurement_that_another_run_holds_is_left_alone(
     assert maintained(filled, both, NOW + 1).exit_code == 0
 
 
+@pytest.mark.promise(
+    "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
+)
 def test_a_damaged_table_is_reported_and_the_others_are_kept_up(
     filled: Bench, settings: Settings
 ) -> None:
@@ -281,6 +296,9 @@ def test_the_receipt_is_kept(filled: Bench, settings: Settings) -> None:
     assert Receipt.model_validate_json(kept) == done
 
 
+@pytest.mark.promise(
+    "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
+)
 def test_the_run_has_its_row_among_the_others(filled: Bench, settings: Settings) -> None:
     with filled.ledger.locks(filled.folder / "locks").hold("example", "production", "run-x"):
         maintained(filled, settings)
@@ -300,6 +318,9 @@ def backups(bench: Bench) -> list[str]:
     return sorted(path.name for path in (bench.folder / "backups").iterdir())
 
 
+@pytest.mark.promise(
+    "Maintenance: a ledger backup is complete before an older one is removed; a partial one is removed"
+)
 def test_a_backup_is_a_whole_ledger(filled: Bench, settings: Settings) -> None:
     done = maintained(filled, settings)
 
@@ -321,6 +342,9 @@ def test_so_many_backups_stay(filled: Bench, settings: Settings) -> None:
     assert len(backups(filled)) == 2
 
 
+@pytest.mark.promise(
+    "Maintenance: a ledger backup is complete before an older one is removed; a partial one is removed"
+)
 def test_a_backup_that_cannot_be_written_leaves_the_older_ones(
     filled: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +448,9 @@ for hour in range(60, 90):
 """
 
 
+@pytest.mark.promise(
+    "Maintenance: a landing at the same time wins or is retried, and loses nothing"
+)
 def test_maintain_and_collect_at_once_lose_nothing(filled: Bench, settings: Settings) -> None:
     before = filled.landed(0, 50)
     root = Path(__file__).parents[2]

@@ -102,6 +102,9 @@ def test_new_tag_is_null_in_old_rows_and_what_went_is_gone(tmp_path: Path) -> No
     assert (bench.sink.values("share_ratio"), bench.sink.values("size_bytes")) == ([0.25, 0.5], [])
 
 
+@pytest.mark.promise(
+    "Migration: a change that would merge two rows or alter a number is refused with the count"
+)
 def test_removed_tag_is_refused_when_rows_would_be_the_same(tmp_path: Path) -> None:
     bench = a_bench(tmp_path)
     frame = rows(bench.measurement, [at(0.25)] * 3, method=["A", "B", "C"], share_ratio=[0.1] * 3)
@@ -119,6 +122,9 @@ def test_removed_tag_is_refused_when_rows_would_be_the_same(tmp_path: Path) -> N
     assert one.landed(0, 2)["share_ratio"].tolist() == [0.25, 0.5]
 
 
+@pytest.mark.promise(
+    "Migration: a change that would merge two rows or alter a number is refused with the count"
+)
 @pytest.mark.parametrize(
     ("values", "new", "count"),
     [
@@ -189,6 +195,9 @@ def test_dry_changes_nothing_and_a_second_time_finds_nothing(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.promise(
+    "Crash: in `lake migrate`: runs refuse the table until the same command completes it"
+)
 @pytest.mark.parametrize("place", ["make_change", "append_states"])
 def test_after_a_crash_runs_refuse_it_until_the_same_command_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

@@ -85,6 +85,9 @@ def test_a_sound_lake_is_left_alone(filled: Bench) -> None:
     assert files(filled.folder / "lake") == before
 
 
+@pytest.mark.promise(
+    "Repair: files torn by a power cut are moved aside, and their data are read again"
+)
 @pytest.mark.parametrize("tear", [empty, halve, spoil])
 def test_torn_log_entry(filled: Bench, tear: Tear) -> None:
     entry = newest_entry(table(filled))
@@ -135,6 +138,9 @@ def test_no_state_left_moves_the_whole_table(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.promise(
+    "Repair: files torn by a power cut are moved aside, and their data are read again"
+)
 @pytest.mark.parametrize(
     ("tear", "problem"),
     [
@@ -153,6 +159,9 @@ def test_torn_parquet(filled: Bench, tear: Tear, problem: str) -> None:
     again(filled)
 
 
+@pytest.mark.promise(
+    "Repair: files torn by a power cut are moved aside, and their data are read again"
+)
 def test_torn_checkpoint_is_done_without(tmp_path: Path) -> None:
     bench = a_bench(tmp_path)
     for number in range(21):
@@ -166,6 +175,9 @@ def test_torn_checkpoint_is_done_without(tmp_path: Path) -> None:
     assert bench.landed(0)["share_ratio"].tolist() == [0.2]
 
 
+@pytest.mark.promise(
+    "Repair: files torn by a power cut are moved aside, and their data are read again"
+)
 def test_torn_quarantine_is_found_out_again(filled: Bench) -> None:
     empty(newest_parquet(table(filled, "_quarantine/example")))
     with pytest.raises(LakeDamaged):
@@ -176,6 +188,9 @@ def test_torn_quarantine_is_found_out_again(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.promise(
+    "Repair: files torn by a power cut are moved aside, and their data are read again"
+)
 def test_torn_states_are_reported_again_by_the_ledger(filled: Bench) -> None:
     before = filled.ledger.cells("example", "production", ALL_TIME)
     for file in table(filled, "_windows").glob("*.parquet"):
@@ -200,6 +215,7 @@ def test_only_one_measurement(filled: Bench) -> None:
     assert [each.table for each in find_damage(work(filled)).tables] == ["_windows"]
 
 
+@pytest.mark.promise("Crash: in `lake repair`: the same command completes it")
 def test_a_crash_before_the_cells_were_marked_is_made_good(
     filled: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

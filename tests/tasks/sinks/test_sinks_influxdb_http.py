@@ -124,7 +124,7 @@ assert "influxdb_client" not in sys.modules
 
 def ask(number):
     time.sleep(number * 0.05)
-    print(http.ask("GET", "/health").status, flush=True)
+    print(f"{http.ask('GET', '/health').status}\\n", end="", flush=True)
 
 threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
 for thread in threads:

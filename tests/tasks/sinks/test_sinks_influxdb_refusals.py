@@ -81,6 +81,7 @@ def test_a_post_that_is_refused_as_a_whole_is_sent_once(fake: FakeInfluxDB) -> N
     assert len(answers[0].refusals) == 240
 
 
+@pytest.mark.promise("Loading: one bad line costs only itself")
 @pytest.mark.parametrize("offenders", [1, 3])
 def test_lines_that_cannot_be_parsed_are_found_by_halving(
     fake: FakeInfluxDB, offenders: int

@@ -94,6 +94,9 @@ def test_one_run_as_flower_and_others_write_it(tmp_path: Path, content: Any) -> 
     assert reported(only(json_file(tmp_path, content))) == WANTED
 
 
+@pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -153,7 +156,7 @@ def test_a_matrix_without_an_accuracy_names_what_it_has(tmp_path: Path) -> None:
     path = json_file(tmp_path, {"a": {"m": {"rmse": 0.5}}, "b": {"m": {"rmse": 0.6}}})
 
     assert complaint(path) == (
-        "run.json: the sites' results have no accuracy. Name a metric of which more is better with "
+        "run.json: the sites' results have no accuracy. Fix: name a metric of which more is better with "
         "--metric; there are rmse"
     )
     assert complaint(json_file(tmp_path, {"a": {"m": {"acc": 140}}})).startswith(

@@ -8,13 +8,17 @@ import pytest
 from tasks.sources import files
 from tests.tasks.sources.run_files_bench import complaint, only
 
+pytestmark = pytest.mark.promise(
+    "Training: an unreadable file of a training run is refused in one line with its place"
+)
+
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert complaint(tmp_path / "none.csv").startswith("none.csv: No such file or directory. ")
     folder = tmp_path / "runs"
     folder.mkdir()
     assert complaint(folder) == (
-        "runs: it is a folder. Name the files in it; --history takes a folder of earlier runs"
+        "runs: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"
     )
 
 
@@ -49,13 +53,16 @@ def test_a_file_of_200_mb_is_refused_before_it_is_opened(
     )
 
 
+@pytest.mark.promise(
+    "Training: too many rounds or lines are refused before they are read into memory"
+)
 def test_rounds_beyond_measure_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     lines = [f"{n},0.5" for n in range(1, 200_002)]
     path.write_text("\n".join(["round,accuracy", *lines]), "utf-8")
 
     assert complaint(path) == (
-        "run.csv: it has 200,001 rounds, at most 200,000 are analysed. Keep one round in 2"
+        "run.csv: it has 200,001 rounds, at most 200,000 are analysed. Fix: keep one round in 2"
     )
     path.write_text("\n".join(["round,accuracy", *lines[:-1]]), "utf-8")
     assert len(only(path).rounds) == 200_000
@@ -65,6 +72,9 @@ def test_rounds_beyond_measure_are_refused(tmp_path: Path) -> None:
     assert len(only(path).rounds) == 1
 
 
+@pytest.mark.promise(
+    "Training: too many rounds or lines are refused before they are read into memory"
+)
 def test_lines_beyond_measure_are_refused_before_they_are_read(tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     path.write_text("round,accuracy\n" + "1,x\n" * 1_000_001, "utf-8")

@@ -75,6 +75,6 @@ def test_without_tensorboard_it_is_said_how_to_get_it(tmp_path: Path) -> None:
         reported = complaint(path)
 
     assert reported.endswith(
-        "event files are read by TensorBoard, which is missing. Install it: pip install "
+        "event files are read by TensorBoard, which is missing. Fix: install it: pip install "
         "'fedvitals[tensorboard]'"
     )

@@ -20,9 +20,9 @@ from tasks.sources.answers import (
     read_points,
     read_refusal,
 )
-from tasks.sources.http import Asked
+from tasks.sources.http import Request
 
-ASKED = Asked(service="Prometheus", url="http://localhost:9090", what="query of m.x")
+REQUEST = Request(service="Prometheus", url="http://localhost:9090", what="query of m.x")
 T0 = 1_772_359_200
 floats = st.one_of(st.floats(), st.floats(width=32), st.integers(-(10**18), 10**18).map(float))
 labels = st.dictionaries(
@@ -53,6 +53,7 @@ def body(result: list[Any], **more: Any) -> bytes:
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+@pytest.mark.promise("Sources: a value that Prometheus prints arrives bit for bit")
 @given(
     st.lists(st.tuples(labels, st.lists(st.tuples(floats, st.booleans()), max_size=5)), max_size=4)
 )
@@ -67,10 +68,10 @@ def test_floats_and_labels_come_back_exactly(
         }
         for names, pairs in series
     ]
-    matrix = read_matrix(body(result), ASKED)
+    matrix = read_matrix(body(result), REQUEST)
     assert isinstance(matrix, Matrix)
     assert [one.metric for one in matrix.series] == [names for names, _ in series]
-    points = read_points(matrix.series, ASKED)
+    points = read_points(matrix.series, REQUEST)
     assert points.counts.tolist() == [len(pairs) for _, pairs in series]
     assert bits(points.values) == bits([value for _, pairs in series for value, _ in pairs])
     times = [(T0 + n) * 1_000_000 for _, pairs in series for n in range(len(pairs))]
@@ -80,9 +81,9 @@ def test_floats_and_labels_come_back_exactly(
 @given(st.lists(st.integers(0, 5_000_000_000_000), min_size=1, max_size=20))
 def test_times_come_back_to_the_millisecond(times: list[int]) -> None:
     values = [[json.loads(f"{time // 1000}.{time % 1000:03d}"), "1"] for time in times]
-    matrix = read_matrix(body([{"metric": {}, "values": values}]), ASKED)
+    matrix = read_matrix(body([{"metric": {}, "values": values}]), REQUEST)
     assert isinstance(matrix, Matrix)
-    assert read_points(matrix.series, ASKED).times.tolist() == [time * 1000 for time in times]
+    assert read_points(matrix.series, REQUEST).times.tolist() == [time * 1000 for time in times]
 
 
 def test_histograms_are_counted_beside_values() -> None:
@@ -91,14 +92,14 @@ def test_histograms_are_counted_beside_values() -> None:
         {"metric": {"a": "1"}, "values": [[T0, "1"]], "histograms": [[T0 + 1, {}]]},
         {"metric": {"a": "2"}, "values": [[T0, "1"]]},
     ]
-    matrix = read_matrix(body(result), ASKED)
+    matrix = read_matrix(body(result), REQUEST)
     assert isinstance(matrix, Matrix)
-    assert count_histograms(matrix.series, ASKED) == 3
-    assert read_points(matrix.series, ASKED).counts.tolist() == [0, 1, 1]
+    assert count_histograms(matrix.series, REQUEST) == 3
+    assert read_points(matrix.series, REQUEST).counts.tolist() == [0, 1, 1]
 
 
 def test_remarks_are_warnings_then_infos() -> None:
-    matrix = read_matrix(body([], warnings=["w"], infos=["i"]), ASKED)
+    matrix = read_matrix(body([], warnings=["w"], infos=["i"]), REQUEST)
     assert matrix == Matrix([], ("w", "i"))
 
 
@@ -108,7 +109,7 @@ def test_remarks_are_warnings_then_infos() -> None:
 )
 def test_an_error_in_a_good_answer(kind: str, status: int) -> None:
     text = json.dumps({"status": "error", "errorType": kind, "error": "no"}).encode()
-    refusal = read_matrix(text, ASKED)
+    refusal = read_matrix(text, REQUEST)
     assert refusal == Refusal(kind, "no") == read_refusal(text)
     assert refusal.status == status
 
@@ -119,10 +120,10 @@ def test_what_is_no_refusal(text: bytes) -> None:
 
 
 def test_the_version() -> None:
-    assert read_build(b'{"status":"success","data":{"version":"2.42.0"}}', ASKED) == "2.42.0"
+    assert read_build(b'{"status":"success","data":{"version":"2.42.0"}}', REQUEST) == "2.42.0"
 
 
 @pytest.mark.parametrize("text", [b"<html>", b"{}", b'{"data":{}}', b"\xff"])
 def test_no_version(text: bytes) -> None:
     with pytest.raises(AnswerInvalid, match=r"gave an answer to query of m\.x"):
-        read_build(text, ASKED)
+        read_build(text, REQUEST)

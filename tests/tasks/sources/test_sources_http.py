@@ -14,7 +14,8 @@ from werkzeug import Request, Response
 
 from tasks.core.errors import SourceRefused, SourceUnavailable
 from tasks.core.settings import Service
-from tasks.sources.http import API, PROMETHEUS, QUOTED, Answer, Client
+from tasks.http import LONGEST_QUOTE, Answer
+from tasks.sources.http import API, PROMETHEUS, Client
 from tests.fakes.raw_http import RawServer
 
 
@@ -127,12 +128,12 @@ def test_the_error_pickles() -> None:
     [("3", 3.0), ("", None), ("soon", None), ("Mon, 01 Jan 2024 00:00:00 GMT", 0.0)],
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
-    assert Answer(503, {"Retry-After": header}, b"").retry_after == seconds
+    assert Answer(503, b"", {"Retry-After": header}).retry_after == seconds
 
 
 def test_retry_after_a_date() -> None:
     text = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    seconds = Answer(503, {"Retry-After": text}, b"").retry_after
+    seconds = Answer(503, b"", {"Retry-After": text}).retry_after
     assert seconds is not None
     assert 85 < seconds <= 90
 
@@ -140,4 +141,4 @@ def test_retry_after_a_date() -> None:
 def test_quotes_are_short_and_secret(httpserver: HTTPServer) -> None:
     client = client_of(httpserver, "t0ken")
     assert client.quoted(" two\n lines t0ken ") == "two lines ***"
-    assert client.quoted("x" * 999) == "x" * QUOTED + "…"
+    assert client.quoted("x" * 999) == "x" * (LONGEST_QUOTE - 1) + "…"

@@ -210,6 +210,7 @@ def test_another_label_is_refused(prometheus: FakePrometheus, label: str) -> Non
     }
 
 
+@pytest.mark.promise("Sources: an endpoint or tag that the service does not offer is a warning")
 def test_a_tag_that_no_series_has_is_reported(prometheus: FakePrometheus) -> None:
     series = FakeSeries({"a": "1"}, at(s0="1"))
     prometheus.queries = {"q_x": [series], "q_y": [series, FakeSeries({"a": "2", "b": "3"})]}

@@ -16,7 +16,7 @@ from tasks.core.errors import (
     SourceUnavailable,
 )
 from tasks.core.settings import Service
-from tasks.sources.http import Limits
+from tasks.http import Limits
 from tasks.sources.prometheus import PrometheusSource
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer
 from tests.fakes.raw_http import RawServer

@@ -15,8 +15,8 @@ from werkzeug import Response
 from tasks.core.errors import SourceOverloaded, SourceTimedOut
 from tasks.core.settings import Service
 from tasks.core.window import Window
+from tasks.http import Limits
 from tasks.sources.counting import SeriesCount, count_series
-from tasks.sources.http import Limits
 from tasks.sources.prometheus import PrometheusSource
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, Refused
 from tests.fakes.raw_http import RawServer
@@ -89,6 +89,9 @@ def test_ten_slots_that_are_too_much_are_the_end(prometheus: SmallPrometheus) ->
     source.close()
 
 
+@pytest.mark.promise(
+    "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
+)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -101,6 +101,9 @@ class Once(MemorySource):
         return a_batch()
 
 
+@pytest.mark.promise(
+    "Secrets: client names are hashed everywhere, unless `client_ids` says otherwise"
+)
 def test_neither_rows_nor_records_hold_a_name() -> None:
     source = NamedSource(Once(a_batch().frame), {"alice": "z", "bob": "c"}.__getitem__)
     batch = source.extract(CLIENTS, "production", DAY)

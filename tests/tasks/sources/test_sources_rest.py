@@ -134,6 +134,7 @@ def test_outside_the_window_nobody_is_asked(api: Api, hours: int) -> None:
     assert api.asked == []
 
 
+@pytest.mark.promise("Sources: a sample has the time at which its run began, so no slot is missed")
 def test_a_run_that_began_in_the_slot_before_has_its_sample(api: Api) -> None:
     api.body = '{"a": 1}'
     slot = floor(datetime.now(UTC), MINUTE) - 5 * MINUTE
@@ -143,6 +144,7 @@ def test_a_run_that_began_in_the_slot_before_has_its_sample(api: Api) -> None:
     assert batch.warnings[0].startswith("the sample was taken ")
 
 
+@pytest.mark.promise("Sources: an endpoint or tag that the service does not offer is a warning")
 def test_missing_is_reported_and_null_is_not(api: Api) -> None:
     entry = rest_measurement({"a": "$.a", "b": "$.b", "c": "$.c.d", "e": "$.e.f"})
     batch = extract(api, entry, {"a": 1, "b": None, "e": None})
@@ -161,6 +163,9 @@ def test_nothing_of_it_is_no_row(api: Api) -> None:
     assert batch.warnings == ("a: not offered by this service",)
 
 
+@pytest.mark.promise(
+    "Accounts: every value of a REST answer is landed, quarantined or dropped by rule; a wrong JSON type affects only its value"
+)
 @pytest.mark.parametrize(
     ("kind", "value", "reason", "number", "text"),
     [
@@ -328,6 +333,9 @@ def test_what_cannot_be_a_tag(api: Api, tag: str, kind: str) -> None:
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([1])
 
 
+@pytest.mark.promise(
+    "Accounts: every value of a REST answer is landed, quarantined or dropped by rule; a wrong JSON type affects only its value"
+)
 @settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -17,7 +17,8 @@ from tasks.core.errors import (
     Terminal,
 )
 from tasks.core.settings import Service
-from tasks.sources.http import API, Limits, service_checks
+from tasks.http import Limits
+from tasks.sources.http import API, service_checks
 from tasks.sources.rest import LIMITS, RestSource
 from tests.fakes.api import ENDPOINT, TOKEN, Api
 from tests.fakes.certificates import Certificates, Kind, over_tls
@@ -85,6 +86,7 @@ def test_a_page_is_refused(api: Api) -> None:
         ask(api.service())
 
 
+@pytest.mark.promise("Sources: an endpoint or tag that the service does not offer is a warning")
 def test_what_is_not_there_is_not_offered(api: Api) -> None:
     api.body, api.answer = "<html>no such page</html>", {"status": 404, "content_type": "text/html"}
     source = RestSource(api.service())
@@ -208,6 +210,9 @@ def test_nobody_there_may_come_right() -> None:
     assert "refused" in unavailable(Service(url=url, origin="X")).problem
 
 
+@pytest.mark.promise(
+    "Secrets: an untrusted certificate gets no token, and is inspected all the same"
+)
 @pytest.mark.parametrize(
     ("kind", "problem", "fix"),
     [
@@ -257,7 +262,7 @@ def test_a_certificate_of_a_known_ca_is_good(certificates: Certificates) -> None
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "invalid path"), ("no certificate", "no certificate or crl found")],
+    [(None, "other.pem: No such file"), ("no certificate", "no certificate or crl found")],
 )
 def test_a_file_of_cas_that_cannot_be_read(
     certificates: Certificates,

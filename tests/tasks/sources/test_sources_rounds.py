@@ -67,6 +67,9 @@ def test_within_a_run_no_counter_goes_back(numbers: list[int]) -> None:
         assert own == sorted(own)
 
 
+@pytest.mark.promise(
+    "Training: every round is landed and loaded once, also across a restart of the service between two polls"
+)
 @given(
     # of a run of one round and the next one, one answer could not tell that they are two
     st.lists(st.integers(2, 8), min_size=1, max_size=6),

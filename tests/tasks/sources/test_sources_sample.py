@@ -83,6 +83,7 @@ def test_a_look_of_an_earlier_slot_is_not_taken_for_a_later_one() -> None:
     assert second.time >= later
 
 
+@pytest.mark.promise("Sources: a sample has the time at which its run began, so no slot is missed")
 def test_a_run_dates_its_looks_with_its_own_time() -> None:
     now = datetime.now(UTC) - HOUR
     shared = Shared(Counting(), now)

@@ -116,6 +116,7 @@ def test_the_start_of_the_window_belongs_to_it() -> None:
     assert len(ScrapeSource(page(GAUGES), None).extract(entry, "production", window).frame) == 3
 
 
+@pytest.mark.promise("Sources: a sample has the time at which its run began, so no slot is missed")
 def test_a_page_of_the_next_slot_is_the_sample_of_the_run_that_asked_for_it() -> None:
     entry = measurement("model", size={"metric": "model_size_bytes", "as": "value"})
     window = Window(SLOT - entry.every, SLOT)

@@ -36,6 +36,9 @@ def facts(certificates: Certificates, kind: Kind, host: str = "localhost") -> di
     return dict(zip(FIELDS, values, strict=True))
 
 
+@pytest.mark.promise(
+    "Secrets: an untrusted certificate gets no token, and is inspected all the same"
+)
 @pytest.mark.parametrize(
     ("kind", "host", "days", "host_matches", "trusted"),
     [
@@ -163,6 +166,18 @@ def test_a_file_of_cas_that_cannot_be_read(
         look("https://localhost:1")
     assert caught.value.where == "REQUESTS_CA_BUNDLE"
     assert str(caught.value.problem).startswith(f"{path}: ")
+
+
+def test_a_service_that_wants_a_client_certificate(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with over_tls(certificates.mutual_context()) as server:
+        with pytest.raises(SourceUnavailable, match="HANDSHAKE_FAILURE"):
+            look(f"https://localhost:{server.port}")
+        certificate, key = certificates.client_files()
+        monkeypatch.setenv("FEDVITALS_TLS_CERT", str(certificate))
+        monkeypatch.setenv("FEDVITALS_TLS_KEY", str(key))
+        assert look(f"https://localhost:{server.port}").frame["trusted"].tolist() == [True]
 
 
 def test_a_folder_of_cas_is_one_too(

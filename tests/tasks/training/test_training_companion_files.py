@@ -20,6 +20,10 @@ from tasks.runs.convergence import (
 )
 from tasks.training.files import documents, write_documents
 
+pytestmark = pytest.mark.promise(
+    "Training: companion files beside fl-progress.json are read, or left out with the reason"
+)
+
 STATES = ("reported", "late", "dropped")
 
 

@@ -163,7 +163,7 @@ def test_nothing_to_learn_from_is_refused(
     assert str(caught.value) == (
         "MEASUREMENT: there is nothing to learn from for example: "
         f"delay_seconds: {reason}; size_bytes: 0 values, 100 are needed. "
-        "Name a longer window (--start), or collect more first"
+        "Fix: name a longer window (--start), or collect more first"
     )
 
 

@@ -66,6 +66,9 @@ def typed_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.promise(
+    "Accounts: every value is landed, quarantined, dropped by rule or unchanged; otherwise the run fails"
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=ROWS, limits=st.lists(st.sampled_from(LIMITS), unique_by=lambda e: e["meta"]["check_id"])

@@ -118,6 +118,9 @@ def test_all_cells_are_read_once(site: Site) -> None:
     assert [(step.measurement, step.cells) for step in site.steps] == [("example", 1)] * 6
 
 
+@pytest.mark.promise(
+    "Backfill: a killed backfill continues, and reads again only the chunks that were under way"
+)
 def test_what_is_landed_is_not_read_again(site: Site) -> None:
     site.run()
     site.asked()
@@ -135,6 +138,9 @@ def test_only_gaps_are_read_and_chunks_do_not_span_them(site: Site) -> None:
     assert sorted((w.start, w.stop) for w in windows) == [(at(2), at(3)), (at(4), at(6))]
 
 
+@pytest.mark.promise(
+    "Gaps: late rows within `late_data_cells` are read, even after a killed run, a newer window or a backfill"
+)
 def test_what_may_have_late_rows_is_left_to_the_next_run(site: Site) -> None:
     """A backfill makes other cells the last ones, and reads again nothing that is landed."""
     site.bench.run(at(1.5))  # 1 in part, and 0 before it
@@ -239,6 +245,7 @@ def test_no_more_chunks_are_handed_out_than_one_more_than_workers(site: Site, wo
     assert site.bench.source.most <= workers
 
 
+@pytest.mark.promise("Backfill: one bad chunk leaves the others alone")
 def test_error_of_one_answer_leaves_the_rest_alone(site: Site) -> None:
     site.bench.source.errors_at = {at(1): BROKEN, at(3): BROKEN}
     outcome = site.run()

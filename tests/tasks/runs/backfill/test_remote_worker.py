@@ -71,6 +71,9 @@ def test_an_order_holds_no_secret_and_no_address(
     assert prometheus.url.encode() not in wire
 
 
+@pytest.mark.promise(
+    "Backfill: Dask lands what threads land, and commits only under the run's lock"
+)
 def test_without_the_lock_nothing_is_landed(settings: Settings) -> None:
     order = order_of(settings)
     Lake(settings.lake_url).prepare(order.chunk.measurement)

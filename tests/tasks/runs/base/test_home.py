@@ -22,6 +22,10 @@ from tests.flows.installation import Installation, entry
 from tests.tasks.lake.lake_samples import put
 from tests.tasks.ledger.behaviours import state
 
+pytestmark = pytest.mark.promise(
+    "Accounts: every run names its config and home, and warns of a new home or a bucket that another home wrote last"
+)
+
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:

@@ -70,7 +70,7 @@ def test_an_environment_of_variables_is_set_by_them(
         plan_of(installation, "sampled")
     with installation.changed("environments.yaml") as content:
         content["environments"] = {"production": {}}
-    with pytest.raises(ConfigurationInvalid, match="Set prometheus_url of production in env"):
+    with pytest.raises(ConfigurationInvalid, match="set prometheus_url of production in env"):
         plan_of(installation)
 
 

@@ -244,6 +244,9 @@ def test_a_report_that_cannot_be_written_is_reported(installation: Installation)
         remake(installation)
 
 
+@pytest.mark.promise(
+    "Accounts: a delivery that fails (report, annotation, heartbeat, artifacts) is on the receipt and changes no exit code"
+)
 def test_a_run_whose_report_cannot_be_written_did_its_work_all_the_same(
     installation: Installation, lake: Lake
 ) -> None:

@@ -114,6 +114,7 @@ def test_facts_do_not_depend_on_order_and_tell_keys_apart() -> None:
     assert facts_of({}).key_hash == "0" * 16
 
 
+@pytest.mark.promise("Reconcile: `--deep` finds every difference")
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.integers(0, 20), st.floats(0, 1)),

@@ -45,6 +45,7 @@ def test_a_difference_is_looked_at_under_the_lock(equal: Standing, fake: FakeInf
     assert "is locked by run other" in line.problems[0]
 
 
+@pytest.mark.promise("Reconcile: a failed fix leaves the cell pending")
 def test_fixing_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxDB) -> None:
     fake.points.pop(next(iter(fake.points)))
     fake.always = Fault()
@@ -80,6 +81,9 @@ def test_without_fix_nothing_is_written(equal: Standing, fake: FakeInfluxDB) -> 
     assert (len(fake.posts), fake.deletes) == (posts, [])
 
 
+@pytest.mark.promise(
+    "Reconcile: `--fix` erases nothing that was never landed, has expired, or could not be written again"
+)
 def test_what_is_older_than_the_bucket_keeps_is_never_erased(
     equal: Standing, fake: FakeInfluxDB
 ) -> None:

@@ -85,6 +85,9 @@ def test_no_rows_at_all(bench: Bench) -> None:
     assert (outcome.state, outcome.sinks, bench.sink.calls) == ("no_data", {}, [])
 
 
+@pytest.mark.promise(
+    "Replay: after InfluxDB was killed in mid-replay the rest is pending, and the next replay completes it"
+)
 def test_a_sink_that_is_down_is_tried_once_and_all_is_pending(landed: Bench) -> None:
     send(landed)
     landed.sink.calls.clear()
@@ -100,6 +103,9 @@ def test_a_sink_that_is_down_is_tried_once_and_all_is_pending(landed: Bench) -> 
     assert landed.run(at(5)).sinks["memory"].loaded >= 8
 
 
+@pytest.mark.promise(
+    "Replay: after InfluxDB was killed in mid-replay the rest is pending, and the next replay completes it"
+)
 def test_the_lock_is_lost_in_the_middle(landed: Bench) -> None:
     outcome = send(landed, lock=Unlocked(checks=2))
 
@@ -109,6 +115,7 @@ def test_the_lock_is_lost_in_the_middle(landed: Bench) -> None:
     assert len(owed(landed.ledger, "memory", "example", "production")) == 2
 
 
+@pytest.mark.promise("Replay: cells that the ledger lost are replayed too")
 def test_cells_that_the_ledger_does_not_know_are_sent_and_erased_first(landed: Bench) -> None:
     landed.ledger.forget("example", "production")
     outcome = send(landed)
@@ -140,6 +147,7 @@ def test_a_cell_that_lost_all_its_values_is_emptied_in_the_sink(landed: Bench) -
     assert landed.sink.values("share_ratio") == [n / 10 for n in range(2, 8)]
 
 
+@pytest.mark.promise("Replay: replaying twice stores every value once")
 def test_refused_values_are_reported_once(landed: Bench) -> None:
     landed.sink.refuses = lambda field, value: value == 0.5
     for _ in range(2):

@@ -342,7 +342,7 @@ def test_a_cell_that_the_ledger_does_not_know_is_left_alone(bench: Bench) -> Non
     fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.warnings == (
-        "1 held-back values lie in cells that the ledger does not know. Collect their time again",
+        "1 held-back values lie in cells that the ledger does not know. Fix: collect their time again",
     )
     assert (outcome.values, bench.quarantined()) == (Values(), [("share_ratio", 1.5)])
 
@@ -358,6 +358,9 @@ def test_a_lost_lock_writes_nothing(bench: Bench) -> None:
     assert (bench.version(), bench.quarantined()) == (version, [("share_ratio", 1.5)])
 
 
+@pytest.mark.promise(
+    "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
+)
 @pytest.mark.parametrize("crash_at", [1, 2, 3])
 @pytest.mark.parametrize(("most", "expected"), [(2.0, [0.1, 0.9, 1.5]), (0.5, [0.1])])
 def test_after_a_crash_at_the_ledger_no_value_is_lost(
@@ -375,6 +378,9 @@ def test_after_a_crash_at_the_ledger_no_value_is_lost(
     assert _healed(bench, expected)
 
 
+@pytest.mark.promise(
+    "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
+)
 @pytest.mark.parametrize("looks", [0, 1, 2])
 @pytest.mark.parametrize(("most", "expected"), [(2.0, [0.1, 0.9, 1.5]), (0.5, [0.1])])
 def test_after_a_crash_between_commits_no_value_is_lost(
@@ -389,6 +395,9 @@ def test_after_a_crash_between_commits_no_value_is_lost(
     assert _healed(bench, expected)
 
 
+@pytest.mark.promise(
+    "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
+)
 def test_after_a_crash_at_the_sink_its_refusals_are_reported_again(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7

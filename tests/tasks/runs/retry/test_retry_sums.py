@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,9 @@ def expected(
     return sorted(landed), sorted(held), values
 
 
+@pytest.mark.promise(
+    "Accounts: a retry of the quarantine accounts for every value, whatever the two suites are"
+)
 @settings(max_examples=30, deadline=None)
 @given(points=POINTS, first=LIMITS, second=LIMITS)
 def test_every_value_is_accounted_for(points: Points, first: float, second: float) -> None:

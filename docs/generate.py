@@ -1,0 +1,122 @@
+"""Write docs/commands.md from the CLI's own help, and docs/reliability.md from the tests' markers."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+ROOT = Path(__file__).resolve().parents[1]
+TOPICS = (
+    "Landing",
+    "Sources",
+    "Gaps",
+    "Training",
+    "Backfill",
+    "Loading",
+    "Quarantine",
+    "Accounts",
+    "Secrets",
+    "Twice",
+    "Two runs",
+    "Maintenance",
+    "Ledger",
+    "Migration",
+    "Repair",
+    "Replay",
+    "Reconcile",
+    "Prefect",
+    "Crash",
+    "Faults",
+)
+COMMANDS_HEAD = """# Commands
+
+This page is `fedvitals --help`, written by `make docs`. The documents of `--json` are in [receipt.md](receipt.md).
+"""
+RELIABILITY_HEAD = """# Reliability
+
+Each promise stands as a marker on the tests that hold it; `make docs` writes this page from the markers. Paths are below `tests/`. `make test` runs all of them; those in `real/` drive real servers. `make soak` combines the faults at random for `SOAK_MINUTES` (20), and then compares every value of Prometheus, lake and InfluxDB. It prints its seed, and `SOAK_SEED` repeats its choices. The limits of these promises are in [the guide](guide.md#known-limits).
+"""
+
+
+def commands_page() -> str:
+    """Return the help of every command as one Markdown page."""
+    from flows.cli import app
+
+    return "\n\n".join([COMMANDS_HEAD.strip(), *_command(("fedvitals",), get_command(app))]) + "\n"
+
+
+def _command(words: tuple[str, ...], command: Any) -> Iterator[str]:
+    context = typer.Context(command, info_name=words[-1])
+    if words[1:]:
+        yield f"{'#' * len(words)} {' '.join(words[1:])}"
+    yield f"`{' '.join([*words, *command.collect_usage_pieces(context)])}`"
+    yield command.help.strip()
+    rows = [_parameter(*each.get_help_record(context)) for each in command.params]
+    if rows:
+        yield "\n".join(["| parameter | meaning |", "|---|---|", *rows])
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _command((*words, name), inner)
+
+
+def _parameter(name: str, meaning: str) -> str:
+    cells = (f"`{name}`", " ".join(meaning.split()))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def reliability_page(tests: Path = ROOT / "tests") -> str:
+    """Return the table of promises and the tests that hold them.
+
+    Raises:
+        ValueError: when a promise does not begin with a topic of this page.
+    """
+    held: dict[str, dict[str, list[str]]] = {topic: defaultdict(list) for topic in TOPICS}
+    for test, text in promises(tests):
+        topic, colon, sentence = text.partition(": ")
+        if not colon or topic not in held:
+            raise ValueError(f"{test}: the promise {text!r} must begin with one of: {TOPICS}")
+        held[topic][sentence].append(f"`{test}`")
+    parts = [RELIABILITY_HEAD]
+    for topic, sentences in held.items():
+        rows = [
+            f"| {sentence} | {', '.join(names)} |" for sentence, names in sorted(sentences.items())
+        ]
+        if rows:
+            parts.append("\n".join([f"## {topic}\n", "| promise | held by |", "|---|---|", *rows]))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def promises(tests: Path) -> Iterator[tuple[str, str]]:
+    """Yield each marked test, or test file, with its promise, without importing any."""
+    for path in sorted(tests.rglob("test_*.py")):
+        name = path.relative_to(tests).as_posix()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                marks, test = node.decorator_list, f"{name}::{node.name}"
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+                marks, test = [node.value], name
+            else:
+                continue
+            yield from ((test, text) for mark in marks for text in _promised(mark))
+
+
+def _promised(mark: ast.expr) -> Iterator[str]:
+    for call in ast.walk(mark):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.promise":
+            yield ast.literal_eval(call.args[0])
+
+
+PAGES = {"commands.md": commands_page, "reliability.md": reliability_page}
+
+
+def main() -> None:
+    """Write both pages."""
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
