@@ -24,7 +24,7 @@ def reconcile(
 ) -> None:
     """Compare a sink with the lake hour by hour, say why they differ, and fix it.
 
-        Reasons, and what --fix does:
+    Reasons, and what --fix does:
 
     - `pending`, `missing`: not loaded yet, or gone from the bucket; loads the hour
     - `changed`, `extra`: the sink has other or more values; erases the hour and loads it

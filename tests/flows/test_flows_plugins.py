@@ -92,6 +92,9 @@ def checks(ran: Ran) -> dict[tuple[str, str], bool]:
     return {(each["service"], each["what"]): each["ok"] for each in ran.document["checks"]}
 
 
+@pytest.mark.promise(
+    "Sources: a source, sink or channel of another package is used like ours; a broken one fails only what needs it"
+)
 def test_what_another_package_brings_is_used_like_ours(working: Installation) -> None:
     ran = working.run("collect", "--json", *WINDOW)
 
@@ -182,6 +185,9 @@ BROKEN = {
 }
 
 
+@pytest.mark.promise(
+    "Sources: a source, sink or channel of another package is used like ours; a broken one fails only what needs it"
+)
 @pytest.mark.parametrize(("place", "words"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_plugin_takes_down_only_what_needs_it(
     working: Installation, packages: Path, place: str, words: str

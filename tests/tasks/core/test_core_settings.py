@@ -365,6 +365,7 @@ def token_of(settings: Settings, service: str) -> str:
     return token.get_secret_value() if token else ""
 
 
+@pytest.mark.promise("Secrets: each secret may stand in a file, and none is in a text of ours")
 @pytest.mark.parametrize(
     ("service", "variables"),
     [
