@@ -96,7 +96,7 @@ def test_a_token_that_is_wrong_is_a_note(collecting: Installation, grafana: Fake
 
     assert ran.code == 0
     assert "note     Grafana at" in ran.out
-    assert "Set GRAFANA_API_KEY" in ran.out
+    assert "set GRAFANA_API_KEY" in ran.out
     assert len(grafana.asked) == 1
 
 
