@@ -1,1 +1,1 @@
-"""What docs/performance.md is made from: each module prints its figures as ratios of one run."""
+"""Benchmarks of docs/performance.md: figures are ratios of one run."""

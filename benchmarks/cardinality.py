@@ -1,4 +1,4 @@
-"""The largest cell that must fit: one hour of 10,000 series at 15 s, 2.4 million rows.
+"""Memory of the largest cell: one hour of 10,000 series at 15 s, 2.4 million rows.
 
 `python -m benchmarks.cardinality [--json] [--series N]`: starts a real Prometheus and a real
 InfluxDB, collects the hour in a fresh process (extract, digest, suite, lake, InfluxDB) and prints
@@ -37,7 +37,7 @@ HOUR_SECONDS = 3_600
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--series", type=int, default=SERIES)
@@ -77,7 +77,7 @@ def _openmetrics(series: int) -> str:
 
 
 def _admit(config: Path, series: int) -> None:
-    """Raises the catalogue's limit, as a user with so many series has to."""
+    """Raise the catalogue's limit, as a user with so many series has to."""
     path = config / "metrics.yaml"
     catalogue = yaml.safe_load(path.read_text())
     catalogue["measurements"][MEASUREMENT]["max_series"] = series
@@ -92,7 +92,7 @@ def _child(work: dict[str, Any]) -> dict[str, Any]:
 
 
 def _collect(where: dict[str, str], home: str, bucket: str) -> dict[str, Any]:
-    """The hour, in this process; peaks are megabytes of resident memory."""
+    """Collect the hour in this process; peaks are megabytes of resident memory."""
     from benchmarks.pipeline_parts import imports
     from tasks.core.settings import load_settings
     from tasks.runs.base.collecting import collect_by_source

@@ -1,4 +1,4 @@
-"""What the shipped catalogue's hourly run costs, and the command around it.
+"""Cost of the shipped catalogue's hourly run, and of the command around it.
 
 `python -m benchmarks.hourly [--json]`: starts a real Prometheus with history, the demo service for
 its API and certificate, and a real InfluxDB, and prints medians of one run. A command is measured
@@ -27,7 +27,7 @@ from tests.real.service_history import service_history
 
 REPETITIONS = 5
 HOUR = timedelta(hours=1)
-# the newest of the five hours of history is the one that is not over yet
+# the newest of the five hours of history is still under way
 BEGAN = floor(datetime.now(UTC), HOUR) - 4 * HOUR
 PAST = [iso(BEGAN + HOUR), iso(BEGAN + 2 * HOUR)]
 # runs the command in this process, then prints the modules that it imported
@@ -41,7 +41,7 @@ except SystemExit:
     pass
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-# imports those modules, and does nothing
+# only imports those modules
 IMPORTS = """
 import importlib, json, sys
 for name in json.load(open(sys.argv[1])):
@@ -54,7 +54,7 @@ HEAVY = ("prefect", "matplotlib", "great_expectations", "pandas")
 
 
 def main() -> None:
-    """Measures everything and prints it."""
+    """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
@@ -92,7 +92,7 @@ def _measure(folder: Path) -> dict[str, Any]:
 
 
 def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
-    """One process: what is due collected, and reported, each time into a fresh home."""
+    """Collect due data and report it in one process, each time into a fresh home."""
     from tasks.core.settings import load_settings
     from tasks.runs.base.collecting import collect_by_source
     from tasks.runs.base.plan import Request, covered_window, make_plan
@@ -118,7 +118,7 @@ def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
 
 
 def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The command without Prefect: one measurement, the catalogue, and a run with nothing to do."""
+    """Measure commands without Prefect: one measurement, the catalogue, an idle run."""
     homes = iter(range(100))
 
     def fresh() -> dict[str, str]:
@@ -137,7 +137,7 @@ def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
 def _command(
     folder: Path, arguments: list[str], variables: Callable[[], Mapping[str, str]]
 ) -> dict[str, Any]:
-    """Seconds of the command, of its imports alone, and which of the heavy ones it has."""
+    """Return seconds of the command, of its imports alone, and its heavy imports."""
     code = MODULES.format(arguments=arguments)
     ran = subprocess.run(
         [sys.executable, "-c", code], env=variables(), capture_output=True, text=True, check=False
@@ -175,7 +175,7 @@ def _timed(command: list[str], variables: Mapping[str, str]) -> float:
     done = subprocess.run(
         command, env={**os.environ, **variables}, capture_output=True, check=False
     )
-    # 1: it ran, and the demo service is not in the best of health
+    # 1: it ran, but the demo service is not in good health
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr.decode()[-2000:])
     return time.perf_counter() - started

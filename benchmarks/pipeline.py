@@ -1,4 +1,4 @@
-"""How fast and how big the main job is, against the packages used plainly and against two ceilings.
+"""Speed and size of the main job, against packages used plainly and two ceilings.
 
 `python -m benchmarks.pipeline [--json]`: starts a real Prometheus and a real InfluxDB, and prints
 medians of five in one run. The parts run in child processes, so that memory is each part's own.
@@ -19,12 +19,12 @@ from tests.real.servers import InfluxServer, PrometheusServer
 REPETITIONS = 5
 PARTS = ("ours", "plain", "ceiling", "telegraf", "one_day", "ten_days")
 PEAKS = ("memory_one_day", "memory_ten_days", "imports")
-# ten times the work needs fewer repetitions to be reported from noise
+# ten times the work needs fewer repetitions to stand out from noise
 FEWER = 3
 
 
 def main() -> None:
-    """Measures everything and prints it."""
+    """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def measure(repetitions: int) -> dict[str, Any]:
-    """All figures: seconds are medians, ratios are of medians of the same run."""
+    """Return all figures: seconds are medians, ratios are of medians of the same run."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         text = home / "history.om"
@@ -56,7 +56,7 @@ def measure(repetitions: int) -> dict[str, Any]:
 
 
 def _peaks(part: str, where: Where) -> float:
-    """Megabytes, the median of fresh processes."""
+    """Return megabytes, the median of fresh processes."""
     return statistics.median(float(_child(part, where, 1)["peak_mb"]) for _ in range(FEWER))
 
 
@@ -65,7 +65,7 @@ def _times(part: str, repetitions: int) -> int:
 
 
 def _growth(parts: dict[str, dict[str, Any]], key: str) -> float:
-    """Ten days' figure over one day's, of medians."""
+    """Return ten days' figure over one day's, of medians."""
     ten, one = (parts[name][key] for name in ("ten_days", "one_day"))
     return round(float(statistics.median(ten) / statistics.median(one)), 2)
 

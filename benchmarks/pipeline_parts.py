@@ -1,4 +1,4 @@
-"""The parts of the pipeline benchmark, each run in a process of its own by benchmarks.pipeline."""
+"""Parts of the pipeline benchmark, each in a process of its own."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ from benchmarks.telegraf import seconds as telegraf_seconds
 from tasks.core.window import iso
 
 REST_SECONDS = 2.0
-# what a run of the flow has imported when everything is in use
+# imports of a flow's run when everything is in use
 EVERYTHING = (
     "prefect", "pandas", "influxdb_client", "prometheus_api_client", "requests", "matplotlib.figure",
     "great_expectations", "deltalake", "duckdb", "sqlalchemy", "flows.collect",
@@ -30,7 +30,7 @@ EVERYTHING = (
 
 
 def ours(where: Where, repetitions: int) -> dict[str, Any]:
-    """Our own plain functions, warm: extract to load, with suite, lake, quarantine and ledger."""
+    """Run our own plain functions, warm: extract to load, with lake and ledger."""
     _collect(where)
     runs = [_collect(where) for _ in range(repetitions)]
     middle = sorted(runs, key=lambda run: float(run["seconds"]))[len(runs) // 2]
@@ -69,7 +69,7 @@ def _collect(where: Where, days: int = 1) -> dict[str, Any]:
 
 
 def plain(where: Where, repetitions: int) -> dict[str, Any]:
-    """The card's packages as their own documentation uses them, with all defaults."""
+    """Run the card's packages as in their documentation, with all defaults."""
     return {"seconds": [_plain(where) for _ in range(repetitions)]}
 
 
@@ -102,7 +102,7 @@ def _last() -> Any:
 
 
 def ceiling(where: Where, repetitions: int) -> dict[str, Any]:
-    """What no pipeline can beat: curl fetches the answer, curl posts ready lines."""
+    """Run the least possible: curl fetches the answer, curl posts ready lines."""
     with tempfile.TemporaryDirectory() as folder:
         bodies = _ready_lines(where, Path(folder))
         one = [_curl(where, bodies[:1], 1) for _ in range(repetitions)]
@@ -111,7 +111,7 @@ def ceiling(where: Where, repetitions: int) -> dict[str, Any]:
 
 
 def _ready_lines(where: Where, folder: Path) -> list[Path]:
-    """All lines in one file, then the same in eight."""
+    """Write all lines into one file, then the same into eight."""
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
     from tasks.runs.base.collecting import collect_by_source
@@ -169,7 +169,7 @@ def _post(target: str, token: str, body: Path) -> None:
 
 
 def telegraf(where: Where, repetitions: int) -> dict[str, Any]:
-    """Telegraf with the same job; no seconds where it cannot be built."""
+    """Run the same job in Telegraf; no seconds where it cannot be built."""
     program = binary()
     if program is None:
         return {"seconds": []}
@@ -183,12 +183,12 @@ def telegraf(where: Where, repetitions: int) -> dict[str, Any]:
 
 
 def one_day(where: Where, repetitions: int) -> dict[str, Any]:
-    """One day in a fresh process: processor seconds and wall after a first run."""
+    """Run one day in a fresh process: processor seconds and wall after a first run."""
     return _days(where, 1, repetitions)
 
 
 def ten_days(where: Where, repetitions: int) -> dict[str, Any]:
-    """Ten days in a fresh process: processor seconds and wall after a first run."""
+    """Run ten days in a fresh process: processor seconds and wall after a first run."""
     return _days(where, TEN, repetitions)
 
 
@@ -203,12 +203,12 @@ def _days(where: Where, days: int, repetitions: int) -> dict[str, Any]:
 
 
 def memory_one_day(where: Where, _repetitions: int) -> dict[str, Any]:
-    """The peak of a fresh process that imports everything and does one day once."""
+    """Return the peak of a fresh process that imports everything and does one day."""
     return _memory(where, 1)
 
 
 def memory_ten_days(where: Where, _repetitions: int) -> dict[str, Any]:
-    """The peak of a fresh process that imports everything and does ten days once."""
+    """Return the peak of a fresh process that imports everything and does ten days."""
     return _memory(where, TEN)
 
 
@@ -219,14 +219,14 @@ def _memory(where: Where, days: int) -> dict[str, Any]:
 
 
 def imports(_where: Where, _repetitions: int) -> dict[str, Any]:
-    """The peak of a fresh process that only imports everything."""
+    """Return the peak of a fresh process that only imports everything."""
     for name in EVERYTHING:
         importlib.import_module(name)
     return {"peak_mb": peak_mb()}
 
 
 def _new_bucket(where: Where) -> str:
-    """A fresh bucket, after a rest in which the server writes out what came before."""
+    """Create a bucket, after a rest in which the server flushes earlier writes."""
     time.sleep(REST_SECONDS)
     name = f"bench-{uuid.uuid4().hex[:8]}"
     headers = {"Authorization": f"Token {where.token}"}

@@ -1,4 +1,4 @@
-"""What Dask costs, and what more machines would give: threads and a local cluster on one window.
+"""Cost of Dask, and gain of more machines: threads and a local cluster.
 
 `python -m benchmarks.scale [--json]`: starts a real Prometheus, InfluxDB and Prefect server, fills
 one day back in chunks of two lengths with each runner, and measures what the two services can do by
@@ -44,7 +44,7 @@ LINES, BODIES, POSTS_AT_ONCE = 50_000, 8, 2
 
 
 def main() -> None:
-    """Measures everything and prints it."""
+    """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of one run each; a first one warms the disk and is left out."""
+    """Return seconds of one run each; a first one warms the disk and is left out."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         for name in ("prometheus", "influxdb", "prefect"):
@@ -99,7 +99,7 @@ def _filled(runner: str, chunk: str, variables: dict[str, str]) -> dict[str, Any
 
 
 def _receipt(printed: str) -> dict[str, Any]:
-    """What a backfill printed; empty when it is no receipt."""
+    """Parse the receipt that a backfill printed; empty without one."""
     with suppress(ValueError):
         return dict(json.loads(printed))
     return {}
@@ -108,7 +108,7 @@ def _receipt(printed: str) -> dict[str, Any]:
 def _unexpected(
     runner: str, chunk: str, done: "subprocess.CompletedProcess[str]", receipt: dict[str, Any]
 ) -> str:
-    """How the backfill ended, why by its receipt, and all that it printed."""
+    """Describe how the backfill ended, with its receipt and output."""
     landed = receipt.get("values", {}).get("landed")
     lines = [
         f"backfill --runner {runner} --chunk {chunk} ended with {done.returncode}, "
@@ -116,7 +116,7 @@ def _unexpected(
     ]
     for line in receipt.get("measurements", ()):
         lines += [
-            f"{line['name']}: {reported}" for reported in (*line["problems"], *line["warnings"])
+            f"{line['name']}: {problem}" for problem in (*line["problems"], *line["warnings"])
         ]
     return "\n".join([*lines, *receipt.get("notes", ()), "It printed:", done.stdout or "nothing"])
 
@@ -130,7 +130,7 @@ def _at_once(jobs: Sequence[Callable[[], None]], workers: int) -> float:
 
 
 def _source(prometheus: PrometheusServer) -> float:
-    """Values a second that Prometheus answers, as many queries at once as a run may ask."""
+    """Return Prometheus's values a second, with as many queries as a run may have."""
 
     def ask(hour: int) -> None:
         first = START + timedelta(hours=hour)
@@ -144,7 +144,7 @@ def _source(prometheus: PrometheusServer) -> float:
 
 
 def _sink(influxdb: InfluxServer) -> float:
-    """Values a second that InfluxDB takes, as many posts at once as a run makes."""
+    """Return InfluxDB's values a second, with as many posts at once as a run has."""
     bucket = influxdb.make_bucket()
     first = int(START.timestamp()) * 1_000_000_000
     bodies = [

@@ -1,4 +1,4 @@
-"""Whether verdicts and forecasts hold: the tables of docs/science.md.
+"""Quality of verdicts and forecasts: the tables of docs/science.md.
 
 `python -m benchmarks.science [--json] [--histories DIR] [--every N] [--curves N] [--write]`: own
 runs (benchmarks/data/fedavg_runs.parquet), synthetic curves with known truth, and every CSV (round,
@@ -44,7 +44,7 @@ TEACHERS_SEED = TRAINING_SEED + 500_000
 
 
 def main() -> None:
-    """Measures everything, prints it, and writes the page where asked."""
+    """Measure everything, print it, and write the page where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--histories", type=Path, help="folder of CSV histories; none: left out")
@@ -64,7 +64,7 @@ def main() -> None:
 def measure(
     histories: Path | None, every: int, curves: int, each: Each = one_by_one
 ) -> dict[str, Any]:
-    """All figures, by section."""
+    """Return all figures, by section."""
     own = own_runs()
     synthetic = synthetic_runs(TEST_SEED, curves)
     teachers = synthetic_runs(TEACHERS_SEED, TEACHERS)
@@ -107,7 +107,7 @@ def _reported(name: str, figures: Any) -> Any:
 def verdict_figures(
     first_seed: int, count: int, noise: float, each: Each = one_by_one
 ) -> dict[str, float]:
-    """Verdicts and breaks on so many synthetic curves at that noise."""
+    """Measure verdicts and breaks on so many synthetic curves at that noise."""
     said = verdicts(first_seed, count, noise, each)
     found = breaks(first_seed, count, noise)
     tempting = [one for one in said if one.tempting]
@@ -124,21 +124,23 @@ def verdict_figures(
 
 
 def onsets_of(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Every break found in each run."""
+    """Return every break found in each run."""
     return {run.group: [asdict(one) for one in onsets(run.curve)] for run in runs}
 
 
 def own_onsets(runs: Sequence[Run]) -> dict[str, float]:
-    """Onsets in the own runs, none of which was made to break."""
+    """Count onsets in the own runs, none of which was made to break."""
     rounds = sum(len(run.curve) for run in runs)
     found = sum(len(onsets(run.curve)) for run in runs)
     return {"rounds": rounds, "false_per_1000": 1000.0 * found / rounds}
 
 
 def speed(each: Each = one_by_one) -> dict[str, float]:
-    """Seconds of the processor (median of five) for verdict and forecast of a run of 1,000 rounds at
-    half its way, and what 60 past runs of as many rounds add."""
-    # one after the other: what runs beside it takes time from a measurement
+    """Return processor seconds of verdict and forecast, and what 60 past runs add.
+
+    Medians of five, for a run of 1,000 rounds at half its way.
+    """
+    # sequential: parallel work would take time from a measurement
     ((alone,), (more,)) = each(_seconds, [0]), each(_seconds, [LONG_HISTORY])
     return {"alone": alone, "added_by_history": more - alone}
 
@@ -153,7 +155,7 @@ def _long(seed: int) -> Curve:
 def _seconds(past_runs: int) -> float:
     took = []
     for _ in range(REPETITIONS):
-        # new ones each time: what is known of a curve is remembered
+        # new ones each time, since results of a curve are cached
         curve, *past = (_long(index) for index in range(1 + past_runs))
         half = curve.until(LONG_ROUNDS // 2)
         start = time.process_time()
@@ -164,7 +166,7 @@ def _seconds(past_runs: int) -> float:
 
 
 def tables(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     parts = [_forecast_table(name, rows) for name, rows in figures["forecasts"].items()]
     race = science_race.table(figures["race"])
     return "\n\n".join([*parts, _verdict_table(figures), race, _speed_line(figures["speed"])])
@@ -214,7 +216,7 @@ def _speed_line(figures: dict[str, float]) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Puts the tables between the page's marks."""
+    """Put the tables between the page's marks."""
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")

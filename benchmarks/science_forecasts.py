@@ -1,4 +1,4 @@
-"""How good the forecasts are: every set, at 10 to 90 % of the rounds, beside simple forecasters.
+"""Quality of forecasts at 10 to 90 % of the rounds, beside simple forecasters.
 
 "Stays as it is" says that the final level is the mean of the last five rounds seen, or the last
 round's value, whichever has the smaller error at that share of the rounds. For the CRPS it needs a
@@ -38,18 +38,18 @@ class Run:
 
     @property
     def final(self) -> float:
-        """The final level that a forecast is measured by."""
+        """Return the true final level."""
         return level_now(self.curve)
 
     def seen(self, share: float) -> Curve:
-        """The first rounds."""
+        """Return the first rounds."""
         return self.curve.until(max(LEAST_SEEN, round(share * len(self.curve))))
 
 
 @dataclass(frozen=True)
 class Point:
-    """One forecast beside what came: errors are absolute and floored at 0.002, crps is the
-    continuous ranked probability score."""
+    """A forecast and the outcome: absolute errors, floored at 0.002, and crps,
+    the continuous ranked probability score."""
 
     share: float
     covered: bool
@@ -70,16 +70,17 @@ def points(
     curves: Sequence[Run],
     each: Each = one_by_one,
 ) -> list[Point]:
-    """Every run forecast at every share, with the runs of `past` as history (none: alone). "Stays as
-    it is" learns from `others` and from `curves`. Of past and others, other groups only."""
+    """Forecast every run at every share, with runs of `past` as history (none: alone).
+
+    "Stays as it is" learns from `others` and from `curves`. Of past and others, other groups only.
+    """
     taught = _Taught(tuple(other.group for other in others), _gains(others), _gains(curves))
     return list(chain.from_iterable(each(partial(_points_of, past=past, taught=taught), runs)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Taught:
-    """What "stays as it is" learns from: gains by share of the others, whose groups are reported, and of
-    the curves."""
+    """Input of "stays as it is": gains by share, of the others by group, and of curves."""
 
     groups: tuple[str, ...]
     of_others: dict[float, Floats]
@@ -87,7 +88,7 @@ class _Taught:
 
 
 def _points_of(run: Run, past: Sequence[Run], taught: _Taught) -> list[Point]:
-    """One run forecast at every share."""
+    """Forecast one run at every share."""
     history = [other.curve for other in past if other.group != run.group]
     strange = np.array(taught.groups) != run.group
     return [
@@ -97,7 +98,7 @@ def _points_of(run: Run, past: Sequence[Run], taught: _Taught) -> list[Point]:
 
 
 def _gains(runs: Sequence[Run]) -> dict[float, Floats]:
-    """What each run gained from that share of its rounds on."""
+    """Return each run's gains from that share of its rounds on."""
     return {
         share: np.array([run.final - level_now(run.seen(share)) for run in runs])
         for share in SHARES
@@ -128,8 +129,10 @@ def _point(
 
 
 def own_changes(seen: Curve, ahead: int) -> Floats:
-    """What the level (mean of the last five rounds) changed over `ahead` rounds, or over half of those
-    seen where fewer, from each round that allows it."""
+    """Return changes of the level (mean of five rounds) over `ahead` rounds.
+
+    Over half of the rounds seen where these are fewer, from each round that allows it.
+    """
     values = seen.values[np.isfinite(seen.values)]
     sums = np.cumsum(np.concatenate([[0.0], values]))
     end = np.arange(1, len(values) + 1)
@@ -144,8 +147,11 @@ def _error(said: float, final: float) -> float:
 
 
 def crps(draws: Floats, value: float) -> float:
-    """Continuous ranked probability score of draws (Gneiting and Raftery, "Strictly proper scoring
-    rules, prediction, and estimation", JASA 2007, equation 21)."""
+    """Return the continuous ranked probability score of draws.
+
+    By Gneiting and Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 2007,
+    equation 21.
+    """
     ordered = np.sort(draws)
     count = len(ordered)
     ranks = 2.0 * np.arange(1, count + 1) - count - 1.0
@@ -154,8 +160,8 @@ def crps(draws: Floats, value: float) -> float:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over some points; ratio is of the error to that of the better "stays as it is", crps_to_…
-    that of the CRPS to the form of it that knows so much."""
+    """Means of some points; ratio is the error over that of "stays as it is",
+    crps_to_… the CRPS over that of its form with this knowledge."""
 
     points: int
     coverage: float
@@ -168,7 +174,7 @@ class Summary:
 
 
 def summary(found: Sequence[Point]) -> Summary:
-    """The means of these points."""
+    """Return the means of these points."""
     error, crps_ = _mean(found, "error"), _mean(found, "crps")
     simple = min(_mean(found, "error_of_mean"), _mean(found, "error_of_last"))
     return Summary(
@@ -182,7 +188,7 @@ def summary(found: Sequence[Point]) -> Summary:
 
 
 def summaries(found: Sequence[Point]) -> dict[str, Summary]:
-    """By share, over the early shares together, and over all."""
+    """Summarise by share, over the early shares together, and over all."""
     by_share = {
         f"{share:.0%}": summary([one for one in found if one.share == share]) for share in SHARES
     }

@@ -1,4 +1,4 @@
-"""Whether the chances of the privacy race come true.
+"""Calibration of the privacy race's chances.
 
 A contest is a finished run with its epsilon, a target and a budget, so that the end is known: the
 target was reached while the budget lasted, or not. The race is reported at the shares of the rounds at
@@ -45,8 +45,9 @@ INK, LINE, GREY, PALE = "#22303c", "#1f77b4", "#9aa5b1", "#e4e8ec"
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """A finished run, epsilon spent up to the end of each round, and what is raced for; the target
-    is on the scale 0 to 1. Index i means the same round in curve and epsilon."""
+    """A finished run, epsilon by round, and the race's terms; target on the scale.
+
+    Index i means the same round in curve and epsilon."""
 
     run: Run
     epsilon: Floats
@@ -55,24 +56,24 @@ class Contest:
 
     @property
     def reached(self) -> int:
-        """Index of the first round whose level is at the target; the count of rounds if none is."""
+        """Return the index of the first round at the target; the count if none is."""
         at = np.flatnonzero(levels(self.run.curve) >= self.target)
         return int(at[0]) if len(at) else len(self.epsilon)
 
     @property
     def afforded(self) -> int:
-        """How many rounds stay within the budget."""
+        """Return how many rounds stay within the budget."""
         return int(np.searchsorted(self.epsilon, self.terms.epsilon_budget or 0.0, side="right"))
 
     @property
     def won(self) -> bool:
-        """Whether the target was reached while the budget lasted."""
+        """Return whether the target was reached while the budget lasted."""
         return self.reached < min(self.afforded, len(self.epsilon))
 
 
 @dataclass(frozen=True)
 class Call:
-    """The chance reported at a share of the rounds, and what came."""
+    """The chance reported at a share of the rounds, and the outcome."""
 
     share: float
     chance: float
@@ -81,9 +82,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Score:
-    """brier is the mean squared error of the chances, base that of one who knows how often races of
-    this set are won and nothing else (Brier, "Verification of forecasts expressed in terms of
-    probability", Monthly Weather Review 1950)."""
+    """brier is the mean squared error of the chances, base that of the set's rate of wins
+    (Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950)."""
 
     calls: int
     won: float
@@ -92,14 +92,13 @@ class Score:
 
     @property
     def ratio(self) -> float:
-        """Of the two scores; NaN where all races ended alike."""
+        """Return the ratio of the two scores; NaN where all races ended alike."""
         return self.brier / self.base if self.base > 0.0 else float("nan")
 
 
 @dataclass(frozen=True)
 class Bin:
-    """The calls with a chance between two tenths: their mean, and the share won with its 80 %
-    interval."""
+    """Calls with a chance between two tenths: mean, share won, 80 % interval."""
 
     calls: int
     chance: float
@@ -109,7 +108,7 @@ class Bin:
 
 
 def levels(curve: Curve) -> Floats:
-    """The level at each round: the mean of the last five rounds up to it."""
+    """Return the level at each round: the mean of the last five rounds up to it."""
     sums = np.concatenate([[0.0], np.cumsum(curve.values)])
     after = np.arange(1, len(curve) + 1)
     before = np.maximum(0, after - FINAL_ROUNDS)
@@ -117,7 +116,7 @@ def levels(curve: Curve) -> Floats:
 
 
 def own_contests(every: int = 1) -> list[Contest]:
-    """Each `every`-th of the own runs, with the epsilon that the service reported."""
+    """Return each `every`-th of the own runs, with the reported epsilon."""
     import pandas as pd
 
     spent = [
@@ -132,8 +131,10 @@ def own_contests(every: int = 1) -> list[Contest]:
 
 
 def synthetic_contests(first_seed: int, count: int, each: Each = one_by_one) -> list[Contest]:
-    """Synthetic curves, whose epsilon is the accountant's: of every other one the terms are reported,
-    the others spend unevenly and tell nothing but epsilon."""
+    """Build contests of synthetic curves with the accountant's epsilon.
+
+    Every other one reports its terms; the rest spend unevenly and report epsilon alone.
+    """
     found = []
     runs = synthetic_runs(first_seed, count)
     longest = max((len(run.curve) for run in runs), default=0)
@@ -150,7 +151,7 @@ def synthetic_contests(first_seed: int, count: int, each: Each = one_by_one) -> 
 
 
 def _spent(mechanism: tuple[float, float], rounds: int) -> Floats:
-    """Epsilon after each of so many rounds."""
+    """Return epsilon after each of so many rounds."""
     return np.array([epsilon_after(*mechanism, DELTA, after + 1) for after in range(rounds)])
 
 
@@ -161,9 +162,12 @@ def _contest(
     mechanism: tuple[float, float] | None,
     rng: np.random.Generator,
 ) -> Contest:
-    """The target is a level that another group's run held, both drawn by chance, so that it tells
-    nothing of how this run goes on; the budget runs out at a round drawn evenly from 20 to 120 % of
-    the rounds, which is beyond the end for one in six."""
+    """Draw a target and a budget at random for a run.
+
+    The target is a level that another group's run held, which does not reveal how this run goes on;
+    the budget ends at a round drawn evenly from 20 to 120 % of the rounds, beyond the end for one in
+    six.
+    """
     other = run
     while other.group == run.group:
         other = runs[int(rng.integers(len(runs)))]
@@ -181,8 +185,7 @@ def _contest(
 def calls(
     contests: Sequence[Contest], past: Sequence[Run] = (), each: Each = one_by_one
 ) -> list[Call]:
-    """Every contest called at every share at which it is open, with the other groups' runs of
-    `past` as history."""
+    """Call every contest at every open share, with other groups of `past` as history."""
     return list(chain.from_iterable(each(partial(_calls_of, past=past), contests)))
 
 
@@ -210,7 +213,7 @@ def _chance(contest: Contest, seen: Curve, history: Sequence[Curve]) -> float:
 
 
 def score(found: Sequence[Call]) -> Score:
-    """The scores of these calls."""
+    """Return the scores of these calls."""
     won = np.array([float(call.won) for call in found])
     chances = np.array([call.chance for call in found])
     base = float(won.mean())
@@ -218,13 +221,13 @@ def score(found: Sequence[Call]) -> Score:
 
 
 def scores(found: Sequence[Call]) -> dict[str, Score]:
-    """By share of the rounds, and over all."""
+    """Score by share of the rounds, and over all."""
     by_share = {f"{share:.0%}": [call for call in found if call.share == share] for share in SHARES}
     return {name: score(part) for name, part in {**by_share, "all": list(found)}.items() if part}
 
 
 def bins(found: Sequence[Call]) -> list[Bin]:
-    """The calls by tenths of the chance reported, empty ones left out."""
+    """Return the calls by tenths of the chance reported, empty ones left out."""
     made = []
     places = [min(BINS - 1, int(call.chance * BINS)) for call in found]
     for place in range(BINS):
@@ -237,7 +240,7 @@ def bins(found: Sequence[Call]) -> list[Bin]:
 
 
 def measure(every: int, count: int, each: Each = one_by_one) -> dict[str, Any]:
-    """Scores and bins of each `every`-th own run and of `count` synthetic ones."""
+    """Measure scores and bins of own runs (each `every`-th) and `count` synthetic ones."""
     synthetic = synthetic_contests(FIRST_SEED, count, each)
     sets = {
         "own runs, with history": calls(own_contests(every), own_runs(), each),
@@ -255,7 +258,7 @@ def measure(every: int, count: int, each: Each = one_by_one) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     parts = []
     for name, part in figures.items():
         head = (
@@ -268,19 +271,21 @@ def table(figures: dict[str, Any]) -> str:
             f" {row['base']:.3f} | {row['ratio']:.2f} |"
             for share, row in part["scores"].items()
         ]
-        reported = "| chance reported | races | won | 80 % interval |\n|---|---|---|---|"
+        header = "| chance reported | races | won | 80 % interval |\n|---|---|---|---|"
         rows = [
             f"| {one['chance']:.0%} | {one['calls']} | {one['won']:.0%} |"
             f" {one['low']:.0%} to {one['high']:.0%} |"
             for one in part["bins"]
         ]
-        parts.append("\n".join([head, *lines, "", reported, *rows]))
+        parts.append("\n".join([head, *lines, "", header, *rows]))
     return "\n\n".join(parts)
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """The calibration plot, a panel a set, as PNG: what was reported against what came, the diagonal
-    being right; bars are the 80 % intervals, numbers how many races a point stands for."""
+    """Draw the calibration as PNG, a panel a set: reported against actual chances.
+
+    The diagonal is right; bars are the 80 % intervals, numbers count the races of a point.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * len(figures), 4.6), dpi=110, layout="constrained")

@@ -1,4 +1,4 @@
-"""The demo service's own FedAvg runs that the science is measured on.
+"""The demo service's own FedAvg runs, on which the science is measured.
 
 `python -m benchmarks.science_runs`: trains 30 settings times 8 seeds with the federation code of
 the demo service (one process, some 15 minutes) and writes benchmarks/data/fedavg_runs.parquet:
@@ -22,7 +22,7 @@ RUNS_FILE = Path(__file__).parent / "data" / "fedavg_runs.parquet"
 CONFIGURATIONS = 30
 SEEDS = 8
 DESIGN_SEED = 20_240_301
-# the budget must not end a run: how long it lasts is asked of the finished runs
+# the budget must not end a run: its length is computed from finished runs
 NO_BUDGET = 1e6
 CHOICES: dict[str, tuple[float, ...]] = {
     "clients": (60, 100, 200, 300),
@@ -46,7 +46,7 @@ class Design:
     settings: dict[str, float]
 
     def seeded(self, seed: int) -> FederationSettings:
-        """These settings for one run."""
+        """Return these settings for one run."""
         whole: dict[str, Any] = {
             name: int(value) if name in WHOLE else value for name, value in self.settings.items()
         }
@@ -56,7 +56,7 @@ class Design:
 
 
 def designs() -> list[Design]:
-    """The configurations: each setting drawn evenly from its choices, by a fixed seed."""
+    """Return the configurations: each setting drawn evenly, by a fixed seed."""
     rng = np.random.default_rng(DESIGN_SEED)
     columns = {}
     for name, choices in CHOICES.items():
@@ -69,7 +69,7 @@ def designs() -> list[Design]:
 
 
 def rows(design: Design, seed: int) -> list[dict[str, float]]:
-    """One run, a row a round."""
+    """Run one design, a row a round."""
     return [
         {
             "configuration": design.number,
@@ -85,7 +85,7 @@ def rows(design: Design, seed: int) -> list[dict[str, float]]:
 
 
 def frame(rows_of_runs: list[dict[str, float]]) -> "pd.DataFrame":
-    """The rows as they are kept: small types, in order."""
+    """Return the rows for the file: small types, in order."""
     import pandas as pd
 
     kept = pd.DataFrame(rows_of_runs).astype("float32")
@@ -94,9 +94,9 @@ def frame(rows_of_runs: list[dict[str, float]]) -> "pd.DataFrame":
 
 
 def main() -> None:
-    """Trains all runs and writes the file anew."""
+    """Train all runs and write the file anew."""
     found: list[dict[str, float]] = []
-    # seeds outside, so that a run cut short has something of each configuration
+    # seeds in the outer loop, so that an interrupted run has some of each configuration
     for seed in range(SEEDS):
         for design in designs():
             found.extend(rows(design, seed))

@@ -1,4 +1,4 @@
-"""The runs that the science is measured on: own, synthetic, and any folder of histories."""
+"""Sets of runs for the science: own, synthetic, and any folder of histories."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tasks.analysis.curve import from_arrays
 
 
 def own_runs() -> list[Run]:
-    """The demo service's runs, grouped by configuration."""
+    """Return the demo service's runs, grouped by configuration."""
     import pandas as pd
 
     frame = pd.read_parquet(RUNS_FILE)
@@ -29,12 +29,12 @@ def own_runs() -> list[Run]:
 
 
 def synthetic_runs(first_seed: int, count: int) -> list[Run]:
-    """Synthetic curves, each a group of its own."""
+    """Build synthetic curves, each a group of its own."""
     return [Run(str(index), make(first_seed + index).curve) for index in range(count)]
 
 
 def folder_runs(folder: Path) -> list[Run]:
-    """Every CSV of the folder (columns round, loss, accuracy), each a group of its own."""
+    """Return every CSV of the folder (round, loss, accuracy), each a group of its own."""
     import pandas as pd
 
     found = []

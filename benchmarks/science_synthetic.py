@@ -1,7 +1,7 @@
 """Learning curves with known truth, made by seed.
 
 A curve is a noise-free level over the rounds, a standard deviation of the noise for each round, and
-what becomes of it in the end (the asymptote). Kinds: seven families of growth, late bloomers, jumps
+its final level (the asymptote). Kinds: seven families of growth, late bloomers, jumps
 by a decayed learning rate, a slow decline, divergence, collapse (for good or for a while),
 oscillation and constants. Test sets use seeds from TEST_SEED on, everything tuned on synthetic
 curves was tuned on seeds from TRAINING_SEED on.
@@ -54,12 +54,12 @@ class Synthetic:
 
     @property
     def curve(self) -> Curve:
-        """What an analysis may see."""
+        """Return the part that an analysis may see."""
         return from_arrays(self.kind, np.arange(1, len(self.clean) + 1), self.observed)
 
 
 def make(seed: int, noise: float | None = None) -> Synthetic:
-    """The curve of that seed; `noise` fixes the standard deviation, without it one is drawn."""
+    """Make the curve of that seed; `noise` fixes the deviation, by default drawn."""
     rng = np.random.default_rng(seed)
     kinds = list(SHARES)
     kind = kinds[rng.choice(len(kinds), p=np.array(list(SHARES.values())))]
@@ -71,7 +71,7 @@ def make(seed: int, noise: float | None = None) -> Synthetic:
 
 
 def _gap(rng: np.random.Generator, count: int) -> Floats:
-    """What is left to gain, 1 before the first round, falling to 0: one of seven families."""
+    """Return the gap left to gain, from 1 to 0, of one of seven families."""
     x = np.arange(1, count + 1, dtype=np.float64)
     tau = count * np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
     family = rng.integers(7)
@@ -92,7 +92,7 @@ def _gap(rng: np.random.Generator, count: int) -> Floats:
 
 
 def _ends(rng: np.random.Generator) -> tuple[float, float]:
-    """The untrained level and the asymptote."""
+    """Return the untrained level and the asymptote."""
     start = rng.choice([0.01, 0.1, 0.1, 0.25, 0.5])
     return float(start), float(start + (1 - start) * rng.beta(5, 1.5))
 
@@ -207,7 +207,7 @@ def _noise_levels(rng: np.random.Generator, bare: Synthetic, noise: float | None
 
 
 def _unit_noise(rng: np.random.Generator, count: int, noise: float | None) -> Floats:
-    """White Gaussian noise where its size is fixed; else now and then heavy tails or memory."""
+    """Return white Gaussian noise of fixed size; else at times heavy tails or memory."""
     kind = 0 if noise is not None else rng.choice(3, p=[0.6, 0.2, 0.2])
     if kind == 1:
         return np.asarray(rng.standard_t(4, count) / np.sqrt(2.0))

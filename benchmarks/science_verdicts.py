@@ -1,7 +1,7 @@
-"""How often the verdicts are right, and how late and how falsely breaks are found.
+"""Rate of right verdicts, and of late and false breaks.
 
-Truth is made of the definitions of the verdicts, applied to the noise-free curve, to the known size
-of the noise and to the known asymptote; a break begins where they first say collapsed or diverging.
+Truth is by the definitions of the verdicts, applied to the noise-free curve with the known noise
+and asymptote; a break begins where they first say collapsed or diverging.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ CLEAR_PERIODS = 4.0
 
 @dataclass(frozen=True)
 class Judged:
-    """One verdict beside the truth; possible holds more than one kind where the definitions leave
-    it open; tempting is a curve that has more than 0.02 to gain, or falls, so that converged would
-    mislead."""
+    """A verdict beside the truth; possible has more than one kind in open cases.
+
+    A tempting curve has more than 0.02 to gain, or falls, so that converged would mislead."""
 
     kind: str
     share: float
@@ -43,17 +43,17 @@ class Judged:
 
     @property
     def right(self) -> bool:
-        """Whether the verdict is a possible one."""
+        """Return whether the verdict is a possible one."""
         return self.said in self.possible
 
     @property
     def misled(self) -> bool:
-        """Whether converged was said of a tempting curve."""
+        """Return whether converged was said of a tempting curve."""
         return self.tempting and self.said == "converged"
 
 
 def judged(curve: Synthetic, share: float) -> Judged:
-    """The verdict on the first `share` of the rounds."""
+    """Return the verdict on the first `share` of the rounds."""
     count = max(3, round(share * len(curve.clean)))
     possible = truth(curve, count)
     said = judge(curve.curve.until(count)).kind
@@ -63,7 +63,7 @@ def judged(curve: Synthetic, share: float) -> Judged:
 
 
 def truth(curve: Synthetic, count: int) -> tuple[str, ...]:
-    """What may be said of the first `count` rounds.
+    """Return the possible verdicts on the first `count` rounds.
 
     A wave of which fewer than four periods were seen may be called oscillating or not. A fall that is not beyond noise (its slope within two standard errors of the least-squares slope
     of the window) may be called diverging or what it would be called if it were flat.
@@ -95,7 +95,7 @@ def _rising_or_flat(curve: Synthetic, count: int, slope: float) -> str:
 
 
 def _held(clean: Floats, rounds: int, limit: float) -> float:
-    """The highest level that ten rounds in a row before the last one kept, within the limit."""
+    """Return the highest level kept by ten rounds before the last one, within the limit."""
     if len(clean) <= rounds:
         return -np.inf
     windows = np.lib.stride_tricks.sliding_window_view(clean[:-1], rounds)
@@ -110,7 +110,7 @@ def _slope(values: Floats) -> float:
 
 
 def verdicts(first_seed: int, count: int, noise: float, each: Each = one_by_one) -> list[Judged]:
-    """All verdicts on `count` synthetic curves at that noise."""
+    """Return all verdicts on `count` synthetic curves at that noise."""
     seeds = range(first_seed, first_seed + count)
     return list(chain.from_iterable(each(partial(_verdicts_of, noise=noise), seeds)))
 
@@ -122,8 +122,8 @@ def _verdicts_of(seed: int, noise: float) -> list[Judged]:
 
 @dataclass(frozen=True)
 class Breaks:
-    """How breaks were found: for each that shows at least five rounds before the end, rounds from the
-    first at which it shows (infinite when it was missed); false onsets among so many healthy rounds."""
+    """Delays of found breaks that show five rounds before the end, in rounds since
+    they show (infinite when missed), and false onsets among so many healthy rounds."""
 
     late: tuple[float, ...]
     false: int
@@ -131,17 +131,17 @@ class Breaks:
 
     @property
     def in_time(self) -> float:
-        """Share found at most five rounds late."""
+        """Return the share found at most five rounds late."""
         return float(np.mean(np.array(self.late) <= LATE))
 
     @property
     def false_per_1000(self) -> float:
-        """False onsets a thousand healthy rounds."""
+        """Return false onsets a thousand healthy rounds."""
         return 1000.0 * self.false / max(1, self.healthy_rounds)
 
 
 def breaks(first_seed: int, count: int, noise: float) -> Breaks:
-    """Breaks in `count` synthetic curves at that noise. The rounds before a break are healthy ones."""
+    """Find breaks in `count` synthetic curves; rounds before a break are healthy."""
     late: list[float] = []
     false = healthy = 0
     for index in range(count):
@@ -159,8 +159,7 @@ def breaks(first_seed: int, count: int, noise: float) -> Breaks:
 
 
 def first_shown(curve: Synthetic) -> int | None:
-    """The first round of a break at which the noise-free curve is collapsed or diverging, by the
-    definitions and nothing else; None without one."""
+    """Return the first round where the noise-free curve is broken by definition."""
     if curve.onset is None:
         return None
     rounds = range(curve.onset, len(curve.clean) + 1)
@@ -168,7 +167,7 @@ def first_shown(curve: Synthetic) -> int | None:
 
 
 def _late(curve: Synthetic, shows: int, found: Sequence[Onset]) -> float:
-    """Rounds from the first at which the break shows to that at which it is reported."""
+    """Return the rounds from the first at which the break shows to that of the report."""
     assert curve.onset is not None
     of_it = [one.found for one in found if one.ended is None or one.ended > curve.onset]
     return float(max(0, of_it[0] - shows)) if of_it else float("inf")

@@ -1,4 +1,4 @@
-"""The setting of the pipeline benchmark: one day of one measurement in a real Prometheus."""
+"""Data of the pipeline benchmark: one day of one measurement in Prometheus."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tests.real.history import history, selector
 SERIES = 100
 STEP_SECONDS = 15
 DAY_SECONDS = 86_400
-# how many days more is, where growth is measured
+# factor of days where growth is measured
 TEN = 10
 VALUES = SERIES * DAY_SECONDS // STEP_SECONDS
 # a whole hour well inside the retention of the test server
@@ -37,7 +37,7 @@ class Where:
     config: str
 
     def variables(self, home: Path, bucket: str) -> dict[str, str]:
-        """The variables of one repetition: a fresh home and bucket."""
+        """Return the variables of one repetition: a fresh home and bucket."""
         return {
             "FEDVITALS_HOME": str(home),
             "FEDVITALS_CONFIG": self.config,
@@ -50,12 +50,12 @@ class Where:
 
 
 def window(days: int = 1) -> Window:
-    """The days that are collected."""
+    """Return the days to collect."""
     return Window(START, START + timedelta(days=days))
 
 
 def labels_of(number: int) -> Mapping[str, str]:
-    """The labels of one series."""
+    """Return the labels of one series."""
     return {
         "instance": f"10.0.0.{number}:8000",
         "job": "fed-server",
@@ -65,7 +65,7 @@ def labels_of(number: int) -> Mapping[str, str]:
 
 
 def openmetrics(days: int = 1) -> str:
-    """Random walks with full precision, as a latency would have, for Prometheus to import."""
+    """Return random walks in full precision, like a latency, for Prometheus to import."""
     random = np.random.default_rng(7)
     steps = days * DAY_SECONDS // STEP_SECONDS
     walks = np.abs(np.cumsum(random.normal(0, 0.01, (SERIES, steps)), axis=1)) + 0.05
@@ -74,7 +74,7 @@ def openmetrics(days: int = 1) -> str:
 
 
 def write_config(folder: Path) -> Path:
-    """A catalogue of the one measurement and its suite of six expectations; the config folder."""
+    """Write a catalogue of one measurement and its suite; return the config folder."""
     config, expectations = folder / "config", folder / "expectations"
     config.mkdir(parents=True)
     expectations.mkdir()
@@ -130,12 +130,12 @@ def _suite() -> dict[str, object]:
 
 
 def describe() -> str:
-    """One line about the data."""
+    """Describe the data in one line."""
     span = window()
     return f"{VALUES} values, {SERIES} series, {iso(span.start)} to {iso(span.stop)}"
 
 
 def peak_mb() -> float:
-    """The most memory that this program had; getrusage would count what its parent had, too."""
+    """Return this program's peak memory; getrusage would include its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -1,4 +1,4 @@
-"""Telegraf on the same range query: inputs.http with xpath_json, outputs.influxdb_v2."""
+"""Telegraf on the same query: inputs.http with xpath_json, outputs.influxdb_v2."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from benchmarks.setting import MEASUREMENT, QUERY, STEP_SECONDS, TAGS, VALUES, W
 from tasks.core.window import Window, iso
 
 PACKAGE = "github.com/influxdata/telegraf/cmd/telegraf@v1.39.0"
-# only what the job needs, or the build takes an hour
+# only the needed plugins, or the build takes an hour
 BUILD_TAGS = "custom,inputs.http,outputs.influxdb_v2,parsers.xpath"
 CONFIG = """
 [agent]
@@ -44,7 +44,7 @@ CONFIG = """
 
 
 def binary() -> Path | None:
-    """The built Telegraf, kept beside influxd; None without Go."""
+    """Return the built Telegraf, kept beside influxd; None without Go."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = caches / "fedvitals" / "bin"
     if not (folder / "telegraf").is_file():
@@ -60,7 +60,7 @@ def binary() -> Path | None:
 
 
 def seconds(program: Path, where: Where, span: Window, bucket: str, folder: Path) -> float:
-    """What one gathering of the span into the bucket takes, without the start of the process."""
+    """Return seconds of gathering the span into the bucket, without the start."""
     nothing = _once(program, where, f"{QUERY}_of_nothing", span, bucket, folder)
     return _once(program, where, QUERY, span, bucket, folder) - nothing
 
@@ -72,7 +72,7 @@ def _once(
         {
             "query": query,
             "start": iso(span.start),
-            # both ends of a range query belong to it
+            # a range query includes both ends
             "end": span.stop.timestamp() - STEP_SECONDS,
             "step": STEP_SECONDS,
         }

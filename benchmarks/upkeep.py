@@ -1,9 +1,9 @@
-"""What upkeep is for: landing, questions to the lake and to the ledger, after long use.
+"""Effect of maintenance on landing and queries after long use.
 
 `python -m benchmarks.upkeep [--json]`: lands hand-made batches into a lake of its own, without any
-source, suite or sink, and prints each figure beside what is promised. All commits are flushed to the
-disk of the temporary folder. The ledger is asked on SQLite, and on a PostgreSQL of its own where one
-is installed.
+source, suite or sink, and prints each figure beside its target. All commits are flushed to the
+disk of the temporary folder. The ledger is on SQLite, and on a PostgreSQL of its own where one is
+installed.
 """
 
 import argparse
@@ -61,14 +61,14 @@ HOURLY = (
 
 @dataclass
 class _Nothing:
-    """A source that is never asked."""
+    """A source that is never queried."""
 
     name: str = "prometheus"
     history: History = "range"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Never called: the batches are at hand."""
-        raise AssertionError("the benchmark asks no source")
+        """Fail: the batches are at hand."""
+        raise AssertionError("the benchmark queries no source")
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Bench:
         self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
 
     def land(self, entry: Measurement, cell: Cell, frame: pd.DataFrame) -> None:
-        """Lands one cell as a run does it, behind extraction and suite."""
+        """Land one cell as a run does it, after extraction and suite."""
         nothing = _Nothing()
         tools = Tools(
             source=nothing, suite=_SUITE, lake=self.lake, ledger=self.ledger, sinks=(),
@@ -98,7 +98,7 @@ class Bench:
         land(chunk, extracted, frame, no_records(), known, tools)
 
     def maintain(self, now: datetime, entries: list[Measurement]) -> None:
-        """One daily run, as if all that is there were an hour older."""
+        """Run maintenance once, as if all data were an hour older."""
         for path in self.folder.glob("lake/*/_delta_log/*"):
             long_ago = path.stat().st_mtime - 7200
             os.utime(path, (long_ago, long_ago))
@@ -108,17 +108,17 @@ class Bench:
 
     @property
     def settings(self) -> Settings:
-        """The shipped ones, without a copy of the ledger each day."""
+        """Return the shipped settings, without a copy of the ledger each day."""
         shipped = load_settings({"FEDVITALS_HOME": str(self.folder)})
         return replace(shipped, maintenance=Maintenance(backups=0))
 
 
-# landing asks no suite
+# landing uses no suite
 _SUITE = Suite(name="none", path=Path("none"), content={}, digest="none")
 
 
 def measurement(name: str) -> Measurement:
-    """One field by method and instance, each 15 s."""
+    """Build a measurement of one field by method and instance, each 15 s."""
     spec = FieldSpec(query="q", unit="seconds", required=True)
     return Measurement(
         name=name, type="performance", tags=("instance", "method"),
@@ -128,7 +128,7 @@ def measurement(name: str) -> Measurement:
 
 
 def batch(window: Window, series: int, step_seconds: int, seed: int = 7) -> pd.DataFrame:
-    """A frame in the layout of a Batch, in canonical order, with values of full precision."""
+    """Build a frame in the layout of a Batch, with full-precision values."""
     count = int(window.length.total_seconds()) // step_seconds
     times = pd.date_range(window.start, periods=count, freq=f"{step_seconds}s", unit="us")
     values = np.random.default_rng(seed).normal(0.2, 0.01, count * series)
@@ -145,12 +145,12 @@ def batch(window: Window, series: int, step_seconds: int, seed: int = 7) -> pd.D
 
 
 def cell_at(hour: int) -> Cell:
-    """The cell so many hours after the start."""
+    """Return the cell so many hours after the start."""
     return Cell(START + hour * HOUR, START + (hour + 1) * HOUR)
 
 
 def used(folder: Path, daily: bool) -> tuple[Bench, float, int]:
-    """A measurement after COMMITS hourly commits, seconds of its last 20, and its files."""
+    """Return a measurement after COMMITS commits, seconds of the last 20, and files."""
     bench, entry = Bench(folder), measurement("m00")
     seconds = []
     for hour in range(COMMITS):
@@ -165,7 +165,7 @@ def used(folder: Path, daily: bool) -> tuple[Bench, float, int]:
 
 
 def newest_cells(bench: Bench, hour: int) -> float:
-    """Seconds in which the newest cell of all measurements is landed, the best of some hours."""
+    """Return the least seconds to land the newest cell of all measurements."""
     entries = [measurement(f"m{number:02}") for number in range(MEASUREMENTS)]
     for entry in entries:
         bench.lake.prepare(entry)
@@ -182,7 +182,7 @@ def _landed(bench: Bench, entries: list[Measurement], hour: int) -> float:
 
 
 def multiplied(bench: Bench) -> Bench:
-    """The used measurement's table once for each measurement."""
+    """Copy the used measurement's table once for each measurement."""
     source = bench.folder / "lake" / "m00"
     for number in range(1, MEASUREMENTS):
         target = source.with_name(f"m{number:02}")
@@ -192,7 +192,7 @@ def multiplied(bench: Bench) -> Bench:
 
 
 def month_query(folder: Path) -> tuple[int, float]:
-    """Rows of a month of 100 series at 15 s, and seconds for its hourly means."""
+    """Return the rows of a month of 100 series at 15 s, and seconds for hourly means."""
     bench, entry = Bench(folder), measurement("month")
     for day in range(30):
         window = Window(START + day * DAY, START + (day + 1) * DAY)
@@ -203,7 +203,7 @@ def month_query(folder: Path) -> tuple[int, float]:
 
 
 def ledger_questions(ledger: Ledger, windows_each: int) -> dict[str, float]:
-    """Seconds of each question about one measurement, in a filled ledger."""
+    """Return seconds of each query about one measurement, in a filled ledger."""
     now = cell_at(windows_each - 1).stop + HOUR / 2
     job = Job(measurement("m00"), "production", None, now, Pipeline())
     last = Window(now - DAY, now)
@@ -219,7 +219,7 @@ def ledger_questions(ledger: Ledger, windows_each: int) -> dict[str, float]:
 
 
 def questions_of(url_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
-    """The questions to two fresh ledgers of WINDOWS windows: of many measurements, and all of one."""
+    """Time queries of two ledgers of WINDOWS windows: many measurements, or one."""
     kinds = {"ledger": WINDOWS // MEASUREMENTS, "ledger_of_one_measurement": WINDOWS}
     figures = {}
     for name, windows_each in kinds.items():
@@ -233,7 +233,7 @@ def questions_of(url_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
 
 
 def questions_on_server() -> dict[str, Any]:
-    """The same on a real PostgreSQL; where none is installed, why there are no figures."""
+    """Time the same on a real PostgreSQL; where none is installed, say so."""
     # the user that runs the server for root must reach its folder
     with tempfile.TemporaryDirectory(prefix="fedvitals-postgresql-") as home:
         try:
@@ -245,7 +245,7 @@ def questions_on_server() -> dict[str, Any]:
 
 
 def _fill(ledger: Ledger, windows_each: int) -> None:
-    """WINDOWS windows, of each measurement a day pending."""
+    """Write WINDOWS windows, of each measurement a day pending."""
     for number in range(WINDOWS // windows_each):
         states = list(_states(f"m{number:02}", windows_each))
         ledger.record(states)
@@ -253,7 +253,7 @@ def _fill(ledger: Ledger, windows_each: int) -> None:
 
 
 def _vacuum(url: str) -> None:
-    """What a server does by itself within minutes."""
+    """Vacuum as a server does by itself within minutes."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text("VACUUM ANALYZE"))
@@ -284,7 +284,7 @@ def _seconds(ask: Callable[[], object]) -> float:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """All figures, in seconds."""
+    """Return all figures, in seconds."""
     fresh = newest_cells(Bench(folder / "fresh"), 0)
     figures: dict[str, Any] = {"measurements": MEASUREMENTS, "commits": COMMITS, "fresh": fresh}
     for name, daily in (("with_upkeep", True), ("without_upkeep", False)):
@@ -317,7 +317,7 @@ def _table(figures: dict[str, Any]) -> str:
     left_out = figures["postgresql"].get("left_out")
     if left_out is None:
         rows += _questions("on PostgreSQL", figures["postgresql"])
-    lines = [f"{name:<48} {seconds:>8.3f} s  {reported}" for name, seconds, reported in rows]
+    lines = [f"{name:<48} {seconds:>8.3f} s  {target}" for name, seconds, target in rows]
     return "\n".join([*lines, *([f"on PostgreSQL: left out, {left_out}"] if left_out else [])])
 
 
@@ -329,7 +329,7 @@ def _questions(where: str, figures: dict[str, Any]) -> Iterator[tuple[str, float
 
 
 def main() -> None:
-    """Measures everything and prints it."""
+    """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()

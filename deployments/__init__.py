@@ -1,1 +1,1 @@
-"""Everything that is deployed: the long-lived services and the files that start them."""
+"""Deployments: long-lived services, and the files that start them."""

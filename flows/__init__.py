@@ -1,1 +1,1 @@
-"""The flows of Prefect and the command line: parameters and form of what tasks/runs does."""
+"""The command line and Prefect flows: parameters and form of tasks/runs."""

@@ -1,4 +1,4 @@
-"""Fill back: read a long stretch of the past, chunk by chunk."""
+"""The flow `backfill`: read a long window of the past, chunk by chunk."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -25,29 +25,29 @@ def backfill(
     address: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Read a window of the past that is not yet read, check it, land it, and load it.
+    """Read the unread part of a past window, validate it, land it, and load it.
 
-    It may be killed and started again at any time: what is landed is not read again.
+    It may be killed and restarted at any time: landed cells are not read again.
 
     Args:
         start: ISO 8601 (UTC) or relative to now, such as -30d.
         stop: ISO 8601 (UTC), relative to now, or now.
         environment: Environment of config/environments.yaml; empty: the default one.
-        type: Which measurements of the catalogue; those whose source has no past are left out.
+        type: Type of measurements in the catalogue; those whose source has no history are skipped.
         measurements: Only these measurements, whatever their type; empty: all of the type.
-        chunk: Length of a chunk, such as 6h; empty: about as many rows as pipeline.chunk_rows.
-        replace: Read every cell again, and take out what the source no longer has.
+        chunk: Length of a chunk, such as 6h; empty: about pipeline.chunk_rows rows.
+        replace: Read every cell again, and delete values that the source no longer has.
         runner: threads of this process, or a Dask cluster.
-        workers: How many chunks at once; empty: pipeline.workers.
-        address: Of a Dask scheduler, such as tcp://127.0.0.1:8786; empty: a cluster for this run.
-        fail_on: The least severity of what the data say that names the end of the run Findings.
+        workers: Concurrent chunks; empty: pipeline.workers.
+        address: Dask scheduler, such as tcp://127.0.0.1:8786; empty: a cluster for this run.
+        fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = BackfillRequest(
+    request = BackfillRequest(
         start, stop, type, measurements, chunk, replace, runner, workers, address
     )
     return record(
         FLOW,
-        lambda run, step: runs.backfill(run, asked, step, workers_of(runner)),
+        lambda run, step: runs.backfill(run, request, step, workers_of(runner)),
         environment,
         fail_on,
     )

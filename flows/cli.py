@@ -33,7 +33,7 @@ COMMANDS = (
     "serve",
 )
 
-# at the default of 700, imports spend a tenth of their time on walks through what stays anyway
+# at the default of 700, imports spend a tenth of their time in collections that free nothing
 COLLECTOR_THRESHOLD = 10_000
 
 HELP = """Keep the vital signs of a federated-learning service.
@@ -82,9 +82,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a fedvitals error ends it with one line and the error's exit code.
+    """Run the command line; a fedvitals error prints one line and sets the exit code.
 
-    A stop from outside (SIGINT, SIGTERM) ends it as an exit, so that what it started is stopped too.
+    SIGINT and SIGTERM end it as an exit, so that everything it started is stopped too.
     """
     prepare_process()
     stopping.install()
@@ -102,25 +102,25 @@ def main() -> None:
 
 
 def prepare_process() -> None:
-    """Sets what libraries read when they are imported; the user's own wins."""
+    """Set the variables that libraries read on import; the user's own win."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
     runs = logging.getLogger("fedvitals")
     runs.setLevel(logging.INFO)
-    # without a handler of anybody's, warnings would be printed beside our own lines
+    # without any handler, warnings would be printed among our own lines
     runs.addHandler(logging.NullHandler())
     home = Path(os.environ.get("FEDVITALS_HOME") or ".fedvitals").resolve()
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),
         # no command starts a Prefect server
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        # a command ends with its own one line; the lines of a run are in the flow run's logs
+        # a command prints one line at its end; a run's log is in the flow run
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        # chunks are worked on in threads, which belong to no flow run
+        # chunks run in threads, which belong to no flow run
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "GX_ANALYTICS_ENABLED": "false",
-        # an analysis has many small matrices, for which threads cost more than they compute
+        # an analysis has many small matrices, for which threads cost more than they save
         "OPENBLAS_NUM_THREADS": "1",
     }
     for name, value in defaults.items():

@@ -1,4 +1,4 @@
-"""The demo: a real, small federated training, collected and reported while it runs."""
+"""The demo: a real, small federated training, monitored while it runs."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ ROUND_SECONDS = 2.0
 PAUSE_SECONDS = 5.0
 LONGEST_SECONDS = 240.0
 FLUSH_SECONDS = 5.0
-# so that the report shows a race of target and privacy budget
+# makes the report show a race of target and privacy budget
 TARGET = "90%"
-# the demo lasts minutes, so it looks closer and waits less than an hourly service would
+# the demo lasts minutes, so its cells and waits are shorter than in production
 CLOSER = {"step": "1s", "every": "1s"}
 SOONER = {"settle_delay": "1s"}
 SCRAPE_INTERVAL = "1s"
-# an InfluxDB of the user's may be in use, so that the demo must not look like production
+# the user's own InfluxDB may be in use, so the demo must not look like production
 ENVIRONMENT = "demo"
 
 Notify = Callable[[str], None]
@@ -44,22 +44,22 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """The demo's running services: the training's URL, and the variables that collect reads."""
+    """The demo's running services: the training's URL, and variables for collect."""
 
     service: str
     variables: Mapping[str, str]
 
 
 def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
-    """Starts the training, collects while it runs, and collects once more at its end.
+    """Start the training, collect while it runs, and once more at its end.
 
-    Everything is kept in the folder `demo` of FEDVITALS_HOME, which is emptied first; whatever was
+    All files are in the folder `demo` of FEDVITALS_HOME, which is emptied first; every server it
     started is stopped. Returns the last run's receipt.
     """
     folder = settings.home / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     started = datetime.now(UTC)
-    # config and home are the demo's own, so there is nothing to warn of
+    # config and home are the demo's own, so no warning applies
     logging.getLogger("fedvitals.plan").addFilter(lambda _: False)
     with _stage(settings, folder, notify) as stage, _variables(stage.variables):
         end = started + timedelta(seconds=LONGEST_SECONDS)
@@ -73,15 +73,15 @@ def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
 
 
 def _follow(folder: Path, notify: Notify) -> None:
-    """Reads the training's rounds, and says beside the last report whether it converged."""
+    """Read the training's rounds, and judge whether it converged."""
     run_command("federated", FederatedRequest(target=TARGET, output=str(folder / "training")))
-    twin = folder / "training" / "convergence-analysis.json"
-    if not twin.is_file():
-        notify("no round of the training was landed, so nothing is said of its convergence")
+    analysis = folder / "training" / "convergence-analysis.json"
+    if not analysis.is_file():
+        notify("no round of the training was landed, so its convergence is unknown")
         return
-    for run in json.loads(twin.read_text("utf-8"))["runs"]:
+    for run in json.loads(analysis.read_text("utf-8"))["runs"]:
         notify(f"{run['sentence']} {run['advice']['sentence']}")
-    notify(f"is it converging: {twin.with_name('convergence-report.html')}")
+    notify(f"convergence: {analysis.with_name('convergence-report.html')}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
@@ -123,7 +123,7 @@ def _prometheus(
         return {"PROMETHEUS_URL": configured.url, "PROMETHEUS_API_TOKEN": token}
     if configured is not None:
         notify(
-            f"the Prometheus at {configured.url} does not scrape the training, so it is left alone"
+            f"the Prometheus at {configured.url} does not scrape the training, so it is not used"
         )
     program = processes.find_program("prometheus")
     if program is None:
@@ -155,7 +155,7 @@ def _influxdb(settings: Settings, folder: Path, stack: ExitStack, notify: Notify
 
 
 def _prefect(folder: Path, stack: ExitStack, notify: Notify) -> dict[str, str]:
-    """The user's own Prefect server, else one for the demo, so that its flow runs can be seen."""
+    """Return the user's Prefect server, else start one to show the demo's flow runs."""
     url = os.environ.get(PREFECT_VARIABLE)
     if not url:
         url = stack.enter_context(processes.prefect_server(folder / "services"))
@@ -165,7 +165,7 @@ def _prefect(folder: Path, stack: ExitStack, notify: Notify) -> dict[str, str]:
 
 
 def _send_rest() -> None:
-    """Send logs and events that wait; after the server's end Prefect would try for a minute."""
+    """Flush logs and events; after the server's end Prefect would retry for a minute."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -183,7 +183,7 @@ def _variables_of(access: processes.InfluxAccess) -> dict[str, str]:
 
 
 def _write_config(folder: Path) -> None:
-    """The shipped configuration with a closer look and a shorter wait."""
+    """Write the shipped configuration with shorter cells and waits."""
     shutil.copytree(shipped("config"), folder / "config")
     shutil.copytree(shipped("expectations"), folder / "expectations")
     with _changed(folder / "config" / "metrics.yaml") as catalogue:
@@ -197,7 +197,7 @@ def _write_config(folder: Path) -> None:
 
 @contextmanager
 def _changed(path: Path) -> Iterator[dict[str, Any]]:
-    """The file's content, written back as it is after the block."""
+    """Yield the file's content, and write it back after the block."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     yield content
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -205,7 +205,6 @@ def _changed(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """The environment with these variables, as it was afterwards."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -228,7 +227,6 @@ def _status(service: str) -> dict[str, object]:
 
 
 def _knows_training(service: Service) -> bool:
-    """Whether the Prometheus has a training's loss."""
     token = service.token.get_secret_value() if service.token else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{service.url}/api/v1/query?query=fed_vit_autorl_training_loss"

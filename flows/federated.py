@@ -1,4 +1,4 @@
-"""Follow a federated training: its rounds, its clients and its privacy budget."""
+"""The flow `federated`: a federated training's rounds, clients and privacy budget."""
 
 from typing import Literal
 
@@ -19,26 +19,24 @@ def federated(
     output: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Read the rounds since the last poll and the totals of now, check, land and load them, and
-    report how the training stands.
+    """Read new rounds and totals, validate, land and load them, judge the training.
 
-    A poll reads what earlier ones missed as far as the service's history goes, so runs may be
-    started by hand at any time. Beside the report it writes fl-progress.json, fl-participation.json,
-    fl-privacy.json, convergence-analysis.json and the convergence report. A poll that finds nothing
-    new of the training writes none of them, unless `output` asks for it.
+    A poll reads gaps of earlier ones as far as the service's history goes, so runs may be started by
+    hand at any time. Beside the report it writes fl-progress.json, fl-participation.json,
+    fl-privacy.json, convergence-analysis.json and the convergence report; none of them without news
+    of the training, unless `output` is set.
 
     Args:
         environment: Environment of config/environments.yaml; empty: the default one.
         target: Level to reach, such as 0.9, 90% or, of a loss, 0.25; empty: training.target of
             config/environments.yaml. Without one there is no chance to reach it within the budget.
-        metric: What the training is judged by; empty: training.metric, else accuracy where there is
-            one.
-        total_rounds: How many rounds are planned (400 for rounds 1 to 400, and for 0 to 399), where
-            the service does not say; empty: training.total_rounds.
+        metric: Metric to judge the training by; empty: training.metric, else accuracy if there is one.
+        total_rounds: Planned number of rounds (400 for rounds 1 to 400, and for 0 to 399), where the
+            service does not report it; empty: training.total_rounds.
         output: Folder for the files and the report; empty: reports/<run> in FEDVITALS_HOME.
-        fail_on: The least severity of what the data say that names the end of the run Findings.
+        fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = runs.FederatedRequest(target, metric, total_rounds, output)
+    request = runs.FederatedRequest(target, metric, total_rounds, output)
     return record(
-        "federated", lambda run, step: runs.federated(run, asked, step), environment, fail_on
+        "federated", lambda run, step: runs.federated(run, request, step), environment, fail_on
     )

@@ -1,4 +1,4 @@
-"""Maintain lake, ledger and reports: compaction, retention, expiry of quarantine, clean-up, backup."""
+"""The flow `maintain`: compaction, retention and backup of lake and ledger."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,11 +10,10 @@ from tasks.stages.flow_run import record
 
 @flow(name="maintain", persist_result=False)
 def maintain() -> State[Receipt]:
-    """Maintain every table of the lake, the ledger and the reports, for all environments, which
-    share them.
+    """Maintain all tables of the lake, the ledger and the reports.
 
-    May be started at any time, also while measurements are collected: a measurement that another
-    run works on is left for the next time, and the run says so.
+    All environments share them. May be started at any time, also during a collect: a measurement
+    locked by another run is skipped until the next time, and reported.
     """
-    asked = runs.MaintainRequest()
-    return record("maintain", lambda run, step: runs.maintain(run, asked, step))
+    request = runs.MaintainRequest()
+    return record("maintain", lambda run, step: runs.maintain(run, request, step))

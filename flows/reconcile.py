@@ -1,4 +1,4 @@
-"""Compare what a sink holds with the lake, and fix it on demand."""
+"""The flow `reconcile`: compare a sink with the lake, and fix it on demand."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -19,7 +19,7 @@ def reconcile(
     fix: bool = False,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Find for each hour in which a sink differs from the lake why it does.
+    """Explain each hour in which a sink differs from the lake.
 
     Args:
         sink: Which sink.
@@ -27,13 +27,13 @@ def reconcile(
         measurements: Only these measurements; empty: the whole catalogue.
         start: ISO 8601 (UTC) or relative to now, such as -7d; empty: all that either side has.
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
-        deep: Compares every value, not only those of hours whose counts or sums differ.
-        fix: Loads what is missing; erases and loads hours that hold other or more values.
-        fail_on: The least severity of what the data say that names the end of the run Findings.
+        deep: Compare every value, not only those of hours whose counts or sums differ.
+        fix: Load missing values; erase and reload hours that hold other or more values.
+        fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = runs.ReconcileRequest(
+    request = runs.ReconcileRequest(
         measurements=measurements, start=start, stop=stop, sink=sink, deep=deep, fix=fix
     )
     return record(
-        "reconcile", lambda run, step: runs.reconcile(run, asked, step), environment, fail_on
+        "reconcile", lambda run, step: runs.reconcile(run, request, step), environment, fail_on
     )

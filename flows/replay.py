@@ -1,4 +1,4 @@
-"""Load what is landed into a sink again, from the lake alone."""
+"""The flow `replay`: load landed data into a sink again, from the lake alone."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -20,19 +20,19 @@ def replay(
     stop: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Load any range of the lake into a sink, whatever the ledger believes that it has.
+    """Load any range of the lake into a sink, whatever the ledger records for it.
 
-    For a new or an emptied InfluxDB. No source is asked. A replay that was stopped may be started
-    again: sending a value twice stores it once.
+    For a new or an emptied InfluxDB. No source is queried. A stopped replay may be started again:
+    sending a value twice stores it once.
 
     Args:
-        sink: Which sink.
+        sink: Name of the sink.
         environment: Environment of config/environments.yaml; empty: the default one.
-        type: Which measurements of the catalogue; all: every one of it.
+        type: Type of measurements in the catalogue; all: the whole catalogue.
         measurements: Only these measurements, whatever their type; empty: all of the type.
         start: ISO 8601 (UTC) or relative to now, such as -24h; empty: all that the lake has.
         stop: ISO 8601 (UTC), relative to now, or now; empty: now.
-        fail_on: The least severity of what the data say that names the end of the run Findings.
+        fail_on: Lowest severity in the data that ends the run as Findings.
     """
-    asked = LakeRequest(type, measurements, start, stop, sink=sink)
-    return record("replay", lambda run, step: runs.replay(run, asked, step), environment, fail_on)
+    request = LakeRequest(type, measurements, start, stop, sink=sink)
+    return record("replay", lambda run, step: runs.replay(run, request, step), environment, fail_on)

@@ -1,4 +1,4 @@
-"""Who works on the chunks of a backfill."""
+"""Workers for the chunks of a backfill."""
 
 from tasks.runs.backfill.plan import Runner
 from tasks.runs.backfill.run import Workers, in_threads

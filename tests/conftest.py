@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from absl.logging import get_absl_handler
+from hypothesis import settings
 
 from tests.real.process import QUIET
 from tests.real.servers import (
@@ -26,6 +27,9 @@ from tests.real.servers import (
 
 # Before anything imports prefect or Great Expectations, which read them at import.
 os.environ.update(QUIET)
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("fedvitals", deadline=None)
+settings.load_profile("fedvitals")
 # Whatever proxy the machine uses is not for servers on loopback.
 for variable in ("no_proxy", "NO_PROXY"):
     os.environ.setdefault(variable, "127.0.0.1,localhost")

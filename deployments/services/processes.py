@@ -1,4 +1,4 @@
-"""Servers started beside a demo: each on a free loopback port, stopped by its own process id."""
+"""Servers for a demo: each on a free loopback port, stopped by its own process id."""
 
 import json
 import os
@@ -23,12 +23,12 @@ LOOPBACK = "127.0.0.1"
 
 
 class NotStarted(Exception):
-    """A server did not come up; the message ends with its last words."""
+    """A server did not start; the message ends with its last output."""
 
 
 @dataclass(frozen=True)
 class InfluxAccess:
-    """A started InfluxDB: its URL and what one needs to write to it."""
+    """A started InfluxDB: its URL and the access to write to it."""
 
     url: str
     token: str
@@ -37,14 +37,14 @@ class InfluxAccess:
 
 
 def find_program(name: str) -> str | None:
-    """The program on the PATH, else where `make influxd` puts it."""
+    """Return the program on the PATH, else where `make influxd` puts it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return shutil.which(name) or shutil.which(name, path=str(cache / "fedvitals" / "bin"))
 
 
 @dataclass(frozen=True)
 class Training:
-    """A started federated training: its URLs, and the file with the CA of its certificate."""
+    """A started federated training: its URLs, and its CA's file."""
 
     http: str
     https: str
@@ -53,7 +53,7 @@ class Training:
 
 @contextmanager
 def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Training]:
-    """A federated training that runs as a service."""
+    """Run a federated training as a service."""
     command = [sys.executable, "-m", "deployments.services.fl_server", "--port", "0"]
     command += ["--rounds", str(rounds), "--round-seconds", str(round_seconds)]
     command += ["--tls-dir", str(folder / "tls"), "--https-port", "0"]
@@ -64,7 +64,7 @@ def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Train
 
 @contextmanager
 def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterator[str]:
-    """A Prometheus that scrapes the target (host:port) at the interval; its URL."""
+    """Run a Prometheus that scrapes the target (host:port); yield its URL."""
     config, port = folder / "prometheus.yml", _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     scrape = {"job_name": "fed-server", "static_configs": [{"targets": [target]}]}
@@ -79,7 +79,7 @@ def prometheus(program: str, target: str, folder: Path, interval: str) -> Iterat
 
 @contextmanager
 def influxdb(program: str, folder: Path) -> Iterator[InfluxAccess]:
-    """An InfluxDB with one organisation and bucket, its data below the folder."""
+    """Run an InfluxDB with one organisation and bucket, its data below the folder."""
     port = _free_port()
     command = [program, f"--bolt-path={folder / 'influxd.bolt'}", "--reporting-disabled"]
     command += [f"--engine-path={folder / 'engine'}", "--log-level=error"]
@@ -90,11 +90,11 @@ def influxdb(program: str, folder: Path) -> Iterator[InfluxAccess]:
 
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
-    """A Prefect server with its data in PREFECT_HOME; the URL of its API."""
+    """Run a Prefect server with its data in PREFECT_HOME; yield the URL of its API."""
     port = _free_port()
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", LOOPBACK, "--port", str(port)]
-    # its UI asks port 4200 otherwise, whatever port the server has
+    # its UI uses port 4200 otherwise, whatever the server's port
     ui = {"PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api"}
     with _answering("prefect", command, folder, port, "/api/health", ui) as url:
         yield f"{url}/api"
@@ -131,7 +131,7 @@ def _running(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     output, errors = folder / f"{name}.out", folder / f"{name}.err"
-    # a token that is meant for the user's own service would lock the demo out of its own
+    # the token of the user's own service must not apply to the demo's service
     env = {name: value for name, value in os.environ.items() if name != "FED_VIT_API_TOKEN"}
     env |= settings or {}
     with output.open("wb") as out, errors.open("wb") as err:
@@ -162,7 +162,7 @@ def _wait(process: "subprocess.Popen[bytes]", output: Path, ready: Callable[[], 
         time.sleep(0.1)
     last_words = output.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-3:]
     raise NotStarted(
-        f"{output.stem} did not come up: {' | '.join(last_words) or 'it said nothing'}"
+        f"{output.stem} did not start: {' | '.join(last_words) or 'it printed nothing'}"
     )
 
 

@@ -1,1 +1,1 @@
-"""Commands of the command line that are no flow, one file each."""
+"""The commands, one file each."""

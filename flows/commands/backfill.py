@@ -1,4 +1,4 @@
-"""`fedvitals backfill`: a long stretch of the past, chunk by chunk."""
+"""`fedvitals backfill`: read a long window of the past, chunk by chunk."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -56,18 +56,18 @@ def backfill(
     """
     from tasks.runs.backfill.plan import BackfillRequest
 
-    asked = BackfillRequest(
+    request = BackfillRequest(
         start, stop, type, measurement, chunk, replace, runner, workers, address
     )
     if dry_run:
-        _look(asked, environment, json)
+        _look(request, environment, json)
     from flows.workers import workers_of
 
-    finish(run_command("backfill", asked, environment, fail_on, workers=workers_of(runner)), json)
+    finish(run_command("backfill", request, environment, fail_on, workers=workers_of(runner)), json)
 
 
-def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:
-    """Prints what there is to do, and ends; exit code 1 when something of it could not be counted."""
+def _look(request: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:
+    """Print the plan and exit; exit code 1 if something could not be counted."""
     from tasks.core.settings import load_settings
     from tasks.runs.backfill.plan import FLOW, make_backfill
     from tasks.runs.backfill.survey import survey
@@ -75,7 +75,7 @@ def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoRe
 
     show_warnings()
     with Run(FLOW, load_settings(), environment) as run:
-        wanted = make_backfill(run, asked)
+        wanted = make_backfill(run, request)
         found = survey(wanted, run.ledger)
     for problem in found.problems:
         print(f"fedvitals: {problem}", file=sys.stderr)
@@ -88,16 +88,16 @@ def _look(asked: "BackfillRequest", environment: str | None, json: bool) -> NoRe
 
 
 def document(wanted: "Backfill", found: "Survey") -> dict[str, Any]:
-    """The plan as one JSON document; times in seconds, null where nothing could be counted."""
-    plan, manner = wanted.plan, wanted.manner
+    """Return the plan as JSON; times in seconds, null where nothing could be counted."""
+    plan, options = wanted.plan, wanted.options
     assert plan.window is not None, "a backfill always has a window"
     rows = [_row(share, found) for share in found.shares]
     return {
         "environment": plan.environment.name,
         "window": {"start": plan.window.start, "stop": plan.window.stop},
-        "replace": manner.replace,
-        "runner": manner.runner,
-        "workers": manner.workers,
+        "replace": options.replace,
+        "runner": options.runner,
+        "workers": options.workers,
         "cells": sum(row["cells"] for row in rows),
         "to_read": sum(row["to_read"] for row in rows),
         "chunks": sum(row["chunks"] for row in rows),

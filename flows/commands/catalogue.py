@@ -1,4 +1,4 @@
-"""`fedvitals catalogue`: what can be collected, and whether it would work."""
+"""`fedvitals catalogue`: list the measurements and check them."""
 
 from contextlib import closing
 from dataclasses import asdict
@@ -59,7 +59,7 @@ def catalogue(
     if json:
         print_json({"live" if live else "measurements": rows})
     else:
-        # what is built in has no key to look up, and more fields than a terminal is wide
+        # built-in measurements have no key to look up, and are wider than a terminal
         print_table([row for row in rows if row.get("type") != "pipeline"], empty="none")
     if live and any(row["state"] not in ("ok", "no_data") for row in rows):
         raise typer.Exit(1)

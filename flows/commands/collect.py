@@ -35,7 +35,7 @@ def collect(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Collect what is due, or a window: extract, validate, land, load, report.
+    """Collect due data, or a window: extract, validate, land, load, report.
 
     Without --start it reads what is due: the newest hour, earlier hours that may have late rows,
     then missed hours, oldest first, `max_gaps_per_run` of them. A window is read in whole hours.
@@ -56,7 +56,7 @@ def collect(
     """
     from tasks.runs.collect import CollectRequest
 
-    asked = CollectRequest(
+    request = CollectRequest(
         type, measurement, start, stop, str(output) if output else None, allow_deletes
     )
-    finish(run_command("collect", asked, environment, fail_on), json)
+    finish(run_command("collect", request, environment, fail_on), json)

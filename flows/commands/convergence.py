@@ -1,4 +1,4 @@
-"""`fedvitals convergence`: is a training converging, from the files that it left."""
+"""`fedvitals convergence`: analyse a training's convergence from its files."""
 
 import sys
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def convergence(
     output: Output = None,
     json: AsJson = False,
 ) -> None:
-    """Say whether a training converges, when it reaches a target, and whether to go on.
+    """Report whether a training converges, reaches a target, and should continue.
 
     It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order),
     fl-progress.json with its companion files, Flower's history, NVFlare's cross-site validation and
@@ -57,15 +57,10 @@ def convergence(
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
-    written = (
-        None
-        if output is None
-        else write_convergence(
-            done, comparisons, output, notes=notes, zone=load_settings().timezone
-        )
-    )
+    zone = load_settings().timezone
     _show(done, comparisons, json)
-    if written is not None:
+    if output is not None:
+        written = write_convergence(done, comparisons, output, notes=notes, zone=zone)
         print(f"report: {written.html}", file=sys.stderr if json else sys.stdout)
     found = [finding for one in done for finding in (*one.findings, *one.analysis.findings)]
     raise typer.Exit(int(any(finding.severity.is_grave for finding in found)))
@@ -90,7 +85,6 @@ def _history(
     no_lake: bool,
     environment: str | None,
 ) -> tuple[list["TrainingRun"], list[str]]:
-    """The earlier runs, and lines on what was left out."""
     from tasks.core.settings import load_settings
     from tasks.runs.convergence import history_of_folder, history_of_lake
 
@@ -102,7 +96,7 @@ def _history(
 
 
 def _text(one: "Analysed") -> str:
-    """One run as people read it: the verdict first, then what is ahead, then the advice."""
+    """Format one run: the verdict first, then the forecast, then the advice."""
     from tasks.reports.convergence.build import section_of
 
     section = section_of(one)

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml: one a flow and environment, inactive where it has nothing to do."""
+"""The deployments of prefect.yaml: one a flow and environment, idle without work."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FILE = "prefect.yaml"
 
 
 class _ForPrefectDeploy(Strict):
-    """What only `prefect deploy` reads."""
+    """Keys for `prefect deploy` alone."""
 
     build: Any = None
     push: Any = None
@@ -36,7 +36,7 @@ class _Limit(Strict):
 
 
 class Definition(_ForPrefectDeploy):
-    """One deployment as prefect.yaml has it."""
+    """One deployment of prefect.yaml."""
 
     name: str = Field(pattern=r"^[^/%&<>]+$")
     entrypoint: str = Field(pattern=r"^[\w./]+\.py:\w+$")
@@ -61,14 +61,14 @@ class Definition(_ForPrefectDeploy):
 class _File(_ForPrefectDeploy):
     name: str | None = None
     prefect_version: Any = Field(default=None, alias="prefect-version")
-    definitions: Any = Field(default=None, description="a place for YAML anchors")
+    definitions: Any = Field(default=None, description="holds YAML anchors")
     environments: list[EnvironmentName] = Field(default_factory=list)
     deployments: list[Definition]
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment to serve; `where` is its place in prefect.yaml."""
+    """A deployment to serve; `where` is its position in prefect.yaml."""
 
     definition: Definition
     flow: "Flow[..., Any]"
@@ -81,29 +81,25 @@ class Deployment:
 
     @property
     def is_scheduled(self) -> bool:
-        """Return whether prefect.yaml wants a schedule to be active."""
+        """Return whether prefect.yaml has an active schedule for it."""
         return any(spec.get("active", True) for spec in self.definition.schedules)
 
 
 def definitions_file(settings: Settings) -> Path:
-    """Return the prefect.yaml in force: of the config folder, else the shipped one."""
+    """Return the prefect.yaml in force: the config folder's, else the shipped one."""
     own = settings.config / FILE
     return own if own.is_file() else Path(str(files("deployments"))) / FILE
 
 
 def read_deployments(settings: Settings) -> list[Deployment]:
-    """Read the deployments in force, each for every environment that the file lists.
-
-    Raises:
-        ConfigurationInvalid: naming the wrong key.
-    """
+    """Read the deployments in force; raise ConfigurationInvalid naming a wrong key."""
     path = definitions_file(settings)
     content = parse(_File, read_yaml(path), str(path))
     found: dict[str, Deployment] = {}
     for each in _by_environment(content, settings, path):
         if each.name in found:
             raise ConfigurationInvalid(
-                where=each.where, problem="this deployment stands twice", fix="Rename one"
+                where=each.where, problem="this deployment is repeated", fix="Rename one"
             )
         found[each.name] = each
     return list(found.values())
@@ -135,7 +131,7 @@ def _load_flow(entrypoint: str, where: str) -> "Flow[..., Any]":
         ) from error
     if not isinstance(flow, Flow):
         raise ConfigurationInvalid(
-            where=f"{where}.entrypoint", problem=f"{name} is no flow", fix="Name a flow"
+            where=f"{where}.entrypoint", problem=f"{name} is not a flow", fix="Name a flow"
         )
     return flow
 
@@ -150,10 +146,9 @@ def _environment(name: str | None, settings: Settings, where: str) -> Environmen
 
 
 def why_idle(deployment: Deployment, settings: Settings) -> str | None:
-    """Return why the configuration leaves a deployment nothing to do; None when there is work.
+    """Return why the configuration leaves a deployment without work, if it does.
 
-    Raises:
-        ConfigurationInvalid: when no run could take the deployment's parameters.
+    Raises ConfigurationInvalid when no run could take the deployment's parameters.
     """
     from prefect.exceptions import PrefectException
 
@@ -189,7 +184,7 @@ def _require_work(
 
 
 def to_prefect(deployment: Deployment, is_active: bool = True) -> "RunnerDeployment":
-    """Return the deployment as Prefect's runner serves it; inactive: with its schedules off."""
+    """Return the deployment for Prefect's runner; inactive: with its schedules off."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
 
     definition, where = deployment.definition, deployment.where

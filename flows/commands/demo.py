@@ -1,4 +1,4 @@
-"""`fedvitals demo`: see it work."""
+"""`fedvitals demo`: run a small training and monitor it."""
 
 import sys
 
@@ -27,7 +27,7 @@ def demo(output: Output = None, json: AsJson = False) -> None:
     from flows.demo import demo as run
     from tasks.core.settings import load_settings
 
-    # its servers are stopped one after the other
+    # its servers are stopped in turn
     stopping.allow(4 * STOP_SECONDS)
     try:
         receipt = run(load_settings(), output, lambda text: print(f"demo: {text}", file=sys.stderr))
@@ -35,5 +35,5 @@ def demo(output: Output = None, json: AsJson = False) -> None:
         print(f"fedvitals: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     print(receipt.model_dump_json(indent=2) if json else summary(receipt))
-    # what the demo finds in its training is no fault of the run
+    # findings in the demo's training do not fail the run
     raise typer.Exit(1 if receipt.status in ("failed", "no_data") else 0)

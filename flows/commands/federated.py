@@ -44,5 +44,5 @@ def federated(
     """
     from tasks.runs.federated import FederatedRequest
 
-    asked = FederatedRequest(target, metric, total_rounds, str(output) if output else None)
-    finish(run_command("federated", asked, environment, fail_on), json)
+    request = FederatedRequest(target, metric, total_rounds, str(output) if output else None)
+    finish(run_command("federated", request, environment, fail_on), json)

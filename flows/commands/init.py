@@ -1,4 +1,4 @@
-"""`fedvitals init`: a configuration for the Prometheus that is there."""
+"""`fedvitals init`: scaffold a configuration for a Prometheus."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Environment
     from tasks.runs.init.propose import Proposal
 
-# the addresses that are asked for, with what is said of each
+# the addresses to ask for, with their prompts
 ADDRESSES = {
     "prometheus_url": "Prometheus",
     "api_url": "The service's API (empty for none)",
@@ -38,7 +38,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Look at a Prometheus and write a catalogue and suites for what it has, ready to edit.
+    """Write a catalogue and suites for a Prometheus's metrics, ready to edit.
 
     Measurements of the shipped catalogue that have data are kept. Other metrics are proposed:
 
@@ -82,11 +82,7 @@ def init(
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
-    """The variables, with the addresses that were given or typed in.
-
-    Raises:
-        UsageInvalid: when there is no address of a Prometheus.
-    """
+    """Return the variables with given or typed addresses; raise UsageInvalid for none."""
     from tasks.core.variables import VARIABLES
 
     found = dict(environ)
@@ -108,7 +104,6 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
 
 
 def _environment(variables: Mapping[str, str]) -> "tuple[Environment, dict[str, str]]":
-    """The default environment, and what environments.yaml is to say of it."""
     from tasks.core.settings import load_settings, shipped
     from tasks.core.variables import SECRETS, SERVICES
 
@@ -126,7 +121,7 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
     there = [str(path) for path in texts if os.path.lexists(output / path)]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        problem = f"{output / there[0]}{more} is there already"
+        problem = f"{output / there[0]}{more} exists already"
         fix = "Name another folder, or overwrite with --force"
         raise UsageInvalid(argument="--output", problem=problem, fix=fix)
 
@@ -143,7 +138,7 @@ def _write(output: Path, texts: Mapping[Path, str]) -> None:
 
 
 def _checked(output: Path) -> "tuple[Measurement, ...]":
-    """Loads what was written as a run would, and keeps that the suites are sound."""
+    """Load the written files as a run would, and record that the suites are valid."""
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import verified_suites
@@ -151,7 +146,7 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()
-    # what fedvitals measures of itself is in no file
+    # the self metrics are built in
     measurements = tuple(entry for entry in entries if not entry.is_own)
     _tell(f"checking the suites of {len(measurements)} measurements")
     with opened_ledger(settings) as ledger:
@@ -172,7 +167,7 @@ def _summary(
     config = (output / "config").resolve()
     where = "" if output.resolve() == Path.cwd() else f"FEDVITALS_CONFIG={config} "
     lines += [
-        f"written  {config} and {config.parent / 'expectations'}; both are sound",
+        f"written  {config} and {config.parent / 'expectations'}; both are valid",
         "next     edit them as you like, then collect:",
         f"         {where}fedvitals collect{_types(measurements)}",
     ]
@@ -189,7 +184,7 @@ def _names(names: list[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """A metric's name may hold any character, and none must draw on the terminal."""
+    """Replace characters that could draw on the terminal, since names may hold any."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""`fedvitals lake`: what is in the lake, and what is done to it by hand."""
+"""`fedvitals lake`: inspect, export, migrate and repair the lake."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +90,7 @@ def export(
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     settings = load_settings()
     lake = Lake(settings.lake_url)
-    # a misspelt one; one that is configured no more still has its rows
+    # catches typing errors; an environment that is no longer configured still has rows
     if environment is not None and environment not in environments(lake, measurement):
         settings.environment(environment)
     written = write(lake, measurement, environment, window, format, output)
@@ -138,7 +138,7 @@ def migrate(
         return
     facts = [f"{name:<12} {_short(value)}" for name, value in done.items() if value]
     if len(facts) == 1:
-        facts.append("nothing to change: the table is as the catalogue says")
+        facts.append("nothing to change: the table fits the catalogue")
     elif dry_run:
         facts.append("nothing was changed: --dry-run")
     print("\n".join(facts))
@@ -177,9 +177,9 @@ def repair(
             for t in done.tables
             for d in t.damage
         ]
-        print_table(torn, empty="nothing is torn")
+        print_table(torn, empty="no file is corrupt")
         if done.cells:
-            print("\nto be read again by the next collect, as far as the source still has it:")
+            print("\nread again by the next collect, if the source still has it:")
             print_table([asdict(each) for each in done.cells], empty="")
     raise typer.Exit(1 if done.tables or done.cells else 0)
 
@@ -203,7 +203,7 @@ def _renames(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         old, colon, new = pair.partition(":")
         if not (old and colon and new):
-            problem = "is no pair of names"
+            problem = "is not a pair of names"
             fix = "Write OLD:NEW, the name in the table and the name in the catalogue"
             raise UsageInvalid(argument=f"--rename {pair}", problem=problem, fix=fix)
         renames[old] = new
@@ -212,8 +212,6 @@ def _renames(pairs: list[str]) -> dict[str, str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        reported = {
-            k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()
-        }
-        return ", ".join(f"{name}: {text}" for name, text in reported.items())
+        parts = {k: " → ".join(v) if isinstance(v, tuple | list) else v for k, v in value.items()}
+        return ", ".join(f"{name}: {text}" for name, text in parts.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

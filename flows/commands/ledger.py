@@ -1,4 +1,4 @@
-"""`fedvitals ledger`: what the ledger knows, and reading it back from the lake."""
+"""`fedvitals ledger`: inspect the ledger, or rebuild it from the lake."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def ls(json: AsJson = False) -> None:
         return
     print(f"{url}, version {LEDGER_VERSION}, id {own}")
     print_table(
-        [_as_line(row) for row in rows], empty="the ledger knows no cell", zone=settings.timezone
+        [_as_line(row) for row in rows], empty="the ledger has no cells", zone=settings.timezone
     )
 
 
@@ -67,7 +67,7 @@ def rebuild(json: AsJson = False) -> None:
     if json:
         print_json({"ledger": url, "measurements": rows})
     else:
-        print_table(rows, empty="the lake tells of no cell")
+        print_table(rows, empty="the lake has no cells")
     raise typer.Exit(1 if any(each.lost for each in found) else 0)
 
 

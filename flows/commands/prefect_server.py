@@ -1,4 +1,4 @@
-"""The Prefect server that runs are recorded in: whether one is named, and whether it answers."""
+"""The Prefect server that records runs, and the check that it answers."""
 
 import os
 import tomllib
@@ -20,7 +20,7 @@ FIX_ADDRESS = f"Correct {VARIABLE}; its path is /api, as in http://127.0.0.1:420
 
 
 def check_server() -> ServiceCheck:
-    """Check the server that PREFECT_API_URL names; without one runs are not recorded, which is good."""
+    """Check the server in PREFECT_API_URL; without one, runs are not recorded."""
     import requests
 
     url = os.environ.get(VARIABLE)
@@ -30,15 +30,15 @@ def check_server() -> ServiceCheck:
         answer = requests.get(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
     except requests.RequestException:
         return ServiceCheck("prefect", "reachable", False, "no server answers", FIX)
-    # who may do what is the server's business
+    # permissions are up to the server
     if not (answer.status_code in (401, 403) or (answer.ok and _is_json(answer))):
-        detail = f"what answers there is no Prefect API (HTTP {answer.status_code})"
+        detail = f"the address does not answer as a Prefect API (HTTP {answer.status_code})"
         return ServiceCheck("prefect", "reachable", False, detail, FIX_ADDRESS)
-    return ServiceCheck("prefect", "reachable", True, f"named by {VARIABLE}")
+    return ServiceCheck("prefect", "reachable", True, f"set by {VARIABLE}")
 
 
 def _of_profile() -> list[str]:
-    """Say which server the user's active Prefect profile names, which commands do not use."""
+    """Report the server of the user's active Prefect profile, which commands ignore."""
     home = Path.home() / ".prefect"
     path = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
     try:
@@ -54,24 +54,20 @@ def _of_profile() -> list[str]:
 
 
 def _is_json(answer: "requests.Response") -> bool:
-    # the page of the UI answers any path that does not begin with /api
+    # the UI's page answers any path that does not begin with /api
     return answer.headers.get("content-type", "").startswith("application/json")
 
 
 def require_server() -> None:
-    """Refuse a named server that does not answer, and a folder that Prefect cannot have.
-
-    Raises:
-        ConfigurationInvalid: naming the variable.
-    """
+    """Raise ConfigurationInvalid for a dead server, or an unusable Prefect folder."""
     check = check_server()
     if not check.ok:
         raise ConfigurationInvalid(where=VARIABLE, problem=check.detail, fix=check.fix)
     home = os.environ.get(HOME_VARIABLE)
     try:
-        # Prefect makes no folder above its own, and complains of that on standard error
+        # Prefect creates no parents of its folder, and prints a traceback
         Path(home or ".").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"{home} cannot be made: {error.strerror}"
-        fix = "Name a folder that can be written in it, or in FEDVITALS_HOME"
+        problem = f"{home} cannot be created: {error.strerror}"
+        fix = "Name a writable folder in it, or in FEDVITALS_HOME"
         raise ConfigurationInvalid(where=HOME_VARIABLE, problem=problem, fix=fix) from error

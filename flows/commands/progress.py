@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal; nothing when nobody looks."""
+"""Progress of long work, shown on a terminal only."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tasks.core.progress import Progress, no_progress
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """Yield what draws the cells done of a measurement, on standard error when it is a terminal."""
+    """Yield a callback that draws done cells on standard error, if it is a terminal."""
     if not sys.stderr.isatty():
         yield no_progress
         return

@@ -1,4 +1,4 @@
-"""`fedvitals quarantine`: the values that were quarantined, why, and once more through the suite."""
+"""`fedvitals quarantine`: list quarantined values with reasons, and retry them."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +45,7 @@ def ls(environment: EnvironmentName = None, json: AsJson = False) -> None:
                 {"measurement": name, **facts, "values": len(group), "first": first, "last": last}
             )
     if not rows:
-        # a misspelt one; one that is configured no more still has its rows
+        # catches typing errors; an environment that is no longer configured still has rows
         settings.environment(environment)
     print_json({"quarantine": rows}) if json else print_table(
         rows, empty="nothing is in quarantine", zone=settings.timezone
@@ -79,7 +79,7 @@ def show(
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:
-        # a misspelt one; one that is configured no more still has its rows
+        # catches typing errors; an environment that is no longer configured still has rows
         settings.environment(environment)
     print_json({"values": rows}) if json else print_table(
         rows, empty="nothing is in quarantine", zone=settings.timezone
@@ -110,8 +110,8 @@ def retry(
     from tasks.runs.retry.run import FLOW, RetryRequest
     from tasks.runs.retry.run import retry as steps
 
-    asked = RetryRequest(measurement, start, stop)
-    receipt = run_plain(FLOW, lambda run: steps(run, asked), environment, fail_on)
+    request = RetryRequest(measurement, start, stop)
+    receipt = run_plain(FLOW, lambda run: steps(run, request), environment, fail_on)
     finish(receipt, json)
 
 

@@ -10,8 +10,8 @@ from flows.commands.summary import finish
 
 
 def reconcile(
-    sink: Annotated[str, typer.Option(help="The sink to compare.")] = "influxdb",
-    fix: Annotated[bool, typer.Option("--fix", help="Fix the hours that differ.")] = False,
+    sink: Annotated[str, typer.Option(help="Sink to compare.")] = "influxdb",
+    fix: Annotated[bool, typer.Option("--fix", help="Fix differing hours.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only hours whose sums differ.")
     ] = False,
@@ -22,7 +22,7 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare a sink with the lake hour by hour, say why they differ, and fix it.
+    """Compare a sink with the lake hour by hour, report why they differ, and fix it.
 
     Reasons, and what --fix does:
 
@@ -42,7 +42,7 @@ def reconcile(
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 
-    asked = ReconcileRequest(
+    request = ReconcileRequest(
         measurements=measurement, start=start, stop=stop, sink=sink, deep=deep, fix=fix
     )
-    finish(run_command("reconcile", asked, environment, fail_on), json)
+    finish(run_command("reconcile", request, environment, fail_on), json)

@@ -41,5 +41,5 @@ def replay(
     """
     from tasks.runs.base.lake_plan import LakeRequest
 
-    asked = LakeRequest(type, measurement, start, stop, sink=sink)
-    finish(run_command("replay", asked, environment, fail_on), json)
+    request = LakeRequest(type, measurement, start, stop, sink=sink)
+    finish(run_command("replay", request, environment, fail_on), json)

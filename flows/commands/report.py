@@ -1,4 +1,4 @@
-"""`fedvitals report`: the report of any window, made again from the lake."""
+"""`fedvitals report`: build the report of any window from the lake."""
 
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from flows.commands.options import (
 )
 from flows.commands.running import show_warnings
 from flows.commands.show import print_json, shown_report
+from flows.commands.summary import window_line
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
@@ -45,23 +46,23 @@ def report(
     from tasks.runs.base.report import report as steps
     from tasks.runs.base.run import Run
 
-    asked = Request(type, measurement, start, stop, str(output) if output else None)
+    request = Request(type, measurement, start, stop, str(output) if output else None)
     show_warnings()
     settings = load_settings()
     with Run("report", settings, environment) as run:
-        receipt = steps(run, asked)
+        receipt = steps(run, request)
     if json:
-        twin = (receipt.report or "").removesuffix(".html") + ".json"
-        print_json({**receipt.model_dump(mode="json"), "twin": twin})
+        export = (receipt.report or "").removesuffix(".html") + ".json"
+        print_json({**receipt.model_dump(mode="json"), "export": export})
     else:
         print(_summary(receipt, settings))
 
 
 def _summary(receipt: "Receipt", settings: "Settings") -> str:
-    values, window = receipt.values, receipt.window or {}
+    values = receipt.values
     lines = [
         f"report of {receipt.environment}: {receipt.status}",
-        f"window   {window['start']} to {window['stop']}",
+        window_line(receipt, settings),
         f"values   {values.landed} landed, {values.quarantined} in quarantine",
     ]
     for line in receipt.measurements:

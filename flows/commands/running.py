@@ -1,4 +1,4 @@
-"""Run what a command asks for: as a flow run where a Prefect API is set, else without Prefect."""
+"""Running of commands: as a flow run if a Prefect API is set, else plainly."""
 
 import gc
 import logging
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tasks.core.receipt import FailOn, Receipt
     from tasks.runs.base.run import Run
 
-# where the steps of each run are
+# modules of the runs' steps
 RUNS = {
     "collect": "tasks.runs.collect",
     "federated": "tasks.runs.federated",
@@ -28,19 +28,19 @@ RUNS = {
 
 def run_command(
     name: str,
-    asked: Any,
+    request: Any,
     environment: str | None = None,
     fail_on: "FailOn" = "high",
     **options: object,
 ) -> "Receipt":
-    """Run the steps of this name; the fields of the dataclass `asked` are the flow's parameters."""
+    """Run the steps of this name; the fields of `asked` are its parameters."""
     show_warnings()
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}
-        return _run_flow(name, {**asdict(asked), **of_run})
+        return _run_flow(name, {**asdict(request), **of_run})
     print(f"fedvitals: {NOT_RECORDED}", file=sys.stderr)
     steps = getattr(import_module(RUNS[name]), name)
-    return run_plain(name, lambda run: steps(run, asked, **options), environment, fail_on)
+    return run_plain(name, lambda run: steps(run, request, **options), environment, fail_on)
 
 
 def run_plain(
@@ -60,13 +60,13 @@ def run_plain(
         Run(name, load_settings(), environment, fail_on=fail_on, progress=progress) as run,
     ):
         receipt = do(run)
-    # the interpreter's walk through all objects at its end takes over a second, to no end
+    # skips the interpreter's final walk through all objects, which takes over a second
     gc.freeze()
     return receipt
 
 
 def show_warnings() -> None:
-    """Show what the plan warns of on standard error, before the work begins."""
+    """Show warnings of the plan on standard error, before the work begins."""
     logger = logging.getLogger("fedvitals.plan")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -86,7 +86,7 @@ def _run_flow(name: str, parameters: dict[str, object]) -> "Receipt":
     if result is None:
         raise RuntimeError(str(state.message))
     if isinstance(result, BrokenPipeError):
-        # the command line would take it for one of its own output, and end with 1 without a word
+        # the command line would silently end with 1 on it
         raise RuntimeError(f"a connection of the run broke off: {result}") from result
     if isinstance(result, Exception):
         raise result

@@ -1,4 +1,4 @@
-"""Whether the Prefect server schedules runs of our deployments ahead of time, as it should."""
+"""Checks that the Prefect server schedules runs of our deployments ahead of time."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tasks.core.settings import Settings
 
-# the server's scheduler comes round each minute
+# the server's scheduler loops each minute
 GRACE = timedelta(seconds=90)
 CHECK_SECONDS = 60
 WHAT = "schedules"
@@ -33,7 +33,7 @@ FIX_REFUSED = (
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A deployment with an active schedule, and when its next automatic run is."""
+    """A deployment with an active schedule, and its next automatic run."""
 
     name: str
     changed: datetime
@@ -70,7 +70,7 @@ def check_schedules(names: Sequence[str]) -> ServiceCheck:
 
 
 def judge(found: Sequence[Scheduled], now: datetime) -> ServiceCheck:
-    """Judge deployments with an active schedule; the scheduler has GRACE after each change."""
+    """Judge deployments with a schedule; the scheduler has GRACE after each change."""
     late = [each.name for each in found if not each.next_run and now - each.changed > GRACE]
     if late:
         detail = f"active, but no run is scheduled ahead: {', '.join(late)}"
@@ -86,7 +86,7 @@ def _when(each: Scheduled) -> str:
 
 
 def _look_up(client: "SyncPrefectClient", name: str, now: datetime) -> Scheduled | None:
-    """Return how a deployment is scheduled; None when it is not there or not active."""
+    """Return a deployment's next run; None when it is missing or not active."""
     from prefect.exceptions import ObjectNotFound
 
     try:
@@ -122,12 +122,12 @@ def _next_run(
         ),
         sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
     )
-    # one that somebody scheduled by hand says nothing of the scheduler
+    # runs scheduled by hand do not show that the scheduler works
     return next((run.next_scheduled_start_time for run in runs if run.auto_scheduled), None)
 
 
 def watch_schedules(names: Sequence[str]) -> None:
-    """Report on standard error, from a thread, when runs are no longer scheduled, or again."""
+    """Report on standard error, from a thread, when scheduling stops or resumes."""
     Thread(target=_watch, args=(names,), name="schedules", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""`fedvitals serve`: the flows on their schedules, in this process, for the Prefect UI."""
+"""`fedvitals serve`: serve the flows on their schedules, for the Prefect UI."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from flows.commands.definitions import Deployment
     from tasks.core.settings import Settings
 
-# a long backfill must not keep the scheduled runs waiting
+# a long backfill must not delay the scheduled runs
 RUNS_AT_ONCE = 5
 
 
 def serve() -> None:
-    """Serve the flows: scheduled, and to be started by hand in the Prefect UI.
+    """Serve the flows: scheduled, and ready to start by hand in the Prefect UI.
 
     It needs a Prefect server (`prefect server start`) and PREFECT_API_URL, and runs until it is
     stopped. Schedules come from `prefect.yaml`; its start undoes pauses made in the UI. A run that
@@ -36,11 +36,11 @@ def serve() -> None:
 
     settings = load_settings()
     if not os.environ.get("PREFECT_API_URL"):
-        problem = "is not set, so nobody could see the flows"
+        problem = "is not set, so there is no server to serve the flows for"
         fix = "Start a server (prefect server start) and set it, e.g. http://127.0.0.1:4200/api"
         raise ConfigurationInvalid(where="PREFECT_API_URL", problem=problem, fix=fix)
     require_server()
-    # Prefect's runner keeps one folder for all in the temporary one, which another user may own;
+    # Prefect's runner shares one folder in the temporary one, which another user may own;
     # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
     Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def serve() -> None:
 
 
 def _run(deployments: "list[RunnerDeployment]") -> int:
-    """Serve until stopped from outside; return 128 + the signal, once the runs under way have ended."""
+    """Serve until a signal; return 128 + the signal, once running flows have ended."""
     from prefect.runner import Runner
 
     # a restart must find its schedules active
@@ -63,7 +63,7 @@ def _run(deployments: "list[RunnerDeployment]") -> int:
     for each in deployments:
         runner.add_deployment(each)
         print(f"fedvitals: serving {each.flow_name}/{each.name}", file=sys.stderr)
-    # the runner takes both signals itself, and stops its runs
+    # the runner handles both signals itself, and stops its runs
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asyncio.run(runner.start())
@@ -73,7 +73,7 @@ def _run(deployments: "list[RunnerDeployment]") -> int:
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:
-    """Print why scheduled deployments have nothing to do; return their names."""
+    """Print why scheduled deployments lack work; return their names."""
     from flows.commands.definitions import why_idle
 
     idle = {}

@@ -1,4 +1,4 @@
-"""How commands print: one JSON document, or a plain table."""
+"""Output of commands: JSON or a plain table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output; times in ISO 8601."""
+    """Print a JSON document on standard output; times in ISO 8601."""
     print(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], empty: str, zone: tzinfo = UTC) -> None:
-    """The rows in aligned columns, or the sentence for none; times in the zone, with its offset."""
+    """Print rows in aligned columns, or a sentence for none; times in the zone."""
     if not rows:
         print(empty)
         return
@@ -32,7 +32,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], empty: str, zone: tzinfo = UT
 
 
 def shown_report(path: str, settings: "Settings | None") -> str:
-    """Return where a report is: its path, behind its URL where a web server shows it."""
+    """Return a report's path, behind its URL if a web server shows it."""
     link = None if settings is None else settings.report_link(Path(path))
     return path if link is None else f"{link} ({path})"
 
@@ -46,7 +46,7 @@ def _cell(value: Any, zone: tzinfo) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
-    # a line end or control character from outside must not draw on the terminal
+    # line ends and control characters of outside data must not draw on the terminal
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(_plain(value)))
 
 

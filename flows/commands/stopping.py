@@ -1,4 +1,4 @@
-"""How a command ends when it is stopped from outside: one line, 128 + the signal, nothing left behind."""
+"""Stopping by a signal: one line, exit code 128 + the signal, nothing left."""
 
 import os
 import signal
@@ -8,28 +8,28 @@ from types import FrameType
 from typing import NoReturn
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-# after which a stopped process ends though a thread of it still waits for a service
+# time for a stopped process to end although a thread still waits for a service
 seconds_to_end = 3.0
 _said = threading.Event()
 
 
 def install() -> None:
-    """Take SIGINT and SIGTERM as an exit, so that what was started is stopped too."""
+    """Handle SIGINT and SIGTERM as an exit, so that everything started is stopped too."""
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
 
 
 def allow(seconds: float) -> None:
-    """Allow a command more time to end: one that has servers of its own to stop."""
+    """Allow a command more time to end, to stop servers of its own."""
     global seconds_to_end
     seconds_to_end = seconds
 
 
 def say() -> None:
-    """Say once that the command was stopped."""
+    """Report once that the command was stopped."""
     if not _said.is_set():
         _said.set()
-        print("fedvitals: stopped. What was landed stays; the next run goes on", file=sys.stderr)
+        print("fedvitals: stopped. Landed data stays; the next run continues", file=sys.stderr)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -43,7 +43,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _end_now(code: int) -> NoReturn:
-    """End the process without its threads, which may wait for a service: a run survives a kill."""
+    """End the process without waiting threads: a run survives a kill."""
     say()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""`fedvitals suites`: check the suites, learn ranges from history, compare with what is shipped."""
+"""`fedvitals suites`: check suites, learn ranges, compare with the shipped ones."""
 
 import sys
 from dataclasses import asdict
@@ -28,7 +28,7 @@ group = typer.Typer(
 
 @group.command("check")
 def check(json: AsJson = False) -> None:
-    """Check every suite of the catalogue, and name the files that no measurement uses.
+    """Check every suite of the catalogue, and list unused files.
 
     Exit code 1 when something must be fixed.
 
@@ -44,7 +44,7 @@ def check(json: AsJson = False) -> None:
     flaws = [asdict(flaw) for flaw in review(settings.expectations, catalogue.values())]
     names = sorted({entry.suite_name for entry in catalogue.values()})
     print_json({"suites": names, "flaws": flaws}) if json else print_table(
-        flaws, empty=f"suites checked: {len(names)}, all sound"
+        flaws, empty=f"suites checked: {len(names)}, all valid"
     )
     if flaws:
         raise typer.Exit(1)
@@ -61,7 +61,7 @@ def learn(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Learn the usual range of each numeric field from the landed history, as warnings.
+    """Learn each numeric field's usual range from landed history, as warnings.
 
     A range reaches six times the distance of median and quartile beyond each quartile. Learned
     ranges replace earlier learned ones; all other checks stay.
@@ -92,13 +92,13 @@ def learn(
         write_suite(learned.suite)
     changes = difference(suite, learned.suite)
     if json:
-        reported = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
-        print_json({**reported, "changes": [asdict(change) for change in changes]})
+        head = {"suite": str(suite.path), "written": write, "left_out": dict(learned.left_out)}
+        print_json({**head, "changes": [asdict(change) for change in changes]})
         return
     _print(changes, empty="nothing changes")
     for name, reason in learned.left_out.items():
         print(f"fedvitals: no range for {name}: {reason}", file=sys.stderr)
-    end = f"written to {suite.path}" if write else "not written; to write it: --write"
+    end = f"written to {suite.path}" if write else "not written. Fix: to write it, add --write"
     print(end, file=sys.stderr)
 
 
@@ -124,8 +124,8 @@ def diff(measurement: Measurement, json: AsJson = False) -> None:
         print_json({**facts, "changes": [asdict(change) for change in changes]})
         return
     if theirs is None:
-        print(f"fedvitals: no suite {entry.suite_name} comes with fedvitals", file=sys.stderr)
-    _print(changes, empty="it is the suite that comes with fedvitals")
+        print(f"fedvitals: no suite {entry.suite_name} is shipped with fedvitals", file=sys.stderr)
+    _print(changes, empty="it equals the shipped suite")
 
 
 def _print(changes: "tuple[Difference, ...]", empty: str) -> None:
@@ -147,20 +147,20 @@ def _entry(catalogue: "Catalogue", name: str) -> "Entry":
 
 
 def _require_own(settings: "Settings") -> None:
-    """What one service's history says must not become everybody's default."""
+    """Refuse to write shipped suites: one service's history is no default for all."""
     from tasks.core.settings import shipped
 
     if settings.expectations == shipped("expectations"):
         raise UsageInvalid(
             argument="--write",
-            problem=f"the suites in force are those that come with fedvitals ({settings.expectations})",
-            fix="Copy the folders config and expectations to a place of yours, and set "
+            problem=f"the suites in force are the shipped ones ({settings.expectations})",
+            fix="Copy the folders config and expectations to a place of your own, and set "
             "FEDVITALS_CONFIG to that config",
         )
 
 
 def _sole(catalogue: "Catalogue", name: str) -> "Entry":
-    """The measurement, which must be the only one of its suite: ranges differ."""
+    """Return the measurement, which must be the only one of its suite: ranges differ."""
     entry = _entry(catalogue, name)
     others = [
         other.name
@@ -168,7 +168,7 @@ def _sole(catalogue: "Catalogue", name: str) -> "Entry":
         if other.suite_name == entry.suite_name and other.name != entry.name
     ]
     if others:
-        problem = f"its suite {entry.suite_name} is also that of {', '.join(others)}"
+        problem = f"its suite {entry.suite_name} is shared with {', '.join(others)}"
         fix = "Give it a suite of its own (`suite` in the catalogue), since ranges differ"
         raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
     return entry

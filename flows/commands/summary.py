@@ -1,4 +1,4 @@
-"""How a run ends on the command line: its receipt, as text or JSON, and the exit code."""
+"""Summary of a run on the command line, as text or JSON, and its exit code."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ _COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink
 
 
 def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
-    """Print the receipt, and end with its exit code."""
+    """Print the receipt and exit with its exit code."""
     from tasks.core.settings import load_settings
 
     print(receipt.model_dump_json(indent=2) if as_json else summary(receipt, load_settings()))
@@ -28,23 +28,28 @@ def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
 
 
 def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
-    """Return the receipt in a few lines; with settings the report's URL is among them."""
+    """Return the receipt in a few lines; with settings, including the report's URL."""
     details = _DETAILS.get(type(receipt.details).__name__)
     worst = f", worst {receipt.worst.value}" if receipt.worst else ""
     lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
     if receipt.window:
-        zone = settings.timezone if settings else UTC
-        moments = (datetime.fromisoformat(receipt.window[key]) for key in ("start", "stop"))
-        lines.append(f"window   {' to '.join(iso(each, zone) for each in moments)}")
+        lines.append(window_line(receipt, settings))
     lines += details(receipt.details) if details else _values(receipt)
     lines += [f"note     {note}" for note in receipt.remarks]
     if receipt.report is not None:
         lines.append(f"report   {shown_report(receipt.report, settings)}")
     elif receipt.flow == "collect" and receipt.is_idle:
-        lines.append("report   none: nothing changed; fedvitals report makes one of any window")
+        lines.append("report   none: nothing changed (make one with fedvitals report)")
     elif receipt.flow == "federated" and all(each.ok for each in receipt.deliveries):
         lines.append("report   skipped: no new training data (write one with --output)")
     return "\n".join(lines)
+
+
+def window_line(receipt: "Receipt", settings: "Settings | None") -> str:
+    """Return the line on a receipt's window, in the configured time zone."""
+    zone = settings.timezone if settings else UTC
+    moments = (datetime.fromisoformat(text) for text in (receipt.window or {}).values())
+    return f"window   {' to '.join(iso(each, zone) for each in moments)}"
 
 
 def _values(receipt: "Receipt") -> list[str]:
@@ -53,7 +58,7 @@ def _values(receipt: "Receipt") -> list[str]:
         lines.append(
             f"values   {values.extracted} extracted: {values.landed} landed, "
             f"{values.quarantined} quarantined, {values.dropped_by_rule} dropped by rule, "
-            f"{values.unchanged} unchanged; {values.kept} kept"
+            f"{values.unchanged} unchanged; {values.retained} retained"
             + (f", {values.erased} erased" if values.erased else "")
         )
     for name, counts in receipt.sinks.items():
@@ -70,7 +75,7 @@ def _values(receipt: "Receipt") -> list[str]:
 
 
 def _reconciliation(found: "Reconciliation") -> list[str]:
-    """A line a measurement, and below it its first cells that differ."""
+    """Return a line a measurement, followed by its first differing cells."""
     left, shown = MOST_LINES, [line for line in found.measurements if line.cells or line.problems]
     lines = [f"compared with {found.sink}", _COLUMNS]
     for line in shown:
@@ -86,7 +91,7 @@ def _reconciliation(found: "Reconciliation") -> list[str]:
     if hidden:
         lines.append(f"{hidden} more cells differ: --json lists them all")
     if not shown:
-        lines.append("neither side has anything")
+        lines.append("both sides are empty")
     return lines
 
 
@@ -105,7 +110,7 @@ def _maintenance(maintained: "Maintenance") -> list[str]:
     lines += [f"    {problem}" for problem in maintained.ledger.problems]
     reports = maintained.reports
     gone = f"; removed: {reports.removed}, {reports.bytes_removed} bytes" if reports.removed else ""
-    lines.append(f"reports  {reports.state}, {reports.kept} kept{gone}")
+    lines.append(f"reports  {reports.state}, {reports.retained} retained{gone}")
     lines += [f"    {problem}" for problem in reports.problems]
     return lines
 

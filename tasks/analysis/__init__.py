@@ -1,1 +1,1 @@
-"""What is concluded from training runs: pure functions, without I/O."""
+"""Analysis of training runs: pure functions, without I/O."""

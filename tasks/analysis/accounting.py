@@ -1,4 +1,4 @@
-"""Epsilon recomputed from the terms of a run's differential privacy, by dp-accounting."""
+"""Epsilon recomputed from a run's privacy terms, by dp-accounting."""
 
 import math
 from functools import lru_cache
@@ -12,12 +12,12 @@ MOST_ROUNDS = 1_000_000
 
 
 def is_installed() -> bool:
-    """Whether dp-accounting, which is optional, is there."""
+    """Return whether the optional dp-accounting is installed."""
     return find_spec("dp_accounting") is not None
 
 
 def is_reported(terms: PrivacyTerms | None) -> bool:
-    """Whether noise multiplier, sampling rate and delta are reported and possible."""
+    """Return whether noise multiplier, sampling rate and delta are known and possible."""
     return (
         terms is not None
         and terms.noise_multiplier is not None
@@ -33,7 +33,7 @@ def is_reported(terms: PrivacyTerms | None) -> bool:
 def epsilon_after(
     noise_multiplier: float, sampling_rate: float, delta: float, rounds: int
 ) -> float:
-    """Epsilon spent by that many rounds of the Poisson-subsampled Gaussian mechanism.
+    """Return epsilon of that many rounds of the Poisson-subsampled Gaussian mechanism.
 
     By the accountant of Rényi differential privacy (Mironov, "Rényi differential privacy", CSF 2017;
     of the sampled Gaussian: Mironov, Talwar and Zhang, arXiv 1908.10530, 2019), neighbours differing
@@ -55,7 +55,7 @@ def epsilon_after(
 def rounds_within(
     noise_multiplier: float, sampling_rate: float, delta: float, budget: float
 ) -> int | None:
-    """Return the most rounds within the budget, None for a million; needs dp-accounting."""
+    """Return the most rounds within the budget, None for a million, by dp-accounting."""
 
     def spent(rounds: int) -> float:
         return epsilon_after(noise_multiplier, sampling_rate, delta, rounds)
@@ -77,7 +77,7 @@ def rounds_within(
 
 
 def _between(within: int, low: float, over: int, high: float, budget: float) -> int:
-    """Where the budget lies between two rounds: epsilon is nearly a power of the rounds."""
+    """Interpolate where the budget lies: epsilon is nearly a power of the rounds."""
     part = math.log(budget / low) / math.log(high / low) if low > 0.0 else 0.5
     guess = int(within * (over / within) ** part)
     return min(max(guess, within), over - 1)

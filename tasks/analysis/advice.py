@@ -1,4 +1,4 @@
-"""Stop or go on, and what going on is expected to bring."""
+"""Advice to stop or continue, with the expected gain of continuing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,11 +31,11 @@ FLAT = {
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, and why.
+    """An action, and its reasons.
 
-    gain is what going on to the end of plan or budget is expected to bring, per_round and per_epsilon
-    the same by further round and by unit of epsilon; in the metric's own unit, more is better. None
-    for what is not known; why_not says what it needs.
+    gain is expected from continuing to the end of plan or budget, per_round and per_epsilon by
+    further round and by unit of epsilon; in the metric's own unit, more is better. None for unknown
+    values, explained in why_not.
     """
 
     action: Action
@@ -49,7 +49,7 @@ class Advice:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that an advice rests on; target is on the scale 0 to 1."""
+    """The input of an advice; target is on the scale 0 to 1."""
 
     curve: Curve
     verdict: Verdict
@@ -62,7 +62,7 @@ class Evidence:
 
 
 def advise(evidence: Evidence) -> Advice:
-    """Advise by draws of forecast and spending, pair by pair; "none" without a verdict or a forecast."""
+    """Advise by paired draws of forecast and spending, "none" if either is missing."""
     gains, ahead = _gains(evidence)
     unit, level = evidence.curve.unit, evidence.level
     gain = quantile_interval(gains * unit, level) if len(gains) else None
@@ -86,7 +86,7 @@ def _gains(evidence: Evidence) -> tuple[Floats, Floats]:
 def _rates(
     evidence: Evidence, gains: Floats, ahead: Floats
 ) -> tuple[Interval | None, Interval | None, tuple[str, ...]]:
-    """Gain per further round and per unit of epsilon, and why one is missing."""
+    """Return the gain per round and per unit of epsilon, and why one is missing."""
     if isinstance(evidence.forecast, NoForecast):
         return None, None, (f"the gain needs a forecast: {evidence.forecast.reason}",)
     going = ahead > 0.0
@@ -107,7 +107,7 @@ def _rates(
 
 
 def _decide(evidence: Evidence, gain: Interval | None) -> tuple[Action, str]:
-    """What to do, and the first reason."""
+    """Return the action, and the first reason."""
     verdict, race, forecast = evidence.verdict, evidence.race, evidence.forecast
     if verdict.kind == "collapsed":
         before = f" before round {verdict.onset_round}" if verdict.onset_round is not None else ""
@@ -135,7 +135,7 @@ def _by_gain(evidence: Evidence, forecast: Forecast, gain: Interval) -> tuple[Ac
     if gain.high <= worth:
         return "stop", "little is left to gain"
     if gain.low <= 0.0:
-        return "undecided", "the gain to expect cannot be reported from none"
+        return "undecided", "the expected gain cannot be distinguished from none"
     if chance is not None and chance <= UNLIKELY:
         missed = f"the target is likely missed (chance {chance:.0%})"
         return "undecided", f"there is more to gain, but {missed}"
@@ -145,7 +145,7 @@ def _by_gain(evidence: Evidence, forecast: Forecast, gain: Interval) -> tuple[Ac
 
 
 def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
-    """Without a forecast only the verdict speaks."""
+    """Decide by the verdict alone, without a forecast."""
     verdict = evidence.verdict
     if verdict.kind == "too_short":
         return "none", f"{verdict.rounds} rounds are too few to judge"
@@ -158,11 +158,11 @@ def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
     if trend is not None and trend.low > 0.0:
         gained = change_text(curve.metric, trend.estimate * curve.unit)
         return "go_on", f"the run gains {gained} a round now"
-    return "undecided", "the run improves slowly, and without a forecast nothing says how far"
+    return "undecided", "the run improves slowly, and without a forecast its end is unknown"
 
 
 def _chance(evidence: Evidence, forecast: Forecast) -> float | None:
-    """Of reaching the target within the plan, and within the budget where there is one."""
+    """Return the chance to reach the target within the plan, and within any budget."""
     if evidence.target is None:
         return None
     if evidence.race is not None and evidence.race.probability is not None:
@@ -177,7 +177,7 @@ def _further(
     per_epsilon: Interval | None,
     ahead: Floats,
 ) -> list[str]:
-    """Gain, price, chance and time, as far as they are known."""
+    """Describe gain, price, chance and time, as far as they are known."""
     texts = []
     if gain is not None and per_round is not None:
         rounds = float(np.median(ahead))

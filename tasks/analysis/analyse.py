@@ -1,4 +1,4 @@
-"""One run analysed whole, and several compared."""
+"""Whole analysis of a run, and comparison of several."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -25,10 +25,11 @@ def analyse(
     settings: AnalysisSettings | None = None,
     counts: Sequence[Counts] = (),
 ) -> RunAnalysis:
-    """Analyse a run beside the service's earlier runs; what cannot be known says why, and nothing raises.
+    """Analyse a run beside the service's earlier runs; unknown values have reasons.
 
     The plan is the setting's, else the run's own, else the longest similar run of the history. counts
-    are the clients of rounds that name none."""
+    are the clients of rounds that name none.
+    """
     settings = settings or AnalysisSettings()
     curve = curve_of(run, settings.metric)
     past = [curve_of(one, curve.metric) for one in history if one.run_id != run.run_id]
@@ -65,7 +66,7 @@ def analyse(
 def compare(
     analyses: Sequence[RunAnalysis], called: Sequence[str] | None = None
 ) -> tuple[Comparison, ...]:
-    """Compare each run with the best of them; runs of one name get the place beside it."""
+    """Compare each run with the best of them; runs of one name are numbered."""
     names = list(called) if called is not None else [one.run_id for one in analyses]
     runs = [
         Compared(name if names.count(name) == 1 else f"{name} ({place})", one.curve, one.forecast)
@@ -75,20 +76,18 @@ def compare(
 
 
 def _planned(run: TrainingRun, settings: AnalysisSettings) -> tuple[int | None, int | None]:
-    """How many rounds are planned, and the number of the last."""
     total = settings.total_rounds if settings.total_rounds is not None else run.total_rounds
     return total, None if total is None else run.final_round(total)
 
 
 def _further(ahead: Forecast | NoForecast, target: float | None) -> Floats | None:
-    """Draws of further rounds until the target."""
     if isinstance(ahead, NoForecast) or target is None:
         return None
     return np.asarray(passages(ahead, target) - ahead.last_round)
 
 
 def _counting(run: TrainingRun, total: int | None, end: int | None) -> Iterator[str]:
-    """How the rounds of a run that counts from 0 were counted."""
+    """Explain how the rounds of a run that counts from 0 were counted."""
     if total is None or not run.counts_from_0:
         return
     first = "round 0 is the first" if end != total else "round 0 counts as before the first"
@@ -96,20 +95,19 @@ def _counting(run: TrainingRun, total: int | None, end: int | None) -> Iterator[
 
 
 def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[str]:
-    """Lines on what was left out or asked in vain."""
     notes = []
     missing = len(curve) - int(np.isfinite(curve.values).sum())
     if len(curve) and missing == len(curve):
-        notes.append(f"no round tells a {curve.metric} that is a number")
+        notes.append(f"no round has a {curve.metric} that is a number")
     elif missing:
-        notes.append(f"{missing} of {len(curve)} rounds tell no {curve.metric} that is a number")
+        notes.append(f"{missing} of {len(curve)} rounds have no {curve.metric} that is a number")
     target = settings.target
     if target is not None and curve.metric == "accuracy" and target > 1.0:
-        notes.append(f"a target of {target:g} is beyond the possible: accuracy is a share, 0 to 1")
+        notes.append(f"a target of {target:g} is out of range: accuracy is a share, 0 to 1")
     if target is not None and curve.metric == "loss" and target < 0.0:
-        notes.append(f"a target of {target:g} is beyond the possible: a loss is at least 0")
+        notes.append(f"a target of {target:g} is out of range: a loss is at least 0")
     if target is not None and np.isnan(target):
-        notes.append("the target is no number")
+        notes.append("the target is not a number")
     skipped = [b.round - a.round - 1 for a, b in pairwise(run.rounds)]
     if any(skipped):
         notes.append(f"{sum(skipped)} rounds between the first and the last are missing")

@@ -10,7 +10,7 @@ from tasks.analysis.curve import Bools, Floats, Ints
 from tasks.core.training import Round
 
 REPORTED, LATE, DROPPED, UNKNOWN = 0, 1, 2, 3
-# the words that services have for what became of a client, lower case
+# services' words for a client's state, lower case
 STATES = {
     **dict.fromkeys(("reported", "ok", "success", "succeeded", "completed", "complete", "done"), 0),
     **dict.fromkeys(("finished", "active", "submitted", "trained"), REPORTED),
@@ -41,32 +41,29 @@ class Columns:
     has_states: bool
 
     def __len__(self) -> int:
-        """Clients drawn, over all rounds."""
         return len(self.round)
 
     def of_clients(self, chosen: Bools | slice = slice(None)) -> Floats:
-        """Count of the chosen entries, by client."""
+        """Count the chosen entries, by client."""
         return np.bincount(self.client[chosen], minlength=len(self.ids)).astype(np.float64)
 
     def of_rounds(self, chosen: Bools | slice = slice(None)) -> Floats:
-        """Count of the chosen entries, by round."""
+        """Count the chosen entries, by round."""
         return np.bincount(self.round[chosen], minlength=len(self.numbers)).astype(np.float64)
 
 
 def columns(rounds: Sequence[Round]) -> Columns:
-    """The clients of all rounds that tell of them, ids in the order of their names."""
-    reported = [r for r in rounds if r.clients is not None]
-    entries = [client for r in reported for client in r.clients or ()]
+    """Build columns from all rounds with clients, ids in the order of their names."""
+    named = [r for r in rounds if r.clients is not None]
+    entries = [client for r in named for client in r.clients or ()]
     ids = sorted({client.id for client in entries})
     place = {name: index for index, name in enumerate(ids)}
     accuracy = _floats([client.accuracy for client in entries])
     seconds = _floats([client.seconds for client in entries])
     return Columns(
         tuple(ids),
-        np.array([r.round for r in reported], dtype=np.int64),
-        np.repeat(np.arange(len(reported)), [len(r.clients or ()) for r in reported]).astype(
-            np.int64
-        ),
+        np.array([r.round for r in named], dtype=np.int64),
+        np.repeat(np.arange(len(named)), [len(r.clients or ()) for r in named]).astype(np.int64),
         np.array([place[client.id] for client in entries], dtype=np.int64),
         _floats([client.examples for client in entries]),
         accuracy,
@@ -78,13 +75,13 @@ def columns(rounds: Sequence[Round]) -> Columns:
 
 
 def _floats(values: Sequence[float | None]) -> Floats:
-    """None and what is no finite number as NaN."""
+    """Convert to floats, with NaN for None and numbers that are not finite."""
     column = np.array(values, dtype=np.float64)
     return np.where(np.isfinite(column), column, np.nan)
 
 
 def _states(words: Sequence[str | None], answered: Bools) -> Ints:
-    """The state of each; who reported something without a word for it has reported."""
+    """Return the state of each; a client with values but no state has reported."""
     states = np.array([_state(word) for word in words], dtype=np.int64)
     wordless = np.array([word is None for word in words], dtype=bool)
     return np.where(wordless & answered, REPORTED, states)

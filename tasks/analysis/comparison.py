@@ -1,4 +1,4 @@
-"""Runs compared: which is better, by how much."""
+"""Comparison of runs: which is better, and by how much."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from tasks.analysis.observed import window_of
 from tasks.analysis.robust import quantile_interval, student_quantile
 from tasks.analysis.wording import change_text, range_text
 
-LEVEL = 0.95  # a difference is said to be one when this interval does not hold 0
+LEVEL = 0.95  # a difference counts when this interval does not hold 0
 LEAST_ROUNDS = 5
 FINAL_ROUNDS = 5
 DRAWS = 4000
@@ -24,7 +24,7 @@ Basis = Literal["paired rounds", "last rounds"]
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One run, as far as a comparison needs it."""
+    """The part of a run that a comparison needs."""
 
     name: str
     curve: Curve
@@ -33,8 +33,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs. Differences are first less second in the metric's own unit, positive where the first
-    is better (also of a loss); better is None when undecided.
+    """Two runs, compared: differences are first less second in the metric's own
+    unit, positive where the first is better (also of a loss); better is None when undecided.
 
     level is that of the levels at the same round, `round`; final that of the forecast final levels.
     n counts the rounds behind level. Both speak of these two trainings, not of their settings: for
@@ -55,8 +55,10 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Compared]) -> tuple[Comparison, ...]:
-    """Compare each run with the best one, which comes first in each pair; empty below two runs. The best
-    has the highest level at the last round that all have."""
+    """Compare each run with the best one, first in each pair; empty below two.
+
+    The best has the highest level at the last round that all have.
+    """
     if len(runs) < 2:
         return ()
     end = min((int(run.curve.rounds[-1]) for run in runs if len(run.curve)), default=0)
@@ -70,7 +72,7 @@ def _standing(curve: Curve, end: int) -> float:
 
 
 def compare_two(first: Compared, second: Compared) -> Comparison:
-    """The comparison of two runs.
+    """Compare two runs.
 
     Where rounds match they are paired: what both share (the same data, the same schedule) falls out
     of the difference of a round. The mean of the last rounds' differences has an interval by the
@@ -79,7 +81,7 @@ def compare_two(first: Compared, second: Compared) -> Comparison:
     1995), with Student's quantile. The forecast finals are compared draw by draw.
     """
     if first.curve.metric != second.curve.metric:
-        return _undecidable(first, second, "one tells accuracy and the other loss only")
+        return _undecidable(first, second, "one has accuracy and the other only loss")
     unit = max(first.curve.unit, second.curve.unit)
     if unit <= 0.0:
         return _undecidable(first, second, "no loss is reported")
@@ -98,7 +100,7 @@ def compare_two(first: Compared, second: Compared) -> Comparison:
 
 
 def _aligned(first: Curve, second: Curve) -> tuple[Curve, Curve]:
-    """Both on one scale: of losses, the larger of the two worst ones counts as 0."""
+    """Return both on one scale; for losses, the larger of the two worst is 0."""
     if first.metric == "accuracy":
         return first, second
     worst = max(first.worst, second.worst)
@@ -112,7 +114,7 @@ def _on_scale(curve: Curve, worst: float) -> Curve:
 def _at_equal_rounds(
     first: Curve, second: Curve
 ) -> tuple[int | None, Basis | None, Interval | None, int]:
-    """Last round of both, how they were compared, difference of the levels there, rounds behind it."""
+    """Return last common round, method, difference of levels, and rounds behind it."""
     if not len(first) or not len(second):
         return None, None, None, 0
     end = int(min(first.rounds[-1], second.rounds[-1]))
@@ -138,7 +140,7 @@ def _until(curve: Curve, end: int) -> Floats:
 
 
 def _mean(values: Floats, window: int) -> Interval:
-    """Mean of the last rounds with its interval by the noise of the whole."""
+    """Return the mean of the last rounds with its interval by the noise of the whole."""
     last = values[-window:]
     about = noise.estimate(noise.without_spikes(values))
     variance = max(about.of_mean(float(len(last))), float(last.var(ddof=1)) / len(last))
@@ -148,7 +150,6 @@ def _mean(values: Floats, window: int) -> Interval:
 
 
 def _final(first: Compared, second: Compared) -> tuple[Interval | None, tuple[str, ...]]:
-    """Difference of the forecast finals in the metric's own unit, better is positive."""
     draws = []
     rng = np.random.default_rng(SEED)
     for one in (first, second):
@@ -161,7 +162,7 @@ def _final(first: Compared, second: Compared) -> tuple[Interval | None, tuple[st
 
 
 def _finals(run: Compared, ahead: Forecast, rng: np.random.Generator) -> Floats:
-    """Draws of the final level; of a finished run, of what its last five rounds stand for."""
+    """Return draws of the final level; of a finished run, by its last five rounds."""
     if ahead.levels.size:
         return np.asarray(ahead.levels[rng.integers(0, len(ahead.levels), size=DRAWS), -1])
     values = run.curve.values[np.isfinite(run.curve.values)]
@@ -176,11 +177,11 @@ def _times(interval: Interval, unit: float) -> Interval:
 
 
 def _better(first: str, second: str, now: Interval | None, final: Interval | None) -> str | None:
-    """The better one by the end, else at equal rounds; None when unsure or when both contradict."""
+    """Return the better run by the end, else at equal rounds; None when unsure."""
     sides = [(one.low > 0.0) - (one.high < 0.0) for one in (final, now) if one is not None]
     if not sides or {1, -1} <= set(sides):
         return None
-    # of a forecast that cannot tell, the level so far is no answer: curves may cross
+    # with an undecided forecast, the present levels do not decide: curves may cross
     return {1: first, -1: second, 0: None}[sides[0]]
 
 

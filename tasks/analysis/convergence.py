@@ -1,4 +1,4 @@
-"""The verdict on a run: where it is now, why, in one sentence.
+"""The verdict on a run, in one sentence with reasons.
 
 Kinds are tried in the order of VerdictKind, the first that holds is the verdict; the numbers are in
 tasks.analysis.settings. A run that fell and came back is judged by where it is now, with the fall as
@@ -46,7 +46,7 @@ SIMILAR_WITHIN = 0.03
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a run.
+    """A verdict with its evidence.
 
     trend (a round), level and asymptote are on the scale 0 to 1, None when the run is too short;
     onset_round and found_round belong to the break that the verdict is about, by the run's own
@@ -64,7 +64,7 @@ class Verdict:
     found_round: int | None = None
 
     def finding(self) -> Finding:
-        """The verdict as a finding; its number is the trend a round."""
+        """Return the verdict as a finding; its number is the trend a round."""
         evidence = {"verdict": self.kind, **self.evidence}
         trend = {} if self.trend is None else vars(self.trend)
         severity = SEVERITIES[self.kind]
@@ -73,7 +73,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Seen:
-    """All that the rules look at."""
+    """The input of the rules."""
 
     curve: Curve
     state: State
@@ -84,7 +84,7 @@ class _Seen:
 
 
 def judge(curve: Curve, history: Sequence[Curve] = ()) -> Verdict:
-    """The verdict on the rounds seen; without history no run is on a plateau."""
+    """Return the verdict on the rounds seen; without history no run is on a plateau."""
     known = int(np.isfinite(curve.values).sum())
     if len(curve) < settings.LEAST_ROUNDS or (known == 0 and not curve.lost.any()):
         return _too_short(curve)
@@ -123,8 +123,10 @@ def _never_finite(curve: Curve) -> Verdict:
 
 
 def _since_last_break(curve: Curve, breaks: tuple[Onset, ...]) -> Curve:
-    """The curve since the last break was over, or all of it where that leaves too few rounds; while a
-    break lasts, since it began, and at least the last rounds."""
+    """Return the curve since the last break was over, or all if too few rounds remain.
+
+    While a break lasts, it is the curve since its beginning, and at least the last rounds.
+    """
     if not breaks:
         return curve
     last = breaks[-1]
@@ -140,7 +142,7 @@ def _since_last_break(curve: Curve, breaks: tuple[Onset, ...]) -> Curve:
 def _reached_by_similar(
     curve: Curve, history: Sequence[Curve]
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Median of the most that similar runs reached at this round or later, and their names."""
+    """Return the median of similar runs' best at this round or later, and their names."""
     mine = past_run(curve)
     if mine is None:
         return None, ()
@@ -254,8 +256,10 @@ def _plateau(seen: _Seen) -> Verdict | None:
 
 
 def _converged(seen: _Seen) -> Verdict | None:
-    """The verdict that is expected to cost less (Bishop, "Pattern recognition and machine learning"
-    2006, 1.5): a mistake costs 1 either way, and MISLED more when it hides that much is left."""
+    """Return the verdict of least expected cost (Bishop 2006, 1.5).
+
+    A mistake costs 1 either way, and MISLED more when it hides that much is left (Bishop: "Pattern
+    recognition and machine learning")."""
     state, more = seen.state, seen.state.gaps > 2.0 * settings.CONVERGED_GAP
     done = float(
         np.mean((state.trends <= settings.FLAT_TREND) & (state.gaps <= settings.CONVERGED_GAP))
@@ -283,7 +287,7 @@ def _at(seen: _Seen, level: float) -> str:
 
 
 def _by(seen: _Seen, change: float, until: float | None = None) -> str:
-    """A change on the scale, or a range of changes, in the metric's own unit."""
+    """Format a change on the scale, or a range of changes, in the metric's own unit."""
     metric, unit = seen.curve.metric, seen.curve.unit
     if until is None:
         return change_text(metric, change * unit)
@@ -291,7 +295,7 @@ def _by(seen: _Seen, change: float, until: float | None = None) -> str:
 
 
 def _with_falls(verdict: Verdict, breaks: tuple[Onset, ...]) -> Verdict:
-    """The verdict with every break as evidence, the past ones named in the sentence."""
+    """Add every break as evidence, and name past ones in the sentence."""
     if not breaks:
         return verdict
     names = ("kind", "began", "found", "ended", "held", "lowest")

@@ -1,4 +1,4 @@
-"""A run's curve: one metric over the rounds, on a scale from 0 (worst) to 1 (best)."""
+"""A run's curve: one metric over the rounds, scaled from 0 (worst) to 1 (best)."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,9 +21,9 @@ class Curve:
     """One metric of one run; index i means the same round in every array.
 
     rounds are ascending, not always without holes; values are the metric on the scale 0 to 1 where
-    more is better, NaN for a round that did not tell it; losses are as reported, NaN or Inf where the
-    service said so. lost is True for a round whose loss or metric was reported and is not a finite
-    number. worst is the metric's value at scale 0 (1 for accuracy never matters, see `unscaled`).
+    more is better, NaN for a round without it; losses are as reported, with their NaN or Inf.
+    lost is True for a round whose reported loss or metric is not finite. worst is the metric's value
+    at scale 0 (1 for accuracy never matters, see `unscaled`).
     """
 
     name: str
@@ -34,37 +34,39 @@ class Curve:
     worst: float = 0.0
 
     def __len__(self) -> int:
-        """Rounds seen."""
         return len(self.rounds)
 
     def unscaled(self, value: float) -> float:
-        """A value of the scale in the metric's own unit."""
+        """Return a value of the scale in the metric's own unit."""
         return value if self.metric == "accuracy" else self.worst * (1.0 - value)
 
     def scaled(self, value: float) -> float:
-        """The metric's own value (a target, say) on the scale; the inverse of `unscaled`."""
+        """Return the metric's own value, such as a target, on the scale."""
         return value if self.metric == "accuracy" else 1.0 - value / self.worst
 
     def until(self, count: int) -> "Curve":
-        """The first `count` rounds seen."""
+        """Return the first `count` rounds seen."""
         return self.part(slice(count))
 
     def part(self, chosen: slice) -> "Curve":
-        """Some of the rounds seen."""
+        """Return some of the rounds seen."""
         rounds, values, lost = self.rounds[chosen], self.values[chosen], self.lost[chosen]
         return replace(self, rounds=rounds, values=values, lost=lost)
 
     @property
     def unit(self) -> float:
-        """What 1 on the scale is in the metric's own unit."""
+        """Return the size of 1 on the scale in the metric's own unit."""
         return 1.0 if self.metric == "accuracy" else self.worst
 
 
 def from_arrays(
     name: str, rounds: Ints, accuracy: Floats | None, loss: Floats | None = None
 ) -> Curve:
-    """A curve of the accuracy (a share, NaN for a hole) where any is reported, else of the loss, scaled as
-    1 - loss / worst of the first five, cut at 0; a loss that is not finite counts as lost."""
+    """Build the curve of the accuracy (a share, NaN for a hole), else of the loss.
+
+    The loss is scaled as 1 - loss / worst of the first five, cut at 0; one that is not finite counts
+    as lost.
+    """
     lost: Bools = np.zeros(len(rounds), dtype=bool)
     if loss is not None and np.isfinite(loss).any():
         lost = ~np.isfinite(loss)
@@ -72,13 +74,11 @@ def from_arrays(
 
 
 def curve_of(run: TrainingRun, metric: Metric | None = None) -> Curve:
-    """The run's curve of that metric; without one, accuracy where any round tells it, else loss."""
+    """Build the run's curve; by default of accuracy if any round has it, else loss."""
     rounds = np.array([one.round for one in run.rounds], dtype=np.int64)
-    reported = [(one.accuracy, one.loss) for one in run.rounds]
-    accuracy, loss = np.array(reported, dtype=np.float64).reshape(-1, 2).T
-    lost = np.array(
-        [each is not None and not np.isfinite(each) for _, each in reported], dtype=bool
-    )
+    pairs = [(one.accuracy, one.loss) for one in run.rounds]
+    accuracy, loss = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    lost = np.array([each is not None and not np.isfinite(each) for _, each in pairs], dtype=bool)
     shown = None if metric == "loss" else accuracy
     return _curve(run.run_id, rounds, shown, None if metric == "accuracy" else loss, lost)
 

@@ -1,4 +1,4 @@
-"""How evenly the model serves the clients: spread and worst decile of their accuracy."""
+"""Fairness of the model across clients: spread and worst decile of their accuracy."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ SETTLED = 1e-7
 
 @dataclass(frozen=True)
 class Fairness:
-    """Accuracy across clients, each weighing as its examples do (or all alike: is_weighted).
+    """Accuracy across clients, weighted by examples if is_weighted, else equally.
 
     mean, spread (standard deviation), worst_decile (mean of the worst tenth of the examples) and gap
-    (best less worst client) are shares, 0 to 1; n is how many clients tell their accuracy.
+    (best less worst client) are shares, 0 to 1; n is the number of clients with an accuracy.
     """
 
     mean: Interval
@@ -37,9 +37,9 @@ class Fairness:
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
-    """Each client's accuracy as of now, by client: estimate, standard error (NaN where none can be
-    had), how many rounds it rests on, and its examples."""
+class ClientAccuracies:
+    """Clients' accuracies now: estimate, standard error (NaN if unknown), number of
+    rounds behind it, and examples."""
 
     accuracy: Floats
     error: Floats
@@ -47,11 +47,11 @@ class Standing:
     examples: Floats
 
 
-def standing(table: Columns) -> Standing:
-    """Each client's accuracy as of the last rounds, comparable although they took part in different ones.
+def client_accuracies(table: Columns) -> ClientAccuracies:
+    """Estimate clients' accuracy at the last rounds, whatever their own rounds.
 
-    Accuracy grows over the rounds, so who was drawn early would look bad: a client's accuracy is the
-    level of the last rounds plus what it was above or below its rounds, over the second half of the
+    Accuracy grows over the rounds, which would put early clients at a disadvantage: a client's is the
+    level of the last rounds plus its distance from its own rounds' level, over the second half of the
     run (the additive model of clients and rounds, fitted by alternating means: Friedman and
     Stuetzle, "Projection pursuit regression", JASA 1981, for backfitting).
     """
@@ -63,7 +63,7 @@ def standing(table: Columns) -> Standing:
     client, at, value = table.client[keep], table.round[keep], table.accuracy[keep]
     if not len(value):
         nothing = np.full(clients, np.nan)
-        return Standing(nothing, nothing, np.zeros(clients), examples)
+        return ClientAccuracies(nothing, nothing, np.zeros(clients), examples)
     count = np.bincount(client, minlength=clients).astype(np.float64)
     of_client: Floats = np.zeros(clients)
     of_round: Floats = np.zeros(len(table.numbers))
@@ -79,19 +79,19 @@ def standing(table: Columns) -> Standing:
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
     accuracy = np.where(count > 0, np.clip(level + of_client, 0.0, 1.0), np.nan)
-    return Standing(accuracy, error, count, examples)
+    return ClientAccuracies(accuracy, error, count, examples)
 
 
 def _mean_by(groups: Ints, values: Floats, count: int) -> Floats:
-    """Mean of the finite values of each group, NaN without any."""
+    """Return the mean of the finite values of each group, NaN without any."""
     finite = np.isfinite(values)
     sums = np.bincount(groups[finite], values[finite], count)
     sizes = np.bincount(groups[finite], minlength=count)
     return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
 
 
-def client_interval(now: Standing, index: int, level: float) -> Interval | None:
-    """One client's accuracy with Student's interval over its rounds; None below two rounds."""
+def client_interval(now: ClientAccuracies, index: int, level: float) -> Interval | None:
+    """Return a client's accuracy with Student's interval; None below two rounds."""
     if not np.isfinite(now.error[index]) or now.rounds[index] < 2:
         return None
     middle = float(now.accuracy[index])
@@ -99,21 +99,21 @@ def client_interval(now: Standing, index: int, level: float) -> Interval | None:
     return Interval(middle, max(0.0, middle - reach), min(1.0, middle + reach), level)
 
 
-def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
-    """The fairness of a run; None when fewer than three clients tell their accuracy.
+def fairness(table: Columns, now: ClientAccuracies, level: float) -> Fairness | None:
+    """Return the fairness of a run; None below three clients with an accuracy.
 
-    Spread and worst tenth are what the literature of fair federated learning reports (Li, Sanjabi,
+    Spread and worst tenth are the usual measures of fair federated learning (Li, Sanjabi,
     Beirami and Smith, "Fair resource allocation in federated learning", ICLR 2020). Intervals by the
     bootstrap over clients (Efron and Tibshirani, "An introduction to the bootstrap" 1993, 13.3).
     """
-    reported = np.flatnonzero(np.isfinite(now.accuracy))
-    if len(reported) < LEAST_CLIENTS:
+    known = np.flatnonzero(np.isfinite(now.accuracy))
+    if len(known) < LEAST_CLIENTS:
         return None
-    accuracy, examples = now.accuracy[reported], now.examples[reported]
+    accuracy, examples = now.accuracy[known], now.examples[known]
     is_weighted = bool(np.isfinite(examples).all() and (examples > 0).all())
-    weights = examples if is_weighted else np.ones(len(reported))
+    weights = examples if is_weighted else np.ones(len(known))
     rng = np.random.default_rng(SEED)
-    picks = rng.integers(0, len(reported), size=(DRAWS, len(reported)))
+    picks = rng.integers(0, len(known), size=(DRAWS, len(known)))
     draws = np.stack([_figures(accuracy[one], weights[one]) for one in picks])
     whole = _figures(accuracy, weights)
     lows, highs = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -121,13 +121,13 @@ def fairness(table: Columns, now: Standing, level: float) -> Fairness | None:
     mean, spread, worst = (Interval(float(e), float(a), float(b), level) for e, a, b in ends)
     return Fairness(
         mean, spread, worst,
-        float(accuracy.max() - accuracy.min()), table.ids[reported[int(np.argmin(accuracy))]],
-        is_weighted, len(reported),
+        float(accuracy.max() - accuracy.min()), table.ids[known[int(np.argmin(accuracy))]],
+        is_weighted, len(known),
     )  # fmt: skip
 
 
 def _figures(accuracy: Floats, weights: Floats) -> Floats:
-    """Weighted mean, standard deviation, and mean of the worst tenth of the weight."""
+    """Return weighted mean, standard deviation, and mean of the worst tenth."""
     total = weights.sum()
     mean = float(accuracy @ weights / total)
     spread = float(np.sqrt((accuracy - mean) ** 2 @ weights / total))

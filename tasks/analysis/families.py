@@ -1,4 +1,4 @@
-"""Families of learning curves: how the gap to the asymptote closes.
+"""Families of learning curves, by how the gap to the asymptote closes.
 
 A family gives shapes g(x), 1 at the first round (x = 1) and falling towards 0; a curve is
 asymptote - (asymptote - start) g(x). The families are those that compete in the literature on
@@ -40,8 +40,8 @@ def _log_power(x: Floats, scale: Floats, shape: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Family:
-    """One family: its shapes are all pairs of a time constant and one of `shapes`; half of the gap of
-    shape k is closed after `half`(k) time constants."""
+    """One family: its shapes are all pairs of a time constant and one of `shapes`;
+    half of the gap of shape k is closed after `half`(k) time constants."""
 
     name: str
     gap: Gap
@@ -49,14 +49,14 @@ class Family:
     shapes: tuple[float, ...]
 
     def evaluate(self, x: Floats, seen: float) -> Floats:
-        """g at x (rounds from 1) for `seen` rounds so far; shape (time constants x shapes, x)."""
+        """Return g at x (rounds from 1): shape (time constants x shapes, x)."""
         scale, shape = self._pairs(seen)
         first = self.gap(np.ones(1), scale, shape)
-        # a shape that is over before the first round ends has nothing left to divide by
+        # avoids a division by zero for a shape that ends before the first round
         return np.asarray(self.gap(x, scale, shape) / np.maximum(first, 1e-300))
 
     def halfway(self, seen: float) -> Floats:
-        """Rounds after which half of the gap is closed, of each shape."""
+        """Return the rounds after which half of the gap is closed, of each shape."""
         scale, shape = self._pairs(seen)
         return np.asarray(scale * self.half(shape))[:, 0]
 
@@ -75,7 +75,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class End:
-    """A belief about the asymptote before anything is seen, and its weight beside other beliefs."""
+    """A prior belief about the asymptote, and its weight beside other beliefs."""
 
     mean: float
     sd: float
@@ -84,27 +84,27 @@ class End:
 
 ANY_END = End(0.8, 0.3)
 PLANNED_ENDS = (End(0.9, 0.12, 0.5), End(0.6, 0.3, 0.5))
-"""Of a run with a plan: either its task is one that is learned well, or it may end anywhere. The tasks
-that federated learning is tried on reach from digits, nearly all of which are reported right in the end, to
-next words, most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
+"""For a run with a plan: either its task can be learned well, or it may end anywhere. Tasks of federated
+learning range from digits, nearly all of which are classified correctly in the end, to next words,
+most of which never are (Reddi et al., "Adaptive federated optimization", ICLR 2021)."""
 LIKELY_START = (0.25, 0.3)  # mean and standard deviation of the start
 LEAST_START = -0.02
 FLAT_SHARE = 0.5  # prior weight of a curve that does not change, against 1 for each family
 PLANNED_FLAT_SHARE = 0.2  # the same of a run with a plan: few runs are planned that learn nothing
 HALFWAY, HALFWAY_SPREAD = 0.15, 1.25
 """When a run with a plan has made half of its gain: a share of the plan, and the standard deviation of
-its logarithm. Who plans a run lets it train for long enough, and not for many times that."""
+its logarithm. Runs are planned to train for long enough, and not for many times that."""
 
 
 class ParametricShapes:
-    """All shapes of all families, the flat one first, once for each belief about the end: p is the
-    asymptote (at most 1, not below the start), q the start."""
+    """All shapes of all families, the flat one first, once for each prior end:
+    p is the asymptote (at most 1, not below the start), q the start."""
 
     def __init__(
         self, seen: float, ends: Sequence[End] = (ANY_END,), planned: float | None = None
     ) -> None:
-        """The time constants are in units of the rounds seen; planned is the last round of the plan,
-        from which it is guessed how fast the run was meant to learn."""
+        """Time constants are in units of the rounds seen; the plan's last round,
+        planned, hints at the intended speed of learning."""
         self.seen, self.copies = seen, len(ends)
         families = [_log_prior(family, seen, planned) for family in FAMILIES]
         flat = np.log(FLAT_SHARE if planned is None else PLANNED_FLAT_SHARE)
@@ -116,27 +116,27 @@ class ParametricShapes:
         self.centre, self.spread = np.stack([beliefs, start]).transpose(2, 0, 1)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """1 - g and g of each shape, each of shape (J, x); the flat one has g = 1."""
+        """Return 1 - g and g of each shape, each of shape (J, x); the flat one has g = 1."""
         gaps = [family.evaluate(x, self.seen) for family in FAMILIES]
         gap = np.minimum(np.vstack([np.ones((1, len(x))), *gaps]), 1.0)
         gap = np.tile(gap, (self.copies, 1))
         return 1.0 - gap, gap
 
     def end(self) -> tuple[Floats, Floats]:
-        """No gap is left in the end, but the flat curve is where it started."""
+        """Return no gap at the end, but the flat curve's start."""
         gap = np.zeros(len(self.log_prior))
         gap[:: self.count] = 1.0
         return 1.0 - gap, gap
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """Asymptotes of at most 1 that are not below the start; of the flat curve, any."""
+        """Allow asymptotes up to 1 and not below the start; any for the flat curve."""
         possible = (p <= 1.0) & (p >= q) & (q >= LEAST_START)
         possible[:: self.count] = True
         return possible
 
 
 def _log_prior(family: Family, seen: float, planned: float | None) -> Floats:
-    """Log weights of the family's shapes, together 1."""
+    """Return log weights of the family's shapes, which sum to 1."""
     if planned is None:
         count = len(RATES) * len(family.shapes)
         return np.full(count, -np.log(count))

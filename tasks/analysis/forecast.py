@@ -1,4 +1,4 @@
-"""Where a run will end, and when it reaches a target.
+"""Forecast of a run's end, and of when it reaches a target.
 
 Curves that agree with what was seen are drawn from the families of learning curves
 (tasks.analysis.families) and from the service's past runs (tasks.analysis.similar), both as in
@@ -33,17 +33,17 @@ SIMILAR_FOR_A_PLAN = 10
 
 @dataclass(frozen=True)
 class NoForecast:
-    """Why there is none, and what is needed."""
+    """The reason why there is no forecast, and what it needs."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class TargetForecast:
-    """Further rounds until the level reaches the target; None where that is beyond the plan.
+    """Further rounds until the level reaches the target; None beyond the plan.
 
-    probability is that of reaching it within the plan. 0 rounds and probability 1 when the level
-    now is there already.
+    probability is that of reaching it within the plan: 1, with 0 rounds, when the present level is
+    there already.
     """
 
     estimate: float | None
@@ -75,7 +75,7 @@ class Forecast:
     history_share: float
 
     def reach(self, target: float) -> TargetForecast:
-        """When the level reaches the target (on the scale 0 to 1)."""
+        """Return when the level reaches the target (on the scale 0 to 1)."""
         level = self.final.level
         if self.now >= target:
             return TargetForecast(0.0, 0.0, 0.0, level, 1.0)
@@ -92,7 +92,7 @@ class Forecast:
         return TargetForecast(middle, low, high, level, float(ever.mean()))
 
     def quantiles(self, shares: Sequence[float]) -> Floats:
-        """The fan: quantiles of the level at each of `rounds`, of shape (shares, rounds)."""
+        """Return quantiles of the level at each of `rounds`: (shares, rounds)."""
         return np.asarray(np.quantile(self.levels, list(shares), axis=0))
 
 
@@ -102,9 +102,10 @@ def forecast(
     history: Sequence[Curve] = (),
     settings: ForecastSettings | None = None,
 ) -> Forecast | NoForecast:
-    """The forecast of a run whose last round will be final_round; without that number the plan is
-    the longest of the ten past runs most similar to this one. A run that has broken and not come
-    back is forecast from what it did since, from the families alone.
+    """Forecast a run whose last round will be final_round.
+
+    Without that number the plan is the longest of the ten past runs most similar to this one. A run
+    that has broken and not come back is forecast from its rounds since, from the families alone.
     """
     settings = settings or ForecastSettings()
     finite = int(np.isfinite(curve.values).sum())
@@ -115,7 +116,7 @@ def forecast(
     planned = final_round if final_round is not None else plan_of(curve, history)
     if planned is None:
         return NoForecast(
-            "the planned number of rounds is not known: tell it (total rounds), or give a history "
+            "the planned number of rounds is unknown: set it (total rounds), or give a history "
             "of longer runs"
         )
     last = int(curve.rounds[-1])
@@ -126,7 +127,7 @@ def forecast(
     observed, mine = observe(part), past_run(part)
     if observed is None or mine is None:
         return NoForecast("no round since the run broke has a value")
-    # rounds without a value at the end are still to be bridged
+    # rounds without a value at the end are part of the future
     now = float(part.rounds[-1] - part.rounds[0] + 1)
     x = now + _steps(ahead)
     past = [] if part is not curve else usable(curve, history)
@@ -147,8 +148,10 @@ def forecast(
 
 
 def plan_of(curve: Curve, history: Sequence[Curve]) -> int | None:
-    """The last round of the longest of the past runs most similar to this one, by its numbers;
-    None when none of them went on for longer than this one."""
+    """Return the last round of the longest of the most similar past runs.
+
+    None when none of them went on for longer than this one.
+    """
     if not len(curve):
         return None
     now = float(curve.rounds[-1] - curve.rounds[0] + 1)
@@ -159,7 +162,7 @@ def plan_of(curve: Curve, history: Sequence[Curve]) -> int | None:
 
 
 def level_now(curve: Curve) -> float:
-    """Mean of the last five rounds with a value; NaN without any."""
+    """Return the mean of the last five rounds with a value; NaN without any."""
     values = curve.values[np.isfinite(curve.values)]
     return float(values[-FINAL_ROUNDS:].mean()) if len(values) else float("nan")
 
@@ -181,7 +184,7 @@ def _over(curve: Curve, planned: int, level: float) -> Forecast:
 
 
 def _since_break(curve: Curve) -> Curve:
-    """What the run did since it broke, if it has not come back; else all of it."""
+    """Return the curve since an unrecovered break; else all of it."""
     broken = [onset for onset in onsets(curve) if onset.ended is None and onset.kind == "collapse"]
     if not broken:
         return curve
@@ -199,13 +202,13 @@ def _since_break(curve: Curve) -> Curve:
 
 
 def usable(curve: Curve, history: Sequence[Curve]) -> list[PastRun]:
-    """Past runs of this metric that never collapsed."""
+    """Return past runs of this metric that never collapsed."""
     runs = [past_run(one) for one in history if one.metric == curve.metric]
     return [run for run in runs if run is not None and not collapsed_once(run.curve)]
 
 
 def _steps(ahead: int) -> Floats:
-    """Steps ahead, from 1 to `ahead`: all, or about MOST_ROUNDS of them."""
+    """Return steps ahead, from 1 to `ahead`: all, or about MOST_ROUNDS of them."""
     if ahead <= MOST_ROUNDS:
         return np.asarray(np.arange(1.0, ahead + 1.0))
     # at least five apart, so that the means of five rounds share none
@@ -220,7 +223,7 @@ def _latent(
     x: Floats,
     settings: ForecastSettings,
 ) -> tuple[Floats, mixture.Mix, tuple[str, ...]]:
-    """Draws of the noise-free level at x from all sources, and the past runs behind them."""
+    """Return draws of the noise-free level at x from all sources, and their past runs."""
     rng = np.random.default_rng(settings.seed)
     x_end = float(x[-1])
     runs = nearest(mine, past, x_end)[: settings.most_past_runs]
@@ -243,7 +246,7 @@ def _latent(
 
 
 def _levels(part: Curve, observed: Observed, x: Floats, latent: Floats, seed: int) -> Floats:
-    """Draws of the mean of the last five rounds at each x, from those of the noise-free level."""
+    """Return draws of the mean of the last five rounds at x, from noise-free levels."""
     rng = np.random.default_rng(seed + 1)
     if len(x) > 1 and x[1] - x[0] > 1.0:
         centres = np.concatenate([[x[0]], x - 2.0])
@@ -260,7 +263,7 @@ def _levels(part: Curve, observed: Observed, x: Floats, latent: Floats, seed: in
 
 
 def _noise(observed: Observed, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """The noise of each round: white, and a slow part."""
+    """Return the noise of each round: white, and a slow part."""
     white = np.sqrt(observed.noise.white) * rng.normal(size=shape)
     shocks = np.sqrt(observed.noise.slow * (1.0 - MEMORY**2)) * rng.normal(size=shape)
     slow = np.zeros(shape)

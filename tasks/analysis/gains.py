@@ -1,9 +1,9 @@
-"""What runs with such a beginning went on to gain: a regression over the past runs.
+"""Gains of past runs with a similar beginning, by regression.
 
 Each past run, cut at the same share of its rounds as this one is at, gives six figures of its
 beginning (level, trend, start, gain of the second half, noise, length) and what it gained from there
-to its end. A Gaussian process on these figures, with a linear and a smooth part, tells what this run
-will gain (Rasmussen and Williams, "Gaussian processes for machine learning" 2006: 2.2 and 5.4.1;
+to its end. A Gaussian process on these figures, with a linear and a smooth part, predicts the gain of
+this run (Rasmussen and Williams, "Gaussian processes for machine learning" 2006: 2.2 and 5.4.1;
 leave-one-out predictions in closed form: 5.4.2).
 """
 
@@ -20,14 +20,13 @@ LEAST_POINTS = 3
 SCALES = (1.0, 2.0, 4.0, 8.0)
 """Lengths over which the smooth part changes, in standard deviations of the figures."""
 NOISES = (0.03, 0.1, 0.3, 1.0)
-"""Variance of what the figures do not tell, beside that of the smooth part."""
+"""Variance unexplained by the figures, relative to that of the smooth part."""
 LINEAR = 0.3
 MOST_TIMES_LONGER = 3.0
 LEAST_NOISE = 0.002
 LEAST_SPREADS = np.array([0.05, 0.15, 0.05, 0.05, 0.25, np.log(1.4)])
-"""The least standard deviation of each figure that counts as one: what runs of one setting differ by
-from seed to seed, and a length 1.4 times that of the past runs. Below it the past does not show what
-the figure does to a gain."""
+"""The least standard deviation of each figure that counts: that between seeds of one setting, and a
+length 1.4 times that of the past runs. Below it the past does not show the figure's effect."""
 UNSEEN_EFFECT = 0.02
 """Variance that one such deviation of a figure which never varied adds, in units of the mean squared
 gain: with it 80 % intervals held 74 to 92 % of own runs of other lengths, and of synthetic histories of
@@ -36,8 +35,8 @@ one setting 70 to 97 % of plans half to three times as long (45 to 72 % without)
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    """The predicted final level of this run, mean and variance; and for each past run, forecast
-    without itself, the error of the mean and the variance."""
+    """The predicted final level, mean and variance, and each past run's error
+    of the mean and variance in a forecast without itself."""
 
     mean: float
     variance: float
@@ -45,7 +44,7 @@ class Gains:
 
 
 def gains(mine: PastRun, runs: Sequence[PastRun], now: float, x_end: float) -> Gains | None:
-    """None when fewer than ten past runs are of a comparable length (a third to three times)."""
+    """Predict the final level; None below ten past runs of comparable length."""
     share = now / x_end
     rows: list[Floats] = []
     gained: list[float] = []
@@ -70,8 +69,11 @@ def gains(mine: PastRun, runs: Sequence[PastRun], now: float, x_end: float) -> G
 
 
 def figures(values: Floats, length: float) -> Floats:
-    """Level, trend of the last third, start, gain of the second half over the first, log noise and
-    log length of a beginning of at least three values."""
+    """Return the figures of a beginning of at least three values.
+
+    These are level, trend of the last third, start, gain of the second half over the first, log noise
+    and log length.
+    """
     count = len(values)
     last = values[-max(LEAST_POINTS, count // 3) :]
     places = (np.arange(len(last)) - (len(last) - 1) / 2.0) / count
@@ -90,8 +92,10 @@ def figures(values: Floats, length: float) -> Floats:
 
 
 def _best(rows: Floats, gained: Floats, asked: Floats) -> tuple[float, float, Floats, Floats]:
-    """Mean and variance at `asked`, leave-one-out errors and variances, at the scale and noise of
-    the highest evidence."""
+    """Return mean and variance at `asked`, leave-one-out errors and variances.
+
+    Scale and noise have the highest evidence.
+    """
     centre, varied = rows.mean(axis=0), rows.std(axis=0)
     spread = np.maximum(varied, LEAST_SPREADS)
     known, new = (rows - centre) / spread, (asked - centre) / spread
@@ -108,7 +112,7 @@ def _best(rows: Floats, gained: Floats, asked: Floats) -> tuple[float, float, Fl
 def _process(
     known: Floats, apart: Floats, gained: Floats, new: Floats, scale: float, noise: float
 ) -> tuple[float, tuple[float, float, Floats, Floats]]:
-    """Log evidence (the amplitude put at its best), and the predictions."""
+    """Return log evidence (with the best amplitude), and the predictions."""
     count, mean = len(gained), float(gained.mean())
     covariance = np.exp(-0.5 * apart / scale**2) + LINEAR * known @ known.T
     covariance[np.diag_indices(count)] += noise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the central interval that holds the truth with probability `level`."""
+    """An estimate and the central interval with probability `level`."""
 
     estimate: float
     low: float

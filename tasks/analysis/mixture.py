@@ -1,4 +1,4 @@
-"""The sources of knowledge, put together and made honest.
+"""Combination of the sources of a forecast, with calibrated shares and width.
 
 The shares of the sources and the width of the result are learned from the past runs themselves:
 each of some of them is forecast from the others, as if it were this one, at the same round.
@@ -48,15 +48,15 @@ while no more than six in ten of them end below the median. Where much is open, 
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of the families, of past runs as shapes and of the regression over past runs (they sum
-    to 1), and the factor on the width of the whole."""
+    """Shares of families, of past runs as shapes and of the regression over them,
+    with sum 1, and the factor on the width of the whole."""
 
     shares: tuple[float, float, float]
     widening: float
 
     @property
     def of_history(self) -> float:
-        """The part that rests on past runs."""
+        """Return the part that rests on past runs."""
         return self.shares[1] + self.shares[2]
 
 
@@ -65,30 +65,31 @@ ALONE = Mix((1.0, 0.0, 0.0), 1.0)
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One past run forecast from the others: how its end was, and draws from each source (None from
-    one that had nothing to say)."""
+    """One past run forecast from the others: its true end, and draws from each
+    source (None from a source without a forecast)."""
 
     end: float
     draws: tuple[Floats | None, Floats | None, Floats | None]
 
 
 def default_widening(observed: Observed, x: Floats) -> tuple[Floats, Floats]:
-    """The factors on the width at x, below and above the median, when nothing but the families is
-    known."""
+    """Return factors on the width at x, below and above the median, by families."""
     below, above = (np.interp(observed.now / x, SEEN, wider) for wider in (BELOW, ABOVE))
     return np.asarray(below), np.asarray(above)
 
 
 def widened(levels: Floats, below: Floats | float, above: Floats | float) -> Floats:
-    """Draws (draws, x), spread about their median by the factors, within 0 to 1."""
+    """Spread draws (draws, x) about their median by the factors, within 0 to 1."""
     away = levels - np.median(levels, axis=0)
     spread = np.where(away < 0.0, below * away, above * away)
     return np.asarray(np.clip(levels - away + spread, 0.0, 1.0))
 
 
 def leaned(levels: Floats, lean: Floats) -> Floats:
-    """Draws (draws, x) moved up: the median by `lean` of the way to the upper bound of the 80 % interval,
-    those at its bounds and beyond not at all, those between in proportion."""
+    """Move draws (draws, x) up: the median by `lean` towards the upper 80 % bound.
+
+    Draws at or beyond the bounds do not move, those between in proportion.
+    """
     low, middle, high = np.quantile(levels, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2], axis=0)
     above, below = np.maximum(high - middle, LEAST_HALF), np.maximum(middle - low, LEAST_HALF)
     away = levels - middle
@@ -97,8 +98,10 @@ def leaned(levels: Floats, lean: Floats) -> Floats:
 
 
 def likely_end(runs: Sequence[PastRun], x_end: float) -> End:
-    """The asymptote by where past runs ended, for the prior (empirical Bayes: Efron, "Large-scale
-    inference" 2010, chapter 1), drawn to the default while they are few."""
+    """Return the prior asymptote by past runs' ends, drawn to the default while few.
+
+    This is empirical Bayes (Efron, "Large-scale inference" 2010, chapter 1).
+    """
     ends = np.array([run.level_at(x_end) for run in runs])
     mean, sd = ANY_END.mean, ANY_END.sd
     known = len(ends) / (len(ends) + PRIOR_ENDS)
@@ -114,8 +117,7 @@ def parametric_levels(
     rng: np.random.Generator,
     ends: Sequence[End] = PLANNED_ENDS,
 ) -> Floats:
-    """Draws of the level at x, all ahead of now and the last one the plan's, from the families alone;
-    `ends` is what is believed of the asymptote."""
+    """Return draws of the level at future x by families; `ends` is the prior end."""
     shapes = ParametricShapes(observed.now, ends, float(x[-1]))
     fitted = posterior.fit(observed, shapes, rng)
     drawn = posterior.draw(fitted, np.concatenate([[observed.now], x]), count, rng)
@@ -128,7 +130,7 @@ def parametric_levels(
 def history_levels(
     observed: Observed, runs: Sequence[PastRun], x: Floats, count: int, rng: np.random.Generator
 ) -> Floats:
-    """Draws of the level at x, all ahead of now, from past runs alone."""
+    """Return draws of the level at x, all ahead of now, from past runs alone."""
     shapes = HistoryShapes(runs, observed.now, float(x[-1]))
     fitted = posterior.fit(observed, shapes, rng)
     drawn = posterior.draw(fitted, np.concatenate([[observed.now], x]), count, rng)
@@ -138,8 +140,10 @@ def history_levels(
 def gained_levels(
     found: Gains, base: Floats, observed: Observed, x: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Draws of the level at x that end as the regression says: those of `base`, each moved by what
-    its end has to be moved, in proportion to log rounds."""
+    """Return draws of the level at x that end as in the regression.
+
+    Those of `base` are each moved by the change of their end, in proportion to log rounds.
+    """
     scatter = observed.noise.of_mean(float(FINAL_ROUNDS))
     # the levels that it learned from were noisy, and that noise is added again later
     sd = np.sqrt(max(found.variance - scatter, LEAST_PART * found.variance))
@@ -152,7 +156,7 @@ def gained_levels(
 def learn(
     runs: Sequence[PastRun], found: Gains | None, now: float, x_end: float, rng: np.random.Generator
 ) -> Mix:
-    """Shares and width from the most similar past runs, each forecast without itself."""
+    """Learn shares and width from the most similar past runs, each left out in turn."""
     trials = [
         trial
         for run in runs[:CALIBRATORS]
@@ -195,9 +199,11 @@ def _until(curve: Curve, now: float) -> Curve:
 
 
 def _shares(trials: Sequence[_Trial], able: tuple[bool, ...]) -> tuple[float, float, float]:
-    """The shares of the sources that make the ends of the trials likeliest, by expectation and
-    maximisation (stacking of predictive distributions: Yao, Vehtari, Simpson and Gelman, Bayesian
-    Analysis 2018), with even shares as prior; 0 for a source that has nothing to say."""
+    """Return the shares of the sources that make the ends of the trials likeliest.
+
+    By expectation and maximisation (stacking of predictive distributions: Yao, Vehtari, Simpson and
+    Gelman, Bayesian Analysis 2018), with even shares as prior; 0 for a source without a forecast.
+    """
     prior = np.array(able, dtype=np.float64)
     shares = prior / prior.sum()
     densities = np.array(
@@ -222,9 +228,11 @@ def _density(draws: Floats, value: float) -> float:
 
 
 def _widening(trials: Sequence[_Trial], shares: tuple[float, ...]) -> float:
-    """The factor that makes the trials' 80 % intervals hold 80 % (split conformal prediction with
-    scaled residuals: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, JASA 2018), drawn towards 1
-    as long as the trials are few."""
+    """Return the factor that makes the trials' 80 % intervals hold 80 %.
+
+    Split conformal prediction with scaled residuals (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman,
+    JASA 2018), drawn towards 1 as long as the trials are few.
+    """
     if not trials:
         return 1.0
     scores = np.array([_score(mixed(trial.draws, shares), trial.end) for trial in trials])
@@ -235,15 +243,17 @@ def _widening(trials: Sequence[_Trial], shares: tuple[float, ...]) -> float:
 
 
 def _score(draws: Floats, end: float) -> float:
-    """How far the end is from the median, in halves of the 80 % interval on that side."""
+    """Return the end's distance from the median, in halves of the 80 % interval there."""
     low, middle, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2])
     half = high - middle if end > middle else middle - low
     return float(abs(end - middle) / max(half, LEAST_HALF))
 
 
 def mixed(draws: Sequence[Floats | None], shares: Sequence[float]) -> Floats:
-    """Of equally many draws of each source, as many as its share. The draws of a source may come
-    ordered, so they are taken evenly, not from the front; one without draws is left out."""
+    """Mix equally many draws of each source by share; one without draws is left out.
+
+    The draws of a source may be ordered, so they are taken evenly.
+    """
     given = [(one, share) for one, share in zip(draws, shares, strict=True) if one is not None]
     total = sum(share for _, share in given)
     count = len(given[0][0])

@@ -1,4 +1,4 @@
-"""The noise on a curve: how large it is, how long it lasts, and which points are outliers.
+"""Noise of a curve: its size, its duration, and outliers.
 
 Everything is robust, since the curves that matter most have spikes, jumps and holes.
 """
@@ -32,16 +32,16 @@ class Noise:
 
     @property
     def sd(self) -> float:
-        """Standard deviation of one round's value about the level."""
+        """Return the standard deviation of one round's value about the level."""
         return float(np.sqrt(self.white + self.slow))
 
     def of_mean(self, count: float) -> float:
-        """Variance of the mean of so many successive rounds about the level."""
+        """Return the variance of the mean of so many successive rounds about the level."""
         return self.white / count + self.slow * float(slow_share(np.array([count]))[0])
 
 
 def estimate(values: Floats) -> Noise:
-    """The noise of finite values in order, from their second differences at lags 1 and 5.
+    """Estimate the noise of ordered values, by second differences at lags 1 and 5.
 
     Second differences take out level and trend (Gasser, Sroka and Jennen-Steinmetz, "Residual
     variance and residual pattern in nonlinear regression", Biometrika 1986); their median absolute
@@ -61,10 +61,13 @@ def estimate(values: Floats) -> Noise:
 
 
 def _step(values: Floats) -> float:
-    """The step that the values come in, 0 when none is seen: rounding to it has a variance of step²/12
-    (Sheppard's correction), which no difference shows where the values stay within one step."""
+    """Return the step that the values come in, 0 when none is seen.
+
+    Rounding to it has a variance of step²/12 (Sheppard's correction), which no difference shows where
+    the values stay within one step.
+    """
     distinct = np.unique(values)
-    # values that are free to vary are hardly ever twice the same
+    # values that vary freely hardly ever repeat
     if not 1 < len(distinct) <= MOST_DISTINCT * len(values):
         return 0.0
     step = float(np.diff(distinct).min())
@@ -72,11 +75,12 @@ def _step(values: Floats) -> float:
 
 
 def wander(values: Floats, noise: Noise) -> tuple[float, float]:
-    """Variance of what lingers longer than the slow part, in the later half of values in order, and
-    how many rounds it was looked for over; 0 below 80 values.
+    """Return the later half's variance of lasting deviations, and their rounds.
 
-    Third differences at that lag of means of five know no curved trend; what is more in them than
-    the noise puts there is a part of the level that comes and goes (structure functions of higher
+    They last longer than the slow part; 0 below 80 values.
+
+    Third differences at that lag of means of five are free of a curved trend; any excess over
+    the noise is a part of the level that comes and goes (structure functions of higher
     order: Yaglom, "Correlation theory of processes with random stationary nth increments" 1955).
     """
     lag = len(values) // WANDER_LAGS
@@ -97,24 +101,26 @@ def _second_difference_variance(values: Floats, lag: int) -> float | None:
 
 
 def second_differences(values: Floats, lag: int) -> Floats:
-    """Second differences at that lag; of white noise, 6 times its variance."""
+    """Return second differences at that lag; of white noise, 6 times its variance."""
     return np.asarray(values[2 * lag :] - 2.0 * values[lag:-lag] + values[: -2 * lag])
 
 
 def _slow_gain(lag: int) -> float:
-    """Variance of a second difference of an autoregressive series of variance 1."""
+    """Return an autoregressive series' variance of a second difference, at variance 1."""
     return float(6.0 - 8.0 * MEMORY**lag + 2.0 * MEMORY ** (2 * lag))
 
 
 def slow_share(counts: Floats) -> Floats:
-    """Variance of the mean of so many successive rounds of the slow part, whose variance is 1."""
+    """Return the variance of the mean of so many rounds of the slow part."""
     total = counts * (1.0 - MEMORY**2) - 2.0 * MEMORY * (1.0 - MEMORY**counts)
     return np.asarray(total / (counts * (1.0 - MEMORY)) ** 2)
 
 
 def without_spikes(values: Floats) -> Floats:
-    """The values with lone outliers put on the median of the seven around them; the last value is
-    never touched (Hampel, "The influence curve and its role in robust estimation", JASA 1974)."""
+    """Put lone outliers, but never the last value, on the median of seven around them.
+
+    By Hampel, "The influence curve and its role in robust estimation", JASA 1974.
+    """
     if len(values) <= 2 * REACH:
         return values
     around = sliding_window_view(np.pad(values, REACH, mode="reflect"), 2 * REACH + 1)

@@ -1,5 +1,4 @@
-"""What is known of a curve, made small: points for the model, their noise, and how far to trust a
-shape."""
+"""Reduction of a curve for the model: points, noise, and a shape's discrepancy."""
 
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ FADE = 1.0  # the discrepancy's variance falls as 1 / rounds ** FADE from now on
 
 
 def window_of(count: int) -> int:
-    """How many of the last rounds count as now: at least 8, and 10 % of those seen."""
+    """Return how many last rounds count as now: at least 8, and 10 % of those seen."""
     return max(8, int(np.ceil(0.1 * count - 1e-9)))
 
 
@@ -44,18 +43,18 @@ class Observed:
     lasting: float
 
     def accumulated(self, x: Floats) -> Floats:
-        """The discrepancy's variance of unit scale up to x, past and future."""
+        """Return the discrepancy's variance of unit scale up to x, past and future."""
         past = np.interp(np.log(x), np.log(self.x), self.variance)
         ahead = (np.maximum(x, self.now) / self.now) ** -FADE
         return np.asarray(past + self.present * (1.0 - ahead) / FADE)
 
     def wandered(self, x: Floats) -> Floats:
-        """Variance of what has come and gone since now, at x after it."""
+        """Return the variance of what has come and gone since now, at x after it."""
         return np.asarray(self.wander * (1.0 - np.exp(-(x - self.now) / self.lasting)))
 
 
 def observe(curve: Curve) -> Observed | None:
-    """None when no round has a finite value."""
+    """Reduce a curve; None when no round has a finite value."""
     finite = np.isfinite(curve.values)
     if not finite.any():
         return None
@@ -78,7 +77,7 @@ def observe(curve: Curve) -> Observed | None:
 
 
 def _starts(count: int, window: int) -> Ints:
-    """Where each point's rounds begin: evenly in log rounds at first, evenly in the last ones."""
+    """Return each point's first round: even in log rounds, then in the last rounds."""
     if count <= MOST_POINTS:
         return np.arange(count)
     border = max(count - 2 * window, 1)
@@ -97,9 +96,9 @@ def _noise_matrix(x: Floats, size: Floats, late: Bools, now: Noise, all_: Noise)
 
 
 def _discrepancy(x: Floats, y: Floats, now: Noise) -> tuple[Floats, float]:
-    """Accumulated variance at each x, and its density now, for a discrepancy of unit scale.
+    """Return accumulated variance at each x, and its density now, at unit scale.
 
-    No family is true. What the shape misses is a random walk in log rounds (Kennedy and O'Hagan,
+    No family is exact. Its error is a random walk in log rounds (Kennedy and O'Hagan,
     "Bayesian calibration of computer models", JRSS B 2001, for a discrepancy beside a model) whose
     steps are in proportion to what was left to gain: large in the early rounds, small in the late
     ones, never below half the noise.

@@ -1,6 +1,6 @@
-"""Odd behaviour of a training as its service tells it: plain comparisons, nothing is estimated.
+"""Anomalies in a training's reported numbers, by plain comparisons.
 
-None of it is a reason to hold a value back: what looks odd is reported beside the data.
+No value is quarantined for them; they are reported beside the data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,7 @@ MOST_NAMED = 10
 
 
 def oddities(watched: Watched) -> list[Finding]:
-    """All that is odd about the newest run, its snapshots, and the step to it from the run before;
-    worst first. A number that was not reported is compared with nothing."""
+    """Return anomalies of the newest run, its snapshots and its start, worst first."""
     run = watched.current
     if run is None:
         return []
@@ -46,7 +45,7 @@ def oddities(watched: Watched) -> list[Finding]:
 
 
 def _of_run(snapshots: Sequence[Snapshot], run: TrainingRun) -> list[Snapshot]:
-    """The snapshots of the run: by its id, else those since its first round began."""
+    """Return the snapshots of the run: by its id, else since its first round."""
     began = min((r.started for r in run.rounds if r.started is not None), default=None)
     return [
         s
@@ -64,7 +63,7 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
         f"{'' if is_cut else ', the last'} of {planned} planned" if planned is not None else ""
     )
     sentence = (
-        f"The run {run.run_id} was begun after {before.run_id} had got to round {reached}{of_plan}."
+        f"The run {run.run_id} began after {before.run_id} had got to round {reached}{of_plan}."
     )
     evidence = {"run_id": run.run_id, "before": before.run_id, "reached": reached}
     severity = Severity.WARNING if is_cut else Severity.INFO
@@ -72,10 +71,10 @@ def _begun_anew(before: TrainingRun | None, run: TrainingRun) -> Iterator[Findin
 
 
 def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    reported = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
+    known = [(s.time, s.current_round) for s in snapshots if s.current_round is not None]
     is_named = any(s.run_id is not None for s in snapshots)
-    where = " within one run" if is_named else ", of a service that names no runs"
-    for (earlier, before), (later, after) in pairwise(reported):
+    where = " within one run" if is_named else ", in a service that does not name runs"
+    for (earlier, before), (later, after) in pairwise(known):
         if after < before:
             sentence = (
                 f"The round counter went back from {before} to {after}{where}, "
@@ -86,7 +85,7 @@ def _counter(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
 
 
 def _missing_rounds(run: TrainingRun) -> Iterator[Finding]:
-    """Holes in the numbers, and what came before the first that was seen."""
+    """Find holes in the numbers, and rounds before the first one seen."""
     numbers = [r.round for r in run.rounds]
     missing = sorted(set(range(1, max(numbers, default=0))) - set(numbers))
     if not missing:
@@ -95,7 +94,7 @@ def _missing_rounds(run: TrainingRun) -> Iterator[Finding]:
     why = (
         "its history does not have them"
         if is_history
-        else "its service offers no history, so that rounds between two polls are not seen"
+        else "its service offers no history, so rounds between two polls are not seen"
     )
     count = len(missing)
     sentence = (
@@ -112,7 +111,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _named(numbers: Sequence[int]) -> str:
-    """Numbers as ranges: 3, 5 to 8; the first ones of many."""
+    """Format numbers as ranges, 3, 5 to 8; the first ones of many."""
     cuts = [place for place, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1]
     ranges = [(numbers[a], numbers[b - 1]) for a, b in pairwise([0, *cuts, len(numbers)])]
     texts = [str(a) if a == b else f"{a} to {b}" for a, b in ranges[:MOST_NAMED]]
@@ -147,36 +146,36 @@ def _order(run: TrainingRun) -> Iterator[Finding]:
 
 
 def _spent_epsilon(run: TrainingRun) -> Iterator[Finding]:
-    reported = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
-    for (earlier, before), (later, after) in pairwise(reported):
+    known = [(r.round, r.epsilon) for r in run.rounds if r.epsilon is not None]
+    for (earlier, before), (later, after) in pairwise(known):
         if after < before - EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that {run.run_id} has spent fell from {before:.6g} after round "
-                f"{earlier} to {after:.6g} after round {later}: what is spent cannot come back."
+                f"{earlier} to {after:.6g} after round {later}: spent epsilon cannot come back."
             )
             numbers = {"rounds": [earlier, later], "spent": [before, after]}
             evidence = {"run_id": run.run_id, **numbers}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
     budget = run.privacy.epsilon_budget if run.privacy is not None else None
-    if reported and budget is not None and reported[-1][1] > budget + EPSILON_TOLERANCE:
-        number, spent = reported[-1]
+    if known and budget is not None and known[-1][1] > budget + EPSILON_TOLERANCE:
+        number, spent = known[-1]
         sentence = f"After round {number}, {run.run_id} has spent epsilon {spent:.6g} of a budget of {budget:.6g}."
         over = {"run_id": run.run_id, "round": number, "spent": spent, "budget": budget}
         yield Finding("epsilon_overspent", Severity.HIGH, sentence, over, spent - budget)
 
 
 def _remaining_epsilon(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    reported = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
-    for (earlier, before), (later, after) in pairwise(reported):
+    known = [(s.time, s.epsilon_remaining) for s in snapshots if s.epsilon_remaining is not None]
+    for (earlier, before), (later, after) in pairwise(known):
         if after > before + EPSILON_TOLERANCE:
             sentence = (
                 f"The epsilon that is left grew from {before:.6g} to {after:.6g} within one run, "
-                f"between {iso(earlier)} and {iso(later)}: what is spent cannot come back."
+                f"between {iso(earlier)} and {iso(later)}: spent epsilon cannot come back."
             )
             evidence = {"remaining": [before, after], "from": iso(earlier), "to": iso(later)}
             yield Finding("epsilon_grew", Severity.HIGH, sentence, evidence)
-    if reported and reported[-1][1] < -EPSILON_TOLERANCE:
-        time, left = reported[-1]
+    if known and known[-1][1] < -EPSILON_TOLERANCE:
+        time, left = known[-1]
         sentence = (
             f"At {iso(time)} the service said that epsilon {left:.6g} is left: less than none."
         )
@@ -195,16 +194,16 @@ def _plan(run: TrainingRun) -> Iterator[Finding]:
 
 
 def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    """What the newest snapshot says of clients, number against number."""
+    """Compare the newest snapshot's client numbers with each other."""
     last = snapshots[-1] if snapshots else None
     if last is None or last.total_clients is None:
         return
     total = last.total_clients
-    reported = {"participation": last.participating_clients, "progress": last.active_clients}
-    for what, active in reported.items():
+    counts = {"participation": last.participating_clients, "progress": last.active_clients}
+    for what, active in counts.items():
         if active is not None and active > total:
             sentence = (
-                f"The service's {what} tells of {active:g} active clients of {total:g} in all."
+                f"The service's {what} reports {active:g} active clients of {total:g} in all."
             )
             yield _disagreement(last, sentence, what=what, active=active, total=total)
     share, active = last.participation_ratio, last.participating_clients
@@ -212,7 +211,7 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
         return
     if abs(share - active / total) > SHARE_TOLERANCE:
         sentence = (
-            f"The service says that {share_text(share)} of the clients take part, and {active:g} of "
+            f"The service reports that {share_text(share)} of the clients take part, but {active:g} of "
             f"{total:g} are {share_text(active / total)}."
         )
         evidence = {"share": share, "active": active, "total": total}
@@ -220,7 +219,7 @@ def _totals(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
 
 
 def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    """What the newest snapshot says of epsilon, number against number."""
+    """Compare the newest snapshot's epsilons with each other."""
     last = snapshots[-1] if snapshots else None
     if last is None:
         return
@@ -228,33 +227,37 @@ def _budget(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
     if left is None or budget is None or budget <= 0:
         return
     if left > budget + EPSILON_TOLERANCE:
-        sentence = f"The service says that epsilon {left:.6g} is left of a budget of {budget:.6g}."
+        sentence = (
+            f"The service reports that epsilon {left:.6g} is left of a budget of {budget:.6g}."
+        )
         yield _disagreement(last, sentence, what="budget", remaining=left, budget=budget)
-    # a service may stop at nothing left, and yet have used more than all
+    # a service may stop at nothing left, but have spent more than the budget
     is_floored = left == 0 and used is not None and used >= 1
     if used is not None and not is_floored and abs(used - (1 - left / budget)) > SHARE_TOLERANCE:
         sentence = (
-            f"The service says that {share_text(used)} of the privacy budget is used, and epsilon "
+            f"The service reports that {share_text(used)} of the privacy budget is used, but epsilon "
             f"{left:.6g} left of {budget:.6g} makes {share_text(1 - left / budget)}."
         )
         yield _disagreement(last, sentence, what="budget", used=used, remaining=left, budget=budget)
 
 
 def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    """The newest snapshot against the history, which is read after it, so that only a round which had
-    ended before the snapshot's slot can be missing in it."""
+    """Compare the newest snapshot with the history, which is read after it.
+
+    Only a round that ended before the snapshot's slot can be missing in the history.
+    """
     last = snapshots[-1] if snapshots else None
     dated = [r for r in run.rounds if r.started is not None]
     if last is None or last.current_round is None or not dated:
         return
     newest, counted = dated[-1].round, last.current_round
     if counted > newest:
-        sentence = f"The service says that round {counted} is finished, and its history ends with round {newest}."
+        sentence = f"The service reports that round {counted} is finished, but its history ends with round {newest}."
         yield _disagreement(last, sentence, what="rounds", progress=counted, history=newest)
     ended = [r.round for r in dated if _ended_before(r, last.time)]
     if ended and max(ended) > counted:
         sentence = (
-            f"The service says that round {counted} is the last one, and its history has round "
+            f"The service reports that round {counted} is the last one, but its history has round "
             f"{max(ended)}, which had ended before."
         )
         yield _disagreement(last, sentence, what="rounds", progress=counted, history=max(ended))
@@ -263,7 +266,7 @@ def _history_and_progress(run: TrainingRun, snapshots: Sequence[Snapshot]) -> It
         return
     if abs(same - last.accuracy) > SHARE_TOLERANCE:
         sentence = (
-            f"Of round {counted} the service's progress says an accuracy of {share_text(last.accuracy)}, "
+            f"For round {counted} the service's progress has an accuracy of {share_text(last.accuracy)}, "
             f"and its history {share_text(same)}."
         )
         yield _disagreement(last, sentence, what="accuracy", progress=last.accuracy, history=same)

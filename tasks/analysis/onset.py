@@ -1,4 +1,4 @@
-"""When a run broke: the onsets of collapses and divergences, as they would have been found live.
+"""Onsets of collapses and divergences, as they would have been found live.
 
 A plain rule on drops fires at every swing of an early, healthy run. Here a fall counts only below a
 level that was held: ten rounds in which the level itself moved by no more than the fall that is
@@ -23,24 +23,24 @@ from tasks.analysis.settings import COLLAPSE_DROP, COLLAPSE_NOISE, HELD_ROUNDS
 Break = Literal["collapse", "divergence"]
 
 NOISE_ROUNDS = 40
-NOISE_STEP = 4  # the noise is estimated anew every so many rounds
-LAGS = (5, 10)  # second differences over so many rounds tell of noise that lingers
+NOISE_STEP = 4  # rounds between two estimates of the noise
+LAGS = (5, 10)  # rounds of second differences that reveal lasting noise
 WITHIN_ONE_SD = 0.8413  # share of the normal distribution below one standard deviation
 LEAST_NOISE = 1e-4
-LATEST = 3  # a single bad round is no collapse: the median of three must be down
+LATEST = 3  # a single bad round is not a collapse: the median of three must be down
 SPANS = ((3, 5), (5, 5), (8, 5), (3, 10), (5, 10), (8, 10), (12, 10), (16, 10))
 """The last rounds, and the rounds before them that they are compared with: few of a level that rose
 just before, many of a level that falls slowly."""
 LONGEST_SPAN = max(last for last, _ in SPANS)
 CHANCE = 1.1e-4
-"""Chance of one comparison to be beyond noise where nothing falls: 4.5 standard deviations once 40
-rounds reported the noise, more while fewer did."""
+"""Chance of one comparison to be beyond noise without a fall: 4.5 standard deviations once 40 rounds
+estimate the noise, more for fewer."""
 ROUNDS_A_DEGREE = 2
-"""Second differences overlap: so many of them tell of the noise what one value of its own would."""
+"""Second differences overlap: so many of them have the information of one independent value."""
 LEAST_FALL = 0.01  # a divergence takes at least this much off the level
 CALM_ROUNDS = 5  # so many good rounds end a broken stretch
 REMEMBERED = 512
-"""Past runs of which it is remembered whether they collapsed: each forecast asks of the same ones."""
+"""Past runs whose collapses are cached, since each forecast needs the same ones."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Onset:
 
 
 def onsets(curve: Curve) -> tuple[Onset, ...]:
-    """Every break, in order; each is reported from the rounds up to `found` alone."""
+    """Return every break, in order; each is found from the rounds up to `found` alone."""
     finite = np.flatnonzero(np.isfinite(curve.values))
     y = curve.values[finite]
     if len(y) <= HELD_ROUNDS:
@@ -75,7 +75,7 @@ def onsets(curve: Curve) -> tuple[Onset, ...]:
 
 @lru_cache(maxsize=REMEMBERED)
 def collapsed_once(curve: Curve) -> bool:
-    """Whether the run ever collapsed; quick for the many that never fell far."""
+    """Return whether the run ever collapsed; quick for the many that never fell far."""
     y = curve.values[np.isfinite(curve.values)]
     if len(y) <= HELD_ROUNDS:
         return False
@@ -86,8 +86,9 @@ def collapsed_once(curve: Curve) -> bool:
 
 
 def running_noise(y: Floats) -> Floats:
-    """Standard deviation of the noise, from the last 40 rounds up to each one; the largest of those at
-    lags 1, 5 and 10, so that noise with a memory is not taken for small.
+    """Return the noise's standard deviation in the last 40 rounds up to each one.
+
+    It is the largest of those at lags 1, 5 and 10, so that noise with a memory is not underestimated.
 
     Over long lags a learning curve bends, and bends down: its second differences lean to the negative
     for that alone. So only the upper side of them counts there (a semivariance, by the quantile that
@@ -98,24 +99,23 @@ def running_noise(y: Floats) -> Floats:
 
 
 def _white_noise(y: Floats) -> Floats:
-    """Of the noise that is new each round, by the median absolute second difference."""
+    """Return the noise of single rounds, by the median absolute second difference."""
     return MAD_TO_SD * _running_quantile(np.abs(_second(y, 1)), len(y), 0.5)
 
 
 def _second(y: Floats, lag: int) -> Floats:
-    """Second differences, in units of the noise."""
     return np.asarray(second_differences(y, lag) / np.sqrt(6.0))
 
 
 def _running_quantile(second: Floats, rounds: int, share: float) -> Floats:
-    """That quantile of the last 40 second differences up to each round; 0 before there are three."""
+    """Return that quantile of the last 40 second differences by round; 0 below three."""
     before = rounds - len(second)
     known = np.arange(before + 2, rounds, NOISE_STEP)
     found = np.zeros(rounds)
     if not len(known):
         return found
     padded = np.concatenate([np.full(NOISE_ROUNDS - 1 + before, np.nan), second])
-    # sorting puts what is not known last
+    # sorting puts unknown values last
     windows = np.sort(sliding_window_view(padded, NOISE_ROUNDS)[known], axis=1)
     last = np.minimum(known - before, NOISE_ROUNDS - 1)
     rows, place = np.arange(len(known)), share * last
@@ -132,14 +132,16 @@ def _limit(y: Floats) -> Floats:
 
 
 def _latest(y: Floats) -> Floats:
-    """Median of the last three values up to each one."""
+    """Return the median of the last three values up to each one."""
     padded = np.concatenate([np.full(LATEST - 1, y[0]), y])
     return np.asarray(np.median(sliding_window_view(padded, LATEST), axis=1))
 
 
 def held_levels(y: Floats) -> Floats:
-    """The highest level held for ten rounds in a row before each round, -inf where there is none:
-    all ten are at or above it, and within the band that counts as a fall."""
+    """Return the highest level held for ten rounds before each round, else -inf.
+
+    All ten are at or above it, and within the band that counts as a fall.
+    """
     # a lone spike neither makes nor breaks a level; the median of three is known a round later
     around = np.median(sliding_window_view(np.pad(y, 1, mode="edge"), LATEST), axis=1)
     windows = sliding_window_view(around, HELD_ROUNDS)
@@ -150,7 +152,7 @@ def held_levels(y: Floats) -> Floats:
 
 
 def _sinking(y: Floats) -> Bools:
-    """Whether the last few rounds are beyond noise below the calm rounds before them."""
+    """Return whether the last rounds are beyond noise below the calm ones before."""
     noise, limit, latest = running_noise(y), _limit(y), _latest(y)
     least = _least_fall(noise)
     found = np.zeros(len(y), dtype=bool)
@@ -173,8 +175,10 @@ def _sinking(y: Floats) -> Bools:
 
 
 def _fall(values: Floats, shape: Floats) -> tuple[Floats, float]:
-    """How far each row ends below where it began, if its last rounds fall in that shape (1 at the end)
-    and those before them are level, by least squares; and its standard deviation at a noise of 1."""
+    """Return each row's fall from its beginning, and its deviation at a noise of 1.
+
+    By least squares: the last rounds fall in that shape (1 at the end), those before are level.
+    """
     pattern = np.concatenate([np.zeros(values.shape[1] - len(shape)), shape])
     pattern = pattern - pattern.mean()
     size = float(pattern @ pattern)
@@ -182,7 +186,7 @@ def _fall(values: Floats, shape: Floats) -> tuple[Floats, float]:
 
 
 def _least_fall(noise: Floats) -> Floats:
-    """The fall beyond noise, at a scatter of 1: Student's t, since the noise is only estimated."""
+    """Return the least significant fall, at a scatter of 1, by Student's t."""
     from scipy.special import stdtrit
 
     known = np.clip(np.arange(len(noise)) - 1, 1, NOISE_ROUNDS)
@@ -190,7 +194,7 @@ def _least_fall(noise: Floats) -> Floats:
 
 
 def _stretches(broken: Bools) -> list[tuple[int, int | None]]:
-    """First index of each broken stretch, and the index at which it was over (None: it lasts)."""
+    """Return the first index of each broken stretch, and its end (None: it lasts)."""
     flagged = np.flatnonzero(broken)
     if not len(flagged):
         return []
@@ -218,7 +222,7 @@ def _onset(
 
 
 def _began(y: Floats, found: int) -> int:
-    """The round after the last one that was as high as the ten rounds before the fall."""
+    """Return the round after the last one that was as high as the ten before the fall."""
     start = max(0, found - (LONGEST_SPAN + 2))
     before = np.median(y[max(0, start - 10) : start + 1])
     high = np.flatnonzero(y[start:found] >= before)

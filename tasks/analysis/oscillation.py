@@ -1,4 +1,4 @@
-"""Whether a curve swings: more than in its calmest third, or with a period."""
+"""Oscillation of a curve: more than in its calmest third, or with a period."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks.analysis.curve import Floats
 
-LEAST_SPREAD = 0.002  # swings smaller than three times this are not worth a word
+LEAST_SPREAD = 0.002  # swings smaller than three times this are negligible
 LEAST_AMPLITUDE = 0.005
 MOST_ROUNDS = 96
 LEAST_ROUNDS = 16
-LOWEST_FREQUENCY = 4  # slower waves cannot be reported from the trend
+LOWEST_FREQUENCY = 4  # slower waves cannot be distinguished from the trend
 ABOVE_SLOWER = 4.0
 """A wave's power is so many times that of the next slower ones; of a bent trend it falls steadily."""
 APART, NEIGHBOURS = 2, 6
@@ -23,10 +23,10 @@ RATIO_CHANCE = 1e-4
 
 @dataclass(frozen=True)
 class Swing:
-    """spread is the standard deviation about the trend of the last rounds, ratio that to the
-    calmest third's (None when there are too few rounds), by_chance the ratio that noise of one size
-    has once in 10,000; period in rounds and amplitude are those of the wave found, None without
-    one."""
+    """spread is the standard deviation about the trend of the last rounds.
+
+    ratio is that to the calmest third's (None with too few rounds), by_chance the ratio that noise of
+    one size has once in 10,000; period in rounds and amplitude are those of a found wave, or None."""
 
     spread: float
     ratio: float | None
@@ -36,7 +36,7 @@ class Swing:
 
 
 def swing_of(values: Floats, window: int) -> Swing:
-    """The swing of finite values, spikes taken out, about quadratic trends of `window` rounds."""
+    """Measure the swing of finite values without spikes, about quadratic trends."""
     ratio = None
     spreads = _spreads(values, window)
     if len(values) >= 3 * window:
@@ -49,20 +49,22 @@ def swing_of(values: Floats, window: int) -> Swing:
 
 
 def _ratio_by_chance(window: int, third: int) -> float:
-    """The ratio of two standard deviations of one noise, over so many rounds each less the three of
-    their trends, that chance exceeds once in 10,000: Fisher's F distribution."""
+    """Return the ratio of two deviations of noise that chance exceeds in 1 of 10,000.
+
+    Over so many rounds each, less the three of their trends: Fisher's F distribution.
+    """
     from scipy.special import fdtri
 
     return float(np.sqrt(fdtri(max(window - 3, 1), max(third - 3, 1), 1.0 - RATIO_CHANCE)))
 
 
 def _spreads(values: Floats, window: int) -> Floats:
-    """Standard deviation about a quadratic fit of each window."""
+    """Return the standard deviation about a quadratic fit of each window."""
     if len(values) < window or window <= 3:
         return np.empty(0)
     x = np.linspace(-1.0, 1.0, window)
     basis, _ = np.linalg.qr(np.vander(x, 3))
-    # a few hundred windows tell as much as thousands
+    # a few hundred windows suffice
     step = max(1, (len(values) - window) // 300)
     windows = sliding_window_view(values, window)[::-1][::step][::-1]
     inside = windows @ basis
@@ -71,7 +73,7 @@ def _spreads(values: Floats, window: int) -> Floats:
 
 
 def _wave(values: Floats) -> tuple[float | None, float | None]:
-    """Period and amplitude of a wave that noise does not explain.
+    """Return period and amplitude of a wave that noise does not explain.
 
     The highest peak of the periodogram (of the cubic's residuals, under a Hann window) against the
     median power of its neighbours: of noise, power is exponentially distributed about its local
@@ -97,7 +99,7 @@ def _wave(values: Floats) -> tuple[float | None, float | None]:
 
 
 def _excess(power: Floats, peak: int) -> float:
-    """A peak's power in units of its neighbours' level; 0 of the slope of a bent trend's spectrum."""
+    """Return a peak's power in units of its neighbours' level; 0 on a bent trend."""
     slower = power[max(1, peak - 1 - APART) : peak - 1].max()
     if power[peak] < ABOVE_SLOWER * slower:
         return 0.0

@@ -1,4 +1,4 @@
-"""Who takes part: drop-outs, stragglers, fairness, data quality, and what it has to do with progress."""
+"""Participation: drop-outs, stragglers, fairness, data quality, and progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from tasks.analysis import robust
 from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, Columns, columns
 from tasks.analysis.curve import Curve, Floats
-from tasks.analysis.fairness import Fairness, Standing, client_interval, fairness, standing
+from tasks.analysis.fairness import (
+    ClientAccuracies,
+    Fairness,
+    client_accuracies,
+    client_interval,
+    fairness,
+)
 from tasks.analysis.interval import Interval
 from tasks.analysis.wording import share_text
 from tasks.core.training import Round
@@ -24,7 +30,7 @@ SURE = 0.95
 
 @dataclass(frozen=True)
 class Counts:
-    """The clients of one round as mere counts; None for what was not reported."""
+    """The clients of one round as mere counts; None for a value not reported."""
 
     round: int
     drawn: float | None
@@ -34,8 +40,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Client:
-    """One client over the run. Shares are 0 to 1, seconds and examples medians; badness orders the
-    table, worst first: how often it is lost or late, and how far its accuracy is below the mean."""
+    """One client over the run. Shares are 0 to 1, seconds and examples medians.
+
+    badness orders the table, worst first: how often it is lost or late, and its accuracy's distance
+    below the mean."""
 
     id: str
     drawn: int
@@ -67,7 +75,7 @@ class Effect:
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """states of shape (clients, rounds): -1 not drawn, else as tasks.analysis.client_columns."""
+    """States of shape (clients, rounds): -1 not drawn, else as in client_columns."""
 
     ids: tuple[str, ...]
     rounds: tuple[int, ...]
@@ -104,7 +112,7 @@ def participation(
     counts: Sequence[Counts] = (),
     level: float = LEVEL,
 ) -> Participation | None:
-    """Analyse who took part; counts stand in where the rounds name no clients; None without either."""
+    """Analyse participation; counts stand in for unnamed clients; None without either."""
     table = columns(rounds)
     if len(table):
         return _named(table, curve, level)
@@ -115,7 +123,7 @@ def participation(
 
 def _named(table: Columns, curve: Curve | None, level: float) -> Participation:
     slow = stragglers(table)
-    now = standing(table)
+    now = client_accuracies(table)
     reported, gone, has_states = table.state != UNKNOWN, table.state == DROPPED, table.has_states
     timed = np.isfinite(table.seconds) | (table.state == LATE)
     drawn, reported = table.of_rounds(), table.of_rounds(table.state == REPORTED)
@@ -168,9 +176,12 @@ def _counted(counts: Sequence[Counts], curve: Curve | None, level: float) -> Par
 
 
 def stragglers(table: Columns) -> NDArray[np.bool_]:
-    """Which entries were late by the service's word, or took more than the round's median and so many
-    of its robust standard deviations (rounds with four timed clients and more; Iglewicz and Hoaglin,
-    "How to detect and handle outliers" 1993, for median and MAD)."""
+    """Return which entries were late, by the service or by their seconds.
+
+    Late are those beyond the round's median plus so many of its robust standard deviations (rounds
+    with four timed clients and more; Iglewicz and Hoaglin, "How to detect and handle outliers" 1993,
+    for median and MAD).
+    """
     slow: NDArray[np.bool_] = table.state == LATE
     timed = np.isfinite(table.seconds) & (table.state != DROPPED)
     at, seconds = table.round[timed], table.seconds[timed]
@@ -184,11 +195,13 @@ def stragglers(table: Columns) -> NDArray[np.bool_]:
 
 
 def effect(curve: Curve | None, numbers: Floats, taking_part: Floats) -> Effect | None:
-    """How each round's gain goes along with how many clients took part, the trend of both taken out (by
-    ranks, and by running medians in Theil-Sen's slope); None for too few rounds or no variation."""
+    """Associate rounds' gains with the number of clients, both without their trends.
+
+    By ranks, and by running medians in Theil-Sen's slope; None for too few rounds or no variation.
+    """
     if curve is None:
         return None
-    # what each round gained on the one right before it
+    # gain of each round over the one right before it
     steps = np.where(np.diff(curve.rounds) == 1, np.diff(curve.values), np.nan)
     gains = dict(zip(curve.rounds[1:].tolist(), steps, strict=True))
     known = np.array([gains.get(int(n), np.nan) for n in numbers])
@@ -218,18 +231,18 @@ def _trend(numbers: Floats, values: Floats) -> Interval | None:
 
 
 def _quality(table: Columns) -> Floats:
-    """Mean data quality of each round, weighted by examples where all tell them."""
-    reported = np.isfinite(table.quality)
+    """Return each round's mean data quality, weighted by examples if all have them."""
+    known = np.isfinite(table.quality)
     weights = np.where(np.isfinite(table.examples) & (table.examples > 0), table.examples, np.nan)
-    weights = weights if np.isfinite(weights[reported]).all() else np.ones(len(table))
+    weights = weights if np.isfinite(weights[known]).all() else np.ones(len(table))
     count = len(table.numbers)
-    sums = np.bincount(table.round[reported], (table.quality * weights)[reported], count)
-    whole = np.bincount(table.round[reported], weights[reported], count)
+    sums = np.bincount(table.round[known], (table.quality * weights)[known], count)
+    whole = np.bincount(table.round[known], weights[known], count)
     return np.where(whole > 0, sums / np.where(whole > 0, whole, 1.0), np.nan)
 
 
 def _clients(
-    table: Columns, now: Standing, slow: NDArray[np.bool_], level: float, has_states: bool
+    table: Columns, now: ClientAccuracies, slow: NDArray[np.bool_], level: float, has_states: bool
 ) -> tuple[Client, ...]:
     drawn, late = table.of_clients(), table.of_clients(slow)
     gone, reported = (
@@ -261,9 +274,8 @@ def _clients(
     )
 
 
-def _badness(gone: Floats, late: Floats, reported: Floats, now: Standing) -> Floats:
-    """Share of rounds lost or late (drawn towards 0 while they are few) plus what the accuracy is
-    below the mean."""
+def _badness(gone: Floats, late: Floats, reported: Floats, now: ClientAccuracies) -> Floats:
+    """Return the share of rounds lost or late, shrunk, plus accuracy below the mean."""
     lost = (gone + 0.5 * late) / (reported + 2.0)
     known = np.isfinite(now.accuracy)
     mean = float(now.accuracy[known].mean()) if known.any() else 0.0
@@ -280,7 +292,6 @@ def _number(value: float) -> float | None:
 
 
 def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
-    """The worst clients over all rounds, worst first."""
     ids = tuple(client.id for client in clients[:MOST_IN_THE_MAP])
     row = np.array([ids.index(name) if name in ids else -1 for name in table.ids])
     kept = row[table.client] >= 0
@@ -290,7 +301,7 @@ def _heat_map(table: Columns, clients: Sequence[Client]) -> HeatMap:
 
 
 REASONS = {
-    "drop_outs": "what became of each client is not reported",
+    "drop_outs": "the clients' states are not reported",
     "stragglers": "no seconds and no late clients are reported",
     "share_trend": "at least 6 rounds with the state of their clients are needed",
     "quality_trend": "at least 6 rounds with a data quality are needed",
@@ -300,7 +311,7 @@ REASONS = {
 
 
 def _reported(part: Participation) -> Participation:
-    """With its sentence, and the reason of each number that is missing."""
+    """Add the sentence, and the reason of each missing number."""
     missing = {name: why for name, why in REASONS.items() if getattr(part, name) is None}
     texts = []
     if part.a_round is not None:
@@ -314,5 +325,5 @@ def _reported(part: Participation) -> Participation:
             share_text(x.estimate) for x in (part.fairness.worst_decile, part.fairness.mean)
         )
         texts.append(f"the worst tenth is at {worst}, the mean at {mean}")
-    text = "; ".join(texts) or "Hardly anything is reported of the clients"
+    text = "; ".join(texts) or "Hardly anything is reported about the clients"
     return replace(part, sentence=text + ".", why_not={**part.why_not, **missing})

@@ -1,4 +1,4 @@
-"""Which curves agree with what was seen: Bayesian averaging over many shapes.
+"""Bayesian averaging over the shapes that agree with the observed rounds.
 
 A shape j says that the level is u_j(x) p + v_j(x) q with two unknown numbers p and q. For each shape
 and each scale of the discrepancy, p and q have a Gaussian prior, so their posterior and the evidence
@@ -33,18 +33,18 @@ class Shapes(Protocol):
     spread: Floats  # prior standard deviations of p and q, shape (2, J)
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """u and v, each of shape (J, x)."""
+        """Return u and v, each of shape (J, x)."""
 
     def end(self) -> tuple[Floats, Floats]:
-        """u and v in the end, each of shape (J,)."""
+        """Return u and v at the end, each of shape (J,)."""
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """Which pairs, shape (J, trials), are possible."""
+        """Return which pairs, shape (J, trials), are possible."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Weights of all (scale, shape, trial) and what is needed to draw curves from them."""
+    """Weights of all (scale, shape, trial), and the input to draw curves."""
 
     observed: Observed
     shapes: Shapes
@@ -56,14 +56,14 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Curves drawn: levels of shape (draws, x), without noise; ends: the level each tends to."""
+    """Drawn noise-free curves: levels (draws, x), and ends, the level each tends to."""
 
     levels: Floats
     ends: Floats
 
 
 def fit(observed: Observed, shapes: Shapes, rng: np.random.Generator) -> Posterior:
-    """The posterior of every shape at every scale of the discrepancy."""
+    """Return the posterior of every shape at every scale of the discrepancy."""
     u, v = shapes.at(observed.x)
     unit = observed.accumulated(np.minimum.outer(observed.x, observed.x))
     normal = rng.normal(size=(2, TRIALS))
@@ -76,7 +76,7 @@ def fit(observed: Observed, shapes: Shapes, rng: np.random.Generator) -> Posteri
 def _fit_scale(
     observed: Observed, shapes: Shapes, u: Floats, v: Floats, walk: Floats, normal: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Inverse Cholesky factor, log weights, p and q (each of shape (J, trials)) at one scale."""
+    """Return inverse Cholesky factor, log weights, p and q ((J, trials)) at one scale."""
     factor = np.linalg.cholesky(walk + observed.noise_matrix)
     inverse = np.linalg.inv(factor)
     white_u, white_v, white_y = u @ inverse.T, v @ inverse.T, inverse @ observed.y
@@ -97,19 +97,19 @@ def _fit_scale(
     sd_rest = 1.0 / np.sqrt(vv)
     p = mean_p[:, None] + sd_p[:, None] * normal[0]
     q = mean_q[:, None] - (uv / vv)[:, None] * (p - mean_p[:, None]) + sd_rest[:, None] * normal[1]
-    # a penalty, so that something is left where nothing that fits is possible
+    # a penalty instead of a ban, in case no fitting pair is possible
     penalty = np.where(shapes.allowed(p, q), 0.0, IMPOSSIBLE)
     logs = (TEMPER * evidence + shapes.log_prior)[:, None] + penalty
     return inverse, logs, p, q
 
 
 def draw(posterior: Posterior, x: Floats, count: int, rng: np.random.Generator) -> Draws:
-    """`count` curves at x, ascending, past and future, noise-free."""
+    """Draw `count` noise-free curves at x, ascending, past and future."""
     flat = posterior.weights.ravel()
     picked = np.sort(rng.choice(len(flat), size=count, p=flat))
     scales, shapes, trials = np.unravel_index(picked, posterior.weights.shape)
     levels, ends = np.empty((count, len(x))), np.empty(count)
-    # u and v at what was seen, at x, and in the end
+    # u and v at the observed rounds, at x, and at the end
     u_end, v_end = posterior.shapes.end()
     both = posterior.shapes.at(np.concatenate([posterior.observed.x, x]))
     basis = [np.column_stack(pair) for pair in zip(both, (u_end, v_end), strict=True)]
@@ -141,7 +141,7 @@ def _draw_scale(
 def _draw_discrepancy(
     posterior: Posterior, x: Floats, index: int, residuals: Floats, rng: np.random.Generator
 ) -> Floats:
-    """What the shape misses, at x: conditioned on the residuals up to now, a free walk after."""
+    """Draw the discrepancy at x: conditioned on the residuals up to now, free after."""
     observed, scale = posterior.observed, SCALES[index]
     past, ahead = x[x <= observed.now], x[x > observed.now]
     whitened = posterior.inverses[index]

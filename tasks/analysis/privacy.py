@@ -1,4 +1,4 @@
-"""The privacy race: what comes first, the target or the end of the privacy budget."""
+"""The privacy race: whether target or end of the privacy budget comes first."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,12 +26,12 @@ Source = Literal["service", "accounting"]
 class Race:
     """The race between target and budget.
 
-    exhausted is the last round that the budget affords, None when that is not known (why_not) or
-    epsilon does not grow; probability that the target is reached within budget and plan; forgone
-    what stopping now gives up: the gain until budget or plan ends, in the metric's own unit, more is
-    better. recomputed is epsilon by dp-accounting at the last round reported, None when the terms are
-    not. last_rounds are draws of the last round afforded (Inf: never spent), pace draws of how
-    epsilon goes on (None by accounting alone).
+    exhausted is the last round that the budget affords, None when it is unknown (why_not) or epsilon
+    does not grow; probability that the target is reached within budget and plan; forgone the gain
+    until budget or plan ends, lost by stopping now, in the metric's own unit, more is better.
+    recomputed is epsilon by dp-accounting at the last round reported, None without the terms.
+    last_rounds are draws of the last round afforded (Inf: never spent), pace draws of further epsilon
+    (None by accounting alone).
     """
 
     sentence: str
@@ -49,7 +49,7 @@ class Race:
     pace: Pace | None
 
     def remaining_at(self, last_round: int, rounds: Floats, shares: Floats) -> Floats | None:
-        """Quantiles of the epsilon left at future rounds, of shape (shares, rounds)."""
+        """Return quantiles of the epsilon left at future rounds: (shares, rounds)."""
         if self.pace is None or self.budget is None:
             return None
         spent = self.pace.spent_at(np.asarray(rounds, dtype=np.float64) - last_round)
@@ -65,11 +65,11 @@ def race(
     level: float = LEVEL,
     level_now: float | None = None,
 ) -> Race | None:
-    """Run the race; target and level_now (else the mean of the last five rounds) are on the scale.
+    """Run the race; target and level_now (else the last five rounds) are on the scale.
 
     Epsilon and the forecast are drawn independently: how fast a mechanism spends does not depend on
     what is learned. The chance is the share of pairs of draws in which the target is first reached no
-    later than in the last round afforded. None for a run that tells nothing of privacy.
+    later than in the last round afforded. None for a run that reports nothing on privacy.
     """
     says_nothing = epsilon.spent_now is None and epsilon.budget is None
     if says_nothing and not accounting.is_reported(terms):
@@ -80,7 +80,7 @@ def race(
     why_not, chance = [*check.why_not], None
     if last_rounds is None:
         why_not.append(
-            "when epsilon runs out needs a budget and an epsilon, or the terms of the mechanism"
+            "the end of epsilon needs a budget and an epsilon, or the terms of the mechanism"
         )
     if isinstance(forecast, NoForecast):
         why_not.append(f"the race needs a forecast: {forecast.reason}")
@@ -92,7 +92,7 @@ def race(
     is_over = epsilon.budget is not None and spent is not None and spent >= epsilon.budget
     exhausted = _exhausted(last_rounds, level)
     if last_rounds is not None and exhausted is None:
-        why_not.append("epsilon does not grow, so that nothing says when it runs out")
+        why_not.append("epsilon does not grow, so its end is unknown")
     return Race(
         _sentence(epsilon, spent, exhausted, is_over, chance),
         epsilon.budget, spent, exhausted, is_over, source, chance,
@@ -102,7 +102,7 @@ def race(
 
 
 def passages(forecast: Forecast, target: float) -> Floats:
-    """Draws of the first round whose level is at the target, Inf where the plan ends before."""
+    """Return draws of the first round at the target, Inf where the plan ends before."""
     if forecast.now >= target:
         return np.array([float(forecast.last_round)])
     if not len(forecast.rounds):
@@ -113,8 +113,7 @@ def passages(forecast: Forecast, target: float) -> Floats:
 
 
 def wins(reached: Floats, last_rounds: Floats) -> float:
-    """Chance that a draw of the round that reaches the target is no later than one of the last round
-    afforded; Inf never reaches it."""
+    """Return the chance to reach the target by the last round afforded; Inf is never."""
     ordered = np.sort(last_rounds)
     finite = reached[np.isfinite(reached)]
     afforded = 1.0 - np.searchsorted(ordered, finite, side="left") / len(ordered)
@@ -122,7 +121,7 @@ def wins(reached: Floats, last_rounds: Floats) -> float:
 
 
 class _Check:
-    """Epsilon by dp-accounting beside the one reported."""
+    """Epsilon by dp-accounting beside the reported one."""
 
     def __init__(self, epsilon: Reported, terms: PrivacyTerms | None) -> None:
         self.findings: tuple[Finding, ...] = ()
@@ -150,7 +149,7 @@ class _Check:
         if said is not None and not agrees:
             self.findings = (_disagreement(said, self.recomputed, at, mechanism),)
         if agrees and epsilon.budget is not None:
-            # what the service says runs out is its own count
+            # the service's own count decides its end
             scale = self.recomputed / said if said else 1.0
             within = accounting.rounds_within(*mechanism, epsilon.budget * scale)
             self.last_round = np.inf if within is None else float(origin + within)
@@ -163,9 +162,9 @@ def _disagreement(
     word = "less" if said < counted else "more"
     return Finding(
         "epsilon_disagrees",
-        # a budget that is spent faster than reported is the dangerous side
+        # spending faster than reported is the dangerous side
         Severity.HIGH if said < counted else Severity.WARNING,
-        f"The service says epsilon {said:.4g} is spent at round {at}, {word} than the {counted:.4g} that "
+        f"The service reports epsilon {said:.4g} at round {at}, {word} than the {counted:.4g} that "
         f"noise {noise:g}, sampling rate {rate:g} and delta {delta:g} make.",
         {"round": at, "reported": said, "recomputed": counted, **dict(zip(TERMS, mechanism, strict=True))},
         estimate=said - counted,
@@ -176,7 +175,7 @@ def _disagreement(
 def _last_rounds(
     epsilon: Reported, check: _Check, going: Pace | None
 ) -> tuple[Floats | None, Source | None]:
-    """Draws of the last round afforded: by the terms where they agree, else by the epsilons reported."""
+    """Return draws of the last round afforded: by terms that agree, else by epsilons."""
     if epsilon.budget is None:
         return None, None
     spent = epsilon.spent_now
@@ -208,7 +207,7 @@ def _forgone(
     level: float,
     level_now: float | None,
 ) -> Interval | None:
-    """Level at the end of plan or budget less that of now, by pairs of draws."""
+    """Return draws of the level at the end of plan or budget less that of now."""
     if isinstance(forecast, NoForecast):
         return None
     gains = usable_gains(forecast, last_rounds, level_now)[0]
@@ -220,8 +219,11 @@ def _forgone(
 def usable_gains(
     forecast: Forecast, last_rounds: Floats | None, level_now: float | None = None
 ) -> tuple[Floats, Floats]:
-    """Draws of the gain on level_now (else the mean of the last five rounds) until plan or budget
-    ends, on the scale, and of the rounds that takes; empty when the plan is over."""
+    """Return draws of the gain until plan or budget ends, and of those rounds.
+
+    The gain is on the scale, over level_now (else the mean of the last five rounds); empty when the
+    plan is over.
+    """
     if not len(forecast.rounds):
         return np.empty(0), np.empty(0)
     now = forecast.now if level_now is None else level_now
@@ -254,5 +256,5 @@ def _sentence(
         parts.append(f"the budget lasts until round {exhausted.estimate:.0f}{around}")
     if chance is not None:
         parts.append(f"the target is reached before with a chance of {chance:.0%}")
-    text = "; ".join(parts) or "nothing is known of epsilon"
+    text = "; ".join(parts) or "epsilon is unknown"
     return text[0].upper() + text[1:] + "."

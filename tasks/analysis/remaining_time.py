@@ -1,4 +1,4 @@
-"""How long the rest of a run takes, from the seconds that its rounds took."""
+"""Remaining time of a run, from the seconds of its rounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class RemainingTime:
 
     remaining and to_target are seconds from the end of the last round seen; a_round is the spread of
     one round's seconds (median and central interval of the recent ones), trend the seconds that a
-    round takes longer than the one before, None when nothing tells. rounds_left is how many are to
-    come, n how many rounds the numbers rest on, odd how many reported seconds that cannot be. why_not
-    says for each number that is missing what it needs.
+    round takes longer than the one before, None when unknown. rounds_left is how many are to come, n
+    how many rounds the numbers rest on, odd how many reported seconds are impossible. why_not has the
+    need of each missing number.
     """
 
     sentence: str
@@ -53,18 +53,16 @@ def remaining_time(
     level: float = 0.8,
     to_target: Floats | None = None,
 ) -> RemainingTime:
-    """The remaining time of a run that has rounds_left to go (None: the plan is not known).
+    """Estimate the remaining time with rounds_left to go (None: no known plan).
 
     to_target are draws of further rounds until the target, Inf for never. Seconds that are missing,
     negative or not finite do not count.
     """
-    reported = np.array(
-        [np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64
-    )
-    usable = np.isfinite(reported) & (reported >= 0.0) & (reported <= MOST_SECONDS)
+    raw = np.array([np.nan if r.seconds is None else r.seconds for r in rounds], dtype=np.float64)
+    usable = np.isfinite(raw) & (raw >= 0.0) & (raw <= MOST_SECONDS)
     odd = sum(1 for r in rounds if r.seconds is not None) - int(usable.sum())
     numbers = np.array([r.round for r in rounds], dtype=np.float64)[usable]
-    seconds = reported[usable]
+    seconds = raw[usable]
     if len(seconds) < LEAST_ROUNDS:
         return _unknown(len(seconds), odd, rounds_left)
     window = min(MOST_RECENT, max(LEAST_RECENT, int(np.ceil(RECENT_SHARE * len(seconds)))))
@@ -106,7 +104,7 @@ class _Model:
         self.picks = rng.integers(0, len(seconds), size=(DRAWS, MOST_SUMMED))
 
     def sums(self, count: int) -> Floats:
-        """Draws of the seconds that so many further rounds take together."""
+        """Return draws of the seconds that so many further rounds take together."""
         if count == 0:
             return np.zeros(DRAWS)
         means, spreads = self.samples.mean(axis=1), self.samples.std(axis=1)
@@ -137,7 +135,7 @@ class _Model:
 
 
 def _blocks(count: int, rng: np.random.Generator) -> Ints:
-    """Indices of resamples in circular blocks of n ** (1/3), shape (DRAWS, count)."""
+    """Return indices of resamples in circular blocks of n ** (1/3): (DRAWS, count)."""
     size = max(1, round(count ** (1.0 / 3.0)))
     blocks = -(-count // size)
     starts = rng.integers(0, count, size=(DRAWS, blocks, 1))
@@ -146,8 +144,10 @@ def _blocks(count: int, rng: np.random.Generator) -> Ints:
 
 
 def _until(model: _Model, further: Floats | None, level: float) -> Interval | None:
-    """Seconds until the target: rounds and seconds both drawn. None when the interval has no upper
-    end, since too many draws never get there."""
+    """Return seconds until the target, with rounds and seconds both drawn.
+
+    None when the interval has no upper end, since too many draws never get there.
+    """
     if further is None:
         return None
     counts = np.quantile(further, np.linspace(0.01, 0.99, PASSAGES), method="inverted_cdf")
@@ -163,7 +163,7 @@ def _until(model: _Model, further: Floats | None, level: float) -> Interval | No
 
 def _unknown(count: int, odd: int, left: int | None) -> RemainingTime:
     reason = f"{LEAST_ROUNDS} rounds with their seconds are needed, there are {count}"
-    sentence = f"The remaining time is not known: {reason}."
+    sentence = f"The remaining time is unknown: {reason}."
     return RemainingTime(sentence, None, None, None, None, False, left, count, odd, (reason,))
 
 
@@ -181,7 +181,7 @@ def _sentence(model: _Model, remaining: Interval | None, left: int | None) -> st
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the words of a clock: 0.3 s, 45 s, 12 min, 3.5 h, 2.1 days."""
+    """Format seconds in a clock's units: 0.3 s, 45 s, 12 min, 3.5 h, 2.1 days."""
     for limit, unit, name in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (172800.0, 3600.0, "h")):
         if seconds < limit:
             return f"{seconds / unit:.3g} {name}"

@@ -1,4 +1,4 @@
-"""Estimates that outliers do not bend: trends, shares, associations, each with its interval."""
+"""Robust estimates of trends, shares and associations, each with its interval."""
 
 from typing import cast
 
@@ -14,27 +14,27 @@ LEAST_FOR_AN_ASSOCIATION = 10
 
 
 def normal_quantile(level: float) -> float:
-    """Half the width, in standard deviations, of the normal's central interval at that level."""
+    """Return half the width, in deviations, of the normal's central interval."""
     from scipy.special import ndtri
 
     return float(ndtri(0.5 + level / 2))
 
 
 def student_quantile(level: float, degrees: float) -> float:
-    """The same of Student's t."""
+    """Return the same of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.5 + level / 2))
 
 
 def quantile_interval(draws: Floats, level: float) -> Interval:
-    """Median and central interval of draws."""
+    """Return median and central interval of draws."""
     low, middle, high = np.quantile(draws, [0.5 - level / 2, 0.5, 0.5 + level / 2])
     return Interval(float(middle), float(low), float(high), level)
 
 
 def theil_sen(x: Floats, y: Floats, level: float) -> Interval | None:
-    """Slope of y on x with its interval; None below six finite points or without spread in x.
+    """Return the slope of y on x; None below six finite points or without spread in x.
 
     The median of all pairs' slopes, its interval by Kendall's statistic (Sen, "Estimates of the
     regression coefficient based on Kendall's tau", JASA 1968), whose variance is corrected for
@@ -62,7 +62,7 @@ def theil_sen(x: Floats, y: Floats, level: float) -> Interval | None:
 
 
 def _inflation(residuals: Floats) -> float:
-    """How much less so many residuals tell, when each resembles the one before; 1 when they do not."""
+    """Return the growth of the variance by successive residuals' likeness."""
     centred = residuals - np.median(residuals)
     power = float(centred @ centred)
     if power <= 0.0:
@@ -74,8 +74,11 @@ def _inflation(residuals: Floats) -> float:
 
 
 def share(hits: float, trials: float, level: float) -> Interval | None:
-    """A share with its interval; None without a trial. The interval is Wilson's ("Probable
-    inference, the law of succession, and statistical inference", JASA 1927)."""
+    """Return a share with its interval; None without a trial.
+
+    The interval is Wilson's ("Probable inference, the law of succession, and statistical inference",
+    JASA 1927).
+    """
     if trials <= 0:
         return None
     z2 = normal_quantile(level) ** 2
@@ -88,7 +91,7 @@ def share(hits: float, trials: float, level: float) -> Interval | None:
 
 
 def group_medians(groups: Ints, values: Floats, count: int) -> Floats:
-    """Median of the values of each group 0 … count - 1, all finite; NaN for an empty group."""
+    """Return the median of each group 0 … count - 1; NaN for an empty group."""
     medians = np.full(count, np.nan)
     sizes = np.bincount(groups, minlength=count)
     ordered = values[np.lexsort((values, groups))]
@@ -101,14 +104,15 @@ def group_medians(groups: Ints, values: Floats, count: int) -> Floats:
 
 
 def group_spreads(groups: Ints, values: Floats, medians: Floats) -> Floats:
-    """Standard deviation of each group by its MAD (Rousseeuw and Croux, JASA 1993)."""
+    """Return each group's deviation by its MAD (Rousseeuw and Croux, JASA 1993)."""
     away = np.abs(values - medians[groups])
     return MAD_TO_SD * group_medians(groups, away, len(medians))
 
 
 def partial_spearman(x: Floats, y: Floats, given: Floats, level: float) -> Interval | None:
-    """Spearman's correlation of x and y, with what both owe to `given` taken out; None below ten
-    finite points, or when x or y does not vary.
+    """Return Spearman's correlation of x and y, without what both owe to `given`.
+
+    None below ten finite points, or when x or y does not vary.
 
     The partial correlation of the ranks; its interval by Fisher's transformation with the variance
     of Bonett and Wright ("Sample size requirements for estimating Pearson, Kendall and Spearman

@@ -1,4 +1,4 @@
-"""What is known of a run after its analysis, and the same as a JSON document."""
+"""The results of a run's analysis, also as a JSON document."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
@@ -22,19 +22,19 @@ LEVEL = 0.8
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """How a run is analysed."""
+    """Options of an analysis."""
 
-    metric: Metric | None = None  # without one, accuracy where any round tells it, else loss
-    total_rounds: int | None = None  # without it, what the run says, else the longest similar run
+    metric: Metric | None = None  # by default accuracy if any round has it, else loss
+    total_rounds: int | None = None  # by default the run's own, else the longest similar run's
     target: float | None = None  # in the metric's own unit (accuracy as a share)
     level: float = LEVEL  # probability that an interval holds the truth
 
 
 @dataclass(frozen=True, eq=False)
 class RunAnalysis:
-    """One run analysed. forecast.final and target are on the scale 0 to 1 of curve, which says what
-    that is in the metric's own unit; planned_rounds counts the plan's rounds, final_round is the
-    number of the last one; notes are lines on what was left out or is needed."""
+    """One run's results. forecast.final and target are on the curve's scale 0 to 1;
+    planned_rounds counts the plan's rounds, final_round is the number of the last one; notes are lines
+    on skipped and missing input."""
 
     run_id: str
     source: str
@@ -52,7 +52,7 @@ class RunAnalysis:
     notes: tuple[str, ...]
 
     def document(self, file: str | None = None) -> dict[str, Any]:
-        """The analysis as JSON can hold it: finite numbers, null for what is not known."""
+        """Return the analysis as JSON: finite numbers, null for unknown ones."""
         return {
             "file": file,
             "run_id": self.run_id,
@@ -83,7 +83,7 @@ class RunAnalysis:
         return value if self.curve.metric == "accuracy" else -value * self.curve.worst
 
     def _own(self, interval: Interval | None, unit: Any) -> dict[str, Any] | None:
-        """An interval in the metric's own unit; of a loss, low and high change places."""
+        """Return an interval in the metric's own unit; a loss swaps low and high."""
         if interval is None:
             return None
         low, high = sorted((unit(interval.low), unit(interval.high)))
@@ -106,12 +106,12 @@ class RunAnalysis:
 
 
 def comparison_document(comparisons: tuple[Comparison, ...]) -> list[dict[str, Any]] | None:
-    """The comparisons as JSON can hold them; null when there was nothing to compare."""
+    """Return the comparisons as JSON; null when there was nothing to compare."""
     return [plain(one) for one in comparisons] or None
 
 
 def plain(value: Any) -> Any:
-    """Return JSON values: objects for dataclasses, null for what is not finite, no arrays of charts."""
+    """Return JSON values: objects for dataclasses, null for non-finite numbers."""
     if is_dataclass(value):
         return {name: plain(part) for name, part in vars(value).items() if not _is_for_charts(part)}
     if isinstance(value, Mapping):
@@ -126,6 +126,5 @@ def plain(value: Any) -> Any:
 
 
 def _is_for_charts(value: Any) -> bool:
-    """Arrays, and records of them."""
     parts = vars(value).values() if is_dataclass(value) else [value]
     return any(isinstance(part, np.ndarray) for part in parts)

@@ -1,4 +1,4 @@
-"""The limits of verdicts (levels on the scale 0 to 1, trends a round), and how a forecast is made."""
+"""Limits of verdicts (levels on the scale 0 to 1), and options of forecasts."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ CONVERGED_GAP = 0.01  # converged: the asymptote is at most this above the level
 
 @dataclass(frozen=True)
 class ForecastSettings:
-    """How a forecast is made."""
+    """Options of a forecast."""
 
     level: float = 0.8  # probability that an interval holds the truth
     draws: int = 1000  # curves drawn
     seed: int = 0  # seed of the draws: the same curve gets the same forecast
-    most_past_runs: int = 60  # past runs that are looked at, the most similar ones
+    most_past_runs: int = 60  # most similar past runs used

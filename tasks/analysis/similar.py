@@ -1,4 +1,4 @@
-"""The service's own past runs as shapes: this run may go on as one of them did.
+"""The service's own past runs as shapes of this run's future.
 
 A past run h says: level(x) = p + q (h(x) - h(now)), with p near where h stood at this round (or less
 near: both are tried) and q near 1. Runs whose beginning fits weigh more, by their evidence. This is
@@ -38,19 +38,19 @@ class PastRun:
     smooth: Floats
 
     def level_at(self, x: float) -> float:
-        """Mean of the five rounds up to x; before the first value, that value."""
+        """Return the mean of the five rounds up to x; before the first value, that value."""
         last = max(1, int(np.searchsorted(self.x, x, side="right")))
         return float(self.values[max(0, last - FINAL_ROUNDS) : last].mean())
 
     @cached_property
     def each_round(self) -> Floats:
-        """The smoothed values at x = 1, 2, … to its end, holes bridged."""
+        """Return the smoothed values at x = 1, 2, … to its end, holes bridged."""
         return np.interp(np.arange(1.0, self.x[-1] + 1.0), self.x, self.smooth)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def past_run(curve: Curve) -> PastRun | None:
-    """None when too few rounds have a finite value."""
+    """Convert a curve; None when too few rounds have a finite value."""
     finite = np.isfinite(curve.values)
     if int(finite.sum()) < LEAST_POINTS:
         return None
@@ -60,9 +60,11 @@ def past_run(curve: Curve) -> PastRun | None:
 
 
 def _smooth(x: Floats, values: Floats) -> Floats:
-    """Local lines over a width that grows with the rounds, as learning slows down (Cleveland,
-    "Robust locally weighted regression and smoothing scatterplots", JASA 1979, with equal weights):
-    a trend is not bent, at the ends neither."""
+    """Smooth by local lines over a width that grows, as learning slows down.
+
+    By Cleveland, "Robust locally weighted regression and smoothing scatterplots", JASA 1979, with
+    equal weights: a trend is not bent, not even at the ends.
+    """
     half = np.maximum(LEAST_HALF, np.floor(SMOOTHING * x)).astype(np.int64)
     index = np.arange(len(x))
     first, last = np.maximum(index - half, 0), np.minimum(index + half, len(x) - 1) + 1
@@ -77,8 +79,10 @@ def _smooth(x: Floats, values: Floats) -> Floats:
 
 
 def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[PastRun]:
-    """The past runs of this metric that got as far as x_end (any, without one), most similar
-    first, at most MOST_RUNS. Similar: small mean distance of the values at the rounds seen."""
+    """Return at most MOST_RUNS past runs of this metric, most similar first.
+
+    They got as far as x_end (any, without one). Similar: small mean distance at the rounds seen.
+    """
     runs = (past_run(one) for one in history if one.metric == curve.metric)
     far = -np.inf if x_end is None else x_end
     known = [run for run in runs if run is not None and run.x[-1] >= far]
@@ -87,25 +91,25 @@ def choose(curve: Curve, history: Sequence[Curve], x_end: float | None) -> list[
 
 
 def nearest(mine: PastRun, runs: Sequence[PastRun], x_end: float) -> list[PastRun]:
-    """Those that got as far as x_end, most similar first, at most MOST_RUNS."""
+    """Return those that got as far as x_end, most similar first, at most MOST_RUNS."""
     fit = [run for run in runs if run.x[-1] >= x_end]
     return sorted(fit, key=lambda run: distance(mine, run))[:MOST_RUNS]
 
 
 def distance(one: PastRun, other: PastRun) -> float:
-    """Mean absolute distance of the smoothed curves, later rounds weighing more."""
+    """Return the mean absolute distance of smoothed curves, late rounds weighing more."""
     theirs = np.interp(one.x, other.x, other.smooth)
     return float(np.average(np.abs(theirs - one.smooth), weights=one.x))
 
 
 class HistoryShapes:
-    """Past runs as shapes: u is 1, v is what the run has gained since now; each run twice, once
-    with its level taken seriously and once not."""
+    """Past runs as shapes: u is 1, v is the run's gain since now; each run twice,
+    with its level taken seriously and not."""
 
     def __init__(self, runs: Sequence[PastRun], now: float, x_end: float) -> None:
-        """x_end is where the plan ends; nobody knows what follows."""
+        """x_end is the plan's end, beyond which nothing is known."""
         self.runs, self.now, self.x_end = runs, now, x_end
-        # a round more, so that a level at the end has a neighbour
+        # one more round, so that a level at the end has a neighbour
         length = int(np.ceil(x_end)) + 1
         cut = [run.each_round[:length] for run in runs]
         padded = [np.pad(one, (0, length - len(one)), mode="edge") for one in cut]
@@ -117,22 +121,22 @@ class HistoryShapes:
         self.spread = np.stack([spreads, np.full(len(spreads), GAIN_SPREAD)])
 
     def _values(self, x: Floats) -> Floats:
-        """Between two rounds on the line between them; shape (runs, x)."""
+        """Interpolate linearly between rounds; shape (runs, x)."""
         places = np.clip(x - 1.0, 0.0, self.table.shape[1] - 2.0)
         before = places.astype(np.int64)
         part = places - before
         return np.asarray((1.0 - part) * self.table[:, before] + part * self.table[:, before + 1])
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """u and v, each of shape (J, x)."""
+        """Return u and v, each of shape (J, x)."""
         values = np.tile(self._values(x), (len(LEVEL_SPREADS), 1))
         return np.ones_like(values), values - self.levels[:, None]
 
     def end(self) -> tuple[Floats, Floats]:
-        """u and v where the plan ends."""
+        """Return u and v at the plan's end."""
         u, v = self.at(np.array([self.x_end]))
         return u[:, 0], v[:, 0]
 
     def allowed(self, p: Floats, q: Floats) -> Bools:
-        """Everything but a run turned upside down."""
+        """Allow everything but a run turned upside down."""
         return np.asarray((q > 0.0) & np.isfinite(p))

@@ -1,4 +1,4 @@
-"""How a run spends its privacy budget: the epsilon reported, and how it goes on."""
+"""Spending of the privacy budget: the epsilon reported, and its continuation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ SQUEEZE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """Epsilon as the service reported it: spent up to the end of each round, finite, of ascending rounds.
+    """Epsilon as reported: spent up to the end of each round, finite, ascending.
 
-    spent_now is what is spent at the last round, None when nothing tells; fell is True when epsilon
-    came back, which a budget cannot; odd counts the epsilons that cannot be: NaN, below 0, or beyond any privacy.
+    spent_now is the epsilon spent at the last round, None when unknown; fell is True when epsilon came
+    back, which a budget cannot; odd counts impossible epsilons: NaN, below 0, or beyond any privacy.
     """
 
     rounds: Ints
@@ -42,7 +42,7 @@ class Reported:
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """Draws of how epsilon goes on from x0 rounds: what a round spends now, and its slowing share."""
+    """Draws of further epsilon from x0 rounds: spending a round, slowing share."""
 
     x0: float
     spent_now: float
@@ -52,11 +52,11 @@ class Pace:
     bend: Floats
 
     def spent_at(self, ahead: Floats) -> Floats:
-        """Draws of epsilon spent after so many further rounds, shape (draws, ahead)."""
+        """Return draws of epsilon after further rounds, of shape (draws, ahead)."""
         return self._spent(np.broadcast_to(ahead, (len(self.rate), len(ahead))))
 
     def spent_each(self, ahead: Floats) -> Floats:
-        """Of each draw, what is spent after its own number of further rounds."""
+        """Return each draw's spending after its own number of further rounds."""
         return self._spent(np.asarray(ahead)[:, None])[:, 0]
 
     def _spent(self, ahead: Floats) -> Floats:
@@ -67,7 +67,7 @@ class Pace:
         return np.asarray(self.spent_now + self.rate[:, None] * (steady + slowing))
 
     def rounds_for(self, left: float) -> Floats:
-        """Draws of the most further rounds that spend no more than left; Inf when nothing is spent."""
+        """Return draws of the most further rounds within left; Inf when nothing is spent."""
         if left < 0.0:
             return np.full(len(self.rate), -1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,8 +83,11 @@ class Pace:
 
 
 def reported(rounds: Sequence[Round], terms: PrivacyTerms | None) -> Reported:
-    """What is reported of epsilon, odd numbers left out. Without epsilons of rounds, what is spent now is
-    the budget less what remains; without a budget it is what is spent and remains."""
+    """Collect the reported epsilons, without impossible ones.
+
+    Without epsilons of rounds, spent_now is the budget less what remains; without a budget it is the
+    sum of spent and remaining.
+    """
     values = np.array([r.epsilon for r in rounds], dtype=np.float64)
     numbers = np.array([r.round for r in rounds], dtype=np.int64)
     good = np.isfinite(values) & (values >= 0.0) & (values <= MOST_EPSILON)
@@ -106,13 +109,13 @@ def _possible(value: float | None) -> float | None:
     return value if value is not None and abs(value) <= MOST_EPSILON else None
 
 
-def started(reported: Reported) -> int:
-    """The round before the first one, where nothing was spent: -1 for a run that counts from 0."""
-    return -1 if reported.first_round == 0 else 0
+def started(epsilon: Reported) -> int:
+    """Return the round before the first: -1 for a run that counts from 0."""
+    return -1 if epsilon.first_round == 0 else 0
 
 
-def pace(reported: Reported) -> Pace | None:
-    """How epsilon goes on; None without any epsilon.
+def pace(epsilon: Reported) -> Pace | None:
+    """Estimate how epsilon goes on; None without any epsilon.
 
     What a round spends is r ((1 - u) + u √(x0 / x)) from round x0 on. Epsilon of a composed
     (sampled) Gaussian mechanism is T c + 2 √(T c log(1 / δ)) (Mironov 2017, proposition 3 with the
@@ -120,13 +123,13 @@ def pace(reported: Reported) -> Pace | None:
     u lies on a grid, r is Gaussian given u, weighed by how well the increments so far agree
     (Bayesian linear regression: Bishop 2006, 3.5). Increments that come back count as none.
     """
-    if reported.spent_now is None:
+    if epsilon.spent_now is None:
         return None
-    x0 = float(reported.last_round - started(reported))
+    x0 = float(epsilon.last_round - started(epsilon))
     if x0 <= 0.0:
         return None
     rng = np.random.default_rng(SEED)
-    middle, steps, sizes = _increments(reported)
+    middle, steps, sizes = _increments(epsilon)
     shapes = (1.0 - SHARES)[:, None] + SHARES[:, None] * np.sqrt(x0 / middle)
     rates = (shapes @ steps) / np.maximum(shapes**2 @ sizes, SQUEEZE)
     residuals = steps / sizes - rates[:, None] * shapes
@@ -142,23 +145,25 @@ def pace(reported: Reported) -> Pace | None:
     rate: Floats = np.maximum(rates[picked] + spread * np.clip(scatter, -4.0, 4.0), 0.0)
     rough = np.sqrt(squares[picked] * np.median(sizes)) / np.maximum(rates[picked], SQUEEZE)
     unevenness = np.minimum(rough, 2.0) * rng.normal(size=DRAWS)
-    now = reported.spent_now
-    if reported.rounds.size and reported.rounds[-1] < reported.last_round:
-        now += float(np.median(rate)) * float(reported.last_round - reported.rounds[-1])
+    now = epsilon.spent_now
+    if epsilon.rounds.size and epsilon.rounds[-1] < epsilon.last_round:
+        now += float(np.median(rate)) * float(epsilon.last_round - epsilon.rounds[-1])
     rate = rate if steps.any() else np.zeros(DRAWS)
     bend = BEND * np.clip(rng.normal(size=DRAWS), -MOST_BENT, MOST_BENT)
     return Pace(x0, now, rate, np.asarray(SHARES[picked]), unevenness, bend)
 
 
-def _increments(reported: Reported) -> tuple[Floats, Floats, Floats]:
-    """Of the recent increments: the middle of their rounds, what was spent, over how many rounds.
-    With one epsilon only, all of it since the start; a step back counts as none."""
-    origin = started(reported)
-    if len(reported.spent) < 2:
-        last = float(reported.last_round - origin)
-        return np.array([last / 4.0]), np.array([reported.spent_now or 0.0]), np.array([last])
-    x = (reported.rounds - origin).astype(np.float64)
-    sizes, steps = np.diff(x), np.diff(reported.spent)
+def _increments(epsilon: Reported) -> tuple[Floats, Floats, Floats]:
+    """Return the recent increments: middle of their rounds, epsilon, number of rounds.
+
+    With one epsilon only, all of it since the start; a step back counts as none.
+    """
+    origin = started(epsilon)
+    if len(epsilon.spent) < 2:
+        last = float(epsilon.last_round - origin)
+        return np.array([last / 4.0]), np.array([epsilon.spent_now or 0.0]), np.array([last])
+    x = (epsilon.rounds - origin).astype(np.float64)
+    sizes, steps = np.diff(x), np.diff(epsilon.spent)
     middle = 0.25 * (np.sqrt(x[1:]) + np.sqrt(x[:-1])) ** 2
     kept = slice(max(0, len(steps) - max(RECENT, len(steps) // 2)), None)
     return middle[kept], np.maximum(steps[kept], 0.0), sizes[kept]

@@ -1,4 +1,4 @@
-"""Where a curve is now: level, trend and what is left to gain, each with its interval."""
+"""The present state of a curve: level, trend and remaining gain, with intervals."""
 
 from dataclasses import dataclass, replace
 
@@ -27,8 +27,8 @@ SURE_OF_MEMORY = 3.0  # noise is held to linger when chance makes it look so in 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Level and asymptote on the scale 0 to 1, trend a round over the window; the draws behind
-    them (gaps are asymptote less level), and the noise's standard deviation."""
+    """Level and asymptote on the scale 0 to 1, trend a round over the window; the
+    draws behind them (gaps are asymptote less level), and the noise's standard deviation."""
 
     level: Interval
     trend: Interval
@@ -39,8 +39,11 @@ class State:
 
 
 def state_of(curve: Curve, window: int) -> State | None:
-    """Estimate the state by the families of learning curves; None when no round has a value. The curve is
-    drawn at the last `window` rounds, on which the trend rests alone where no family fits."""
+    """Estimate the state by the families of learning curves; None without any value.
+
+    The curve is drawn at the last `window` rounds, on which the trend rests alone where no family
+    fits.
+    """
     observed = observe(curve)
     if observed is None:
         return None
@@ -82,7 +85,7 @@ class _Shapes:
 
 
 def _roughness(values: Floats, lag: int) -> float:
-    """Standard deviation of white noise by second differences at that lag."""
+    """Return white noise's standard deviation by second differences at that lag."""
     sd = (
         noise.MAD_TO_SD
         * float(np.median(np.abs(noise.second_differences(values, lag))))
@@ -92,7 +95,7 @@ def _roughness(values: Floats, lag: int) -> float:
 
 
 def _lingers(values: Floats) -> bool:
-    """Whether the noise of the later half is larger at the longer lag than chance makes it."""
+    """Return whether the later half's noise at the longer lag exceeds chance."""
     late = values[-max(LEAST_RECENT, len(values) // 2) :]
     if len(late) < LEAST_FOR_MEMORY:
         return False
@@ -101,7 +104,7 @@ def _lingers(values: Floats) -> bool:
 
 
 def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observed:
-    """The same with noise that is new each round, early rounds trusted no more than late ones."""
+    """Replace the noise by white noise; early rounds weigh no more than late ones."""
     if len(values) < 3:
         return observed
     recent = values[-max(LEAST_RECENT, 2 * window) :]
@@ -113,7 +116,7 @@ def _with_white_noise(observed: Observed, values: Floats, window: int) -> Observ
 
 
 def _marks(curve: Curve, window: int) -> Floats:
-    """At most 16 of the last rounds with a value, counted from 1 at the first round."""
+    """Return at most 16 of the last rounds with a value, counted from the first."""
     finite = np.flatnonzero(np.isfinite(curve.values))[-window:]
     x = (curve.rounds[finite] - curve.rounds[0] + 1).astype(np.float64)
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_MARKS)).astype(np.int64))
@@ -121,7 +124,6 @@ def _marks(curve: Curve, window: int) -> Floats:
 
 
 def _slopes(x: Floats, levels: Floats) -> Floats:
-    """Least-squares slope of each draw."""
     if len(x) < 2:
         return np.zeros(len(levels))
     centred = x - x.mean()

@@ -1,5 +1,4 @@
-"""Levels and changes as people read them: an accuracy in percent and its changes in percentage points,
-a loss as it is. All values are in the metric's own unit."""
+"""Texts of levels and changes: an accuracy in percent, a loss as it is."""
 
 from tasks.analysis.curve import Metric
 from tasks.analysis.interval import Interval
@@ -10,33 +9,33 @@ LEAST_POINTS = 1e-4
 
 
 def level_text(metric: Metric, value: float) -> str:
-    """A level: 78.4 %, or 0.4321 for a loss."""
+    """Format a level: 78.4 %, or 0.4321 for a loss."""
     return share_text(value) if metric == "accuracy" else f"{value:.4g}"
 
 
 def share_text(value: float) -> str:
-    """A share: 78.4 %."""
+    """Format a share: 78.4 %."""
     return f"{100 * value:.1f} %"
 
 
 def change_text(metric: Metric, amount: float, sign: str = "") -> str:
-    """A change: 0.28 pp, or 0.0123 for a loss; with a plus where sign is one."""
+    """Format a change: 0.28 pp, or 0.0123 for a loss; with a plus where sign is one."""
     return f"{_bare(metric, amount, sign)}{_unit(metric)}"
 
 
 def range_text(metric: Metric, low: float, high: float, sign: str = "") -> str:
-    """The ends of a change: 0.18 to 0.36 pp."""
+    """Format the ends of a change: 0.18 to 0.36 pp."""
     return f"{_bare(metric, low, sign)} to {_bare(metric, high, sign)}{_unit(metric)}"
 
 
 def span_text(metric: Metric, interval: Interval) -> str:
-    """A change with its interval: 7.5 pp (2.8 to 12 pp)."""
+    """Format a change with its interval: 7.5 pp (2.8 to 12 pp)."""
     ends = range_text(metric, interval.low, interval.high)
     return f"{change_text(metric, interval.estimate)} ({ends})"
 
 
 def number_text(value: float, sign: str = "") -> str:
-    """A number without a unit."""
+    """Format a number without a unit."""
     return _signed(value, sign, LEAST, 3)
 
 
@@ -46,7 +45,6 @@ def _bare(metric: Metric, amount: float, sign: str) -> str:
 
 
 def _signed(value: float, sign: str, least: float, digits: int) -> str:
-    """What is as good as nothing is nothing, and has no sign."""
     return "0" if abs(value) < least else f"{value:{sign}.{digits}g}".replace("-", MINUS)
 
 

@@ -1,1 +1,1 @@
-"""The words of fedvitals as types: cells, windows, batches, the catalogue, settings, errors, receipts."""
+"""Core types: cells, windows, batches, the catalogue, settings, errors, receipts."""

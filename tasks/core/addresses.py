@@ -1,4 +1,4 @@
-"""Places that are checked before any work, addresses without a word that could hold a secret."""
+"""Checks of paths and URLs before any work; no message repeats a possible secret."""
 
 import os
 from collections.abc import Mapping
@@ -17,26 +17,20 @@ OBJECT_STORES = ("s3", "gs", "az")
 
 
 def check_output(folder: Path | None) -> None:
-    """A report that cannot be written must not be found out when all the work is done.
-
-    Raises UsageInvalid when what is there of the path is no folder that can be written.
-    """
+    """Raise UsageInvalid, before any work, unless a report can be written there."""
     if folder is None:
         return
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UsageInvalid(
             argument="--output",
-            problem=f"{there} is no folder that can be written",
+            problem=f"{there} is not a writable folder",
             fix="Name another folder",
         )
 
 
 def checked_lake(url: str) -> str:
-    """The lake's URL or folder as it was given.
-
-    Raises ConfigurationInvalid when no lake can be there.
-    """
+    """Return the lake's URL or folder; raise ConfigurationInvalid if it is unusable."""
     path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
     problem = _problem_with_store(url) if "://" in path else _problem_with_folder(path)
     if problem is not None:
@@ -52,24 +46,23 @@ def _problem_with_folder(path: str) -> str | None:
     unfit = " ".join(sorted(set(path) & set(NOT_IN_A_LAKE)))
     if not unfit:
         return None
-    return f"the path has {unfit}, of which the Delta library makes another path"
+    return f"the path has {unfit}, which the Delta library would change"
 
 
 def _problem_with_store(url: str) -> str | None:
-    """What is wrong, without the URL itself, which may hold a secret."""
+    """Describe the problem without the URL, which may hold a secret."""
     scheme, _, place = url.partition("://")
     if scheme not in OBJECT_STORES:
-        return f"{scheme}:// is no object store that a lake can be on"
+        return f"{scheme}:// is not an object store that can hold a lake"
     if "@" in place or "?" in place or "#" in place:
-        return "holds credentials or a part after ? or #; they go into the store's own variables"
+        return "holds credentials or a part after ? or #; set these in the store's own variables"
     return None if place.partition("/")[0] else "names no bucket"
 
 
 def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
-    """Return the URL to ask after each run that did its work; all of it is secret, since its path may
-    hold a token.
+    """Return the URL to request after each successful run; its path may hold a token.
 
-    Raises ConfigurationInvalid when it is no http or https URL.
+    Raises ConfigurationInvalid when it is not an http or https URL.
     """
     url = secret_of(env, HEARTBEAT_VARIABLE)
     if not url:
@@ -78,17 +71,13 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
         raise ConfigurationInvalid(
             where=HEARTBEAT_VARIABLE,
             problem="is not an http or https URL",
-            fix="Give the URL that the watching service shows, such as https://hc.example/ping/<id>",
+            fix="Give the URL shown by the monitoring service, such as https://hc.example/ping/<id>",
         )
     return SecretStr(url)
 
 
 def checked_report_url(env: Mapping[str, str]) -> str | None:
-    """Return the base URL under which a web server shows the reports; None without one.
-
-    Raises:
-        ConfigurationInvalid: when it is no base URL.
-    """
+    """Return the reports' base URL, if set; raise ConfigurationInvalid if it is none."""
     url = env.get(REPORT_URL_VARIABLE)
     fix = "Give the base URL at which a web server shows FEDVITALS_HOME/reports, such as https://fl.example/reports"
     return checked_url(url, REPORT_URL_VARIABLE, fix) if url else None
@@ -99,11 +88,7 @@ def checked_url(
     where: str,
     fix: str = "Give a base URL such as http://localhost:9090, and a token in its own variable",
 ) -> str:
-    """Return the base URL without a slash at its end.
-
-    Raises:
-        ConfigurationInvalid: when it is no http or https URL, or more than a base.
-    """
+    """Return the base URL without trailing slash, or raise ConfigurationInvalid."""
     problem = _problem_with_url(url)
     if problem is not None:
         raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
@@ -111,7 +96,6 @@ def checked_url(
 
 
 def _problem_with_url(url: str) -> str | None:
-    """What is wrong, without the URL itself, which may hold a secret."""
     if not _is_address(url):
         return "is not an http or https URL"
     if "@" in urlsplit(url).netloc:

@@ -1,4 +1,4 @@
-"""What a run shows beside itself in a user interface: texts, tables, pictures, files."""
+"""Artifacts of a run for a user interface: markdown, tables, pictures, links."""
 
 import re
 import socket
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-# an artifact of more than 64 KB would lose its event
+# Prefect loses the event of an artifact larger than 64 KB
 MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One text in markdown, table (rows by column), PNG picture, or link (its URL)."""
+    """A markdown text, table (rows by column), PNG picture, or link (its URL)."""
 
     kind: Literal["markdown", "table", "image", "link"]
     key: str
@@ -22,10 +22,7 @@ class Artifact:
 
 
 def page_artifact(page: Path, link: str | None, key: str, name: str) -> Artifact:
-    """Return a link to a page; its host and path where no web server shows it.
-
-    Browsers open no file:// link from a web page.
-    """
+    """Return a link to a page, or host and path, as browsers open no file:// links."""
     if link is not None:
         return Artifact("link", key, link, name)
     place = code(f"{socket.gethostname()}:{page.resolve()}")
@@ -33,7 +30,7 @@ def page_artifact(page: Path, link: str | None, key: str, name: str) -> Artifact
 
 
 def code(text: str) -> str:
-    """Return text from outside as a code span, which markdown leaves alone."""
+    """Return external text as a code span, which markdown leaves alone."""
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 

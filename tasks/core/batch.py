@@ -1,4 +1,4 @@
-"""The one type that travels: a measurement of one environment over a window, as a wide frame."""
+"""The batch: one measurement of one environment over a window, as a wide frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,11 @@ from tasks.core.measurement import FieldType, Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.window import Cell, Window, micros
 
-# Arrow's own pools keep what they once had; work in chunks frees as much as it takes
+# Arrow's own pools keep freed memory; work in chunks frees as much as it takes
 pa.set_memory_pool(pa.system_memory_pool())
 
 TIME_TYPE = "datetime64[us, UTC]"
-# made once a layout, since making one costs as much as a frame with rows
+# cached by layout: building one costs as much as a frame with rows
 _EMPTY_FRAMES: dict[object, pd.DataFrame] = {}
 _NO_TEXT = pd.CategoricalDtype(pd.Index([], dtype="str"))
 PANDAS_TYPES: dict[FieldType, str] = {
@@ -41,8 +41,8 @@ class Batch:
     (datetime64[us, UTC]), the tags (category, environment first; null where a series lacks one), the
     fields (types of the catalogue; null where there is no value). It is never changed in place.
     `dropped` counts the values that a source left out by rule (nan, inf, native_histogram).
-    `rejected` are quarantine records of values that came and that no column of the frame can hold;
-    only a source without history has them, since no digest is made of them.
+    `rejected` are quarantine records of values that no column of the frame can hold; only a source
+    without history has them, since no digest is made of them.
     `unmeasured` are fields that cannot have a value yet, such as a rate at its first scrape.
     """
 
@@ -58,36 +58,36 @@ class Batch:
 
     @property
     def values(self) -> int:
-        """How many values (non-null field cells) the frame holds."""
+        """Return the number of values (non-null field cells) in the frame."""
         return count_values(self.frame, self.measurement)
 
     @property
     def rejected_values(self) -> int:
-        """How many values no column could hold."""
+        """Return the number of values that no column could hold."""
         return int(self.rejected["field"].notna().sum())
 
     @property
     def dropped_values(self) -> int:
-        """How many values were left out by rule."""
+        """Return the number of values left out by rule."""
         return sum(self.dropped.values())
 
     def with_frame(self, frame: pd.DataFrame) -> "Batch":
-        """The same batch with other rows, on a fresh RangeIndex."""
+        """Return the batch with other rows, on a fresh RangeIndex."""
         return replace(self, frame=frame.reset_index(drop=True))
 
 
 def columns_of(measurement: Measurement) -> list[str]:
-    """The columns of a Batch, in order."""
+    """Return the columns of a batch, in order."""
     return ["time", *measurement.all_tags, *measurement.fields]
 
 
 def count_values(frame: pd.DataFrame, measurement: Measurement) -> int:
-    """Non-null field cells of the frame."""
+    """Count the non-null field cells of the frame."""
     return int(frame[list(measurement.fields)].notna().to_numpy().sum())
 
 
 def arrow_schema(measurement: Measurement) -> pa.Schema:
-    """The schema of the measurement's lake table."""
+    """Return the schema of the measurement's lake table."""
     return pa.schema(
         [pa.field("time", pa.timestamp("us", tz="UTC"))]
         + [pa.field(tag, pa.string()) for tag in measurement.all_tags]
@@ -96,9 +96,10 @@ def arrow_schema(measurement: Measurement) -> pa.Schema:
 
 
 def build_frame(measurement: Measurement, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """A frame with the batch's columns and types, in canonical order, from columns of equal length.
+    """Build a frame with the batch's columns and types, in canonical order.
 
-    Missing fields become null. Tags may be given as anything pandas makes a category of.
+    The columns have equal length; missing fields become null. Tags may be anything that pandas
+    makes a category of.
     """
     length = len(columns["time"])
     data: dict[str, Any] = {"time": pd.Series(columns["time"]).astype(TIME_TYPE)}
@@ -115,12 +116,12 @@ def _as_category(values: Any) -> pd.Series:
     series = pd.Series(values)
     if not isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype("category")
-    # nulls alone say nothing of their type, and other categories do not go together with these
+    # an all-null column has no type of its own, and differing categories do not concatenate
     return series if len(series.cat.categories) else series.astype(_NO_TEXT)
 
 
 def empty_frame(measurement: Measurement) -> pd.DataFrame:
-    """A frame without rows."""
+    """Return a frame without rows."""
     layout = (measurement.all_tags, tuple((n, spec.type) for n, spec in measurement.fields.items()))
     if layout not in _EMPTY_FRAMES:
         columns: dict[str, Any] = {name: [] for name in columns_of(measurement)}
@@ -129,7 +130,7 @@ def empty_frame(measurement: Measurement) -> pd.DataFrame:
 
 
 def canonical(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
-    """The rows ordered by tags, then time, on a fresh RangeIndex; categories sorted and used."""
+    """Sort rows by tags, then time; drop unused categories and reset the index."""
     sorted_tags = {tag: _used_and_sorted(frame[tag]) for tag in measurement.all_tags}
     frame = frame.assign(**sorted_tags)[columns_of(measurement)]
     keys = [time_micros(frame)]
@@ -143,7 +144,7 @@ def canonical(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
 def _used_and_sorted(column: pd.Series) -> pd.Series:
     categories = column.cat.categories
     uses = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(categories) + 1)[1:]
-    # nearly always so, and looking is much cheaper than doing it again
+    # nearly always sorted, and checking is much cheaper than sorting
     if uses.all() and categories.is_monotonic_increasing:
         return column
     column = column.cat.remove_unused_categories()
@@ -151,12 +152,12 @@ def _used_and_sorted(column: pd.Series) -> pd.Series:
 
 
 def time_micros(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The times as microseconds since the epoch."""
+    """Return the times as microseconds since the epoch."""
     return np.asarray(frame["time"].astype("int64"))
 
 
 def split_cells(frame: pd.DataFrame, cells: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
-    """The rows of each cell, in order, each on a fresh RangeIndex; cells are ordered by time.
+    """Split the rows by cell, each part on a fresh RangeIndex, ordered by time.
 
     One pass for all cells: the parts share the memory of one reordered frame.
     """
@@ -184,7 +185,7 @@ def _is_within(times: np.ndarray[Any, np.dtype[np.int64]], cell: Cell) -> bool:
 
 
 def slice_cell(frame: pd.DataFrame, cell: Window) -> pd.DataFrame:
-    """The rows of one cell or window, in order, on a fresh RangeIndex."""
+    """Return the rows of one cell or window, in order, on a fresh RangeIndex."""
     times = time_micros(frame)
     inside = (times >= micros(cell.start)) & (times < micros(cell.stop))
     return frame[inside].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The catalogue: which measurements there are and how each is read."""
+"""The catalogue: all measurements, and how each is read."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.core.window import parse_duration
 
 
 class Defaults(Strict):
-    """What a measurement has when it says nothing."""
+    """Defaults of measurements."""
 
     step: Duration = parse_duration("15s")
     every: Duration = parse_duration("60s")
@@ -25,7 +25,7 @@ def _defaults(content: object) -> Defaults:
     try:
         return Defaults.model_validate(content or {})
     except ValidationError:
-        # what is wrong with them is reported with their path, once
+        # errors in them are reported once, with their path
         return Defaults()
 
 
@@ -50,7 +50,7 @@ class _File(Strict):
 
 
 class Catalogue(Mapping[str, Measurement]):
-    """All measurements by name, in the order of the file."""
+    """Maps names to measurements, in the order of the file."""
 
     def __init__(self, measurements: Mapping[str, Measurement]) -> None:
         self._measurements = dict(measurements)
@@ -66,7 +66,7 @@ class Catalogue(Mapping[str, Measurement]):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The catalogue of a metrics.yaml, with what fedvitals measures of itself as the last entry.
+        """Read metrics.yaml and add the built-in self measurement as the last entry.
 
         Raises ConfigurationInvalid naming every wrong key.
         """
@@ -75,15 +75,15 @@ class Catalogue(Mapping[str, Measurement]):
         if own:
             raise ConfigurationInvalid(
                 where=f"{path}: measurements.{own[0]}",
-                problem="this measurement is fedvitals's own and stands in no file",
-                fix="Take it out, or give it another name and source",
+                problem="the name is reserved for fedvitals's own measurement",
+                fix="Remove it, or give it another name and source",
             )
         return cls({**measurements, SELF_METRICS: self_measurement()})
 
     def select(
         self, types: frozenset[MetricType], names: tuple[str, ...] = ()
     ) -> tuple[Measurement, ...]:
-        """The measurements of these types, or exactly the named ones.
+        """Return the measurements of these types, or exactly the named ones.
 
         Raises UsageInvalid when a name is not in the catalogue.
         """

@@ -1,11 +1,11 @@
-"""What a look at one outside service found."""
+"""Result of checking an external service."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ServiceCheck:
-    """One thing that was tried on a service; `fix` says what to do when it is not ok."""
+    """One check of a service; `fix` is the advice when it is not ok."""
 
     service: str
     what: str

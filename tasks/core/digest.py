@@ -1,4 +1,4 @@
-"""Digests of rows: equal rows have equal digests, whatever chunk or process they came with."""
+"""Digests of rows: equal rows have equal digests, whatever their chunk or process."""
 
 import hashlib
 from typing import Any
@@ -11,10 +11,10 @@ from tasks.core.measurement import Measurement
 
 
 def digest_rows(frame: pd.DataFrame, measurement: Measurement, salt: str = "") -> str:
-    """Digest of the frame's rows, which must be in canonical order, and of the salt.
+    """Digest the salt and the frame's rows, which must be in canonical order.
 
-    BLAKE2b (RFC 7693) over the columns' bytes; nulls and the order of categories do not matter
-    for how they happen to be stored. An empty frame digests to the salt and the column names.
+    BLAKE2b (RFC 7693) over the columns' bytes, independent of how nulls and categories are stored.
+    An empty frame digests to the salt and the column names.
     """
     state = hashlib.blake2b(salt.encode(), digest_size=16)
     starts = _series_starts(frame, measurement)
@@ -29,7 +29,7 @@ def digest_rows(frame: pd.DataFrame, measurement: Measurement, salt: str = "") -
 
 
 def _series_starts(frame: pd.DataFrame, measurement: Measurement) -> np.ndarray[Any, Any]:
-    """The first row of each series: in canonical order the tags change only there."""
+    """Return the first row of each series; in canonical order tags change only there."""
     differs = np.zeros(max(len(frame) - 1, 0), dtype=bool)
     for tag in measurement.all_tags:
         codes = frame[tag].cat.codes.to_numpy()
@@ -45,7 +45,7 @@ def _tag_hashes(column: pd.Series, starts: np.ndarray[Any, Any]) -> np.ndarray[A
 
 def _as_integers(column: pd.Series) -> np.ndarray[Any, Any]:
     if column.dtype == "float64":
-        # adding zero makes -0.0 equal to 0.0; one NaN stands for all
+        # adding zero turns -0.0 into 0.0; all NaNs get one bit pattern
         values = column.to_numpy() + 0.0
         return np.asarray(np.where(np.isnan(values), np.nan, values)).view("uint64")
     if isinstance(column.dtype, pd.DatetimeTZDtype):

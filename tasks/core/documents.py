@@ -1,4 +1,4 @@
-"""Reading our YAML files into models, with errors that name the key."""
+"""Reading YAML files into models, with errors that name the key."""
 
 import difflib
 from datetime import timedelta
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A frozen record that refuses keys it does not know."""
+    """A frozen record that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -24,7 +24,7 @@ class Strict(BaseModel):
 def _as_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    # a bare number would be seconds to some and milliseconds to others
+    # the unit of a bare number would be ambiguous
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a duration such as 15s, 5m, 1h or 2d")
     return parse_duration(value)
@@ -36,23 +36,20 @@ Duration = Annotated[
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice, of which YAML would keep the last in silence."""
+    """Rejects duplicate keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]} stands twice", node.start_mark
+                None, None, f"the key {twice[0]} is repeated", node.start_mark
             )
         return super().construct_mapping(node, deep=deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises ConfigurationInvalid when the file is missing, unreadable, or no mapping.
-    """
+    """Read a YAML mapping; raise ConfigurationInvalid if that fails."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
@@ -69,10 +66,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse(model: type[Model], content: dict[str, Any], where: str) -> Model:
-    """The content as the model.
-
-    Raises ConfigurationInvalid naming every wrong key by its path.
-    """
+    """Validate the content; raise ConfigurationInvalid naming every wrong key's path."""
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""The error tree: one root, and every leaf is Transient or Terminal, which alone decides a retry.
+"""The error tree: every leaf is Transient or Terminal, which decides on a retry.
 
-An error takes its facts as keyword arguments, keeps them as attributes, and builds its own message:
-what went wrong, where, and what to do. No fact may hold a secret.
+An error takes its facts as keyword arguments, keeps them as attributes, and builds its message:
+what failed, where, why, and the fix. No fact may hold a secret.
 """
 
 import traceback
@@ -11,20 +11,19 @@ from typing import Any
 
 
 def defect(error: Exception) -> str:
-    """What is said of an error that nobody foresaw, where one item of many must not take the others
-    down: its kind and place, and not its text, for nobody vouches that it holds no secret."""
+    """Describe an unforeseen error by kind and place; its text may hold a secret."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     return f"unexpected {type(error).__name__} at {where}. This is a defect of fedvitals"
 
 
 def _in_sentence(fix: str) -> str:
-    # a name such as PROMETHEUS_URL stays as it is
+    # only a word: a name such as PROMETHEUS_URL keeps its case
     return fix[:1].lower() + fix[1:] if fix[1:2].islower() else fix
 
 
 class FedvitalsError(Exception):
-    """Root of all errors that fedvitals raises on purpose. Survives pickling with its facts."""
+    """Root of fedvitals's own errors; keeps its facts when pickled."""
 
     message = "{problem}"
     exit_code = 1
@@ -53,14 +52,14 @@ class Terminal(FedvitalsError):
 
 
 class ConfigurationInvalid(Terminal):
-    """A file or setting is wrong. Facts: where (file and key path, or variable), problem, fix."""
+    """A file or setting is wrong. Facts: where (file and key), problem, fix."""
 
     message = "{where}: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class NothingConfigured(ConfigurationInvalid):
-    """A run lacks what it would work on, by the configuration alone. Facts: where, problem, fix."""
+    """The configuration leaves a run without work. Facts: where, problem, fix."""
 
 
 class PluginInvalid(ConfigurationInvalid):
@@ -75,7 +74,7 @@ class UsageInvalid(Terminal):
 
 
 class SuiteInvalid(Terminal):
-    """A suite cannot be trusted as it is written. Facts: suite (file), problem, fix."""
+    """A suite is invalid. Facts: suite (file), problem, fix."""
 
     message = "suite {suite}: {problem}. Fix: {fix}"
     exit_code = 2
@@ -92,34 +91,34 @@ class SourceTimedOut(SourceUnavailable):
 
 
 class SourceOverloaded(Transient):
-    """A source said that the question was too much. Facts: service, url, what, problem."""
+    """A source could not handle a large query. Facts: service, url, what, problem."""
 
     message = "{service} at {url} could not finish {what}: {problem}. Fix: use a smaller window or a cheaper query"
 
 
 class SourceRefused(Terminal):
-    """A source refused the question for good. Facts: service, url, what, status, problem, fix."""
+    """A source refuses a query. Facts: service, url, what, status, problem, fix."""
 
     message = "{service} at {url} refused {what} (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class AnswerInvalid(Terminal):
-    """A source answered something that is not its protocol. Facts: service, url, what, problem."""
+    """A source violated its protocol. Facts: service, url, what, problem."""
 
-    message = "{service} at {url} gave an answer to {what} that is not its protocol: {problem}. Fix: check the URL and any proxy in front of it"
+    message = "{service} at {url} gave an invalid answer to {what}: {problem}. Fix: check the URL and any proxy in front of it"
 
 
 class CertificateInvalid(Terminal):
-    """A service's TLS certificate cannot be trusted. Facts: service, url, what, problem, fix."""
+    """A certificate is not trusted. Facts: service, url, what, problem, fix."""
 
-    message = "{service} at {url} was not asked for {what}: its certificate is not to be trusted: {problem}. Fix: {fix}"
+    message = "{service} at {url} was not asked for {what}: its certificate is not trusted: {problem}. Fix: {fix}"
 
 
 class LabelsDiffer(Terminal):
-    """A query's labels are not the measurement's tags. Facts: measurement, field, tags, labels."""
+    """A query's labels are not the tags. Facts: measurement, field, tags, labels."""
 
     message = (
-        "{measurement}.{field}: the query answers with the labels {labels}, the catalogue says {tags}. "
+        "{measurement}.{field}: the query returns the labels {labels}, the catalogue has {tags}. "
         "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
     )
 
@@ -127,11 +126,11 @@ class LabelsDiffer(Terminal):
 class KeyRepeated(Terminal):
     """Two series of one answer have the same tags. Facts: measurement, field, key."""
 
-    message = "{measurement}.{field}: the query answers {key} more than once. Fix: aggregate it by exactly the measurement's tags"
+    message = "{measurement}.{field}: the query returns {key} more than once. Fix: aggregate it by exactly the measurement's tags"
 
 
 class SeriesExceeded(Terminal):
-    """A measurement has more series than it may. Facts: measurement, series, limit, label, distinct."""
+    """There are too many series. Facts: measurement, series, limit, label, distinct."""
 
     message = (
         "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
@@ -151,37 +150,39 @@ class SchemaChanged(Terminal):
 class LakeBusy(Transient):
     """Another writer committed first. Facts: table, problem."""
 
-    message = "lake table {table}: the commit met another writer: {problem}. It is tried again"
+    message = (
+        "lake table {table}: the commit conflicted with another writer: {problem}. It is retried"
+    )
 
 
 class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list torn files; "
-        "without --dry-run it is moved aside, and what is lost is read again"
+        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list corrupt files; "
+        "without --dry-run they are moved aside and their data is read again"
     )
 
 
 class MadeByNewer(Terminal):
-    """A lake or ledger has a layout that is not known yet. Facts: what, version, known."""
+    """A lake or ledger has an unknown, newer layout. Facts: what, version, known."""
 
     message = (
-        "{what} was made by a newer fedvitals: it is of version {version}, this one knows "
-        "{known}. Fix: install the newer fedvitals; nothing was touched"
+        "{what} was made by a newer fedvitals: it has version {version}, this one supports "
+        "{known}. Fix: install the newer fedvitals; nothing was changed"
     )
     exit_code = 2
 
 
 class MigrationRefused(Terminal):
-    """A table cannot be made to fit the catalogue. Facts: table, problem, fix."""
+    """A table cannot be migrated to the catalogue. Facts: table, problem, fix."""
 
     message = "lake table {table} cannot be migrated: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class LakeUnavailable(Transient):
-    """The object store under the lake did not answer this time. Facts: table, problem."""
+    """The lake's object store did not answer this time. Facts: table, problem."""
 
     message = (
         "lake table {table}: the object store did not answer: {problem}. Fix: check that it runs and is "
@@ -190,7 +191,7 @@ class LakeUnavailable(Transient):
 
 
 class LakeRefused(Terminal):
-    """The object store under the lake refuses for good. Facts: table, problem, fix."""
+    """The lake's object store refuses for good. Facts: table, problem, fix."""
 
     message = "lake table {table}: {problem}. Fix: {fix}"
 
@@ -202,48 +203,48 @@ class LedgerUnavailable(Transient):
 
 
 class LockHeld(Terminal):
-    """Another run works on the same measurement. Facts: measurement, environment, holder."""
+    """Another run holds the lock. Facts: measurement, environment, holder."""
 
     message = "{measurement} in {environment} is locked by {holder}. Skipped in this run. Fix: retry when the other run finishes"
 
 
 class LockLost(Terminal):
-    """The lock of a measurement was lost while working. Facts: measurement, environment."""
+    """A measurement's lock was lost. Facts: measurement, environment."""
 
     message = "{measurement} in {environment}: the lock was lost before the commit. Nothing was written. Fix: run again"
 
 
 class WorkerLost(Transient):
-    """A worker of a cluster ended in the middle of its work. Facts: problem."""
+    """A cluster worker died during its work. Facts: problem."""
 
     message = (
-        "a worker of the cluster was lost: {problem}. What it landed stays; the next run goes on. "
+        "a worker of the cluster died: {problem}. Data it landed stays; the next run continues. "
         "Fix: if it ran out of memory, give a shorter --chunk"
     )
 
 
 class SinkUnavailable(Transient):
-    """A sink did not take the data this time. Facts: sink, url, problem, retry_after (seconds or None)."""
+    """A sink took no data this time. Facts: sink, url, problem, retry_after (seconds)."""
 
     message = "{sink} at {url}: {problem}. The data stays pending; the next run loads it"
 
 
 class SinkRefused(Terminal):
-    """A sink refuses everything until something is fixed. Facts: sink, url, status, problem, fix."""
+    """A sink refuses all data. Facts: sink, url, status, problem, fix."""
 
     message = "{sink} at {url} refused (HTTP {status}): {problem}. Fix: {fix}"
 
 
 class ChannelUnavailable(Transient):
-    """A channel did not take a message this time. Facts: channel, url, problem, retry_after (seconds or None)."""
+    """A channel took no message. Facts: channel, url, problem, retry_after (seconds)."""
 
     message = (
-        "{channel} at {url}: {problem}. The message was not sent; the run is as good without it"
+        "{channel} at {url}: {problem}. The message was not sent; the run itself is not affected"
     )
 
 
 class ChannelRefused(Terminal):
-    """A channel refuses a message until something is fixed. Facts: channel, url, status, problem, fix."""
+    """A channel refuses a message. Facts: channel, url, status, problem, fix."""
 
     message = "{channel} at {url} refused the message (HTTP {status}): {problem}. Fix: {fix}"
 
@@ -258,20 +259,20 @@ class ReportNotWritten(Terminal):
     """The report of a run could not be written. Facts: folder, problem."""
 
     message = (
-        "the report could not be written to {folder}: {problem}. What was landed stays. "
-        "Fix: make room, or name another folder"
+        "the report could not be written to {folder}: {problem}. Landed data stays. "
+        "Fix: free space, or name another folder"
     )
 
 
 class QueryInvalid(Terminal):
-    """A query on the lake is wrong. Facts: problem, fix."""
+    """A lake query is invalid. Facts: problem, fix."""
 
     message = "lake query: {problem}. Fix: {fix}"
     exit_code = 2
 
 
 class RunFileInvalid(Terminal):
-    """A file of a training run cannot be read as one. Facts: file, problem, fix."""
+    """A file of a training run cannot be read. Facts: file, problem, fix."""
 
     message = "{file}: {problem}. Fix: {fix}"
     exit_code = 2

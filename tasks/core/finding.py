@@ -1,4 +1,4 @@
-"""What a check or an analysis concludes: a sentence, its evidence, and a number with its interval."""
+"""A conclusion of a check or an analysis: sentence, evidence, estimate."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.severity import Severity
 
-# failed checks of suites are findings too; what an analysis finds has kinds of its own
+# failed checks of suites are findings too; analyses have kinds of their own
 CHECK = "check"
 
 
@@ -15,9 +15,9 @@ CHECK = "check"
 class Finding:
     """One conclusion.
 
-    `subject` is what it is about (a measurement, a cell, a run), `hint` what to do about it.
-    `estimate` is the number that it rests on, `low` and `high` its interval at `level` (0 to 1), and
-    `n` how many observations there are; None where there is no such number.
+    `subject` names a measurement, a cell or a run; `hint` is the advice. `estimate` is the number
+    behind the sentence, `low` and `high` its interval at `level` (0 to 1), and `n` the number of
+    observations; None where there is no such number.
     """
 
     kind: str
@@ -34,6 +34,6 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of kind and subject: the same finding in another run has the same."""
+        """Return 16 hex digits of kind and subject, equal in every run."""
         text = f"{self.kind}\0{self.subject}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What a training is to reach: by which metric, up to which level, in how many rounds."""
+"""The goal of a training: its metric, target level and number of rounds."""
 
 from typing import Literal
 
@@ -13,34 +13,29 @@ TARGET = "target"
 
 
 class Goal(Strict):
-    """The goal of a service's trainings; None for what is left to the service or to nobody.
+    """The goal of a service's trainings; None leaves a value to the service.
 
     target is in the metric's own unit, an accuracy as a share, 0 to 1; it is an accuracy unless the
-    metric is loss. total_rounds counts where the service does not say how many are planned.
+    metric is loss. total_rounds applies where the service does not report how many are planned.
     """
 
     metric: Literal["accuracy", "loss"] | None = Field(
-        default=None, description="what a run is judged by; without one accuracy, else loss"
+        default=None, description="metric that a run is judged by; by default accuracy, else loss"
     )
     target: float | None = Field(default=None, description="level to reach, such as 0.9 or 90%")
     total_rounds: int | None = Field(
-        default=None, ge=1, le=MOST_ROUNDS, description="how many rounds are planned"
+        default=None, ge=1, le=MOST_ROUNDS, description="number of planned rounds"
     )
 
     @field_validator(TARGET, mode="before")
     @classmethod
-    def _possible(cls, reported: object, info: ValidationInfo) -> float | None:
-        return (
-            None
-            if reported is None
-            else target_of(str(reported), info.data.get("metric") != "loss")
-        )
+    def _possible(cls, given: object, info: ValidationInfo) -> float | None:
+        return None if given is None else target_of(str(given), info.data.get("metric") != "loss")
 
-    def asked(self, metric: str | None, target: str | None, total_rounds: int | None) -> "Goal":
-        """This goal with what one run is asked for instead; a level to reach goes with its metric.
-
-        Raises UsageInvalid naming the option that is wrong.
-        """
+    def with_options(
+        self, metric: str | None, target: str | None, total_rounds: int | None
+    ) -> "Goal":
+        """Return the goal with one run's options; raise UsageInvalid naming a wrong one."""
         is_same = metric in (None, self.metric) or (metric, self.metric) == ("accuracy", None)
         try:
             return Goal.model_validate(
@@ -54,32 +49,32 @@ class Goal(Strict):
             raise _refused(error, {"metric": metric, "target": target}) from None
 
 
-def target_of(reported: str, is_share: bool, in_percent: bool = False) -> float:
-    """The level in the metric's own unit. Of a share, a percent sign says percent, and so does a
-    number above 1 where the metric is reported in_percent.
+def target_of(text: str, is_share: bool, in_percent: bool = False) -> float:
+    """Parse a level into the metric's own unit.
 
-    Raises ValueError for what is no number, and for a level that no metric has.
+    A share is in percent with a percent sign, or above 1 where the metric is reported in_percent.
+    Raises ValueError for anything but a number, and for a level that the metric cannot have.
     """
-    bare = reported.strip().removesuffix("%").strip()
+    bare = text.strip().removesuffix("%").strip()
     try:
         value = float(bare)
     except ValueError:
         value = float("nan")
     if value != value:
-        raise ValueError("it is no number")
-    if is_share and (bare != reported.strip() or (in_percent and value > 1.0)):
+        raise ValueError("it is not a number")
+    if is_share and (bare != text.strip() or (in_percent and value > 1.0)):
         value /= 100.0
     if value < 0.0 or value == float("inf"):
-        raise ValueError("it is beyond the possible")
+        raise ValueError("it is out of range")
     if is_share and value > 1.0:
-        raise ValueError("it is beyond the possible: an accuracy is a share, 0 to 1")
+        raise ValueError("it is out of range: an accuracy is a share, 0 to 1")
     return value
 
 
-def _refused(error: ValidationError, reported: dict[str, str | None]) -> UsageInvalid:
+def _refused(error: ValidationError, options: dict[str, str | None]) -> UsageInvalid:
     detail = error.errors()[0]
     name = str(detail["loc"][0])
-    given = "" if reported.get(name) is None else f" {reported[name]}"
+    given = "" if options.get(name) is None else f" {options[name]}"
     return UsageInvalid(
         argument=f"--{name.replace('_', '-')}{given}",
         problem=detail["msg"].removeprefix("Value error, "),

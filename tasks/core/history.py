@@ -1,4 +1,4 @@
-"""A training's history, round by round: what a service can tell of it, and what is known already."""
+"""A training's history, round by round: a service's facts and the known rounds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Literal, get_args
 RUN_ID, CLIENT = "run_id", "client"
 ROUND_TAGS, CLIENT_TAGS = (RUN_ID,), (CLIENT,)
 
-# of a round as a whole. drawn to dropped count its clients, data_quality is their mean; not_finite
-# names what the service said NaN or infinity of, which no number column keeps
+# facts of a whole round: drawn to dropped count its clients, data_quality is their mean; not_finite
+# names the facts reported as NaN or infinity, which no number column keeps
 RoundFact = Literal[
     "round", "seconds", "loss", "accuracy", "epsilon", "data_quality",
     "drawn", "reported", "late", "dropped", "not_finite",
@@ -37,7 +37,7 @@ MOST_READ_AGAIN = 20
 
 
 def facts_of(tags: tuple[str, ...]) -> Mapping[HistoryFact, FactType] | None:
-    """What there is of a round, or of a client in it, by the tags; None for other tags."""
+    """Return the facts of a round, or of its client, by the tags; None for other tags."""
     if tags == ROUND_TAGS:
         return ROUND_FACTS
     return CLIENT_FACTS if tags == CLIENT_TAGS else None
@@ -45,21 +45,22 @@ def facts_of(tags: tuple[str, ...]) -> Mapping[HistoryFact, FactType] | None:
 
 @dataclass(frozen=True)
 class KnownRun:
-    """The newest run of which anything is landed: its rounds' numbers and starts (UTC)."""
+    """The newest run with landed data: its rounds' numbers and starts (UTC)."""
 
     run_id: str
     rounds: frozenset[tuple[int, datetime]]
 
     @property
     def last(self) -> tuple[int, datetime]:
-        """The round that started last."""
+        """Return the round that started last."""
         return max(self.rounds, key=lambda each: (each[1], each[0]))
 
     @property
     def since(self) -> int:
-        """The round after which a poll asks: one is read again, more when one of the last is missing.
+        """Return the round after which a poll asks.
 
-        The one that is read again tells whether the service still goes on with the same run.
+        The last round is read again, to find out whether the service continues the same run; more are
+        when one of the last is missing.
         """
         last = self.last[0]
         numbers = {number for number, _ in self.rounds}

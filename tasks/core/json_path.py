@@ -1,4 +1,4 @@
-"""JSON paths: JSONPath as RFC 9535 has it, which tells a missing value from a null one."""
+"""JSONPath by RFC 9535, with a missing value distinguished from a null."""
 
 import re
 from functools import lru_cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jsonpath import JSONPath
 
 
-# names with dots between them, which are paths whatever else RFC 9535 has
+# dotted names, which are paths beside those of RFC 9535
 _PLAIN = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*)+")
 
 
@@ -35,7 +35,7 @@ JsonPath = Annotated[str, AfterValidator(_check_path)]
 
 @lru_cache(maxsize=1024)
 def _compiled(text: str) -> "JSONPath":
-    # no catalogue without REST has to wait for it
+    # imported late: only a catalogue with REST needs it
     from jsonpath import JSONPath, JSONPathEnvironment
 
     path = JSONPathEnvironment(strict=True).compile(text)
@@ -44,15 +44,15 @@ def _compiled(text: str) -> "JSONPath":
 
 
 def values_at(path: str, document: Any) -> list[Any]:
-    """The values that the path selects in the document, in order; none when it has no such place."""
+    """Return the values that the path selects in the document, in order."""
     return [node.obj for node in _compiled(path).finditer(document)]
 
 
 def obstacle(path: str, document: Any) -> str | None:
-    """What stands on the path's way where an object should, e.g. `$['a'] is a list`; None for nothing.
+    """Return what blocks the path, e.g. `$['a'] is a list`; None for nothing.
 
-    Only for a path that selects nothing. An object that merely lacks the name, or a null, is no
-    obstacle, and of a path that may select several places nothing can be said.
+    Only for a path that selects nothing. An object without the name, or a null, is no obstacle; a
+    path that may select several places has none.
     """
     from jsonpath import JSONPath
     from jsonpath.selectors import NameSelector
@@ -72,7 +72,7 @@ def obstacle(path: str, document: Any) -> str | None:
 
 
 def kind_of(value: Any) -> str:
-    """What JSON calls a value, with its article."""
+    """Return JSON's name of a value, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,15 +1,15 @@
-"""What a `maintain` run did: of each table what it was and is, and of the ledger."""
+"""Results of a `maintain` run, for each table and the ledger."""
 
 from typing import Literal
 
 from tasks.core.documents import Strict
 
-# locked: another run works on it; pending: another writer or the database was in the way
+# locked: by another run; pending: another writer or the database was in the way
 TableState = Literal["done", "locked", "pending", "damaged"]
 
 
 class TableUpkeep(Strict):
-    """A measurement's table and its quarantine together, or `_windows`, in files and rows.
+    """A measurement's table with its quarantine, or `_windows`, in files and rows.
 
     `files_compacted` became part of others, `files_removed` were replaced long ago.
     """
@@ -29,7 +29,7 @@ class TableUpkeep(Strict):
 
 
 class LedgerUpkeep(Strict):
-    """What became of the ledger. Sizes are None where it is on a server."""
+    """Maintenance of the ledger; sizes are None where it is on a server."""
 
     state: Literal["done", "pending"] = "done"
     backup: str | None = None
@@ -43,17 +43,17 @@ class LedgerUpkeep(Strict):
 
 
 class ReportsUpkeep(Strict):
-    """What became of the reports in FEDVITALS_HOME, in folders, one a run."""
+    """Maintenance of the reports in FEDVITALS_HOME, in folders, one a run."""
 
     state: Literal["done", "pending"] = "done"
-    kept: int = 0
+    retained: int = 0
     removed: int = 0
     bytes_removed: int = 0
     problems: tuple[str, ...] = ()
 
 
 class Maintenance(Strict):
-    """The details of a maintain's receipt, over all environments, which share the tables."""
+    """The details of a maintain's receipt, over all environments."""
 
     environments: tuple[str, ...]
     tables: tuple[TableUpkeep, ...]
@@ -62,7 +62,7 @@ class Maintenance(Strict):
 
     @property
     def sentence(self) -> str:
-        """How many tables were maintained, what went, and which were left."""
+        """Summarise the maintained tables, expired rows, and skipped tables."""
         expired = sum(line.rows_expired + line.quarantine_expired for line in self.tables)
         left = [f"{line.name}: {line.state}" for line in self.tables if line.state != "done"]
         return "; ".join([f"{len(self.tables)} tables, {expired} rows expired", *left])

@@ -1,4 +1,4 @@
-"""Describe a measurement: its tags, its fields, and where each is read."""
+"""Measurements: their tags, their fields, and where each is read."""
 
 import hashlib
 import re
@@ -25,15 +25,15 @@ FACT_TYPES: dict[Fact, FieldType] = {
     "host_matches": "bool",
     "trusted": "bool",
 }
-# what a TLS connection can be distinguished by
+# tags that distinguish TLS connections
 TLS_TAGS = ("host", "port")
-# where a field's value comes from, of each source; a plugin's may have any of these
+# source of a field's value, by kind of source; a plugin's may have any of these
 ORIGINS: dict[str, tuple[str, ...]] = {
     "prometheus": ("query", "scrape"),
     "rest": ("path",),
     "tls": ("fact",),
     "federated": ("history",),
-    # what a run says of itself (tasks/core/self_metrics.py); the run knows which figure is which
+    # figures of a run, which tasks/core/self_metrics.py maps
     "receipt": (),
 }
 
@@ -45,8 +45,8 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name in RESERVED:
         raise ValueError(
-            f"{name!r} cannot be a name: use letters, digits and _, starting with a letter, "
-            f"and none of {', '.join(sorted(RESERVED))}"
+            f"{name!r} is not a valid name: use letters, digits and _, starting with a letter, "
+            f"but not {', '.join(sorted(RESERVED))}"
         )
     return name
 
@@ -73,12 +73,12 @@ class Scrape(Strict):
     labels: dict[str, str] = Field(default_factory=dict, description="labels a sample must have")
     as_: Literal["value", "rate", "quantile"] = Field(
         alias="as",
-        description="value: as it stands; rate: growth a second since the page kept before; "
+        description="value: as it is; rate: growth a second since the last page; "
         "quantile: of a histogram's growth since then",
     )
     quantile: float | None = Field(default=None, gt=0, lt=1)
     combine: Literal["sum", "mean", "max", "min"] = Field(
-        default="sum", description="how samples with the same tags become one value"
+        default="sum", description="how samples with equal tags are combined"
     )
     scale: float = Field(default=1.0, description="factor to the field's unit")
 
@@ -90,7 +90,7 @@ class Scrape(Strict):
 
 
 class Rest(Strict):
-    """Where in a REST API a measurement's rows are; paths are JSONPaths (RFC 9535)."""
+    """Location of a measurement's rows in a REST API; paths are JSONPaths (RFC 9535)."""
 
     endpoint: str = Field(
         pattern=r"^/[^\s\\#]*$", description="path on the service, with its query if it has one"
@@ -104,7 +104,7 @@ class Rest(Strict):
 
 
 class FieldSpec(Strict):
-    """One field of a measurement, with where its value comes from."""
+    """One field of a measurement, with the source of its value."""
 
     query: str | None = Field(default=None, description="PromQL, aggregated by exactly the tags")
     scrape: Scrape | None = None
@@ -121,7 +121,7 @@ class FieldSpec(Strict):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The keys that say where its value comes from."""
+        """Return the keys that give its source."""
         keys = [key for keys in ORIGINS.values() for key in keys]
         return tuple(key for key in keys if getattr(self, key) is not None)
 
@@ -183,7 +183,7 @@ class Measurement(Strict):
 
     @model_validator(mode="after")
     def _is_kept_a_while(self) -> Self:
-        # what late rows and healed gaps may still change must not be gone
+        # late rows and healed gaps may still change younger rows
         if self.retention is not None and self.retention < _SHORTEST_RETENTION:
             raise ValueError(f"`retention` must be {format_duration(_SHORTEST_RETENTION)} or more")
         return self
@@ -198,9 +198,9 @@ class Measurement(Strict):
         if (self.rest is not None) != ("path" in origins):
             raise ValueError("`rest` goes with `source: rest`, and only with it")
         if self.rest is not None and set(self.rest.tags) != set(self.tags):
-            raise ValueError("`rest.tags` must say where each tag is, and nothing else")
+            raise ValueError("`rest.tags` must have a path for each tag, and nothing else")
         if "fact" in origins and not set(self.tags) <= set(TLS_TAGS):
-            raise ValueError(f"of a certificate the tags can be {' and '.join(TLS_TAGS)}")
+            raise ValueError(f"the tags of a certificate can be {' and '.join(TLS_TAGS)}")
         if "history" in origins:
             self._check_history()
         if self.identity is not None and self.identity not in self.tags:
@@ -209,11 +209,11 @@ class Measurement(Strict):
 
     def _check_history(self) -> None:
         if facts_of(self.tags) is None:
-            raise ValueError("of a training's history the tags are run_id (rounds) or client")
+            raise ValueError("the tags of a training's history are run_id (rounds) or client")
         of_client: tuple[HistoryFact, ...] = () if self.tags == ROUND_TAGS else ("run_id",)
         for fact in (*of_client, "round"):
             if self.field_of(fact) is None:
-                raise ValueError(f"needs a field with `history: {fact}`, which tells rounds apart")
+                raise ValueError(f"needs a field with `history: {fact}` to distinguish rounds")
 
     @property
     def is_own(self) -> bool:
@@ -222,30 +222,30 @@ class Measurement(Strict):
 
     @property
     def suite_name(self) -> str:
-        """The suite's file name without its ending."""
+        """Return the suite's file name without its ending."""
         return self.suite or self.name
 
     @property
     def all_tags(self) -> tuple[str, ...]:
-        """The tag columns of a Batch, environment first."""
+        """Return the tag columns of a Batch, environment first."""
         return ("environment", *self.tags)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns that name one row."""
+        """Return the columns that identify a row."""
         return (*self.all_tags, "time")
 
     def field_of(self, fact: HistoryFact) -> str | None:
-        """The field that holds this fact of a training's history; None when no field does."""
+        """Return the field that holds this fact of a training's history, if any."""
         return next((name for name, spec in self.fields.items() if spec.history == fact), None)
 
     def kept_from(self, now: datetime, cell: timedelta) -> datetime | None:
-        """Start of the oldest cell that is kept, which is never cut; None when all are."""
+        """Return the start of the oldest retained whole cell; None when all are."""
         return None if self.retention is None else floor(now - self.retention, cell)
 
     @property
     def digest(self) -> str:
-        """Hash of all that decides what the data look like."""
+        """Hash everything that decides the form of the data."""
         left_out: dict[str, Any] = {
             "description": True,
             "retention": True,

@@ -1,4 +1,4 @@
-"""Describe for people how a run ended."""
+"""Messages for people about the end of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tasks.core.severity import Severity
 
 @dataclass(frozen=True)
 class Message:
-    """How one run ended, for people: one moment and a text, and what the run found."""
+    """A message about the end of a run, at one moment, with its findings."""
 
     run_id: str
     time: datetime
@@ -30,7 +30,7 @@ def at_least(severity: Severity) -> Callable[[Receipt], bool]:
 
 
 def message_of(receipt: Receipt, time: datetime) -> Message:
-    """Describe how the run of the receipt ended."""
+    """Summarise the receipt of a run in a message."""
     values = receipt.values
     failed = [line.name for line in receipt.measurements if line.state == "failed"]
     parts = [f"{values.landed} values landed", f"{values.quarantined} quarantined"]

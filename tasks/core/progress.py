@@ -1,4 +1,4 @@
-"""How far long work is: how many cells of a measurement are done, and of how many."""
+"""Progress of long work: cells done, and in all, of a measurement."""
 
 from collections.abc import Callable
 
@@ -6,4 +6,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(measurement: str, done: int, total: int) -> None:
-    """Ignore how far the work is."""
+    """Ignore progress."""

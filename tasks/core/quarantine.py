@@ -1,4 +1,4 @@
-"""The record of one value that was not let through, with the reason."""
+"""Quarantine records: one rejected value each, with the reason."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,8 +13,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.severity import Severity
 
 _MOMENT = pa.timestamp("us", tz="UTC")
-# one record a value; `field` is null only for a row that held no value at all, `tags` are a JSON object
-# with sorted keys
+# `field` is null only for a row without any value, `tags` are a JSON object with sorted keys
 SCHEMA = pa.schema(
     [
         ("time", _MOMENT),
@@ -31,7 +30,7 @@ Scope = Literal["value", "row", "batch"]
 
 @dataclass(frozen=True)
 class Reason:
-    """Why values are in quarantine: the stage that held them back and what it said."""
+    """Why values are in quarantine: the stage that rejected them and its reason."""
 
     stage: Stage
     scope: Scope
@@ -51,7 +50,7 @@ _NO_RECORDS = SCHEMA.empty_table().to_pandas()
 
 
 def no_records() -> pd.DataFrame:
-    """An empty frame of records."""
+    """Return an empty frame of records."""
     return _NO_RECORDS.copy(deep=False)
 
 
@@ -62,7 +61,7 @@ def records(
     fields: list[str],
     reason: Reason,
 ) -> pd.DataFrame:
-    """One record for each non-null value of the fields in the rows at these positions.
+    """Return one record for each non-null value of the fields in these rows.
 
     A row without any value among the fields gives one record with a null field when the scope is
     row or batch.
@@ -80,13 +79,13 @@ Key = tuple[datetime, str, str | None]
 
 
 def keys_of(records: pd.DataFrame) -> list[Key]:
-    """Which value of which row each record is about, in order."""
+    """Return the key of each record, in order."""
     fields = [None if pd.isna(name) else name for name in records["field"]]
     return list(zip(records["time"], records["tags"], fields, strict=True))
 
 
 def keys_within(frame: pd.DataFrame, measurement: Measurement) -> set[Key]:
-    """The keys that records of the frame's values, and of its rows as such, would have."""
+    """Return the keys that records of the frame's values and rows would have."""
     times, tags = frame["time"].tolist(), _tags_as_json(frame, measurement)
     found: set[Key] = {(time, text, None) for time, text in zip(times, tags, strict=True)}
     for name in measurement.fields:
@@ -120,7 +119,7 @@ def _number(value: Any) -> float | None:
 
 
 def _tags_as_json(rows: pd.DataFrame, measurement: Measurement) -> list[str]:
-    """The tags of each row but environment; each different set is written once."""
+    """Return the tags of each row but environment; each distinct set is encoded once."""
     columns = [rows[tag].astype("object").tolist() for tag in measurement.tags]
     texts: dict[tuple[Any, ...], str] = {}
     result = []

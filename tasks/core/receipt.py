@@ -1,4 +1,4 @@
-"""What a run says at the end. All sums count values, that is non-null field cells."""
+"""Receipts of runs. All sums count values, that is non-null field cells."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,16 +19,16 @@ MeasurementState = Literal[
     "landed", "unchanged", "no_data", "retained", "lost", "pending", "refused", "failed"
 ]
 RunStatus = Literal["ok", "degraded", "failed", "no_data"]
-# from which severity on what the data say makes the exit code 1
+# lowest severity of the data that makes the exit code 1
 FailOn = Literal["critical", "high", "warning", "never"]
-# the first state that applies names a measurement
+# ordered: a measurement gets the first state that applies
 STATE_ORDER: tuple[MeasurementState, ...] = (
     "failed", "refused", "pending", "retained", "landed", "unchanged", "lost", "no_data",
 )  # fmt: skip
 
 
 class ExitCode(IntEnum):
-    """What the command's exit code says."""
+    """Exit codes of commands."""
 
     GOOD = 0
     BAD_FOUND = 1
@@ -41,21 +41,21 @@ Sums = TypeVar("Sums", "Values", "SinkValues")
 
 @dataclass(frozen=True)
 class Values:
-    """Where the extracted values went; beside them the older values that the source has no more."""
+    """Destinations of the extracted values, and older values that the source has lost."""
 
     extracted: int = 0
     landed: int = 0
     quarantined: int = 0
     dropped_by_rule: int = 0
     unchanged: int = 0
-    kept: int = 0
+    retained: int = 0
     erased: int = 0
 
     def __add__(self, other: "Values") -> "Values":
         return _added(self, other)
 
     def check(self) -> None:
-        """Raises SumsDiffer when a value is unaccounted for."""
+        """Raise SumsDiffer when a value is unaccounted for."""
         total = self.landed + self.quarantined + self.dropped_by_rule + self.unchanged
         if self.extracted != total:
             raise SumsDiffer(
@@ -67,7 +67,7 @@ class Values:
 
 @dataclass(frozen=True)
 class SinkValues:
-    """Where the values owed to one sink went."""
+    """Destinations of the values owed to one sink."""
 
     owed: int = 0
     loaded: int = 0
@@ -79,7 +79,7 @@ class SinkValues:
         return _added(self, other)
 
     def check(self, sink: str) -> None:
-        """Raises SumsDiffer when a value is unaccounted for."""
+        """Raise SumsDiffer when a value is unaccounted for."""
         total = self.loaded + self.pending + self.refused + self.skipped_by_rule
         if self.owed != total:
             raise SumsDiffer(
@@ -97,7 +97,7 @@ def _added(left: Sums, right: Sums) -> Sums:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one expectation of a suite said."""
+    """Result of one expectation of a suite."""
 
     check_id: str
     expectation: str
@@ -113,20 +113,20 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a suite said of a batch."""
+    """Validation result of a batch by one suite."""
 
     suite: str
     checks: tuple[CheckResult, ...] = ()
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
-        """The checks that failed, worst first."""
+        """Return the checks that failed, worst first."""
         return tuple(
             sorted((c for c in self.checks if not c.success), key=lambda c: c.severity.rank)
         )
 
     def short(self) -> dict[str, Any]:
-        """{passed, failed, worst}."""
+        """Return {passed, failed, worst}."""
         return {
             "passed": len(self.checks) - len(self.failed),
             "failed": len(self.failed),
@@ -136,7 +136,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one chunk, or of all chunks of a measurement."""
+    """Result of one chunk, or of all chunks of a measurement."""
 
     measurement: str
     state: MeasurementState
@@ -150,18 +150,18 @@ class Outcome:
     start: datetime | None = None
 
 
-# somebody else was at work on the same: nothing is wrong, and the next run does it
+# another run works on the same measurement: not a failure, the next run does it
 _IN_THE_WAY = (LakeBusy, LockHeld, LockLost)
 
 
 def given_up(measurement: str, error: FedvitalsError) -> Outcome:
-    """What became of work that the error ended: it failed, or it is the next run's."""
+    """Return the outcome of failed work: failed, or left to the next run."""
     state: MeasurementState = "pending" if isinstance(error, _IN_THE_WAY) else "failed"
     return Outcome(measurement, state, problems=(str(error),))
 
 
 def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcomes of one measurement's chunks as one."""
+    """Merge the outcomes of one measurement's chunks into one."""
     parts = list(outcomes)
     states = {part.state for part in parts}
     values = sum((part.values for part in parts), Values())
@@ -195,7 +195,7 @@ def _joined_seconds(parts: list[Outcome]) -> dict[str, float]:
 
 
 def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
-    """One verdict a suite; of each check the failed result with the most offenders is kept."""
+    """Merge verdicts by suite; of a failed check keep the one with most offenders."""
     suites: dict[str, dict[str, CheckResult]] = {}
     for verdict in (v for part in parts for v in part.verdicts):
         checks = suites.setdefault(verdict.suite, {})
@@ -210,7 +210,7 @@ def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
 
 
 class MeasurementReceipt(BaseModel):
-    """One measurement's line of a Receipt; `failing` are the failed checks, worst first."""
+    """One measurement's line of a Receipt; `failing` checks are worst first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -226,7 +226,7 @@ class MeasurementReceipt(BaseModel):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a finished run handed on, and whether it arrived; it changes neither status nor exit code.
+    """A delivery of a finished run; it changes neither status nor exit code.
 
     `what` is "self metrics", "report", "artifacts" or the name of a channel.
     """
@@ -237,13 +237,13 @@ class Delivery:
 
 
 class Receipt(BaseModel):
-    """What one run did, in values. `seconds` are summed over chunks, so stages may exceed the wall.
+    """Results of one run, in values; `seconds` of chunks may exceed the wall's.
 
-    `status` says whether the run did its work, `worst` what the data say: the most severe finding,
+    `status` says whether the run did its work, `worst` is the most severe finding in the data:
     critical when a value went to quarantine, None without any. `sinks` are all that are in use.
-    `retries` counts what was tried again; `lag_seconds` is the age of the newest loaded data of the
-    measurement that is furthest behind, None when nothing is loaded. `places` are the folders in
-    force, `details` those of a reconcile or a maintain.
+    `lag_seconds` is the age of the newest loaded data of the measurement that is furthest behind,
+    None when nothing is loaded. `places` are the folders in force, `details` those of a reconcile
+    or a maintain.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -270,34 +270,34 @@ class Receipt(BaseModel):
 
     @property
     def is_idle(self) -> bool:
-        """Nothing changed and nothing was owed: the last report still shows all there is."""
+        """Return whether nothing changed or was owed, so the last report still applies."""
         states = {line.state for line in self.measurements}
         owed = any(counts.owed for counts in self.sinks.values())
         return "unchanged" in states and states <= {"unchanged", "no_data"} and not owed
 
     @property
     def did_its_work(self) -> bool:
-        """Whether nothing failed or was refused; what is pending comes with the next run."""
+        """Return whether nothing failed or was refused; pending work does not count."""
         states = {line.state for line in self.measurements}
         return self.status != "failed" and not states & {"failed", "refused"}
 
     @property
     def is_found_bad(self) -> bool:
-        """Whether the data are at least as bad as `fail_on` says."""
+        """Return whether the data are at least as bad as `fail_on`."""
         if self.worst is None or self.fail_on == "never":
             return False
         return self.worst.rank <= Severity(self.fail_on).rank
 
     @property
     def exit_code(self) -> ExitCode:
-        """1 when work failed or was refused, or the data are bad; 3 when work is pending; else 0."""
+        """Return 1 when work failed, was refused, or data are bad; 3 when pending; else 0."""
         if not self.did_its_work or self.is_found_bad:
             return ExitCode.BAD_FOUND
         return ExitCode.PARTIAL if self.status == "degraded" else ExitCode.GOOD
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences about the whole run: its notes, what an analysis found, what did not arrive."""
+        """Return the sentences about the whole run: notes, findings, failed deliveries."""
         found = (
             each.sentence
             for each in self.findings
@@ -319,12 +319,10 @@ def write_receipt(
     sinks: Iterable[str] = (),
     **more: Any,
 ) -> Receipt:
-    """Return the receipt of a run, from one outcome a measurement and what was found besides.
+    """Build the receipt of a run from one outcome a measurement and its findings.
 
-    sinks: the names of those in use. What no outcome speaks of was owed nothing.
-
-    Raises:
-        SumsDiffer: when a value is unaccounted for.
+    sinks: the names of those in use; one without an outcome was owed nothing.
+    Raises SumsDiffer when a value is unaccounted for.
     """
     parts = list(outcomes)
     lines = tuple(_line(part) for part in parts)
@@ -381,16 +379,16 @@ def _failed_checks(outcome: Outcome) -> Iterator[Finding]:
 
 
 def _of_vanished(values: Values) -> Iterator[str]:
-    if values.kept:
-        yield f"the source no longer has {values.kept} values; they are kept as landed before"
+    if values.retained:
+        yield f"the source no longer has {values.retained} values; they are retained as landed before"
     if values.erased:
-        yield f"the source no longer has {values.erased} values; they were taken out of the lake"
+        yield f"the source no longer has {values.erased} values; they were deleted from the lake"
 
 
 def _status(lines: tuple[MeasurementReceipt, ...], sinks: dict[str, SinkValues]) -> RunStatus:
     states = {line.state for line in lines}
     alive = states & {"landed", "unchanged", "retained", "pending", "refused"}
-    # a measurement of which some chunks failed is failed, but what the others landed is there
+    # a measurement with a failed chunk is failed, but its other chunks have landed
     alive |= {line.state for line in lines if line.values.landed or line.values.unchanged}
     if "failed" in states and not alive:
         return "failed"

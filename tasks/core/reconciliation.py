@@ -1,10 +1,10 @@
-"""What a reconcile found: where a sink differs from the lake, why, and what was fixed."""
+"""Results of a reconcile: where sinks differ from the lake, why, and the fixes."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-# why a value differs; of refused and expired ones loading again would fix nothing
+# why a value differs; loading refused and expired values again would fix nothing
 Why = Literal["pending", "missing", "changed", "extra", "refused", "expired"]
 EXPLAINED: frozenset[Why] = frozenset({"refused", "expired"})
 MeasurementVerdict = Literal["equal", "pending", "differs", "failed"]
@@ -15,10 +15,10 @@ class _Frozen(BaseModel):
 
 
 class Facts(_Frozen):
-    """What one side has in one cell.
+    """One side's values in one cell.
 
-    `sum` is of all numbers. `key_hash` is of the keys (tags, field, time), whatever their order: the
-    sum modulo 2^64 of a 64-bit hash of each, in hexadecimal; of no keys it is 0.
+    `sum` is of all numbers. `key_hash` is the sum modulo 2^64 of a 64-bit hash of each key (tags,
+    field, time), in hexadecimal, whatever their order; 0 without keys.
     """
 
     count: int
@@ -27,9 +27,9 @@ class Facts(_Frozen):
 
 
 class CellDifference(_Frozen):
-    """One cell that differed: both sides as they were found, and why, in values.
+    """One differing cell: both sides as found, and the reasons, in values.
 
-    `fixed` says that after --fix nothing is left to fix; `left` is what is.
+    `fixed` is set when --fix left nothing to fix; `left` is the remainder.
     """
 
     measurement: str
@@ -43,7 +43,7 @@ class CellDifference(_Frozen):
 
 
 class MeasurementLine(_Frozen):
-    """One measurement: how many cells and values were compared, how many cells differed or were fixed."""
+    """One measurement: numbers of cells and values compared, differing or fixed."""
 
     name: str
     state: MeasurementVerdict
@@ -56,7 +56,7 @@ class MeasurementLine(_Frozen):
 
 
 class Reconciliation(_Frozen):
-    """The details of a reconcile's receipt; `values` are counted as they were before any fixing."""
+    """The details of a reconcile's receipt; `values` are counted before any fix."""
 
     sink: str
     deep: bool
@@ -66,7 +66,7 @@ class Reconciliation(_Frozen):
 
     @property
     def sentence(self) -> str:
-        """How many cells were compared, and what came of it."""
+        """Summarise the compared, differing and fixed cells."""
         cells = sum(line.cells for line in self.measurements)
         differing = sum(line.differing for line in self.measurements)
         fixed = sum(line.fixed for line in self.measurements)
@@ -74,7 +74,7 @@ class Reconciliation(_Frozen):
 
 
 def verdict_of(left: list[dict[Why, int]]) -> MeasurementVerdict:
-    """The state of a measurement, given what is left in its cells."""
+    """Return the state of a measurement from the remainders of its cells."""
     reasons = {why for each in left for why in each} - EXPLAINED
     if not reasons:
         return "equal"

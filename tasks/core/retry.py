@@ -1,4 +1,4 @@
-"""Retries: of Transient errors only, with backoff, jitter and one deadline over all tries."""
+"""Retries of Transient errors only: backoff, jitter, one deadline over all tries."""
 
 import threading
 import time
@@ -15,13 +15,13 @@ from tasks.core.errors import Transient
 
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
-# for a commit to the lake that met another writer
+# for conflicting commits to the lake
 COMMIT_DEADLINE_SECONDS = 30.0
 
 
 @dataclass
 class RetryCount:
-    """How often something was tried again."""
+    """Counts retries."""
 
     value: int = 0
 
@@ -32,7 +32,7 @@ _counting = threading.Lock()
 
 @contextmanager
 def counted_retries() -> Iterator[RetryCount]:
-    """Counts the retries of this process during the block, in whatever thread they happen."""
+    """Count the retries of this process during the block, in all its threads."""
     count = RetryCount()
     with _counting:
         _counts.append(count)
@@ -50,7 +50,7 @@ def _count_one(retry_state: RetryCallState) -> None:
 
 
 class _WaitAsAsked(wait_base):
-    """What the service's Retry-After says, else a growing wait with jitter."""
+    """Waits for the service's Retry-After, else a growing time with jitter."""
 
     def __init__(self) -> None:
         self._backoff = wait_exponential_jitter(
@@ -64,7 +64,7 @@ class _WaitAsAsked(wait_base):
 
 
 class _StopBefore(stop_after_delay):
-    """Ends when the next wait would pass the deadline."""
+    """Stops when the next wait would pass the deadline."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         passed = retry_state.seconds_since_start or 0.0
@@ -72,9 +72,10 @@ class _StopBefore(stop_after_delay):
 
 
 def retrying(deadline: float) -> Retrying:
-    """A loop over tries: `for attempt in retrying(30): with attempt: …` or `retrying(30)(function)`.
+    """Return a loop over tries: `for attempt in retrying(30): with attempt: …`.
 
-    deadline is in seconds over all tries and waits; the last error is raised as it is.
+    It also wraps: `retrying(30)(function)`. deadline is in seconds over all tries and waits; the
+    last error is raised as it is.
     """
     return Retrying(
         retry=retry_if_exception_type(Transient),
@@ -86,7 +87,7 @@ def retrying(deadline: float) -> Retrying:
 
 
 def seconds_asked(header: str | None) -> float | None:
-    """Seconds from now of a Retry-After header: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    """Parse a Retry-After header (RFC 9110, 10.2.3), a number or date, into seconds."""
     if header is None:
         return None
     if header.strip().isdecimal():

@@ -1,4 +1,4 @@
-"""The measurement that fedvitals takes of itself: one row a run, from its receipt."""
+"""The self metrics measurement: one row a run, from its receipt."""
 
 from datetime import timedelta
 
@@ -9,29 +9,29 @@ LEDGER_ID = "ledger_id"
 
 _SECONDS = {
     "duration_seconds": "from the plan to the end of the work, before the report",
-    "extract_seconds": "asking sources, summed over chunks that ran at once",
-    "validate_seconds": "checking, summed over chunks",
+    "extract_seconds": "querying sources, summed over concurrent chunks",
+    "validate_seconds": "validation, summed over chunks",
     "land_seconds": "committing to the lake, summed over chunks",
-    "load_seconds": "filling sinks, summed over chunks",
+    "load_seconds": "loading sinks, summed over chunks",
     "lag_seconds": "age of the newest loaded data of the measurement that is furthest behind",
 }
 _VALUES = {
-    "extracted_values": "values that sources gave",
-    "landed_values": "values that went to the lake",
-    "quarantined_values": "values that were quarantined",
-    "dropped_values": "values that were left out by rule, such as NaN",
-    "unchanged_values": "values that were there already",
+    "extracted_values": "values extracted from sources",
+    "landed_values": "values landed in the lake",
+    "quarantined_values": "values quarantined",
+    "dropped_values": "values dropped by rule, such as NaN",
+    "unchanged_values": "values that the lake already had",
     "retained_values": "values that the source no longer has and the lake keeps",
-    "owed_values": "values that sinks had to get",
-    "loaded_values": "values that sinks took",
-    "pending_values": "values that sinks have yet to get",
+    "owed_values": "values owed to sinks",
+    "loaded_values": "values loaded into sinks",
+    "pending_values": "values still owed to sinks",
     "refused_values": "values that sinks refused for good",
-    "skipped_values": "values that sinks do not take by rule",
+    "skipped_values": "values that sinks skip by rule",
 }
 _COUNTS = {
-    "measurements": "measurements that the run was about",
+    "measurements": "measurements of the run",
     "failed_measurements": "measurements that failed",
-    "retries": "requests and commits that were tried again",
+    "retries": "retried requests and commits",
 }
 _WORSE_WHEN_HIGHER = frozenset(
     {"duration_seconds", "lag_seconds", "quarantined_values", "pending_values", "refused_values"}
@@ -40,7 +40,7 @@ _WORSE_WHEN_HIGHER = frozenset(
 
 
 def self_measurement() -> Measurement:
-    """Its entry of the catalogue. It is built in, so that every installation has the same."""
+    """Return the built-in entry of the catalogue, equal in every installation."""
     units = {
         **dict.fromkeys(_SECONDS, "seconds"),
         **dict.fromkeys(_VALUES, "values"),
@@ -57,8 +57,8 @@ def self_measurement() -> Measurement:
         for name, description in {**_SECONDS, **_VALUES, **_COUNTS}.items()
     }
     fields["exit_code"] = FieldSpec(description="0 good, 1 something bad, 3 work pending")
-    # no tag: each new ledger would begin other series in every panel, and a table takes no new tag
-    fields[LEDGER_ID] = FieldSpec(type="string", description="of the home that the run worked from")
+    # not a tag: a new ledger would start new series, and a table takes no new tag
+    fields[LEDGER_ID] = FieldSpec(type="string", description="ledger of the run's home")
     fields["status"] = FieldSpec(type="string", description="ok, degraded, failed or no_data")
     fields["worst"] = FieldSpec(
         type="string",
@@ -68,7 +68,7 @@ def self_measurement() -> Measurement:
         name=SELF_METRICS,
         type="pipeline",
         source="receipt",
-        description="runs of fedvitals itself, outside of the sums that they tell",
+        description="runs of fedvitals itself, outside of the sums that they report",
         tags=("flow",),
         fields=fields,
         step=timedelta(seconds=1),

@@ -1,4 +1,4 @@
-"""Stored points of a sink as it gives them back: by series, for comparing with what is landed."""
+"""Stored points of a sink by series, for comparison with the landed ones."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True, order=True)
 class SeriesKey:
-    """One field of one set of tags: (name, value) pairs by name, environment among them."""
+    """One field of one set of tags: (name, value) pairs by name, with the environment."""
 
     tags: tuple[tuple[str, str], ...]
     field: str
@@ -22,10 +22,10 @@ class SeriesKey:
 
 @dataclass(frozen=True)
 class SeriesSum:
-    """What one series has in one cell: the number of its values, and of numbers their sum.
+    """Count, and of numbers the sum, of one series' values in one cell.
 
-    The sum is of the values added one by one in the order of time, as 64-bit floats, or as integers
-    when all are; two sides that add so get the same bits. None where there is nothing to add.
+    Values are added in the order of time, as 64-bit floats, or as integers when all are, so that
+    both sides get the same bits. None where there is nothing to add.
     """
 
     count: int
@@ -34,10 +34,10 @@ class SeriesSum:
 
 @dataclass(frozen=True)
 class Points:
-    """The values of one series; times are nanoseconds since the epoch, ascending and different.
+    """The values of one series; times are ascending nanoseconds since the epoch.
 
-    `values` has the Python type of `kind`; `kind` is not a field type where a series has values of
-    several types, or of one that the catalogue does not have.
+    `values` has the Python type of `kind`; `kind` is not a field type where a series mixes types, or
+    has one that the catalogue does not have.
     """
 
     kind: FieldType | str

@@ -1,11 +1,11 @@
-"""One severity for checks, alerts and findings, and what the outside world calls it."""
+"""The severity of checks, alerts and findings, and its names in other systems."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Severity(StrEnum):
-    """How bad a failed check, an alert or a finding is."""
+    """Severity of a failed check, an alert or a finding."""
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -14,17 +14,17 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 for critical, growing as it matters less."""
+        """Return 0 for critical, growing as it matters less."""
         return list(Severity).index(self)
 
     @property
     def is_grave(self) -> bool:
-        """Whether a run that finds it ends with exit code 1."""
+        """Return whether a run that finds it ends with exit code 1."""
         return self.rank <= Severity.HIGH.rank
 
 
 class Names(NamedTuple):
-    """What one severity is called elsewhere."""
+    """Names of one severity in other systems."""
 
     great_expectations: str
     alertmanager: str
@@ -41,5 +41,5 @@ NAMES: dict[Severity, Names] = {
 
 
 def worst(severities: list[Severity]) -> Severity | None:
-    """The most severe of them, None when there is none."""
+    """Return the most severe of them, None when there is none."""
     return min(severities, key=lambda severity: severity.rank, default=None)

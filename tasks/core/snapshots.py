@@ -1,4 +1,4 @@
-"""What a service said of its training at one moment, and what fedvitals saw of the training in all."""
+"""Snapshots of a service's training, and all that was observed of it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from tasks.core.training import TrainingRun
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One poll's totals, dated with its slot (UTC). None stands for what was not reported.
+    """One poll's totals, dated with its slot (UTC); None for a value not reported.
 
     Shares and accuracies are 0 to 1; epsilon and its budget are totals of the run.
     """
@@ -34,7 +34,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A round of which one run has several starts, oldest first; the last one counts."""
+    """A round that has several starts in a run, oldest first; the last one counts."""
 
     run_id: str
     round: int
@@ -43,7 +43,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Watched:
-    """A service's trainings as they were seen: runs and snapshots in the order of time."""
+    """A service's observed trainings: runs and snapshots in the order of time."""
 
     runs: tuple[TrainingRun, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
@@ -51,5 +51,5 @@ class Watched:
 
     @property
     def current(self) -> TrainingRun | None:
-        """The newest run; None when there was none."""
+        """Return the newest run; None when there was none."""
         return self.runs[-1] if self.runs else None

@@ -1,4 +1,4 @@
-"""How a cell stands: what was extracted, what was landed, and how far it is covered."""
+"""The state of a cell: what was extracted and landed, and how far it is covered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from typing import Any, Literal
 from tasks.core.measurement import Measurement
 from tasks.core.window import Cell, iso
 
-# torn: rows that were landed are gone, so the cell is read again, and what sinks have of it stays;
-# migrating: of the newest cell during a migration, and a run that finds it refuses the table
+# torn: landed rows are lost, so the cell is read again while sinks keep theirs;
+# migrating: the newest cell during a migration; a run that finds it refuses the table
 CellStateName = Literal["landed", "no_data", "lost", "torn", "migrating"]
 
 
@@ -21,10 +21,10 @@ def _now() -> datetime:
 class CellState:
     """The state of one measurement's cell in one environment.
 
-    `source_digest` is of what was extracted, the suite and the catalogue entry; `landed_digest` of
-    the good rows, which is what sinks are compared with. `delete_count` counts the landings that took
-    values away: a sink that saw fewer must erase before it writes. `quarantined` counts values.
-    `made_at` is when this was found out, under the lock: of two states of a cell the later is in force.
+    `source_digest` covers the extracted rows, the suite and the catalogue entry; `landed_digest` the
+    good rows, which sinks are compared with. `delete_count` counts the landings that deleted
+    values: a sink that saw fewer must erase before it writes. `quarantined` counts values.
+    `made_at` is set under the lock: of two states of a cell the later is in force.
     """
 
     measurement: str
@@ -47,7 +47,7 @@ class CellState:
     def of_nothing(
         cls, measurement: Measurement, environment: str, cell: Cell, source: str, run_id: str
     ) -> "CellState":
-        """Of a cell of which nothing is known: landed nothing, and read nothing."""
+        """Return the state of an unknown cell: nothing read, nothing landed."""
         return cls(
             measurement=measurement.name,
             environment=environment,
@@ -66,17 +66,14 @@ class CellState:
         )
 
     def brief(self) -> dict[str, Any]:
-        """What a commit's metadata say of the cell: all of its state but measurement and run."""
+        """Return the state for a commit's metadata, without measurement and run."""
         facts = {key: getattr(self, name) for key, name in _BRIEF.items()}
-        reported = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
-        return {**reported, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
+        texts = {n: iso(f) if isinstance(f, datetime) else f for n, f in facts.items()}
+        return {**texts, "cell": iso(self.cell.start), "stop": iso(self.cell.stop)}
 
     @classmethod
     def from_brief(cls, measurement: str, run_id: str, brief: Mapping[str, Any]) -> "CellState":
-        """The state that a commit's metadata tell.
-
-        Raises KeyError, ValueError when it is not what `brief` gives.
-        """
+        """Build the state from a commit's metadata; KeyError or ValueError if malformed."""
         facts = {name: brief[key] for key, name in _BRIEF.items()}
         facts |= {
             name: datetime.fromisoformat(facts[name]) for name in ("covered_until", "made_at")
@@ -85,7 +82,7 @@ class CellState:
         return cls(measurement=measurement, run_id=run_id, cell=cell, **facts)
 
 
-# what a commit calls the facts of a cell's state
+# names of a cell's state in a commit
 _BRIEF = {
     "environment": "environment",
     "from": "source",
@@ -104,7 +101,7 @@ _BRIEF = {
 
 @dataclass(frozen=True)
 class LoadState:
-    """What one sink has of a cell; `sink` is its target."""
+    """State of a cell in one sink; `sink` is its target."""
 
     sink: str
     measurement: str

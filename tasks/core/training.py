@@ -1,20 +1,20 @@
-"""A training run as a record: what readers of any origin return and every analysis takes."""
+"""Records of training runs, which every reader returns and every analysis takes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
 
-# of a plan; a forecast counts rounds in 64 bits
+# limit of a plan; a forecast counts rounds in 64 bits
 MOST_ROUNDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class ClientRound:
-    """One client drawn for one round. None stands for what was not reported.
+    """One client drawn for one round. None stands for a value not reported.
 
-    accuracy and data_quality are shares, 0 to 1; seconds is the time its work took; state is the
-    service's own word for what became of it, such as reported, late or dropped.
+    accuracy and data_quality are shares, 0 to 1; seconds is the duration of its work; state is the
+    service's own word for its result, such as reported, late or dropped.
     """
 
     id: str
@@ -27,11 +27,11 @@ class ClientRound:
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round. None stands for what was not reported, NaN only for a NaN that was.
+    """One finished round. None stands for a missing value, NaN for a reported NaN.
 
     round counts from the first one as the source does; started is in UTC; seconds is its wall time;
     accuracy is a share, 0 to 1; epsilon is the privacy budget spent up to its end. clients is None
-    when the source tells of no client, and empty when it reported that none took part.
+    when the source reports no clients, and empty when it reported that none took part.
     """
 
     round: int
@@ -58,9 +58,9 @@ class PrivacyTerms:
     epsilon_remaining: float | None
 
     @classmethod
-    def of(cls, reported: Callable[[str], float | None]) -> Self | None:
-        """Build the terms from what is reported by each name; None when nothing is."""
-        terms = {each.name: reported(each.name) for each in fields(cls)}
+    def of(cls, value_of: Callable[[str], float | None]) -> Self | None:
+        """Build the terms from values by name; None when there are none."""
+        terms = {each.name: value_of(each.name) for each in fields(cls)}
         return cls(**terms) if any(value is not None for value in terms.values()) else None
 
 
@@ -68,8 +68,7 @@ class PrivacyTerms:
 class TrainingRun:
     """One training: its rounds in ascending order, each once.
 
-    total_rounds is how many the run is planned to have; source says where the record was read from,
-    such as lake or a file's name.
+    total_rounds is the planned number; source is the record's origin, such as lake or a file's name.
     """
 
     run_id: str
@@ -80,7 +79,7 @@ class TrainingRun:
 
     @property
     def counts_from_0(self) -> bool:
-        """Whether the first round has the number 0."""
+        """Return whether the first round has the number 0."""
         return bool(self.rounds) and self.rounds[0].round == 0
 
     def final_round(self, total: int) -> int:

@@ -1,4 +1,4 @@
-"""The services of an environment: what sets each of them, and which variables have no effect."""
+"""Services with their keys and variables, and variables without effect."""
 
 from collections.abc import Mapping
 
@@ -29,16 +29,16 @@ def variable_of(key: str) -> str:
     return VARIABLES.get(key, key.upper())
 
 
-# keys of environments.yaml, and what they are set to
+# keys and their values
 Entry = Mapping[str, str | None]
 
 
 def unused_variables(
     env: Mapping[str, str], entries: Mapping[str, Entry], default: str
 ) -> dict[str, str]:
-    """Return the service variables that are set and have no effect, each with why and what to do.
+    """Return the service variables without effect, each with the reason and fix.
 
-    entries: what environments.yaml has, by environment; one for `default` replaces the variables.
+    entries: those of environments.yaml; one for `default` replaces the variables.
     """
     tokens = {name for entry in entries.values() for name in _tokens(entry)}
     replaced = entries.get(default)

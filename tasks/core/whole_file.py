@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes of files."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def replace_file(path: Path, data: bytes) -> Path:
-    """Write the file beside its place and move it there; OSError when the folder refuses."""
+    """Write a file atomically; raise OSError when the folder refuses."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         draft.write_bytes(data)

@@ -10,10 +10,10 @@ from typing import Self, TypeVar
 from tasks.core.errors import UsageInvalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# what 64 bits of nanoseconds can hold, as the lake's engine and InfluxDB count them
+# range of 64 bits of nanoseconds, which the lake's engine and InfluxDB use
 LATEST = datetime(2262, 1, 1, tzinfo=UTC)
 _FINEST = timedelta(milliseconds=1)
-# a slip of the keyboard; what is further from now cannot be reckoned with
+# beyond it is a typing error, and arithmetic would overflow
 _LONGEST = timedelta(days=36_525)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 T = TypeVar("T")
@@ -22,7 +22,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """A range of time, half open: start belongs to it, stop does not. Both in UTC."""
+    """A half-open range of time in UTC: start belongs to it, stop does not."""
 
     start: datetime
     stop: datetime
@@ -41,19 +41,19 @@ class Window:
 
     @property
     def length(self) -> timedelta:
-        """stop - start."""
+        """Return stop - start."""
         return self.stop - self.start
 
     def widened(self, grid: timedelta) -> Self:
-        """The smallest window of whole grid steps that holds this one."""
+        """Return the smallest window of whole grid steps that contains this one."""
         return type(self)(floor(self.start, grid), ceil(self.stop, grid))
 
     def clipped(self, stop: datetime) -> Self | None:
-        """This window up to stop at most; None when nothing is left."""
+        """Return this window up to stop at most; None when nothing is left."""
         return type(self)(self.start, min(self.stop, stop)) if stop > self.start else None
 
     def cells(self, length: timedelta) -> Iterator["Cell"]:
-        """The cells of the grid that touch this window, oldest first."""
+        """Yield the cells of the grid that touch this window, oldest first."""
         start = floor(self.start, length)
         while start < self.stop:
             yield Cell(start, start + length)
@@ -72,9 +72,9 @@ def groups_of(
     fits: Callable[[T, T], bool] = lambda *_: True,
     most_items: int = sys.maxsize,
 ) -> Iterator[list[T]]:
-    """Cut the items, in order, into groups in which each fits the one before it.
+    """Group adjacent items, in order, while each fits the one before.
 
-    A group has at most the size `most`, all its items together; a larger item is alone in its group.
+    A group has at most the size `most` in all; a larger item is alone in its group.
     """
     group: list[T] = []
     total = 0
@@ -90,35 +90,32 @@ def groups_of(
 
 
 def follows(one: Window, other: Window) -> bool:
-    """Whether the other begins where the one ends."""
+    """Return whether the other begins where the one ends."""
     return one.stop == other.start
 
 
 def floor(moment: datetime, grid: timedelta) -> datetime:
-    """The last grid point not after the moment; the grid starts at the epoch."""
+    """Return the last grid point not after the moment; the grid starts at the epoch."""
     return EPOCH + (moment - EPOCH) // grid * grid
 
 
 def ceil(moment: datetime, grid: timedelta) -> datetime:
-    """The first grid point not before the moment."""
+    """Return the first grid point not before the moment."""
     return EPOCH + -((EPOCH - moment) // grid) * grid
 
 
 def iso(moment: datetime, zone: tzinfo = UTC) -> str:
-    """ISO 8601, in UTC with a Z, as Prometheus and InfluxDB read it."""
+    """Format as ISO 8601, in UTC with a Z, as Prometheus and InfluxDB read it."""
     return moment.astimezone(zone).isoformat().replace("+00:00", "Z")
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since the epoch, exactly."""
+    """Return microseconds since the epoch, exactly."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def parse_duration(text: str) -> timedelta:
-    """A positive duration of whole milliseconds such as 15s, 1h or 1h30m; a century at most.
-
-    Raises ValueError when the text is not such a duration.
-    """
+    """Parse whole milliseconds, at most a century, such as 1h30m; raise ValueError."""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration such as 15s, 5m, 1h or 2d")
@@ -131,12 +128,12 @@ def parse_duration(text: str) -> timedelta:
     if length % _FINEST:
         raise ValueError(f"{text!r} is finer than a millisecond")
     if not length:
-        raise ValueError(f"{text!r} is not longer than nothing")
+        raise ValueError(f"{text!r} is not positive")
     return length
 
 
 def format_duration(length: timedelta) -> str:
-    """A duration in the largest unit that divides it, as Prometheus reads it.
+    """Format a duration in the largest unit that divides it, as Prometheus reads it.
 
     Raises ValueError when it is not positive, or finer than a millisecond.
     """
@@ -149,7 +146,7 @@ def format_duration(length: timedelta) -> str:
 
 
 def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
-    """A moment: ISO 8601 (UTC when it names no zone), `now`, or relative to now such as -24h.
+    """Parse ISO 8601 (by default UTC), `now`, or a time relative to now such as -24h.
 
     Raises UsageInvalid when the text is none of these, or a time that no store can hold.
     """
@@ -164,14 +161,14 @@ def parse_time(text: str, now: datetime, argument: str = "time") -> datetime:
     if not EPOCH <= moment <= LATEST:
         raise UsageInvalid(
             argument=argument,
-            problem=f"{text!r} is {iso(moment)}, a time that nothing here can hold",
+            problem=f"{text!r} is {iso(moment)}, which no store can hold",
             fix=f"Give one from {EPOCH:%Y} to {LATEST:%Y}",
         )
     return moment
 
 
 def asked_window(start: str | None, stop: str | None, now: datetime) -> Window:
-    """The window from --start (empty: ever) to --stop (empty: now)."""
+    """Return the window from --start (empty: ever) to --stop (empty: now)."""
     since = parse_time(start, now, "--start") if start else EPOCH
     return Window(since, parse_time(stop or "now", now, "--stop"))
 

@@ -1,6 +1,6 @@
 """The Delta Lake: measurement tables, their quarantine, and the table _windows.
 
-All that asks for a table raises MadeByNewer when the lake's layout is not known, LakeDamaged when the
-table cannot be read or written, LakeUnavailable and LakeRefused of an object store, and all that
-writes LakeBusy when another writer was first; docstrings name what they raise beyond that.
+Every access to a table raises MadeByNewer for an unknown layout of the lake, LakeDamaged when the
+table cannot be read or written, LakeUnavailable and LakeRefused for an object store; every write
+raises LakeBusy when another writer was first. Docstrings name further errors.
 """

@@ -1,4 +1,4 @@
-"""Which cells a table holds rows of, and how many: one aggregating query, no rows in memory."""
+"""Cells with rows in a table, and their counts, by one aggregating query."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from tasks.lake.tables import Lake
 
 @dataclass(frozen=True)
 class Held:
-    """How many rows and values (non-null fields of the catalogue) a cell has in the lake."""
+    """Number of rows and values (non-null fields) of a cell in the lake."""
 
     rows: int
     values: int
@@ -20,9 +20,9 @@ class Held:
 def held_cells(
     lake: Lake, measurement: Measurement, environment: str, window: Window, length: timedelta
 ) -> dict[Cell, Held]:
-    """The cells of the grid of which the lake has rows, oldest first.
+    """Return the cells of the grid with rows in the lake, oldest first.
 
-    It is the lake that is asked: a ledger may be lost or behind. The window must be of whole cells.
+    The lake decides, since a ledger may be lost or behind. The window must be of whole cells.
     """
     table = lake.table(measurement.name)
     if table is None:

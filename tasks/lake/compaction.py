@@ -1,4 +1,4 @@
-"""Compaction: the rows of many small files of a table once more in one file a day, nothing else."""
+"""Compaction: rewrites many small files of a table as one file a day."""
 
 import json
 import uuid
@@ -21,7 +21,7 @@ from tasks.core.errors import LakeDamaged
 from tasks.core.window import Window, floor, micros
 from tasks.lake.delta import arrow_schema_of, fitted, lake_errors, swap_files
 
-# rows that are held in memory at once; a day that has more becomes several files
+# rows in memory at once; a larger day becomes several files
 MOST_ROWS = 2_000_000
 _DAY = timedelta(days=1)
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -30,7 +30,7 @@ _HOURS_OF_A_PART = (24, 12, 8, 6, 4, 3, 2, 1)
 
 @dataclass(frozen=True)
 class File:
-    """What the log says of one file. Times and environments are those of its first and last row."""
+    """One file by the log. Times and environments are those of its first and last row."""
 
     path: str
     size: int
@@ -40,14 +40,14 @@ class File:
     rows: int
 
     def meets(self, environment: str, window: Window) -> bool:
-        """Whether it may have rows of the window."""
+        """Return whether it may have rows of the window."""
         inside = self.start < window.stop and self.last >= window.start
         return inside and environment in self.environments
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A day of one environment, or a share of it when it has many rows: what one file may hold."""
+    """The content of one file: a day of one environment, or a share of a large day."""
 
     environment: str
     window: Window
@@ -55,7 +55,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class Compacted:
-    """How many files became part of others or went, and how many rows expired."""
+    """Number of files replaced, and of rows expired."""
 
     files: int = 0
     expired: int = 0
@@ -68,17 +68,14 @@ def compact(
     until: datetime,
     check: Callable[[], None],
 ) -> Compacted:
-    """Writes the rows of each day and environment into one file where they are in several.
+    """Rewrite each day and environment that is in several files as one file.
 
-    Rows before `kept_from` are left out; None keeps all. Rows from `until` on still change: they
-    stay as they are, but where they share a file with older ones. All of it is one atomic commit,
-    and `check` is called before it. A file holds one day at most, since a landing rewrites the whole
-    of each file that it touches, and MOST_ROWS about.
-
-    Raises:
-        LakeBusy: when another writer changed a row of these files first.
-        LakeDamaged: when a file is missing or torn, or the disk is full.
-        LockLost: by `check`.
+    Rows before `kept_from` expire; None keeps all. Rows from `until` on still change: they stay in
+    their files, except where they share one with older rows. All is one atomic commit, and `check`
+    is called before it. A file holds at most one day, since a landing rewrites each file that it
+    touches as a whole, and about MOST_ROWS. Raises LakeBusy when another writer changed a row of
+    these files first, LakeDamaged when a file is missing or corrupt, or the disk is full; LockLost
+    by `check`.
     """
     work = _Work(table, name)
     oldest = kept_from or datetime.min.replace(tzinfo=UTC)
@@ -112,7 +109,7 @@ def _due(files: list[File], oldest: datetime, until: datetime) -> list[File]:
 
 
 def files_of(table: DeltaTable, name: str) -> list[File]:
-    """The table's files that the log has statistics of, oldest first.
+    """Return the table's files with statistics in the log, oldest first.
 
     Raises LakeDamaged when a file with rows of several environments cannot be read.
     """
@@ -120,7 +117,7 @@ def files_of(table: DeltaTable, name: str) -> list[File]:
 
 
 class _Work:
-    """One table's files, read and written where the table is."""
+    """Reads and writes one table's files in place."""
 
     def __init__(self, table: DeltaTable, name: str) -> None:
         self._table = table
@@ -134,28 +131,28 @@ class _Work:
 
     @cached_property
     def files(self) -> list[File]:
-        """See files_of."""
+        """Return the files as files_of does."""
         actions = pa.table(self._table.get_add_actions(flatten=True))
         names = ("path", "size_bytes", "min.environment", "max.environment", "min.time", "max.time", "num_records")  # fmt: skip
         if not set(names) <= set(actions.column_names):
             return []
-        reported = zip(*(actions[name].to_pylist() for name in names), strict=True)
+        columns = zip(*(actions[name].to_pylist() for name in names), strict=True)
         files = [
             File(path, size, self._environments(path, first, last), start, end, rows)
-            for path, size, first, last, start, end, rows in reported
+            for path, size, first, last, start, end, rows in columns
             if None not in (first, last, start, end, rows)
         ]
         return sorted(files, key=lambda file: (file.start, file.path))
 
     def _environments(self, path: str, first: str, last: str) -> tuple[str, ...]:
-        """No landing mixes them, but another program may have."""
+        """Return the file's environments; no landing mixes them, but other programs may."""
         if first == last:
             return (first,)
         with lake_errors(self._name):
             return tuple(sorted(pc.unique(self._read(path)["environment"]).to_pylist()))
 
     def read(self, part: _Part, files: list[File]) -> pa.Table:
-        """The part's rows in these files."""
+        """Return the part's rows in these files."""
         paths = [file.path for file in files if file.meets(part.environment, part.window)]
         start, stop = (pa.scalar(m, _MOMENT) for m in (part.window.start, part.window.stop))
         with lake_errors(self._name):
@@ -164,7 +161,7 @@ class _Work:
             return rows.filter(pc.and_(inside, pc.equal(rows["environment"], part.environment)))
 
     def write(self, part: _Part, files: list[File], data_change: bool) -> AddAction | None:
-        """A new file with the part's rows; None when there are none."""
+        """Write a new file with the part's rows; return None when there are none."""
         rows = self.read(part, files)
         if not len(rows):
             return None
@@ -173,32 +170,31 @@ class _Work:
             pq.write_table(rows, path, filesystem=self._storage, compression="snappy")
             size = self._storage.get_file_info(path).size
         self._rows_written += len(rows)
-        reported = json.dumps(_statistics(rows))
-        return AddAction(path, size, {}, _milliseconds(), data_change, reported)
+        statistics = json.dumps(_statistics(rows))
+        return AddAction(path, size, {}, _milliseconds(), data_change, statistics)
 
     def check_whole(self, rows: int) -> None:
-        """Every row of the old files must be in a new one or be old, or nothing is committed."""
+        """Raise LakeDamaged unless every old row is in a new file or expired."""
         if rows != self._rows_written:
             raise LakeDamaged(
                 table=self._name,
-                problem=f"its log says {rows} rows where its files have {self._rows_written}",
+                problem=f"its log has {rows} rows, its files have {self._rows_written}",
             )
 
     def _read(self, path: str) -> pa.Table:
-        """A file's rows with all columns of the table; one that came later is null."""
         rows = pq.read_table(path, filesystem=self._storage, partitioning=None)
         return fitted(rows, self._schema)
 
 
 def _keys(file: File, files: list[File], until: datetime) -> list[_Part]:
-    """The parts that the file has rows of, as far as these no longer change."""
+    """Return the parts that the file has final rows of."""
     parts = [part for part in _whole_parts(file, files) if part.window.start < until]
     clipped = {part: part.window.clipped(until) for part in parts}
     return [p for p, w in clipped.items() if w is not None and file.meets(p.environment, w)]
 
 
 def _parts(due: list[File], files: list[File], cuts: tuple[datetime, datetime]) -> list[_Part]:
-    """What the due files are to become, cut at these moments, oldest first."""
+    """Plan the parts for the due files, cut at these moments, oldest first."""
     parts = {part for file in due for part in _whole_parts(file, files)}
     for moment in cuts:
         parts = {cut for part in parts for cut in _cut(part, moment)}
@@ -227,13 +223,13 @@ def _whole_parts(file: File, files: list[File]) -> Iterator[_Part]:
 
 
 def _length(rows: int) -> timedelta:
-    """How much of a day with so many rows one file holds."""
+    """Return how much of a day with so many rows one file holds."""
     wanted = 24 * MOST_ROWS // max(rows, 1)
     return timedelta(hours=next((hours for hours in _HOURS_OF_A_PART if hours <= wanted), 1))
 
 
 def _statistics(rows: pa.Table) -> dict[str, Any]:
-    """What the log keeps of a file: the ranges that reading leaves files out by."""
+    """Return a file's statistics for the log: the ranges for file skipping."""
     first, last = (
         {"time": _text(end(rows["time"]).as_py()), "environment": end(rows["environment"]).as_py()}
         for end in (pc.min, pc.max)

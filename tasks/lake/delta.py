@@ -1,4 +1,4 @@
-"""One Delta table: made, opened, checked, written and read by the rules of the lake."""
+"""Operations on one Delta table: create, open, check, write and read."""
 
 import json
 import threading
@@ -22,18 +22,16 @@ from tasks.lake.storage import first_and_last, holds_anything, storage_options, 
 
 CONFIGURATION = {"delta.logRetentionDuration": "interval 1 hours", "delta.checkpointInterval": "20"}
 METADATA_KEY = "fedvitals"
-# delta-rs may not write one table from two threads at once without a conflict
+# delta-rs conflicts when two threads write one table
 _WRITING: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 def open_table(url: str, name: str, schema: pa.Schema, tags: tuple[str, ...] = ()) -> DeltaTable:
-    """The table at the URL, made when it is not there, with new fields merged in.
+    """Open the table at the URL, created if missing, with new fields merged in.
 
-    Raises:
-        SchemaChanged: when a column went or changed its type, or a tag is new.
-        LakeBusy: when another writer made or changed it first.
-        LakeDamaged: when the table cannot be read or made.
-        LakeUnavailable, LakeRefused: when the object store under it does not answer, or refuses.
+    Raises SchemaChanged when a column was removed or changed its type, or a tag is new; LakeBusy
+    when another writer made or changed it first; LakeDamaged when it cannot be read or made;
+    LakeUnavailable, LakeRefused of an object store.
     """
     with _WRITING[_place(url)]:
         table = existing_table(url, name) or _create(url, name, schema)
@@ -54,14 +52,11 @@ def replace_rows(
     windows: list[Window],
     metadata: Any,
 ) -> int:
-    """Commits rows in place of all rows of the environment in the windows; the new version.
+    """Replace all rows of the environment in the windows; return the new version.
 
     One atomic commit, flushed to disk. rows must lie in the windows and have exactly the table's
-    columns and types (Delta would cast silently).
-
-    Raises:
-        SchemaChanged: when the rows do not fit the table.
-        LakeBusy: when another writer committed first.
+    columns and types (Delta would cast silently). Raises SchemaChanged when the rows do not fit the
+    table, LakeBusy when another writer committed first.
     """
     within = " OR ".join(f"({inside(None, window)})" for window in windows)
     predicate = f"{inside(environment, None)} AND ({within})"
@@ -70,15 +65,15 @@ def replace_rows(
 
 
 def append_rows(table: DeltaTable, name: str, rows: pa.Table, metadata: Any = None) -> int:
-    """Commits rows beside what is there; the new version. Raises as replace_rows does."""
+    """Append rows; return the new version. Raises as replace_rows does."""
     _check_exact(table, name, rows.schema)
     return _write(table, name, rows, metadata, mode="append")
 
 
 def replace_all_rows(table: DeltaTable, name: str, rows: pa.Table) -> int:
-    """Commits rows in place of all that this state of the table holds; the new version.
+    """Replace all rows in this state of the table; return the new version.
 
-    What somebody appended since it was read stays. Raises as replace_rows does.
+    Rows appended by others since it was read stay. Raises as replace_rows does.
     """
     _check_exact(table, name, rows.schema)
     return _write(table, name, rows, mode="overwrite")
@@ -87,7 +82,7 @@ def replace_all_rows(table: DeltaTable, name: str, rows: pa.Table) -> int:
 def swap_files(
     table: DeltaTable, name: str, added: list[AddAction], removed: list[RemoveAction]
 ) -> int:
-    """Commits files that were written in place of others with the same rows; the new version.
+    """Replace files by written ones with the same rows; return the new version.
 
     Raises LakeBusy when another writer changed a row of these files first.
     """
@@ -100,21 +95,17 @@ def swap_files(
 
 
 def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, metadata: Any) -> int:
-    """Commits rows in place of all that the table holds, with their columns in place of its own.
+    """Replace all rows and columns of the table; return the new version.
 
-    One atomic commit, flushed to disk; the new version. It names no rows to replace: with a
-    predicate the library would drop columns of rows that it leaves.
-
-    Raises LakeBusy when another writer committed first; nothing was changed.
+    One atomic commit, flushed to disk, without a predicate: with one the library would drop columns
+    of rows that it leaves. Raises LakeBusy when another writer committed first; nothing was
+    changed.
     """
     return _write(table, name, rows, metadata, mode="overwrite", schema_mode="overwrite")
 
 
 def remove_missing_files(table: DeltaTable, name: str) -> int:
-    """Takes the files that are not there out of the table, in one commit when there are any.
-
-    Raises LakeBusy when another writer committed first.
-    """
+    """Remove missing files from the table in one commit, if any; raise LakeBusy."""
     with _WRITING[_place(table.table_uri)], lake_errors(name):
         missing = table.repair(dry_run=True)["files_removed"]
         if missing:
@@ -125,11 +116,10 @@ def remove_missing_files(table: DeltaTable, name: str) -> int:
 
 
 def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
-    """Removes the files that no row needs, once they are older than `keep` (whole hours); their count.
+    """Vacuum unneeded files older than `keep` (whole hours); return their count.
 
-    These are the ones that commits replaced so long ago, and those that a crash left without a
-    commit. Then a checkpoint is written, and log entries before it that are older than the table's
-    log retention go.
+    These were replaced by commits, or left by a crash. Then a checkpoint is written, and older log
+    entries beyond the table's log retention are removed.
     """
     chosen: dict[str, Any] = {
         "retention_hours": keep // timedelta(hours=1),
@@ -138,7 +128,7 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
     }
     with _WRITING[_place(table.table_uri)], lake_errors(name):
         before, path = table.version(), local_path(table.table_uri)
-        # the removal commits twice, also when there is nothing to remove
+        # the vacuum commits twice, even with nothing to remove
         unneeded = table.vacuum(dry_run=True, **chosen)
         if unneeded:
             table.vacuum(dry_run=False, **chosen)
@@ -161,10 +151,7 @@ def _write(table: DeltaTable, name: str, rows: Any, metadata: Any = None, **how:
 def read_rows(
     table: DeltaTable, name: str, columns: list[str], environment: str | None, window: Window | None
 ) -> pa.Table:
-    """These columns of the rows of the environment and the window; None stands for all.
-
-    Raises LakeDamaged when a file of the table is missing or torn.
-    """
+    """Return rows of environment and window, None for all; raise LakeDamaged."""
     names = ", ".join(f'"{column}"' for column in columns)
     schema = arrow_schema_of(table)
     # to_pyarrow_table prepares every file of the table, a query only those of the window
@@ -173,13 +160,13 @@ def read_rows(
 
 
 def ask(table: DeltaTable, name: str, sql: str) -> pa.Table:
-    """The answer to a SELECT from the table, which it calls `landed`."""
+    """Run a SELECT on the table under the name `landed`."""
     with lake_errors(name):
         return pa.table(QueryBuilder().register("landed", table).execute(sql))
 
 
 def inside(environment: str | None, window: Window | None) -> str:
-    """The condition that a row is of the environment and in the window; None stands for all."""
+    """Return the SQL condition for environment and window; None stands for all."""
     conditions = []
     if environment is not None:
         conditions.append(f"environment = {quoted(environment)}")
@@ -189,13 +176,13 @@ def inside(environment: str | None, window: Window | None) -> str:
 
 
 def of_files(table: DeltaTable, fact: str) -> list[Any]:
-    """What the log says of each file, such as `size_bytes` or `min.time`; empty when it does not."""
+    """Return a fact of each file in the log, such as `size_bytes`, if known."""
     actions = pa.table(table.get_add_actions(flatten=True))
     return actions[fact].to_pylist() if fact in actions.column_names else []
 
 
 def fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows with exactly the columns of the schema; one that they lack is null."""
+    """Return the rows with exactly the columns of the schema; missing ones are null."""
     columns = [
         rows[field.name].cast(field.type)
         if field.name in rows.column_names
@@ -206,13 +193,13 @@ def fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def local_files(table: DeltaTable) -> list[str]:
-    """The Parquet files of a table on the local disk."""
+    """Return the Parquet files of a table on the local disk."""
     return [unquote(file) for file in table.file_uris()]
 
 
 @contextmanager
 def lake_errors(name: str) -> Iterator[None]:
-    """Says in our words what the Delta library could not do."""
+    """Translate errors of the Delta library."""
     try:
         yield
     except CommitFailedError as error:
@@ -224,9 +211,9 @@ def lake_errors(name: str) -> Iterator[None]:
 
 
 def existing_table(url: str, name: str) -> DeltaTable | None:
-    """The table at the URL as it stands, None when it is not there."""
+    """Open the table at the URL, None when it does not exist."""
     path = local_path(url)
-    # the library needs milliseconds to find that out, and most quarantines are not there
+    # the library needs milliseconds for that, and most quarantines do not exist
     if path is not None and not path.exists():
         return None
     with lake_errors(name):
@@ -276,7 +263,7 @@ def _new_columns(
 
 
 def misfits(table: DeltaTable, schema: pa.Schema, tags: tuple[str, ...]) -> list[str]:
-    """What of the table does not fit the schema, other than fields that are new; empty when all does."""
+    """Return how the table misfits the schema, new fields aside; empty when it fits."""
     held = arrow_schema_of(table)
     changed = [
         f"column {field.name} is {held.field(field.name).type}, the catalogue says {field.type}"
@@ -286,13 +273,13 @@ def misfits(table: DeltaTable, schema: pa.Schema, tags: tuple[str, ...]) -> list
     changed += [
         f"column {n} is no longer in the catalogue" for n in held.names if n not in schema.names
     ]
-    # rows with and without a tag would stand side by side, and every sum over them would be wrong
+    # rows with and without a tag would mix, and every sum over them would be wrong
     new_tags = [tag for tag in tags if tag not in held.names]
     return changed + [f"tag {tag} is new" for tag in new_tags]
 
 
 def arrow_schema_of(table: DeltaTable) -> pa.Schema:
-    """The table's columns as pyarrow types."""
+    """Return the table's columns as pyarrow types."""
     return pa.schema(table.schema().to_arrow())
 
 
@@ -324,7 +311,7 @@ def _flush(table: DeltaTable) -> None:
 
 
 def _flush_since(table: DeltaTable, before: int) -> None:
-    """Flushes every commit after that version, for an operation that makes several."""
+    """Flush every commit after that version, for operations with several."""
     path = local_path(table.table_uri)
     if path is not None:
         for version in range(before + 1, table.version() + 1):
@@ -332,18 +319,18 @@ def _flush_since(table: DeltaTable, before: int) -> None:
 
 
 def local_path(url: str) -> Path | None:
-    """The folder of a lake on the local disk, None on an object store."""
+    """Return the folder of a lake on the local disk, None on an object store."""
     if url.startswith("file://"):
         return Path(unquote(url.removeprefix("file://")))
     return None if "://" in url else Path(url)
 
 
 def _place(url: str) -> str:
-    """One name for one table, however its URL is written."""
+    """Normalise a table's URL to one name."""
     path = local_path(url)
     return url.rstrip("/") if path is None else str(path.absolute())
 
 
 def quoted(text: str) -> str:
-    """A string literal of SQL and of predicates."""
+    """Quote text as a literal of SQL and of predicates."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,15 +1,15 @@
-"""Making a commit survive a power cut: the Delta library itself never calls fsync."""
+"""Durability of commits across a power cut: the Delta library never calls fsync."""
 
 import json
 import os
 from pathlib import Path
 
-# of earlier ones there is a checkpoint
+# earlier entries are covered by a checkpoint
 ENTRIES_LOOKED_AT = 20
 
 
 def sync_commit(table: Path, version: int) -> None:
-    """Flushes one commit: its Parquet files, their folder, the log entry, the log folder, in that order.
+    """Flush one commit in order: Parquet files, their folder, log entry, log folder.
 
     A log entry must never be durable before the files that it names. With the entry goes the
     checkpoint that some commits write, and with the first commit the folders above the table.
@@ -30,9 +30,9 @@ def sync_commit(table: Path, version: int) -> None:
 
 
 def empty_entry(table: Path, version: int) -> int | None:
-    """The last of the newest log entries that is empty, as a power cut leaves one; None is well.
+    """Return the last empty one of the newest log entries, as a power cut leaves it.
 
-    The Delta library takes an empty entry for a commit without rows.
+    The Delta library reads an empty entry as a commit without rows.
     """
     log = table / "_delta_log"
     for number in range(version + 1, max(version - ENTRIES_LOOKED_AT, -1), -1):
@@ -45,18 +45,18 @@ def empty_entry(table: Path, version: int) -> int | None:
 
 
 def last_checkpoint(table: Path) -> int | None:
-    """The version of the table's newest checkpoint; None when it has none that can be read."""
+    """Return the version of the table's newest readable checkpoint, if any."""
     try:
-        reported = json.loads(
+        pointer = json.loads(
             (table / "_delta_log" / "_last_checkpoint").read_text(encoding="utf-8")
         )
-        return int(reported["version"])
+        return int(pointer["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def sync(path: Path) -> None:
-    """Flushes a file's or folder's content to the disk."""
+    """Flush a file's or folder's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

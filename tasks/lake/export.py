@@ -1,4 +1,4 @@
-"""Landed rows as a file for other tools; a day of them is in memory at once."""
+"""Export of landed rows to a file; a day of them is in memory at once."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ _ROWS_AT_ONCE = 50_000
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """A written file."""
 
     file: str
     format: Format
@@ -38,10 +38,7 @@ class Exported:
 
 
 def environments(lake: Lake, name: str) -> frozenset[str]:
-    """Those that the measurement's table has rows of.
-
-    Raises UsageInvalid when there is no such table.
-    """
+    """Return the environments in the table; raise UsageInvalid without a table."""
     return environments_of(_table(lake, name), name)
 
 
@@ -64,11 +61,10 @@ def export(
     format: Format,
     file: Path,
 ) -> Exported:
-    """Writes the measurement's rows of the window, ordered by time and tags; None stands for all.
+    """Write the window's rows, ordered by time and tags; None stands for all.
 
     Columns are the table's, nulls stay nulls (nothing between the commas in CSV), floats are exact.
-    Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is there once it is whole.
-
+    Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is written atomically.
     Raises UsageInvalid when there is no such table, or the file cannot be written.
     """
     table = _table(lake, name)
@@ -97,7 +93,7 @@ def _whole_file(file: Path) -> Iterator[Path]:
         raise UsageInvalid(
             argument="--output",
             problem=f"{file} cannot be written: {os.strerror(error.errno or EIO)}",
-            fix="Name a file in a folder that can be written",
+            fix="Name a file in a writable folder",
         ) from error
     finally:
         draft.unlink(missing_ok=True)

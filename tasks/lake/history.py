@@ -1,4 +1,4 @@
-"""What a measurement was on average in earlier windows: one aggregating query, no rows in memory."""
+"""Means of a measurement in earlier windows, by one aggregating query."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -8,16 +8,16 @@ from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, ask, inside, of_files
 from tasks.lake.tables import Lake
 
-DIGITS = 12  # threads add up in any order, so the last digits of a mean are not the same each time
+DIGITS = 12  # threads add up in any order, which changes the last digits of a mean
 
 
 def means(
     lake: Lake, measurement: Measurement, environment: str, windows: Mapping[timedelta, Window]
 ) -> dict[str, dict[timedelta, float]]:
-    """The mean of all landed values in each window, by field and the window's key.
+    """Return the mean of all landed values in each window, by field and key.
 
-    Only numbers (a bool is 0 or 1), in the field's base unit; a window without any value is left
-    out. Files outside the windows are not read.
+    Only numbers (a bool is 0 or 1), in the field's base unit, of windows with values. Files outside
+    the windows are not read.
     """
     table = lake.table(measurement.name)
     if table is None:

@@ -1,4 +1,4 @@
-"""Which rounds of a training are landed already."""
+"""Landed rounds of a training."""
 
 from datetime import UTC
 
@@ -9,9 +9,9 @@ from tasks.lake.tables import Lake
 
 
 def known_run(lake: Lake, measurement: Measurement, environment: str) -> KnownRun | None:
-    """The run with the newest landed row of a measurement of rounds, and all rounds of it.
+    """Return the run with the newest landed row of a measurement, with all its rounds.
 
-    None when nothing is landed. Two questions, of which the second reads the files of one run.
+    None when nothing is landed. Two queries, of which the second reads the files of one run.
     """
     table = lake.table(measurement.name)
     if table is None:

@@ -1,4 +1,4 @@
-"""Upkeep of one Delta table: fewer files, no old rows, nothing left that nobody needs."""
+"""Maintenance of one Delta table: compaction, retention, vacuum."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tasks.lake.windows import SCHEMA, WINDOWS, rows_in_force
 
 @dataclass(frozen=True)
 class Size:
-    """How much a table is: files and bytes of its present state, without what it replaced."""
+    """Files and bytes of a table's present state, without replaced files."""
 
     files: int = 0
     bytes: int = 0
@@ -28,7 +28,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What was done to a table: rows that expired, files that became part of others, files removed."""
+    """Work done on a table: rows expired, files compacted, files removed."""
 
     before: Size = Size()
     after: Size = Size()
@@ -39,9 +39,9 @@ class Upkeep:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a table keeps: rows not before `kept_from` (None: all), replaced files for `files`.
+    """Retention of a table: rows from `kept_from` on (None: all), and of old files.
 
-    Rows from `until` on still change, so they are not made part of a larger file.
+    Rows from `until` on still change, so they are not compacted.
     """
 
     kept_from: datetime | None
@@ -50,14 +50,11 @@ class Rules:
 
 
 def keep_up(table: DeltaTable, name: str, rules: Rules, check: Callable[[], None]) -> Upkeep:
-    """Expires rows, makes one file of each day, and removes the files that nobody needs any more.
+    """Expire rows, compact each day into one file, and remove unneeded files.
 
-    No row changes but those that expire. Each step is whole in itself, so that a crash between two
-    leaves a sound table. `check` is called before each commit, to see that the locks still hold.
-
-    Raises:
-        LakeBusy: when other writers committed first again and again; what is done stays.
-        LockLost: by `check`.
+    No row changes but expired ones. Each step is atomic, so that a crash between two leaves a sound
+    table. `check` is called before each commit, to verify the locks. Raises LakeBusy when other
+    writers committed first repeatedly, with finished steps kept; LockLost by `check`.
     """
     before = size_of(table)
     done = retrying(COMMIT_DEADLINE_SECONDS)(_compacted, table, name, rules, check)
@@ -72,10 +69,10 @@ def _compacted(table: DeltaTable, name: str, rules: Rules, check: Callable[[], N
 
 
 def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedelta) -> Upkeep:
-    """Leaves in _windows the row in force of each cell, less the cells before `kept_from`.
+    """Keep in _windows the row in force of each cell, from `kept_from` on.
 
-    One atomic commit of all that is kept: whoever reads sees the rows of before or those of after.
-    What a run appends meanwhile stays beside it.
+    One atomic commit: readers see the rows before or after it. Rows appended by a run meanwhile
+    stay.
     """
     if lake.table(WINDOWS) is None:
         return Upkeep()
@@ -83,7 +80,7 @@ def keep_states_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedel
 
 
 def _states_kept_up(lake: Lake, kept_from: Mapping[str, datetime], files: timedelta) -> Upkeep:
-    # a lake from before a column of it gets that column
+    # a lake older than one of its columns gets that column
     table = open_table(lake.table_url(WINDOWS), WINDOWS, SCHEMA)
     before, total = size_of(table), sum(of_files(table, "num_records"))
     rows = _unexpired(rows_in_force(table), kept_from)
@@ -94,13 +91,13 @@ def _states_kept_up(lake: Lake, kept_from: Mapping[str, datetime], files: timede
 
 
 def size_of(table: DeltaTable) -> Size:
-    """Files and bytes of the table's present state."""
+    """Return the files and bytes of the table's present state."""
     sizes = of_files(table, "size_bytes")
     return Size(len(sizes), sum(sizes))
 
 
 def environments_of(table: DeltaTable, name: str) -> frozenset[str]:
-    """The environments that the table has rows of."""
+    """Return the environments with rows in the table."""
     return frozenset(known for file in files_of(table, name) for known in file.environments)
 
 

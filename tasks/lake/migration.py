@@ -1,4 +1,4 @@
-"""Making a measurement's table fit the catalogue: which columns change, whether they may, and how."""
+"""Migration of a table to the catalogue: the changes to columns, and their checks."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, ask, existing_table, fitted, read_rows, replace_table
 from tasks.lake.tables import QUARANTINE, Lake
 
-# beyond it a 64-bit float does not hold every integer
+# largest range in which a 64-bit float holds every integer
 _MOST_EXACT = 2**53
 _MOST_INTEGER = 2.0**63
 _DAY = timedelta(days=1)
@@ -25,8 +25,8 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to a table's columns. `renamed` is new names to old ones, `cast` is names to
-    (type, new type); names are those of the catalogue, but of `dropped` those of the table."""
+    """Changes to a table's columns: `renamed` maps new names to old ones, `cast`
+    names to (type, new type); names are those of the catalogue, those of `dropped` the table's."""
 
     renamed: Mapping[str, str]
     added: tuple[str, ...]
@@ -35,29 +35,28 @@ class Change:
 
     @property
     def is_none(self) -> bool:
-        """Whether the table fits as it is."""
+        """Return whether the table fits as it is."""
         return not (self.renamed or self.added or self.dropped or self.cast)
 
     def origin(self, name: str) -> str:
-        """The table's column that becomes this one."""
+        """Return the table's column that becomes this one."""
         return self.renamed.get(name, name)
 
 
 def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[str, str]) -> Change:
-    """What makes the table fit the catalogue; renames is old names to new ones.
+    """Return the changes that fit the table to the catalogue; renames are old to new.
 
-    Raises:
-        UsageInvalid: when a rename is of no column, or to none.
-        MigrationRefused: when a column's new type cannot hold its values.
+    Raises UsageInvalid when a rename names an unknown column, MigrationRefused when a column's new
+    type cannot hold its values.
     """
-    held, wanted = arrow_schema_of(table), arrow_schema(measurement)
+    held, expected = arrow_schema_of(table), arrow_schema(measurement)
     done = {old for old, new in renames.items() if old not in held.names and new in held.names}
     left = {old: new for old, new in renames.items() if old not in done}
     for old, new in left.items():
         _check_rename(old, new, held.names, measurement)
     renamed = {new: old for old, new in left.items()}
-    both = [n for n in wanted.names if renamed.get(n, n) in held.names]
-    types = {n: (held.field(renamed.get(n, n)).type, wanted.field(n).type) for n in both}
+    both = [n for n in expected.names if renamed.get(n, n) in held.names]
+    types = {n: (held.field(renamed.get(n, n)).type, expected.field(n).type) for n in both}
     cast = {n: kinds for n, kinds in types.items() if kinds[0] != kinds[1]}
     for name, kinds in cast.items():
         if set(kinds) != {pa.int64(), pa.float64()}:
@@ -67,17 +66,14 @@ def find_change(table: DeltaTable, measurement: Measurement, renames: Mapping[st
     kept = {renamed.get(n, n) for n in both}
     return Change(
         renamed=renamed,
-        added=tuple(n for n in wanted.names if n not in both),
+        added=tuple(n for n in expected.names if n not in both),
         dropped=tuple(n for n in held.names if n not in kept),
         cast={n: (str(old), str(new)) for n, (old, new) in cast.items()},
     )
 
 
 def check_change(table: DeltaTable, measurement: Measurement, change: Change) -> None:
-    """Counts what the change would lose beyond what the catalogue gave up.
-
-    Raises MigrationRefused when rows would no longer differ, or numbers not be the same.
-    """
+    """Raise MigrationRefused if rows would become equal, or numbers change."""
     tags = set(arrow_schema_of(table).names) & {change.origin(t) for t in measurement.all_tags}
     key = ", ".join(f'"{tag}"' for tag in [*sorted(tags), "time"])
     surplus = _count(
@@ -86,7 +82,7 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
         f"SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM landed GROUP BY {key})",
     )
     if surplus:
-        raise _refused(measurement, f"{surplus} rows would have the same tags and time as another")
+        raise _refused(measurement, f"{surplus} rows would have the same tags and time as others")
     for name, (_, new) in change.cast.items():
         origin = f'"{change.origin(name)}"'
         wrong = (
@@ -96,14 +92,14 @@ def check_change(table: DeltaTable, measurement: Measurement, change: Change) ->
         )
         count = _count(table, measurement.name, f"SELECT count(*) FROM landed WHERE {wrong}")
         if count:
-            raise _refused(measurement, f"{count} values of {name} would not be the same as {new}")
+            raise _refused(measurement, f"{count} values of {name} would change as {new}")
 
 
 def make_change(table: DeltaTable, measurement: Measurement, change: Change, metadata: Any) -> int:
-    """Writes the table anew with the columns of the catalogue, in one atomic commit; its version.
+    """Rewrite the table with the catalogue's columns; return its version.
 
-    A day of rows is in memory at once. They go through a temporary file, since the library cannot
-    be asked for rows while it writes. Raises as replace_table does.
+    One atomic commit. A day of rows is in memory at once, by way of a temporary file, since the library
+    be queried while it writes. Raises as replace_table does.
     """
     schema = arrow_schema(measurement)
     with tempfile.TemporaryFile() as spool:
@@ -116,7 +112,7 @@ def make_change(table: DeltaTable, measurement: Measurement, change: Change, met
 
 
 def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[str, str]) -> int:
-    """Gives the records of the measurement the new names of fields and tags; how many changed."""
+    """Rename fields and tags in the measurement's records; return how many changed."""
     name = measurement.name
     table = existing_table(lake.quarantine_url(name), f"{QUARANTINE}/{name}")
     if table is None or not renames:
@@ -132,7 +128,7 @@ def rename_in_quarantine(lake: Lake, measurement: Measurement, renames: Mapping[
 
 
 def days_of(table: DeltaTable, name: str, window: Window | None = None) -> list[Window]:
-    """The days (UTC) of which the table has rows, oldest first; cut to the window."""
+    """Return the days (UTC) with rows in the table, oldest first; cut to the window."""
     sql = "SELECT DISTINCT date_bin(INTERVAL '1 day', time, TIMESTAMP '1970-01-01T00:00:00Z') AS day FROM landed ORDER BY day"
     answer = ask(table, name, sql)
     starts: list[datetime] = answer["day"].cast(pa.timestamp("us", tz="UTC")).to_pylist()
@@ -156,11 +152,11 @@ def _changed(
 
 
 def _check_rename(old: str, new: str, held: list[str], measurement: Measurement) -> None:
-    wanted = arrow_schema(measurement).names
+    expected = arrow_schema(measurement).names
     problems = {
         f"the table has no column {old}": old not in held,
-        f"{old} is still in the catalogue": old in wanted,
-        f"the catalogue has no column {new}": new not in wanted,
+        f"{old} is still in the catalogue": old in expected,
+        f"the catalogue has no column {new}": new not in expected,
         f"the table has a column {new} already": new in held,
     }
     problem = next((problem for problem, is_so in problems.items() if is_so), None)

@@ -1,4 +1,4 @@
-"""Questions to the lake in SQL (DuckDB), read-only and unable to leave the lake."""
+"""SQL queries of the lake (DuckDB), read-only and confined to the lake."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 @dataclass(frozen=True)
 class TableFacts:
-    """One table of the lake: its size in rows and bytes, its range of time, its version."""
+    """One table of the lake: rows and bytes, range of time, version."""
 
     name: str
     rows: int
@@ -35,20 +35,17 @@ class TableFacts:
 
 
 def describe(lake: Lake) -> list[TableFacts]:
-    """The facts of every measurement's table, from the log's statistics, without reading data."""
+    """Return the facts of every table, from the log's statistics alone."""
     return [_facts(lake, name) for name in lake.names()]
 
 
 def query(lake: Lake, sql: str) -> pa.Table:
-    """The answer to one SELECT over the lake.
+    """Run one SELECT over the lake.
 
     A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
-    A table that cannot be read hinders no question to the others.
-
-    Raises:
-        QueryInvalid: when it is not one SELECT, or DuckDB refuses it.
-        LakeDamaged: when a file of a table that it asks for is missing or torn.
-        LakeUnavailable, LakeRefused: when the object store under it does not answer, or refuses.
+    An unreadable table does not affect queries of others. Raises QueryInvalid when it is not one
+    SELECT, or DuckDB refuses it; LakeDamaged when a file of a queried table is missing or corrupt;
+    LakeUnavailable, LakeRefused of an object store.
     """
     import duckdb
 
@@ -56,7 +53,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
     views = _views(lake)
     with closing(_connected()) as connection:
         unread = _create_views(connection, views)
-        # hours and days are cut in UTC, whatever the machine's time zone is
+        # cuts hours and days in UTC, whatever the machine's time zone
         connection.execute("SET TimeZone = 'UTC'")
         _shut_in(connection, lake)
         try:
@@ -80,7 +77,7 @@ def _check_one_select(sql: str) -> None:
         raise _refused(error) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryInvalid(
-            problem="only one SELECT is answered; the lake is read-only here",
+            problem="only one SELECT is allowed; the lake is read-only here",
             fix="Write it as one SELECT statement",
         )
 
@@ -94,7 +91,7 @@ def _views(lake: Lake) -> dict[str, str]:
 def _create_views(
     connection: "duckdb.DuckDBPyConnection", views: Mapping[str, str]
 ) -> dict[str, FedvitalsError]:
-    """Makes the views, and says why of those that cannot be read, by their names in lower case."""
+    """Create the views, and return the errors of unreadable tables by lower-case name."""
     import duckdb
 
     unread: dict[str, FedvitalsError] = {}
@@ -111,13 +108,13 @@ def _create_views(
 def _reported(
     error: "duckdb.Error", views: Mapping[str, str], unread: Mapping[str, FedvitalsError]
 ) -> FedvitalsError:
-    """What is to blame: a table that the question needs and that cannot be read, else the question."""
+    """Return the error to raise, of an unreadable table or of the query itself."""
     text = str(error)
     asked = _NO_TABLE.search(text)
     if asked is not None and asked[1].casefold() in unread:
         return unread[asked[1].casefold()]
     for view, url in views.items():
-        # some damage is found no sooner than the rows are read
+        # some damage shows only when rows are read
         if f"/{url.rstrip('/').rpartition('/')[2]}/part-" in text:
             return _unreadable(view, error)
     return _refused(error)
@@ -125,7 +122,7 @@ def _reported(
 
 def _refused(error: "duckdb.Error") -> QueryInvalid:
     text = " ".join(str(error).split())
-    return QueryInvalid(problem=text, fix="See the tables: fedvitals lake ls")
+    return QueryInvalid(problem=text, fix="List the tables: fedvitals lake ls")
 
 
 def _unreadable(view: str, error: Exception) -> FedvitalsError:
@@ -141,7 +138,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
         # DuckDB would have to download its httpfs to reach the files by itself
         relation = connection.from_arrow(table.to_pyarrow_dataset())
     elif files:
-        # a column that came later is missing in the older files
+        # older files lack columns added later
         relation = connection.read_parquet(local_files(table), union_by_name=True)
     else:
         relation = connection.from_arrow(arrow_schema_of(table).empty_table())
@@ -150,7 +147,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", view: str, url: str) -
 
 def _shut_in(connection: "duckdb.DuckDBPyConnection", lake: Lake) -> None:
     folder = local_path(lake.url)
-    # on an object store DuckDB reaches nothing by itself: its tables are Arrow datasets
+    # on an object store DuckDB accesses nothing itself: tables are Arrow datasets
     inside = [] if folder is None else [str(folder)]
     connection.execute("SET allowed_directories = ?", [inside])
     connection.execute("SET enable_external_access = false")

@@ -1,4 +1,4 @@
-"""What the lake says of its own cells: in `_windows`, and in the commits of a measurement's table."""
+"""Cell states recorded in the lake: in `_windows`, and in the commits of tables."""
 
 import json
 import logging
@@ -15,26 +15,25 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(lake: Lake) -> str:
-    """The id of the newest run that `_windows` tells of, from the log's statistics; empty for none."""
+    """Return the newest run's id in `_windows` by log statistics, empty for none."""
     table = lake.table(WINDOWS)
     return "" if table is None else max(filter(None, of_files(table, "max.run_id")), default="")
 
 
 def with_commits(
-    lake: Lake, name: str, reported: dict[tuple[str, Cell], CellState]
+    lake: Lake, name: str, recorded: dict[tuple[str, Cell], CellState]
 ) -> dict[tuple[str, Cell], CellState]:
-    """The states by environment and cell, where a commit of the table tells a later one, that one.
+    """Return the states by environment and cell, updated from later commits.
 
-    A run that is killed between a landing and the append to `_windows` leaves only the commit. Log
-    entries are kept for an hour and until the next checkpoint; what an older one reported is found by
-    counting rows.
+    A run killed between a landing and the append to `_windows` leaves only the commit. Log entries
+    are retained for an hour and until the next checkpoint; older changes are found by counting rows.
     """
     table = lake.table(name)
     if table is None:
-        return reported
+        return recorded
     with lake_errors(name):
         commits = table.history()
-    found = dict(reported)
+    found = dict(recorded)
     for state in _states(name, commits):
         key = (state.environment, state.cell)
         if key not in found or _is_later(state, found[key]):
@@ -48,13 +47,13 @@ def _is_later(state: CellState, other: CellState) -> bool:
 
 def _states(name: str, commits: list[dict[str, Any]]) -> Iterator[CellState]:
     for commit in commits:
-        reported = json.loads(commit.get(METADATA_KEY) or "null")
-        if not isinstance(reported, dict) or "cells" not in reported:
+        content = json.loads(commit.get(METADATA_KEY) or "null")
+        if not isinstance(content, dict) or "cells" not in content:
             continue
         try:
             yield from [
-                CellState.from_brief(name, reported["run_id"], cell) for cell in reported["cells"]
+                CellState.from_brief(name, content["run_id"], cell) for cell in content["cells"]
             ]
         except (KeyError, ValueError, TypeError):
-            # of a fedvitals that said less there; the rows are counted all the same
-            logger.debug("table=%s version=%s tells no states", name, commit.get("version"))
+            # an older fedvitals recorded less there; the rows are counted anyway
+            logger.debug("table=%s version=%s has no states", name, commit.get("version"))

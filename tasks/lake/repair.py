@@ -1,6 +1,7 @@
-"""What is torn of one table on the local disk: found, and moved aside so that the table works again.
+"""Repair of a table on the local disk: corrupt files are found, and moved aside.
 
-Nothing is ever deleted. What a crash left beside the log is no damage; `maintain` removes it.
+Nothing is ever deleted. Files that a crash left beside the log are not corrupt; `maintain`
+removes them.
 """
 
 import json
@@ -27,9 +28,9 @@ _LAST = "_last_checkpoint"
 
 @dataclass(frozen=True)
 class Damage:
-    """One file of a table, by its path in the table's folder, and what is wrong with it.
+    """One bad file of a table, by its path in the table's folder, and its problem.
 
-    `is_there` is false for a file that is missing; the whole folder has the path `.`.
+    `is_there` is false for a missing file; the whole folder has the path `.`.
     """
 
     path: str
@@ -38,10 +39,10 @@ class Damage:
 
 
 def damage_of_log(folder: Path) -> list[Damage]:
-    """What of a table's log has to go so that the library can read it, newest first.
+    """Return the log files to move aside to make the log readable, newest first.
 
-    Of the entries behind the last sound checkpoint all from the first torn or missing one on: what
-    they say rests on what is not known any more. Entries before it are not needed, torn ones go.
+    After the last sound checkpoint, these are all entries from the first corrupt or missing one on,
+    since each builds on those before. Of the entries before it, which are not needed, corrupt ones.
     """
     log = folder / "_delta_log"
     checkpoints = list(_torn_checkpoints(log))
@@ -58,16 +59,16 @@ def damage_of_log(folder: Path) -> list[Damage]:
     for version, path in behind:
         if cut is not None and version >= cut:
             found.append(
-                Damage(_in(folder, path), _problem_of_entry(path) or "rests on a torn entry")
+                Damage(_in(folder, path), _problem_of_entry(path) or "follows a corrupt entry")
             )
     found += checkpoints
     return sorted(found, key=lambda each: each.path, reverse=True)
 
 
 def damage_of_files(folder: Path, log: list[Damage]) -> list[Damage] | None:
-    """The table's Parquet files that are missing or cannot be read; each is read to its end.
+    """Return the table's missing or unreadable Parquet files; each is read to its end.
 
-    `log` is what will go from the log. None when the rest of it says no state of the table.
+    `log` will be moved aside. None when the rest of the log has no state of the table.
     """
     files = _files(folder, {Path(each.path).name for each in log})
     if files is None:
@@ -81,7 +82,7 @@ def damage_of_files(folder: Path, log: list[Damage]) -> list[Damage] | None:
 
 
 def _files(folder: Path, gone: set[str]) -> dict[str, int] | None:
-    """The Parquet files, with their sizes, that the table has by the sound part of its log."""
+    """Return the table's Parquet files by the sound part of its log, with sizes."""
     with tempfile.TemporaryDirectory() as copy:
         log = Path(copy) / "_delta_log"
         log.mkdir()
@@ -98,7 +99,7 @@ def _files(folder: Path, gone: set[str]) -> dict[str, int] | None:
 
 
 def move_aside(folder: Path, target: Path, damage: list[Damage]) -> None:
-    """Moves the files that are there into the target folder, in this order, flushed to the disk."""
+    """Move existing files into the target folder, in this order, flushed to the disk."""
     for each in damage:
         if not each.is_there:
             continue
@@ -121,24 +122,24 @@ def _first_unusable(entries: list[tuple[int, Path]], base: int) -> int | None:
 def _problem_of_entry(path: Path) -> str | None:
     content = path.read_bytes()
     if not content.strip():
-        return "a log entry of 0 bytes"
+        return "an empty log entry"
     try:
         actions = [json.loads(line) for line in content.splitlines() if line.strip()]
     except ValueError:
-        return "a torn log entry"
-    return None if all(isinstance(action, dict) for action in actions) else "a torn log entry"
+        return "a corrupt log entry"
+    return None if all(isinstance(action, dict) for action in actions) else "a corrupt log entry"
 
 
 def _problem_of_parquet(path: Path, size: int) -> str | None:
     try:
         found = path.stat().st_size
     except FileNotFoundError:
-        return "a Parquet file that is missing"
+        return "a missing Parquet file"
     if found == 0:
-        return "a Parquet file of 0 bytes"
+        return "an empty Parquet file"
     if found != size:
-        return f"a Parquet file of {found} bytes, which had {size}"
-    return None if _is_parquet(path) else "a torn Parquet file"
+        return f"a Parquet file of {found} bytes instead of {size}"
+    return None if _is_parquet(path) else "a corrupt Parquet file"
 
 
 def _is_parquet(path: Path) -> bool:
@@ -154,10 +155,10 @@ def _is_parquet(path: Path) -> bool:
 def _torn_checkpoints(log: Path) -> Iterator[Damage]:
     names = [name for _, name in _checkpoints(log)]
     torn = {name for name in names if not _is_parquet(log / name)}
-    yield from (Damage(f"{log.name}/{name}", "a torn checkpoint") for name in sorted(torn))
+    yield from (Damage(f"{log.name}/{name}", "a corrupt checkpoint") for name in sorted(torn))
     last = log / _LAST
     if last.exists() and not _is_sound_pointer(last, set(names) - torn):
-        yield Damage(f"{log.name}/{_LAST}", "it names no checkpoint that can be read")
+        yield Damage(f"{log.name}/{_LAST}", "it names no readable checkpoint")
 
 
 def _is_sound_pointer(last: Path, names: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Object stores under the lake: what they are reported, what they hold, and what went wrong with them.
+"""Object stores under the lake: their options, content and errors.
 
 A PUT that an object store has answered is durable, so nothing is flushed there.
 """
@@ -15,9 +15,9 @@ from pyarrow.fs import FileInfo, FileSelector, FileType, PyFileSystem
 
 from tasks.core.errors import FedvitalsError, LakeRefused, LakeUnavailable
 
-# what the Delta library reads of each store; everybody who uses the store knows these variables
+# variables of each store that the Delta library reads
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-# without them a store that is down would hold a run for minutes, for each table
+# otherwise an unavailable store would block a run for minutes, for each table
 _RETRY_TIMEOUT = {
     "timeout": "20s",
     "connect_timeout": "5s",
@@ -34,21 +34,21 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]")
 _NOT_THERE = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _ASKED_TO_WAIT = frozenset({"408", "429"})
-# of the operating system: no space left, a file that may not grow further, a quota that is used up
+# of the operating system: no space left, a file size limit, a quota
 _FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded")
 
 
 def scheme_of(url: str) -> str | None:
-    """s3, gs or az; None for a lake on the local disk."""
+    """Return s3, gs or az; None for a lake on the local disk."""
     scheme, found, _ = url.partition("://")
     return None if not found or scheme == "file" else scheme
 
 
 def storage_options(url: str, variables: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """What the Delta library is reported of the store, from the store's usual variables.
+    """Return the options passed to the store, from its usual variables.
 
     None for a lake on the local disk. On S3 a commit puts its log entry only where there is none
-    (a conditional PUT), so that two writers at once never overwrite each other.
+    (a conditional PUT), so that two concurrent writers never overwrite each other.
     """
     scheme = scheme_of(url)
     if scheme is None:
@@ -61,12 +61,12 @@ def storage_options(url: str, variables: Mapping[str, str] | None = None) -> dic
 
 def _s3_defaults(given: Mapping[str, str]) -> dict[str, str]:
     defaults = {}
-    # whoever names a lock table has chosen the other way to commit safely
+    # with a lock table the user has chosen the other way to commit safely
     if "AWS_S3_LOCKING_PROVIDER" not in given:
         defaults["AWS_CONDITIONAL_PUT"] = "etag"
     endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
     if endpoint is not None:
-        # a store of one's own: any region will do, and http is what its URL asks for
+        # a self-hosted store: any region works, and its URL may be http
         defaults |= {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}
         defaults["AWS_ALLOW_HTTP"] = str(endpoint.startswith("http://")).lower()
     if "AWS_DEFAULT_REGION" in given:
@@ -75,15 +75,12 @@ def _s3_defaults(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def folders(url: str) -> list[str]:
-    """The names directly below the URL that have something below them.
-
-    Raises OSError when the store does not answer; `trouble` has words for it.
-    """
+    """Return non-empty folders directly below the URL; raise OSError for `trouble`."""
     return sorted(one.base_name for one in _below(url) if one.type == FileType.Directory)
 
 
 def holds_anything(url: str) -> bool:
-    """Whether there is anything below the URL. Raises as folders does."""
+    """Return whether there is anything below the URL. Raises as folders does."""
     return bool(_below(url))
 
 
@@ -96,9 +93,9 @@ def _below(url: str) -> list[FileInfo]:
 
 
 def try_writing(url: str) -> None:
-    """Commits an empty table below the URL, as every landing does, and takes it away again.
+    """Commit an empty table below the URL, as every landing does, and remove it.
 
-    Raises OSError, DeltaError when the store does not let it; `trouble` has words for it.
+    Raises OSError, DeltaError when the store does not let it; `trouble` translates them.
     """
     name = f"_probe-{secrets.token_hex(4)}"
     options = storage_options(url)
@@ -108,14 +105,14 @@ def try_writing(url: str) -> None:
 
 
 def trouble(table: str, error: Exception) -> FedvitalsError | None:
-    """What an object store or a full disk could not do, in our words; None when neither is to blame.
+    """Translate an error of an object store or a full disk; None for other errors.
 
-    Of the library's text only codes are kept: it has the whole URL, in which there may be a secret.
+    Of the library's text only codes are kept: it has the whole URL, which may hold a secret.
     """
     text = _COLOUR.sub("", str(error))
     full = _FULL.search(text)
     if full is not None:
-        fix = "Make room; nothing was lost, the next run tries again"
+        fix = "Free space; nothing was lost, the next run tries again"
         return LakeRefused(table=table, problem=f"the disk is full ({full[0]})", fix=fix)
     unusable = "credential error" in text
     if not unusable and _ASKING.search(text) is None:
@@ -135,7 +132,7 @@ def trouble(table: str, error: Exception) -> FedvitalsError | None:
 
 
 def first_and_last(error: Exception) -> str:
-    """What the library says failed, and the innermost cause, in a line and without a URL."""
+    """Return the library's first line and the innermost cause, without a URL."""
     text = _COLOUR.sub("", str(error)).strip()
     lines = [line.strip(" ↳") for line in text.splitlines() if line.strip(" ↳")]
     if not lines:
@@ -145,6 +142,6 @@ def first_and_last(error: Exception) -> str:
 
 
 def _last_cause(text: str) -> str:
-    """The innermost of the causes, such as `Connection refused (os error 111)`."""
+    """Return the innermost of the causes, such as `Connection refused (os error 111)`."""
     lines = [line.strip(" ↳") for line in text.splitlines() if line.strip(" ↳")]
     return lines[-1] if lines and "://" not in lines[-1] else "no answer"

@@ -1,4 +1,4 @@
-"""The lake: a table a measurement and its quarantine, in the layout of a Batch."""
+"""The lake: a table and its quarantine for each measurement."""
 
 import tempfile
 from collections.abc import Iterable
@@ -30,15 +30,15 @@ from tasks.lake.version import check_version, ledger_id_of, write_version
 
 QUARANTINE = "_quarantine"
 LOG = "_delta_log"
-# without them pandas makes floats of integers as soon as one is null, and large ones change
+# otherwise pandas turns integers with nulls into floats, which changes large ones
 _EXACT_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class Lake:
-    """All tables below one URL: a local folder, or an object store that deltalake knows.
+    """All tables below one URL: a local folder, or an object store.
 
-    Its version is looked at before the first table is, so all that asks for a table raises
-    MadeByNewer when the layout is one that this fedvitals does not know.
+    The lake's version is checked before the first table, so every access to a table raises
+    MadeByNewer for a layout that this fedvitals does not know.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,32 +49,32 @@ class Lake:
         return check_version(self.url)
 
     def say_version(self) -> None:
-        """Writes the lake's version when it has none yet. Call it before a table is made."""
+        """Write the lake's version if it has none yet. Call it before creating a table."""
         if not self._says_version:
             write_version(self.url)
             self._says_version = True
 
     def ledger_id(self) -> str | None:
-        """Return the id of the ledger that goes with the lake; None when it keeps none."""
+        """Return the id of the lake's ledger; None when it keeps none."""
         return ledger_id_of(self.url) if self._says_version else None
 
     def keep_ledger_id(self, ledger_id: str) -> None:
-        """Keep the id of the lake's ledger, so that one that is rebuilt has it too."""
+        """Keep the id of the lake's ledger, so that a rebuilt one gets it too."""
         write_version(self.url, ledger_id)
         self._says_version = True
 
     def table_url(self, name: str) -> str:
-        """Where the measurement's table is. Raises as say_version does."""
-        # the first look raises when the version is a newer one
+        """Return the URL of the measurement's table. Raises as say_version does."""
+        # the first check raises for a newer version
         _ = self._says_version
         return f"{self.url}/{name}"
 
     def quarantine_url(self, name: str) -> str:
-        """Where the measurement's quarantine is. Raises as say_version does."""
+        """Return the URL of the measurement's quarantine. Raises as say_version does."""
         return self.table_url(f"{QUARANTINE}/{name}")
 
     def names(self) -> list[str]:
-        """The measurements that have a table, by name."""
+        """Return the sorted names of measurements with a table."""
         folder = local_path(self.url)
         if folder is None:
             with lake_errors(self.url):
@@ -86,12 +86,7 @@ class Lake:
         )
 
     def try_writing(self) -> None:
-        """Writes something as a landing does, and takes it away again.
-
-        Raises:
-            LakeUnavailable, LakeRefused: of an object store.
-            OSError: of a local disk.
-        """
+        """Write and remove something as a landing; raise its errors, or OSError."""
         folder = local_path(self.url)
         if folder is None:
             with lake_errors(self.url):
@@ -101,15 +96,15 @@ class Lake:
                 pass
 
     def table(self, name: str) -> DeltaTable | None:
-        """The measurement's table as it stands; None when it has none."""
+        """Open the measurement's table; None when it has none."""
         return existing_table(self.table_url(name), name)
 
     def has(self, name: str) -> bool:
-        """Whether the measurement has a table."""
+        """Return whether the measurement has a table."""
         return self.table(name) is not None
 
     def prepare(self, measurement: Measurement) -> None:
-        """Makes the measurement's table or checks that it still fits, before any work.
+        """Create the measurement's table or check that it still fits, before any work.
 
         Raises SchemaChanged, LakeDamaged.
         """
@@ -123,10 +118,9 @@ class Lake:
         environment: str,
         metadata: Any,
     ) -> None:
-        """One atomic commit: the frame's rows in place of the cells' rows.
+        """Replace the cells' rows by the frame's in one atomic commit.
 
         frame has the layout of a Batch; a column that only the table has is filled with null.
-
         Raises SchemaChanged, LakeBusy, LakeDamaged.
         """
         table = self._open(measurement)
@@ -134,7 +128,7 @@ class Lake:
         replace_rows(table, measurement.name, rows, environment, _merged(cells), metadata)
 
     def read(self, measurement: Measurement, environment: str, window: Window) -> pd.DataFrame:
-        """The landed rows of the window, in the layout of a Batch, in canonical order."""
+        """Return the landed rows of the window as a Batch's, in canonical order."""
         table = self.table(measurement.name)
         if table is None:
             return empty_frame(measurement)
@@ -153,7 +147,7 @@ class Lake:
         windows: Iterable[Window],
         environment: str,
     ) -> None:
-        """One atomic commit: the records in place of the windows' records."""
+        """Replace the windows' records in one atomic commit."""
         table = self._open_quarantine(measurement.name)
         replace_rows(
             table,
@@ -165,19 +159,19 @@ class Lake:
         )
 
     def quarantine_more(self, measurement: Measurement, records: pd.DataFrame) -> None:
-        """One atomic commit: the records beside those that are there."""
+        """Append records in one atomic commit."""
         table = self._open_quarantine(measurement.name)
         append_rows(table, f"{QUARANTINE}/{measurement.name}", _records_to_arrow(records))
 
     def replace_quarantine(self, name: str, records: pd.DataFrame) -> None:
-        """One atomic commit: the records in place of all records of the measurement."""
+        """Replace all records of the measurement in one atomic commit."""
         table = self._open_quarantine(name)
         replace_all_rows(table, f"{QUARANTINE}/{name}", _records_to_arrow(records))
 
     def quarantined(
         self, name: str, environment: str | None = None, window: Window | None = None
     ) -> pd.DataFrame:
-        """The records of a measurement, oldest first."""
+        """Return the records of a measurement, oldest first."""
         table = existing_table(self.quarantine_url(name), name)
         if table is None:
             return no_records()
@@ -197,7 +191,7 @@ class Lake:
 
 
 def frame_to_arrow(frame: pd.DataFrame, measurement: Measurement) -> pa.Table:
-    """The frame with exact types; tags stay dictionaries, which the lake stores as strings."""
+    """Return the frame with exact types; tags stay dictionaries, stored as strings."""
     schema = arrow_schema(measurement)
     columns = []
     for field in schema:
@@ -218,7 +212,7 @@ def _records_to_arrow(records: pd.DataFrame) -> pa.Table:
 
 
 def _merged(windows: Iterable[Window]) -> list[Window]:
-    """Adjacent windows as one each, for a short predicate."""
+    """Merge adjacent windows, for a short predicate."""
     merged: list[Window] = []
     for window in sorted(windows, key=lambda each: each.start):
         if merged and merged[-1].stop == window.start:

@@ -1,7 +1,4 @@
-"""The file of the lake's version: which layout its tables have, so that none is ever misread.
-
-It also keeps the id of the ledger that goes with the lake.
-"""
+"""The file with the lake's version, against misreading, and its ledger's id."""
 
 import json
 import os
@@ -16,17 +13,15 @@ from tasks.lake.durability import sync
 from tasks.lake.storage import storage_options
 
 FILE = "_fedvitals.json"
-# of a lake without the file: all that were made before there was one have its layout
+# of a lake without the file, which is older than the file itself
 LAKE_VERSION = 1
 
 
 def check_version(url: str) -> bool:
-    """Whether the lake says its version; a lake that says none is of version 1, or not there.
+    """Return whether the lake has a version file; without one it is version 1.
 
-    Raises:
-        MadeByNewer: when it is one that this fedvitals does not know.
-        LakeDamaged: when the file is torn.
-        LakeUnavailable, LakeRefused: when the object store does not answer, or refuses.
+    Raises MadeByNewer for an unknown version, LakeDamaged when the file is corrupt, LakeUnavailable,
+    LakeRefused of an object store.
     """
     content = _read(url)
     if content is None:
@@ -38,14 +33,14 @@ def check_version(url: str) -> bool:
 
 
 def ledger_id_of(url: str) -> str | None:
-    """Return the id of the lake's ledger; None when it keeps none. Raises as check_version does."""
+    """Return the id of the lake's ledger, if any. Raises as check_version does."""
     content = _read(url)
     found = None if content is None else _parse(content).get("ledger")
     return found if isinstance(found, str) else None
 
 
 def write_version(url: str, ledger_id: str | None = None) -> None:
-    """Says that the lake has the layout of this fedvitals; atomic, and flushed to a local disk."""
+    """Write this fedvitals's layout version atomically, flushed to a local disk."""
     facts = {"lake": LAKE_VERSION} | ({} if ledger_id is None else {"ledger": ledger_id})
     content = json.dumps(facts).encode()
     folder = local_path(url)
@@ -83,7 +78,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         version = None
     if not isinstance(version, int) or version < 1:
-        raise LakeDamaged(table=FILE, problem="it names no version")
+        raise LakeDamaged(table=FILE, problem="it has no version")
     return facts
 
 

@@ -1,4 +1,4 @@
-"""The table _windows: how each cell stands, one append a run, so that the lake holds its own state."""
+"""The table _windows: states of cells, appended by runs, as the lake's own state."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,14 +24,14 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("state", "source_digest", "landed_digest")),
         *((name, pa.int64()) for name in ("rows", "values", "quarantined", "delete_count")),
         *((name, pa.string()) for name in ("catalogue_digest", "run_id")),
-        # when the state was found out, under the lock; lakes from before it have null
+        # set under the lock; null in older lakes
         ("made_at", _MOMENT),
     ]
 )
 
 
 def append_states(lake: Lake, states: Iterable[CellState]) -> None:
-    """One append with the cells whose state changed in a run; nothing for none."""
+    """Append the cells that changed in a run in one commit; nothing for none."""
     rows = [_row(state) for state in states]
     if not rows:
         return
@@ -43,11 +43,11 @@ def append_states(lake: Lake, states: Iterable[CellState]) -> None:
 
 
 def states_in_force(lake: Lake) -> list[CellState]:
-    """The state of each cell as the lake knows it, by measurement, environment and time.
+    """Return the recorded state of each cell, by measurement, environment and time.
 
-    Of several rows of a cell the one in force is that which was found out last (`made_at`, taken
-    under the lock of the measurement; then the run's id): runs append in the order in which they
-    end, which need not be that in which they landed the cell.
+    Of several rows of a cell the last made is in force (`made_at`, taken under the lock of the
+    measurement; then the run's id): runs append in the order in which they end, which may differ
+    from that in which they landed the cell.
     """
     table = lake.table(WINDOWS)
     rows = SCHEMA.empty_table() if table is None else rows_in_force(table)
@@ -55,7 +55,7 @@ def states_in_force(lake: Lake) -> list[CellState]:
 
 
 def rows_in_force(table: DeltaTable) -> pa.Table:
-    """The rows of _windows that are in force, in the order of states_in_force."""
+    """Return the rows of _windows in force, in the order of states_in_force."""
     held = arrow_schema_of(table).names
     names = [name for name in SCHEMA.names if name in held]
     columns = ", ".join(f'"{name}"' for name in names)
@@ -70,7 +70,7 @@ def rows_in_force(table: DeltaTable) -> pa.Table:
     return fitted(ask(table, WINDOWS, sql), SCHEMA)
 
 
-# they make the order whole, so that everybody finds the same row in force
+# they make the order total, so that every reader finds the same row in force
 _REST = ("covered_until", "delete_count", "source_digest", "landed_digest")
 
 

@@ -1,4 +1,4 @@
-"""The state database: what is landed and loaded, kept scrapes, and the run locks.
+"""The state database: landed and loaded cells, kept scrapes, and the run locks.
 
-All that asks it raises LedgerUnavailable; docstrings name what they raise beyond that.
+Every access raises LedgerUnavailable; docstrings name further errors.
 """

@@ -1,4 +1,4 @@
-"""A window cut up, for queries that answer slice by slice and tell little of those that are whole."""
+"""Time buckets of a window, so that a query returns only the incomplete ones."""
 
 from datetime import timedelta
 
@@ -12,10 +12,10 @@ MOST_SLICES = 64
 
 
 def slices_of(window: Window, length: timedelta) -> FromClause:
-    """The table `slices` with start and stop of each, and how many cells of this length it has.
+    """Return a table `slices`: start, stop and number of cells of each bucket.
 
-    The last one reaches beyond the window where that is not of whole cells. As text, for SQLAlchemy
-    would take longer to put the many values together than a database to answer.
+    The last one may reach beyond the window. As text, since SQLAlchemy would take longer to build
+    the many values than a database to answer.
     """
     total = -(-window.length // length)
     size = max(SLICE_CELLS, -(-total // MOST_SLICES))

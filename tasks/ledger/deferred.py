@@ -1,4 +1,4 @@
-"""Gaps that are deferred: the source has an answer for them, and it cannot be used."""
+"""Deferred gaps: cells whose source returns an unusable answer."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,7 +13,7 @@ _IS_ONE = set_aside.c.cell_start == bindparam("start")
 
 
 def deferred_cells(ledger: Ledger, measurement: str, environment: str) -> dict[Cell, str]:
-    """The cells, oldest first, with the run that tried each last; run ids sort by time."""
+    """Return the cells, oldest first, each with the last run that tried it."""
     query = (
         select(set_aside.c.cell_start, set_aside.c.cell_stop, set_aside.c.run_id)
         .where(of_measurement(set_aside, measurement, environment))
@@ -33,12 +33,12 @@ def put_aside(
     run_id: str,
     problem: str,
 ) -> None:
-    """Sets the cells aside, or says what became of them this time, in one transaction."""
+    """Defer the cells, or update the run that tried them last, in one transaction."""
     _replace(ledger, measurement, environment, list(cells), {"run_id": run_id, "problem": problem})
 
 
 def take_up(ledger: Ledger, measurement: str, environment: str, cells: Iterable[Cell]) -> None:
-    """The cells are as good as any other."""
+    """Remove the cells from the deferred ones."""
     _replace(ledger, measurement, environment, list(cells), None)
 
 

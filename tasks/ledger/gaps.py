@@ -1,4 +1,4 @@
-"""Which time the ledger does not know as covered, asked with one query however long it is."""
+"""Uncovered time in the ledger, found with one query however long the window is."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from tasks.ledger.ledger import Ledger, cell_state
 from tasks.ledger.schema import as_text, cells, of_measurement
 
 NEWEST_CELLS = 1_000
-# between the texts of one column
+# separates texts in one column
 BETWEEN, SEPARATOR = "/", ","
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """Stretches of whole cells that are not covered, oldest first; none touches the next."""
+    """Uncovered stretches of whole cells, oldest first and not adjacent."""
 
     stretches: tuple[Window, ...]
     length: timedelta
 
     @property
     def count(self) -> int:
-        """How many cells they are."""
+        """Return the number of cells."""
         return sum(stretch.length // self.length for stretch in self.stretches)
 
     def cells(self) -> Iterator[Cell]:
-        """Each cell, oldest first."""
+        """Yield each cell, oldest first."""
         for stretch in self.stretches:
             yield from stretch.cells(self.length)
 
     def without(self, taken: Iterable[Window]) -> "Gaps":
-        """What is left when these windows, which are on the grid, are taken out."""
+        """Return the rest without these windows, which are on the grid."""
         left = self
         for window in taken:
             parts = (*left.before(window.start).stretches, *left.since(window.stop).stretches)
@@ -44,12 +44,12 @@ class Gaps:
         return left
 
     def before(self, moment: datetime) -> "Gaps":
-        """What lies before the moment, which is on the grid."""
+        """Return the part before the moment, which is on the grid."""
         parts = (stretch.clipped(moment) for stretch in self.stretches)
         return Gaps(tuple(part for part in parts if part is not None), self.length)
 
     def since(self, moment: datetime) -> "Gaps":
-        """What does not lie before the moment, which is on the grid."""
+        """Return the part from the moment on, which is on the grid."""
         parts = (
             Window(max(stretch.start, moment), stretch.stop)
             for stretch in self.stretches
@@ -61,10 +61,9 @@ class Gaps:
 def find_gaps(
     ledger: Ledger, measurement: str, environment: str, window: Window, length: timedelta
 ) -> Gaps:
-    """What of the window is not covered to its end; it is of whole cells of this length.
+    """Return the uncovered cells of the window, which is of whole cells.
 
-    A cell that was answered without data is covered; one that was read in part, or not at all, is
-    not.
+    A cell answered without data is covered; one read in part, or not at all, is not.
     """
     is_mine = of_measurement(cells, measurement, environment)
     rows = ledger.ask(_query(is_mine, slices_of(window, length)))
@@ -81,7 +80,7 @@ def find_gaps(
 def covered_beyond(
     ledger: Ledger, measurement: str, environment: str, moment: datetime, length: timedelta
 ) -> list[CellState]:
-    """The cells, of this length, that are said to be covered further than the moment, oldest first."""
+    """Return the cells recorded as covered beyond the moment, oldest first."""
     query = (
         select(cells)
         .where(
@@ -95,7 +94,7 @@ def covered_beyond(
 
 
 def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
-    """Rows of the fullest among the newest thousand cells."""
+    """Return the rows of the fullest among the newest thousand cells."""
     newest = (
         select(cells.c.rows)
         .where(of_measurement(cells, measurement, environment))
@@ -108,12 +107,11 @@ def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
 
 
 def _query(is_mine: ColumnElement[bool], slices: FromClause) -> Select[Any]:
-    """The slices that lack a cell, each with starts and stops of its covered cells as one text, in
-    any order; null when it has none.
+    """Query the slices that lack a cell, with their covered cells as one text.
 
-    Both counts are of one index alone: that of the key, and that of the cells read in part. What is
-    covered is asked for slice by slice: of a join a server would make a comparison of each cell with
-    each slice.
+    The text has starts and stops in any order. Both counts use one index each: of the key, and of
+    partly read cells. Covered cells are queried slice by slice: for a join a server would compare
+    each cell with each slice.
     """
     inside = and_(is_mine, cells.c.cell_start >= slices.c.start, cells.c.cell_start < slices.c.stop)
     is_partial = cells.c.covered_until < cells.c.cell_stop
@@ -129,7 +127,7 @@ def _query(is_mine: ColumnElement[bool], slices: FromClause) -> Select[Any]:
 
 
 def _between(start: str, stop: str, covered: str | None) -> Iterator[tuple[str, str]]:
-    """The stretches from start to stop before, between and behind the covered cells."""
+    """Yield the stretches from start to stop between the covered cells."""
     reached = start
     for span in sorted(covered.split(SEPARATOR)) if covered else ():
         first, last = span.split(BETWEEN)

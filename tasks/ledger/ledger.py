@@ -1,4 +1,4 @@
-"""The ledger: which cell is landed with which digest, and which sink has it."""
+"""The ledger: the landed digest of each cell, and the sinks that have it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ from tasks.ledger.version import bring_up_to_date
 
 
 class Ledger:
-    """The state database. Every method raises LedgerUnavailable when it does not answer."""
+    """The state database; every method may raise LedgerUnavailable."""
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
@@ -54,15 +54,15 @@ class Ledger:
 
     @property
     def is_on_server(self) -> bool:
-        """Whether it is a PostgreSQL database; else it is a file of SQLite."""
+        """Return whether it is a PostgreSQL database, not a SQLite file."""
         return bool(self._engine.dialect.name == "postgresql")
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Release the connections."""
         self._engine.dispose()
 
     def own_id(self) -> str:
-        """Return the id of this ledger, which is made when it is first asked for."""
+        """Return the ledger's id, created on first use."""
         known = self._known_id()
         if known is None:
             insert = self._insert(meta).on_conflict_do_nothing()
@@ -73,7 +73,7 @@ class Ledger:
         return known
 
     def take_id(self, known: str) -> None:
-        """Make the id that the lake keeps the ledger's own."""
+        """Take over the id that the lake keeps."""
         if self._known_id() != known:
             self._upsert(meta, [{"key": "id", "value": known}])
 
@@ -82,18 +82,18 @@ class Ledger:
         return next((row["value"] for row in self.ask(query)), None)
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
-        """The run locks that go with this ledger: in the folder, or in the PostgreSQL server."""
+        """Return the ledger's run locks: in the folder, or in the PostgreSQL server."""
         if self.is_on_server:
             return DatabaseLocks(self._engine)
         return FileLocks(folder)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction on the database."""
+        """Yield one transaction on the database."""
         try:
             with self._engine.begin() as connection:
                 yield connection
-        # the PostgreSQL driver raises OSErrors of its own where a session broke off
+        # the PostgreSQL driver raises plain OSErrors for a broken session
         except (SQLAlchemyError, OSError) as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
             problem = str(reason).strip().splitlines()
@@ -102,29 +102,29 @@ class Ledger:
             ) from error
 
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
-        """The known states of the window's cells."""
+        """Return the known states of the window's cells."""
         of = {"measurement": measurement, "environment": environment}
         query = select(cells).where(_touching(cells, of, window))
         return {state.cell: state for state in map(cell_state, self.ask(query))}
 
     def newest(self, measurement: str, environment: str) -> CellState | None:
-        """The state of the newest known cell."""
+        """Return the state of the newest known cell."""
         return self._first(measurement, environment, cells.c.cell_start.desc())
 
     def oldest(self, measurement: str, environment: str) -> CellState | None:
-        """The state of the oldest known cell."""
+        """Return the state of the oldest known cell."""
         return self._first(measurement, environment, cells.c.cell_start.asc())
 
     def forget(self, measurement: str, environment: str) -> None:
-        """Drops all cell states of the measurement, whose rows are gone; what sinks have is kept."""
+        """Drop all cell states of a measurement without rows; loads are retained."""
         self._do(delete(cells).where(of_measurement(cells, measurement, environment)))
 
     def relearn(
         self, measurement: str, environment: str, states: Iterable[CellState], *, is_all: bool
     ) -> None:
-        """Writes states that were read back from the lake, in one transaction; no sink has them.
+        """Write states recovered from the lake in one transaction; no sink has them.
 
-        What is known of their cells goes first, and of all cells of the measurement if `is_all`.
+        Known states of their cells are dropped first, of all cells of the measurement if `is_all`.
         """
         rows = [_row_of(state) for state in states]
         with self.transaction() as connection:
@@ -140,27 +140,27 @@ class Ledger:
                 connection.execute(cells.insert(), rows)
 
     def newest_run(self) -> str:
-        """The id of the newest run that changed a cell; empty when no cell is known."""
+        """Return the newest run's id that changed a cell; empty when no cell is known."""
         return self.ask(select(func.max(cells.c.run_id).label("newest")))[0]["newest"] or ""
 
     def record(self, states: Iterable[CellState]) -> None:
-        """Writes the states, in one transaction."""
+        """Write the states, in one transaction."""
         self._upsert(cells, [_row_of(state) for state in states])
 
     def loads(
         self, sink: str, measurement: str, environment: str, window: Window
     ) -> dict[Cell, LoadState]:
-        """What the sink has of the window's cells."""
+        """Return the sink's states of the window's cells."""
         of = {"sink": sink, "measurement": measurement, "environment": environment}
         query = select(loads).where(_touching(loads, of, window))
         return {state.cell: state for state in map(_load_state, self.ask(query))}
 
     def record_loads(self, states: Iterable[LoadState]) -> None:
-        """Writes what a sink has, in one transaction."""
+        """Write states of a sink in one transaction."""
         self._upsert(loads, [_row_of(state) for state in states])
 
     def forget_loads(self, sink: str, measurement: str, environment: str, window: Window) -> None:
-        """Drops what the sink was given of the window's cells, so that they are owed to it again."""
+        """Drop the sink's states of the window's cells, so that they are owed to it again."""
         statement = delete(loads).where(
             loads.c.sink == sink,
             of_measurement(loads, measurement, environment),
@@ -170,7 +170,7 @@ class Ledger:
         self._do(statement)
 
     def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
-        """The /metrics page kept by an earlier run, with its time."""
+        """Return the /metrics page kept by an earlier run, with its time."""
         query = select(pages.c.time, pages.c.content).where(
             pages.c.environment == environment, pages.c.url == url
         )
@@ -178,12 +178,12 @@ class Ledger:
         return None if row is None else (datetime.fromisoformat(row["time"]), row["content"])
 
     def keep_page(self, environment: str, url: str, time: datetime, content: bytes) -> None:
-        """Keeps the page for the next run's rates and quantiles."""
+        """Keep the page for the next run's rates and quantiles."""
         row = {"environment": environment, "url": url, "time": as_text(time), "content": content}
         self._upsert(pages, [row])
 
     def keep_receipt(self, receipt: Receipt) -> None:
-        """Keep a run's receipt, in place of an earlier one of the same run."""
+        """Store a run's receipt, replacing an earlier one of the same run."""
         row = {
             "run_id": receipt.run_id,
             "flow": receipt.flow,
@@ -193,7 +193,7 @@ class Ledger:
         self._upsert(runs, [row])
 
     def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
-        """The receipts (JSON) of the newest runs of the flow that began before this run, newest first."""
+        """Return JSON receipts of the flow's runs before this one, newest first."""
         query = (
             select(runs.c.receipt)
             .where(runs.c.flow == flow, runs.c.environment == environment, runs.c.run_id < before)
@@ -203,16 +203,16 @@ class Ledger:
         return [row["receipt"] for row in self.ask(query)]
 
     def has_runs(self) -> bool:
-        """Return whether the receipt of any run is kept."""
+        """Return whether any run's receipt is stored."""
         return bool(self.ask(select(runs.c.run_id).limit(1)))
 
     def verified(self, digests: Iterable[str]) -> frozenset[str]:
-        """Which of these digests are of suites that were verified before."""
+        """Return those of the digests whose suites were verified before."""
         query = select(verified_suites).where(verified_suites.c.digest.in_(list(digests)))
         return frozenset(row["digest"] for row in self.ask(query))
 
     def keep_verified(self, digest: str) -> None:
-        """Remembers that a suite with this digest is sound."""
+        """Remember that the suite with this digest is valid."""
         self._upsert(verified_suites, [{"digest": digest}])
 
     def _first(self, measurement: str, environment: str, order: Any) -> CellState | None:
@@ -225,7 +225,7 @@ class Ledger:
         return next(map(cell_state, self.ask(query)), None)
 
     def ask(self, query: Select[Any]) -> list[dict[str, Any]]:
-        """The rows that a query of the schema's tables answers, by column."""
+        """Run a query of the schema's tables; return its rows by column."""
         with self.transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -251,10 +251,9 @@ class Ledger:
 
 
 def _touching(table: Table, of: Mapping[str, str], window: Window) -> ColumnElement[bool]:
-    """The cells of the window. None reaches into the next one, so of those that begin before the window
-    only the last may reach into it."""
+    """Select the window's cells; of earlier ones only the last may reach into it."""
     before = table.alias()
-    # the first from behind: for max() a server without statistics reads them all
+    # the last one, descending: for max() a server without statistics reads them all
     last = (
         select(before.c.cell_start)
         .where(
@@ -284,7 +283,7 @@ def _cell_of(row: dict[str, Any]) -> Cell:
 
 
 def cell_state(row: dict[str, Any]) -> CellState:
-    """The state in a row of the table cells."""
+    """Build the state from a row of the table cells."""
     covered = datetime.fromisoformat(row.pop("covered_until"))
     return CellState(cell=_cell_of(row), covered_until=covered, **row)
 

@@ -1,4 +1,4 @@
-"""Run locks: one a measurement and environment; they fall with the process that held them."""
+"""Run locks: one a measurement and environment, released when their process ends."""
 
 import hashlib
 import json
@@ -17,21 +17,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
 
-# the PostgreSQL driver raises OSErrors of its own where a session broke off
+# the PostgreSQL driver raises plain OSErrors for a broken session
 LOST = (SQLAlchemyError, OSError)
-# of a holder's note that is not whole
+# for incomplete notes of a holder
 UNREAD = (OSError, ValueError, TypeError, KeyError)
 
 
 class RunLock:
-    """A lock that is held, as long as `is_held` says so; an error of it says that it is lost."""
+    """A lock, held as long as `is_held` returns true; its errors mean that it is lost."""
 
     def __init__(self, is_held: Callable[[], bool], measurement: str, environment: str) -> None:
         self._is_held = is_held
         self._names = {"measurement": measurement, "environment": environment}
 
     def check(self) -> None:
-        """Raises LockLost when the lock no longer holds. Call it before each commit."""
+        """Raise LockLost when the lock no longer holds. Call it before each commit."""
         try:
             is_held = self._is_held()
         except (*LOST, *UNREAD) as error:
@@ -41,20 +41,17 @@ class RunLock:
 
 
 class FileLocks:
-    """Hands out locks on files below a folder; the operating system frees them with the process."""
+    """Locks on files below a folder; the operating system frees them with the process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
     def hold(self, measurement: str, environment: str, run_id: str) -> Iterator[RunLock]:
-        """Holds the lock for a run, without waiting.
-
-        Raises LockHeld at once, naming who holds it.
-        """
+        """Hold the lock for a run; raise LockHeld at once if it is taken."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, holder = self._paths(measurement, environment)
-        # the lock is checked from the threads that work under it
+        # worker threads check the lock
         lock = FileLock(path, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -65,7 +62,7 @@ class FileLocks:
         try:
             holder.write_text(json.dumps(_this_process(run_id)), encoding="utf-8")
             inode = os.stat(path).st_ino
-            # a file that was taken away from under the lock is lost, or another
+            # a lock file that was removed or replaced is lost
             yield RunLock(
                 lambda: lock.is_locked and os.stat(path).st_ino == inode, measurement, environment
             )
@@ -73,11 +70,11 @@ class FileLocks:
             lock.release()
 
     def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
-        """The lock that another process of this machine holds for the run.
+        """Return the lock that another process of this machine holds for the run.
 
-        The kernel tells nobody else who holds a file, so its holder's note is read: it must name the
-        run, and the process that wrote it must live. A lock that was lost and not yet taken by another
-        run, while its process lives on, is not noticed here.
+        The kernel does not reveal the holder of a file, so its note is read: it must name the run, and
+        its process must live. A lock that was lost and not yet taken by another run, while its process
+        lives on, is not noticed here.
         """
         _, holder = self._paths(measurement, environment)
         return RunLock(partial(_is_of_run, holder, run_id), measurement, environment)
@@ -88,21 +85,20 @@ class FileLocks:
 
 
 class DatabaseLocks:
-    """Hands out advisory locks of PostgreSQL sessions; the server frees them with the session."""
+    """Advisory locks of PostgreSQL sessions; the server frees them with the session."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @contextmanager
     def hold(self, measurement: str, environment: str, run_id: str) -> Iterator[RunLock]:
-        """Holds the lock for a run, without waiting.
+        """Hold the lock for a run, without waiting.
 
-        Raises:
-            LockHeld: at once, naming the session that holds it.
-            LedgerUnavailable: when the database does not answer.
+        Raises LockHeld at once, naming the holding session; LedgerUnavailable when the database does
+        not answer.
         """
         connection = self._acquired(measurement, environment, run_id)
-        # the threads that work under the lock share its connection
+        # worker threads share its connection
         key, guard = {"key": _as_number(measurement, environment)}, threading.Lock()
         try:
             yield RunLock(partial(_is_mine, connection, key, guard), measurement, environment)
@@ -110,7 +106,7 @@ class DatabaseLocks:
             self._release(connection, measurement, environment)
 
     def watch(self, measurement: str, environment: str, run_id: str) -> RunLock:
-        """The lock that another session of the run holds."""
+        """Return the lock that another session of the run holds."""
         asked = {"key": _as_number(measurement, environment), "name": _session_name(run_id)}
 
         def is_held() -> bool:
@@ -145,11 +141,11 @@ class DatabaseLocks:
 
     @staticmethod
     def _release(connection: Connection, measurement: str, environment: str) -> None:
-        """Unlocks, since the connection goes back to a pool and its session lives on."""
+        """Unlock explicitly: the connection returns to a pool and its session lives on."""
         try:
             connection.execute(_GIVE_BACK, {"key": _as_number(measurement, environment)})
         except LOST:
-            # the server frees the locks of a session that is gone
+            # the server frees the locks of a broken session
             connection.invalidate()
         connection.close()
 
@@ -200,7 +196,7 @@ def _is_of_run(holder: Path, run_id: str) -> bool:
 
 def _is_alive(pid: int) -> bool:
     try:
-        # of another user's process: it is there
+        # a process of another user: it exists
         with suppress(PermissionError):
             os.kill(pid, 0)
     except ProcessLookupError:

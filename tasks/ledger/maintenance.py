@@ -1,4 +1,4 @@
-"""Upkeep of the ledger: a backup, and an end to what is no longer needed."""
+"""Maintenance of the ledger: backup, and removal of expired records."""
 
 import os
 import sqlite3
@@ -16,20 +16,20 @@ from tasks.core.errors import LedgerUnavailable
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.schema import as_text, cells, loads, pages, runs, set_aside, verified_suites
 
-# of each flow and environment, however old: a report compares with them
+# newest receipts of each flow and environment, however old: reports compare with them
 RUNS_ALWAYS_KEPT = 10
 BACKUPS = "ledger-*.db"
 # a copy takes seconds
 LEFT_OVER_SECONDS = 3600.0
-# less is not worth writing the whole file again
+# below this, rewriting the whole file is not worth it
 SHARE_WORTH_FREEING = 0.25
-# somebody else is writing; extended error codes have the primary one in their low byte
+# another writer is active; extended error codes have the primary one in their low byte
 HELD, PRIMARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), 0xFF
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """How many kept records went."""
+    """Number of removed records."""
 
     runs: int
     pages: int
@@ -38,21 +38,21 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class Backup:
-    """The new copy of the ledger, and how many older copies went."""
+    """The new copy of the ledger, and the number of removed older ones."""
 
     path: Path
     removed: int
 
 
 def environments_of(ledger: Ledger, measurement: str) -> frozenset[str]:
-    """The environments that the ledger knows cells of the measurement in."""
+    """Return the environments with cells of the measurement in the ledger."""
     query = select(cells.c.environment).where(cells.c.measurement == measurement).distinct()
     with ledger.transaction() as connection:
         return frozenset(connection.execute(query).scalars())
 
 
 def forget_before(ledger: Ledger, measurement: str, moment: datetime) -> int:
-    """Drops the cells that end by then, with what sinks have of them; how many cells there were."""
+    """Drop cells that end by then, with their loads; return their number."""
     with ledger.transaction() as connection:
         for table in (set_aside, loads, cells):
             ended = (table.c.measurement == measurement) & (table.c.cell_stop <= as_text(moment))
@@ -61,7 +61,7 @@ def forget_before(ledger: Ledger, measurement: str, moment: datetime) -> int:
 
 
 def clean(ledger: Ledger, before: datetime, suites: frozenset[str] | None) -> Cleaned:
-    """Drops receipts and pages from before the moment, and the proofs of other suites than these.
+    """Drop receipts and pages from before the moment, and proofs of other suites.
 
     The newest receipts of each flow and environment stay. None for suites keeps all proofs.
     """
@@ -74,12 +74,11 @@ def clean(ledger: Ledger, before: datetime, suites: frozenset[str] | None) -> Cl
 
 
 def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None:
-    """A copy of a SQLite ledger as `ledger-<name>.db` in the folder, and the end of all but `keep`.
+    """Copy a SQLite ledger to `ledger-<name>.db` in the folder; retain `keep` copies.
 
-    Made with SQLite's own online backup, so a run may write meanwhile, and looked through before an
-    older one goes. None for a PostgreSQL ledger, whose backups are its server's, and for keep = 0.
-
-    Raises LedgerUnavailable when it cannot be written or is not sound; the older ones stay.
+    Uses SQLite's online backup, so a run may write meanwhile; the copy is checked before an older
+    one is removed. None for a PostgreSQL ledger, backed up on its server, and for keep = 0. Raises
+    LedgerUnavailable when it cannot be written or is corrupt; the older ones stay.
     """
     if keep == 0:
         return None
@@ -101,10 +100,9 @@ def back_up(ledger: Ledger, folder: Path, name: str, keep: int) -> Backup | None
 
 
 def shrink(ledger: Ledger) -> None:
-    """Gives a SQLite ledger's free space back, where it is much, and empties its write-ahead log.
+    """Vacuum a SQLite ledger with much free space, and empty its write-ahead log.
 
-    A PostgreSQL server does so by itself. What another process holds open is left for next time.
-
+    A PostgreSQL server does so itself. Space in use by another process is left for next time.
     Raises LedgerUnavailable when the database cannot be written for another reason.
     """
     with ledger.transaction() as connection:
@@ -126,7 +124,7 @@ def shrink(ledger: Ledger) -> None:
 
 
 def bytes_of(ledger: Ledger) -> int | None:
-    """The size of a SQLite ledger's file; None for one on a server."""
+    """Return the size of a SQLite ledger's file; None for one on a server."""
     with ledger.transaction() as connection:
         driver = connection.connection.driver_connection
         if not isinstance(driver, sqlite3.Connection):
@@ -136,16 +134,16 @@ def bytes_of(ledger: Ledger) -> int | None:
 
 
 def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
-    """The copy, whole and flushed to the disk before it has its name."""
+    """Return a complete copy, flushed to the disk before it gets its name."""
     path, unfinished = folder / f"ledger-{name}.db", folder / f"ledger-{name}.db.part"
     try:
         with closing(sqlite3.connect(unfinished)) as target:
             source.backup(target)
-            # a copy in one file, whatever becomes of files beside it
+            # the copy must be a single file, whatever journals are beside it
             target.execute("PRAGMA journal_mode=DELETE")
             (said,) = target.execute("PRAGMA quick_check").fetchone()
         if said != "ok":
-            raise sqlite3.DatabaseError(f"the copy is not sound: {said}")
+            raise sqlite3.DatabaseError(f"the copy is corrupt: {said}")
         for place in (unfinished, folder):
             _sync(place)
         unfinished.rename(path)
@@ -156,7 +154,7 @@ def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
 
 
 def _left_over(folder: Path) -> Iterator[Path]:
-    """What was begun by a process that died, and not by one that may be at work."""
+    """Yield unfinished copies of dead processes, not of ones that may be at work."""
     for part in folder.glob("ledger-*.db.part"):
         with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > LEFT_OVER_SECONDS:

@@ -1,4 +1,4 @@
-"""The ledger in figures: which cells it knows, and how many each sink lacks."""
+"""Figures of the ledger: its cells, and how many each sink lacks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,7 @@ from tasks.ledger.schema import cells
 
 @dataclass(frozen=True)
 class Known:
-    """The cells of one measurement and environment; `pending` counts those that each of the
-    environment's sinks lacks."""
+    """Cells of one measurement and environment, with the number pending for each sink."""
 
     measurement: str
     environment: str
@@ -26,10 +25,10 @@ class Known:
 
 
 def overview(ledger: Ledger, sinks_of: Callable[[str], Sequence[str]]) -> list[Known]:
-    """List all that is known, by measurement and environment.
+    """List all known cells, by measurement and environment.
 
-    sinks_of: gives the sinks of an environment. The ledger knows only which ones took something,
-        maybe of another environment, or before another bucket was configured.
+    sinks_of: gives the sinks of an environment. The ledger has only those that took something, maybe
+    of another environment, or before another bucket was configured.
     """
     pair = (cells.c.measurement, cells.c.environment)
     query = (

@@ -1,4 +1,4 @@
-"""What a sink lacks of what is landed, found without a look at each cell that it has."""
+"""Pending cells of a sink, found without reading each of its cells."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,7 +15,7 @@ from tasks.ledger.schema import as_text, cells, loads, of_measurement
 def pending_cells(
     ledger: Ledger, sink: str, measurement: str, environment: str
 ) -> Iterator[CellState]:
-    """The cells whose landed digest is not in the sink, newest first; read as they are asked for."""
+    """Yield the cells whose landed digest the sink lacks, newest first, read lazily."""
     differing = _differing(ledger, sink, measurement, environment)
     if differing is None:
         return
@@ -29,8 +29,7 @@ def pending_cells(
 def pending_values(
     ledger: Ledger, sink: str, measurement: str, environment: str, before: datetime, run_id: str
 ) -> int:
-    """How many values the cells have that start before the moment and that the sink lacks, without
-    those that this run landed."""
+    """Count pending values in cells before the moment, without those this run landed."""
     differing = _differing(ledger, sink, measurement, environment)
     if differing is None:
         return 0
@@ -43,7 +42,7 @@ def pending_values(
 
 
 def is_owed(sink: str, measurement: str, environment: str) -> ColumnElement[bool]:
-    """Whether a landed cell of the measurement is pending: the sink lacks its digest."""
+    """Return whether a landed cell is pending: the sink lacks its digest."""
     lacks = cells.c.landed_digest.is_distinct_from(digest_in(sink))
     return and_(_is_landed(measurement, environment), lacks)
 
@@ -53,10 +52,10 @@ def _is_landed(measurement: str, environment: str) -> ColumnElement[bool]:
 
 
 def digest_in(sink: str) -> ColumnElement[str]:
-    """The digest of a cell's rows that the sink has; null when it has none.
+    """Return the sink's digest of a cell's rows; null when it has none.
 
-    Looked up cell by cell: from a join, or EXISTS, a server whose statistics are behind makes a
-    comparison of each cell with each.
+    Looked up cell by cell: for a join, or EXISTS, a server with stale statistics compares each cell
+    with each.
     """
     is_same = and_(
         loads.c.sink == sink,
@@ -68,9 +67,9 @@ def digest_in(sink: str) -> ColumnElement[str]:
 
 
 def _differing(ledger: Ledger, sink: str, measurement: str, environment: str) -> CTE | None:
-    """The slices whose landed and loaded digests are not all the same; None when no cell is known.
+    """Return the slices with differing landed and loaded digests, if any.
 
-    Two indexes are read from one end to the other, which costs a fraction of a look-up a cell.
+    Both indexes are read once from end to end, a fraction of the cost of a look-up a cell.
     """
     oldest = ledger.oldest(measurement, environment)
     newest = ledger.newest(measurement, environment)
@@ -89,11 +88,11 @@ def _differing(ledger: Ledger, sink: str, measurement: str, environment: str) ->
 def _digests(
     table: Table, which: ColumnElement[bool], slices: FromClause, is_on_server: bool
 ) -> ColumnElement[str]:
-    """All starts and digests of a slice as one text; in another order they would differ, and cost a
-    look at the slice.
+    """Return all starts and digests of a slice as one text.
 
-    SQLite reads the index in order, and is faster when it is not reported to. A server is reported to by
-    what the texts are made of: reported of the texts themselves, it would sort each.
+    Texts in another order differ, which costs a look at the slice. SQLite reads the index in order,
+    and is faster without ORDER BY. A server gets the text's parts as its order: by the texts
+    themselves it would sort each.
     """
     each = (table.c.cell_start + table.c.landed_digest).label("each")
     of_slice = select(each).where(which, _inside(table, slices)).correlate(slices)

@@ -30,8 +30,8 @@ BUSY_SECONDS = 30
 
 metadata = MetaData()
 
-# times are texts of as_text, so that they sort and read the same everywhere; by bytes, for PostgreSQL
-# would go by the rules of its language, which costs more than half of a question
+# times are texts of as_text, which sort and read the same everywhere; by bytes, since PostgreSQL's
+# collation costs more than half of a query
 TIME = String(32).with_variant(String(32, collation="C"), "postgresql")
 
 
@@ -55,13 +55,13 @@ cells = Table(
 _OF_CELL = (cells.c.measurement, cells.c.environment, cells.c.cell_start)
 _IS_PARTIAL = cells.c.covered_until < cells.c.cell_stop
 _IS_LANDED = cells.c.landed_digest != ""
-# few at any time, and asked for by every run
+# few at any time, and read by every run
 cells_read_in_part = Index(
     "cells_read_in_part", *_OF_CELL, sqlite_where=_IS_PARTIAL, postgresql_where=_IS_PARTIAL
 )
-# the newest run is asked for by every run
+# every run reads the newest run
 cells_of_run = Index("cells_of_run", cells.c.run_id)
-# digests are compared over all cells by every run
+# every run compares the digests of all cells
 cells_digests = Index(
     "cells_digests",
     *_OF_CELL,
@@ -80,7 +80,7 @@ loads = Table(
     *_columns(BigInteger(), "delete_count", "loaded", "refused"),
 )
 loads_digests = Index("loads_digests", *loads.primary_key.columns, loads.c.landed_digest)
-# gaps whose answer cannot be used, with the run that found it out last
+# gaps with an unusable answer, with the run that tried them last
 set_aside = Table(
     "set_aside",
     metadata,
@@ -113,17 +113,17 @@ verified_suites = Table("verified_suites", metadata, *_columns(String(200), "dig
 
 
 def of_measurement(table: Table, measurement: str, environment: str) -> ColumnElement[bool]:
-    """The rows of one measurement in one environment."""
+    """Return the rows of one measurement in one environment."""
     return and_(table.c.measurement == measurement, table.c.environment == environment)
 
 
 def as_text(moment: datetime) -> str:
-    """ISO 8601 in UTC with all six decimals: a shorter text would sort behind a longer one."""
+    """Format ISO 8601 in UTC with six decimals, so that texts sort by time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for the URL, with SQLite set to write through to the disk.
+    """Return an engine for the URL, with SQLite set to write through to the disk.
 
     Raises ConfigurationInvalid when the URL is not one of a SQLite or PostgreSQL database.
     """
@@ -144,7 +144,7 @@ def open_engine(url: str) -> Engine:
     if not parsed.username:
         raise _wrong("names no user")
     context = tls_context(parsed.query)
-    # what is set for other drivers would end in a TypeError of this one
+    # other drivers' settings would end in a TypeError of this one
     parsed = parsed.set(drivername="postgresql+pg8000", query={})
     try:
         engine = create_engine(parsed, connect_args={"ssl_context": context})
@@ -163,7 +163,7 @@ def _wrong(problem: str) -> ConfigurationInvalid:
 
 
 def _trying_out(broken: tuple[type[Exception], ...]) -> Callable[[Any, Any, Any], None]:
-    """Has the pool replace a session that is gone; its own ping lets the driver's OSErrors through."""
+    """Make the pool replace a broken session; its ping lets OSErrors through."""
 
     def try_out(connection: Any, _record: Any, _proxy: Any) -> None:
         try:

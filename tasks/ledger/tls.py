@@ -1,4 +1,4 @@
-"""TLS to the ledger's PostgreSQL, by the settings that PostgreSQL's own clients know."""
+"""TLS to the ledger's PostgreSQL, by the settings of libpq."""
 
 import ssl
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ MODE, AUTHORITIES = "sslmode", "sslrootcert"
 def tls_context(
     settings: Mapping[str, str | Sequence[str]],
 ) -> ssl.SSLContext | Literal[False] | None:
-    """How the server is spoken to: False for in the clear, None for by TLS where it offers that.
+    """Return the TLS setting: False for plain text, None for TLS if offered.
 
     settings: those behind the `?` of the URL. `sslmode=require` encrypts and trusts any server,
     `verify-full` only one whose certificate names it and leads to a CA of `sslrootcert` (a PEM file),
     or of this machine; `prefer` is the default (libpq, "SSL Support", table of sslmode).
 
-    Raises ConfigurationInvalid when another setting is given, or the file cannot be read.
+    Raises ConfigurationInvalid for another setting, or an unreadable file.
     """
     unknown = sorted(set(settings) - {MODE, AUTHORITIES})
     if unknown:
-        raise _wrong(f"has settings that are not known: {', '.join(unknown)}")
+        raise _wrong(f"has unknown settings: {', '.join(unknown)}")
     mode, authorities = settings.get(MODE, "prefer"), settings.get(AUTHORITIES)
     if mode not in get_args(SslMode):
-        raise _wrong(f"has the sslmode {mode}, which is none of {', '.join(get_args(SslMode))}")
+        raise _wrong(f"has the sslmode {mode}, which is not one of {', '.join(get_args(SslMode))}")
     if authorities is not None and (mode != "verify-full" or not isinstance(authorities, str)):
-        raise _wrong("has an sslrootcert, which goes with sslmode=verify-full, once")
+        raise _wrong("has an sslrootcert, which requires sslmode=verify-full, and only once")
     if mode in ("disable", "prefer"):
         return False if mode == "disable" else None
     context = ssl.create_default_context()
@@ -57,5 +57,5 @@ def _wrong(problem: str) -> ConfigurationInvalid:
     return ConfigurationInvalid(
         where="FEDVITALS_LEDGER_URL",
         problem=problem,
-        fix="End it in ?sslmode=require, or ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+        fix="Append ?sslmode=require, or ?sslmode=verify-full&sslrootcert=/path/ca.pem",
     )

@@ -1,4 +1,4 @@
-"""The version of the ledger's tables: an older ledger is brought up to date, a newer one is refused."""
+"""The version of the ledger's tables: older ones are upgraded, newer ones refused."""
 
 import os
 import sqlite3
@@ -20,24 +20,22 @@ from tasks.ledger.schema import (
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
-# 3: with times that a PostgreSQL sorts by its language
+# 3: with times that PostgreSQL sorts by its collation
 LEDGER_VERSION = 4
 _INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
-# any number that no measurement's lock has: theirs are hashes
+# differs from every measurement's lock: theirs are hashes
 _LOCK = 1
 
 
 def bring_up_to_date(connection: Connection, url: str) -> None:
-    """Makes the tables of a new ledger, changes those of an older one; a sound one is only looked at.
+    """Create the tables of a new ledger, or upgrade those of an older one.
 
-    A SQLite file is copied before it is changed, to `<file>.version-<its version>`. `url` is what
-    messages say.
-
-    Raises MadeByNewer when the ledger is of a version that this fedvitals does not know.
+    A SQLite file is copied before the upgrade, to `<file>.version-<its version>`. `url` is for
+    messages. Raises MadeByNewer when the ledger has a version that this fedvitals does not know.
     """
     if _is_sound(connection, url):
         return
-    # of several processes that find this at once, one does it
+    # several processes may find this at once; one does it
     _lock(connection)
     if _is_sound(connection, url):
         return
@@ -62,7 +60,6 @@ def _is_sound(connection: Connection, url: str) -> bool:
 
 
 def _version(connection: Connection) -> int | None:
-    """The version of the tables; None when there are none."""
     there = inspect(connection).get_table_names()
     if "meta" in there:
         value = connection.execute(select(meta.c.value).where(meta.c.key == "version")).scalar()
@@ -79,7 +76,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _sort_times_by_bytes(connection: Connection) -> None:
-    """On PostgreSQL, which makes the indexes of these columns anew; those that do so stay as they are."""
+    """Rebuild PostgreSQL's indexes of these columns to sort by bytes."""
     if connection.dialect.name != "postgresql":
         return
     kind = TIME.compile(connection.dialect)
@@ -88,12 +85,12 @@ def _sort_times_by_bytes(connection: Connection) -> None:
         if names:
             changes = ", ".join(f"ALTER COLUMN {name} TYPE {kind}" for name in names)
             connection.execute(text(f"ALTER TABLE {table.name} {changes}"))
-            # what the server knew of these columns went with their order
+            # the server dropped its statistics of these columns
             connection.execute(text(f"ANALYZE {table.name}"))
 
 
 def _copy(connection: Connection, version: int) -> None:
-    """A copy of a SQLite file beside it, whole or not there."""
+    """Copy a SQLite file beside it, atomically."""
     name = connection.engine.url.database
     if connection.dialect.name != "sqlite" or not name:
         return

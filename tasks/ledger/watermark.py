@@ -1,4 +1,4 @@
-"""How far each measurement reaches: since when it is read, and up to when it is in every sink."""
+"""Watermarks: when reading began, and up to when every sink has a measurement."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ from tasks.ledger.schema import cells, of_measurement
 def begins_at(
     ledger: Ledger, measurement: str, environment: str, source_retention: timedelta
 ) -> datetime | None:
-    """Start of the oldest known cell that tells since when the measurement is read; None for none.
+    """Return the start of the oldest cell that shows when reading began.
 
-    One in which nothing was found does so only if the source could still have had something when it
-    was read: a run of a mistyped year must not make all that came after it a gap.
+    An empty cell counts only if the source could still have had data when it was read: a run of a
+    mistyped year must not turn all time since into a gap.
     """
     blank: set[str] = set()
     while True:
@@ -34,7 +34,7 @@ def begins_at(
 
 
 def _oldest(measurement: str, environment: str, blank: set[str]) -> Select[Any]:
-    """The oldest cell that has anything, or that another run than these read."""
+    """Select the oldest cell with data, or read by another run than these."""
     has_something = or_(cells.c.rows > 0, cells.c.quarantined > 0)
     query = select(
         cells.c.cell_start, cells.c.cell_stop, cells.c.run_id, has_something.label("found")
@@ -47,9 +47,10 @@ def _oldest(measurement: str, environment: str, blank: set[str]) -> Select[Any]:
 def loaded_until(
     ledger: Ledger, measurements: Iterable[str], environment: str, sinks: Iterable[str]
 ) -> dict[str, datetime]:
-    """Up to when the newest such cell is covered, by measurement; without sinks, the newest landed.
+    """Return the covered end of the newest loaded cell by measurement.
 
-    `sinks` are targets. A measurement of which nothing is loaded is left out.
+    `sinks` are targets; without any, the newest landed cell counts. A measurement without loads is
+    left out.
     """
     targets = tuple(sinks)
     found = {name: _until(ledger, name, environment, targets) for name in measurements}

@@ -1,1 +1,1 @@
-"""Take a chunk all the way: due, extract, validate, merge, land, load."""
+"""The way of a chunk: due, extract, validate, merge, land, load."""

@@ -1,4 +1,4 @@
-"""How the cells of a table stand: what the lake says of them, held against the rows it has."""
+"""Audit of a table's cells: the states recorded in the lake against its rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ _CELLS_AT_ONCE = 24
 class CellAudit:
     """The true states of the cells of one measurement and environment, oldest first.
 
-    `corrected` are those of them that the lake does not say in this way, among them `torn` ones,
-    of which rows are gone. `lost` counts the values that they had and the lake has no more.
+    `corrected` are the cells that the lake records otherwise, among them `torn` ones, which lost
+    rows. `lost` counts the values that these had and the lake no longer has.
     """
 
     states: tuple[CellState, ...]
@@ -33,13 +33,13 @@ class CellAudit:
 
     @property
     def torn(self) -> tuple[CellState, ...]:
-        """The cells that were found to lack rows."""
+        """Return the cells that lack rows."""
         return tuple(state for state in self.corrected if state.state == "torn")
 
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What is looked at, by which run, and how long its cells are."""
+    """The part of a lake to audit, by which run, and the length of its cells."""
 
     measurement: Measurement
     environment: str
@@ -47,35 +47,34 @@ class AuditRequest:
     run_id: str
 
 
-def stand(lake: Lake, look: AuditRequest, reported: Mapping[Cell, CellState]) -> CellAudit:
-    """Holds what is reported of the cells against rows and values counted in the table.
+def stand(lake: Lake, scope: AuditRequest, recorded: Mapping[Cell, CellState]) -> CellAudit:
+    """Compare recorded states with the rows and values counted in the table.
 
-    Only where they differ, or the catalogue entry is another one, rows are read. A cell that lacks
-    rows is torn. One that has other rows than was reported gets their digest, no source digest, so that
-    the next read decides, and an erasure more, since nobody knows what sinks were given.
-
-    Raises LakeDamaged when the table cannot be read.
+    Rows are read only where they differ, or the catalogue entry changed. A cell that lacks rows is
+    torn. One with other rows than recorded gets their digest, no source digest, so that the next
+    read decides, and one more erasure, since it is unknown what sinks have. Raises LakeDamaged when
+    the table cannot be read.
     """
-    held = held_cells(lake, look.measurement, look.environment, ALL_TIME, look.length)
-    gone = [cell for cell, state in reported.items() if held.get(cell, NOTHING).rows < state.rows]
+    held = held_cells(lake, scope.measurement, scope.environment, ALL_TIME, scope.length)
+    gone = [cell for cell, state in recorded.items() if held.get(cell, NOTHING).rows < state.rows]
     left = {cell: held.get(cell, NOTHING) for cell in gone}
-    states = {**reported, **{cell: torn(reported[cell], left[cell], look.run_id) for cell in gone}}
+    states = {**recorded, **{cell: torn(recorded[cell], left[cell], scope.run_id) for cell in gone}}
     others = [cell for cell in held if cell not in left]
-    suspects = [cell for cell in others if _is_suspect(reported.get(cell), held[cell], look)]
-    source = next((state.source for state in reported.values()), look.measurement.source)
-    for cell, frame in frames_of(lake, look, suspects):
-        before = reported[cell] if cell in reported else _unknown(lake, look, cell, source)
-        states[cell] = as_held(before, frame, look)
-    corrected = [states[cell] for cell in sorted(states) if states[cell] is not reported.get(cell)]
+    suspects = [cell for cell in others if _is_suspect(recorded.get(cell), held[cell], scope)]
+    source = next((state.source for state in recorded.values()), scope.measurement.source)
+    for cell, frame in frames_of(lake, scope, suspects):
+        before = recorded[cell] if cell in recorded else _unknown(lake, scope, cell, source)
+        states[cell] = as_held(before, frame, scope)
+    corrected = [states[cell] for cell in sorted(states) if states[cell] is not recorded.get(cell)]
     return CellAudit(
         states=tuple(states[cell] for cell in sorted(states)),
         corrected=tuple(corrected),
-        lost=sum(max(0, reported[cell].values - left[cell].values) for cell in gone),
+        lost=sum(max(0, recorded[cell].values - left[cell].values) for cell in gone),
     )
 
 
 def torn(state: CellState, left: Held, run_id: str) -> CellState:
-    """The state of a cell that lost rows: nothing of it counts as read, and no sink is owed it."""
+    """Return the state of a cell that lost rows: unread, and owed to no sink."""
     return replace(
         state,
         state="torn",
@@ -89,9 +88,9 @@ def torn(state: CellState, left: Held, run_id: str) -> CellState:
     )
 
 
-def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellState:
-    """The state with the digest of the rows that are there; itself when it is the same."""
-    digest = digest_rows(frame, look.measurement)
+def as_held(state: CellState, frame: pd.DataFrame, scope: AuditRequest) -> CellState:
+    """Return the state with the digest of the rows held; itself when unchanged."""
+    digest = digest_rows(frame, scope.measurement)
     if digest == state.landed_digest:
         return state
     return replace(
@@ -100,34 +99,34 @@ def as_held(state: CellState, frame: pd.DataFrame, look: AuditRequest) -> CellSt
         source_digest="",
         landed_digest=digest,
         rows=len(frame),
-        values=count_values(frame, look.measurement),
+        values=count_values(frame, scope.measurement),
         delete_count=state.delete_count + 1,
-        catalogue_digest=look.measurement.digest,
-        run_id=look.run_id,
+        catalogue_digest=scope.measurement.digest,
+        run_id=scope.run_id,
         made_at=datetime.now(UTC),
     )
 
 
 def frames_of(
-    lake: Lake, look: AuditRequest, cells: list[Cell]
+    lake: Lake, scope: AuditRequest, cells: list[Cell]
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
-    """The landed rows of each cell, read some adjacent cells at a time."""
+    """Yield the landed rows of each cell, read some adjacent cells at a time."""
     for group in groups_of(sorted(cells), _CELLS_AT_ONCE, fits=follows):
         window = Window(group[0].start, group[-1].stop)
-        frame = lake.read(look.measurement, look.environment, window)
+        frame = lake.read(scope.measurement, scope.environment, window)
         yield from split_cells(frame, group).items()
 
 
-def _is_suspect(state: CellState | None, held: Held, look: AuditRequest) -> bool:
+def _is_suspect(state: CellState | None, held: Held, scope: AuditRequest) -> bool:
     if state is not None and state.state == "torn" and state.rows == held.rows:
         return False
-    if state is None or state.catalogue_digest != look.measurement.digest:
+    if state is None or state.catalogue_digest != scope.measurement.digest:
         return True
     return (state.rows, state.values) != (held.rows, held.values)
 
 
-def _unknown(lake: Lake, look: AuditRequest, cell: Cell, source: str) -> CellState:
-    """Of a cell that nobody reported of: nothing of it counts as read."""
-    records = slice_cell(lake.quarantined(look.measurement.name, look.environment, cell), cell)
-    nothing = CellState.of_nothing(look.measurement, look.environment, cell, source, look.run_id)
+def _unknown(lake: Lake, scope: AuditRequest, cell: Cell, source: str) -> CellState:
+    """Return the state of a cell without a record: unread."""
+    records = slice_cell(lake.quarantined(scope.measurement.name, scope.environment, cell), cell)
+    nothing = CellState.of_nothing(scope.measurement, scope.environment, cell, source, scope.run_id)
     return replace(nothing, quarantined=int(records["field"].notna().sum()))

@@ -1,4 +1,4 @@
-"""How cells of the lake stand: by the rows themselves, since a ledger may be lost or behind."""
+"""Summaries of cells by their rows, since a ledger may be lost or behind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from tasks.core.state import CellState
 from tasks.core.window import Cell
 from tasks.lake.cells import Held
 
-# of everything that a ledger knows, whatever its times are
+# all of a ledger, whatever its times
 NOTHING_HELD = Held(rows=0, values=0)
 
 
@@ -22,7 +22,7 @@ class CellSummary:
     """One cell's landed rows, in the layout of a Batch, and its state.
 
     `is_known` says whether the ledger knows these very rows; if not, the state is made from them,
-    and nobody can say what a sink was given.
+    and it is unknown what sinks have.
     """
 
     state: CellState
@@ -30,7 +30,7 @@ class CellSummary:
     is_known: bool
 
     def to_load(self) -> CellToLoad:
-        """The whole cell for a sink of which nothing is known."""
+        """Return the whole cell for a sink whose content is unknown."""
         return CellToLoad(
             self.state.cell, self.frame, not self.is_known or self.state.delete_count > 0
         )
@@ -43,11 +43,11 @@ def standing(
     frame: pd.DataFrame,
     known: Mapping[Cell, CellState],
 ) -> CellSummary:
-    """How the cell stands, given its rows and what the ledger knows."""
+    """Summarise the cell from its rows and the ledger's state."""
     state, digest = known.get(cell), digest_rows(frame, measurement)
     rows, values = len(frame), count_values(frame, measurement)
     if state is not None and state.landed_digest:
-        # with fields that came later the same rows have another digest
+        # after a new field in the catalogue the same rows have another digest
         is_older = state.catalogue_digest != measurement.digest
         is_same = is_older and (state.rows, state.values) == (rows, values)
         if is_same or state.landed_digest == digest:
@@ -65,5 +65,5 @@ def standing(
 
 
 def emptied_cells(known: Mapping[Cell, CellState], held: Mapping[Cell, Held]) -> list[Cell]:
-    """Cells that were landed and have no rows any more, which sinks may still have."""
+    """Return landed cells without rows left, which sinks may still have."""
     return [c for c, s in known.items() if s.landed_digest and not s.rows and c not in held]

@@ -1,4 +1,4 @@
-"""What work on a chunk is made of: the chunk itself, the tools, and the seconds it took."""
+"""The chunk, the unit of work, with its tools and its time by stage."""
 
 import hashlib
 import time
@@ -23,10 +23,10 @@ MOST_CELLS = 168  # of one chunk
 
 @dataclass(frozen=True)
 class Chunk:
-    """The unit of work: adjacent cells of one measurement and environment.
+    """Adjacent cells of one measurement and environment.
 
-    `window` is what is extracted: the cells, clipped where time has not come yet. With
-    `allow_deletes` values of the window that the source no longer has are taken out of the lake.
+    `window` is extracted: the cells, clipped to time that has come. With `allow_deletes` values of
+    the window that the source no longer has are deleted from the lake.
     """
 
     measurement: Measurement
@@ -38,7 +38,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a chunk is processed with. The caller holds the lock; `record` takes changed states."""
+    """Tools to process a chunk under the caller's lock; `record` takes changed states."""
 
     source: Source
     suite: Suite
@@ -51,12 +51,12 @@ class Tools:
 
 
 def source_digest(rows: pd.DataFrame, suite: Suite, measurement: Measurement) -> str:
-    """Digest of what was extracted: of suite and catalogue entry in front, of the rows behind."""
+    """Return the digest of the rules (suite, catalogue entry), then of the rows."""
     return f"{_rules_of(suite, measurement)}-{digest_rows(rows, measurement)}"
 
 
 def is_by_rules(state: CellState, suite: Suite, measurement: Measurement) -> bool:
-    """Whether the cell was extracted for this suite and this catalogue entry, whatever its rows."""
+    """Return whether the cell was extracted under this suite and catalogue entry."""
     return state.source_digest.startswith(f"{_rules_of(suite, measurement)}-")
 
 
@@ -73,7 +73,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time of the block to the stage."""
+        """Add the time of the block to the stage."""
         started = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Rounds: which cells a measurement needs, cut into chunks, worked through a few at a time."""
+"""Collecting a measurement: due cells cut into chunks, processed a few at a time."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -30,48 +30,48 @@ from tasks.pipeline.training_rounds import new_rounds
 
 logger = logging.getLogger("fedvitals")
 
-# what may be wrong with a part of the past only: the rest is read all the same
+# errors that may concern one part of the past only: the rest is still read
 OF_THE_ANSWER = (AnswerInvalid, KeyRepeated, LabelsDiffer, SeriesExceeded, SourceOverloaded)
 MOST_FAILURES_IN_A_ROW = 3
 
 
 def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
-    """All of a job's chunks, the newest cell first, then what is pending from earlier runs.
+    """Process a job's chunks, the newest cell first, then the pending loads.
 
-    An error ends the job's extraction, never the run: it is in the outcome, and what is landed stays.
+    An error ends the job's extraction, not the run: it becomes an outcome, and landed data stays.
     """
-    read = reported(job, _outcomes(job, tools, progress))
-    pending = reported(job, pending_loaded(job, tools))
+    read = until_error(job, _outcomes(job, tools, progress))
+    pending = until_error(job, pending_loaded(job, tools))
     return joined(job.measurement.name, [*read, *pending])
 
 
-def reported(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """The outcomes up to an error, and the error as the last of them."""
+def until_error(job: Job, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Yield the outcomes up to an error, and the error as the last of them."""
     try:
         yield from outcomes
     except FedvitalsError as error:
         yield given_up(job.measurement.name, error)
-    # one measurement of many: a defect in it must not take the others down, and the run ends as failed
+    # a defect in one measurement must not stop the others; the run ends as failed
     except Exception as error:
         logger.exception("measurement=%s unexpected error", job.measurement.name)
         yield _failed(job, defect(error))
 
 
 def _left(job: Job, left: Gaps) -> Iterator[Outcome]:
-    """Says what later runs have to read: this run has work pending."""
+    """Report the gaps left to later runs: this run has work pending."""
     if not left.stretches:
         return
     start, stop = iso(left.stretches[0].start), iso(left.stretches[-1].stop)
     warning = (
-        f"{counted(left)} missed, and still to be read: a run reads {job.pipeline.max_gaps_per_run} of "
-        f"them (max_gaps_per_run), so the next ones go on. To read them now, collect with "
+        f"{counted(left)} missed, limit {job.pipeline.max_gaps_per_run} per run (max_gaps_per_run); "
+        f"later runs continue. Fix: to fill them now, collect with "
         f"--start {start} --stop {stop}"
     )
     yield Outcome(measurement=job.measurement.name, state="pending", warnings=(warning,))
 
 
 def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """No time that has not come can have been read: a clock was ahead, and it will be read again."""
+    """Forget reads of time that has not come: a clock was ahead, and it is read again."""
     name = job.measurement.name
     beyond = covered_beyond(tools.ledger, name, job.environment, job.settled, job.pipeline.cell)
     if not beyond:
@@ -80,24 +80,24 @@ def _taken_back(job: Job, tools: Tools) -> Iterator[Outcome]:
     record([replace(state, covered_until=job.settled, made_at=now) for state in beyond], tools)
     furthest = iso(max(state.covered_until for state in beyond))
     warning = (
-        f"an earlier run read up to {furthest}, which is later than this one may: a clock was wrong, "
-        "or settle_delay is longer now. That time is read again when it has come"
+        f"an earlier run read up to {furthest}, later than this run may: a clock was ahead, "
+        "or settle_delay was shorter. That time is read again once it has passed"
     )
     yield Outcome(measurement=name, state="no_data", warnings=(warning,))
 
 
 def reopen(job: Job, late: tuple[Cell, ...], newest: Cell, tools: Tools) -> None:
-    """Makes gaps of the cells that may have late rows, until they are read again.
+    """Mark the cells that may have late rows as gaps, until they are read again.
 
-    The newest cell comes first: after a run that dies behind it, or that reads nothing but a window,
-    nobody would know any more that these are to be read again.
+    The newest cell is first: after a run that dies later, or reads only a window, these cells would
+    be forgotten otherwise.
     """
     if not late:
         return
     span = Window(late[0].start, newest.stop)
     known = tools.ledger.cells(job.measurement.name, job.environment, span)
     if any(cell.start == newest.start for cell in known):
-        return  # what is the newest was it before, so that they stay the last ones
+        return  # the newest cell is known already, so the late ones stay the last
     tools.lock.check()
     tools.ledger.record(
         replace(known[cell], covered_until=cell.start) for cell in late if cell in known
@@ -105,21 +105,19 @@ def reopen(job: Job, late: tuple[Cell, ...], newest: Cell, tools: Tools) -> None
 
 
 def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Makes the table ready; a word when it is gone that the ledger still knows."""
+    """Prepare the table; warn when it is gone but the ledger knows it."""
     name = job.measurement.name
     last = tools.ledger.newest(name, job.environment)
     if last is not None and last.state == "migrating":
-        raise SchemaChanged(table=name, problem="a migration of it was begun and not ended")
+        raise SchemaChanged(table=name, problem="its migration is not complete")
     if last is not None and last.source != tools.source.name:
         raise SchemaChanged(
             table=name,
-            problem=f"in {job.environment} it was filled from {last.source}, this run reads {tools.source.name}",
+            problem=f"in {job.environment} its source was {last.source}, this run reads {tools.source.name}",
         )
     if last is not None and not tools.lake.has(name):
         tools.ledger.forget(name, job.environment)
-        warning = (
-            "the lake has no table of it any more: what is due is read as if for the first time"
-        )
+        warning = "the lake no longer has its table: due data is read as if for the first time"
         yield Outcome(measurement=name, state="lost", warnings=(warning,))
     tools.lake.prepare(job.measurement)
 
@@ -144,24 +142,26 @@ def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     first = process(chunk_of(job, cells[:1]), tools)
     progress(job.measurement.name, 1, len(cells))
     yield first
-    together = [cell for cell in cells[1:] if cell not in due.aside]
+    together = [cell for cell in cells[1:] if cell not in due.deferred]
     parts = [*groups_of(together, _cells_a_chunk(job, first, tools), fits=follows)]
-    # one alone, so that what can be read of them is
-    parts += [[cell] for cell in cells[1:] if cell in due.aside]
+    # alone, so that its readable cells are landed
+    parts += [[cell] for cell in cells[1:] if cell in due.deferred]
     done = 1
-    for chunk, outcome in _at_once([chunk_of(job, part) for part in parts], job, tools, due.aside):
+    for chunk, outcome in _at_once(
+        [chunk_of(job, part) for part in parts], job, tools, due.deferred
+    ):
         yield outcome
         done += len(chunk.cells)
         progress(job.measurement.name, done, len(cells))
 
 
 def _at_once(
-    chunks: list[Chunk], job: Job, tools: Tools, aside: frozenset[Cell]
+    chunks: list[Chunk], job: Job, tools: Tools, deferred: frozenset[Cell]
 ) -> Iterator[tuple[Chunk, Outcome]]:
-    """A few chunks at a time, in order: one is decoded while another waits for a sink.
+    """Yield the outcomes in order; a chunk decodes while another waits for a sink.
 
-    One whose answer cannot be used is deferred. After three such in a row, or another error, the
-    chunks that wait are given up; what was begun is finished and reported before the error is raised.
+    A chunk with an unusable answer is deferred. After three such in a row, or another error, the
+    waiting chunks are dropped; those begun are finished and reported before the error is raised.
     """
     first_error: Exception | None = None
     in_a_row = 0
@@ -173,12 +173,12 @@ def _at_once(
             error = future.exception()
             in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
             if isinstance(error, OF_THE_ANSWER):
-                yield chunk, _defer(chunk, error, tools, aside)
+                yield chunk, _defer(chunk, error, tools, deferred)
             elif isinstance(error, Exception):
                 first_error = first_error or error
             else:
                 yield chunk, future.result()
-                if chunk.cells[0] in aside:
+                if chunk.cells[0] in deferred:
                     take_up(tools.ledger, chunk.measurement.name, chunk.environment, chunk.cells)
             if first_error or in_a_row == MOST_FAILURES_IN_A_ROW:
                 for other in futures:
@@ -187,29 +187,29 @@ def _at_once(
         raise first_error
 
 
-def _defer(chunk: Chunk, error: FedvitalsError, tools: Tools, aside: frozenset[Cell]) -> Outcome:
-    """Later runs try it after all others. It fails the run that finds it, and is pending from then on."""
+def _defer(chunk: Chunk, error: FedvitalsError, tools: Tools, deferred: frozenset[Cell]) -> Outcome:
+    """Defer the chunk behind all other gaps; only the first run that meets it fails."""
     name = chunk.measurement.name
     tools.lock.check()
     put_aside(tools.ledger, name, chunk.environment, chunk.cells, tools.run_id, str(error))
     problem = f"{iso(chunk.window.start)} to {iso(chunk.window.stop)}: {error}"
-    if aside.issuperset(chunk.cells):
+    if deferred.issuperset(chunk.cells):
         return Outcome(name, "pending", warnings=(f"{problem}. It stays deferred",))
-    later = "It is deferred: later runs try it again behind all other gaps"
+    later = "It is deferred: later runs retry it after all other gaps"
     return Outcome(name, "failed", problems=(f"{problem}. {later}",))
 
 
 def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
-    """One sample in its slot of time; a slot that is landed already is skipped."""
+    """Yield one sample in its time slot; skip a slot that is landed already."""
     start = floor(job.now, job.measurement.every)
     slot = Window(start, start + job.measurement.every)
     if job.window is not None and not job.window.start <= job.now <= job.window.stop:
-        warning = f"{tools.source.name} has no history: only a window that holds now can be read"
+        warning = f"{tools.source.name} has no history: only a window that includes now can be read"
         yield Outcome(measurement=job.measurement.name, state="no_data", warnings=(warning,))
         return
     cell = next(slot.cells(job.pipeline.cell))
     known = tools.ledger.cells(job.measurement.name, job.environment, slot).get(cell)
-    # what is beyond the slot, a clock that was ahead has left
+    # cells beyond the slot come from a clock that was ahead
     if known is not None and slot.start < known.covered_until <= slot.stop:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
@@ -218,13 +218,13 @@ def _sample(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
 
 
 def chunk_of(job: Job, cells: Sequence[Cell]) -> Chunk:
-    """The chunk of these adjacent cells, clipped where time has not come yet."""
+    """Return the chunk of adjacent cells, clipped to time that has come."""
     span = Window(cells[0].start, min(cells[-1].stop, job.settled))
     return Chunk(job.measurement, job.environment, tuple(cells), span, job.allow_deletes)
 
 
 def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
-    """How many cells make a chunk of about `chunk_rows`, judged by the fullest cell known."""
+    """Return the cells of about `chunk_rows` rows, judged by the fullest known cell."""
     name, environment = job.measurement.name, job.environment
     last = tools.ledger.newest(name, environment)
     rows = max(first.rows, most_rows(tools.ledger, name, environment))
@@ -235,9 +235,9 @@ def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
 
 
 def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Loads what earlier runs left, the newest first, a chunk's rows at a time.
+    """Load pending cells, the newest first, a chunk's rows at a time.
 
-    Once a sink has taken nothing of a group, the rest is reported as pending without a look at the lake.
+    Once a sink has taken nothing of a group, the rest is pending without a query of the lake.
     """
     for sink in tools.sinks:
         of = (sink.target, job.measurement.name, job.environment)

@@ -1,4 +1,4 @@
-"""What a run has to read of a measurement: the newest cell, late rows, and gaps, oldest first."""
+"""The due cells of a measurement: the newest, those with late rows, and gaps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from tasks.ledger.watermark import begins_at
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement of one environment, and what a run wants of it.
+    """A measurement of an environment, and what a run does with it.
 
-    `window` is None for "what is due"; `settled` is up to when the source's data are final. With
-    `allow_deletes` values that the source no longer has go instead of being kept.
+    `window` is None for due cells; the source's data are final up to `settled`. With `allow_deletes`
+    values that the source no longer has are deleted instead of retained.
     """
 
     measurement: Measurement
@@ -32,47 +32,47 @@ class Job:
 
     @property
     def settled(self) -> datetime:
-        """Up to when data may be read, on the measurement's own step."""
+        """Return the end of readable data, on the measurement's own step."""
         return floor(self.now - self.pipeline.settle_delay, self.measurement.step)
 
     @property
     def newest(self) -> datetime:
-        """Start of the newest cell of which anything may be read."""
+        """Return the start of the newest readable cell."""
         return floor(self.settled - timedelta(microseconds=1), self.pipeline.cell)
 
     @property
     def source_has_since(self) -> datetime:
-        """Start of the oldest cell of which the source may still have anything."""
+        """Return the start of the oldest cell that the source may still have."""
         return floor(self.settled - self.pipeline.source_retention, self.pipeline.cell)
 
     @property
     def kept_since(self) -> datetime | None:
-        """Start of the oldest cell that the lake keeps; None when it keeps all."""
+        """Return the start of the oldest retained cell; None when the lake keeps all."""
         return self.measurement.kept_from(self.now, self.pipeline.cell)
 
 
 @dataclass(frozen=True)
 class Due:
-    """What a run reads, in this order, the gaps that it leaves to later ones, and those that are lost.
+    """The cells that a run reads, in this order, later runs' gaps, and lost gaps.
 
-    `late` are those that may have late rows, and were to be read again by the run after the last
-    one: a run with a window leaves them to the next. `aside` are those that an earlier run deferred.
+    `late` may have late rows and are due in the run after the last one: a run with a window leaves
+    them to the next. `deferred` were deferred by an earlier run.
     """
 
     cells: tuple[Cell, ...]
     left: Gaps
     lost: Gaps
     late: tuple[Cell, ...] = ()
-    aside: frozenset[Cell] = frozenset()
+    deferred: frozenset[Cell] = frozenset()
 
 
 def find_due(job: Job, ledger: Ledger) -> Due:
-    """The cells of the window; else the newest, those read again for late rows, and gaps.
+    """Return the cells of the window; else the newest, those with late rows, and gaps.
 
-    The newest comes first. A gap is a cell, from the oldest known one or `first_run_cells` on, that was
-    not read to its end. Of gaps `max_gaps_per_run` are read, oldest first, and of those that were set
-    aside what is left of it, the one first that was not tried for the longest time. Gaps that the
-    source has no more are lost, unless a window names them.
+    A gap is a cell, from the oldest known one or `first_run_cells` on, that was not read to its
+    end. `max_gaps_per_run` gaps are read, oldest first; deferred ones get the rest of that limit,
+    the longest untried first. Gaps beyond the source's retention are lost, unless a window names
+    them.
     """
     length = job.pipeline.cell
     nothing = Gaps((), length)
@@ -85,27 +85,27 @@ def find_due(job: Job, ledger: Ledger) -> Due:
     span = Window(start, job.newest) if start < job.newest else None
     name, environment = job.measurement.name, job.environment
     gaps = find_gaps(ledger, name, environment, span, length) if span else nothing
-    aside = deferred_cells(ledger, name, environment)
+    deferred = deferred_cells(ledger, name, environment)
     open_gaps = gaps.since(job.source_has_since).without(late)
-    healed = _healed(open_gaps, aside, job.pipeline.max_gaps_per_run)
+    healed = _healed(open_gaps, deferred, job.pipeline.max_gaps_per_run)
     return Due(
         cells=(Cell(job.newest, job.newest + length), *late, *healed),
         left=open_gaps.without(healed),
         lost=gaps.before(job.source_has_since),
         late=tuple(late),
-        aside=frozenset(aside),
+        deferred=frozenset(deferred),
     )
 
 
-def _healed(gaps: Gaps, aside: Mapping[Cell, str], limit: int) -> list[Cell]:
-    """So many of the gaps: those that nobody tried come first."""
-    healed = list(islice(gaps.without(aside).cells(), limit))
-    tried = (cell for cell in gaps.cells() if cell in aside) if aside else ()
-    return healed + sorted(tried, key=lambda cell: aside[cell])[: limit - len(healed)]
+def _healed(gaps: Gaps, deferred: Mapping[Cell, str], limit: int) -> list[Cell]:
+    """Return gaps up to the limit: those never tried come first."""
+    healed = list(islice(gaps.without(deferred).cells(), limit))
+    tried = (cell for cell in gaps.cells() if cell in deferred) if deferred else ()
+    return healed + sorted(tried, key=lambda cell: deferred[cell])[: limit - len(healed)]
 
 
 def _start(job: Job, ledger: Ledger) -> datetime:
-    """From when on no cell may lack: nothing that the lake's own retention takes is due."""
+    """Return the start of due time, within the lake's own retention."""
     start = job.newest - job.pipeline.first_run_cells * job.pipeline.cell
     retention = job.pipeline.source_retention
     first = begins_at(ledger, job.measurement.name, job.environment, retention)
@@ -115,8 +115,10 @@ def _start(job: Job, ledger: Ledger) -> datetime:
 
 
 def _late(job: Job, ledger: Ledger) -> list[Cell]:
-    """The cells whose rows may have come late: `late_data_cells` before the newest, and what was the newest
-    in the last run, with as many before it."""
+    """Return cells that may have late rows: `late_data_cells` before the newest ones.
+
+    The newest cell is that of this run and that of the last run, which is itself included.
+    """
     length, back = job.pipeline.cell, job.pipeline.late_data_cells * job.pipeline.cell
     last = ledger.newest(job.measurement.name, job.environment)
     spans = [(job.newest - back, job.newest)]
@@ -133,8 +135,10 @@ def _late(job: Job, ledger: Ledger) -> list[Cell]:
 
 
 def late_before(job: Job, cells: list[Cell], ledger: Ledger) -> tuple[Cell, ...]:
-    """The cells that may still have late rows, when these, which are oldest first, are newer than all
-    that is known: once they are read, nobody would know that the others were the last ones."""
+    """Return cells that may have late rows, before these newer ones are read.
+
+    Given cells, oldest first, are newer than all known; reading them hides which were the last.
+    """
     last = ledger.newest(job.measurement.name, job.environment)
     if last is None or not cells or cells[-1].start <= last.cell.start:
         return ()

@@ -1,4 +1,4 @@
-"""Landing: quarantine first, then the good rows in one atomic commit, then the ledger."""
+"""Landing: quarantine first, then the good rows in one commit, then the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,12 +12,12 @@ from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.pipeline.chunk import Chunk, Tools
-from tasks.pipeline.merge import keep_older, united
+from tasks.pipeline.merge import retain_older, united
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """One chunk's batch cut into cells, the source digest of each, and the cells that changed."""
+    """A chunk's batch cut into cells, their source digests, and the changed cells."""
 
     batch: Batch
     rows: Mapping[Cell, pd.DataFrame]
@@ -27,26 +27,26 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Landed:
-    """The changed cells as they stand now, with their rows.
+    """The changed cells with their new state and rows.
 
-    Of the older values that the source should have answered again and did not, `kept` stay and
-    `erased` were taken out.
+    `retained` and `erased` count the older values that the source should have returned again and did
+    not: retained, and deleted.
     """
 
     frames: Mapping[CellState, pd.DataFrame]
-    kept: int
+    retained: int
     erased: int
 
 
 @dataclass(frozen=True)
 class _Merged:
-    """The rows to land, the older values among them, and the cells that lost values for good.
+    """The rows to land, older values among them, and the cells that lost values.
 
-    `held` are the landed digests of the rows that the lake holds now, of the cells that have any.
+    `held` are the landed digests of the lake's present rows, of the cells that have any.
     """
 
     frame: pd.DataFrame
-    kept: int = 0
+    retained: int = 0
     erased: int = 0
     shrunk: frozenset[Cell] = frozenset()
     held: Mapping[Cell, str] = field(default_factory=dict)
@@ -60,18 +60,17 @@ def land(
     known: Mapping[Cell, CellState],
     tools: Tools,
 ) -> Landed:
-    """Lands the good rows of the changed cells and the records of the bad values.
+    """Land the good rows of the changed cells and the records of the bad values.
 
-    good has the layout of a Batch, in canonical order; bad holds quarantine records.
-
-    Raises SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
+    good has the layout of a Batch, in canonical order; bad holds quarantine records. Raises
+    SchemaChanged, LakeBusy, LakeDamaged, LockLost, LedgerUnavailable.
     """
     return _Landing(chunk, extracted, known, tools).landed(good, bad)
 
 
 @dataclass(frozen=True)
 class _Landing:
-    """One chunk on its way into the lake, with what the ledger knows of its cells."""
+    """One chunk on its way into the lake, with the ledger's state of its cells."""
 
     chunk: Chunk
     extracted: Extracted
@@ -79,7 +78,7 @@ class _Landing:
     tools: Tools
 
     def landed(self, good: pd.DataFrame, bad: pd.DataFrame) -> Landed:
-        """See land."""
+        """Land the chunk as `land` does."""
         changed = self.extracted.changed
         merged = self._with_older(good)
         earlier = self._earlier_records()
@@ -94,15 +93,15 @@ class _Landing:
         self._commit_rows(frames, merged)
         self.tools.ledger.record([*frames, *self._covered_further()])
         self.tools.record(list(frames))
-        # a source without history never answers twice for a value, so there is nothing to tell
-        kept = 0 if is_sample(self.tools) else merged.kept
-        return Landed(frames=frames, kept=kept, erased=merged.erased)
+        # a source without history returns each value once
+        retained = 0 if is_sample(self.tools) else merged.retained
+        return Landed(frames=frames, retained=retained, erased=merged.erased)
 
     def _forget(self) -> None:
-        """Takes back what the ledger says was extracted, until it is reported anew.
+        """Forget the source digests until the cells are recorded anew.
 
-        After a crash behind the commit it would call the cells unchanged if their source, or the
-        suite, went back to what it was.
+        Otherwise, after a crash behind the commit, cells would count as unchanged if their source, or
+        the suite, went back to its earlier state.
         """
         known = [self.known[cell] for cell in self.extracted.changed if cell in self.known]
         self.tools.ledger.record(replace(state, source_digest="") for state in known)
@@ -112,29 +111,31 @@ class _Landing:
         return Window(self.extracted.changed[0].start, self.extracted.changed[-1].stop)
 
     def _with_older(self, good: pd.DataFrame) -> _Merged:
-        """The lake itself is asked what was landed, since the ledger may be lost or behind."""
+        """Merge in older rows, by the lake itself, since the ledger may be lost or behind."""
         chunk, changed = self.chunk, self.extracted.changed
         if not changed:
             return _Merged(frame=good)
         landed_before = self.tools.lake.read(chunk.measurement, chunk.environment, self._span)
-        parts, kept, erased, shrunk, held = [good], 0, 0, set(), {}
+        parts, retained, erased, shrunk, held = [good], 0, 0, set(), {}
         for cell, older in split_cells(landed_before, changed).items():
             if older.empty:
                 continue
             seen = self.extracted.rows[cell]
-            stays = keep_older(slice_cell(good, cell), older, seen, chunk.measurement)
+            stays = retain_older(slice_cell(good, cell), older, seen, chunk.measurement)
             stayed, gone = _vanished(stays.rows, chunk)
             parts.append(stayed)
-            kept += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
+            retained += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
             if chunk.allow_deletes and len(gone):
                 erased += count_values(gone, chunk.measurement)
                 shrunk.add(cell)
             held[cell] = digest_rows(older, chunk.measurement)
-            # where the ledger is behind the lake, nobody knows what the sinks were given
+            # where the ledger is behind the lake, it is unknown what sinks have
             if stays.lost or held[cell] != self._digest_before(cell):
                 shrunk.add(cell)
         frame = united(parts, chunk.measurement) if any(map(len, parts[1:])) else good
-        return _Merged(frame=frame, kept=kept, erased=erased, shrunk=frozenset(shrunk), held=held)
+        return _Merged(
+            frame=frame, retained=retained, erased=erased, shrunk=frozenset(shrunk), held=held
+        )
 
     def _state(
         self, cell: Cell, rows: pd.DataFrame, held: pd.DataFrame, merged: _Merged
@@ -160,7 +161,7 @@ class _Landing:
         )
 
     def _earlier_records(self) -> dict[Cell, pd.DataFrame]:
-        """The changed cells' records, by the lake itself: no ledger knows what a crash left."""
+        """Return the changed cells' records in the lake; a crash may have left some."""
         if not self.extracted.changed:
             return {}
         name, environment = self.chunk.measurement.name, self.chunk.environment
@@ -170,16 +171,15 @@ class _Landing:
     def _with_earlier(
         self, bad: pd.DataFrame, earlier: Mapping[Cell, pd.DataFrame]
     ) -> pd.DataFrame:
-        """The records with the earlier ones of values that the source has no more: like landed values
-        they stay, since nobody could find out again what they were."""
+        """Add earlier records of values that the source has lost."""
         parts = [records[records["stage"] != "sink"] for records in earlier.values()]
         parts = [part for part in parts if len(part)]
         # samples are distinguished by their slot
         if not parts or is_sample(self.tools):
             return bad
         records = pd.concat(parts, ignore_index=True)
-        reported = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
-        records = records[[key not in reported for key in keys_of(records)]]
+        new = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
+        records = records[[key not in new for key in keys_of(records)]]
         stayed, _ = _vanished(records, self.chunk)
         filled = [part for part in (bad, stayed) if len(part)]
         return pd.concat(filled, ignore_index=True) if filled else bad
@@ -192,7 +192,7 @@ class _Landing:
         frames: Mapping[CellState, pd.DataFrame],
         merged: _Merged,
     ) -> None:
-        """Replaces the cells' records by those that hold now; no commit when nothing changes."""
+        """Replace the cells' records by the present ones; no commit when nothing changes."""
         if not is_news and not any(map(len, earlier.values())):
             return
         chunk, tools = self.chunk, self.tools
@@ -213,10 +213,10 @@ class _Landing:
                 tools.lake.quarantine(chunk.measurement, records, cells, chunk.environment)
 
     def _still_true(self, records: pd.DataFrame, is_loaded_again: bool) -> pd.DataFrame:
-        """Of a cell's earlier records those that this run does not find out anew.
+        """Return the earlier records that this run does not find anew.
 
-        They are a sink's refusals unless the cell goes to the sinks again, and what was quarantined of
-        other samples, which are not read again.
+        These are a sink's refusals unless the cell goes to the sinks again, and the quarantined values
+        of other samples, which are not read again.
         """
         from_sink = records["stage"] == "sink"
         stays = from_sink & (not is_loaded_again)
@@ -227,24 +227,23 @@ class _Landing:
         return records[stays]
 
     def _commit_rows(self, frames: Mapping[CellState, pd.DataFrame], merged: _Merged) -> None:
-        """One commit for the cells whose rows differ from what the lake holds; none for none."""
+        """Commit once the cells whose rows differ from the lake; nothing if none do."""
         states = [s for s in frames if s.rows or s.cell in merged.held]
         states = [s for s in states if s.landed_digest != merged.held.get(s.cell)]
         if not states:
             return
         chunk, tools = self.chunk, self.tools
         rows, cells = _joined([frames[state] for state in states]), [state.cell for state in states]
-        reported = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
+        metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
         for attempt in retrying(COMMIT_DEADLINE_SECONDS):
             with attempt:
                 tools.lock.check()
-                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, reported)
+                tools.lake.land(chunk.measurement, rows, cells, chunk.environment, metadata)
 
     def _digest_before(self, cell: Cell) -> str:
         return self.known[cell].landed_digest if cell in self.known else ""
 
     def _covered_further(self) -> list[CellState]:
-        """The unchanged cells of which more time is covered now."""
         same = [self.known[c] for c in self.chunk.cells if c not in self.extracted.changed]
         reached = {state: min(state.cell.stop, self.chunk.window.stop) for state in same}
         return [
@@ -255,19 +254,16 @@ class _Landing:
 
 
 def _vanished(older: pd.DataFrame, chunk: Chunk) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of older rows that did not come again those that stay, and those that should have come.
-
-    Outside the chunk's window the source was not asked.
-    """
+    """Split older rows that did not come again: those outside the window stay."""
     is_asked = (older["time"] >= chunk.window.start) & (older["time"] < chunk.window.stop)
     return (older[~is_asked] if chunk.allow_deletes else older), older[is_asked]
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Cells cut from one frame share their categories, so that they join without a copy of texts."""
+    """Join cells cut from one frame, which share categories, without copying texts."""
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def is_sample(tools: Tools) -> bool:
-    """Whether the source has no past to ask for, so that each run adds a sample to the cell."""
+    """Return whether the source has no history, so each run adds a sample."""
     return tools.source.history != "range"

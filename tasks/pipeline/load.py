@@ -1,4 +1,4 @@
-"""Loading: brings landed cells to every sink that lacks their landed digest."""
+"""Loading of landed cells into every sink that lacks their landed digest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from tasks.pipeline.chunk import Tools
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the sinks answered, in values, and what is to be said about it."""
+    """The sinks' results, in values, with warnings."""
 
     sinks: dict[str, SinkValues]
     problems: tuple[str, ...]
 
     def state(self, state: MeasurementState) -> MeasurementState:
-        """The measurement's state, given the one it had before loading."""
+        """Return the measurement's state after loading, given the one before."""
         if any(counts.refused for counts in self.sinks.values()):
             return "refused"
         return "pending" if any(counts.pending for counts in self.sinks.values()) else state
@@ -36,9 +36,9 @@ def load(
     frames: Mapping[CellState, pd.DataFrame],
     tools: Tools,
 ) -> Loaded:
-    """Loads the landed rows of each cell into the sinks that lack them.
+    """Load the landed rows of each cell into the sinks that lack them.
 
-    A sink that fails is no error here: its values are pending, and the next run loads them.
+    A failing sink raises nothing: its values are pending, and the next run loads them.
     """
     counts: dict[str, SinkValues] = {}
     problems: list[str] = []
@@ -58,10 +58,9 @@ def deliver(
     lake: Lake,
     ledger: Ledger,
 ) -> Loaded:
-    """Brings these cells to the sink and keeps what it answered; a cell's state says as what.
+    """Load these cells into the sink and record the result under the cell's state.
 
-    Raises:
-        LakeBusy, LakeDamaged, LedgerUnavailable: not of the sink, whose failures are in the answer.
+    Raises LakeBusy, LakeDamaged, LedgerUnavailable; the sink's own failures are in the result.
     """
     cells = list(owed.values())
     answers = sink.load(measurement, environment, cells) if cells else []
@@ -69,7 +68,7 @@ def deliver(
     problems = [str(answer.error) for answer in answers if answer.error is not None]
     refusals = [answer.refusals for answer in answers if len(answer.refusals)]
     if refusals:
-        # before the ledger says loaded, or a crash in between would lose why
+        # before the ledger records the load, or a crash in between would lose the reason
         _quarantine(measurement, environment, pd.concat(refusals, ignore_index=True), cells, lake)
         problems.append(_refusal(sink, values.refused, refusals[0]))
     states = {state.cell: state for state in owed}
@@ -88,7 +87,6 @@ def _owed(
     frames: Mapping[CellState, pd.DataFrame],
     tools: Tools,
 ) -> dict[CellState, CellToLoad]:
-    """The cells that the sink lacks as they stand now."""
     if not frames:
         return {}
     span = Window(min(s.cell.start for s in frames), max(s.cell.stop for s in frames))
@@ -109,11 +107,11 @@ def _quarantine(
     cells: list[CellToLoad],
     lake: Lake,
 ) -> None:
-    """Keeps the refusals; one that is reported already, as when a cell is sent again, is not doubled."""
+    """Quarantine the refusals, but none twice, as after a reload."""
     span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
-    reported = lake.quarantined(measurement.name, environment, span)
+    held = lake.quarantined(measurement.name, environment, span)
     keys = zip(*(refusals[name] for name in _SAME), strict=True)
-    known = set(zip(*(reported[name] for name in _SAME), strict=True))
+    known = set(zip(*(held[name] for name in _SAME), strict=True))
     new = refusals[[key not in known for key in keys]]
     if new.empty:
         return
@@ -122,7 +120,7 @@ def _quarantine(
             lake.quarantine_more(measurement, new)
 
 
-# what makes two records of a refusal one
+# identifies one record of a refusal
 _SAME = ("time", "tags", "field", "text", "check_id")
 
 
@@ -151,5 +149,5 @@ def _load_state(sink: str, state: CellState, answer: CellAnswer) -> LoadState:
 def _refusal(sink: Sink, refused: int, records: pd.DataFrame) -> str:
     return (
         f"{sink.name} refused {refused} values for good, the first with: {records['reason'].iloc[0]}. "
-        "See: fedvitals quarantine ls"
+        "Fix: list them with fedvitals quarantine ls"
     )

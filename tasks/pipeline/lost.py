@@ -1,4 +1,4 @@
-"""Gaps that the source has no more: they are never asked for again unasked."""
+"""Gaps older than the source's retention: marked as lost, not retried."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +16,9 @@ from tasks.pipeline.process import load_pending
 
 
 def lost_for_good(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
-    """Ends these gaps, and says so. What is landed of them stays, and goes to the sinks.
+    """Mark these gaps as lost, with a warning. Their landed rows stay, and are loaded.
 
-    It is the lake that is asked what is landed: a run that died behind its commit reported no ledger.
+    The lake decides what is landed: a run that died behind its commit did not update the ledger.
     """
     if not lost.stretches:
         return
@@ -30,9 +30,9 @@ def lost_for_good(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
     record(states, tools)
     retention = format_duration(job.pipeline.source_retention)
     warning = (
-        f"{counted(lost)} missed, and further back than {tools.source.name} keeps its data "
-        f"(source_retention, {retention}): lost, and not asked for again. If it has them all the "
-        f"same, collect with --start {iso(span.start)} --stop {iso(span.stop)}"
+        f"{counted(lost)} missed and older than the retention of {tools.source.name} "
+        f"(source_retention, {retention}): marked as lost. Fix: if it still has them, "
+        f"collect with --start {iso(span.start)} --stop {iso(span.stop)}"
     )
     yield Outcome(measurement=name, state="lost", warnings=(warning,))
     if unreported:
@@ -43,7 +43,7 @@ def lost_for_good(job: Job, lost: Gaps, tools: Tools) -> Iterator[Outcome]:
 def _unreported(
     job: Job, lost: Gaps, known: dict[Cell, CellState], tools: Tools
 ) -> dict[Cell, CellState]:
-    """The cells that hold other rows than the ledger knows, as they stand."""
+    """Summarise the cells whose rows differ from the ledger."""
     span = Window(lost.stretches[0].start, lost.stretches[-1].stop)
     measurement, environment = job.measurement, job.environment
     held = held_cells(tools.lake, measurement, environment, span, job.pipeline.cell)
@@ -54,7 +54,7 @@ def _unreported(
         frame = tools.lake.read(measurement, environment, cell)
         found = standing(measurement, environment, cell, frame, known)
         if not found.is_known:
-            # nobody knows what the sinks were given of it
+            # it is unknown what the sinks have of it
             unreported[cell] = replace(
                 found.state,
                 source=tools.source.name,
@@ -65,21 +65,21 @@ def _unreported(
 
 
 def _as_lost(cell: Cell, known: CellState | None, job: Job, tools: Tools) -> CellState:
-    """Of a cell that was read in part, what is landed stays as it is."""
+    """Mark a cell as lost; its landed rows stay."""
     of = (job.measurement, job.environment, cell, tools.source.name, tools.run_id)
     before = known or CellState.of_nothing(*of)
     return replace(before, state="lost", covered_until=cell.stop, made_at=datetime.now(UTC))
 
 
 def record(states: list[CellState], tools: Tools) -> None:
-    """Writes the states into the ledger, and has the lake reported of them."""
+    """Write the states into the ledger and queue them for the lake."""
     tools.lock.check()
     tools.ledger.record(states)
     tools.record(states)
 
 
 def counted(gaps: Gaps) -> str:
-    """From when to when the gaps are, and how many cells: the beginning of a sentence."""
+    """Begin a sentence on gaps: from, to, and the number of cells."""
     start, stop = iso(gaps.stretches[0].start), iso(gaps.stretches[-1].stop)
     number = "1 cell was" if gaps.count == 1 else f"{gaps.count} cells were"
     return f"{start} to {stop}: {number}"

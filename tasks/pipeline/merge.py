@@ -1,4 +1,4 @@
-"""A re-read never destroys: what earlier runs landed and this one did not see is kept."""
+"""Merging of re-read cells, which retains earlier values that the source has lost."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from tasks.core.measurement import Measurement
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Rows of older values to keep, how many values they hold, and how many older values are lost.
+class Retained:
+    """Rows of retained older values, how many values they hold, and how many are lost.
 
-    A value is lost when the source still answers for its key and the suite refuses the new value.
+    A value is lost when the source still returns its key and the suite rejects the new value.
     """
 
     rows: pd.DataFrame
@@ -20,10 +20,10 @@ class Kept:
     lost: int
 
 
-def keep_older(
+def retain_older(
     good: pd.DataFrame, older: pd.DataFrame, seen: pd.DataFrame, measurement: Measurement
-) -> Kept:
-    """Which of the older values of a cell stay, given what was seen and what of it was good.
+) -> Retained:
+    """Return a cell's older values to retain, given all new rows and the good ones.
 
     All three have the layout of a Batch. New values win; an older value stays where the source had
     no value for its key and field.
@@ -35,7 +35,7 @@ def keep_older(
     keep = had & ~seen_there
     rows = older.assign(**{name: older[name].where(keep[name]) for name in fields})
     rows = rows[keep.any(axis=1)]
-    return Kept(
+    return Retained(
         rows=rows,
         values=count_values(rows, measurement),
         lost=int((had & seen_there & ~good_there).to_numpy().sum()),
@@ -43,7 +43,7 @@ def keep_older(
 
 
 def united(parts: list[pd.DataFrame], measurement: Measurement) -> pd.DataFrame:
-    """The parts as one frame in canonical order; of one key the first part's values win."""
+    """Unite the parts in canonical order; of one key the first part's values win."""
     key, fields = list(measurement.key), list(measurement.fields)
     rows = pd.concat([part.astype(dict.fromkeys(measurement.all_tags, "object")) for part in parts])
     if rows.duplicated(key).any():
@@ -54,11 +54,11 @@ def united(parts: list[pd.DataFrame], measurement: Measurement) -> pd.DataFrame:
 def _aligned(
     older: pd.DataFrame, other: pd.DataFrame, key: list[str], fields: list[str]
 ) -> pd.DataFrame:
-    """Whether `other` has a value at each key and field of `older`."""
+    """Return whether `other` has a value at each key and field of `older`."""
     left = older[key].astype(dict.fromkeys(key[:-1], "object"))
     right = other[key].astype(dict.fromkeys(key[:-1], "object"))
     right = pd.concat([right, other[fields].notna()], axis=1)
-    # a source that repeats a key is refused later, by the suite
+    # the suite rejects a repeated key later
     if right.duplicated(key).any():
         right = right.groupby(key, dropna=False, as_index=False)[fields].any()
     joined = left.merge(right, on=key, how="left")

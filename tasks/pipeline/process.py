@@ -1,4 +1,4 @@
-"""One chunk's way: extract, validate, land, load. Plain Python."""
+"""Processing of one chunk: extract, validate, land, load."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tasks.validation.validate import validate
 
 @dataclass(frozen=True)
 class _Checked:
-    """The changed cells' rows after door and suite; no verdict when there were none."""
+    """The changed cells' rows after structural check and suite."""
 
     good: pd.DataFrame
     bad: pd.DataFrame
@@ -28,14 +28,11 @@ class _Checked:
 
 
 def process(chunk: Chunk, tools: Tools) -> Outcome:
-    """Takes one chunk all the way; what it returns accounts for every value.
+    """Process one chunk; the outcome accounts for every value.
 
-    Landing is one atomic commit and only what is landed is loaded, so a crash at any point leaves
-    work that the next run finds by its digests.
-
-    Raises:
-        FedvitalsError: when the chunk could not be extracted, validated or landed. What a sink did
-            not take is no error: it is pending, and the outcome says so.
+    Landing is one atomic commit and only landed rows are loaded, so a crash at any point leaves
+    work that the next run finds by its digests. Raises FedvitalsError when extraction, validation
+    or landing fails. Values that a sink did not take are pending in the outcome.
     """
     watch = Stopwatch()
     known = tools.ledger.cells(chunk.measurement.name, chunk.environment, chunk.window)
@@ -67,10 +64,7 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
 def load_pending(
     measurement: Measurement, environment: str, states: list[CellState], tools: Tools
 ) -> Outcome:
-    """Loads landed cells that a sink lacks from the lake, without touching the source.
-
-    The cells are next to each other, so that they are read at once.
-    """
+    """Load adjacent landed cells that a sink lacks from the lake, not from the source."""
     watch = Stopwatch()
     with watch.stage("load"):
         frames = _landed(measurement, environment, states, tools)
@@ -96,7 +90,7 @@ def _landed(
 def _compare(
     chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
 ) -> Extracted:
-    """A cell is unchanged when the same was extracted before, for the same suite and catalogue."""
+    """Keep the changed cells: those with another source digest than before."""
     rows = split_cells(batch.frame, chunk.cells)
     digests = {
         cell: source_digest(rows[cell], tools.suite, chunk.measurement) for cell in chunk.cells
@@ -105,7 +99,7 @@ def _compare(
         cell
         for cell in chunk.cells
         if is_sample(tools)
-        # what was kept before may have to go now, though the source answers the same
+        # retained values may have to go now, even with an unchanged answer
         or chunk.allow_deletes
         or cell not in known
         or known[cell].source_digest != digests[cell]
@@ -147,7 +141,7 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
         quarantined=int(checked.bad["field"].notna().sum()),
         dropped_by_rule=batch.dropped_values,
         unchanged=sum(count_values(extracted.rows[cell], chunk.measurement) for cell in same),
-        kept=landed.kept,
+        retained=landed.retained,
         erased=landed.erased,
     )
 
@@ -155,7 +149,7 @@ def _values(chunk: Chunk, extracted: Extracted, checked: _Checked, landed: Lande
 def _state(
     values: Values, extracted: Extracted, known: Mapping[Cell, CellState]
 ) -> MeasurementState:
-    if values.kept:
+    if values.retained:
         return "retained"
     if values.landed or values.quarantined or values.erased:
         return "landed"

@@ -1,4 +1,4 @@
-"""The ledger's cells, read back from the lake: all of them, or those that a ledger missed."""
+"""Recovery of the ledger's cells from the lake: all, or those that it missed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """What a ledger is rebuilt with. Measurements that are not in `catalogue` are taken as reported."""
+    """Tools to rebuild a ledger; only measurements in `catalogue` are audited."""
 
     lake: Lake
     ledger: Ledger
@@ -41,10 +41,10 @@ class Rebuilding:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was read back of one measurement and environment.
+    """The recovered cells of one measurement and environment.
 
-    `corrected` cells had other rows than the lake said. `torn` ones among them lack rows, with `lost`
-    values: they are read again. `unchecked` is why rows were not counted; empty when they were.
+    `corrected` cells had other rows than recorded in the lake. `torn` ones among them lack rows, with
+    `lost` values: they are read again. `unchecked` is the reason why rows were not counted, or empty.
     """
 
     measurement: str
@@ -58,52 +58,42 @@ class Rebuilt:
 
 
 def rebuild(work: Rebuilding) -> list[Rebuilt]:
-    """Writes all of the ledger's cells anew, as the lake has them; no sink counts as having any.
+    """Replace the ledger's cells by the lake's; no sink counts as having any.
 
-    No source is asked. What the ledger knows of measurements of which the lake has nothing stays.
-
-    Raises:
-        LockHeld: when a run is under way; nothing was changed.
-        LakeDamaged, LedgerUnavailable.
+    No source is queried. Cells of measurements without a table in the lake stay.
+    Raises LockHeld when a run is under way, with nothing changed; LakeDamaged, LedgerUnavailable.
     """
     with ExitStack() as stack:
-        # a run that lands meanwhile would be forgotten
+        # the ledger would lose what another run lands meanwhile
         locks = {
             pair: stack.enter_context(work.locks.hold(*pair, work.run_id)) for pair in _pairs(work)
         }
-        reported = _reported(states_in_force(work.lake))
+        recorded = _recorded(states_in_force(work.lake))
         rebuilt = []
         for pair, lock in locks.items():
-            standing, unchecked = _standing(work, pair, reported.get(pair, {}))
+            audit, unchecked = _audit(work, pair, recorded.get(pair, {}))
             lock.check()
-            work.ledger.relearn(*pair, standing.states, is_all=True)
-            append_states(work.lake, standing.corrected)
-            rebuilt.append(_rebuilt(pair, standing, unchecked))
+            work.ledger.relearn(*pair, audit.states, is_all=True)
+            append_states(work.lake, audit.corrected)
+            rebuilt.append(_rebuilt(pair, audit, unchecked))
         return rebuilt
 
 
 def is_behind(lake: Lake, ledger: Ledger) -> bool:
-    """Whether the lake tells of a run that is newer than any that the ledger knows.
-
-    So it is of a ledger that was deleted, or restored from a backup.
-
-    Raises LakeDamaged, LedgerUnavailable.
-    """
+    """Return whether the lake has a newer run than the ledger; raise LakeDamaged."""
     return newest_run(lake) > ledger.newest_run()
 
 
 def catch_up(work: Rebuilding) -> tuple[str, ...]:
-    """Teaches the ledger what the lake has and it does not know; what there is to say about it.
+    """Add the lake's missing cells to the ledger, but for those of running runs.
 
-    What another run works on is left to that run.
-
-    Raises LakeDamaged, LedgerUnavailable.
+    Returns warnings. Raises LakeDamaged, LedgerUnavailable.
     """
     notes = []
-    for pair, reported in sorted(_reported(states_in_force(work.lake)).items()):
+    for pair, recorded in sorted(_recorded(states_in_force(work.lake)).items()):
         try:
             with work.locks.hold(*pair, work.run_id) as lock:
-                news = _news(work, pair, reported)
+                news = _news(work, pair, recorded)
                 lock.check()
                 work.ledger.relearn(*pair, news, is_all=False)
                 append_states(work.lake, [s for s in news if s.run_id == work.run_id])
@@ -115,10 +105,9 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
 
 
 def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tuple[str, ...]:
-    """What a run has to say of its ledger, which is taught what it missed before any work.
+    """Let the ledger catch up before a run's work, and return warnings.
 
-    A lake that cannot be read is said, not raised: the run finds out what it can do without.
-
+    An unreadable lake is a warning: the run finds out what it can do without.
     Raises ConfigurationInvalid, LedgerUnavailable.
     """
     try:
@@ -130,10 +119,7 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
 
 
 def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> Rebuilding:
-    """What a ledger is rebuilt with, as it is configured.
-
-    Raises ConfigurationInvalid when the catalogue is wrong.
-    """
+    """Open the tools to rebuild a ledger; raise ConfigurationInvalid."""
     return Rebuilding(
         lake=lake,
         ledger=ledger,
@@ -147,12 +133,12 @@ def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> R
     )
 
 
-def _news(work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]) -> list[CellState]:
+def _news(work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]) -> list[CellState]:
     known = work.ledger.cells(*pair, ALL_TIME)
-    if not any(_is_news(state, known.get(cell)) for cell, state in reported.items()):
+    if not any(_is_news(state, known.get(cell)) for cell, state in recorded.items()):
         return []
-    standing, _ = _standing(work, pair, reported)
-    return [state for state in standing.states if _is_news(state, known.get(state.cell))]
+    audit, _ = _audit(work, pair, recorded)
+    return [state for state in audit.states if _is_news(state, known.get(state.cell))]
 
 
 def _is_news(state: CellState, known: CellState | None) -> bool:
@@ -169,15 +155,14 @@ def _is_news(state: CellState, known: CellState | None) -> bool:
 def _note(pair: Pair, news: list[CellState]) -> str:
     name, environment = pair
     return (
-        f"the ledger did not know {len(news)} cells of {name} in {environment} as the lake has "
-        "them: they were read back from it, and are sent to every sink again"
+        f"the ledger lacked {len(news)} cells of {name} in {environment} that the lake has: "
+        "they were recovered, and are loaded into every sink again"
     )
 
 
 def _pairs(work: Rebuilding) -> list[Pair]:
-    """All of which the lake tells or has rows."""
-    reported = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
-    return sorted(reported | set(_held_pairs(work.lake)))
+    recorded = {(s.measurement, s.environment) for s in states_in_force(work.lake)}
+    return sorted(recorded | set(_held_pairs(work.lake)))
 
 
 def _held_pairs(lake: Lake) -> Iterator[Pair]:
@@ -187,31 +172,31 @@ def _held_pairs(lake: Lake) -> Iterator[Pair]:
             yield from ((name, environment) for environment in environments_of(table, name))
 
 
-def _reported(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
-    reported: dict[Pair, dict[Cell, CellState]] = {}
+def _recorded(states: Iterable[CellState]) -> dict[Pair, dict[Cell, CellState]]:
+    recorded: dict[Pair, dict[Cell, CellState]] = {}
     for state in states:
-        reported.setdefault((state.measurement, state.environment), {})[state.cell] = state
-    return reported
+        recorded.setdefault((state.measurement, state.environment), {})[state.cell] = state
+    return recorded
 
 
-def _standing(
-    work: Rebuilding, pair: Pair, reported: Mapping[Cell, CellState]
+def _audit(
+    work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]
 ) -> tuple[CellAudit, str]:
-    """How the cells stand, and why rows were not counted if they were not."""
+    """Audit the cells, and say why rows were not counted if they were not."""
     name, environment = pair
-    keyed = {(environment, cell): state for cell, state in reported.items()}
+    keyed = {(environment, cell): state for cell, state in recorded.items()}
     later = with_commits(work.lake, name, keyed)
     states = {cell: state for (where, cell), state in later.items() if where == environment}
     measurement = work.catalogue.get(name)
     unchecked = _unfit(work.lake, measurement)
     if measurement is None or unchecked:
         kept = tuple(states[cell] for cell in sorted(states))
-        missed = tuple(state for state in kept if state is not reported.get(state.cell))
+        missed = tuple(state for state in kept if state is not recorded.get(state.cell))
         return CellAudit(kept, corrected=missed), unchecked
-    look = AuditRequest(measurement, environment, work.length, work.run_id)
-    standing = stand(work.lake, look, states)
-    missed = tuple(s for s in standing.states if s is not reported.get(s.cell))
-    return CellAudit(standing.states, missed, standing.lost), ""
+    scope = AuditRequest(measurement, environment, work.length, work.run_id)
+    audit = stand(work.lake, scope, states)
+    missed = tuple(s for s in audit.states if s is not recorded.get(s.cell))
+    return CellAudit(audit.states, missed, audit.lost), ""
 
 
 def _unfit(lake: Lake, measurement: Measurement | None) -> str:
@@ -223,13 +208,13 @@ def _unfit(lake: Lake, measurement: Measurement | None) -> str:
     return "; ".join(misfits(table, arrow_schema(measurement), measurement.all_tags))
 
 
-def _rebuilt(pair: Pair, standing: CellAudit, unchecked: str) -> Rebuilt:
+def _rebuilt(pair: Pair, audit: CellAudit, unchecked: str) -> Rebuilt:
     return Rebuilt(
         *pair,
-        cells=len(standing.states),
-        values=sum(state.values for state in standing.states),
-        corrected=len(standing.corrected),
-        torn=len(standing.torn),
-        lost=standing.lost,
+        cells=len(audit.states),
+        values=sum(state.values for state in audit.states),
+        corrected=len(audit.corrected),
+        torn=len(audit.torn),
+        lost=audit.lost,
         unchecked=unchecked,
     )

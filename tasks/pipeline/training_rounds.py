@@ -1,4 +1,4 @@
-"""The rounds of a training on their way: what is new of them, cut into chunks by their start."""
+"""New rounds of a training, cut into chunks by their start."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ Place = tuple[Any, str, str]
 
 @dataclass
 class _Given:
-    """A source that hands out what was read already."""
+    """A source that hands out a batch read before."""
 
     batch: Batch
     name: str
@@ -39,13 +39,11 @@ class _Given:
 
 
 def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Takes the rounds that are new or were changed all the way, each into the cell of its start.
+    """Process new or changed rounds, each in the cell of its start.
 
-    Like a sample, what is read is merged into what its cell holds; rounds that stand as they were
-    reported before are unchanged. At the end the time up to now is covered, so that it shows that
-    somebody looked.
-
-    Raises FedvitalsError of the source, the suite or the lake; what was landed before it stays.
+    Like a sample, they are merged into the rows of their cell; rounds equal to the recorded ones
+    are unchanged. At the end the time up to now counts as covered, to show that it was polled.
+    Raises FedvitalsError of the source, the suite or the lake; data landed before it stays.
     """
     batch = tools.source.extract(job.measurement, job.environment, EVER)
     fresh = _fresh(batch, tools)
@@ -58,7 +56,7 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
 
 
 def _unchanged(batch: Batch, fresh: Batch) -> Outcome:
-    """What was read again and stands as it was, and what no round of it was left of."""
+    """Account for rounds read again without a change, and values without a round."""
     same = batch.values + batch.rejected_values - fresh.values - fresh.rejected_values
     values = Values(
         extracted=same + batch.dropped_values, unchanged=same, dropped_by_rule=batch.dropped_values
@@ -72,10 +70,7 @@ def _unchanged(batch: Batch, fresh: Batch) -> Outcome:
 
 
 def _fresh(batch: Batch, tools: Tools) -> Batch:
-    """The rows and records from the first that is new or changed to the last such.
-
-    What lies between goes along even when it stands as it was: a chunk speaks for its whole window.
-    """
+    """Return rows and records from the first change to the last, a chunk's window."""
     held = _Held.read(batch, tools)
     rows = np.array([not held.has_row(row) for row in _rows(batch)], dtype=bool)
     found = np.array([not held.has_record(row) for row in _records(batch.rejected)], dtype=bool)
@@ -93,7 +88,7 @@ def _span(times: list[pd.Timestamp]) -> Window:
 
 @dataclass(frozen=True)
 class _Held:
-    """What lake and quarantine hold of the time of a batch, by place."""
+    """Values of a batch's time in lake and quarantine, by place."""
 
     fields: tuple[str, ...]
     landed: dict[tuple[Any, str], dict[str, Any]]
@@ -115,13 +110,13 @@ class _Held:
         )
 
     def has_row(self, row: tuple[Any, str, dict[str, Any]]) -> bool:
-        """Whether every value of the row is landed or recorded as it is."""
+        """Return whether every value of the row is landed or recorded as it is."""
         time, tags, values = row
         landed = self.landed.get((time, tags), {})
         return all(self._has((time, tags, n), values.get(n), landed.get(n)) for n in self.fields)
 
     def has_record(self, record: tuple[Place, str]) -> bool:
-        """Whether the same is in quarantine."""
+        """Return whether the same record is in quarantine."""
         place, text = record
         return self.recorded.get(place) == text
 
@@ -132,7 +127,6 @@ class _Held:
 
 
 def _rows(batch: Batch) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """Time, tags and values that are not null, of each row."""
     frame, tags, fields = batch.frame, batch.measurement.tags, list(batch.measurement.fields)
     columns = [frame[name].astype("object").tolist() for name in (*tags, *fields)]
     for time, *cells in zip(frame["time"], *columns, strict=True):
@@ -149,7 +143,7 @@ def _records(records: pd.DataFrame) -> Iterator[tuple[Place, str]]:
 
 
 def _parts(job: Job, fresh: Batch) -> Iterator[tuple[Chunk, Batch]]:
-    """The batch in chunks of adjacent cells, some `chunk_rows` at most."""
+    """Yield the batch in chunks of adjacent cells, some `chunk_rows` at most."""
     length, parts = job.pipeline.cell, (fresh.frame, fresh.rejected)
     times = [time.to_pydatetime() for part in parts for time in part["time"]]
     counts = Counter(floor(time, length) for time in times)
@@ -163,13 +157,13 @@ def _parts(job: Job, fresh: Batch) -> Iterator[tuple[Chunk, Batch]]:
 
 
 def _within(batch: Batch, window: Window) -> Batch:
-    """The rows and records of the window; what was left out by rule is reported once, for all."""
+    """Return the rows and records of the window; dropped counts stay with the whole."""
     frame, records = (slice_cell(part, window) for part in (batch.frame, batch.rejected))
     return replace(batch, window=window, frame=frame, rejected=records, dropped={}, warnings=())
 
 
 def _uncovered(job: Job, tools: Tools) -> Iterator[Chunk]:
-    """The time from what is covered up to now."""
+    """Yield the time from what is covered up to now."""
     last = tools.ledger.newest(job.measurement.name, job.environment)
     start = floor(job.now, job.measurement.every) if last is None else last.covered_until
     if start >= job.now:

@@ -1,1 +1,1 @@
-"""What people look at: self-contained HTML pages with a JSON twin, and their charts."""
+"""Reports: self-contained HTML pages with a JSON export, and their charts."""

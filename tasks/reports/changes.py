@@ -1,4 +1,4 @@
-"""What is different since the last run: states, sums, and checks that began or ceased to fail."""
+"""Changes since the last run: states, sums, and newly or no longer failing checks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from tasks.reports.records import Changes, MeasurementChange
 def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
     """Compare the receipt with those of earlier runs, newest first; None without any.
 
-    A check is compared with the newest run that ran it: one without new data says nothing of it.
+    A check is compared with the newest run that ran it, since one without new data did not.
     """
     if not earlier:
         return None
@@ -55,5 +55,5 @@ def _differs(change: MeasurementChange) -> bool:
 
 
 def _plain(state: MeasurementState) -> MeasurementState:
-    """Whether there was something new to land is no news."""
+    """Return the state without the difference between landed and unchanged."""
     return "landed" if state == "unchanged" else state

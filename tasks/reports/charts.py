@@ -1,7 +1,4 @@
-"""What is drawn of a measurement: one panel a field, from a table, its quarantine and its limits.
-
-Nothing here draws; tasks.reports.drawing does, as SVG or PNG.
-"""
+"""Charts of a measurement: one panel a field, drawn by tasks.reports.drawing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,13 +20,13 @@ PANEL_VERTICES = 30_000
 MARKED_UP_TO = 24  # samples of a line that still show as points
 HOLE = 3  # a line is cut where samples are farther apart than this many steps
 TREND_BUCKETS = 48
-_REACH = 1.0  # spans of the data beyond which nothing stretches the axis
+_REACH = 1.0  # spans of the data, within which other values stretch the axis
 _FLAT = 1e-4  # of its height: a smaller span is drawn as a flat line
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One polyline, cut at NaN, and its points that need a mark; `colour` None is that of the rest."""
+    """A polyline, cut at NaN, and its marked points; `colour` None is the default."""
 
     x: Floats
     y: Floats
@@ -39,7 +36,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of the suite at `y`: values belong above a lower one, below an upper one."""
+    """A suite's limit at `y`: values belong above a lower one, below an upper one."""
 
     y: float
     label: str
@@ -75,7 +72,7 @@ class Panel:
 
 
 def downsample(times: Integers, values: Floats, start: int, stop: int, buckets: int) -> Integers:
-    """Choose positions: a least and a greatest value of each bucket, and both ends.
+    """Choose positions: the least and greatest value of each bucket, and both ends.
 
     All of them when there are not more than twice the buckets. times ascend; values are finite.
     """
@@ -103,7 +100,7 @@ def panels_of(
     events: Sequence[Event] = (),
     zone: tzinfo = UTC,
 ) -> tuple[Panel, ...]:
-    """Make a panel of each field with a number, in about so many vertices."""
+    """Build a panel of each field with a number, in about so many vertices."""
     panels = [
         _panel(measurement, table, name, quarantine, limits, window, vertices)
         for name in table.fields
@@ -142,7 +139,7 @@ def _panel(
         window=window,
         scale=scale,
         traces=_traces(measurement, table, values / scale.divisor, window, vertices),
-        # one at the axis's own beginning, such as zero, says nothing
+        # one at the start of the axis, such as zero, adds nothing
         limits=tuple(limit for limit in drawn if limit.y != y_range[0]),
         crosses=near,
         beyond=(far[0], np.clip(far[1], *y_range)),
@@ -151,7 +148,7 @@ def _panel(
 
 
 def _typical(values: Floats) -> float:
-    """The magnitude that decides the unit: one spike does not turn milliseconds into seconds."""
+    """Return the magnitude for the unit, which one spike must not change."""
     return float(np.quantile(np.abs(values), 0.9))
 
 
@@ -175,7 +172,7 @@ def _limits(
 def _crosses(
     times: Integers, numbers: Floats, window: Window, reach: tuple[float, float]
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """The quarantined numbers within reach, thinned like a line, and those beyond."""
+    """Return quarantined numbers within reach, thinned, and those beyond."""
     order = np.argsort(times, kind="stable")
     times, numbers = times[order], np.nan_to_num(numbers[order])
     start, stop = micros(window.start), micros(window.stop)
@@ -186,7 +183,7 @@ def _crosses(
 
 
 def _padded(values: Floats) -> tuple[float, float]:
-    """The axis around the values; it starts at zero when they are not far from it."""
+    """Return the axis around the values, from zero when they are near it."""
     low, high = float(values.min()), float(values.max())
     if high - low <= _FLAT * max(abs(low), abs(high)):
         room = abs(low) * 0.1 or 1.0
@@ -199,7 +196,7 @@ def _padded(values: Floats) -> tuple[float, float]:
 def _traces(
     measurement: Measurement, table: Table, values: Floats, window: Window, vertices: int
 ) -> tuple[Trace, ...]:
-    """Coloured ones last, so that they lie on top."""
+    """Build the traces, coloured ones last, so that they lie on top."""
     rest = [one for one in table.series if one not in table.shown]
     share = vertices // 2 if rest else vertices
     each = share // max(len(table.shown), 1)
@@ -215,7 +212,7 @@ def _traces(
 def _thinned(
     table: Table, one: Series, values: Floats, window: Window, step: timedelta, vertices: int
 ) -> tuple[Floats, Floats]:
-    """x and y of one series in about this many points, with a NaN in every hole and at the end."""
+    """Thin a series to about this many points, with NaN in holes and at the end."""
     times, numbers = table.times[one.start : one.stop], values[one.start : one.stop]
     there = ~np.isnan(numbers)
     times, numbers = times[there], numbers[there]
@@ -236,7 +233,7 @@ def _trace(lines: Sequence[tuple[Floats, Floats]], colour: int | None) -> Trace:
     x, y = (np.concatenate(parts) for parts in zip(*lines, strict=True))
     there = ~np.isnan(x)
     longest = max(np.count_nonzero(~np.isnan(line[0])) for line in lines)
-    # among many lines, points would hide what they are points of
+    # among many lines, points would hide their own line
     is_crowded = longest > MARKED_UP_TO or len(lines) > COLOURS
     neighbours = np.concatenate([[False], there, [False]]) & is_crowded
     dots = there & ~neighbours[:-2] & ~neighbours[2:]
@@ -244,13 +241,13 @@ def _trace(lines: Sequence[tuple[Floats, Floats]], colour: int | None) -> Trace:
 
 
 def trend_of(times: Integers, values: Floats, window: Window) -> Floats:
-    """The mean of all values in each of TREND_BUCKETS equal parts of the window, NaN without any."""
+    """Return the means of TREND_BUCKETS equal parts of the window, NaN without values."""
     trend: Floats = bucket_means(times, values, window, TREND_BUCKETS, [len(times)])[0]
     return trend
 
 
 def time_ticks(window: Window, most: int = 6, zone: tzinfo = UTC) -> list[tuple[float, str]]:
-    """Choose moments that are round in the zone: seconds since the window's start, and a text."""
+    """Choose round moments in the zone: seconds since the window's start, and text."""
     step = next((s for s in _STEPS if window.length <= s * most), _STEPS[-1] * 10)
     seconds = int(step.total_seconds())
     ahead = int((window.start.astimezone(zone).utcoffset() or timedelta()).total_seconds())

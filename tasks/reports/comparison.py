@@ -1,4 +1,4 @@
-"""A mean beside those of earlier windows, and whether such a change is usual."""
+"""A mean compared with earlier windows, and whether the change is usual."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ Against = Literal["previous", "day", "week"]
 Judgement = Literal["worse", "better", "unusual", "usual", "unknown"]
 
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
-PAST = 7  # earlier changes that say what is usual
-FEWEST = 5  # with fewer of them nothing is said
-HORIZON = 8 * WEEK  # what is usual is not looked for beyond
+PAST = 7  # earlier changes that define the usual range
+FEWEST = 5  # with fewer of them there is no usual range
+HORIZON = 8 * WEEK  # oldest change used
 USUAL = 3.0  # robust standard deviations
 MAD_TO_SIGMA = 1.4826
 _FLOOR = 1e-9  # of the value: a smaller change is none
@@ -34,7 +34,7 @@ class Comparison:
 
 
 def bases_of(length: timedelta) -> dict[Against, timedelta]:
-    """Say how far back each comparison goes; one must not overlap the window."""
+    """Return the distance to each compared window, which must not overlap this one."""
     bases: dict[Against, timedelta] = {"previous": length}
     if length < DAY:
         bases["day"] = DAY
@@ -44,7 +44,7 @@ def bases_of(length: timedelta) -> dict[Against, timedelta]:
 
 
 def shifts_of(length: timedelta) -> tuple[timedelta, ...]:
-    """By how much the window must be moved back to have all means that a comparison needs."""
+    """Return the shifts of the window with all means that comparisons need."""
     shifts = {
         base * times
         for base in bases_of(length).values()

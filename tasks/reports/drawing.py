@@ -1,6 +1,6 @@
-"""Draws panels with matplotlib, as inline SVG that follows the page's colours, or as PNG.
+"""Drawing of panels with matplotlib, as inline SVG or PNG.
 
-matplotlib is imported when something is drawn, and its pyplot never: flows draw in threads.
+matplotlib is imported on first use, and never its pyplot: flows draw in threads.
 """
 
 import io
@@ -20,12 +20,12 @@ from tasks.reports.series import Floats
 WIDTH, HEIGHT = 440, 172  # of a panel, in its own units, about CSS pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 20, 24
 _DASHES = ("-", (0, (4, 1.6)))
-SOLID = 4  # colours drawn solid; those after them are dashed, for who cannot tell the colours
+SOLID = 4  # colours drawn solid; later ones are dashed, to differ without colour
 
 
 @dataclass(frozen=True)
 class Paint:
-    """The colours that one drawing uses."""
+    """The colours of one drawing."""
 
     series: tuple[str, ...]
     rest: str
@@ -42,7 +42,7 @@ ON_WHITE = Paint(
     ),
     rest="#b9bec4", text="#4f5963", grid="#e3e5e8", limit="#8a5a00", bad="#c8102e",
 )  # fmt: skip
-# colours that occur nowhere else: each becomes a CSS variable of the page
+# colours used nowhere else: each becomes a CSS variable of the page
 STAND_IN = Paint(
     series=tuple(f"#a1b2c{index}" for index in range(8)),
     rest="#a1b2d0", text="#a1b2d1", grid="#a1b2d2", limit="#a1b2d3", bad="#a1b2d4",
@@ -59,11 +59,11 @@ _VARIABLES = {
 
 @cache
 def figure_class() -> Any:
-    """matplotlib's Figure, with its settings made."""
+    """Return matplotlib's Figure, with its settings made."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    # set once for the process: rc_context would change them under other threads' hands
+    # set once for the process: rc_context would change them for other threads
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "fedvitals"
     return Figure
@@ -77,7 +77,7 @@ def panel_svg(panel: Panel, label: str, prefix: str) -> Markup:
 
 
 def framed(size: tuple[int, int], margins: tuple[int, int, int, int]) -> tuple[Any, Any]:
-    """Make a figure of this size with axes inside the margins: left, right, top, bottom."""
+    """Make a figure of this size; the axes' margins are left, right, top, bottom."""
     (width, height), (left, right, top, bottom) = size, margins
     figure = figure_class()(figsize=(width / 72, height / 72), dpi=72)
     return figure, figure.add_axes(
@@ -109,7 +109,7 @@ METADATA = ("Date", "Creator", "Format", "Type")
 
 
 def sparkline(means: Floats) -> Markup:
-    """The trend as a small line without axes, from its least to its greatest value."""
+    """Draw the trend as a small line without axes."""
     places = np.flatnonzero(~np.isnan(means))
     if not len(places):
         return Markup("")
@@ -139,7 +139,7 @@ def png(panels: Sequence[Panel], title: str, names: Sequence[str]) -> bytes:
         figure.text(0.5, 0.45, "no data in this window", ha="center", color=ON_WHITE.text)
     _key(figure, names if shown else ())
     with warnings.catch_warnings():
-        # a letter that the font lacks becomes a box, which is no news for whoever runs fedvitals
+        # a letter missing in the font becomes a box, which users cannot change
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )
@@ -193,7 +193,7 @@ def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
 
 
 def dress(axes: Any, name: str, left: int, paint: Paint) -> None:
-    """Style the axes, and write what they show above them, `left` being their left margin."""
+    """Style the axes, and title them; `left` is their left margin."""
     axes.tick_params(labelsize=10, labelcolor=paint.text, length=0, pad=5)
     axes.grid(axis="y", color=paint.grid, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -214,7 +214,7 @@ def note(axes: Any, text: str, at: Any, offset: Any, coords: Any, colour: str, *
 
 
 def _marks(axes: Any, panel: Panel, paint: Paint) -> None:
-    """Events as a strip along the time axis; a line down where another catalogue entry begins."""
+    """Draw events along the time axis, and a line where the catalogue entry changes."""
     across = axes.get_xaxis_transform()
     for mark in panel.marks:
         colour = paint.bad if mark.kind == "quarantined" else paint.rest
@@ -239,7 +239,7 @@ def _line(axes: Any, trace: Trace, paint: Paint) -> None:
 
 _POINT = re.compile(r"(-?\d+)\.(\d)\d*")
 _PATH = re.compile(r' d="([^"]{200,})"')
-# the marks of one line: each says its style again
+# the marks of one line repeat their style
 _MARKS = re.compile(r"<g>((?:\s*<use [^>]*/>)+)\s*</g>")
 _STYLE = re.compile(r' style="([^"]*)"')
 _LONG = re.compile(r"(\d\.\d\d)\d+")
@@ -252,7 +252,7 @@ def inline(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     kind: str = "panel",
 ) -> str:
-    """Strip to the SVG element: colours as variables, own ids, short coordinates."""
+    """Reduce to the SVG element: colours as variables, own ids, short coordinates."""
     body = document[document.index("<svg") :]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)

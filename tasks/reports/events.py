@@ -1,4 +1,4 @@
-"""What fedvitals itself knows of the hours of a chart: quarantined, without data, not read, read anew."""
+"""Events of a chart: quarantined, without data, not read, other catalogue entry."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -32,7 +32,7 @@ def _of_cells(
         start, stop = max(cell.start, window.start), min(cell.stop, window.stop)
         state = states.get(cell)
         if state is None:
-            # before the first one there was no fedvitals to read it
+            # before the first cell, fedvitals was not in use
             if known and cell > known[0]:
                 yield Event("not_collected", start, stop, "not collected yet")
             continue
@@ -43,10 +43,10 @@ def _of_cells(
 
 def _reported(state: CellState, before: CellState | None) -> Iterator[tuple[EventKind, str]]:
     if before is not None and before.catalogue_digest != state.catalogue_digest:
-        yield "catalogue", "from here on by another catalogue entry"
+        yield "catalogue", "another catalogue entry from here on"
     if state.quarantined:
         yield "quarantined", f"{counted(state.quarantined, 'value')} quarantined"
     if state.state == "no_data":
         yield "no_data", "the source had no data"
     if state.state == "lost":
-        yield "not_collected", "missed, and lost: the source no longer had it"
+        yield "not_collected", "missed and lost: the source no longer had it"

@@ -1,4 +1,4 @@
-"""Reports of runs, which pile up in FEDVITALS_HOME: the old ones go."""
+"""Expiry of reports of runs in FEDVITALS_HOME."""
 
 import re
 import shutil
@@ -9,16 +9,13 @@ from pathlib import Path
 from tasks.core.maintenance import ReportsUpkeep
 from tasks.core.run_id import run_id_of
 
-# what a run names its folder, see tasks.core.run_id.run_id_of
+# name of a run's folder, see tasks.core.run_id.run_id_of
 OF_A_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 MOST_REPORTED = 5
 
 
 def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
-    """Remove the folders of runs from before the moment, but never the newest of all.
-
-    Whatever has no name of a run is left alone; what cannot be removed is a problem.
-    """
+    """Remove reports of runs before the moment, but never the newest one."""
     found = sorted(_folders(folder))
     limit = run_id_of(before, "")
     removed, size, problems = 0, 0, []
@@ -34,7 +31,7 @@ def clean_reports(folder: Path, before: datetime) -> ReportsUpkeep:
         removed, size = removed + 1, size + held
     return ReportsUpkeep(
         state="pending" if problems else "done",
-        kept=len(found) - removed,
+        retained=len(found) - removed,
         removed=removed,
         bytes_removed=size,
         problems=tuple(problems[:MOST_REPORTED]),

@@ -1,4 +1,4 @@
-"""The report as data: the same numbers as the page, ready for JSON."""
+"""The JSON export of a report: the same numbers as the page."""
 
 import json
 import math
@@ -23,10 +23,10 @@ FORMAT = "fedvitals-report/1"
 SAMPLES = 20
 
 
-def twin_of(
+def export_of(
     report: RunReport, sections: Sequence[MeasurementSection], tables: Sequence[Table]
 ) -> dict[str, Any]:
-    """The twin of a report whose sections and their tables come in the order of the page."""
+    """Return the export of a report, with sections and tables in the page's order."""
     return {
         "format": FORMAT,
         "generated_at": iso(report.generated_at),

@@ -1,4 +1,4 @@
-"""Small multiples: every series of a field as a small line on one scale, before the middle of all."""
+"""Small multiples: each series of a field as a small line, over the median of all."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ BUCKETS = 32
 MOST_OF_A_PAGE = 900  # small lines, some 0.4 MB
 MOST_OF_A_FIELD = 200
 FEWEST_OF_A_FIELD = 24
-# in the element itself: its copies are reached by no selector
+# inline, since no selector reaches its copies
 _MIDDLE = "fill:none;stroke:var(--rest);stroke-width:1.6"
-_FENCE = 3.0  # interquartile ranges beyond which nothing stretches the scale (Tukey's outer fences)
+_FENCE = 3.0  # interquartile ranges within which values stretch the scale (Tukey's outer fences)
 
 
 @dataclass(frozen=True)
 class Multiples:
-    """The middle of all series once, and a picture of each, which shows it by its `middle_id`."""
+    """The median of all series, and a picture of each that uses its `middle_id`."""
 
     middle: Markup
     middle_id: str
@@ -28,7 +28,7 @@ class Multiples:
 
 
 def ranked(table: Table, name: str, most: int) -> list[int]:
-    """Indexes of the series, those first that are farthest out in this field, so many at most."""
+    """Return indexes of at most so many series, the farthest out in this field first."""
     scores = [one.scores[name] for one in table.oddness]
     return sorted(range(len(scores)), key=lambda index: -scores[index])[:most]
 
@@ -59,7 +59,7 @@ def multiples_of(
 
 
 def names_of(table: Table, order: list[int]) -> list[str]:
-    """What the series at these indexes are called."""
+    """Name the series at these indexes."""
     return labels(table, [table.series[index] for index in order])[1] if order else []
 
 

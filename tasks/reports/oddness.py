@@ -1,4 +1,4 @@
-"""Which of many series is unlike the others, by a measure that the odd ones do not spoil."""
+"""Outliers among many series, by a measure robust to the outliers themselves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,28 +16,28 @@ _OF_MEDIAN, _OF_MEAN = 0.6745, 1.253314
 
 @dataclass(frozen=True)
 class Oddness:
-    """How far a series is from the others in each field, in robust standard deviations."""
+    """Distance of a series from the others by field, in robust standard deviations."""
 
     scores: Mapping[str, float]
 
     @property
     def field(self) -> str:
-        """The field in which it is farthest out."""
+        """Return the field in which it is farthest out."""
         return max(self.scores, key=lambda name: self.scores[name])
 
     @property
     def score(self) -> float:
-        """How far it is out in that field."""
+        """Return its distance in that field."""
         return self.scores[self.field]
 
     @property
     def stands_out(self) -> bool:
-        """Whether it is worth a look of its own."""
+        """Return whether it is an outlier."""
         return self.score > ODD
 
 
 def oddness_of(fields: Mapping[str, Floats], lengths: Sequence[int]) -> tuple[Oddness, ...]:
-    """Score each series, which lie in every field one after the other, so many values each.
+    """Score each series; in every field they lie one after the other, by length.
 
     The greatest modified z-score (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993) of
     its median, last, greatest and least value among those of all series: 0.6745 (x - median) / MAD;
@@ -54,14 +54,14 @@ def oddness_of(fields: Mapping[str, Floats], lengths: Sequence[int]) -> tuple[Od
 
 def _scores(values: Floats, lengths: Sequence[int]) -> Floats:
     codes = np.repeat(np.arange(len(lengths)), lengths)
-    reported = pd.Series(values).groupby(codes).agg(list(_SUMMARIES))
-    parts = [_modified_z(reported[name].to_numpy(dtype="float64")) for name in _SUMMARIES]
+    figures = pd.Series(values).groupby(codes).agg(list(_SUMMARIES))
+    parts = [_modified_z(figures[name].to_numpy(dtype="float64")) for name in _SUMMARIES]
     worst: Floats = np.max(parts, axis=0)
     return worst
 
 
 def _modified_z(values: Floats) -> Floats:
-    """Absolute modified z-scores; 0 for a series without a value."""
+    """Return absolute modified z-scores; 0 for a series without a value."""
     there = values[~np.isnan(values)]
     if not len(there):
         return np.zeros(len(values))

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing else, and its JSON twin."""
+"""The report of a run: a self-contained HTML page, and its JSON export."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tasks.core.whole_file import replace_file, replace_json
 from tasks.reports import multiples, words
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
 from tasks.reports.drawing import panel_svg, png, sparkline
-from tasks.reports.json_export import twin_of
+from tasks.reports.json_export import export_of
 from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunReport, attention_of
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary as markdown
@@ -22,7 +22,7 @@ from tasks.reports.templating import template
 from tasks.reports.units import human, share, signed
 
 __all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
-__all__ += ["twin", "write"]
+__all__ += ["export", "write"]
 
 PAGE_VERTICES = 100_000  # points of all lines of a page together, about 1.2 MB
 FEWEST_VERTICES = 2_000
@@ -30,26 +30,26 @@ FEWEST_VERTICES = 2_000
 
 @dataclass(frozen=True)
 class _Content:
-    """A report with all that page, twin and picture share. Sections and tables in page order."""
+    """Shared content of page, export and picture. Sections and tables in page order."""
 
     report: RunReport
     sections: tuple[MeasurementSection, ...]
     tables: list[Table]
-    twin: dict[str, Any]
+    export: dict[str, Any]
 
 
 def render(report: RunReport) -> str:
-    """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
+    """Return the page: deterministic UTF-8 text without scripts or external resources."""
     return _page(_content(report))
 
 
-def twin(report: RunReport) -> dict[str, Any]:
-    """The numbers of the page for json.dumps; units are the base units, times ISO 8601 in UTC."""
-    return _content(report).twin
+def export(report: RunReport) -> dict[str, Any]:
+    """Return the page's numbers for json.dumps, in base units, times ISO 8601 in UTC."""
+    return _content(report).export
 
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
-    """Write the files, each whole or not at all, the page last; OSError."""
+    """Write the files atomically, the page last; raise OSError."""
     content = _content(report)
     folder.mkdir(parents=True, exist_ok=True)
     by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
@@ -60,16 +60,16 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
         by_type=tuple(by_type),
     )
     replace_file(made.chart, _picture(content))
-    for path, document in {made.json: content.twin, **by_type}.items():
+    for path, document in {made.json: content.export, **by_type}.items():
         replace_json(path, document)
     replace_file(made.html, _page(content).encode())
     return made
 
 
 def _by_type(content: _Content) -> dict[str, dict[str, Any]]:
-    receipt, entries = content.twin["receipt"], content.twin["measurements"]
+    receipt, entries = content.export["receipt"], content.export["measurements"]
     about = {name: receipt[name] for name in ("flow", "run_id", "environment", "window")}
-    about["generated_at"] = content.twin["generated_at"]
+    about["generated_at"] = content.export["generated_at"]
     return {
         kind: {**about, "type": kind, "measurements": [e for e in entries if e["type"] == kind]}
         for kind in dict.fromkeys(entry["type"] for entry in entries)
@@ -79,7 +79,7 @@ def _by_type(content: _Content) -> dict[str, dict[str, Any]]:
 def _content(report: RunReport) -> _Content:
     sections = report.ordered
     tables = [table_of(section.frame, section.measurement) for section in sections]
-    return _Content(report, sections, tables, twin_of(report, sections, tables))
+    return _Content(report, sections, tables, export_of(report, sections, tables))
 
 
 def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
@@ -99,7 +99,7 @@ def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
 
 
 def _picture(content: _Content) -> bytes:
-    """The training curve if there is one, else the first measurement that has data."""
+    """Draw the training curve if there is one, else the first measurement with data."""
     filled = [index for index, table in enumerate(content.tables) if table.series]
     measured = [section.measurement for section in content.sections]
     training = [index for index in filled if measured[index].type == "federated"]
@@ -116,15 +116,17 @@ def _page(content: _Content) -> str:
     report = content.report
     small = _small_lines(content)
     entries = [_entry(content, index, small) for index in range(len(content.tables))]
-    fields = [field for entry in content.twin["measurements"] for field in entry["fields"].values()]
+    fields = [
+        field for entry in content.export["measurements"] for field in entry["fields"].values()
+    ]
     return _template().render(
         report=report,
         receipt=report.receipt,
         sentence=words.status_sentence(report.receipt),
-        reported=content.twin,
+        reported=content.export,
         changed=words.changes_sentence(report.receipt, report.changes, report.zone),
         compared=words.comparisons_sentence(fields),
-        standing_out=_out_of_the_ordinary(content.twin),
+        standing_out=_out_of_the_ordinary(content.export),
         lines=_overview(content),
         entries=[entry for entry in entries if not _is_silent(entry)],
         silent=[entry for entry in entries if _is_silent(entry)],
@@ -132,17 +134,17 @@ def _page(content: _Content) -> str:
 
 
 def _small_lines(content: _Content) -> int:
-    """How many small multiples each field may have, so that the page stays small."""
+    """Return the number of small multiples a field may have, to keep the page small."""
     fields = sum(len(table.fields) for table in content.tables if table.oddness)
     share = multiples.MOST_OF_A_PAGE // max(fields, 1)
     return min(multiples.MOST_OF_A_FIELD, max(share, multiples.FEWEST_OF_A_FIELD))
 
 
-def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The comparisons that are not as usual: worse ones first, then by how far they are out."""
+def _out_of_the_ordinary(export: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the unusual comparisons: worse ones first, then by how far they are out."""
     found = [
         {"measurement": entry["name"], "field": name, "unit": field["unit"], **one}
-        for entry in reported["measurements"]
+        for entry in export["measurements"]
         for name, field in entry["fields"].items()
         for one in field["comparisons"]
         if one["judgement"] not in ("usual", "unknown")
@@ -152,17 +154,17 @@ def _out_of_the_ordinary(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _excess(comparison: Mapping[str, Any]) -> float:
-    """How many widths of the usual range a change is outside of it."""
+    """Return how many widths of the usual range a change is outside of it."""
     low, high = comparison["usual"]
     out = max(low - comparison["change"], comparison["change"] - high)
     return float(out / (high - low)) if high > low else math.inf
 
 
 def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
-    entry, panels = content.twin["measurements"][index], _panels(content, index)
+    entry, panels = content.export["measurements"][index], _panels(content, index)
     return {
         **entry,
-        # ids are said again for every mark, so they are short
+        # ids repeat in every mark, so they are short
         "charts": [_chart(content, index, p, small, f"g{index}_{i}") for i, p in enumerate(panels)],
         "crossed": any(len(panel.crosses[0]) for panel in panels),
         "beyond": any(len(panel.beyond[0]) for panel in panels),
@@ -170,7 +172,7 @@ def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
 
 
 def _chart(content: _Content, index: int, panel: Panel, most: int, prefix: str) -> dict[str, Any]:
-    entry, table, name = content.twin["measurements"][index], content.tables[index], panel.field
+    entry, table, name = content.export["measurements"][index], content.tables[index], panel.field
     label = words.field_sentence(name, entry["fields"][name], entry["series"]["count"])
     order, window = (
         multiples.ranked(table, name, most) if table.oddness else [],
@@ -185,8 +187,8 @@ def _is_silent(entry: Mapping[str, Any]) -> bool:
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
-    """All lines of the receipt, as the page orders them; a line without a section has no link."""
-    entries = content.twin["measurements"]
+    """Return the receipt's lines in the page's order, linked to their sections."""
+    entries = content.export["measurements"]
     places = {entry["name"]: place for place, entry in enumerate(entries)}
     lines = content.report.receipt.measurements
     return [
@@ -198,12 +200,12 @@ def _overview(content: _Content) -> list[dict[str, Any]]:
 def _place(content: _Content, line: MeasurementReceipt, index: int | None) -> dict[str, Any]:
     if index is None:
         return {"attention": attention_of(line), "linked": False}
-    attention = content.twin["measurements"][index]["attention"]
+    attention = content.export["measurements"][index]["attention"]
     return {"attention": attention, "linked": True, **_trend(content, index)}
 
 
 def _trend(content: _Content, index: int) -> dict[str, Any]:
-    table, fields = content.tables[index], content.twin["measurements"][index]["fields"]
+    table, fields = content.tables[index], content.export["measurements"][index]["fields"]
     name = next((name for name in table.fields if fields[name]["n"]), None)
     if name is None:
         return {}

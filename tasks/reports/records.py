@@ -1,4 +1,4 @@
-"""What a report is made from, and the files that it becomes."""
+"""Input of a report, and its files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ _BY_STATE: dict[str, Attention] = {
 
 @dataclass(frozen=True)
 class Event:
-    """Something that fedvitals itself knows of a stretch of time [start, stop), in a sentence."""
+    """A fact that fedvitals knows of the time [start, stop), in a sentence."""
 
     kind: EventKind
     start: datetime
@@ -54,10 +54,7 @@ class Event:
 
 @dataclass(frozen=True)
 class MeasurementChange:
-    """What is different about a measurement since an earlier run.
-
-    `started` checks fail only now, `ended` ones only then; None is a number not looked for.
-    """
+    """Changes since an earlier run: `started` checks fail now, `ended` ones then."""
 
     name: str
     state_before: MeasurementState
@@ -70,7 +67,7 @@ class MeasurementChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different since the last run: measurements that differ, and new ones."""
+    """Changes since the last run: measurements that differ, and new ones."""
 
     run_id: str
     stop: datetime
@@ -83,7 +80,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class MeasurementSection:
-    """One measurement of the run, with its landed rows and its quarantine in the window.
+    """One measurement of the run, with landed rows and quarantine in the window.
 
     `limits` are a field's lower and upper limit in its base unit; `earlier` the means of a field in
     the window moved back by so much (tasks.reports.comparison.shifts_of); `events` are drawn.
@@ -100,7 +97,7 @@ class MeasurementSection:
 
     @property
     def attention(self) -> Attention:
-        """How soon a reader should look at it."""
+        """Return the section's urgency."""
         return attention_of(self.line, self.verdict)
 
 
@@ -116,21 +113,21 @@ class RunReport:
 
     @property
     def zone(self) -> tzinfo:
-        """The time zone that its reader sees: that of `generated_at`."""
+        """Return the reader's time zone: that of `generated_at`."""
         return self.generated_at.tzinfo or UTC
 
     @property
     def window(self) -> Window:
-        """The window that the run read."""
+        """Return the window that the run read."""
         window = self.receipt.window
-        assert window is not None, "what is reported is about a window"
+        assert window is not None, "a report needs a window"
         return Window(
             datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["stop"])
         )
 
     @property
     def ordered(self) -> tuple[MeasurementSection, ...]:
-        """The sections, worst first; equally bad ones stay as they came."""
+        """Return the sections, worst first; equally bad ones keep their order."""
         order = get_args(Attention)
         return tuple(
             sorted(
@@ -142,7 +139,7 @@ class RunReport:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a report was written."""
+    """The paths of a written report."""
 
     html: Path
     json: Path
@@ -151,7 +148,7 @@ class ReportFiles:
 
 
 def attention_of(line: MeasurementReceipt, verdict: Verdict | None = None) -> Attention:
-    """The worst that the state, the quarantine, the verdict and the warnings of a line say."""
+    """Return the worst of a line's state, quarantine, verdict and warnings."""
     worst = (line.verdict or {}).get("worst")
     if verdict is not None:
         worst = verdict.short()["worst"]

@@ -1,4 +1,4 @@
-"""A frame taken apart into its series, and what is said of a series or a field in numbers."""
+"""Series of a frame, and statistics of a series or a field."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Series:
-    """One tag combination: its tags without environment, and its rows [start, stop) of the frame."""
+    """One combination of tags, and its rows [start, stop) of the frame."""
 
     tags: Mapping[str, str | None]
     start: int
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a measurement, ordered by series and time; NaN where a field has no value.
+    """The rows of a measurement by series and time; NaN where a field has no value.
 
     `times` are microseconds since the epoch; `shown` the series with a colour, in that order;
     `oddness` has one entry a series, none of no more than COLOURS.
@@ -45,7 +45,7 @@ class Table:
 
 
 def table_of(frame: pd.DataFrame, measurement: Measurement) -> Table:
-    """The frame, which has the layout of a Batch in any order, as a table."""
+    """Convert a frame in the layout of a Batch, in any order, to a table."""
     ordered = canonical(frame, measurement)
     series = _split(ordered, measurement.tags)
     fields = {
@@ -84,7 +84,7 @@ def _named(
     measurement: Measurement,
     oddness: tuple[Oddness, ...],
 ) -> tuple[Series, ...]:
-    """Choose NAMED series: those that stand out, then the most extreme by field."""
+    """Choose NAMED series: outliers, then the most extreme by field."""
     rankings = [
         _ranking(series, values, measurement.fields[name].better) for name, values in fields.items()
     ]
@@ -96,7 +96,7 @@ def _named(
 
 
 def _ranking(series: tuple[Series, ...], values: Floats, better: str) -> list[int]:
-    """Indexes of the series, most extreme first: by its worst value, or the one farthest out."""
+    """Return indexes of the series by worst value, or distance, most extreme first."""
     if better == "higher":
         distance = -values
     elif better == "lower" or np.isnan(values).all():
@@ -109,7 +109,7 @@ def _ranking(series: tuple[Series, ...], values: Floats, better: str) -> list[in
 
 
 def statistics(times: Integers, values: Floats) -> dict[str, float | int | None]:
-    """Count n, min, mean, max and last: the mean of the values at the newest time."""
+    """Return n, min, mean, max and last: the mean of the values at the newest time."""
     there = ~np.isnan(values)
     times, values = times[there], values[there]
     if not len(values):

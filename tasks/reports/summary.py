@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 def summary(report: RunReport) -> str:
-    """Status, sums, measurements and worst verdicts, worst first, and where the whole report is."""
+    """Summarise status, sums, measurements and worst verdicts, with the report."""
     receipt = report.receipt
     head = [
         f"# {words.headline(receipt)}: {plain(receipt.environment)}",
@@ -45,8 +45,7 @@ def _changed(report: RunReport) -> str:
 
 def _sums(report: RunReport) -> str:
     values = report.receipt.values
-    names = ("extracted", "landed", "quarantined", "dropped_by_rule", "unchanged", "kept", "erased")
-    rows = [f"| {name.replace('_', ' ')} | {getattr(values, name):,} |" for name in names]
+    rows = [f"| {name.replace('_', ' ')} | {count:,} |" for name, count in asdict(values).items()]
     return "\n".join(["| values | number |", "|---|---:|", *rows])
 
 
@@ -64,12 +63,12 @@ def _table(report: RunReport) -> str:
 
 def _row(line: MeasurementReceipt) -> str:
     failed = (line.verdict or {}).get("failed") or 0
-    reported = (
+    checks = (
         f"{failed} ({(line.verdict or {})['worst']})" if failed else "0" if line.verdict else "–"
     )
     return (
         f"| {plain(line.name)} | {words.STATES[line.state]} | {line.values.landed:,} "
-        f"| {line.values.quarantined:,} | {reported} |"
+        f"| {line.values.quarantined:,} | {checks} |"
     )
 
 
@@ -90,6 +89,6 @@ def _worst(report: RunReport) -> str:
 
 
 def plain(text: str) -> str:
-    """Text from outside as one line that markdown and HTML leave alone."""
+    """Escape external text as one line that markdown and HTML leave alone."""
     line = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")

@@ -10,7 +10,7 @@ from tasks.reports.words import moment
 
 
 def template(name: str, filters: Mapping[str, Any], known: Mapping[str, Any]) -> Template:
-    """Load a page's template, which knows these filters and names."""
+    """Load a page's template with these filters and names."""
     environment = Environment(
         loader=FileSystemLoader(str(files("tasks.reports") / "templates")),
         autoescape=True,

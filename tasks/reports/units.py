@@ -1,4 +1,4 @@
-"""Numbers as people read them: the unit that fits the magnitude, three digits that matter."""
+"""Numbers for people: a unit that fits the magnitude, three significant digits."""
 
 import math
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ _PER_SECOND = "_per_second"
 
 @dataclass(frozen=True)
 class Scale:
-    """Divide a value of the base unit by `divisor` to have it in `symbol`."""
+    """Converts a value of the base unit to `symbol` by dividing by `divisor`."""
 
     divisor: float
     symbol: str
 
 
 def scale_for(unit: str, magnitude: float) -> Scale:
-    """The scale that shows values of about this magnitude (of the base unit) best."""
+    """Return the best scale for values of this magnitude (of the base unit)."""
     base, rate = unit, ""
     if f"_{unit}".endswith(_PER_SECOND):
         base, rate = f"_{unit}".removesuffix(_PER_SECOND).removeprefix("_"), "/s"
@@ -44,7 +44,7 @@ def scale_for(unit: str, magnitude: float) -> Scale:
 
 
 def digits(value: float) -> str:
-    """Three significant digits, all of them before the point, thousands apart."""
+    """Format three significant digits, all of them before the point, with separators."""
     if not math.isfinite(value):
         return str(value)
     rounded = float(f"{value:.3g}")
@@ -54,7 +54,7 @@ def digits(value: float) -> str:
 
 
 def human(value: float | None, unit: str) -> str:
-    """A value of the base unit in words, e.g. 48.2 ms, 1.5 GiB, 92 %; a dash when there is none."""
+    """Format a value of the base unit, e.g. 48.2 ms, 1.5 GiB, 92 %; a dash for none."""
     if value is None:
         return "–"
     scale = scale_for(unit, value)
@@ -65,7 +65,7 @@ def human(value: float | None, unit: str) -> str:
 
 
 def signed(value: float, unit: str) -> str:
-    """A change of the base unit in words, with its sign: +4.2 ms, −3 pp; percentage points for shares."""
+    """Format a signed change: +4.2 ms, −3 pp; percentage points for shares."""
     if not value:
         return "±0"
     sign = "+" if value > 0 else "−"
@@ -75,12 +75,12 @@ def signed(value: float, unit: str) -> str:
 
 
 def share(change: float, before: float, unit: str) -> str:
-    """A change beside what was before, in percent; empty for shares and where there was nothing."""
+    """Format a change relative to before in percent; empty for shares and from zero."""
     if not change or not before or unit in ("ratio", "percent"):
         return ""
     return f"{'+' if change > 0 else '−'}{digits(abs(change / before) * 100)} %"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: 1 value, 5,431 values."""
+    """Format a number with its noun: 1 value, 5,431 values."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""The sentences of a report."""
+"""Sentences of a report."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -12,8 +12,8 @@ from tasks.reports.units import counted, human, signed
 
 STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
 STATES = {state: state.replace("_", " ") for state in get_args(MeasurementState)}
-NO_DATA = "the source answered no data"
-# a receipt that was made from the lake: nothing was asked, nothing was sent
+NO_DATA = "the source returned no data"
+# for a receipt built from the lake: nothing was collected or sent
 REPORT = "report"
 JUDGEMENTS = {
     "worse": "worse than usual",
@@ -26,12 +26,12 @@ _SINKS = {"influxdb": "InfluxDB"}
 
 
 def sink_name(name: str) -> str:
-    """A sink's name as its makers write it."""
+    """Return a sink's name in its makers' spelling."""
     return _SINKS.get(name, name)
 
 
 def headline(receipt: Receipt) -> str:
-    """The run's state in a few words; limits that are broken are named, though the run is good."""
+    """Describe the run's state in a few words, with broken limits even of a good run."""
     broken = _broken(receipt)
     outside = broken[Severity.CRITICAL] + broken[Severity.HIGH]
     parts = [] if receipt.status == "ok" else [STATUS[receipt.status]]
@@ -46,7 +46,7 @@ def headline(receipt: Receipt) -> str:
 
 
 def mood(receipt: Receipt) -> str:
-    """What the headline's colour goes by: the status of a run, of a good one its worst finding."""
+    """Return the headline's colour: the run's status, or a good run's worst finding."""
     if receipt.status != "ok":
         return receipt.status
     if receipt.worst is None or receipt.worst is Severity.INFO:
@@ -55,7 +55,7 @@ def mood(receipt: Receipt) -> str:
 
 
 def run_text(status: RunStatus, worst: Severity | None) -> str:
-    """How a run ended, in a few words: what it did, and what the data said."""
+    """Describe the end of a run in a few words: its work, and its data."""
     found = worst is not None and worst != Severity.INFO
     said = f"with findings up to {worst}" if worst is not None and found else ""
     if not said:
@@ -75,7 +75,7 @@ def _broken(receipt: Receipt) -> Counter[Severity]:
 
 
 def status_sentence(receipt: Receipt) -> str:
-    """What the run did: how much landed, was quarantined, and reached the sinks."""
+    """Summarise a run: values landed, quarantined, and loaded."""
     values = receipt.values
     parts = [
         counted(len(receipt.measurements), "measurement"),
@@ -112,15 +112,13 @@ def _loaded(sums: SinkValues) -> str:
 
 
 def _states(receipt: Receipt) -> str:
-    reported = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
+    named = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
     counts = Counter(str(line.state) for line in receipt.measurements)
-    return ", ".join(
-        f"{counts[state]} {words}" for state, words in reported.items() if counts[state]
-    )
+    return ", ".join(f"{counts[state]} {words}" for state, words in named.items() if counts[state])
 
 
 def checks_sentence(verdict: dict[str, Any]) -> str:
-    """How many checks a verdict of the twin holds."""
+    """Describe the number of checks in an exported verdict."""
     return (
         f"{counted(verdict['declared'], 'check')} declared, {verdict['ran']} ran, "
         f"{verdict['failed']} failed"
@@ -128,14 +126,14 @@ def checks_sentence(verdict: dict[str, Any]) -> str:
 
 
 def against(comparison: dict[str, Any], window: Window) -> str:
-    """What a comparison of the twin is made with: the 1 h before, a day before, a week before."""
+    """Name the compared window: the 1 h before, a day before, a week before."""
     if comparison["against"] == "previous":
         return f"the {length_text(window.length)} before"
     return f"a {comparison['against']} before"
 
 
 def usual_text(comparison: dict[str, Any], unit: str) -> str:
-    """What change is usual, or why nothing is said of it."""
+    """Describe the usual change, or why it is unknown."""
     if comparison["usual"] is None:
         return f"too little history: {counted(comparison['past'], 'earlier change')}"
     low, high = (signed(value, unit) for value in comparison["usual"])
@@ -143,7 +141,7 @@ def usual_text(comparison: dict[str, Any], unit: str) -> str:
 
 
 def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
-    """How many comparisons there are of these fields of the twin, and what came of them."""
+    """Summarise the comparisons of exported fields."""
     made = [one["judgement"] for field in fields for one in field["comparisons"]]
     if not made:
         return "The lake holds no earlier window to compare with."
@@ -151,18 +149,18 @@ def comparisons_sentence(fields: list[dict[str, Any]]) -> str:
     if not judged:
         return (
             f"{counted(len(made), 'comparison')} with earlier windows; "
-            "there is too little history to say what is usual."
+            "there is too little history to know the usual change."
         )
     usual = judged.count("usual")
-    reported = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
+    text = f"{counted(len(made), 'comparison')} with earlier windows, {usual:,} as usual"
     unknown = len(made) - len(judged)
-    return f"{reported}, {unknown:,} with too little history." if unknown else f"{reported}."
+    return f"{text}, {unknown:,} with too little history." if unknown else f"{text}."
 
 
 def changes_sentence(receipt: Receipt, changes: Changes | None, zone: tzinfo = UTC) -> str:
-    """Which run this one is compared with, and whether anything is different."""
+    """Name the compared run, and say whether anything changed."""
     if receipt.flow == REPORT:
-        return "Made again from the lake, so there is no last run to compare with."
+        return "Built from the lake, so there is no last run to compare with."
     if changes is None:
         return "This is the first run of its kind here: there is no last run to compare with."
     last = f"the last run, whose window ended {moment(changes.stop, zone)}"
@@ -173,7 +171,7 @@ def changes_sentence(receipt: Receipt, changes: Changes | None, zone: tzinfo = U
 
 
 def change_parts(change: dict[str, Any]) -> list[str]:
-    """What is different about a measurement, as short sentences."""
+    """Describe a measurement's changes in short sentences."""
     before, now = change["state_before"], change["state"]
     parts = [f"{STATES[before]} → {STATES[now]}"] if before != now else []
     if change["started"]:
@@ -186,7 +184,7 @@ def change_parts(change: dict[str, Any]) -> list[str]:
 
 
 def event_text(event: dict[str, Any], zone: tzinfo = UTC) -> str:
-    """An event of the twin with its time: 06:00 – 07:00 12 values quarantined."""
+    """Format an exported event with its time: 06:00 – 07:00 12 values quarantined."""
     start, stop = (datetime.fromisoformat(event[key]).astimezone(zone) for key in ("start", "stop"))
     end = f"{stop:%H:%M}" if start.date() == stop.date() else _clock(stop, seconds=False)
     begin = _clock(start, seconds=False)
@@ -195,7 +193,7 @@ def event_text(event: dict[str, Any], zone: tzinfo = UTC) -> str:
 
 
 def field_sentence(name: str, field: dict[str, Any], series: int) -> str:
-    """A chart of one field of the twin in words, for who cannot see it."""
+    """Describe the chart of an exported field in words, for readers who cannot see it."""
     if not field["n"]:
         return f"{name}: no landed value."
     unit = field["unit"]
@@ -207,18 +205,18 @@ def field_sentence(name: str, field: dict[str, Any], series: int) -> str:
 
 
 def tags_text(tags: dict[str, str | None]) -> str:
-    """Tags as one line: client=c01, gpu=0."""
+    """Format tags as one line: client=c01, gpu=0."""
     return ", ".join(f"{name}={value}" for name, value in tags.items() if value is not None)
 
 
 def moment(at: datetime, zone: tzinfo = UTC) -> str:
-    """A time to the second, with its zone: 24 Nov 2026 06:00:00 UTC."""
+    """Format a time to the second, with its zone: 24 Nov 2026 06:00:00 UTC."""
     at = at.astimezone(zone)
     return f"{_clock(at)} {at:%Z}"
 
 
 def clock(text: str, zone: tzinfo = UTC) -> str:
-    """A sample's ISO 8601 time in the zone, as a table shows it: 2026-11-24 06:00:00.5."""
+    """Format a sample's ISO 8601 time in the zone for a table: 2026-11-24 06:00:00.5."""
     at = datetime.fromisoformat(text).astimezone(zone).replace(tzinfo=None)
     return at.isoformat(sep=" ")
 
@@ -228,7 +226,7 @@ def _clock(at: datetime, seconds: bool = True) -> str:
 
 
 def window_text(window: Window, zone: tzinfo = UTC) -> str:
-    """A window with its zone and length: 24 Nov 2026 06:00 – 08:00 UTC (2 h)."""
+    """Format a window with zone and length: 24 Nov 2026 06:00 – 08:00 UTC (2 h)."""
     start, stop = window.start.astimezone(zone), window.stop.astimezone(zone)
     exact = bool(start.second or stop.second)
     end = f"{stop:%H:%M:%S}" if exact else f"{stop:%H:%M}"
@@ -238,7 +236,7 @@ def window_text(window: Window, zone: tzinfo = UTC) -> str:
 
 
 def length_text(length: timedelta) -> str:
-    """A length in its two largest units, e.g. 1 h 58 min."""
+    """Format a length in its two largest units, e.g. 1 h 58 min."""
     left = int(length.total_seconds())
     parts = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):

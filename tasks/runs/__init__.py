@@ -1,1 +1,1 @@
-"""Hold the contents of each run in plain Python: one module or package per kind."""
+"""The steps of each run in plain Python: one module or package per kind of run."""

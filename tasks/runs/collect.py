@@ -1,4 +1,4 @@
-"""The run `collect`: what is due, or a window, from every source into lake and sinks."""
+"""The run `collect`: due data, or a window, from every source into lake and sinks."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ from tasks.runs.base.step import Step, plain
 
 @dataclass(frozen=True)
 class CollectRequest(Request):
-    """What is collected; with `allow_deletes` values that a source no longer has are taken out."""
+    """Options of a collect; `allow_deletes` deletes values lost by their source."""
 
     allow_deletes: bool = False
 
 
-def collect(run: Run, asked: CollectRequest, step: Step = plain) -> Receipt:
-    """Extract, validate, land and load what is due; report it."""
-    plan = step("plan", make_plan)(run, asked)
-    collect_by_source(run, plan, step, allow_deletes=asked.allow_deletes)
+def collect(run: Run, request: CollectRequest, step: Step = plain) -> Receipt:
+    """Extract, validate, land and load due data; report it."""
+    plan = step("plan", make_plan)(run, request)
+    collect_by_source(run, plan, step, allow_deletes=request.allow_deletes)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
-    if asked.output or not receipt.is_idle:
-        # a run with nothing to do does not pay for the imports
+    if request.output or not receipt.is_idle:
+        # an idle run skips the imports
         from tasks.runs.base.report import report_run
 
         step("report", report_run)(run, plan, receipt)

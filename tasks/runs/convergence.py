@@ -1,4 +1,4 @@
-"""Runs from files analysed beside earlier ones: of a folder, and of the lake."""
+"""Analysis of runs from files beside earlier ones of a folder and the lake."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ TWINS = (PRIVACY_FILE, PARTICIPATION_FILE)
 
 @dataclass(frozen=True)
 class FileRun:
-    """A run and the file that it is from; counts are its clients where the file names none."""
+    """A run and its file; counts are its clients where the file names none."""
 
     path: Path
     run: TrainingRun
@@ -36,7 +36,7 @@ class FileRun:
 
 @dataclass(frozen=True)
 class ConvergenceOptions:
-    """What is asked of every run: metric is accuracy, loss or a column's name, target as written."""
+    """Options: metric is accuracy, loss or a column's name, target as written."""
 
     metric: str | None = None
     total_rounds: int | None = None
@@ -44,29 +44,31 @@ class ConvergenceOptions:
 
 
 def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
-    """Read the runs of all files in their order; raises RunFileInvalid."""
+    """Read the runs of all files in their order; raise RunFileInvalid."""
     found = []
     for path in paths:
         read = read_file(path, metric)
         for place, run in enumerate(read.runs):
             terms, of_privacy = terms_beside(path, run)
             counts, of_clients = counts_beside(path, run)
-            # what is odd about a file is said once, at its first run
+            # a file's warnings go to its first run only
             odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
-            reported = replace(run, privacy=terms)
-            found.append(FileRun(path, reported, odd, read.in_percent, counts))
+            complete = replace(run, privacy=terms)
+            found.append(FileRun(path, complete, odd, read.in_percent, counts))
     return found
 
 
 def history_of_folder(
     folder: Path, but: Sequence[Path], metric: str | None
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Read the runs below the folder but for the files `but`, with a line for each that is no run's;
-    raises UsageInvalid for no folder, or none with a run."""
+    """Read the folder's runs but for the files `but`; add notes on unreadable ones.
+
+    Raises UsageInvalid when it is not a folder, or has no run.
+    """
     argument = f"--history {folder}"
     if not folder.is_dir():
         fix = "Name a folder of earlier runs"
-        raise UsageInvalid(argument=argument, problem="it is no folder", fix=fix)
+        raise UsageInvalid(argument=argument, problem="it is not a folder", fix=fix)
     left_out = {path.resolve() for path in but}
     files = [path for path in _files(folder) if path.resolve() not in left_out]
     runs: list[TrainingRun] = []
@@ -75,13 +77,13 @@ def history_of_folder(
         try:
             found = read_file(path, metric).runs
         except RunFileInvalid as error:
-            notes.append(f"left out of the history: {error}")
+            notes.append(f"skipped in the history: {error}")
             continue
-        # two files of one name are two runs
+        # equal names of files are distinct runs
         about = str(path.relative_to(folder))
         runs += [replace(run, run_id=f"{about}: {run.run_id}") for run in found]
     if not runs:
-        bad = f"none of its {len(files)} files is a run's ({notes[0]})" if files else "it is empty"
+        bad = f"none of its {len(files)} files is a run ({notes[0]})" if files else "it is empty"
         fix = "Name a folder with files of earlier runs, or leave the option out"
         raise UsageInvalid(argument=argument, problem=bad, fix=fix)
     return runs, notes
@@ -89,7 +91,7 @@ def history_of_folder(
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        # what lies beside a run's progress tells of no further run
+        # companion files of a run's progress are no further runs
         is_twin = path.name in TWINS and path.with_name(PROGRESS_FILE).exists()
         if path.is_file() and not path.name.startswith(".") and not is_twin:
             yield path
@@ -98,7 +100,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def history_of_lake(
     settings: Settings, environment: str | None
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Read the runs in the lake of the environment; a line when it cannot be read."""
+    """Read the environment's runs in the lake; add a note when it cannot be read."""
     name = settings.environment(environment).name
     if "://" not in settings.lake_url and not Path(settings.lake_url).is_dir():
         return [], []
@@ -109,33 +111,33 @@ def history_of_lake(
         catalogue = Catalogue.read(settings.config / "metrics.yaml")
         return training_runs(Lake(settings.lake_url), name, catalogue, 0), []
     except FedvitalsError as error:
-        return [], [f"the lake's runs were left out: {error}"]
+        return [], [f"the lake's runs were skipped: {error}"]
 
 
 def analyse_all(
-    runs: Sequence[FileRun], history: Sequence[TrainingRun], asked: ConvergenceOptions
+    runs: Sequence[FileRun], history: Sequence[TrainingRun], options: ConvergenceOptions
 ) -> tuple[list[Analysed], tuple[Comparison, ...]]:
-    """Analyse each run beside the history and compare all; raises UsageInvalid for a bad target."""
+    """Analyse each run beside the history and compare all; raise UsageInvalid."""
     names = [one.run.run_id for one in runs]
     done = []
     for one in runs:
-        analysis = analyse(one.run, history, _settings(one, asked), one.counts)
-        # runs of one name are distinguished by their files
+        analysis = analyse(one.run, history, _settings(one, options), one.counts)
+        # files distinguish runs of one name
         if names.count(one.run.run_id) > 1:
             analysis = replace(analysis, run_id=f"{one.run.run_id} ({one.path})")
-        named = asked.metric if asked.metric not in ("accuracy", "loss") else None
+        named = options.metric if options.metric not in ("accuracy", "loss") else None
         done.append(Analysed(one.run, analysis, str(one.path), one.findings, named))
     return done, compare([one.analysis for one in done])
 
 
-def _settings(one: FileRun, asked: ConvergenceOptions) -> AnalysisSettings:
-    metric = None if asked.metric is None else metric_kind(asked.metric)
+def _settings(one: FileRun, options: ConvergenceOptions) -> AnalysisSettings:
+    metric = None if options.metric is None else metric_kind(options.metric)
     is_share = metric != "loss" and any(each.accuracy is not None for each in one.run.rounds)
-    if asked.target is None:
-        return AnalysisSettings(metric, asked.total_rounds)
+    if options.target is None:
+        return AnalysisSettings(metric, options.total_rounds)
     try:
-        target = target_of(asked.target, is_share, one.in_percent)
+        target = target_of(options.target, is_share, one.in_percent)
     except ValueError as error:
-        argument = f"--target {asked.target}"
+        argument = f"--target {options.target}"
         raise UsageInvalid(argument=argument, problem=str(error), fix=TARGET_FIX) from None
-    return AnalysisSettings(metric, asked.total_rounds, target)
+    return AnalysisSettings(metric, options.total_rounds, target)

@@ -1,4 +1,4 @@
-"""The run `federated`: a training's rounds since the last poll, and how the training stands."""
+"""The run `federated`: a training's new rounds, and its convergence."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from tasks.training.history import watched
 
 @dataclass(frozen=True)
 class FederatedRequest:
-    """What a training is judged by; what is not given is as environments.yaml has it."""
+    """Options to judge a training by; environments.yaml has the defaults."""
 
     target: str | None = None
     metric: Literal["accuracy", "loss"] | None = None
@@ -35,19 +35,19 @@ class FederatedRequest:
 
 @dataclass(frozen=True)
 class Seen:
-    """The service's trainings as the lake has them, and what is odd about the newest."""
+    """The service's trainings in the lake, and anomalies of the newest."""
 
     watched: Watched
     findings: tuple[Finding, ...]
 
 
-def federated(run: Run, asked: FederatedRequest, step: Step = plain) -> Receipt:
-    """Collect a training's rounds, look for what is odd, judge whether it converges."""
-    goal = run.settings.training.asked(asked.metric, asked.target, asked.total_rounds)
-    plan = step("plan", make_plan)(run, Request(type="federated", output=asked.output))
+def federated(run: Run, request: FederatedRequest, step: Step = plain) -> Receipt:
+    """Collect a training's rounds, find anomalies, judge whether it converges."""
+    goal = run.settings.training.with_options(request.metric, request.target, request.total_rounds)
+    plan = step("plan", make_plan)(run, Request(type="federated", output=request.output))
     collect_by_source(run, plan, step)
-    seen = step("look for what is odd", look)(run, plan)
-    has_news = bool(asked.output) or not stands_still(plan, run.outcomes, seen)
+    seen = step("find anomalies", look)(run, plan)
+    has_news = bool(request.output) or not stands_still(plan, run.outcomes, seen)
     if has_news:
         step("judge convergence", judge)(run, plan, seen, goal)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
@@ -60,15 +60,14 @@ def federated(run: Run, asked: FederatedRequest, step: Step = plain) -> Receipt:
 
 
 def look(run: Run, plan: Plan) -> Seen:
-    """Read all trainings of the environment back, and look for what does not fit."""
+    """Read all trainings of the environment back, and find anomalies."""
     catalogue = Catalogue.read(plan.settings.config / "metrics.yaml")
     found = watched(run.lake, plan.environment.name, catalogue)
     return Seen(found, tuple(oddities(found)))
 
 
 def stands_still(plan: Plan, outcomes: Iterable[Outcome], seen: Seen) -> bool:
-    """Return whether the poll found nothing new of the training, and all went well: the last report
-    still shows all there is."""
+    """Return whether a good poll found nothing new, so the last report still applies."""
     done = list(outcomes)
     if any(_is_bad(outcome) for outcome in done):
         return False
@@ -97,8 +96,8 @@ def _is_bad(outcome: Outcome) -> bool:
 
 
 def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
-    """Write the training's files and the convergence report; collect what they find."""
-    # scipy and matplotlib are imported by a run with something to report
+    """Write the training's files and the convergence report; add their findings."""
+    # imports scipy and matplotlib only with something to report
     from tasks.analysis.run_analysis import plain as as_json
     from tasks.reports.convergence.build import artifacts_of, write_convergence
     from tasks.training.convergence import analyse_watched

@@ -1,4 +1,4 @@
-"""The run `maintain`: every table of the lake under its run locks, the ledger, the reports."""
+"""The run `maintain`: every table of the lake, the ledger, the reports."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ logger = logging.getLogger("fedvitals")
 
 @dataclass(frozen=True)
 class UpkeepPlan:
-    """What a run keeps up; the configuration was checked."""
+    """The checked configuration of a maintenance."""
 
     run_id: str
     now: datetime
@@ -44,7 +44,7 @@ class UpkeepPlan:
     catalogue: Catalogue
 
     def rules(self, name: str) -> Rules:
-        """What the measurement's table keeps. One that left the catalogue is kept for ever."""
+        """Return the retention of the measurement's table; for ever outside the catalogue."""
         pipeline, entry = self.settings.pipeline, self.catalogue.get(name)
         newest = floor(self.now - pipeline.settle_delay, pipeline.cell)
         return Rules(
@@ -54,7 +54,7 @@ class UpkeepPlan:
         )
 
     def quarantine_rules(self, name: str) -> Rules:
-        """What its quarantine keeps: records not older than the rows are, nor than is set."""
+        """Return its quarantine's retention: no longer than the rows', nor than is set."""
         rules = self.rules(name)
         own = floor(self.now - self.settings.maintenance.quarantine, self.settings.pipeline.cell)
         return replace(rules, kept_from=max(own, rules.kept_from or own))
@@ -62,14 +62,13 @@ class UpkeepPlan:
 
 @dataclass(frozen=True)
 class MaintainRequest:
-    """Nothing can be chosen: it is about all tables."""
+    """Has no options: all tables are maintained."""
 
 
-def maintain(run: Run, asked: MaintainRequest, step: Step = plain) -> Receipt:
+def maintain(run: Run, request: MaintainRequest, step: Step = plain) -> Receipt:
     """Maintain every table, then `_windows`, the ledger and the reports.
 
-    A measurement that another run holds is left for the next time; a damaged one fails, and the
-    others go on.
+    A measurement locked by another run is skipped until the next time; a damaged one fails alone.
     """
     plan = step("plan", make_upkeep_plan)(run)
     details = step("tables, ledger, reports: compact, expire, back up", maintain_tables)(run, plan)
@@ -88,7 +87,7 @@ def make_upkeep_plan(run: Run) -> UpkeepPlan:
 
 
 def maintain_tables(run: Run, plan: UpkeepPlan) -> Maintenance:
-    """Maintain every table, the ledger and the reports; each table is an outcome of the run."""
+    """Maintain every table, the ledger and the reports; each table is an outcome."""
     settings = plan.settings
     names = dict.fromkeys([*run.lake.names(), *plan.catalogue])
     lines = [line for name in names if (line := _measurement(name, plan, run)) is not None]
@@ -120,25 +119,23 @@ def _outcome(name: str, state: TableState, problems: tuple[str, ...]) -> Outcome
 
 
 def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
-    """One measurement's line; None when there is nothing of it."""
-    with _reported(TableUpkeep(name=name)) as reported:
+    with _guarded(TableUpkeep(name=name)) as work:
         tables = _opened(name, run.lake)
         known = ledger_upkeep.environments_of(run.ledger, name)
         if not tables and not known:
             return None
         environments = known.union(plan.settings.environments, *starmap(environments_of, tables))
         with _locked(name, environments, plan, run) as check:
-            reported.line = _forgotten(reported.line, plan, run)
+            work.line = _forgotten(work.line, plan, run)
             for table, label in tables:
                 is_quarantine = label != name
                 rules = plan.quarantine_rules(name) if is_quarantine else plan.rules(name)
                 done = keep_up(table, label, rules, check)
-                reported.line = _with(reported.line, done, is_quarantine)
-    return reported.line
+                work.line = _with(work.line, done, is_quarantine)
+    return work.line
 
 
 def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
-    """The measurement's table and its quarantine, as far as they are there, with their names."""
     quarantine = f"{QUARANTINE}/{name}"
     urls = {name: lake.table_url(name), quarantine: lake.quarantine_url(name)}
     found = [(existing_table(url, label), label) for label, url in urls.items()]
@@ -149,7 +146,7 @@ def _opened(name: str, lake: Lake) -> list[tuple[DeltaTable, str]]:
 def _locked(
     name: str, environments: frozenset[str], plan: UpkeepPlan, run: Run
 ) -> Iterator[Callable[[], None]]:
-    """Holds the measurement in every environment, since they share its tables; yields the check."""
+    """Lock the measurement in all environments, which share tables; yield the check."""
     with ExitStack() as stack:
         held = [
             stack.enter_context(run.locks.hold(name, environment, plan.run_id))
@@ -164,8 +161,10 @@ def _locked(
 
 
 def _forgotten(line: TableUpkeep, plan: UpkeepPlan, run: Run) -> TableUpkeep:
-    """The ledger's cells go before their rows: after a crash between, the next run finds the rows,
-    while a cell without its rows would be loaded as if it were empty."""
+    """Remove the ledger's cells before their rows.
+
+    After a crash between, the next run finds the rows; a cell without rows would be loaded as empty.
+    """
     kept_from = plan.rules(line.name).kept_from
     if kept_from is None:
         return line
@@ -189,38 +188,38 @@ def _with(line: TableUpkeep, done: Upkeep, is_quarantine: bool) -> TableUpkeep:
 
 
 def _windows(plan: UpkeepPlan, run: Run, done: set[str]) -> list[TableUpkeep]:
-    """States of cells whose rows are still there are kept as well, so that a rebuild knows them."""
+    """Maintain `_windows`; states of cells with rows are retained for a rebuild."""
     kept_from = {name: moment for name in done if (moment := plan.rules(name).kept_from)}
-    with _reported(TableUpkeep(name=WINDOWS)) as reported:
+    with _guarded(TableUpkeep(name=WINDOWS)) as work:
         upkeep = keep_states_up(run.lake, kept_from, plan.settings.maintenance.files)
         if not upkeep.before.files:
             return []
-        reported.line = _with(reported.line, upkeep, is_quarantine=False)
-    return [reported.line]
+        work.line = _with(work.line, upkeep, is_quarantine=False)
+    return [work.line]
 
 
 @dataclass
-class _Reported:
-    """A table's line as far as the work has come."""
+class _Line:
+    """Holds a table's line in its present state."""
 
     line: TableUpkeep
 
 
 @contextmanager
-def _reported(line: TableUpkeep) -> Iterator[_Reported]:
-    """Puts on the line what ended the work on it, so that the other tables go on."""
-    reported = _Reported(line)
+def _guarded(line: TableUpkeep) -> Iterator[_Line]:
+    """Put an error on the table's line, so that the other tables are maintained."""
+    work = _Line(line)
     try:
-        yield reported
+        yield work
     except FedvitalsError as error:
         state = "locked" if isinstance(error, LockHeld) else "damaged"
         if isinstance(error, Transient | LockLost):
             state = "pending"
-        reported.line = _problem(reported.line, state, str(error))
-    # one table of many: a defect in its upkeep must not take the others down, and the run is degraded
+        work.line = _problem(work.line, state, str(error))
+    # a defect in one table must not stop the others; the run is degraded
     except Exception as error:
         logger.exception("table=%s unexpected error", line.name)
-        reported.line = _problem(reported.line, "damaged", defect(error))
+        work.line = _problem(work.line, "damaged", defect(error))
 
 
 def _problem(line: TableUpkeep, state: str, problem: str) -> TableUpkeep:
@@ -228,7 +227,7 @@ def _problem(line: TableUpkeep, state: str, problem: str) -> TableUpkeep:
 
 
 def _ledger(plan: UpkeepPlan, ledger: Ledger) -> tuple[LedgerUpkeep, tuple[str, ...]]:
-    """Backs the ledger up as it is now, then takes out what is old."""
+    """Back up the ledger, then remove expired rows."""
     rules, notes = plan.settings.maintenance, []
     before = ledger_upkeep.bytes_of(ledger)
     if before is None:
@@ -256,10 +255,10 @@ def _ledger(plan: UpkeepPlan, ledger: Ledger) -> tuple[LedgerUpkeep, tuple[str, 
 
 
 def _proofs(plan: UpkeepPlan) -> tuple[frozenset[str] | None, str]:
-    """The proofs that runs will ask for; None, and why, when a suite cannot be read."""
+    """Return the proofs that runs need; None, and why, when a suite cannot be read."""
     folder = plan.settings.expectations
     try:
         entries = plan.catalogue.values()
         return frozenset(proof_of(read_suite(folder, entry), entry) for entry in entries), ""
     except FedvitalsError as error:
-        return None, f"the proofs of suites were left as they are: {error}"
+        return None, f"the proofs of suites were not expired: {error}"

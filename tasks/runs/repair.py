@@ -1,4 +1,4 @@
-"""`lake repair`: torn tables made to work again, and their cells marked to be read again."""
+"""`lake repair`: fixes corrupt tables and marks their cells to be read again."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -30,7 +30,7 @@ _ALL = "."
 
 @dataclass(frozen=True)
 class TornTable:
-    """One table, what was torn of it, and where that was moved to (None: it was only looked at)."""
+    """One table, its corrupt files, and where they were moved (None: only examined)."""
 
     table: str
     damage: tuple[Damage, ...]
@@ -39,7 +39,7 @@ class TornTable:
 
 @dataclass(frozen=True)
 class TornCells:
-    """The cells of a measurement and environment that lost rows, or may have; values are those missing."""
+    """Cells that may have lost rows, with the number of missing values."""
 
     measurement: str
     environment: str
@@ -51,31 +51,27 @@ class TornCells:
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was torn, and which cells are read again by the next run of a source that has them still."""
+    """The corrupt tables, and the cells to read again if the source can."""
 
     tables: tuple[TornTable, ...]
     cells: tuple[TornCells, ...]
 
 
 def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
-    """Find what is torn of each table of a lake on the local disk; raises as `repair`."""
+    """Find corrupt files in each table of a local lake; raise as `repair`."""
     _check_known(work, only)
     found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
-    found += [(FILE, (Damage(FILE, "it names no version"),))] * _is_version_torn(work)
+    found += [(FILE, (Damage(FILE, "it has no version"),))] * _is_version_torn(work)
     return Repaired(tuple(TornTable(name, damage) for name, damage in found if damage), ())
 
 
 def repair(work: Rebuilding, only: str | None = None) -> Repaired:
-    """Moves aside what is torn and brings each table back to its last good state.
+    """Move corrupt files aside and restore each table's last good state.
 
-    The cells whose rows are gone are torn afterwards, in the lake and in the ledger: the next run
-    reads them again. After a crash anywhere the same command ends the work.
-
-    Raises:
-        ConfigurationInvalid: when the lake is on an object store.
-        UsageInvalid: when there is no measurement of the name `only`.
-        LockHeld: when a run is under way; nothing was changed.
-        LakeDamaged, LakeBusy, LedgerUnavailable.
+    Cells that lost rows are marked torn in the lake and the ledger: the next run reads them again.
+    After a crash anywhere, run it again to complete the repair. Raises ConfigurationInvalid when
+    the lake is on an object store, UsageInvalid when no measurement has the name `only`, LockHeld
+    when a run is under way, with nothing changed; LakeDamaged, LakeBusy, LedgerUnavailable.
     """
     root = _root(work)
     _check_known(work, only)
@@ -103,7 +99,7 @@ def _damage(folder: Path) -> tuple[Damage, ...]:
     log = damage_of_log(folder)
     files = damage_of_files(folder, log)
     if files is None:
-        return (Damage(_ALL, "no state of it can be read"),)
+        return (Damage(_ALL, "it has no readable state"),)
     return (*log, *files)
 
 
@@ -124,8 +120,8 @@ def _fixed(work: Rebuilding, name: str, folder: Path) -> TornTable:
 
 
 def _retell(work: Rebuilding) -> None:
-    """Tells the lake what the ledger knows and `_windows` does not: its rows may have been torn."""
-    reported = {
+    """Append the ledger's states that `_windows` lacks, since it may be corrupt."""
+    recorded = {
         (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
     }
     missing = [
@@ -133,40 +129,40 @@ def _retell(work: Rebuilding) -> None:
         for name in work.lake.names()
         for environment in environments_of(work.ledger, name)
         for state in work.ledger.cells(name, environment, ALL_TIME).values()
-        if reported.get((name, environment, state.cell), "") < state.run_id
+        if recorded.get((name, environment, state.cell), "") < state.run_id
     ]
     append_states(work.lake, missing)
 
 
 def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCells]:
-    """Marks the cells of which rows or records are gone, or older rows came back."""
+    """Mark cells that lost rows or records, or got older rows back."""
     measurement = work.catalogue.get(name)
     if measurement is None:
         return
-    # without a table the next run would take it for one that was removed on purpose
+    # without a table the next run would assume that it was removed on purpose
     work.lake.prepare(measurement)
-    reported = {
+    recorded = {
         (s.environment, s.cell): s for s in states_in_force(work.lake) if s.measurement == name
     }
-    later = with_commits(work.lake, name, reported)
+    later = with_commits(work.lake, name, recorded)
     for environment in sorted({environment for environment, _ in later}):
         states = {cell: state for (where, cell), state in later.items() if where == environment}
-        look = AuditRequest(measurement, environment, work.length, work.run_id)
+        scope = AuditRequest(measurement, environment, work.length, work.run_id)
         if f"{QUARANTINE}/{name}" in broken:
-            states |= _without_records(work, look, states)
-        yield from _mark(work, look, states)
+            states |= _without_records(work, scope, states)
+        yield from _mark(work, scope, states)
 
 
 def _without_records(
-    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
+    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState]
 ) -> dict[Cell, CellState]:
-    """Cells that had more values in quarantine than it holds; they are marked to be read again."""
-    found = work.lake.quarantined(look.measurement.name, look.environment)
+    """Mark the cells with fewer quarantined values than recorded to be read again."""
+    found = work.lake.quarantined(scope.measurement.name, scope.environment)
     found = found[found["field"].notna() & (found["stage"] != "sink")]
     fresh: dict[str, Any] = {"run_id": work.run_id, "made_at": datetime.now(UTC)}
     lacking = {
         cell: replace(state, covered_until=cell.start, source_digest="", **fresh)
-        for cell, state in reported.items()
+        for cell, state in recorded.items()
         if len(slice_cell(found, cell)) < state.quarantined
     }
     append_states(work.lake, lacking.values())
@@ -175,38 +171,38 @@ def _without_records(
 
 
 def _mark(
-    work: Rebuilding, look: AuditRequest, reported: dict[Cell, CellState]
+    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState]
 ) -> Iterator[TornCells]:
-    states = {state.cell: state for state in stand(work.lake, look, reported).states}
-    # as many rows as before may be those of before a commit that is gone
-    for cell, frame in frames_of(work.lake, look, [c for c in reported if reported[c].rows]):
+    states = {state.cell: state for state in stand(work.lake, scope, recorded).states}
+    # an equal number of rows may predate a lost commit
+    for cell, frame in frames_of(work.lake, scope, [c for c in recorded if recorded[c].rows]):
         if (
             states[cell].state != "torn"
-            and as_held(reported[cell], frame, look) is not reported[cell]
+            and as_held(recorded[cell], frame, scope) is not recorded[cell]
         ):
-            states[cell] = torn(reported[cell], Held(len(frame), states[cell].values), work.run_id)
-    # rows that came back unknown are read again too
+            states[cell] = torn(recorded[cell], Held(len(frame), states[cell].values), work.run_id)
+    # restored rows without a record are read again too
     marked = [
         state if state.state == "torn" else replace(state, covered_until=cell.start)
         for cell, state in states.items()
-        if state is not reported.get(cell)
+        if state is not recorded.get(cell)
     ]
     append_states(work.lake, marked)
     work.ledger.record(marked)
     lost = [state for state in marked if state.state == "torn"]
     if lost:
         yield TornCells(
-            measurement=look.measurement.name,
-            environment=look.environment,
+            measurement=scope.measurement.name,
+            environment=scope.environment,
             start=min(state.cell.start for state in lost),
             stop=max(state.cell.stop for state in lost),
             cells=len(lost),
-            values=sum(max(0, reported[state.cell].values - state.values) for state in lost),
+            values=sum(max(0, recorded[state.cell].values - state.values) for state in lost),
         )
 
 
 def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
-    """The folders with a log, `_windows` first, by the name that messages use."""
+    """Yield the folders with a log, `_windows` first, by their names in messages."""
     root = _root(work)
     here = sorted(path.parent.name for path in root.glob("[!_]*/_delta_log") if path.is_dir())
     for name in [WINDOWS, *here] if only is None else {only}.intersection(here):
@@ -216,7 +212,7 @@ def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
 
 
 def _check_known(work: Rebuilding, only: str | None) -> None:
-    # a table that a crash left moved aside is in the catalogue alone
+    # a table that a crash left moved aside is only in the catalogue
     if only is None or only in work.catalogue or any(_tables(work, only)):
         return
     raise UsageInvalid(
@@ -231,10 +227,10 @@ def _root(work: Rebuilding) -> Path:
     if path is None:
         raise ConfigurationInvalid(
             where="FEDVITALS_LAKE_URL",
-            problem="names an object store, which tears no object; repair fixes a lake in a folder",
-            fix="An object that is missing comes back from the bucket's own versions. Or move all "
-            "objects of the table that a run names to another bucket: the next collect begins it "
-            "anew with what is due, and fedvitals backfill reads what the source has from before",
+            problem="names an object store; repair fixes a lake in a local folder",
+            fix="Restore a missing object from the bucket's own versions. Or move all "
+            "objects of the table to another bucket: the next collect begins it "
+            "anew with due data, and fedvitals backfill reads older data from the source",
         )
     return path
 
@@ -253,7 +249,7 @@ def _is_version_torn(work: Rebuilding) -> bool:
 
 
 def _unfinished(work: Rebuilding) -> set[str]:
-    """The tables that a repair before this one fixed without marking their cells."""
+    """Return the tables that an earlier repair fixed without marking their cells."""
     found = set()
     for run in (_root(work) / TORN_FOLDER).glob("*"):
         if not (run / _DONE).exists():

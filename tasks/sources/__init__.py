@@ -1,1 +1,1 @@
-"""Where batches come from: one adapter, one module, one shape."""
+"""Sources of batches: one adapter a module, all of one shape."""

@@ -1,4 +1,4 @@
-"""Prometheus's answers, read: the envelope, its errors, a matrix's series and all their points."""
+"""Parsing of Prometheus's answers: envelope, errors, series of a matrix."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tasks.core.errors import FedvitalsError, SourceOverloaded
 from tasks.http import Answer
 from tasks.sources.http import Client, Request
 
-# of the error types of Prometheus's API, for an error that comes with HTTP 200
+# error types of Prometheus's API, for an error with HTTP 200
 STATUS_OF = {"bad_data": 400, "execution": 422, "not_found": 404, "internal": 500}
 UNAVAILABLE = 503
 _TOO_MUCH = re.compile(r"timed out|timeout|too many samples", re.IGNORECASE)
@@ -34,7 +34,7 @@ class Series(msgspec.Struct):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that tell series apart; a plain selector leaves the metric's name among them."""
+        """Return the labels that identify it; a plain selector includes the metric's name."""
         return {name: text for name, text in self.metric.items() if name != METRIC_NAME}
 
 
@@ -62,20 +62,20 @@ class _BuildEnvelope(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that says error: its type (bad_data, execution, timeout, …) and its words."""
+    """An error answer: its type (bad_data, execution, timeout, …) and its text."""
 
     error_type: str
     error: str
 
     @property
     def status(self) -> int:
-        """The HTTP status that Prometheus gives to this type."""
+        """Return Prometheus's HTTP status for this type."""
         return STATUS_OF.get(self.error_type, UNAVAILABLE)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The series of an answer, and what Prometheus remarked."""
+    """The series of an answer, and Prometheus's warnings."""
 
     series: list[Series]
     remarks: tuple[str, ...]
@@ -100,7 +100,7 @@ _samples = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_build(body: bytes, request: Request) -> str:
-    """Return the version in an answer of /api/v1/status/buildinfo; else raise AnswerInvalid."""
+    """Parse an answer of /api/v1/status/buildinfo; raise AnswerInvalid."""
     try:
         return msgspec.json.decode(body, type=_BuildEnvelope).data.version
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -108,7 +108,7 @@ def read_build(body: bytes, request: Request) -> str:
 
 
 def read_refusal(body: bytes) -> Refusal | None:
-    """What an error's body says; None when it is not Prometheus's envelope or says success."""
+    """Parse an error's body; None for a success, or another envelope."""
     try:
         envelope = _envelopes.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -121,10 +121,10 @@ def read_refusal(body: bytes) -> Refusal | None:
 def failure(
     client: Client, answer: Answer, refusal: Refusal | None, query: str, request: Request
 ) -> FedvitalsError:
-    """The error of an answer that is none of success; refusal is None when it is not Prometheus's.
+    """Return the error for a failed answer; refusal is None without an envelope.
 
-    Too many samples is SourceOverloaded whatever its status (Prometheus gives 422), since a
-    smaller window helps. It does not help a query that never got its turn among the others.
+    Too many samples is SourceOverloaded whatever its status (Prometheus uses 422), since a smaller
+    window helps. It does not help a query that waited in vain for its turn.
     """
     if refusal is None:
         return client.unexpected(answer, request)
@@ -140,30 +140,29 @@ def failure(
 
 
 def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:
-    """The matrix in an answer of /api/v1/query_range, or the error that it says.
+    """Return the matrix, or the error, in an answer of /api/v1/query_range.
 
-    Raises:
-        SourceUnavailable: the JSON ends too early.
-        AnswerInvalid: it is not JSON, not the envelope, or not a matrix.
+    Raises SourceUnavailable when the JSON ends too early, AnswerInvalid when it is not JSON, not the
+    envelope, or not a matrix.
     """
     try:
         envelope = _envelopes.decode(body)
         if envelope.status == "error":
             return Refusal(envelope.error_type, envelope.error)
         if envelope.data is None:
-            raise request.invalid("it holds no data")
+            raise request.invalid("it has no data")
         if envelope.data.result_type != "matrix":
-            raise request.invalid(f"a {envelope.data.result_type} came, not a matrix")
+            raise request.invalid(f"it is a {envelope.data.result_type}, not a matrix")
         series = _series.decode(envelope.data.result)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if "truncated" in str(error):
-            raise request.unavailable("the answer ends in its middle") from error
+            raise request.unavailable("the answer is truncated") from error
         raise request.invalid(str(error)) from error
     return Matrix(series, (*envelope.warnings, *envelope.infos))
 
 
 def count_histograms(series: list[Series], request: Request) -> int:
-    """Count the native histogram samples; raise AnswerInvalid where they are no list."""
+    """Count native histogram samples; raise AnswerInvalid unless they are lists."""
     try:
         return sum(len(_samples.decode(one.histograms)) for one in series)
     except msgspec.ValidationError as error:
@@ -171,12 +170,10 @@ def count_histograms(series: list[Series], request: Request) -> int:
 
 
 def read_points(series: list[Series], request: Request) -> Points:
-    """The float samples of the series, bit for bit what Prometheus printed.
+    """Parse the float samples of the series, bit for bit as Prometheus printed them.
 
     The text of all series is parsed in one go: `[[1700000000,"1.5"],…]` becomes lines of CSV.
-
-    Raises:
-        AnswerInvalid: a sample is not a pair of a time and a number.
+    Raises AnswerInvalid when a sample is not a pair of a time and a number.
     """
     texts = [_compact(bytes(one.values)) for one in series]
     counts = np.array([text.count(b"[") - 1 for text in texts], dtype="int64")
@@ -189,7 +186,7 @@ def read_points(series: list[Series], request: Request) -> Points:
     except pa.ArrowInvalid as error:
         raise request.invalid(f"a sample is not a time and a number: {error}") from error
     if len(table) != counts.sum():
-        raise request.invalid(f"{counts.sum()} samples came, {len(table)} can be read")
+        raise request.invalid(f"{len(table)} of {counts.sum()} samples can be read")
     seconds = table["time"].to_numpy()
     if not np.isfinite(seconds).all():
         raise request.invalid("a sample has no time")
@@ -199,7 +196,7 @@ def read_points(series: list[Series], request: Request) -> Points:
 
 
 def _compact(text: bytes) -> bytes:
-    """JSON without blanks between its parts: some proxy may have printed it anew."""
+    """Return JSON without blanks between its parts, in case a proxy reformatted it."""
     if any(blank in text for blank in (b" ", b"\n", b"\t", b"\r")):
         return msgspec.json.format(text, indent=-1)
     return text

@@ -1,4 +1,4 @@
-"""How much a measurement has over a window, asked cheaply: numbers of series at a few moments."""
+"""Cheap estimates of a measurement's size: numbers of series at a few moments."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from tasks.sources.wide_frame import Grid
 
 # moments at which the series are counted
 MOST_MOMENTS = 24
-# a query of one number has no series to count
+# a query of a constant number has no series to count
 _IS_A_NUMBER = "got scalar"
 
 
 @dataclass(frozen=True)
 class SeriesCount:
-    """Of one query over a window: series at the fullest moment, and on average over time."""
+    """Series of one query in a window: at the fullest moment, and on average."""
 
     most: int
     mean: float
@@ -29,7 +29,7 @@ class SeriesCount:
 def count_series(
     service: Service, measurement: Measurement, window: Window, limits: Limits | None = None
 ) -> dict[str, SeriesCount]:
-    """Count the series of each field with a query, as ask_range raises, at 24 moments at most."""
+    """Count the series of queried fields at 24 moments at most; raise as ask_range."""
     moments = _moments(window, measurement)
     with Client(service, PROMETHEUS, limits) as client:
         return {
@@ -40,7 +40,7 @@ def count_series(
 
 
 def _moments(window: Window, measurement: Measurement) -> Grid:
-    """Multiples of the step, evenly over the window."""
+    """Return multiples of the step, evenly over the window."""
     all_slots = Grid.of(window, measurement.step)
     stride = max(1, -(-all_slots.slots // MOST_MOMENTS))
     return Grid(all_slots.first, stride * measurement.step, -(-all_slots.slots // stride))
@@ -50,13 +50,13 @@ def _count(client: Client, query: str, moments: Grid, request: Request) -> Serie
     if not moments.slots:
         return SeriesCount(0, 0.0)
     try:
-        # a comment at the query's end must not swallow the bracket
+        # a comment at the query's end must not hide the bracket
         matrix = ask_range(client, f"count(\n{query}\n)", moments, request)
     except SourceRefused as error:
         if not error.problem.endswith(_IS_A_NUMBER):
             raise
         return SeriesCount(1, 1.0)
-    # where there is no series, there is no count either
+    # without series there is no count either
     counts = read_points(matrix.series, request).values
     most = int(counts.max()) if len(counts) else 0
     return SeriesCount(most, float(counts.sum()) / moments.slots)

@@ -1,4 +1,4 @@
-"""A look at a live Prometheus: for `doctor`, and at the catalogue's queries before they run."""
+"""Checks of a live Prometheus: for `doctor`, and of the catalogue's queries."""
 
 import math
 from collections import Counter
@@ -20,14 +20,14 @@ from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal
 from tasks.sources.http import PROMETHEUS, Client, service_checks
 
 FieldState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
-# what a query itself can be blamed for; other refusals concern the whole service
+# refusals of the query itself; others concern the whole service
 BLAMED = (400, 422)
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class FieldFinding:
-    """What one field gives now; `fix` says what to do when it is not ok."""
+    """State of one field now; `fix` is the advice when it is not ok."""
 
     measurement: str
     field: str
@@ -40,7 +40,7 @@ class FieldFinding:
 def probe(
     service: Service, measurement: Measurement, now: datetime, limits: Limits | None = None
 ) -> tuple[FieldFinding, ...]:
-    """Find what each query gives at `now`; raises for what concerns the whole service."""
+    """Run each query at `now`; raise for errors of the whole service."""
     with Client(service, PROMETHEUS, limits) as client:
         live = _Live(client)
         return tuple(
@@ -51,7 +51,7 @@ def probe(
 
 
 def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
-    """Whether it is reachable, lets us in, is a Prometheus, and has data."""
+    """Check that it is reachable, authorises us, is a Prometheus, and has data."""
     with Client(service, PROMETHEUS, limits) as client:
         what = "is a Prometheus"
         try:
@@ -64,7 +64,7 @@ def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck,
             names = len(_Live(client).names())
         except FedvitalsError as error:
             return service_checks(PROMETHEUS, service, what, error)
-    fix = "" if names else "Check its scrape_configs: it has scraped nothing yet"
+    fix = "" if names else "Check its scrape_configs: it has not scraped anything yet"
     has_data = ServiceCheck(PROMETHEUS.name, "has data", names > 0, f"{names} metric names", fix)
     return (*checks, has_data)
 
@@ -86,7 +86,7 @@ def _finding(
     series = [one for one in result if isinstance(one, dict)]
     if any("values" in one or "histograms" in one for one in series):
         fix = "Put a function such as rate() around it"
-        return found("refused", len(series), "the query gives ranges, not values", fix)
+        return found("refused", len(series), "the query returns ranges, not values", fix)
     # a scalar's answer is a bare pair; over a range it is one series without labels
     labels = [one.get("metric", {}) for one in series] or [{}] * bool(result)
     count = len(labels)
@@ -105,12 +105,12 @@ def _of_values(series: list[dict[str, Any]], count: int) -> tuple[FieldState, in
     if not count:
         return "no_data", 0, "no series now", "Check the metric's name, and that it is scraped"
     if series and all("histogram" in one for one in series):
-        fix = "Make numbers of them, with histogram_quantile for example"
-        return "no_data", count, "native histograms only, which are left out", fix
+        fix = "Convert them to numbers, with histogram_quantile for example"
+        return "no_data", count, "native histograms only, which are dropped", fix
     numbers = [float(one["value"][1]) for one in series if "value" in one]
     if numbers and not any(math.isfinite(number) for number in numbers):
-        fix = "Check what the query divides by"
-        return "no_data", count, "only NaN or Inf now, which are left out", fix
+        fix = "Check the query's divisors"
+        return "no_data", count, "only NaN or Inf now, which are dropped", fix
     return "ok", count, f"{count} series", ""
 
 
@@ -121,10 +121,10 @@ def _most_values(labels: list[dict[str, str]]) -> str:
 
 
 class _Live:
-    """prometheus_api_client on our session: our token and time-outs, failures as our errors."""
+    """prometheus_api_client on our session, with our token, time-outs and errors."""
 
     def __init__(self, client: Client) -> None:
-        # the package loads matplotlib, which takes a second
+        # the package imports matplotlib, which takes a second
         from prometheus_api_client import PrometheusConnect
 
         self._client = client
@@ -135,18 +135,18 @@ class _Live:
             url=client.service.url,
             session=client.session,
             timeout=(client.limits.connect, client.limits.silence),
-            # no retries down here: they belong to the callers
+            # no retries here: they belong to the callers
             retry=Retry(0, read=False),
         )
 
     def vector(self, what: str, query: str, now: datetime) -> list[Any]:
-        """The result of an instant query."""
+        """Return the result of an instant query."""
         self._request, self._query = self._client.request(what), query
         params = {"time": f"{micros(now) / 1e6:.3f}"}
         return self._tried(lambda: list(self._connect.custom_query(query, params=params)))
 
     def names(self) -> list[str]:
-        """The names of all metrics."""
+        """Return the names of all metrics."""
         self._request = self._client.request("its metric names")
         return self._tried(lambda: list(self._connect.all_metrics()))
 
@@ -158,10 +158,10 @@ class _Live:
         except requests.RequestException as error:
             raise self._client.unanswered(error, self._request.what) from error
         except (KeyError, TypeError) as error:
-            raise self._request.invalid("its JSON is not the envelope of an answer") from error
+            raise self._request.invalid("its JSON is not an answer's envelope") from error
 
     def _look(self, response: requests.Response, **_: object) -> None:
-        """Raises our error before the package makes its own of the status."""
+        """Raise our error before the package raises its own for the status."""
         answer = Answer(response.status_code, response.content, response.headers)
         self._client.refuse_detours(answer, self._request)
         if answer.status != 200:

@@ -1,4 +1,4 @@
-"""A training's history: one row a round, or one a client in a round, dated with the round's start."""
+"""A training's history: one row a round, or a client in a round, dated by start."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -32,58 +32,54 @@ Known = Callable[[Measurement, str], KnownRun | None]
 
 
 class FederatedSource:
-    """Reads the rounds that are not landed yet, and the last landed one again.
+    """Reads rounds that are not landed yet, and the last landed one again.
 
-    One answer serves all measurements that know the same rounds; use one source a run. Safe between
-    threads.
+    One answer serves all measurements with the same known rounds; use one source a run. Thread-safe.
     """
 
     name = "federated"
     history: History = "rounds"
 
     def __init__(self, service: Service, known: Known, limits: Limits | None = None) -> None:
-        """`known` says what is landed of a measurement and environment; None for nothing."""
+        """`known` returns the landed rounds of a measurement and environment, or None."""
         self._client = Client(service, API, limits or LIMITS)
         self._known = known
         self._answers: dict[int, _Answer | None] = {}
         self._guard = threading.Lock()
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Release the connections."""
         self._client.close()
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """The rounds that the service has beyond the known ones and that started in the window.
+        """Return the service's rounds beyond the known ones that started in the window.
 
-        When the service does not have the last known round any more, all that it has is read: a run
-        was begun anew. Without a run_id in the answer, a counter that goes back begins a run, which is
-        named by its first round's start. Rounds without a number or a start are left out and counted;
-        values are fitted as JsonRows says. Rows with the same tags and start stay: that only one can
-        be true is for the suite to say.
-
-        Raises:
-            SourceUnavailable, SourceRefused, CertificateInvalid: as Client.ask says.
-            AnswerInvalid: it is not JSON, too large, or not an object or a list where one should be.
-            SeriesExceeded: there are more different rows than the measurement may have.
+        If the service no longer has the last known round, all rounds are read: a new run began.
+        Without a run_id in the answer, a counter that goes back begins a run, named by its first
+        round's start. Rounds without a number or a start are dropped and counted; values are fitted
+        as in JsonRows. Rows with equal tags and start stay, for the suite to reject. Raises
+        SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it is
+        not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
+        when there are more distinct rows than the measurement may have.
         """
         known = self._known(measurement, environment)
         answer = self._answer(known)
         if answer is None:
             warning = f"{HISTORY} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        reported = JsonRows(measurement, environment)
-        reported.warnings.extend(answer.warnings)
-        count_undated(reported, answer.undated)
+        rows = JsonRows(measurement, environment)
+        rows.warnings.extend(answer.warnings)
+        count_undated(rows, answer.undated)
         rounds = [r for r in answer.rounds if window.start <= r.started < window.stop]
         named = list(zip(runs_of(rounds, answer.run_id, known), rounds, strict=True))
         if measurement.tags == CLIENT_TAGS:
-            fill_clients(reported, measurement, named, answer.request)
+            fill_clients(rows, measurement, named, answer.request)
         else:
-            fill_rounds(reported, measurement, named, answer.body)
-        return reported.batch(window)
+            fill_rounds(rows, measurement, named, answer.body)
+        return rows.batch(window)
 
     def _answer(self, known: KnownRun | None) -> "_Answer | None":
-        """What the service has after the known rounds, all when it does not go on with them."""
+        """Fetch the rounds after the known ones, or all if it is another run."""
         since = known.since if known is not None else 0
         with self._guard:
             answer = self._once(since)
@@ -104,10 +100,10 @@ class FederatedSource:
 
 
 class _Answer:
-    """One answer, taken apart: its run_id, the dated rounds by their start, and what has no date."""
+    """A parsed answer: its run_id, the rounds by start, and those without a date."""
 
     def __init__(self, body: Any, request: Request) -> None:
-        """Raises AnswerInvalid when something else stands where an object or a list should."""
+        """Raise AnswerInvalid when another type is where an object or a list belongs."""
         if not isinstance(body, dict):
             raise request.invalid(f"the body is {kind_of(body)}, not an object")
         self.body: dict[str, Any] = body
@@ -119,7 +115,7 @@ class _Answer:
         self.undated = [item for item in items if HistoryRound.of(item) is None]
 
     def goes_on(self, known: KnownRun) -> bool:
-        """Whether it is of the same run and has the last known round, as it was."""
+        """Return whether it continues the same run, with the last known round unchanged."""
         if self.run_id is not None and self.run_id != known.run_id:
             return False
         return any((r.number, r.started) == known.last for r in self.rounds)
@@ -127,7 +123,7 @@ class _Answer:
     def _read_run_id(self, found: Any) -> str | None:
         if found is None or (isinstance(found, str) and found):
             return found
-        # what it counts its runs with is a name too
+        # a number that counts runs is a name too
         if isinstance(found, int) and not isinstance(found, bool):
             return str(found)
         raise self.request.invalid(f"run_id is {kind_of(found)}, not a name")

@@ -1,4 +1,4 @@
-"""Reads training runs from files, whatever wrote them."""
+"""Reading of training runs from files, whatever their origin."""
 
 import gc
 import json
@@ -20,8 +20,10 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_file(path: Path, metric: str | None = None) -> RunFile:
-    """The runs of one file and what is odd about it. metric: accuracy, loss or a column's name; None
-    for the accuracy, else the loss."""
+    """Read the runs of one file, and findings on it.
+
+    metric: accuracy, loss or a column's name; None for the accuracy, else the loss.
+    """
     _check(path)
     with _uncollected():
         return _read(path, str(path), path.stem, metric)
@@ -29,8 +31,7 @@ def read_file(path: Path, metric: str | None = None) -> RunFile:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles, of which reading makes none: with a million small objects it
-    would take as long as all the rest."""
+    """Pause the cycle collector, which would double the time of a large file."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -64,12 +65,12 @@ def _table(content: Any, file: str, run_id: str) -> Table:
         if is_it(content):
             return table_of(content, file, run_id)
     keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else ""
-    problem = f"the JSON is of no known form{f' (keys: {keys})' if keys else ''}"
+    problem = f"the JSON has an unknown form{f' (keys: {keys})' if keys else ''}"
     raise invalid(file, problem, KNOWN)
 
 
 def _check(path: Path) -> None:
-    """Whether the file is there and of a size to be read, before it is opened."""
+    """Check before it is opened that the file exists and has a readable size."""
     file = str(path)
     try:
         about = path.stat()
@@ -79,7 +80,7 @@ def _check(path: Path) -> None:
         fix = "Name the files in it; --history takes a folder of earlier runs"
         raise invalid(file, "it is a folder", fix)
     if not stat.S_ISREG(about.st_mode):
-        raise invalid(file, "it is no file", A_FILE)
+        raise invalid(file, "it is not a file", A_FILE)
     if about.st_size > MOST_BYTES:
         size = f"{about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB"
         fix = "A run needs one line a round: keep the columns of round, loss and accuracy"
@@ -94,7 +95,7 @@ def _text(path: Path) -> str:
     try:
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise invalid(str(path), f"byte {error.start} is no text in UTF-8", KNOWN) from error
+        raise invalid(str(path), f"byte {error.start} is not UTF-8 text", KNOWN) from error
     if "\0" in text:
         raise invalid(str(path), "it is binary", KNOWN)
     return text

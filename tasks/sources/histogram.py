@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 
 def quantile_of(quantile: float, buckets: Mapping[float, float]) -> float | None:
-    """The quantile's estimate from cumulative counts by upper bound; None when there is none.
+    """Estimate a quantile from cumulative counts by upper bound, if there is one.
 
     The rules of histogram_quantile (Prometheus documentation, "Query functions"): observations are
     spread evenly inside a bucket, the lowest bucket starts at 0 when its bound is above 0, and a

@@ -1,4 +1,4 @@
-"""What a Prometheus has: its metrics with their type, unit and series."""
+"""Inventory of a Prometheus: its metrics with type, unit and series."""
 
 import math
 import re
@@ -17,16 +17,16 @@ from tasks.sources.answers import METRIC_NAME, failure, read_refusal
 from tasks.sources.http import PROMETHEUS, Client
 
 COUNTS = f'count by ({METRIC_NAME}) ({{{METRIC_NAME}!=""}})'
-# how far back a series counts as there; Prometheus's own look-back
+# age at which a series no longer counts; Prometheus's own look-back
 RECENT = timedelta(minutes=5)
-# series that one question may answer, and that one metric may have to be looked at
+# series that one query may return, and that one metric may have to be examined
 MOST_SERIES = 20_000
-# a longer question may be more than a proxy takes
+# a proxy may reject a longer query
 MOST_NAMES = 200
 
 
 class Described(msgspec.Struct, frozen=True):
-    """What a target says of one of its metrics."""
+    """A target's metadata of one of its metrics."""
 
     type: str = ""
     unit: str = ""
@@ -38,9 +38,9 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True)
 class Inventory:
-    """series: of each metric, its series' labels without the name. described: by metric family.
+    """Each metric's series labels without the name, and metadata by metric family.
 
-    too_many: number of series of the metrics that were not looked at for their number.
+    too_many: number of series of the metrics that have too many to examine.
     """
 
     series: Mapping[str, list[Labels]]
@@ -61,7 +61,7 @@ Content = TypeVar("Content")
 
 
 def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
-    """List all that had a sample in the five minutes before `now`; raises as any question."""
+    """List metrics with a sample in the last five minutes; raise as a query."""
     with Client(service, PROMETHEUS, limits) as client:
         form = {"query": COUNTS, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
@@ -77,7 +77,7 @@ def look(service: Service, now: datetime, limits: Limits | None = None) -> Inven
 
 
 def _described(client: Client) -> dict[str, list[Described]]:
-    """What the targets say; nothing when the service is one that keeps no metadata."""
+    """Return the targets' metadata; none when the service keeps none."""
     try:
         return _ask(client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None)
     except SourceRefused as error:
@@ -89,9 +89,9 @@ def _described(client: Client) -> dict[str, list[Described]]:
 def lowest_and_highest(
     service: Service, selectors: Mapping[str, str], now: datetime, limits: Limits | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Of each selector, by its key, the extremes over all its series in the hour before `now`.
+    """Return the extremes of all series in the last hour, by the selector's key.
 
-    A selector without samples, or with NaN only, is left out. Raises what `look` raises.
+    A selector without samples, or with NaN only, is left out. Raises as `look`.
     """
     found: dict[str, tuple[float, float]] = {}
     with Client(service, PROMETHEUS, limits) as client:
@@ -108,7 +108,7 @@ def lowest_and_highest(
 
 
 def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
-    """The names in groups that one question can ask for."""
+    """Yield the names in groups for one query each."""
     names: list[str] = []
     total = 0
     for name, count in counts.items():
@@ -141,7 +141,7 @@ def _ask(
         envelope = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
         return msgspec.json.decode(envelope["data"], type=kind)
     except KeyError as error:
-        raise request.invalid("it holds no data") from error
+        raise request.invalid("it has no data") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise request.invalid(str(error)) from error
 

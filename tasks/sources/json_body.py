@@ -1,4 +1,4 @@
-"""The JSON of an answer, or the error that says what came instead."""
+"""JSON of an answer, or the error that describes what came instead."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ HTTP_NOT_FOUND = 404
 
 
 def fetch_json(client: Client, path: str, request: Request, hint: str = "") -> Any:
-    """Return the JSON at the path, MISSING for HTTP 404; raises as Client.ask and json_of do."""
+    """Fetch JSON at the path, MISSING for HTTP 404; raise as Client.ask and json_of."""
     answer = client.ask(path, path)
     if answer.status == HTTP_NOT_FOUND:
         return MISSING
@@ -21,21 +21,21 @@ def fetch_json(client: Client, path: str, request: Request, hint: str = "") -> A
 
 
 def json_of(answer: Answer, request: Request) -> Any:
-    """Return the JSON, NaN and Infinity too; SourceUnavailable when cut off, AnswerInvalid for none."""
+    """Parse JSON with NaN and Infinity; raise SourceUnavailable or AnswerInvalid."""
     if "html" in answer.headers.get("Content-Type", ""):
         raise request.invalid("it is an HTML page")
     try:
         return json.loads(answer.body)
     except json.JSONDecodeError as error:
         if _is_cut(error):
-            raise request.unavailable("the answer ends in its middle") from error
+            raise request.unavailable("the answer is truncated") from error
         raise request.invalid(f"it is not JSON: {error}") from error
     except (ValueError, RecursionError) as error:
         raise request.invalid(f"its JSON cannot be read: {error}") from error
 
 
 def _is_cut(error: json.JSONDecodeError) -> bool:
-    """Whether an object or a list began and did not come to its end."""
+    """Return whether an object or a list began without coming to its end."""
     text = error.doc.strip()
     if not text.startswith(("{", "[")):
         return False

@@ -1,4 +1,4 @@
-"""Rows of what a JSON body reported: each value fitted to its field, the rest accounted for."""
+"""Rows from a JSON body: each value fitted to its field, the rest accounted for."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,12 +12,12 @@ from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.window import Window
-from tasks.sources.json_values import WANTED, Unfit, fitted, shown
+from tasks.sources.json_values import EXPECTED, Unfit, fitted, shown
 from tasks.sources.wide_frame import Key, Wide
 
 
 class Missing:
-    """What stands for a value in a place that the body does not have."""
+    """Stands for a value that the body does not have."""
 
 
 MISSING = Missing()
@@ -27,7 +27,7 @@ class JsonRows:
     """The rows of one measurement so far.
 
     A value of another type than the catalogue's becomes a record; NaN, Infinity and -Infinity are
-    left out and counted; a missing one is reported once a field.
+    dropped and counted; a missing one is reported once a field.
     """
 
     def __init__(self, measurement: Measurement, environment: str) -> None:
@@ -39,11 +39,11 @@ class JsonRows:
         self._keys: list[Key] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in measurement.fields}
         self._missing: Counter[str] = Counter()
-        # by field and reason: the rows, and what was there
+        # by field and reason: the rows, and the values
         self._unfit: defaultdict[tuple[str, str], dict[int, Any]] = defaultdict(dict)
 
     def add(self, time: datetime, key: Key, values: dict[str, Any]) -> None:
-        """One row: its tags in the catalogue's order, and a value or MISSING for each field."""
+        """Add one row: tags in the catalogue's order, a value or MISSING for each field."""
         position = len(self._times)
         self._times.append(time)
         self._keys.append(key)
@@ -51,7 +51,7 @@ class JsonRows:
             column.append(self._fitted(name, values[name], position))
 
     def batch(self, window: Window) -> Batch:
-        """Return the rows that hold a value; raise SeriesExceeded for too many different ones."""
+        """Return the rows with a value; raise SeriesExceeded for too many distinct ones."""
         Wide(self._measurement).index(self._keys)
         for name, count in self._missing.items():
             where = "" if count == len(self._times) else f" in {count} of {len(self._times)} rows"
@@ -93,7 +93,7 @@ class JsonRows:
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
     def _records(self, name: str, why: str, found: dict[int, Any]) -> pd.DataFrame:
-        limit = WANTED[self._measurement.fields[name].type]
+        limit = EXPECTED[self._measurement.fields[name].type]
         reason = Reason.at_door("value", "json_type", limit, why)
         frame = pd.DataFrame(self._key_columns()).astype({"time": TIME_TYPE})
         frame[name] = pd.Series(found, dtype="object").reindex(frame.index)

@@ -1,4 +1,4 @@
-"""Values of JSON as the catalogue's types, exactly: nothing is converted that would change."""
+"""JSON values as the catalogue's types, without any change of value."""
 
 import json
 import math
@@ -8,13 +8,13 @@ from typing import Any
 from tasks.core.json_path import kind_of
 from tasks.core.measurement import FieldType
 
-WANTED: dict[FieldType, str] = {
+EXPECTED: dict[FieldType, str] = {
     "float": "a number",
     "int": "a whole number",
     "string": "a string",
     "bool": "true or false",
 }
-# integers below this have a double of their own
+# integers below this are exact as doubles
 EXACT = 2.0**53
 HALF = "a string with half a character"
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
@@ -29,7 +29,7 @@ class Unfit:
 
 
 def fitted(value: Any, kind: FieldType) -> float | int | str | bool | Unfit | None:
-    """The value as a field of this type holds it. NaN and Inf stay floats, also of an int field."""
+    """Return the value in the field's type; NaN and Inf stay floats."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -42,14 +42,14 @@ def fitted(value: Any, kind: FieldType) -> float | int | str | bool | Unfit | No
 
 
 def _unfit(value: Any, kind: FieldType) -> Unfit:
-    return Unfit(value, f"{kind_of(value)} where {WANTED[kind]} belongs")
+    return Unfit(value, f"{kind_of(value)} where {EXPECTED[kind]} belongs")
 
 
 def _as_float(value: float | int) -> float | Unfit:
     try:
         return float(value)
     except OverflowError:
-        return Unfit(value, "a number beyond what 64 bits can hold")
+        return Unfit(value, "a number beyond 64 bits")
 
 
 def _as_int(value: float | int) -> float | int | Unfit:
@@ -60,12 +60,12 @@ def _as_int(value: float | int) -> float | int | Unfit:
             return Unfit(value, "a fraction where a whole number belongs")
         return int(value)
     if not SMALLEST <= value <= LARGEST:
-        return Unfit(value, "a number beyond what 64 bits can hold")
+        return Unfit(value, "a number beyond 64 bits")
     return value
 
 
 def is_writable(text: str) -> bool:
-    """Whether UTF-8 can hold it: JSON may name half of a surrogate pair, which is no character."""
+    """Return whether UTF-8 can encode it: JSON may contain half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -74,7 +74,7 @@ def is_writable(text: str) -> bool:
 
 
 def tag_text(value: Any) -> str | None:
-    """Return the value as a tag; TypeError says what is no name: list, object, half a character."""
+    """Return the value as a tag; raise TypeError for a list, object or half character."""
     if isinstance(value, list | dict):
         raise TypeError(kind_of(value))
     if isinstance(value, str) and not is_writable(value):
@@ -83,7 +83,7 @@ def tag_text(value: Any) -> str | None:
 
 
 def shown(value: Any) -> str | float:
-    """The value as a quarantine record can hold it: a number, or text in UTF-8."""
+    """Return the value for a quarantine record: a number, or text in UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) or (

@@ -1,4 +1,4 @@
-"""Patience with outside services: retries within a deadline, and no second wait in one run."""
+"""Retries of a source within a deadline, and no second wait in one run."""
 
 from tasks.core.batch import Batch
 from tasks.core.errors import SourceUnavailable
@@ -9,7 +9,7 @@ from tasks.core.window import Window
 
 
 class PatientSource:
-    """A source whose Transient errors are retried; after it gave up once, each call is one try."""
+    """A source with retries of Transient errors, until it gave up once."""
 
     def __init__(self, source: Source, deadline_seconds: float) -> None:
         self.name, self.history = source.name, source.history
@@ -17,7 +17,7 @@ class PatientSource:
         self._deadline = deadline_seconds
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Extract as the source does; its Transient errors come only after the deadline."""
+        """Extract as the source does; raise its Transient errors only after the deadline."""
         try:
             return retrying(self._deadline)(self._source.extract, measurement, environment, window)
         except SourceUnavailable:

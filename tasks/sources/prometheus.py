@@ -31,7 +31,7 @@ from tasks.sources.wide_frame import Grid, Integers, Key, Wide, key_of
 RANGE = "/api/v1/query_range"
 # Prometheus refuses when (end - start) / step, rounded down, is more than this
 MAX_POINTS = 11_000
-# a query that is too much is halved down to so many slots, then given up
+# an overloading query is halved down to so many slots, then given up
 FEWEST_POINTS = 10
 # a silent server may be slow or dead: each half costs the whole wait again
 MOST_SILENCES = 2
@@ -40,10 +40,10 @@ MOST_SILENCES = 2
 class PrometheusSource:
     """Reads the queries of a measurement over any window.
 
-    A value that is NaN, +Inf or -Inf is left out and counted, as is a native histogram sample.
-    Staleness markers need no rule: PromQL drops them, so no range answer holds one.
-    A query that Prometheus calls too much, or does not answer in time, is halved in time, and the
-    source remembers what length went well. No more queries are asked at once than `gate` lets in.
+    A value that is NaN, +Inf or -Inf is dropped and counted, as is a native histogram sample.
+    Staleness markers need no rule: PromQL drops them, so no range answer holds one. A query that
+    Prometheus calls too much, or does not answer in time, is halved in time, and the source
+    remembers the length that worked. At most as many queries run at once as `gate` admits.
     """
 
     name = "prometheus"
@@ -60,20 +60,18 @@ class PrometheusSource:
         self._slots: dict[str, int] = {}
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Release the connections."""
         self._client.close()
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """The values at the multiples of the step in [start, stop).
+        """Return the values at the multiples of the step in [start, stop).
 
-        Fields without a query, and fields of text, are null and listed in `not_served`.
-
-        Raises:
-            SourceUnavailable, SourceRefused: as Client.ask says; of a wrong query too.
-            SourceTimedOut: no answer in time, also to a quarter of the question.
-            SourceOverloaded: ten slots of the query still take too long or need too many samples.
-            AnswerInvalid: what came is not Prometheus's protocol, or does not fit the field's type.
-            LabelsDiffer, KeyRepeated, SeriesExceeded: the series do not fit the catalogue.
+        Fields without a query, and fields of text, are null and listed in `not_served`. Raises
+        SourceUnavailable, SourceRefused as Client.ask, also for a wrong query; SourceTimedOut when
+        even a quarter of the query gets no answer in time; SourceOverloaded when ten slots still
+        take too long or need too many samples; AnswerInvalid when the answer violates Prometheus's
+        protocol, or does not fit the field's type; LabelsDiffer, KeyRepeated, SeriesExceeded when
+        the series do not fit the catalogue.
         """
         grid = Grid.of(window, measurement.step)
         reading = _Reading(measurement)
@@ -96,7 +94,7 @@ class PrometheusSource:
         )
 
     def _pages(self, query: str, grid: Grid, request: Request) -> Iterator[tuple[Grid, Matrix]]:
-        """The answers over the grid, in order, each with the part of the grid that it is for."""
+        """Yield the answers over the grid, in order, each with its part of the grid."""
         for page in grid.pages(self._slots.get(query, MAX_POINTS)):
             yield from self._halves(query, page, request, MOST_SILENCES)
 
@@ -120,16 +118,16 @@ class PrometheusSource:
 
 
 class _Reading:
-    """What the answers of one measurement have given so far."""
+    """The answers of one measurement so far."""
 
     def __init__(self, measurement: Measurement) -> None:
         self.wide = Wide(measurement)
-        # a dict, to say each thing once and in order
+        # a dict keeps each warning once and in order
         self.warnings: dict[str, None] = {}
         self._measurement = measurement
 
     def take(self, field: str, matrix: Matrix, grid: Grid, page: Grid, request: Request) -> None:
-        """Puts an answer for one page of the grid in."""
+        """Add an answer for one page of the grid."""
         for remark in matrix.remarks:
             self.warnings[f"{field}: {remark}"] = None
         index = self.wide.index(self._keys(field, matrix.series))
@@ -139,7 +137,7 @@ class _Reading:
         self.wide.put(field, np.repeat(index, points.counts), slots, points.values, request)
 
     def _keys(self, field: str, series: list[Series]) -> list[Key]:
-        """The key of each series, after a check of its labels."""
+        """Return the key of each series, after a check of its labels."""
         keys: dict[Key, None] = {}
         tags = self._measurement.tags
         for one in series:
@@ -161,16 +159,16 @@ class _Reading:
         if samples:
             self.wide.dropped["native_histogram"] += samples
             self.warnings[
-                f"{field}: native histograms are left out; make numbers of them in the query, "
+                f"{field}: native histograms are dropped. Fix: convert them in the query, "
                 "with histogram_quantile for example"
             ] = None
 
 
 def _slots(points: Points, page: Grid, request: Request) -> Integers:
-    """Return the slot of each sample in the page; AnswerInvalid for a time out of place or order."""
+    """Return each sample's slot; raise AnswerInvalid for a time out of order."""
     slots = page.slots_of(points.times)
     if slots is None:
-        raise request.invalid("it holds a time that was not asked for")
+        raise request.invalid("it has a time outside of the query")
     series = np.repeat(np.arange(len(points.counts)), points.counts)
     if (np.diff(series * page.slots + slots) <= 0).any():
         raise request.invalid("the times of a series are not in order")
@@ -178,13 +176,13 @@ def _slots(points: Points, page: Grid, request: Request) -> Integers:
 
 
 def ask_range(client: Client, query: str, grid: Grid, request: Request) -> Matrix:
-    """Return what the query has at the grid's moments; the grid has slots. Raises as extract does."""
+    """Query the grid's moments; the grid has slots. Raises as extract."""
     form = {
         "query": query,
         "start": _seconds(micros(grid.first)),
         "end": _seconds(micros(grid.last)),
         "step": format_duration(grid.step),
-        # so that Prometheus gives up, and says so, before we hang up
+        # lets Prometheus give up with an error before we hang up
         "timeout": f"{int(client.limits.silence * 900)}ms",
     }
     answer = client.ask(RANGE, request.what, form)
@@ -198,5 +196,4 @@ def ask_range(client: Client, query: str, grid: Grid, request: Request) -> Matri
 
 
 def _seconds(moment: int) -> str:
-    """Microseconds as decimal seconds."""
     return format(Decimal(moment).scaleb(-6), "f")

@@ -1,4 +1,4 @@
-"""The syntax of a catalogue's PromQL, checked without a server."""
+"""Syntax check of a catalogue's PromQL, without a server."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,12 +12,9 @@ RANGES = (promql_parser.MatrixSelector, promql_parser.SubqueryExpr)
 
 
 def check_queries(entries: Iterable[Measurement], path: Path) -> None:
-    """Refuse a catalogue whose queries are not PromQL, or answer with ranges.
+    """Raise ConfigurationInvalid naming each bad query at `path`, also of ranges.
 
-    The parser may be older than a Prometheus with experimental syntax, so runs do not ask it.
-
-    Raises:
-        ConfigurationInvalid: naming every such query of the file at `path`.
+    The parser may lag behind a Prometheus with experimental syntax, so runs do not use it.
     """
     problems = [
         f"{entry.name}.{name}: {problem}"
@@ -39,4 +36,4 @@ def _problems(query: str) -> Iterator[str]:
         yield f"{query!r} is not PromQL: {error}"
         return
     if isinstance(parsed, RANGES):
-        yield f"{query!r} gives ranges, not values (rate() makes values of them)"
+        yield f"{query!r} returns ranges, not values (rate() makes values of them)"

@@ -1,4 +1,4 @@
-"""Clients under another name: hashed with a key, before anything is kept or sent."""
+"""Pseudonyms of clients: hashed with a key, before anything is stored or sent."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from tasks.core.window import Window
 
 KEY_FILE = "client-ids.key"
 KEY_BYTES = 32
-# 48 bits: among 10,000 clients two have the same name with a probability of 2 in 10 million
+# 48 bits: among 10,000 clients two collide with a probability of 2 in 10 million
 NAME_BYTES = 6
 PERSON = b"fedvitals-client"
 Namer = Callable[[str], str]
 
 
 class NamedSource:
-    """A source whose clients get other names in every batch."""
+    """A source whose clients get pseudonyms in every batch."""
 
     def __init__(self, source: Source, namer: Namer) -> None:
         self.name, self.history = source.name, source.history
@@ -32,7 +32,7 @@ class NamedSource:
         self._namer = namer
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Extract as the source does, with other names in the measurement's `identity`."""
+        """Extract as the source does, with pseudonyms in the measurement's `identity`."""
         batch = self._source.extract(measurement, environment, window)
         tag = measurement.identity
         if tag is None:
@@ -50,18 +50,16 @@ class NamedSource:
 
 
 def namer_of(settings: Settings) -> Namer | None:
-    """How a client is called, as the setting client_ids says; None for as it is.
+    """Return the naming of clients set by client_ids; None for unchanged names.
 
-    Hashed is keyed BLAKE2b (RFC 7693): nobody without the key can try names, and equal names of
-    one key stay equal. The key is FEDVITALS_CLIENT_KEY, else a file in FEDVITALS_HOME, made when it
-    is not there; ConfigurationInvalid when it can be neither read nor made.
+    Hashed is keyed BLAKE2b (RFC 7693): names cannot be guessed without the key, and equal names of
+    one key stay equal. The key is FEDVITALS_CLIENT_KEY, else a file in FEDVITALS_HOME, created if
+    missing; raises ConfigurationInvalid when it can be neither read nor created.
     """
     if settings.client_ids == "plain":
         return None
-    reported = settings.client_key
-    secret = (
-        reported.get_secret_value().encode() if reported else _kept_key(settings.home / KEY_FILE)
-    )
+    given = settings.client_key
+    secret = given.get_secret_value().encode() if given else _kept_key(settings.home / KEY_FILE)
     key = hashlib.blake2b(secret, digest_size=KEY_BYTES).digest()
 
     def name(client: str) -> str:
@@ -81,19 +79,19 @@ def _kept_key(path: Path) -> bytes:
         raise ConfigurationInvalid(
             where=path,
             problem=f"the key of hashed client names cannot be kept there: {error.strerror}",
-            fix=f"Make the folder one that can be written, or set {CLIENT_KEY_VARIABLE}",
+            fix=f"Make the folder writable, or set {CLIENT_KEY_VARIABLE}",
         ) from error
     if len(key) != KEY_BYTES:
         raise ConfigurationInvalid(
             where=path,
-            problem=f"holds {len(key)} bytes, and the key of hashed client names has {KEY_BYTES}",
+            problem=f"holds {len(key)} bytes, but the key of hashed client names has {KEY_BYTES}",
             fix="Restore the file. Delete it only if clients may get new names",
         )
     return key
 
 
 def _make_key(path: Path) -> None:
-    """Puts a new key there, whole and for its owner alone; of two who do it the first one wins."""
+    """Create a key atomically, for its owner alone; of two creators the first wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -103,7 +101,7 @@ def _make_key(path: Path) -> None:
             os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError:
-        # another run was first: its key is the one
+        # another run was first: its key is used
         return
     finally:
         draft.unlink(missing_ok=True)

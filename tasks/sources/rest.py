@@ -1,4 +1,4 @@
-"""A service's REST API: what the paths of the catalogue select in its JSON answers."""
+"""A service's REST API: values selected by the catalogue's paths in JSON answers."""
 
 import threading
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ LIMITS = Limits(connect=5.0, silence=15.0, total=30.0, largest=16 * 2**20)
 
 
 class RestSource:
-    """Makes one sample of a measurement from the endpoint that it names.
+    """Takes one sample of a measurement from its endpoint.
 
-    Each endpoint is asked once, whoever needs it first; use one source a run. Safe between threads.
+    Each endpoint is queried once, on first use; use one source a run. Thread-safe.
     """
 
     name = "rest"
@@ -33,40 +33,37 @@ class RestSource:
     def __init__(
         self, service: Service, limits: Limits | None = None, now: datetime | None = None
     ) -> None:
-        """`now` is what the samples are dated with: the run's time, by default the asking's."""
+        """`now` dates the samples: the run's time, by default that of the query."""
         self._now = now
         self._client = Client(service, API, limits or LIMITS)
         self._documents: dict[str, Shared[_Document]] = {}
         self._guard = threading.Lock()
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Release the connections."""
         self._client.close()
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """One row, or one an item of `rest.rows`, at the sample's time, floored to `every`.
+        """Return one row, or one an item of `rest.rows`, at the sample's floored time.
 
-        Outside the window there are no rows, and nothing is asked. An endpoint or place that the
-        service does not have gives nulls and a warning; values are fitted as JsonRows says. Rows
-        with the same tags stay: that only one can be true is for the suite to say.
-
-        Raises:
-            SourceUnavailable, SourceRefused, CertificateInvalid: as Client.ask says.
-            AnswerInvalid: it is not JSON, too large, or not an object or a list where one should be.
-            SeriesExceeded: there are more different rows than the measurement may have.
+        Outside the window there are no rows, and no query. A missing endpoint or place gives nulls
+        and a warning; values are fitted as in JsonRows. Rows with equal tags stay, for the suite to
+        reject. Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask;
+        AnswerInvalid when it is not JSON, too large, or has another type where an object or a list
+        belongs; SeriesExceeded when there are more distinct rows than the measurement may have.
         """
         rest = measurement.rest
-        assert rest is not None, "a measurement of this source says where its rows are"
-        look = self._document(rest.endpoint).within(window, measurement.every)
-        if look is None:
+        assert rest is not None, "a measurement of this source has the place of its rows"
+        sample = self._document(rest.endpoint).within(window, measurement.every)
+        if sample is None:
             return too_late(measurement, environment, window)
-        if look.seen.content is MISSING:
+        if sample.seen.content is MISSING:
             warning = f"{rest.endpoint} is not offered by this service"
             return nothing(measurement, environment, window, warning)
-        reading = _Reading(measurement, environment, look.seen.request)
-        reading.reported.warnings.extend(look.warnings(measurement.every))
-        reading.take(look.seen.content, rest, floor(look.time, measurement.every))
-        return reading.reported.batch(window)
+        reading = _Reading(measurement, environment, sample.seen.request)
+        reading.rows.warnings.extend(sample.warnings(measurement.every))
+        reading.take(sample.seen.content, rest, floor(sample.time, measurement.every))
+        return reading.rows.batch(window)
 
     def _document(self, endpoint: str) -> "Shared[_Document]":
         with self._guard:
@@ -81,35 +78,34 @@ class RestSource:
 
 @dataclass(frozen=True)
 class _Document:
-    """What an endpoint answered; its content is MISSING when the service does not offer it."""
+    """An endpoint's answer; its content is MISSING when the service does not offer it."""
 
     request: Request
     content: Any
 
 
 class _Reading:
-    """Finds a measurement's rows in a body, and hands them to what tells them."""
+    """Finds a measurement's rows in a body."""
 
     def __init__(self, measurement: Measurement, environment: str, request: Request) -> None:
-        self.reported = JsonRows(measurement, environment)
+        self.rows = JsonRows(measurement, environment)
         self._measurement = measurement
         self._request = request
 
     def take(self, content: Any, rest: Rest, time: datetime) -> None:
-        """Put in what an endpoint answered, all of it at this time; may raise AnswerInvalid."""
+        """Add an endpoint's answer, dated with this time; may raise AnswerInvalid."""
         for row in self._rows(content, rest):
             tags = tuple(self._tag(rest.tags[tag], row) for tag in self._measurement.tags)
             values = {name: self._field(name, row) for name in self._measurement.fields}
-            self.reported.add(time, tags, values)
+            self.rows.add(time, tags, values)
 
     def _rows(self, content: Any, rest: Rest) -> list[dict[str, Any]]:
-        """The objects that are the rows."""
         if rest.rows is None:
             return [self._object(content, "the body")]
         found = self._value_at(rest.rows, content)
         if found is None:
             warning = f"{rest.endpoint} has no {rest.rows}: not offered by this service"
-            self.reported.warnings.append(warning)
+            self.rows.warnings.append(warning)
             return []
         if not isinstance(found, list):
             raise self._request.invalid(f"{rest.rows} is {kind_of(found)}, not a list")
@@ -121,7 +117,7 @@ class _Reading:
         return value
 
     def _value_at(self, path: str, row: Any) -> Any:
-        """What the path selects; None for null and for nothing."""
+        """Return the value that the path selects; None for null and for nothing."""
         found = self._look(path, row)
         return None if found is MISSING else found
 
@@ -144,5 +140,5 @@ class _Reading:
 
     def _field(self, name: str, row: dict[str, Any]) -> Any:
         path = self._measurement.fields[name].path
-        assert path is not None, "a field of this source says where it is"
+        assert path is not None, "a field of this source has a path"
         return self._look(path, row)

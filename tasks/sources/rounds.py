@@ -1,4 +1,4 @@
-"""The rounds in an answer of the history: dated, distinguished by run, and made into rows."""
+"""Rounds in an answer of the history: dated, assigned to runs, and made into rows."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ from tasks.sources.json_rows import MISSING, JsonRows
 from tasks.sources.json_values import tag_text
 
 LARGEST_NUMBER = 2**53
-# counted among the drawn alone when a service calls it otherwise
+# counted as drawn only, when a service uses another word
 STATES: tuple[HistoryFact, ...] = ("reported", "late", "dropped")
 TERMS: tuple[HistoryFact, ...] = ("delta", "sampling_rate", "noise_multiplier", "epsilon_budget")
 NUMBERS: tuple[HistoryFact, ...] = ("seconds", "loss", "accuracy", "epsilon")
@@ -25,7 +25,7 @@ Named = Sequence[tuple[str, "HistoryRound"]]
 
 @dataclass(frozen=True)
 class HistoryRound:
-    """One round as the service tells it, its number and its start (UTC)."""
+    """One round as the service reports it, its number and its start (UTC)."""
 
     number: int
     started: datetime
@@ -33,7 +33,7 @@ class HistoryRound:
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Self | None:
-        """The round; None when it has no number or no start that a store can hold."""
+        """Build the round; None without a number or a start that a store can hold."""
         number, started = item.get("round"), _moment(item.get("started"))
         if not _is_number(number) or started is None:
             return None
@@ -42,7 +42,7 @@ class HistoryRound:
 
 
 def _moment(found: Any) -> datetime | None:
-    """A time in ISO 8601, in UTC when it names no zone."""
+    """Parse a time in ISO 8601, by default UTC."""
     if not isinstance(found, str):
         return None
     try:
@@ -54,7 +54,7 @@ def _moment(found: Any) -> datetime | None:
 
 
 def dated(items: Iterable[dict[str, Any]]) -> list[HistoryRound]:
-    """The rounds with a number and a start, by their start; of one start in the order they came."""
+    """Return rounds with number and start, by start; equal starts keep their order."""
     found = [HistoryRound.of(item) for item in items]
     return sorted((each for each in found if each is not None), key=lambda each: each.started)
 
@@ -62,10 +62,10 @@ def dated(items: Iterable[dict[str, Any]]) -> list[HistoryRound]:
 def runs_of(
     rounds: Sequence[HistoryRound], run_id: str | None, known: KnownRun | None
 ) -> list[str]:
-    """The run of each round, in order: the service's own name for it, else by the counter.
+    """Return the run of each round: the service's own name, else by the counter.
 
-    A counter that goes back begins a new run, which is named by the start of its first round. Rounds
-    that are known already, or that go on where the known ones end, are of the known run.
+    A counter that goes back begins a new run, named by the start of its first round. Rounds that are
+    known already, or that continue the known ones, are of the known run.
     """
     if run_id is not None:
         return [run_id] * len(rounds)
@@ -84,7 +84,7 @@ def runs_of(
 
 
 def _belong(rounds: Sequence[HistoryRound], known: KnownRun) -> bool:
-    """Whether the first of the rounds are of the known run."""
+    """Return whether the first of the rounds are of the known run."""
     number, started = known.last
     if any((each.number, each.started) in known.rounds for each in rounds):
         return True
@@ -92,19 +92,17 @@ def _belong(rounds: Sequence[HistoryRound], known: KnownRun) -> bool:
 
 
 def run_name(started: datetime) -> str:
-    """The name of a run that its service gives none: when its first round that was seen started."""
+    """Name a run, unnamed by its service, by the start of its first seen round."""
     return f"run-{started:%Y%m%dT%H%M%S.%fZ}"
 
 
-def count_undated(reported: JsonRows, items: Sequence[dict[str, Any]]) -> None:
-    """Counts what the rounds without number or start hold, which belong to no time."""
+def count_undated(rows: JsonRows, items: Sequence[dict[str, Any]]) -> None:
+    """Count the values of rounds without number or start, which have no time."""
     if not items:
         return
-    reported.dropped["undated"] += sum(
-        _is_number(item.get(fact)) for item in items for fact in NUMBERS
-    )
-    reported.warnings.append(
-        f"{len(items)} rounds are left out: they have no whole number (round), or no start in "
+    rows.dropped["undated"] += sum(_is_number(item.get(fact)) for item in items for fact in NUMBERS)
+    rows.warnings.append(
+        f"{len(items)} rounds are dropped: they have no whole number (round), or no start in "
         "ISO 8601 (started)"
     )
 
@@ -114,9 +112,9 @@ def _is_number(found: Any) -> TypeGuard[float]:
 
 
 def fill_rounds(
-    reported: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
+    rows: JsonRows, measurement: Measurement, named: Named, body: dict[str, Any]
 ) -> None:
-    """One row a round, with the terms of privacy that the body names for all of them."""
+    """Add one row a round, with the body's common terms of privacy."""
     terms: dict[HistoryFact, Any] = {fact: body.get(fact, MISSING) for fact in TERMS}
     strange: Counter[str] = Counter()
     for run_id, each in named:
@@ -124,11 +122,11 @@ def fill_rounds(
         facts |= {fact: each.item.get(fact, MISSING) for fact in NUMBERS}
         facts |= _of_clients(each.item.get("clients", MISSING), strange)
         facts["not_finite"] = _not_finite(facts)
-        reported.add(each.started, (run_id,), _fields(measurement, facts))
+        rows.add(each.started, (run_id,), _fields(measurement, facts))
     for state, count in strange.items():
-        reported.warnings.append(
-            f"{count} clients have the state {state!r}, which is none of {', '.join(STATES)}: "
-            "they are counted as drawn alone"
+        rows.warnings.append(
+            f"{count} clients have the state {state!r}, which is not one of {', '.join(STATES)}: "
+            "they are counted as drawn only"
         )
 
 
@@ -138,16 +136,16 @@ def _not_finite(facts: dict[HistoryFact, Any]) -> str | None:
 
 
 def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
-    """How many clients there were, by state, and the mean of their data quality."""
+    """Return the number of clients, by state, and the mean of their data quality."""
     facts: tuple[HistoryFact, ...] = ("drawn", *STATES, "data_quality")
     if not isinstance(found, list):
-        # null is reported as such; anything else is for the measurement of the clients to refuse
+        # null means unknown; the measurement of the clients rejects other types
         return dict.fromkeys(facts, MISSING if found is MISSING else None)
     clients = [client for client in found if isinstance(client, dict)]
     states = Counter(str(client.get("state")) for client in clients if client.get("state"))
     strange.update({state: n for state, n in states.items() if state not in STATES})
-    reported = (client.get("data_quality") for client in clients)
-    quality: list[float] = [each for each in reported if _is_number(each) and math.isfinite(each)]
+    qualities = (client.get("data_quality") for client in clients)
+    quality: list[float] = [each for each in qualities if _is_number(each) and math.isfinite(each)]
     counts: dict[HistoryFact, Any] = {"drawn": len(clients)}
     has_states = bool(states) or not clients
     counts |= {state: states[state] if has_states else MISSING for state in STATES}
@@ -155,10 +153,8 @@ def _of_clients(found: Any, strange: Counter[str]) -> dict[HistoryFact, Any]:
     return counts
 
 
-def fill_clients(
-    reported: JsonRows, measurement: Measurement, named: Named, request: Request
-) -> None:
-    """Add one row a client of each round; AnswerInvalid for a list, client or name that is none."""
+def fill_clients(rows: JsonRows, measurement: Measurement, named: Named, request: Request) -> None:
+    """Add one row a client of each round; raise AnswerInvalid for a bad one."""
     without = 0
     for run_id, each in named:
         clients = each.item.get("clients")
@@ -172,14 +168,13 @@ def fill_clients(
         for client in clients:
             name, facts = _client(client, each, request)
             facts |= {"run_id": run_id, "round": each.number}
-            reported.add(each.started, (name,), _fields(measurement, facts))
+            rows.add(each.started, (name,), _fields(measurement, facts))
     if without:
         warning = f"clients: not offered by this service in {without} of {len(named)} rounds"
-        reported.warnings.append(warning)
+        rows.warnings.append(warning)
 
 
 def _client(found: Any, each: HistoryRound, request: Request) -> tuple[str, dict[HistoryFact, Any]]:
-    """A client's name, and what is reported of it."""
     if not isinstance(found, dict):
         raise request.invalid(f"a client of round {each.number} is {kind_of(found)}, not an object")
     try:

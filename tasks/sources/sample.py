@@ -1,4 +1,4 @@
-"""Samples of sources without history: one look a run, shared by all measurements that need it."""
+"""Samples of sources without history: one a run, shared by all measurements."""
 
 import threading
 from collections.abc import Callable
@@ -16,14 +16,14 @@ LATE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Look(Generic[Seen]):
-    """What was seen, the time that it is dated with, and how much later it was asked for."""
+    """A sample, its date, and how much later it was taken."""
 
     time: datetime
     delay: timedelta
     seen: Seen
 
     def warnings(self, every: timedelta) -> tuple[str, ...]:
-        """Says so when the date is off by more than a slot, and by more than a minute."""
+        """Warn when the date is off by more than a slot, and by more than a minute."""
         if self.delay <= max(every, LATE):
             return ()
         seconds = self.delay.total_seconds()
@@ -31,23 +31,20 @@ class Look(Generic[Seen]):
 
 
 class Shared(Generic[Seen]):
-    """Looks when it is first asked, and answers all who ask later with that; safe between threads.
+    """Takes a sample on first use, and shares it once it succeeded; thread-safe."""
 
-    A look that fails is not kept, so that whoever asks next looks again.
-    """
-
-    def __init__(self, look: Callable[[], Seen], now: datetime | None = None) -> None:
-        """`now` is what the look is dated with: the run's time, by default the look's own."""
-        self._look = look
+    def __init__(self, sample: Callable[[], Seen], now: datetime | None = None) -> None:
+        """`now` dates the sample: the run's time, by default the sample's own."""
+        self._look = sample
         self._now = now
         self._guard = threading.Lock()
         self._last: Look[Seen] | None = None
 
     def within(self, window: Window, every: timedelta) -> Look[Seen] | None:
-        """A look of which the time, floored to `every`, is in the window.
+        """Return a sample whose time, floored to `every`, is in the window.
 
-        None when now is not in it: then nobody is asked. A look that is dated outside the window is
-        made anew.
+        None when now is not in it: then nothing is queried. A sample dated outside the window is taken
+        anew.
         """
         with self._guard:
             if self._last is None or not _is_in(self._last.time, window, every):
@@ -64,7 +61,7 @@ def _is_in(time: datetime, window: Window, every: timedelta) -> bool:
 
 
 def nothing(measurement: Measurement, environment: str, window: Window, warning: str) -> Batch:
-    """A batch without rows, and why."""
+    """Return a batch without rows, and the reason."""
     return Batch(
         measurement=measurement,
         environment=environment,
@@ -75,7 +72,7 @@ def nothing(measurement: Measurement, environment: str, window: Window, warning:
 
 
 def too_late(measurement: Measurement, environment: str, window: Window) -> Batch:
-    """A batch without rows, for a window that does not hold now."""
+    """Return a batch without rows, for a window that does not include now."""
     span = f"[{iso(window.start)}, {iso(window.stop)})"
     warning = f"no sample: it is not {span} now, and the source has no history"
     return nothing(measurement, environment, window, warning)

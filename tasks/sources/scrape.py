@@ -1,4 +1,4 @@
-"""A service's own /metrics page, for where no Prometheus keeps its history."""
+"""A service's own /metrics page, where no Prometheus keeps its history."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Page:
-    """A /metrics page: the service's URL, when it was asked for (UTC), and its text."""
+    """A /metrics page: the service's URL, the time of the scrape (UTC), and the text."""
 
     url: str
     time: datetime
@@ -35,15 +35,15 @@ class Page:
 
     @property
     def request(self) -> Request:
-        """The facts that errors about this page have."""
+        """Return the facts for errors about this page."""
         return Request(service=API.name, url=self.url, what="its metrics page")
 
     @cached_property
     def samples(self) -> Mapping[str, Mapping[Labels, float]]:
-        """The value of each sample, by its name and its sorted labels. Parsed once.
+        """Parse, once, the value of each sample, by its name and sorted labels.
 
-        A counter that is exposed without `_total` is found under both names. Raises AnswerInvalid
-        where the text is not in Prometheus's exposition format.
+        A counter exposed without `_total` is found under both names. Raises AnswerInvalid where the text
+        is not in Prometheus's exposition format.
         """
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
         try:
@@ -60,11 +60,10 @@ class Page:
 
 
 def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None = None) -> Page:
-    """Return the page as it is now, parsed.
+    """Fetch and parse the present page.
 
-    Raises:
-        SourceUnavailable, SourceRefused: as Client.ask says.
-        AnswerInvalid: it is not in Prometheus's exposition format.
+    Raises SourceUnavailable, SourceRefused as Client.ask; AnswerInvalid when it is not in
+    Prometheus's exposition format.
     """
     with Client(service, API, limits) as client:
         time = datetime.now(UTC)
@@ -83,7 +82,7 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
 
 
 def check_api(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
-    """Whether the metrics page is reachable, lets us in, and can be parsed."""
+    """Check that the metrics page is reachable, authorises us, and can be parsed."""
     found: str | FedvitalsError
     try:
         found = f"{len(fetch_page(service, limits=limits).samples)} sample names"
@@ -93,33 +92,31 @@ def check_api(service: Service, limits: Limits | None = None) -> tuple[ServiceCh
 
 
 class ScrapeSource:
-    """Makes one sample of a measurement from a page and, for growth, the page kept before.
+    """Takes one sample of a measurement from a page and, for rates, the one before.
 
-    As in PromQL, a counter that fell was reset: what it says now grew from 0. A series that the
-    page before lacks has no growth yet.
+    As in PromQL, a counter that fell was reset: its present value grew from 0. A series that the
+    page before lacks has no rate yet.
     """
 
     name = "scrape"
     history: History = "sample"
 
     def __init__(self, page: Page, previous: Page | None, now: datetime | None = None) -> None:
-        """`now` is what the sample is dated with: the run's time, by default the page's."""
+        """`now` dates the sample: the run's time, by default the page's."""
         self._page = page
         self._previous = previous
         self._now = now or page.time
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """One row a series at the sample's time, floored to the catalogue's `every`.
+        """Return one row a series at the sample's time, floored to `every`.
 
         Outside the window there are no rows. Fields without a `scrape`, and fields of text, are
-        null and listed in `not_served`. A value that is NaN, +Inf or -Inf is left out and counted.
-
-        Raises:
-            AnswerInvalid: the page cannot be parsed, or a value does not fit the field's type.
-            SeriesExceeded: there are more series than the measurement may have.
+        null and listed in `not_served`. A value that is NaN, +Inf or -Inf is dropped and counted.
+        Raises AnswerInvalid when the page cannot be parsed, or a value does not fit the field's
+        type; SeriesExceeded when there are more series than the measurement may have.
         """
         served = {
             name: spec.scrape
@@ -144,7 +141,7 @@ class ScrapeSource:
 
 
 class _Reading:
-    """What the fields of one measurement have given so far."""
+    """The fields of one measurement so far."""
 
     def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
         self.wide = Wide(measurement)
@@ -152,11 +149,11 @@ class _Reading:
         self.unmeasured: set[str] = set()
         self._measurement = measurement
         self._page = page
-        # without a page before this one nothing has grown
+        # without an earlier page there are no rates
         self._previous = previous if previous and previous.time < page.time else None
 
     def take(self, field: str, scrape: Scrape) -> None:
-        """Puts one field in."""
+        """Add one field."""
         sampled = f"{scrape.metric}_bucket" if scrape.as_ == "quantile" else scrape.metric
         if sampled not in self._page.samples:
             self.warnings.append(f"{field}: the page has no {sampled}")
@@ -215,7 +212,7 @@ class _Reading:
 
 
 def _combine(values: list[float], scrape: Scrape) -> float:
-    """One value of several. As in PromQL, max and min take NaN only when nothing else is there."""
+    """Combine values; as in PromQL, max and min ignore NaN if they can."""
     if scrape.combine == "max":
         return float(np.fmax.reduce(values))
     if scrape.combine == "min":

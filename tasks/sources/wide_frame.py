@@ -1,4 +1,4 @@
-"""The wide frame of a measurement, made from the series of its fields."""
+"""The wide frame of a measurement, built from the series of its fields."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from tasks.core.measurement import FieldType, Measurement
 from tasks.core.window import Window, ceil, micros
 from tasks.sources.http import Request
 
-# the values of a series' tags in the catalogue's order, None where it lacks one
+# values of a series' tags in the catalogue's order, None for missing ones
 Key = tuple[str | None, ...]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -26,7 +26,7 @@ TWO_TO_63 = 2.0**63
 
 @dataclass(frozen=True)
 class Grid:
-    """The moments that a source is asked for: first, first + step, …; as many as slots."""
+    """The moments to query: first, first + step, …; as many as slots."""
 
     first: datetime
     step: timedelta
@@ -34,28 +34,28 @@ class Grid:
 
     @classmethod
     def of(cls, window: Window, step: timedelta) -> Self:
-        """The multiples of the step, counted from the epoch, in the half-open window."""
+        """Return the multiples of the step from the epoch on in the half-open window."""
         first = ceil(window.start, step)
         return cls(first, step, max(0, -((first - window.stop) // step)))
 
     def pages(self, limit: int) -> Iterator["Grid"]:
-        """The grid in pieces of at most `limit` slots, in order, without gap or overlap."""
+        """Yield the grid in pieces of at most `limit` slots, in order."""
         for begin in range(0, self.slots, limit):
             first = self.first + begin * self.step
             yield Grid(first, self.step, min(limit, self.slots - begin))
 
     @property
     def last(self) -> datetime:
-        """The last moment; only of a grid with slots."""
+        """Return the last moment; only of a grid with slots."""
         return self.first + (self.slots - 1) * self.step
 
     @property
     def micros(self) -> Integers:
-        """All moments, in microseconds since the epoch."""
+        """Return all moments, in microseconds since the epoch."""
         return micros(self.first) + np.arange(self.slots) * (self.step // timedelta(microseconds=1))
 
     def slots_of(self, times: Integers) -> Integers | None:
-        """Which slot each time is, in microseconds since the epoch; None when one is none."""
+        """Return the slot of each time in microseconds; None if one has none."""
         step = self.step // timedelta(microseconds=1)
         slots, beside = np.divmod(times - micros(self.first), step)
         inside = (beside == 0) & (slots >= 0) & (slots < self.slots)
@@ -63,12 +63,12 @@ class Grid:
 
 
 def key_of(labels: Mapping[str, str], measurement: Measurement) -> Key:
-    """The tags among the labels. A label without text is the same as none, as in PromQL."""
+    """Return the tags among the labels. As in PromQL an empty label is a missing one."""
     return tuple(labels.get(tag) or None for tag in measurement.tags)
 
 
 def unfit(values: Floats, kind: FieldType) -> float | None:
-    """The first finite value that a field of this type cannot hold, None when there is none."""
+    """Return the first finite value that a field of this type cannot hold, if any."""
     if kind == "int":
         fits = (values == np.rint(values)) & (np.abs(values) < TWO_TO_63)
     elif kind == "bool":
@@ -79,10 +79,10 @@ def unfit(values: Floats, kind: FieldType) -> float | None:
 
 
 class Wide:
-    """Takes the points of the fields one after the other; then gives one frame.
+    """Takes the points of the fields one after the other, then builds one frame.
 
-    The frame equals what tasks.core.batch.build_frame makes of the same rows, but it is built in
-    its order from whole columns, which is what makes it quick.
+    The frame equals that of tasks.core.batch.build_frame for the same rows, but is built in order
+    from whole columns, which is fast.
     """
 
     def __init__(self, measurement: Measurement) -> None:
@@ -92,7 +92,7 @@ class Wide:
         self._points: dict[str, list[tuple[Integers, Integers, Floats]]] = {}
 
     def index(self, keys: Sequence[Key]) -> Integers:
-        """Number each series, int64 of shape (keys,); SeriesExceeded beyond the measurement's most."""
+        """Number each series, int64 of shape (keys,); raise SeriesExceeded."""
         for key in keys:
             self._index.setdefault(key, len(self._index))
         if len(self._index) > self._measurement.max_series:
@@ -102,22 +102,22 @@ class Wide:
     def put(
         self, field: str, series: Integers, slots: Integers, values: Floats, request: Request
     ) -> None:
-        """Add finite values, count the others; AnswerInvalid for one that its field cannot hold."""
+        """Add finite values, count the others; raise AnswerInvalid for an unfit one."""
         finite = np.isfinite(values)
         nan = int(np.isnan(values).sum())
         self.dropped += Counter(nan=nan, inf=len(values) - int(finite.sum()) - nan)
         kind = self._measurement.fields[field].type
         wrong = unfit(values[finite], kind)
         if wrong is not None:
-            raise request.invalid(f"{field} is {kind} in the catalogue, and {wrong!r} came")
+            raise request.invalid(f"{field} is {kind} in the catalogue, but {wrong!r} came")
         self.add(field, series[finite], slots[finite], values[finite])
 
     def add(self, field: str, series: Integers, slots: Integers, values: Floats) -> None:
-        """Puts finite values in: value i belongs to series[i] at slots[i]. Shapes (values,)."""
+        """Add finite values: value i belongs to series[i] at slots[i]. Shapes (values,)."""
         self._points.setdefault(field, []).append((series, slots, values))
 
     def frame(self, environment: str, times: Integers) -> pd.DataFrame:
-        """The rows that hold a value; times are the slots' moments in microseconds."""
+        """Return the rows with a value; times are the slots' moments in microseconds."""
         keys = sorted(self._index, key=lambda key: tuple(text or "" for text in key))
         rank = np.empty(len(keys), dtype="int64")
         rank[[self._index[key] for key in keys]] = np.arange(len(keys))
@@ -164,7 +164,7 @@ class Wide:
 def _cells(
     parts: list[tuple[Integers, Integers, Floats]], rank: Integers, shape: tuple[int, int]
 ) -> Floats:
-    """Return one field's values, of shape (series in order, slots); NaN where there is none."""
+    """Return one field's values: (series in order, slots), NaN where there is none."""
     cells = np.full(shape, np.nan)
     for series, slot, values in parts:
         cells[rank[series], slot] = values
@@ -172,7 +172,7 @@ def _cells(
 
 
 def _categories(column: tuple[str | None, ...], rows: Integers) -> pd.Categorical:
-    """The tag of each series, repeated for its rows; the categories are sorted."""
+    """Return the tag of each series, repeated for its rows; the categories are sorted."""
     texts = sorted({text for text in column if text is not None})
     codes = {text: code for code, text in enumerate(texts)}
     of_series = np.array([-1 if text is None else codes[text] for text in column], dtype="int32")
@@ -188,5 +188,5 @@ def _column(values: Floats, kind: FieldType) -> Any:
         return pd.arrays.IntegerArray(np.where(null, 1, values).astype("int64"), null)
     if kind == "bool":
         return pd.arrays.BooleanArray(np.where(null, 0, values).astype("bool"), null)
-    # no number becomes a text: such a field is not served
+    # a text field is not served, so numbers never become texts
     return pd.Series([None] * len(values), dtype="object").astype("str").array

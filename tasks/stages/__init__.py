@@ -1,1 +1,1 @@
-"""What Prefect sees of a run: its steps as tasks, its artifacts, its progress, its final state."""
+"""Prefect's view of a run: steps as tasks, artifacts, progress, final state."""

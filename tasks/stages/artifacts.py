@@ -17,16 +17,12 @@ from prefect.exceptions import PrefectException
 from tasks.core.artifact import MOST_ROWS, Artifact
 from tasks.core.errors import ChannelUnavailable
 
-# Prefect stores larger ones, and then refuses their event
+# Prefect stores larger ones, but refuses their event
 MOST_IMAGE_BYTES = 48_000
 
 
 def publish(artifacts: Iterable[Artifact]) -> None:
-    """Put the artifacts beside the flow run; none outside of one.
-
-    Raises:
-        ChannelUnavailable: when Prefect's server does not take one.
-    """
+    """Publish artifacts beside the flow run, if in one; raise ChannelUnavailable."""
     if runtime.flow_run.id is None:
         return
     for artifact in artifacts:

@@ -20,39 +20,38 @@ CONNECT_SECONDS = 10
 
 
 @contextmanager
-def on_cluster(run: Run, wanted: Backfill) -> Iterator[Submit]:
-    """Work on a Dask cluster: one on this machine for the run, or one that is there."""
-    with _client(run, wanted) as client:
+def on_cluster(run: Run, planned: Backfill) -> Iterator[Submit]:
+    """Process chunks on a Dask cluster: a local one for the run, or an existing one."""
+    with _client(run, planned) as client:
         executor = client.get_executor()
 
         def submit(chunk: Chunk, tools: Tools) -> Future[Done]:
             order = Order(run.id, run.now, chunk, tools.suite.digest)
-            # pickled, since Dask looks for futures in every part of what it sees
+            # pickled, since Dask looks for futures in every part of its arguments
             return _redacted(executor.submit(process_order, pickle.dumps(order)))
 
         yield submit
 
 
 def process_order(order: bytes) -> Done:
-    """Work on one chunk; its addresses and secrets are the worker's own."""
+    """Process one chunk; its addresses and secrets are the worker's own."""
     return process_apart(pickle.loads(order), load_settings(), _gate)
 
 
 def _gate(most: int) -> Gate:
-    """One count of leases for all workers of the cluster."""
     gate: Gate = Semaphore(max_leases=most, name=f"fedvitals-queries-{most}")  # type: ignore[no-untyped-call]
     return gate
 
 
 @contextmanager
-def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
-    manner = wanted.manner
-    if manner.address is None:
+def _client(run: Run, planned: Backfill) -> Iterator[Any]:
+    options = planned.options
+    if options.address is None:
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=manner.workers,
+            n_workers=options.workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            # no page that anybody on this machine could look at
+            # no dashboard that others on this machine could open
             dashboard_address=None,
             local_directory=str(run.settings.home / "tmp"),
         )
@@ -60,9 +59,9 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
             yield client
         return
     try:
-        client = Client(manner.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        client = Client(options.address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except OSError as error:
-        problem = f"no Dask scheduler answers at {manner.address}"
+        problem = f"no Dask scheduler answers at {options.address}"
         fix = "Start it (dask scheduler), or correct the address"
         raise ConfigurationInvalid(where="--address", problem=problem, fix=fix) from error
     with client:
@@ -70,11 +69,11 @@ def _client(run: Run, wanted: Backfill) -> Iterator[Any]:
 
 
 def _redacted(remote: "Future[Done]") -> "Future[Done]":
-    """The same without foreign text: of an error that is not ours only its type is kept."""
+    """Hide foreign text: of an error that is not ours only its type is kept."""
     answer: Future[Done] = Future()
 
     def pass_on(done: "Future[Done]") -> None:
-        # of a scheduler that is gone all futures are cancelled, which is no exception of theirs
+        # a lost scheduler cancels all futures, which is not an exception of theirs
         error = WorkerLost(problem="cancelled") if done.cancelled() else done.exception()
         if error is None:
             answer.set_result(done.result())

@@ -1,4 +1,4 @@
-"""A run as a flow run of Prefect: its steps are tasks, its end is the flow run's state."""
+"""A run as a flow run of Prefect: steps as tasks, result as state."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def record(
     environment: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Run the steps as tasks of the flow run at hand, and return how it ends.
+    """Run the steps as tasks of the current flow run; return its state.
 
     An expected error is a Failed state with its one sentence.
     """
@@ -46,7 +46,7 @@ def record(
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Send the run's lines to its flow run, also from a worker, which no command of ours started."""
+    """Send the run's log to its flow run, even from a worker that Prefect started."""
     handler = APILogHandler()
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -57,10 +57,10 @@ def _logged() -> Iterator[None]:
 
 
 def final_state(receipt: Receipt) -> State[Receipt]:
-    """Return the flow run's state: Failed when nothing landed by error, else Completed.
+    """Return the flow run's state: Failed if nothing landed by error, else Completed.
 
     A Completed is named Degraded when a part failed or is pending, and Findings when the work was
-    done and the data are at least as bad as `fail_on` says.
+    done and the data are at least as bad as `fail_on`.
     """
     message = sentence_of(receipt)
     if receipt.status == "failed":

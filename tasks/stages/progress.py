@@ -1,4 +1,4 @@
-"""How far a long step is, as an artifact of its flow run."""
+"""Progress of a long step, as an artifact of its flow run."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
-# what ends sooner needs none; more often is of no use to who looks
+# shorter work needs none; more frequent updates are of no use
 SECONDS_BEFORE = 10.0
 SECONDS_BETWEEN = 5.0
 
@@ -32,7 +32,7 @@ class ProgressArtifact:
         if now - began < SECONDS_BEFORE or (now - self._shown < SECONDS_BETWEEN and not is_last):
             return
         self._shown, percent = now, 100 * done / max(total, 1)
-        # how far a step is must not end it
+        # a failure to show progress must not end the step
         with suppress(PrefectException, httpx.HTTPError):
             self._show(measurement, percent, f"{measurement}: {done} of {total} cells")
 

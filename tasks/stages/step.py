@@ -1,4 +1,4 @@
-"""Steps of a run as Prefect tasks: nothing of them is cached, stored or run again."""
+"""Steps of a run as Prefect tasks, without caching, storage or retries."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,12 +19,12 @@ R = TypeVar("R")
 class Stage(Task[P, R]):
     """A step of a flow.
 
-    What steps hand to each other holds no futures, so Prefect is kept from looking for them in
-    every part of a plan or receipt, which costs more than the task itself.
+    Steps exchange no futures, so Prefect is kept from searching every part of a plan or receipt for
+    them, which costs more than the task itself.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the function returns, and raise the expected error that it ended with."""
+        """Return the function's result, and raise the expected error that it ended with."""
         call: Any = super().__call__
         answer = call(*map(quote, args), **{key: quote(value) for key, value in kwargs.items()})
         return answer.result() if isinstance(answer, State) else answer
@@ -41,7 +41,7 @@ def as_task(name: str, do: Callable[P, R]) -> Callable[P, R]:
         except FedvitalsError as error:
             return Failed(message=str(error), data=error)
 
-    # by its own name a graph shows a step; by default Prefect hangs some letters on it
+    # names the task in the graph; by default Prefect appends letters
     return Stage(
         in_one_sentence, name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False
     )

@@ -1,1 +1,1 @@
-"""Read the history of a training, from the lake or from files."""
+"""The history of a training, from the lake or from files."""

@@ -1,4 +1,4 @@
-"""What lies beside an fl-progress.json: the privacy and the participation of the same run."""
+"""Companion files of fl-progress.json: privacy and participation of its run."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -43,11 +43,11 @@ class _Participation(_Twin):
 
 
 NO_TERMS = PrivacyTerms(None, None, None, None, None)
-Twin = TypeVar("Twin", bound=_Twin)
+Content = TypeVar("Content", bound=_Twin)
 
 
 class _LeftOutError(Exception):
-    """Why a twin is not looked at."""
+    """The reason why a companion file is skipped."""
 
 
 def first_terms(*sources: object) -> PrivacyTerms:
@@ -59,54 +59,56 @@ def first_terms(*sources: object) -> PrivacyTerms:
 
 
 def terms_beside(path: Path, run: TrainingRun) -> tuple[PrivacyTerms | None, list[Finding]]:
-    """Return the run's privacy terms, overridden by a companion fl-privacy.json, and a finding."""
-    twin, findings = _beside(path, PRIVACY_FILE, run, _Privacy)
-    return (run.privacy if twin is None else first_terms(twin, run.privacy)), findings
+    """Return the run's privacy terms, overridden by fl-privacy.json, and a finding."""
+    companion, findings = _beside(path, PRIVACY_FILE, run, _Privacy)
+    return (run.privacy if companion is None else first_terms(companion, run.privacy)), findings
 
 
 def counts_beside(path: Path, run: TrainingRun) -> tuple[tuple[Counts, ...], list[Finding]]:
     """Return each round's clients by fl-participation.json, or totals at the last."""
-    twin, findings = _beside(path, PARTICIPATION_FILE, run, _Participation)
-    if twin is None:
+    companion, findings = _beside(path, PARTICIPATION_FILE, run, _Participation)
+    if companion is None:
         return (), findings
-    if twin.rounds:
-        return tuple(map(_counts, twin.rounds)), findings
-    totals = (twin.total_clients, twin.active_clients, twin.avg_data_quality)
+    if companion.rounds:
+        return tuple(map(_counts, companion.rounds)), findings
+    totals = (companion.total_clients, companion.active_clients, companion.avg_data_quality)
     if totals == (None, None, None) or not run.rounds:
         return (), findings
     return (Counts(run.rounds[-1].round, *totals),), findings
 
 
-def _counts(reported: _Drawn) -> Counts:
-    """A client that is late has not dropped out; one in a state that nobody knows may have."""
-    states = [(STATES.get(word.lower()), count) for word, count in reported.states.items()]
+def _counts(drawn: _Drawn) -> Counts:
+    """Count clients: a late one has not dropped out, one of unknown state may have."""
+    states = [(STATES.get(word.lower()), count) for word, count in drawn.states.items()]
     lost = sum(count for state, count in states if state == DROPPED)
-    is_known = sum(count for state, count in states if state is not None) == reported.drawn
-    return Counts(reported.round, reported.drawn, reported.drawn - lost if is_known else None)
+    is_known = sum(count for state, count in states if state is not None) == drawn.drawn
+    return Counts(drawn.round, drawn.drawn, drawn.drawn - lost if is_known else None)
 
 
 def _beside(
-    path: Path, name: str, run: TrainingRun, model: type[Twin]
-) -> tuple[Twin | None, list[Finding]]:
-    twin = path.with_name(name)
-    if path.name != PROGRESS_FILE or not twin.exists():
+    path: Path, name: str, run: TrainingRun, model: type[Content]
+) -> tuple[Content | None, list[Finding]]:
+    companion = path.with_name(name)
+    if path.name != PROGRESS_FILE or not companion.exists():
         return None, []
     try:
-        reported = _read(twin, model)
-        if (reported.run_id or path.stem) != run.run_id:
-            raise _LeftOutError(f"it is of the run {reported.run_id}")
+        content = _read(companion, model)
+        if (content.run_id or path.stem) != run.run_id:
+            raise _LeftOutError(f"it belongs to the run {content.run_id}")
     except _LeftOutError as why:
-        sentence = f"{name} beside it was left out: {why}."
-        return None, [Finding("twin_left_out", Severity.WARNING, sentence, {"file": str(twin)})]
+        sentence = f"{name} beside it was skipped: {why}."
+        return None, [
+            Finding("companion_skipped", Severity.WARNING, sentence, {"file": str(companion)})
+        ]
     sentence = f"{name} beside it was read as well."
-    return reported, [Finding("twin_read", Severity.INFO, sentence, {"file": str(twin)})]
+    return content, [Finding("companion_read", Severity.INFO, sentence, {"file": str(companion)})]
 
 
-def _read(twin: Path, model: type[Twin]) -> Twin:
+def _read(file: Path, model: type[Content]) -> Content:
     try:
-        if twin.stat().st_size > MOST_BYTES:
+        if file.stat().st_size > MOST_BYTES:
             raise _LeftOutError("it is too large")
-        return model.model_validate_json(twin.read_bytes())
+        return model.model_validate_json(file.read_bytes())
     except OSError as error:
         raise _LeftOutError(error.strerror or str(error)) from error
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Judge the convergence of a watched training."""
+"""Convergence of a watched training."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from tasks.core.goal import Goal
 from tasks.core.snapshots import Watched
 from tasks.core.training import TrainingRun
 
-NO_ROUNDS = "Too short to judge: the file has no rounds, so it tells of fairness alone."
+NO_ROUNDS = "Too short to judge: the file has no rounds, so it shows fairness alone."
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,33 +25,33 @@ class Analysed:
 
     @property
     def metric_name(self) -> str:
-        """As it was asked for, else accuracy or loss."""
+        """Return the requested metric, else accuracy or loss."""
         return self.metric or self.analysis.curve.metric
 
     @property
     def has_rounds(self) -> bool:
-        """Whether the file tells of rounds, not of a finished model at several sites alone."""
+        """Return whether the file has rounds, not only a finished model at several sites."""
         return all(finding.kind != "without_rounds" for finding in self.findings)
 
     @property
     def rounds_seen(self) -> int:
-        """How many rounds were reported."""
+        """Return how many rounds were reported."""
         return len(self.analysis.curve) if self.has_rounds else 0
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """Return the verdict in one sentence."""
         return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
 
     @property
     def every_finding(self) -> tuple[Finding, ...]:
-        """Those about the file, and those of the analysis beside its verdict."""
+        """Return the findings on the file, and those of the analysis beside its verdict."""
         about = [one for one in self.analysis.findings if one.kind != "convergence"]
         return (*self.findings, *about)
 
 
 def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
-    """The service's newest run beside its earlier ones; None when it has none."""
+    """Analyse the service's newest run beside its earlier ones; None when it has none."""
     run = watched.current
     if run is None:
         return None
@@ -69,15 +69,15 @@ def analyse_watched(watched: Watched, goal: Goal) -> Analysed | None:
 
 
 def _aims(run: TrainingRun, goal: Goal) -> tuple[AnalysisSettings, list[str]]:
-    """What of the goal fits the run, and a line on each part that does not."""
+    """Return the parts of the goal that fit the run, and a note on each other part."""
     target, total, notes = goal.target, goal.total_rounds, []
     if run.total_rounds is not None and total not in (None, run.total_rounds):
         notes.append(
-            f"the service plans {run.total_rounds} rounds, so a plan of {total} is not looked at"
+            f"the service plans {run.total_rounds} rounds, so a plan of {total} is ignored"
         )
     tells_accuracy = any(each.accuracy is not None for each in run.rounds)
     if goal.metric is None and target is not None and not tells_accuracy:
         target = None
-        notes.append("the target is an accuracy, and no round tells one: set the metric to loss")
+        notes.append("the target is an accuracy, but no round has one. Fix: set the metric to loss")
     total = total if run.total_rounds is None else None
     return AnalysisSettings(metric=goal.metric, total_rounds=total, target=target), notes

@@ -1,4 +1,4 @@
-"""The training as three JSON files: its progress, who takes part, and its privacy budget."""
+"""The training as three JSON files: progress, participation, and privacy budget."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ from tasks.core.window import iso
 
 PROGRESS_FILE, PARTICIPATION_FILE = "fl-progress.json", "fl-participation.json"
 PRIVACY_FILE = "fl-privacy.json"
-# the keys of each file as the service has them, and the part of a snapshot
+# keys of each file by the service's names, and the part of a snapshot
 PROGRESS_KEYS: Mapping[str, str] = {
     "current_round": "current_round",
     "total_rounds": "total_rounds",
@@ -73,7 +73,7 @@ def documents(
 
 
 def write_documents(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> tuple[Path, ...]:
-    """Write the files into the folder, each whole or not at all, or raise ReportNotWritten."""
+    """Write the files into the folder atomically; raise ReportNotWritten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tuple(replace_json(folder / name, content) for name, content in contents.items())
@@ -90,11 +90,11 @@ def _run_id(run: TrainingRun | None, watched: Watched) -> str | None:
 def _totals(watched: Watched, keys: Mapping[str, str]) -> dict[str, Any]:
     last = watched.snapshots[-1] if watched.snapshots else None
     known = {field.name: getattr(last, field.name, None) for field in fields(Snapshot)}
-    reported = {key: _whole(key, known[part]) for key, part in keys.items()}
+    values = {key: _whole(key, known[part]) for key, part in keys.items()}
     return {
-        **reported,
+        **values,
         "time": iso(last.time) if last is not None else None,
-        "not_offered": [key for key, value in reported.items() if value is None],
+        "not_offered": [key for key, value in values.items() if value is None],
     }
 
 
@@ -132,5 +132,5 @@ def _is_odd(value: float | None) -> bool:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no NaN."""
+    """Return None for NaN, which JSON lacks."""
     return None if _is_odd(value) else value

@@ -1,4 +1,4 @@
-"""Trainings read back from the lake: all runs of a service, and what it said of them at each poll."""
+"""Trainings read back from the lake: a service's runs, and its state at each poll."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from tasks.training.companion_files import NO_TERMS, first_terms
 from tasks.training.files import NUMBERS
 
 OF_HISTORY, OF_PROGRESS = "lake: history", "lake: progress"
-# the measurements whose rows are snapshots, in the catalogue's names
+# measurements with snapshots as rows, by the catalogue's names
 SNAPSHOTS = ("fl_progress", "fl_participation", "fl_privacy")
-# the parts of a snapshot that have another name than their field
+# parts of a snapshot that differ in name from their field
 PARTS: Mapping[tuple[str, str], str] = {
     ("fl_progress", "completed_rounds"): "current_round",
     ("fl_progress", "planned_rounds"): "total_rounds",
@@ -44,8 +44,8 @@ def training_runs(
     """Read all runs of the environment, by the start of their first round.
 
     Of a round that ran twice in one run the later start counts. Only the newest `runs_with_clients`
-    have their clients, which are by far the most rows. A run whose service offers no history has
-    the rounds that polls saw, without start or loss (source "lake: progress").
+    have their clients, by far the most rows. A run whose service offers no history has the rounds
+    seen by polls, without start or loss (source "lake: progress").
     """
     return list(watched(lake, environment, catalogue, runs_with_clients).runs)
 
@@ -76,7 +76,7 @@ def _measurement(catalogue: Catalogue, tags: tuple[str, ...]) -> Measurement | N
 def _reported(
     lake: Lake, environment: str, measurement: Measurement, window: Window
 ) -> Iterator[Row]:
-    """Each landed row by facts, with its time and its tags; None for null."""
+    """Yield each landed row by facts, with its time and its tags; None for null."""
     names = {**{tag: tag for tag in measurement.tags}}
     names |= {spec.history: n for n, spec in measurement.fields.items() if spec.history is not None}
     return _rows(lake, environment, measurement, window, names)
@@ -97,7 +97,7 @@ def _moment(time: Any) -> datetime:
 
 
 def _plain(value: Any) -> Any:
-    """The value as a Python object, None for any kind of null."""
+    """Return the value as a Python object, None for any kind of null."""
     # pandas has three kinds; NaN is the one that is a float
     is_reported = isinstance(value, str | int | float) and value == value
     return value if is_reported else None
@@ -147,7 +147,7 @@ def _began(run: TrainingRun) -> datetime:
 
 
 def _completed(runs: list[TrainingRun], snapshots: Sequence[Snapshot]) -> list[TrainingRun]:
-    """The runs with what only snapshots tell: the plan, and what is left of the budget."""
+    """Add to runs the facts of snapshots alone: the plan, and the remaining budget."""
     starts = [_began(run) for run in runs] + [EVER.stop]
     return [
         _complete(run, [s for s in snapshots if is_about(s, run, start, stop)])
@@ -156,26 +156,25 @@ def _completed(runs: list[TrainingRun], snapshots: Sequence[Snapshot]) -> list[T
 
 
 def is_about(snapshot: Snapshot, run: TrainingRun, start: datetime, stop: datetime) -> bool:
-    """Whether the snapshot tells of the run, which began at start and was followed by one at stop."""
+    """Return whether the snapshot is of the run, which lasted from start to stop."""
     if snapshot.run_id is not None and run.source == OF_HISTORY:
         return snapshot.run_id == run.run_id
     return start <= snapshot.time < stop
 
 
 def _complete(run: TrainingRun, about: Sequence[Snapshot]) -> TrainingRun:
-    reported = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
+    known = [s for s in about if s.epsilon_remaining is not None or s.epsilon_budget is not None]
     planned = [s.total_rounds for s in about if s.total_rounds is not None]
     return replace(
         run,
         total_rounds=planned[-1] if planned else None,
-        privacy=first_terms(run.privacy, reported[-1]) if reported else run.privacy,
+        privacy=first_terms(run.privacy, known[-1]) if known else run.privacy,
     )
 
 
 def _with_clients(
     run: TrainingRun, lake: Lake, environment: str, measurement: Measurement
 ) -> TrainingRun:
-    """The run with the clients of each round; without any it has none to tell of."""
     starts = [r.started for r in run.rounds if r.started is not None]
     if not starts:
         return run
@@ -212,9 +211,9 @@ def _snapshots(lake: Lake, environment: str, catalogue: Catalogue) -> list[Snaps
     return [_snapshot(time, slots[time]) for time in sorted(slots)]
 
 
-def _snapshot(time: datetime, reported: Row) -> Snapshot:
-    whole = {part: int(reported[part]) for part in WHOLE if reported.get(part) is not None}
-    return Snapshot(time=time, **{**reported, **whole})
+def _snapshot(time: datetime, facts: Row) -> Snapshot:
+    whole = {part: int(facts[part]) for part in WHOLE if facts.get(part) is not None}
+    return Snapshot(time=time, **{**facts, **whole})
 
 
 def _seen_in_passing(

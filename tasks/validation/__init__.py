@@ -1,1 +1,1 @@
-"""Runs the suites of /expectations over batches; holds no limits itself."""
+"""Validation of batches by the suites in /expectations; holds no limits itself."""

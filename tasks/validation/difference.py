@@ -1,4 +1,4 @@
-"""What one suite has against another."""
+"""Differences between two suites."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from tasks.validation.wording import limit_of
 
 @dataclass(frozen=True)
 class Difference:
-    """One check that only one suite has, or that both have with other facts.
+    """One check that only one suite has, or that differs between both.
 
-    `old` and `new` say what differs, or all of a check that the other suite lacks; else None.
+    `old` and `new` describe the difference, or all of a check that the other suite lacks; else None.
     """
 
     check_id: str
@@ -22,7 +22,7 @@ class Difference:
 
 
 def difference(old: Suite | None, new: Suite) -> tuple[Difference, ...]:
-    """Compare by check_id, in the order of the new suite, then what was removed; None for no suite."""
+    """Compare by check_id, in the new suite's order, then removals; None for no suite."""
     before = {each.check_id: each for each in old.expectations} if old else {}
     after = {each.check_id: each for each in new.expectations}
     return (*_of_new(before, after), *_removed(before, after))
@@ -36,7 +36,7 @@ def _of_new(before: dict[str, Expectation], after: dict[str, Expectation]) -> It
             continue
         theirs = _facts(before[check_id])
         other = tuple(name for name in mine if mine[name] != theirs[name])
-        # the words of a limit leave out what is rare
+        # a limit's wording omits rare arguments
         if len(other) > 1 and "arguments" in other:
             other = tuple(name for name in other if name != "arguments")
         if other:
@@ -62,6 +62,6 @@ def _facts(expectation: Expectation) -> dict[str, str]:
 
 
 def _shown(facts: dict[str, str], names: tuple[str, ...] = ("column", "limit", "severity")) -> str:
-    """Column and limit speak for themselves, the others by name."""
+    """Format the facts, with names but for column and limit."""
     plain = ("column", "limit")
     return "; ".join(facts[name] if name in plain else f"{name} {facts[name]}" for name in names)

@@ -1,6 +1,6 @@
-"""Great Expectations as fedvitals uses it: imported when first needed, nothing stored, nothing sent.
+"""Great Expectations, imported when first needed; nothing is stored or sent.
 
-Each thread has an ephemeral context of its own and keeps it; a context is not made for sharing.
+Each thread keeps an ephemeral context of its own, since contexts are not thread-safe.
 """
 
 import logging
@@ -14,14 +14,14 @@ import pandas as pd
 
 from tasks.validation.model import Suite
 
-# positions alone: values are looked up in the frame, index columns would cost 36 times more
+# only positions: values are looked up in the frame, index columns would cost 36 times more
 _RESULT_FORMAT = {
     "result_format": "COMPLETE",
     "exclude_unexpected_values": True,
     "return_unexpected_index_query": False,
     "partial_unexpected_count": 0,
 }
-# arguments that every type takes and that are not about the data
+# arguments of every type that do not concern the data
 _NOT_ARGUMENTS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions"}
 _NOT_ARGUMENTS |= {"rendered_content", "severity", "windows", "batch_id"}
 _making = threading.Lock()
@@ -36,10 +36,10 @@ _mine = _Mine()
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of one expectation.
+    """Result of one expectation.
 
-    `positions` are the offending rows, None when it does not look at single rows; `observed` is
-    what it saw instead; `problem` says why it could not run, and is empty when it did.
+    `positions` are the offending rows, None if it does not examine single rows; `observed` is its
+    observation instead; `problem` is the reason when it could not run.
     """
 
     success: bool
@@ -57,14 +57,14 @@ def run(frame: pd.DataFrame, suite: Suite) -> dict[str, Ran]:
         results = batch.validate(loaded, result_format=_RESULT_FORMAT).results
     finally:
         _let_go(batch)
-    # they come in another order than the suite's
+    # results come in another order than the suite's
     ran = {result.expectation_config.meta["check_id"]: _ran(result) for result in results}
     missing = Ran(success=False, problem="Great Expectations gave no result for it")
     return {each.check_id: ran.get(each.check_id, missing) for each in suite.expectations}
 
 
 def known_types() -> list[str]:
-    """The expectation types that Great Expectations has."""
+    """Return the expectation types that Great Expectations has."""
     _import()
     from great_expectations.expectations import registry
 
@@ -72,7 +72,7 @@ def known_types() -> list[str]:
 
 
 def arguments_of(kind: str) -> list[str]:
-    """What an expectation type takes as kwargs."""
+    """Return the kwargs of an expectation type."""
     _import()
     from great_expectations.expectations import registry
 
@@ -81,7 +81,7 @@ def arguments_of(kind: str) -> list[str]:
 
 
 def problem_with(kind: str, arguments: dict[str, Any]) -> str:
-    """Why Great Expectations refuses these arguments, empty when it takes them."""
+    """Return why Great Expectations refuses these arguments, empty when it takes them."""
     _import()
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
@@ -93,7 +93,7 @@ def problem_with(kind: str, arguments: dict[str, Any]) -> str:
 
 
 def loaded_types(suite: Suite) -> list[str]:
-    """The types of the expectations that are left once Great Expectations has loaded the suite."""
+    """Return the types of expectations that Great Expectations keeps of the suite."""
     return [each.expectation_type for each in _loaded(suite).expectations]
 
 
@@ -101,14 +101,14 @@ def _import() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations
 
-    # whatever fails is in the results, and is reported from there
+    # failures are in the results, and reported from there
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     return great_expectations
 
 
 def _rows_definition() -> Any:
     if _mine.rows is None:
-        # importing and making a context both touch what is shared by all threads
+        # importing and creating a context both touch state shared by all threads
         with _making:
             context = _import().get_context(mode="ephemeral")
             context.variables.progress_bars = {"globally": False}
@@ -119,7 +119,7 @@ def _rows_definition() -> Any:
 
 
 def _let_go(batch: Any) -> None:
-    """Makes the context forget the frame, which it would keep until its next one or its own end."""
+    """Make the context forget the frame, which it would keep until the next."""
     manager = batch.data.execution_engine.batch_manager
     manager.reset_batch_cache()
     manager.batch_data_cache.clear()
@@ -129,7 +129,7 @@ def _loaded(suite: Suite) -> Any:
     _import()
     from great_expectations.core.expectation_suite import ExpectationSuite
 
-    # it keeps and changes what it is given, so these are new
+    # Great Expectations keeps and changes its arguments, so these are copies
     plain = [
         {"type": each.type, "kwargs": dict(each.arguments), "meta": {"check_id": each.check_id}}
         for each in suite.expectations
@@ -151,7 +151,7 @@ def _ran(result: Any) -> Ran:
 
 
 def _problem(info: dict[str, Any]) -> str:
-    """Its exception; one that failed early has one for each thing that could not be computed."""
+    """Return its exception; an early failure has one for each missing metric."""
     if "raised_exception" in info:
         return _in_one_line(info["exception_message"]) if info["raised_exception"] else ""
     return "; ".join(sorted({_in_one_line(each["exception_message"]) for each in info.values()}))

@@ -1,4 +1,4 @@
-"""Where a growth cannot have a value yet: it needs two samples, and a series begins with one."""
+"""First samples of a series, where a rate cannot have a value."""
 
 import re
 from typing import Any
@@ -9,15 +9,15 @@ from tasks.core.batch import Batch, time_micros
 from tasks.core.measurement import FieldSpec
 from tasks.core.window import micros
 
-# PromQL functions that answer nothing for a series with a single sample in their range
+# PromQL functions without an answer for a single sample in their range
 _GROWTH = re.compile(r"\b(?:rate|irate|increase|delta|idelta|deriv|predict_linear)\s*\(")
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def first_samples(batch: Batch) -> frozenset[str]:
-    """Name the fields that lack a value only where one is not possible yet.
+    """Return the fields whose missing values are all impossible yet.
 
-    These are growths, in rows without another one of their series a step before; a value must
+    These are rates, in rows without another one of their series a step before; a value must
     follow, unless the window ends there. The frame is in canonical order.
     """
     growths = [name for name, spec in batch.measurement.fields.items() if _is_growth(spec)]

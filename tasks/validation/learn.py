@@ -1,4 +1,4 @@
-"""Ranges learned from history, as warnings beside what people have set."""
+"""Ranges learned from history, as warnings beside the limits set by people."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from tasks.validation.structure import Origin
 from tasks.validation.suites import suite_of
 
 LEARNED: Origin = "learned"
-# the standard error of a quartile of normal values is then a tenth of the quartiles' distance
+# makes the standard error of a quartile of normal values a tenth of the quartiles' distance
 FEWEST = 100
-# of the distance from the median to the quartile, beyond the quartile
+# multiple of the distance from median to quartile, beyond the quartile
 FENCE = 6.0
 TAILS = (0.005, 0.995)
 DIGITS = 3
@@ -31,31 +31,28 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Learned:
-    """A suite with learned ranges, and of each numeric field without one the reason."""
+    """A suite with learned ranges, and the numeric fields without one with the reason."""
 
     suite: Suite
     left_out: Mapping[str, str]
 
 
 def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: Window) -> Learned:
-    """The suite with a range for each numeric field of the landed rows (layout of a Batch).
+    """Add a range for each numeric field of the landed rows (layout of a Batch).
 
-    A range goes from the lower to the upper fence of Kimber (Applied Statistics 39, 1990): six times
-    the distance from the median to the quartile beyond the quartile, each side by itself, so that a
-    skewed field has a long side and a short one. For a symmetric field these are Tukey's outer
-    fences, three times the interquartile range beyond the quartiles (Exploratory Data Analysis,
-    1977). Quartiles do not move when up to a quarter of the values is wild, so an incident in the
-    window does not become the normal case. A range is never tighter than the 0.5 % and 99.5 %
-    quantiles: a field that is nearly always the same has quartiles without a distance. Bounds are
-    rounded outwards to three digits, of an int to whole numbers.
+    A range goes from the lower to the upper fence of Kimber (Applied Statistics 39, 1990): six
+    times the distance from the median to the quartile beyond the quartile, each side by itself, so
+    that a skewed field has a long side and a short one. For a symmetric field these are Tukey's
+    outer fences, three times the interquartile range beyond the quartiles (Exploratory Data
+    Analysis, 1977). Quartiles do not move when up to a quarter of the values is wild, so an
+    incident in the window does not become the normal case. A range is never tighter than the 0.5 %
+    and 99.5 % quantiles: a field that is nearly always the same has quartiles without a distance.
+    Bounds are rounded outwards to three digits, of an int to whole numbers.
 
     All series are pooled. A bound that the critical limits of the suite imply is left out. Learned
     ranges are warnings and take the place of earlier learned ones of the same field; all other
-    expectations stay as they are.
-
-    Raises:
-        UsageInvalid: when there is nothing to learn from, e.g. fewer than 100 values a field.
-        SuiteInvalid: when the new check's id is taken by another one.
+    expectations stay as they are. Raises UsageInvalid when there is nothing to learn from, e.g.
+    fewer than 100 values a field; SuiteInvalid when the new check's id is taken.
     """
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
@@ -81,7 +78,7 @@ def learn(suite: Suite, measurement: Measurement, frame: pd.DataFrame, window: W
 
 
 def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:
-    """The bounds worth a check, else why there are none."""
+    """Return the bounds worth a check, else why there are none."""
     if len(values) < FEWEST:
         return f"{len(values)} values, {FEWEST} are needed"
     low, high = fences(values)
@@ -96,12 +93,12 @@ def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:
         None if not math.isfinite(upper) or (most is not None and upper >= most) else upper,
     )
     if bounds == (None, None):
-        return "all that is possible is within its usual range"
+        return "its usual range has all possible values"
     return bounds
 
 
 def fences(values: Numbers) -> tuple[float, float]:
-    """The lower and the upper end of the usual range, as `learn` says, not rounded.
+    """Return both ends of the usual range, as in `learn`, not rounded.
 
     values are finite, at least one. Quantiles are interpolated linearly (type 7 of Hyndman and Fan,
     American Statistician 50, 1996).
@@ -113,7 +110,7 @@ def fences(values: Numbers) -> tuple[float, float]:
 
 
 def _outward(value: float, rounding: str) -> float:
-    """Rounded to a few digits, exactly in the direction that widens the range."""
+    """Round to a few digits, exactly in the direction that widens the range."""
     if value == 0 or not math.isfinite(value):
         return value
     exact = Decimal(value)
@@ -121,14 +118,13 @@ def _outward(value: float, rounding: str) -> float:
 
 
 def _possible(suite: Suite, column: str) -> Bounds:
-    """What the critical ranges of the suite leave possible."""
+    """Return the bounds set by the suite's critical ranges."""
     critical = [each for each in suite.expectations if each.severity is Severity.CRITICAL]
     ranges = [each.arguments for each in critical if each.type == BETWEEN]
     return tightest([r for r in ranges if r["column"] == column and r.get("mostly", 1) == 1])
 
 
 def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> dict[str, Any]:
-    """As it stands in a suite's file."""
     lower, upper = bounds
     below = values < (-math.inf if lower is None else lower)
     outside = int((below | (values > (math.inf if upper is None else upper))).sum())
@@ -150,7 +146,7 @@ def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> 
 def _with(
     found: Mapping[str, dict[str, Any]], expectations: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The expectations with the new ones in place of the earlier ones of a field, else at the end."""
+    """Return the expectations with new ones in the places of a field's earlier ones."""
     rest = dict(found)
     result = []
     for each in expectations:

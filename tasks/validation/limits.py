@@ -1,4 +1,4 @@
-"""The limits that a suite sets, for charts."""
+"""The limits of a suite, for charts."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ Bounds = tuple[float | None, float | None]
 
 
 def limits_of(suite: Suite) -> dict[str, Bounds]:
-    """The tightest lower and upper limit of each column, in its base unit; None for none.
+    """Return the tightest limits of each column, in its base unit; None for none.
 
-    What is physically impossible is left out: it lies far from any value that is worth a look.
+    Physical limits are left out: they are too far from usual values to show.
     """
     ranges: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for check in suite.expectations:
@@ -22,7 +22,7 @@ def limits_of(suite: Suite) -> dict[str, Bounds]:
 
 
 def tightest(ranges: Sequence[Mapping[str, Any]]) -> Bounds:
-    """Return the highest min_value and the lowest max_value of the arguments; None for none."""
+    """Return the highest min_value and the lowest max_value; None for none."""
     lows = [each["min_value"] for each in ranges if each.get("min_value") is not None]
     highs = [each["max_value"] for each in ranges if each.get("max_value") is not None]
     return max(lows, default=None), min(highs, default=None)

@@ -1,4 +1,4 @@
-"""A suite and its expectations, as fedvitals sees them."""
+"""Suites and their expectations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MANY_COLUMNS = ("column_list", "column_set")
 
 
 def columns_named(kwargs: dict[str, Any]) -> Iterator[str]:
-    """The columns that an expectation's arguments name."""
+    """Yield the columns that an expectation's arguments name."""
     yield from (kwargs[key] for key in ONE_COLUMN if key in kwargs)
     for key in MANY_COLUMNS:
         yield from kwargs.get(key, ())
@@ -30,7 +30,7 @@ def columns_named(kwargs: dict[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation of a suite; in `arguments`, parameters of the suite are filled in."""
+    """One expectation of a suite, with parameters filled into its `arguments`."""
 
     check_id: str
     type: str
@@ -41,7 +41,7 @@ class Expectation:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it looks at; none for an expectation on the whole table."""
+        """Return the columns it examines; none for an expectation on the whole table."""
         if self.type.startswith("expect_table_"):
             return ()
         return tuple(columns_named(self.arguments))
@@ -49,7 +49,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Suite:
-    """The expectations of one measurement. `digest` does not depend on how the file is laid out."""
+    """The expectations of one measurement; `digest` ignores the file's layout."""
 
     name: str
     path: Path
@@ -58,12 +58,12 @@ class Suite:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The values of its $PARAMETERs."""
+        """Return the values of its $PARAMETERs."""
         return dict(self.content.get("suite_parameters") or {})
 
     @property
     def expectations(self) -> tuple[Expectation, ...]:
-        """Its expectations, in the order of the file."""
+        """Return its expectations, in the order of the file."""
         return tuple(
             Expectation(
                 check_id=each["meta"]["check_id"],

@@ -1,4 +1,4 @@
-"""All suites of a catalogue looked at, each flaw reported."""
+"""Review of all suites of a catalogue, with each flaw."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tasks.validation.suites import canonical_json, read_suite, verify
 
 @dataclass(frozen=True)
 class Flaw:
-    """What is wrong with a suite's file, or with the check of it that is named, and what to do."""
+    """A flaw of a suite's file, or of the named check of it, with the fix."""
 
     suite: str
     check_id: str | None
@@ -21,10 +21,10 @@ class Flaw:
 
 
 def review(folder: Path, measurements: Iterable[Measurement]) -> Iterator[Flaw]:
-    """Every flaw of the folder's suites, in the order of the measurements, then unused files.
+    """Yield flaws of the folder's suites by measurement, then unused files.
 
-    Of one suite the first thing that Great Expectations or fedvitals refuses is reported, and whether
-    the file is in canonical form, in which two suites can be compared line by line.
+    Of one suite it is the first error of Great Expectations or fedvitals, and whether the file is in
+    canonical form, in which two suites can be compared line by line.
     """
     used = set()
     for entry in measurements:

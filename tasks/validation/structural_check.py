@@ -1,4 +1,4 @@
-"""The door: what no store can hold is turned away before anything else looks at it."""
+"""The structural check: values that no store can hold are rejected first."""
 
 import re
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from tasks.core.batch import Batch, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 
-# InfluxDB refuses these in tags however they are escaped; Parquet and JSON refuse lone surrogates
+# InfluxDB refuses these in tags, escaped or not; Parquet and JSON refuse lone surrogates
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# the most that InfluxDB takes for a string field
+# InfluxDB's limit of a string field
 LARGEST_TEXT = 64 * 1024
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -37,11 +37,11 @@ _TAG_RULES = (
 
 
 def check_structure(batch: Batch) -> tuple[Batch, pd.DataFrame]:
-    """The batch without what no store can hold, and quarantine records of that.
+    """Return the batch without values that no store can hold, and their records.
 
     A tag value with a control character (C0, DEL, C1), a lone surrogate or a backslash at its end
-    takes its rows; an empty one becomes null; a text of more than 64 KiB in UTF-8 becomes null.
-    When nothing is wrong the batch itself is returned; of tags only the categories are looked at.
+    removes its rows; an empty one becomes null; a text of more than 64 KiB in UTF-8 becomes null.
+    A batch without these is returned itself; of tags only the categories are examined.
     """
     measurement, frame = batch.measurement, batch.frame
     parts = []
@@ -80,7 +80,7 @@ def _turned_away(
 
 
 def _writable(frame: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
-    """With lone surrogates written out, since the quarantine cannot hold them either."""
+    """Write lone surrogates out, since the quarantine cannot hold them either."""
 
     def written(text: Any) -> str | None:
         encodable = isinstance(text, str)

@@ -1,4 +1,4 @@
-"""What every suite must have, checked on the plain JSON, without Great Expectations."""
+"""Required structure of suites, checked on the JSON alone."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -21,30 +21,30 @@ META_KEYS = ("check_id", "severity", "reason", "origin")
 
 @dataclass(frozen=True)
 class Complaint:
-    """Where the checks of one file complain."""
+    """Builds the errors of one file's checks."""
 
     path: Path
     check_id: str | None = None
 
     def __call__(self, problem: str, fix: str) -> SuiteInvalid:
-        """The error to raise."""
+        """Return the error to raise."""
         where = f"check {self.check_id}: " if self.check_id else ""
         facts = {"suite": str(self.path), "check_id": self.check_id}
         return SuiteInvalid(**facts, problem=where + problem, fix=fix)
 
     def of(self, check_id: str) -> "Complaint":
-        """Complain about one check of the same file."""
+        """Return the complaint about one check of the same file."""
         return Complaint(self.path, check_id)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The fix for a word that is not among the known ones."""
+    """Return the fix for an unknown word."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"Did you mean {close[0]}?" if close else otherwise
+    return f"Use {close[0]}" if close else otherwise
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:
-    """Refuse what is no suite for this measurement, by SuiteInvalid with file, check and fix."""
+    """Raise SuiteInvalid unless it is a suite of this measurement."""
     complain = Complaint(path)
     if not isinstance(content, dict):
         raise complain("is not a JSON object", "Write it as Great Expectations does")
@@ -95,7 +95,7 @@ def _check_expectation(
 def _check_meta(meta: dict[str, Any], complain: Complaint) -> None:
     reason, origin = meta.get("reason"), meta.get("origin")
     if not isinstance(reason, str) or not reason.strip():
-        raise complain("has no meta.reason", "Say in one sentence why this limit")
+        raise complain("has no meta.reason", "Explain in one sentence why this limit")
     if origin not in get_args(Origin):
         raise complain(f"meta.origin is {origin!r}", f"Use one of: {', '.join(get_args(Origin))}")
 
@@ -133,7 +133,7 @@ def _check_ids(expectations: list[dict[str, Any]], complain: Complaint) -> None:
 
 
 def parameters_named(value: Any) -> Iterator[str]:
-    """The names of $PARAMETER anywhere in the value."""
+    """Yield the names of $PARAMETER anywhere in the value."""
     if isinstance(value, dict):
         if "$PARAMETER" in value:
             yield str(value["$PARAMETER"])
@@ -164,7 +164,7 @@ def _check_parameters(content: dict[str, Any], complain: Complaint) -> None:
 def _check_obligations(
     expectations: list[dict[str, Any]], measurement: Measurement, complain: Complaint
 ) -> None:
-    """Without these, Great Expectations lets an empty, doubled or hollow frame pass."""
+    """Require the checks without which an empty, doubled or hollow frame would pass."""
     required = [name for name, field in measurement.fields.items() if field.required]
     obligations: list[tuple[str, dict[str, Any], str]] = [
         (ROW_COUNT, {"min_value": 1}, "critical"),
@@ -182,13 +182,13 @@ def _check_obligations(
             raise complain(f"lacks {kind} with exactly {shown} ({severity})", fix)
 
 
-def _fulfils(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Compare arguments exactly: another one, such as a condition, would leave rows out."""
-    if "min_value" in wanted:
+def _fulfils(given: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Compare arguments exactly: another one would leave rows out."""
+    if "min_value" in expected:
         least = given.get("min_value")
-        is_enough = isinstance(least, int | float) and least >= wanted["min_value"]
+        is_enough = isinstance(least, int | float) and least >= expected["min_value"]
         return is_enough and set(given) <= {"min_value", "max_value"}
-    if "column_list" in wanted:
+    if "column_list" in expected:
         is_alone = set(given) == {"column_list"}
-        return is_alone and sorted(given["column_list"]) == sorted(wanted["column_list"])
-    return given == wanted
+        return is_alone and sorted(given["column_list"]) == sorted(expected["column_list"])
+    return given == expected

@@ -1,4 +1,4 @@
-"""Suites: JSON files as Great Expectations writes them, read strictly, since it drops what it does not know."""
+"""Suites: JSON files of Great Expectations, read strictly: unknown keys are refused."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import Complaint, check_structure, did_you_mean
 
-# integers up to this size have a double of their own
+# integers up to this size are exact as doubles
 _EXACT = 2**53
 _OPTIONAL = frozenset({"description", "meta", "notes", "suite_parameters"})
 
 
 def canonical_json(content: dict[str, Any]) -> str:
-    """The one text of a suite: sorted keys, indented by 2, with a final newline.
+    """Return the canonical text: sorted keys, indented by 2, with a final newline.
 
-    Left out is what Great Expectations adds and what says nothing: its version, ids, nulls, and
+    Keys that Great Expectations adds, or without content, are left out: its version, ids, nulls, and
     empty notes, meta and parameters. Whole numbers have no fraction; ValueError for NaN and Inf.
     """
     kept = _significant(content)
@@ -53,16 +53,16 @@ def _plain(value: Any) -> Any:
 
 
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
-    """Read a measurement's suite, without Great Expectations as `verify`; SuiteInvalid for none."""
+    """Read a suite without Great Expectations; raise SuiteInvalid for none."""
     path = folder / f"{measurement.suite_name}.json"
     is_shipped = measurement.is_own and not path.is_file()
-    # a folder need not have one for what fedvitals measures of itself
+    # the self metrics have a built-in suite
     content = _read(shipped("expectations") / path.name if is_shipped else path)
     return suite_of(content, measurement, path)
 
 
 def read_unchecked(folder: Path, name: str) -> Suite | None:
-    """Read the suite as it stands, None without a file; raise SuiteInvalid when it is not JSON."""
+    """Read the suite's JSON, None without a file; raise SuiteInvalid if malformed."""
     path = folder / f"{name}.json"
     return Suite(name, path, _read(path), digest="") if path.is_file() else None
 
@@ -75,7 +75,7 @@ def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
 
 
 def write_suite(suite: Suite) -> None:
-    """Replace the suite's file atomically; raise ConfigurationInvalid when it cannot be written."""
+    """Replace the suite's file atomically; raise ConfigurationInvalid."""
     draft = suite.path.with_name(f".{suite.path.name}.draft")
     try:
         with draft.open("w", encoding="utf-8") as file:
@@ -88,7 +88,7 @@ def write_suite(suite: Suite) -> None:
         raise ConfigurationInvalid(
             where=suite.path,
             problem=f"cannot be written: {error.strerror}",
-            fix="Make its folder one that can be written",
+            fix="Make its folder writable",
         ) from error
 
 
@@ -114,7 +114,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
-        raise ValueError(f"the key {twice[0]} stands twice in one object")
+        raise ValueError(f"the key {twice[0]} is repeated in one object")
     return content
 
 
@@ -126,11 +126,10 @@ def _finite(text: str) -> float:
 
 
 def verify(suite: Suite, measurement: Measurement) -> None:
-    """Has Great Expectations load the suite, and try it on a small frame of the measurement.
+    """Load the suite in Great Expectations, and try it on a small frame.
 
-    Raises:
-        SuiteInvalid: for a type that it does not know, an argument that it does not take, an
-            expectation that it drops, or one that cannot run on a column of this type.
+    Raises SuiteInvalid for an unknown type or argument, an expectation that Great Expectations drops,
+    or one that cannot run on a column of this type.
     """
     known = engine.known_types()
     for expectation in suite.expectations:
@@ -151,7 +150,7 @@ def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
     known = engine.arguments_of(expectation.type)
     for name in expectation.arguments:
         if name not in known:
-            fix = did_you_mean(name, known, f"It takes: {', '.join(known)}")
+            fix = did_you_mean(name, known, f"Give one of: {', '.join(known)}")
             raise complain(f"{expectation.type} takes no {name}", fix)
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:

@@ -1,6 +1,6 @@
-"""Tries expectations on a few rows, to know before a run that Great Expectations can run them.
+"""Trial of expectations on a few rows, to know before a run whether they can run.
 
-A try takes it tens of milliseconds a suite, so what ran once in this process is not tried again
+A trial takes tens of milliseconds a suite, so one that passed in this process is not repeated
 under another column's name.
 """
 
@@ -20,7 +20,7 @@ _ran: set[str] = set()
 
 
 def obstacles(suite: Suite, measurement: Measurement) -> Iterator[tuple[str, str]]:
-    """The check_id of each expectation that cannot run on the measurement's types, and why not."""
+    """Yield the check_id of each expectation that cannot run, and why."""
     columns = _types_of_columns(measurement)
     signatures = {each.check_id: _signature(each, columns) for each in suite.expectations}
     untried = {check_id for check_id, signature in signatures.items() if signature not in _ran}
@@ -45,7 +45,7 @@ def _types_of_columns(measurement: Measurement) -> dict[str, str]:
 
 
 def _signature(expectation: Expectation, columns: Mapping[str, str]) -> str:
-    """Name what decides whether it runs: all but which column of a type, and how large a number is."""
+    """Return all that decides whether it runs, whatever the column's name."""
     numbers = {each for each in expectation.arguments.values() if type(each) in (int, float)}
     order = {number: place for place, number in enumerate(sorted(numbers))}
 
@@ -61,7 +61,7 @@ def _signature(expectation: Expectation, columns: Mapping[str, str]) -> str:
 
 
 def _sample(measurement: Measurement) -> pd.DataFrame:
-    """Three rows of the measurement's types, the last without values."""
+    """Return three rows of the measurement's types, the last without values."""
     examples: dict[FieldType, list[Any]] = {
         "float": [0.0, 1.0, None],
         "int": [0, 1, None],

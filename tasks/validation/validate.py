@@ -1,4 +1,4 @@
-"""Runs a suite over a batch and takes out what it does not let through."""
+"""Validation of a batch by a suite, which takes out rejected values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,18 +35,16 @@ class Validated:
 
 
 def validate(batch: Batch, suite: Suite) -> Validated:
-    """Checks the batch. Only a failed critical expectation takes anything out.
+    """Validate the batch. Only a failed critical expectation takes anything out.
 
     On fields it takes their offending values, on time or tags the rows, on the table or when it
     could not run the whole batch. A value that fails several is recorded with the first of them.
-
-    Raises:
-        ValueError: for a batch without rows, which is no_data before it comes here.
+    Raises ValueError for a batch without rows, which must be no_data before.
     """
     if batch.frame.empty:
         raise ValueError(f"{batch.measurement.name}: a batch without rows is not validated")
     frame = batch.frame.reset_index(drop=True)
-    # what fedvitals measures of itself is cheap to judge
+    # the self metrics are validated cheaply
     own = plain.run(frame, suite) if batch.measurement.is_own else None
     ran = engine.run(frame, suite) if own is None else own
     ran |= _not_yet_possible(batch, suite)
@@ -57,7 +55,7 @@ def validate(batch: Batch, suite: Suite) -> Validated:
 
 
 def _not_yet_possible(batch: Batch, suite: Suite) -> dict[str, Ran]:
-    """What passes of itself: that a value is there which cannot be there yet."""
+    """Pass the checks for missing values where none is possible yet."""
     excused = first_samples(batch)
     return {
         each.check_id: Ran(success=True, positions=np.empty(0, dtype=np.int64))
@@ -85,7 +83,7 @@ def _check(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> CheckResu
 def _sift(
     frame: pd.DataFrame, measurement: Measurement, pairs: Iterable[tuple[Expectation, Ran]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows that still hold values, and the records of what was taken, first reason first."""
+    """Return rows with values left, and records of rejected ones by first reason."""
     fields = list(measurement.fields)
     held = frame[fields].notna().any(axis=1).to_numpy()
     gone = np.zeros(len(frame), dtype=bool)
@@ -97,7 +95,7 @@ def _sift(
         scope, among = _reach(expectation, ran, measurement)
         positions = np.arange(len(frame)) if ran.positions is None else ran.positions
         if scope != "value":
-            # a row that went before, as a whole or value by value, is accounted for
+            # accounted for already, as a whole or value by value
             gone |= held & left[fields].isna().all(axis=1).to_numpy()
             positions = positions[~gone[positions]]
             gone[positions] = True
@@ -111,7 +109,7 @@ def _sift(
 
 
 def _reach(expectation: Expectation, ran: Ran, measurement: Measurement) -> tuple[Scope, list[str]]:
-    """What a failure takes, and the fields whose values go."""
+    """Return the scope of a failure, and the fields whose values it takes."""
     fields, columns = list(measurement.fields), expectation.columns
     if ran.problem or not columns:
         return "batch", fields

@@ -1,4 +1,4 @@
-"""What an expectation allows and what it saw, in a few words."""
+"""Short descriptions of an expectation's limit and observation."""
 
 from typing import Any
 
@@ -18,17 +18,17 @@ from tasks.validation.model import (
     Expectation,
 )
 
-# offending values that are shown
+# number of offending values shown
 _SAMPLES = 3
 _FIXED = {UNIQUE: "each key once", NOT_NULL: "never missing", NULL: "always missing"}
-# arguments that have words of their own
+# arguments with a wording of their own
 _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max", "mostly")
 
 
 def limit_of(expectation: Expectation) -> str:
-    """What it allows, e.g. `0 to 1`, `at most 5`, `never missing`."""
+    """Describe the limit, e.g. `0 to 1`, `at most 5`, `never missing`."""
     arguments = expectation.arguments
-    reported = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
+    named = (*ONE_COLUMN, *MANY_COLUMNS, *_BOUNDS)
     if expectation.type in _FIXED:
         limits = [_FIXED[expectation.type]]
     elif expectation.type in (IN_SET, NOT_IN_SET):
@@ -38,7 +38,7 @@ def limit_of(expectation: Expectation) -> str:
         least = "at least" if arguments.get("or_equal") else "more than"
         limits = [f"{arguments['column_A']} {least} {arguments['column_B']}"]
     else:
-        others = {key: value for key, value in arguments.items() if key not in reported}
+        others = {key: value for key, value in arguments.items() if key not in named}
         limits = _bounds(arguments) + [f"{key} {_shown(value)}" for key, value in others.items()]
     if arguments.get("mostly", 1) != 1:
         limits.append(f"in {100 * arguments['mostly']:g} % of rows at least")
@@ -59,7 +59,7 @@ def _bounds(arguments: dict[str, Any]) -> list[str]:
 
 
 def observed_by(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> str:
-    """What it saw, e.g. `3 of 240 rows, such as -1, 1.5`."""
+    """Describe the observation, e.g. `3 of 240 rows, such as -1, 1.5`."""
     if ran.problem:
         return "could not run"
     if ran.positions is None:
@@ -67,7 +67,7 @@ def observed_by(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> str:
     if not len(ran.positions):
         return f"none of {len(frame)} rows"
     text = f"{len(ran.positions)} of {len(frame)} rows"
-    # a missing value has nothing to show; of a key, every column is
+    # a missing value has nothing to show; of a key, every column is shown
     if expectation.type == NOT_NULL:
         return text
     columns = list(dict.fromkeys(expectation.columns))

@@ -65,14 +65,14 @@ PROBLEMS = {
         "echoing", f"could not answer QUERY: HTTP 502: bad gateway for Bearer ***. {GATEWAY}"
     ),
     "half_connection": service("half_connection", f"could not answer QUERY: IncompleteRead(…). {GATEWAY}"),
-    "half_json": service("half_json", f"could not answer QUERY: the answer ends in its middle. {GATEWAY}"),
+    "half_json": service("half_json", f"could not answer QUERY: the answer is truncated. {GATEWAY}"),
     "html": service(
         "html",
-        "gave an answer to QUERY that is not its protocol: JSON is malformed: invalid character "
+        "gave an invalid answer to QUERY: JSON is malformed: invalid character "
         f"(byte 0). {PROXY}",
     ),
     "other_labels": (
-        "other_labels.other_labels: the query answers with the labels ['pod'], the catalogue says []. "
+        "other_labels.other_labels: the query returns the labels ['pod'], the catalogue has []. "
         "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
     ),
     "many_series": (
@@ -80,7 +80,7 @@ PROBLEMS = {
         "Fix: aggregate it away in the query, or raise max_series in the catalogue"
     ),
     "twice": (
-        "twice.twice: the query answers {} more than once. "
+        "twice.twice: the query returns {} more than once. "
         "Fix: aggregate it by exactly the measurement's tags"
     ),
 }  # fmt: skip

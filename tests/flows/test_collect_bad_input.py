@@ -114,7 +114,7 @@ def test_every_wrong_key_is_named_at_once(installation: Installation) -> None:
 TEXTS = {
     "not YAML": ("{", "cannot be read: while parsing a flow node"),
     "a list": ("- a\n", "is not a mapping of keys"),
-    "a key twice": ("a: 1\na: 2\n", "cannot be read: the key a stands twice"),
+    "a key twice": ("a: 1\na: 2\n", "cannot be read: the key a is repeated"),
 }
 
 
@@ -153,25 +153,25 @@ def append(expectation: dict[str, Any]) -> Change:
 
 
 NO_MINIMUM = (
-    f"check b: {BETWEEN} takes no minimum. It takes: column, mostly, row_condition, "
+    f"check b: {BETWEEN} takes no minimum. Fix: give one of: column, mostly, row_condition, "
     "condition_parser, min_value, max_value, strict_min, strict_max"
 )
 SUITES: dict[str, tuple[Change, str]] = {
-    "unknown key": (put("expectation", []), "unknown key expectation. Did you mean expectations?"),
+    "unknown key": (put("expectation", []), "unknown key expectation. Fix: use expectations"),
     "unknown key of an expectation": (
-        put("expectations", 0, "typ", "x"), "check rows: unknown key typ. Did you mean type?",
+        put("expectations", 0, "typ", "x"), "check rows: unknown key typ. Fix: use type",
     ),
     "unknown key of meta": (
         put("expectations", 0, "meta", "check", "x"),
-        "check rows: unknown key meta.check. Did you mean check_id?",
+        "check rows: unknown key meta.check. Fix: use check_id",
     ),
     "unknown type": (
         append(an_expectation("b", f"{BETWEEN}x", column="size", min_value=0)),
-        f"check b: Great Expectations knows no {BETWEEN}x. Did you mean {BETWEEN}?",
+        f"check b: Great Expectations knows no {BETWEEN}x. Fix: use {BETWEEN}",
     ),
     "unknown column": (
         append(an_expectation("b", BETWEEN, column="sizes", min_value=0)),
-        "check b: models has no column 'sizes'. Did you mean size?",
+        "check b: models has no column 'sizes'. Fix: use size",
     ),
     "unknown argument": (append(an_expectation("b", BETWEEN, column="size", minimum=0)), NO_MINIMUM),
     "no row count": (
@@ -203,7 +203,7 @@ def test_a_suite_of_another_measurement_does_not_matter(installation: Installati
     assert "Prometheus at http://127.0.0.1:9 could not answer query of other.y" in ran.out
 
 
-HINT = "Use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now"
+HINT = "Fix: use ISO 8601 such as 2026-01-31T12:00:00Z, a relative time such as -24h, or now"
 USAGES = {
     "stop before start": (
         ("--start", "2026-01-02", "--stop", "2026-01-01"),
@@ -246,7 +246,7 @@ USAGES = {
     ),
     "a file as output folder": (
         ("--output", "/dev/null"),
-        "--output: /dev/null is no folder that can be written. Fix: name another folder",
+        "--output: /dev/null is not a writable folder. Fix: name another folder",
     ),
 }  # fmt: skip
 
@@ -272,7 +272,7 @@ def test_a_named_measurement_of_single_clients_while_these_are_off(
     assert refused(installation).startswith("/config/metrics.yaml: there is no measurement of type")
 
 
-WRONG_URL = "Give a base URL such as http://localhost:9090, and a token in its own variable"
+WRONG_URL = "Fix: give a base URL such as http://localhost:9090, and a token in its own variable"
 WRONG_TOKEN = (
     "the token has characters that no HTTP header may hold. "
     "Fix: set it again, without spaces or line ends around it"
@@ -313,8 +313,8 @@ VARIABLES = {
     ),
     "a home that cannot be": (
         {"FEDVITALS_HOME": "/dev/null/x"},
-        "FEDVITALS_HOME: /dev/null/x cannot be made: Not a directory. "
-        "Fix: name a folder that can be written",
+        "FEDVITALS_HOME: /dev/null/x cannot be created: Not a directory. "
+        "Fix: name a writable folder",
     ),
     "no Prefect server": (
         {"PREFECT_API_URL": "http://127.0.0.1:9/api"},

@@ -313,7 +313,7 @@ def test_a_training_is_followed_as_a_flow_run(
         "prometheus: extract, validate, land, load (4)",
     ]
     assert steps[-6:] == [
-        "look for what is odd", "judge convergence", "account", "self metrics", "report", "deliver",
+        "find anomalies", "judge convergence", "account", "self metrics", "report", "deliver",
     ]  # fmt: skip
     found = artifacts(client, run)
     assert {"federated-production-summary", "federated-production-report"} < set(found)

@@ -92,8 +92,8 @@ def test_dry_run_without_the_source_is_a_bad_end(bare: Installation) -> None:
     ("arguments", "complaint"),
     [
         (("--chunk", "7m"), "--chunk: 7m is not a whole number of cells of 1h, 1 to 168. Fix: give such a duration"),
-        (("--workers", "0"), "--workers: 0 is no number of workers. Fix: give 1 to 1000"),
-        (("--workers", "1001"), "--workers: 1001 is no number of workers. Fix: give 1 to 1000"),
+        (("--workers", "0"), "--workers: 0 is not a number of workers. Fix: give 1 to 1000"),
+        (("--workers", "1001"), "--workers: 1001 is not a number of workers. Fix: give 1 to 1000"),
         (("--measurement", "x"), "--measurement: x is not in the catalogue. Fix: list them: fedvitals catalogue"),
         (("--address", "tcp://127.0.0.1:1"), "--address: goes with --runner dask. Fix: add it, or leave this out"),
         (("--environment", "x"), "--environment: there is no environment 'x'. Fix: use one of: production (config/environments.yaml)"),

@@ -290,7 +290,7 @@ def test_an_address_that_is_no_prefect_api(
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.complaint == (
-        f"PREFECT_API_URL: what answers there is no Prefect API (HTTP {kind[:3]}). "
+        f"PREFECT_API_URL: the address does not answer as a Prefect API (HTTP {kind[:3]}). "
         "Fix: correct PREFECT_API_URL; its path is /api, as in http://127.0.0.1:4200/api"
     )
 
@@ -299,7 +299,9 @@ def test_serve_without_a_prefect_server(bare: Installation) -> None:
     ran = bare.here("serve")
 
     assert ran.code == 2
-    assert ran.complaint.startswith("PREFECT_API_URL: is not set, so nobody could see the flows.")
+    assert ran.complaint.startswith(
+        "PREFECT_API_URL: is not set, so there is no server to serve the flows for."
+    )
 
 
 EMPTY: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {
@@ -351,9 +353,7 @@ def test_a_stop_from_outside_leaves_nothing_behind(number: int, code: int) -> No
     )
 
     assert (done.returncode, done.stdout) == (code, "what it started is stopped\n")
-    assert done.stderr.strip() == (
-        "fedvitals: stopped. What was landed stays; the next run goes on"
-    )
+    assert done.stderr.strip() == ("fedvitals: stopped. Landed data stays; the next run continues")
 
 
 def test_catalogue_and_doctor_name_a_query_that_is_not_promql(bare: Installation) -> None:

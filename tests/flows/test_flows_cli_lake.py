@@ -53,7 +53,7 @@ def test_collect_tells_people_what_it_did(collected: Collected) -> None:
     home = re.escape(str(collected.installation.home))
     expected = rf"""collect (\S+) in production: ok, worst critical
 window   2026-03-01T00:00:00Z to 2026-03-01T01:00:00Z
-values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 kept
+values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 retained
   shares                       landed              54 values, worst critical
   none                         no_data              0 values
 report   {home}/reports/\1/metrics-report.html
@@ -86,8 +86,8 @@ def test_lake_query(collected: Collected) -> None:
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("DROP TABLE shares", "only one SELECT is answered"),
-        ("SELECT 1; SELECT 2", "only one SELECT is answered"),
+        ("DROP TABLE shares", "only one SELECT is allowed"),
+        ("SELECT 1; SELECT 2", "only one SELECT is allowed"),
         ("SELECT nothing FROM shares", "Binder Error"),
         ("SELECT * FROM read_csv('/etc/passwd')", "Permission Error"),
         ("SELEC", "Parser Error"),

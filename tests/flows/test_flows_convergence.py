@@ -70,7 +70,7 @@ def test_people_read_the_verdict_first(bare: Installation, folder: Path) -> None
     lines = ran.out.splitlines()
     assert lines[0] == "run.csv: run"
     assert lines[1].startswith("Improving by ")
-    assert "No forecast: the planned number of rounds is not known" in ran.out
+    assert "No forecast: the planned number of rounds is unknown" in ran.out
     assert lines[-1].startswith("Go on: ")
 
 
@@ -142,7 +142,7 @@ def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
     assert run_of(ran)["forecast"] is not None
     assert run_of(ran)["planned_rounds"] == 80
     assert len(run_of(ran)["forecast"]["similar_runs"]) == 3
-    assert ran.err.startswith("fedvitals: left out of the history: earlier/notes.txt: ")
+    assert ran.err.startswith("fedvitals: skipped in the history: earlier/notes.txt: ")
     assert judged(bare, name, "--json").document["runs"][0]["forecast"] is None
 
 
@@ -170,7 +170,7 @@ def test_both_ways_to_count_rounds_reach_the_end_of_the_plan(
 @pytest.mark.parametrize("command", ["convergence", "federated"])
 def test_the_help_says_what_total_rounds_are(bare: Installation, command: str) -> None:
     bare.variables["COLUMNS"] = "300"
-    assert "400 for rounds 1 to 400, and for rounds 0 to 399" in bare.here(command, "--help").out
+    assert "400 for rounds 1 to 400 or 0 to 399" in bare.here(command, "--help").out
 
 
 def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:
@@ -227,13 +227,13 @@ def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, fold
     assert (ran.code, run["privacy"]["budget"]) == (0, 5.0)
     assert 0.0 <= run["privacy"]["probability"] <= 1.0
     assert run["participation"]["rounds"] == 30
-    assert [f["kind"] for f in run["findings"][:2]] == ["twin_read", "twin_read"]
+    assert [f["kind"] for f in run["findings"][:2]] == ["companion_read", "companion_read"]
 
     (folder / "fl-privacy.json").write_text('{"run_id": "run-a", "epsilon', "utf-8")
     ran = judged(bare, "fl-progress.json", "--target", "85%")
     assert ran.code == 0
     (note,) = [line for line in ran.out.splitlines() if "left out" in line]
-    assert note.startswith("! fl-privacy.json beside it was left out: Invalid JSON")
+    assert note.startswith("! fl-privacy.json beside it was skipped: Invalid JSON")
 
 
 def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -> None:
@@ -254,14 +254,14 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
         (["none.csv"], "none.csv: No such file or directory. Fix: name a file of a training run"),
         (["."], ".: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"),
         (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Fix: name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--metric", "loss"], "run.csv: it tells no loss. Fix: name the column with --metric; there are round, accuracy"),
-        (["run.csv", "--target", "1.5"], "--target 1.5: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "120%"], "--target 120%: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target", "high"], "--target high: it is no number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        (["run.csv", "--target=-1"], "--target -1: it is beyond the possible. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--metric", "loss"], "run.csv: it has no loss. Fix: name the column with --metric; there are round, accuracy"),
+        (["run.csv", "--target", "1.5"], "--target 1.5: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "120%"], "--target 120%: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target", "high"], "--target high: it is not a number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (["run.csv", "--target=-1"], "--target -1: it is out of range. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (["run.csv", "--history", "empty"], "--history empty: it is empty. Fix: name a folder with files of earlier runs, or leave the option out"),
-        (["run.csv", "--history", "run.csv"], "--history run.csv: it is no folder. Fix: name a folder of earlier runs"),
-        (["run.csv", "--output", "run.csv"], "--output: run.csv is no folder that can be written. Fix: name another folder"),
+        (["run.csv", "--history", "run.csv"], "--history run.csv: it is not a folder. Fix: name a folder of earlier runs"),
+        (["run.csv", "--output", "run.csv"], "--output: run.csv is not a writable folder. Fix: name another folder"),
         (["run.csv", "--environment", "mars"], "--environment: there is no environment 'mars'. Fix: use one of: production (config/environments.yaml)"),
     ],
 )  # fmt: skip

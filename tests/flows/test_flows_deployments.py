@@ -162,7 +162,7 @@ WRONG = {
     ),
     "a deployment twice": (
         {"deployments": [COLLECT, COLLECT]},
-        "/prefect.yaml: deployments.mine: this deployment stands twice",
+        "/prefect.yaml: deployments.mine: this deployment is repeated",
     ),
     "no such module": (
         {"deployments": [{**COLLECT, "entrypoint": "flows/colect.py:collect"}]},
@@ -170,7 +170,7 @@ WRONG = {
     ),
     "no flow": (
         {"deployments": [{**COLLECT, "entrypoint": "flows/collect.py:record"}]},
-        "/prefect.yaml: deployments.mine.entrypoint: record is no flow",
+        "/prefect.yaml: deployments.mine.entrypoint: record is not a flow",
     ),
     "an unknown parameter": (
         {"deployments": [{**COLLECT, "parameters": {"typ": "all"}}]},

@@ -172,7 +172,7 @@ def test_a_target_makes_a_race_and_its_absence_is_said(
     (judged,) = written(followed, "convergence-analysis.json")["runs"]
     assert (judged["target"], judged["planned_rounds"]) == (0.99, 40)
     assert judged["privacy"]["probability"] <= configured
-    assert "the service plans 40 rounds, so a plan of 400 is not looked at" in judged["notes"]
+    assert "the service plans 40 rounds, so a plan of 400 is ignored" in judged["notes"]
 
     training.reported = {PROGRESS: {"total_rounds": ...}}
     training.run_id = "run-b"
@@ -218,8 +218,8 @@ def test_a_poll_that_is_reported_nothing_new_writes_no_report(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--target", "120%"), "--target 120%: it is beyond the possible: an accuracy is a share"),
-        (("--target", "soon"), "--target soon: it is no number"),
+        (("--target", "120%"), "--target 120%: it is out of range: an accuracy is a share"),
+        (("--target", "soon"), "--target soon: it is not a number"),
     ],
 )
 def test_a_goal_that_cannot_be_is_refused_before_any_work(

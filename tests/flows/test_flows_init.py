@@ -52,7 +52,7 @@ def test_files_and_what_comes_next(bare: Installation, prometheus: FakeInventory
     assert lines[0] == "kept     none of the shipped catalogue has data there"
     assert "dropped  training: training_loss: no series now" in lines
     assert "proposed app: 1 fields of 1 metrics" in lines
-    assert "skipped  build_info: it is always 1: what it tells is in its labels" in lines
+    assert "skipped  build_info: its value is always 1: the information is in its labels" in lines
     assert (
         lines[-1].strip() == f"FEDVITALS_CONFIG={bare.folder / 'out' / 'config'} fedvitals collect"
     )
@@ -78,7 +78,10 @@ def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> Non
         }
     ]
     assert ran.document["skipped"] == [
-        {"metric": "build_info", "reason": "it is always 1: what it tells is in its labels"}
+        {
+            "metric": "build_info",
+            "reason": "its value is always 1: the information is in its labels",
+        }
     ]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     assert {one["measurement"] for one in ran.document["dropped"]} == set(catalogue) - {
@@ -151,7 +154,7 @@ def test_files_that_are_there_are_kept_unless_forced(
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines()[-1] == (
-        f"fedvitals: --output: {bare.config / 'metrics.yaml'} is there already. "
+        f"fedvitals: --output: {bare.config / 'metrics.yaml'} exists already. "
         "Fix: name another folder, or overwrite with --force"
     )
     assert written(bare.folder) == ["config/metrics.yaml"]
@@ -186,7 +189,7 @@ def failing(prometheus: FakeInventory, how: str) -> str:
         ("unreachable", "could not answer its metrics"),
         ("refused", "(HTTP 401): no token is set"),
         ("empty", "has no data of the last five minutes, so nothing was written"),
-        ("no protocol", "that is not its protocol"),
+        ("no protocol", "gave an invalid answer to"),
     ],
 )
 def test_a_prometheus_of_which_nothing_comes(

@@ -88,7 +88,7 @@ def test_migrate(filled: Installation) -> None:
     done = filled.here(*arguments, "--json").document
     assert (done["is_dry_run"], done["renamed"], done["cells"]) == (False, {"part": "share"}, 2)
     again = filled.here("lake", "migrate", "shares").out.splitlines()
-    assert again[1:] == ["nothing to change: the table is as the catalogue says"]
+    assert again[1:] == ["nothing to change: the table fits the catalogue"]
     rows = filled.here("lake", "query", "SELECT part FROM shares ORDER BY part", "--json").document
     assert rows == {"rows": [{"part": 0.25}, {"part": 0.5}]}
 
@@ -97,7 +97,7 @@ def test_migrate_refuses(filled: Installation) -> None:
     ran = filled.here("lake", "migrate", "shares", "--rename", "share")
     assert (ran.code, ran.complaint.partition(". ")[0]) == (
         2,
-        "--rename share: is no pair of names",
+        "--rename share: is not a pair of names",
     )
     filled.configure(
         {"shares": {**entry("share"), "fields": {"share": {"query": "x", "type": "string"}}}}
@@ -109,17 +109,17 @@ def test_migrate_refuses(filled: Installation) -> None:
 
 def test_repair(filled: Installation) -> None:
     filled.here("ledger", "rebuild")
-    assert filled.here("lake", "repair").out == "nothing is torn\n"
+    assert filled.here("lake", "repair").out == "no file is corrupt\n"
     entry_ = newest_entry(filled)
     entry_.write_bytes(b"")
     name = f"_delta_log/{entry_.name}"
     dry = filled.here("lake", "repair", "--dry-run", "--json")
-    damage = [{"path": name, "problem": "a log entry of 0 bytes", "is_there": True}]
+    damage = [{"path": name, "problem": "an empty log entry", "is_there": True}]
     assert dry.code == 1
     assert dry.document["tables"] == [{"table": "shares", "damage": damage, "moved_to": None}]
     done = filled.here("lake", "repair")
     assert done.code == 1
-    assert "to be read again by the next collect" in done.out
+    assert "read again by the next collect" in done.out
     assert len(list((filled.home / "lake" / "_torn").rglob(entry_.name))) == 1
     assert filled.here("lake", "repair", "--json").document["tables"] == []
     assert filled.here("lake", "ls", "--json").document["tables"][0]["rows"] == 0
@@ -144,4 +144,4 @@ def test_a_newer_lake_ends_every_command(filled: Installation) -> None:
     ):
         ran = filled.here(*command)
         assert ran.code == 2
-        assert "was made by a newer fedvitals: it is of version 9" in ran.complaint
+        assert "was made by a newer fedvitals: it has version 9" in ran.complaint

@@ -33,9 +33,9 @@ def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     known = bare.here("ledger", "ls", "--json").document
     assert known == {"ledger": url, "version": 4, "id": known["id"], "measurements": []}
     assert bare.here("ledger", "ls").out == (
-        f"{url}, version 4, id {known['id']}\nthe ledger knows no cell\n"
+        f"{url}, version 4, id {known['id']}\nthe ledger has no cells\n"
     )
-    assert bare.here("ledger", "rebuild").out == "the lake tells of no cell\n"
+    assert bare.here("ledger", "rebuild").out == "the lake has no cells\n"
 
 
 def test_what_is_pending_is_pending_for_the_environments_own_sink(bare: Installation) -> None:
@@ -87,7 +87,7 @@ def test_a_deleted_ledger_costs_nothing(bare: Installation) -> None:
         assert ran.document["sinks"]["influxdb"]["loaded"] >= 180
         lines = {line["name"]: line for line in ran.document["measurements"]}
         reported = " ".join(lines["_windows"]["warnings"])
-        assert "the ledger did not know 3 cells of shares in production" in reported
+        assert "the ledger lacked 3 cells of shares in production" in reported
         assert influxdb.count_values("shares") == 180
     again = of_shares(bare.here("ledger", "ls", "--json"))
     assert (again["cells"], list(again["pending"].values())) == (3, [0])

@@ -77,7 +77,7 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
 
     assert ran.code == 0
     reports = ran.document["details"]["reports"]
-    assert (reports["state"], reports["kept"], reports["removed"]) == ("done", 1, 1)
+    assert (reports["state"], reports["retained"], reports["removed"]) == ("done", 1, 1)
     assert reports["bytes_removed"] > 1000
     assert sorted(p.name for p in fresh.parent.iterdir()) == [fresh.name, "mine"]
 
@@ -180,7 +180,7 @@ def test_the_summary_counts_what_went() -> None:
     )  # fmt: skip
     details = Maintenance(
         environments=("production",), tables=(table,), ledger=LedgerUpkeep(runs_removed=3),
-        reports=ReportsUpkeep(kept=4, removed=2, bytes_removed=99, problems=("one is left",)),
+        reports=ReportsUpkeep(retained=4, removed=2, bytes_removed=99, problems=("one is left",)),
     )  # fmt: skip
     outcomes = [Outcome("a", "unchanged")]
     done = write_receipt(

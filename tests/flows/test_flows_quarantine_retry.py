@@ -92,7 +92,7 @@ def test_after_the_suite_was_fixed(held: Held) -> None:
         "ok",
         None,
     )
-    assert document["values"] == {"extracted": 2, "landed": 1, "quarantined": 0, "dropped_by_rule": 0, "unchanged": 1, "kept": 0, "erased": 0}  # fmt: skip
+    assert document["values"] == {"extracted": 2, "landed": 1, "quarantined": 0, "dropped_by_rule": 0, "unchanged": 1, "retained": 0, "erased": 0}  # fmt: skip
     (line,) = document["measurements"]
     assert (line["name"], line["state"], line["verdict"]) == (
         "shares",
@@ -149,7 +149,7 @@ def test_without_fixing_it_stays(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry", "shares")
     assert ran.code == 1
     assert ran.out.splitlines()[2:] == [
-        "values   2 extracted: 0 landed, 1 quarantined, 0 dropped by rule, 1 unchanged; 0 kept",
+        "values   2 extracted: 0 landed, 1 quarantined, 0 dropped by rule, 1 unchanged; 0 retained",
         "  shares                       unchanged            0 values, worst critical",
     ]
     assert landed(held) == [0.5]
@@ -206,7 +206,7 @@ def test_what_is_no_longer_in_the_catalogue_stays(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry")
     assert (ran.code, ran.err) == (
         0,
-        "fedvitals: shares is no longer in the catalogue; what is in its quarantine stays\n",
+        "fedvitals: shares is no longer in the catalogue; its quarantine stays\n",
     )
 
 

@@ -50,8 +50,8 @@ def test_one_document_names_the_files(empty: Installation) -> None:
     assert (document["flow"], document["status"]) == ("report", "no_data")
     assert [line["name"] for line in document["measurements"]] == ["load"]
     assert document["report"] == str(empty.folder / "r" / "metrics-report.html")
-    assert document["twin"] == str(empty.folder / "r" / "metrics-report.json")
-    reported = json.loads(Path(document["twin"]).read_text("utf-8"))
+    assert document["export"] == str(empty.folder / "r" / "metrics-report.json")
+    reported = json.loads(Path(document["export"]).read_text("utf-8"))
     assert reported["receipt"]["run_id"] == document["run_id"]
 
 
@@ -61,7 +61,7 @@ def test_one_document_names_the_files(empty: Installation) -> None:
         (("--start", "soon"), "'soon' is not a time"),
         (
             ("--start", "0226-01-31"),
-            "a time that nothing here can hold. Fix: give one from 1970 to 2262",
+            "which no store can hold. Fix: give one from 1970 to 2262",
         ),
         (("--start", "2026-03-02", "--stop", "2026-03-01"), "is empty or runs backwards"),
         (("--stop", "2026-03-01"), "is missing while --stop is given"),

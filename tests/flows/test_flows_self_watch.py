@@ -85,7 +85,9 @@ def test_a_catalogue_cannot_take_its_name(collecting: Installation) -> None:
     ran = collecting.here("collect")
 
     assert ran.code == 2
-    assert "fedvitals_pipeline: this measurement is fedvitals's own" in ran.complaint
+    assert (
+        "fedvitals_pipeline: the name is reserved for fedvitals's own measurement" in ran.complaint
+    )
 
 
 @pytest.mark.promise(
@@ -140,7 +142,7 @@ def test_a_heartbeat_that_fails_is_a_note(
     collecting.variables["FEDVITALS_HEARTBEAT_URL"] = httpserver.url_for(f"/{KEY}")
     refused = collecting.here("collect", *HOUR, "--json")
     assert lost(collecting, refused) == [
-        f"heartbeat at {httpserver.url_for('').rstrip('/')}: HTTP 500. The message was not sent; the run is as good without it"
+        f"heartbeat at {httpserver.url_for('').rstrip('/')}: HTTP 500. The message was not sent; the run itself is not affected"
     ]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/{KEY}"
@@ -149,7 +151,7 @@ def test_a_heartbeat_that_fails_is_a_note(
 
     assert (refused.code, hung.code) == (0, 0)
     assert lost(collecting, hung) == [
-        f"heartbeat at {url.removesuffix('/' + KEY)}: no answer (ReadTimeout). The message was not sent; the run is as good without it"
+        f"heartbeat at {url.removesuffix('/' + KEY)}: no answer (ReadTimeout). The message was not sent; the run itself is not affected"
     ]
     texts = [refused.out, refused.err, hung.out, hung.err]
     texts += [record.getMessage() for record in caplog.records if record.name != "werkzeug"]

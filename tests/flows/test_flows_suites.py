@@ -72,7 +72,7 @@ def canonical(shares: Shares) -> Shares:
 
 def test_check_of_sound_suites(canonical: Shares) -> None:
     ran = canonical.installation.here("suites", "check")
-    assert (ran.code, ran.out) == (0, "suites checked: 2, all sound\n")
+    assert (ran.code, ran.out) == (0, "suites checked: 2, all valid\n")
     ran = canonical.installation.here("suites", "check", "--json")
     assert (ran.code, ran.document) == (
         0,
@@ -106,7 +106,7 @@ def test_learn_shows_what_it_would_change(canonical: Shares) -> None:
         "-",
         "share; at most 0.813; severity warning",
     ]
-    assert ran.err == NOTE + "not written; to write it: --write\n"
+    assert ran.err == NOTE + "not written. Fix: to write it, add --write\n"
     assert canonical.path.read_text("utf-8") == before
 
 
@@ -156,15 +156,13 @@ def test_a_shared_suite_is_not_learned(shares: Shares) -> None:
         content["measurements"]["others"] = {**content["measurements"]["shares"], "suite": "shares"}
     ran = shares.installation.here("suites", "learn", "shares")
     assert ran.code == 2
-    assert ran.complaint.startswith("MEASUREMENT: its suite shares is also that of others. ")
+    assert ran.complaint.startswith("MEASUREMENT: its suite shares is shared with others. ")
 
 
 def test_what_is_shipped_is_not_written_over(bare: Installation) -> None:
     ran = bare.here("suites", "learn", "http_latency", "--write")
     assert ran.code == 2
-    assert ran.complaint.startswith(
-        "--write: the suites in force are those that come with fedvitals"
-    )
+    assert ran.complaint.startswith("--write: the suites in force are the shipped ones")
 
 
 def test_diff_against_what_is_shipped(bare: Installation) -> None:
@@ -175,7 +173,7 @@ def test_diff_against_what_is_shipped(bare: Installation) -> None:
             if path.is_file():
                 (bare.folder / folder / path.name).write_bytes(path.read_bytes())
     ran = bare.here("suites", "diff", "http_latency")
-    assert (ran.code, ran.out) == (0, "it is the suite that comes with fedvitals\n")
+    assert (ran.code, ran.out) == (0, "it equals the shipped suite\n")
     with bare.changed_suite("http_latency") as content:
         changed = content["expectations"][3]
         changed["kwargs"]["max_value"] = 60
@@ -193,7 +191,7 @@ def test_diff_against_what_is_shipped(bare: Installation) -> None:
 def test_diff_of_a_suite_that_is_not_shipped(shares: Shares) -> None:
     ran = shares.installation.here("suites", "diff", "shares")
     assert ran.code == 0
-    assert ran.err == "fedvitals: no suite shares comes with fedvitals\n"
+    assert ran.err == "fedvitals: no suite shares is shipped with fedvitals\n"
     assert {line.split()[1] for line in ran.out.splitlines()[1:]} == {"added"}
     assert (
         shares.installation.here("suites", "diff", "shares", "--json").document["shipped"] is None

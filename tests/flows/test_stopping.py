@@ -13,7 +13,7 @@ from flows.commands.running import NOT_RECORDED
 from tests.flows.installation import Installation, entry
 from tests.flows.terminal import CTRL_C, Terminal, on_terminal
 
-LINE = "fedvitals: stopped. What was landed stays; the next run goes on"
+LINE = "fedvitals: stopped. Landed data stays; the next run continues"
 
 
 @pytest.fixture

@@ -35,7 +35,15 @@ CATALOGUE = [
     for each in Catalogue.read(shipped("config") / "metrics.yaml").values()
     if each.type == "performance" or each.name == "training"
 ]
-COUNTS = ["extracted", "landed", "quarantined", "dropped_by_rule", "unchanged", "kept", "erased"]
+COUNTS = [
+    "extracted",
+    "landed",
+    "quarantined",
+    "dropped_by_rule",
+    "unchanged",
+    "retained",
+    "erased",
+]
 # every run writes what it says of itself
 OF_THE_RUNS = (f"lake/{SELF_METRICS}/", f"lake/{WINDOWS}/")
 WRITE, DELETE, RANGE = "/api/v2/write", "/api/v2/delete", "/api/v1/query_range"

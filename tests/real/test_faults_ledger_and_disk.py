@@ -79,7 +79,7 @@ def test_ledger_deleted_with_the_source_stopped(way: WholeWay, nursery: Nursery)
     ran = way.run(nursery, NEXT)
 
     assert ran.code == 1
-    assert "the ledger did not know 3 cells of alpha in production" in ran.text
+    assert "the ledger lacked 3 cells of alpha in production" in ran.text
     way.assert_whole(DAY)
 
 
@@ -97,7 +97,7 @@ def test_ledger_older_than_the_lake(way: WholeWay, nursery: Nursery, tmp_path: P
 
     ran = way.run(nursery, DAY)
 
-    assert "the ledger did not know 1 cells of alpha in production" in ran.text
+    assert "the ledger lacked 1 cells of alpha in production" in ran.text
     way.assert_whole(BOTH)
 
 

@@ -151,10 +151,10 @@ def test_what_is_landed_stays_when_the_history_is_gone(
 
     assert_whole(here, influxdb, possible(before), impossible(before))
     assert [line.state for line in found.measurements] == ["retained"]
-    assert (found.values.kept, found.values.extracted) == (len(held), 0)
+    assert (found.values.retained, found.values.extracted) == (len(held), 0)
     assert [sums(receipt) for receipt in (found, after)] == [SinkValues(), SinkValues()]
     # only the first one had not known it
-    assert after.values.kept == 0
+    assert after.values.retained == 0
 
 
 @pytest.mark.promise(
@@ -175,7 +175,7 @@ def test_what_is_not_answered_any_more_is_kept_and_counted(
     gone = before.keys() - now.keys()
     assert 0 < len(gone) < 60
     assert [line.state for line in receipt.measurements] == ["retained"]
-    assert receipt.values.kept == len(gone)
+    assert receipt.values.retained == len(gone)
     assert_whole(here, influxdb, read_again(before, now), impossible(before))
 
 
@@ -199,8 +199,12 @@ def test_the_command_takes_out_what_is_gone_when_that_is_accepted(
 
     (line,) = ran.document["measurements"]
     gone = len(before.keys() - now.keys())
-    assert (line["state"], line["values"]["kept"], line["values"]["erased"]) == ("landed", 0, gone)
-    assert f"the source no longer has {gone} values; they were taken out of the lake" in line["warnings"]  # fmt: skip
+    assert (line["state"], line["values"]["retained"], line["values"]["erased"]) == (
+        "landed",
+        0,
+        gone,
+    )
+    assert f"the source no longer has {gone} values; they were deleted from the lake" in line["warnings"]  # fmt: skip
     assert possible(before).keys() > possible(now).keys()
     assert_whole(here, influxdb, possible(now), impossible(now))
 

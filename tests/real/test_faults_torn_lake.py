@@ -37,10 +37,10 @@ def newest_parquet(table: Path) -> Path:
 
 # a measurement each: what is torn of its table, and what is said of it
 TEARS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None], str]] = {
-    "empty_entry": (newest_entry, empty, "a log entry of 0 bytes"),
-    "half_entry": (newest_entry, halve, "a torn log entry"),
-    "empty_parquet": (newest_parquet, empty, "a Parquet file of 0 bytes"),
-    "missing_parquet": (newest_parquet, Path.unlink, "a Parquet file that is missing"),
+    "empty_entry": (newest_entry, empty, "an empty log entry"),
+    "half_entry": (newest_entry, halve, "a corrupt log entry"),
+    "empty_parquet": (newest_parquet, empty, "an empty Parquet file"),
+    "missing_parquet": (newest_parquet, Path.unlink, "a missing Parquet file"),
 }
 
 

@@ -136,7 +136,7 @@ def test_odd_names_and_many_series_are_collected_too(
         "time_value": (["job"], ["time_value"]),
     }
     catalogue = Catalogue.read(installation.config / "metrics.yaml")
-    assert "left out for its number of series: client" in catalogue["fl"].description
+    assert "without, for its number of series: client" in catalogue["fl"].description
 
     collected = installation.run("collect", "--json")
     assert (collected.code, collected.document["status"]) == (0, "ok"), collected.err

@@ -196,7 +196,7 @@ def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
     anew = installation.here("collect", *THREE_HOURS, "--measurement", "loads", "--json")
     (line,) = anew.document["measurements"]
     assert (anew.code, line["state"], line["values"]["landed"]) == (0, "landed", 180)
-    assert "the lake has no table of it any more" in line["warnings"][0]
+    assert "the lake no longer has its table" in line["warnings"][0]
     assert rows_of(installation, "loads") == before
 
 

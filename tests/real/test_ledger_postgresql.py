@@ -150,7 +150,7 @@ def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(datab
 def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
     ledger.record([state()])
     run_sql(database, "UPDATE meta SET value = '5'")
-    with pytest.raises(MadeByNewer, match="is of version 5, this one knows 4"):
+    with pytest.raises(MadeByNewer, match="has version 5, this one supports 4"):
         Ledger(database)
     assert run_sql(database, "SELECT count(*) FROM cells") == [1]
 

@@ -19,7 +19,7 @@ from tests.flows.terminal import CTRL_C, on_terminal
 from tests.real.servers import PrefectServer
 
 pytestmark = pytest.mark.timeout(600)
-LINE = "fedvitals: stopped. What was landed stays; the next run goes on"
+LINE = "fedvitals: stopped. Landed data stays; the next run continues"
 BY_HAND = {"name": "by-hand", "entrypoint": "flows/collect.py:collect", "schedules": []}
 
 

@@ -43,7 +43,7 @@ OPTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until stopped. Exit code 0; 1 when the service cannot run; 2 for wrong settings."""
+    """Serve until stopped; return 0, 1 if it cannot run, 2 for wrong settings."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     try:
         settings = settings_from(_parser().parse_args(arguments), os.environ)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_from(options: argparse.Namespace, environ: Mapping[str, str]) -> ServerSettings:
-    """Make the settings of options and environment; ValidationError or MissingTokenError."""
+    """Build settings from options and environment, or raise."""
     environment = environ.get(ENVIRONMENT_VARIABLE, "demo")
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["token"] = _token(given.pop("token_env", None), environ)
@@ -75,7 +75,7 @@ def settings_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Se
 
 def _token(named: str | None, environ: Mapping[str, str]) -> str | None:
     token = environ.get(named or TOKEN_VARIABLE) or None
-    # a variable that was asked for and is empty must not open the door
+    # an empty token variable must not disable authentication
     if named is not None and token is None:
         raise MissingTokenError(named)
     return token
@@ -106,10 +106,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="A small, real federated-learning server to be monitored. "
         "Prints one line of JSON with its URLs once it is ready.",
-        epilog=f"{TOKEN_VARIABLE} holds the bearer token, if one is to be asked for. "
+        epilog=f"{TOKEN_VARIABLE} holds the bearer token, if one is required. "
         f"{ENVIRONMENT_VARIABLE}={TESTING} fixes the seed and opens the fault knobs.",
     )
-    # the settings turn each text into what they need
+    # the settings parse each text
     for name, text in OPTIONS.items():
         metavar = "NAME" if name == "token_env" else None
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)

@@ -1,4 +1,4 @@
-"""The HTTP side: paths, the middleware around them, and nothing else."""
+"""The HTTP application: paths, and the middleware around them."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ Round = Annotated[int, Query(ge=0)]
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application of one service. The fault knobs exist only in the testing environment."""
+    """Build the application of a service; fault knobs exist in testing only."""
     # no pages of documentation: they load scripts from other hosts
     app = FastAPI(version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     token, metrics = service.settings.token, service.metrics

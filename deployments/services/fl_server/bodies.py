@@ -1,4 +1,4 @@
-"""The bodies of the REST API. Shares and accuracies are 0 to 1, times in seconds, moments UTC."""
+"""Bodies of the REST API. Shares are 0 to 1, times in seconds, moments UTC."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ Condition = Literal["ok", "degraded", "failed"]
 
 
 class Body(BaseModel):
-    """Root of all bodies: no other fields than the declared ones."""
+    """Root of all bodies: only declared fields are allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
@@ -24,7 +24,7 @@ class Health(Body):
 
 
 class Check(Body):
-    """One thing looked at by /health/detailed."""
+    """One check of /health/detailed."""
 
     status: Condition
     detail: str
@@ -81,7 +81,7 @@ class ClientCount(Body):
 
 
 class TrainingStatus(TrainingSummary):
-    """GET /api/training/status; current_round is the last finished one, 0 before the first."""
+    """GET /api/training/status; current_round is the last finished one, or 0."""
 
     current_round: int
     total_rounds: int
@@ -143,7 +143,7 @@ class HistoryRound(Body):
 
 
 class TrainingHistory(Body):
-    """GET /api/training/history: the rounds after the one given as since, oldest first."""
+    """GET /api/training/history: the rounds after `since`, oldest first."""
 
     run_id: str
     delta: float

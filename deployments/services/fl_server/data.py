@@ -1,4 +1,4 @@
-"""The data of the simulation: scikit-learn's digits, dealt to the clients unevenly.
+"""The data of the simulation: scikit-learn's digits, unevenly split over clients.
 
 Each client draws its mix of labels from a Dirichlet distribution (Hsu, Qi and Brown 2019).
 """
@@ -22,7 +22,7 @@ DEFECT_SHAPE = (1.0, 12.0)
 
 @dataclass(frozen=True)
 class Shard:
-    """What one client holds: usable examples, and how many it had before its own check."""
+    """The data of one client: usable examples, and the number before its own check."""
 
     features: Floats
     labels: Ints
@@ -30,7 +30,7 @@ class Shard:
 
     @property
     def quality(self) -> float:
-        """Share of the held examples that are usable, 0 to 1."""
+        """Return the share of held examples that are usable, 0 to 1."""
         return len(self.labels) / self.held
 
 
@@ -44,12 +44,12 @@ class Population:
 
     @property
     def features(self) -> Floats:
-        """The usable training examples of all clients, shape (n, FEATURES)."""
+        """Return the usable training examples of all clients, shape (n, FEATURES)."""
         return np.concatenate([shard.features for shard in self.shards])
 
     @property
     def labels(self) -> Ints:
-        """Their labels, shape (n,)."""
+        """Return their labels, shape (n,)."""
         return np.concatenate([shard.labels for shard in self.shards])
 
 
@@ -67,13 +67,13 @@ def deal(clients: int, concentration: float, rng: np.random.Generator) -> Popula
 
 
 def label_mix(labels: Ints) -> Floats:
-    """Share of each class, shape (CLASSES,), sum 1."""
+    """Return the share of each class, shape (CLASSES,), sum 1."""
     counts = np.bincount(labels, minlength=CLASSES).astype(np.float64)
     return np.asarray(counts / counts.sum())
 
 
 def label_distance(left: Floats, right: Floats) -> float:
-    """Return the Jensen-Shannon distance of two mixes (Lin 1991): 0 when equal, 1 when disjoint."""
+    """Return the Jensen-Shannon distance (Lin 1991): 0 when equal, 1 when disjoint."""
     divergence = (entr((left + right) / 2) - (entr(left) + entr(right)) / 2).sum() / math.log(2)
     # rounding can leave the range by a hair
     return math.sqrt(min(1.0, max(0.0, divergence)))

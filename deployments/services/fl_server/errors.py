@@ -1,8 +1,8 @@
-"""The errors of the demo service. Each takes its facts as arguments and builds its own message."""
+"""Errors of the demo service; each builds its message from its facts."""
 
 
 class FlServerError(Exception):
-    """Root of all errors that the service raises itself; MESSAGE has a place for each fact."""
+    """Root of the service's own errors; MESSAGE has a place for each fact."""
 
     MESSAGE = ""
 
@@ -11,13 +11,13 @@ class FlServerError(Exception):
 
 
 class UnsafeHostError(FlServerError, ValueError):
-    """The service would be open to other machines without asking for a token."""
+    """The service would be open to other machines without a token."""
 
-    MESSAGE = "host {} can be reached from other machines: set a token, or listen on 127.0.0.1"
+    MESSAGE = "host {} can be reached from other machines. Fix: set a token, or listen on 127.0.0.1"
 
 
 class FaultPathError(FlServerError, ValueError):
-    """A fault was asked for on the path that sets and clears faults."""
+    """A fault was set on the path that sets and clears faults."""
 
     MESSAGE = "{} takes no faults: they could not be cleared any more"
 
@@ -25,16 +25,16 @@ class FaultPathError(FlServerError, ValueError):
 class MissingTokenError(FlServerError):
     """The environment variable that should hold the token is unset or empty."""
 
-    MESSAGE = "the environment variable {} is unset or empty: set it to the token"
+    MESSAGE = "the environment variable {} is unset or empty. Fix: set it to the token"
 
 
 class ListenError(FlServerError):
     """A port (of a host) could not be opened, for the operating system's reason."""
 
-    MESSAGE = "cannot listen on {}:{}: {} (port 0 takes a free one)"
+    MESSAGE = "cannot listen on {}:{}: {}. Fix: free the port, or use port 0 for a free one"
 
 
 class DivergedError(FlServerError):
-    """The model left the finite numbers in a round (from 1): training cannot go on."""
+    """The model is no longer finite after a round (from 1): training cannot continue."""
 
-    MESSAGE = "training diverged in round {}: lower the learning rate"
+    MESSAGE = "training diverged in round {}. Fix: lower the learning rate"

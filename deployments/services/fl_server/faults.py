@@ -1,4 +1,4 @@
-"""Faults on demand: what a real service does on a bad day, for tests of whoever reads it."""
+"""Faults on demand, as of a real service on a bad day, for tests of its clients."""
 
 import json
 import threading
@@ -23,9 +23,9 @@ class _Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Annotated[str, Field(pattern="^/"), AfterValidator(_not_the_knobs)]
-    """Path whose answers are spoilt; the fault knobs themselves cannot be."""
+    """Path whose answers are faulty; the fault knobs themselves cannot be."""
     times: int | None = Field(None, ge=1)
-    """How many answers; none means all until the faults are cleared."""
+    """Number of answers; none means all until the faults are cleared."""
 
 
 class SlowFault(_Fault):
@@ -43,7 +43,7 @@ class ErrorFault(_Fault):
 
 
 class MalformedFault(_Fault):
-    """The answer ends in the middle, with a length that fits: it cannot be parsed."""
+    """The answer is truncated, with a matching length: it cannot be parsed."""
 
     kind: Literal["malformed_json"]
 
@@ -53,8 +53,8 @@ class MissingFieldFault(_Fault):
 
     kind: Literal["missing_field"]
     field: str = Field(min_length=1)
-    """Name of the field, with dots to go deeper (lists are gone through: "rounds.loss"); in a
-    text answer, the lines that name it are left out."""
+    """Name of the field, with dots for nested ones (lists are traversed: "rounds.loss"); in a
+    text answer, lines with that name are left out."""
 
 
 Fault = Annotated[
@@ -69,7 +69,7 @@ class _Entry:
 
 
 class FaultBoard:
-    """The faults that are set, in order; safe between threads."""
+    """The faults that are set, in order; thread-safe."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
@@ -81,14 +81,14 @@ class FaultBoard:
             self._entries.append(_Entry(fault, fault.times))
 
     def clear(self) -> int:
-        """Remove all faults, and say how many there were."""
+        """Remove all faults; return their number."""
         with self._lock:
             count = len(self._entries)
             self._entries.clear()
             return count
 
     def take(self, path: str) -> Fault | None:
-        """The fault for this answer, counted as used; None when there is none."""
+        """Return the fault for this answer, counted as used; None when there is none."""
         with self._lock:
             for entry in self._entries:
                 if entry.fault.path == path:
@@ -105,12 +105,12 @@ class FaultBoard:
 
 
 def cut(body: bytes) -> bytes:
-    """The first half of a body."""
+    """Return the first half of a body."""
     return body[: len(body) // 2]
 
 
 def without_field(body: bytes, field: str, *, is_json: bool) -> bytes:
-    """The body without the field; unchanged when it has none."""
+    """Return the body without the field; unchanged when it has none."""
     if not is_json:
         lines = body.splitlines(keepends=True)
         return b"".join(line for line in lines if field.encode() not in line)

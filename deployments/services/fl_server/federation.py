@@ -1,9 +1,9 @@
-"""Federated averaging over simulated clients, pure: no clock is read but for one duration.
+"""Federated averaging over simulated clients, pure but for one measured duration.
 
 Each round draws connected clients with probability sampling_rate; updates in time are clipped to
 clip_norm and summed, Gaussian noise of noise_multiplier * clip_norm is added, and the sum divided
-by the expected number of clients (McMahan et al. 2018): the number that came would make the
-sensitivity depend on who came. A lost or late client can only lower epsilon. The noise comes from
+by the expected number of clients (McMahan et al. 2018): the actual number would make the sensitivity
+depend on the clients that came. A lost or late client can only lower epsilon. The noise comes from
 numpy's seedable generator: right for a simulation, not for secrets.
 """
 
@@ -49,8 +49,8 @@ class ClientRound:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Mean cross-entropy (nats) over all usable examples, accuracy (0 to 1) on held-out ones."""
+class Evaluation:
+    """Mean cross-entropy (nats) on usable examples, accuracy (0 to 1) on held-out ones."""
 
     loss: float
     accuracy: float
@@ -58,7 +58,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What a round left behind; equal runs give equal results.
+    """The result of a round; equal runs give equal results.
 
     seconds is simulated; epsilon is the total so far; data_drift the Jensen-Shannon distance of the
     labels trained on from all; convergence_rate the mean relative fall of the loss a round over
@@ -80,12 +80,12 @@ class RoundResult:
 
     @property
     def updates(self) -> int:
-        """Clients whose update went into the model."""
+        """Return the number of clients whose update went into the model."""
         return sum(client.state == "reported" for client in self.clients)
 
     @property
     def dropped(self) -> int:
-        """Drawn clients whose update did not: lost or late."""
+        """Return the number of drawn clients whose update was lost or late."""
         return len(self.clients) - self.updates
 
 
@@ -106,33 +106,33 @@ class Federation:
         usual = RETURN_RATE / (RETURN_RATE + LEAVE_RATE)
         self._online = self._client_rng.random(settings.clients) < usual
         self._slowness = self._slowness_of_clients()
-        self._losses = deque([self.standing().loss], maxlen=CONVERGENCE_WINDOW + 1)
+        self._losses = deque([self.evaluate().loss], maxlen=CONVERGENCE_WINDOW + 1)
 
     @property
     def connected_clients(self) -> int:
-        """Clients that can be reached at the moment."""
+        """Return the number of clients that can be reached at the moment."""
         return int(self._online.sum())
 
     @property
     def data_quality(self) -> float:
-        """Mean quality over all clients, 0 to 1."""
+        """Return the mean quality over all clients, 0 to 1."""
         return float(np.mean([shard.quality for shard in self.population.shards]))
 
     def can_go_on(self) -> bool:
-        """Whether a round is left, in number and in privacy budget."""
+        """Return whether a round is left, in number and in privacy budget."""
         rounds, budget = self.settings.rounds, self.settings.epsilon_budget
         return self.round < rounds and privacy.affords(self.mechanism, self.round + 1, budget)
 
-    def standing(self) -> Standing:
-        """How good the current model is."""
+    def evaluate(self) -> Evaluation:
+        """Measure the current model."""
         population = self.population
-        return Standing(
+        return Evaluation(
             model.loss(self.weights, self._features, self._labels),
             model.accuracy(self.weights, population.test_features, population.test_labels),
         )
 
     def step(self) -> RoundResult:
-        """Run one round. DivergedError when the model leaves the finite numbers."""
+        """Run one round; raise DivergedError when the model is no longer finite."""
         self.round += 1
         self._come_and_go()
         is_drawn = self._client_rng.random(self.settings.clients) < self.settings.sampling_rate
@@ -189,7 +189,7 @@ class Federation:
             learning_rate=self.settings.learning_rate,
         )
         update = trained - self.weights
-        # clipping would turn an update of infinite length into nothing, and hide it
+        # clipping would turn an update of infinite length into zero, and hide it
         if not np.isfinite(np.linalg.norm(update)):
             raise FloatingPointError
         return update
@@ -206,12 +206,12 @@ class Federation:
     def _result(
         self, clients: tuple[ClientRound, ...], reported: list[int], aggregation_seconds: float
     ) -> RoundResult:
-        standing = self.standing()
-        self._losses.append(standing.loss)
+        evaluation = self.evaluate()
+        self._losses.append(evaluation.loss)
         return RoundResult(
             round=self.round,
-            loss=standing.loss,
-            accuracy=standing.accuracy,
+            loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
             epsilon=privacy.epsilon_after(self.mechanism, self.round),
             seconds=_round_seconds(clients, self.settings.deadline_seconds),
             clients=clients,
@@ -236,37 +236,37 @@ class Federation:
 
 
 def run(settings: FederationSettings) -> Iterator[RoundResult]:
-    """All rounds of a run, unpaced, until the rounds or the privacy budget end."""
+    """Yield all rounds of a run, unpaced, until the rounds or the privacy budget end."""
     federation = Federation(settings)
     while federation.can_go_on():
         yield federation.step()
 
 
 def client_ids(clients: int) -> tuple[str, ...]:
-    """client-00, client-01, …: numbers of equal width, at least two digits."""
+    """Return client-00, client-01, …: numbers of equal width, at least two digits."""
     width = max(2, len(str(clients - 1)))
     return tuple(f"client-{number:0{width}d}" for number in range(clients))
 
 
 def clip(update: Floats, norm: float) -> Floats:
-    """The update, scaled down to the given L2 norm if it is longer."""
+    """Return the update, scaled down to the given L2 norm if it is longer."""
     length = float(np.linalg.norm(update))
     return update if length <= norm else update * (norm / length)
 
 
 def convergence_rate(losses: list[float]) -> float:
-    """Mean relative fall of the loss a round, from the first of the losses to the last."""
+    """Return the mean relative fall of the loss a round, from first to last."""
     steps = len(losses) - 1
     return (losses[0] - losses[-1]) / (losses[0] * steps) if steps else 0.0
 
 
 def _round_seconds(clients: tuple[ClientRound, ...], deadline: float) -> float:
-    # the server cannot tell a lost client from a slow one: it waits until the deadline
+    # the server cannot distinguish a lost client from a slow one until the deadline
     if any(client.state != "reported" for client in clients):
         return deadline
     return max((client.seconds or 0.0 for client in clients), default=0.0)
 
 
 def _generators(seed: int) -> list[np.random.Generator]:
-    # apart from each other, so that more noise never changes who takes part
+    # separate generators, so that more noise never changes participation
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)]

@@ -1,4 +1,4 @@
-"""What this process takes of its machine, from the standard library alone."""
+"""Resource use of this process, from the standard library alone."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ LEAST_INTERVAL_SECONDS = 0.5
 
 
 def memory_bytes() -> float:
-    """Resident memory of this process; where /proc is missing, its largest so far."""
+    """Return this process's resident memory; without /proc, its peak."""
     try:
         resident_pages = int(STATM.read_text().split()[1])
     except OSError:
@@ -23,7 +23,7 @@ def memory_bytes() -> float:
 
 
 class CpuMeter:
-    """CPU time of this process since the last look, in percent of all cores of the machine."""
+    """CPU time of this process since the last reading, in percent of all cores."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
@@ -31,7 +31,7 @@ class CpuMeter:
         self._percent = 0.0
 
     def percent(self) -> float:
-        """0 to 100; looks closer together than LEAST_INTERVAL_SECONDS get the same answer."""
+        """Return 0 to 100; readings within LEAST_INTERVAL_SECONDS get the same answer."""
         wall, cpu = time.monotonic(), time.process_time()
         elapsed = wall - self._wall
         if elapsed >= LEAST_INTERVAL_SECONDS:

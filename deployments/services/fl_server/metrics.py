@@ -5,14 +5,14 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from deployments.services.fl_server import host, model, privacy
-from deployments.services.fl_server.federation import Federation, RoundResult, Standing
+from deployments.services.fl_server.federation import Evaluation, Federation, RoundResult
 from deployments.services.fl_server.store import LoadedModel
 from deployments.services.fl_server.telemetry import EdgeReading
 
 PREFIX = "fed_vit_autorl_"
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BRIEF_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1)
-# by the attribute that has the value: the gauge's name and text
+# by the attribute with the value: the gauge's name and text
 OF_DEVICE = {
     "battery_percent": ("edge_battery_level", "Battery in percent"),
     "temperature_celsius": ("edge_temperature", "Degrees Celsius"),
@@ -32,7 +32,7 @@ OF_ROUND = {
 
 
 class ServiceMetrics:
-    """The metrics by group; each group knows how to take what happened."""
+    """The metrics by group; each group records its events."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +44,7 @@ class ServiceMetrics:
         self.security = SecurityMetrics(self.registry)
 
     def page(self) -> bytes:
-        """The page of /metrics in the Prometheus text format."""
+        """Return the page of /metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
@@ -62,7 +62,7 @@ class RequestMetrics:
         )
 
     def observe(self, method: str, status: int, seconds: float) -> None:
-        """Take one answered request."""
+        """Record one answered request."""
         self._total.labels(method, str(status)).inc()
         self._seconds.labels(method).observe(seconds)
 
@@ -82,23 +82,23 @@ class ModelMetrics:
         self._deployments = _counter(registry, "deployments", "Models put into service")
 
     def predicted(self, seconds: float) -> None:
-        """Take one predicted batch."""
+        """Record one predicted batch."""
         self._requests.labels(model.NAME).inc()
         self._seconds.labels(model.NAME).observe(seconds)
 
     def deployed(self, loaded: LoadedModel) -> None:
-        """Take one model put into service."""
+        """Record one model put into service."""
         self._size.labels(model.NAME).set(loaded.size_bytes)
         self._load.labels(model.NAME).set(loaded.load_seconds)
         self._deployments.inc()
 
     def save_failed(self) -> None:
-        """Take one save that failed."""
+        """Record one failed save."""
         self._failures.inc()
 
 
 class HostMetrics:
-    """What the process takes; read at each scrape."""
+    """Resource use of the process; read at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         cpu = _gauge(registry, "cpu_usage_percent", "CPU of this process, in percent of all cores")
@@ -120,7 +120,7 @@ class EdgeMetrics:
         }
 
     def update(self, readings: tuple[EdgeReading, ...]) -> None:
-        """Take the present reading of each device."""
+        """Record the present reading of each device."""
         for reading in readings:
             self._info.labels(reading.client, reading.device).set(1)
             for part, gauge in self._gauges.items():
@@ -144,10 +144,10 @@ class TrainingMetrics:
         self._delta = _gauge(registry, "privacy_delta_used", "Delta that epsilon is counted at")
         self._noise = _gauge(registry, "noise_scale", "Standard deviation of noise on a weight")
 
-    def began(self, federation: Federation, standing: Standing) -> None:
-        """Take the state before the first round."""
+    def began(self, federation: Federation, evaluation: Evaluation) -> None:
+        """Record the state before the first round."""
         settings = federation.settings
-        for source in (standing, federation):
+        for source in (evaluation, federation):
             self._show(source)
         self._total.set(settings.clients)
         self._epsilon.set(settings.epsilon_budget)
@@ -155,7 +155,7 @@ class TrainingMetrics:
         self._noise.set(settings.noise_scale)
 
     def finished(self, result: RoundResult, epsilon_budget: float) -> None:
-        """Take one finished round."""
+        """Record one finished round."""
         self._rounds.inc()
         self._updates.inc(result.updates)
         self._dropped.inc(result.dropped)
@@ -164,7 +164,6 @@ class TrainingMetrics:
         self._epsilon.set(privacy.remaining(result.epsilon, epsilon_budget))
 
     def _show(self, source: object) -> None:
-        """Set those gauges of a round that the source has a value for."""
         for part, gauge in self._of_round.items():
             if hasattr(source, part):
                 gauge.set(getattr(source, part))
@@ -179,11 +178,11 @@ class SecurityMetrics:
         self._failures = _counter(registry, "encryption_failures", "TLS handshakes that failed")
 
     def unauthorized(self) -> None:
-        """Take one caller without a valid token."""
+        """Record one caller without a valid token."""
         self._unauthorized.inc()
 
     def handshake_failed(self) -> None:
-        """Take one failed handshake."""
+        """Record one failed handshake."""
         self._failures.inc()
 
     def watch_certificate(self, days_left: Callable[[], float]) -> None:

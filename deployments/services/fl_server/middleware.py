@@ -1,4 +1,4 @@
-"""What lies around every request: the measuring, the token, the faults (outermost first)."""
+"""Middleware of every request: measuring, token, faults (outermost first)."""
 
 import asyncio
 import hmac
@@ -26,7 +26,7 @@ class RequestTally:
         self.failed = 0
 
     def add(self, status: int) -> None:
-        """Take one answered request. Called from the event loop only, so it needs no lock."""
+        """Count an answered request; needs no lock, as only the event loop calls it."""
         self.total += 1
         self.failed += status >= SERVER_ERROR
 
@@ -38,7 +38,7 @@ class MeasuringMiddleware:
         self._app, self._metrics, self._tally = app, metrics, tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count it, also when it raises."""
+        """Count and time the request, also when it raises."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -55,14 +55,14 @@ class MeasuringMiddleware:
         try:
             await self._app(scope, receive, watch)
         finally:
-            # any other name would let a caller make series without end
+            # any other name would let a caller create series without limit
             method = scope["method"] if scope["method"] in KNOWN_METHODS else OTHER_METHOD
             self._metrics.observe(method, status, time.perf_counter() - start)
             self._tally.add(status)
 
 
 class TokenMiddleware:
-    """Answers 401 to whoever has no valid bearer token; /health is open."""
+    """Answers 401 to callers without a valid bearer token; /health is open."""
 
     def __init__(self, app: ASGIApp, token: SecretStr, metrics: SecurityMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -86,12 +86,12 @@ class TokenMiddleware:
         if len(given) != 1:
             return False
         scheme, _, token = given[0].partition(b" ")
-        # constant time: the answer's delay tells nothing of the token
+        # constant time: the answer's delay must not reveal the token
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._wanted)
 
 
 class FaultMiddleware:
-    """Spoils the answers that the board names."""
+    """Applies the board's faults to answers."""
 
     def __init__(self, app: ASGIApp, board: FaultBoard) -> None:
         self._app, self._board = app, board
@@ -104,7 +104,7 @@ class FaultMiddleware:
         if fault is None or isinstance(fault, faults.SlowFault):
             await self._app(scope, receive, send)
         elif isinstance(fault, faults.ErrorFault):
-            answer = JSONResponse({"detail": "a fault was asked for"}, status_code=SERVER_ERROR)
+            answer = JSONResponse({"detail": "a fault was set"}, status_code=SERVER_ERROR)
             await answer(scope, receive, send)
         else:
             await self._spoil(fault, scope, receive, send)

@@ -18,29 +18,29 @@ Ints = NDArray[np.int64]
 
 
 def initial_weights() -> Floats:
-    """All zeros, shape (FEATURES, CLASSES): every class is equally likely."""
+    """Return all zeros, shape (FEATURES, CLASSES): every class is equally likely."""
     return np.zeros((FEATURES, CLASSES))
 
 
 def probabilities(weights: Floats, features: Floats) -> Floats:
-    """Softmax of the scores, shape (n, CLASSES); each row sums to 1."""
+    """Return the softmax of the scores, shape (n, CLASSES); each row sums to 1."""
     scores = features @ weights
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def predict(weights: Floats, features: Floats) -> Ints:
-    """The likeliest class of each example, shape (n,)."""
+    """Return the likeliest class of each example, shape (n,)."""
     return np.asarray((features @ weights).argmax(axis=1), dtype=np.int64)
 
 
 def accuracy(weights: Floats, features: Floats, labels: Ints) -> float:
-    """Share of examples predicted right, 0 to 1; NaN without examples."""
+    """Return the share of examples predicted right, 0 to 1; NaN without examples."""
     return float(np.mean(predict(weights, features) == labels))
 
 
 def loss(weights: Floats, features: Floats, labels: Ints) -> float:
-    """Mean cross-entropy in nats; ln(CLASSES) = 2.303 for the initial weights."""
+    """Return the mean cross-entropy in nats; initially ln(CLASSES) = 2.303."""
     chosen = probabilities(weights, features)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, LEAST_PROBABILITY)).mean())
 
@@ -48,7 +48,7 @@ def loss(weights: Floats, features: Floats, labels: Ints) -> float:
 def train(
     weights: Floats, features: Floats, labels: Ints, *, steps: int, learning_rate: float
 ) -> Floats:
-    """Full-batch gradient descent on the cross-entropy; returns new weights, keeps the given."""
+    """Train by full-batch gradient descent on the cross-entropy; return new weights."""
     wanted = np.eye(CLASSES)[labels]
     trained = weights.copy()
     for _ in range(steps):
@@ -58,12 +58,12 @@ def train(
 
 
 def to_bytes(weights: Floats) -> bytes:
-    """The weights in numpy's own file format (no pickle)."""
+    """Return the weights in numpy's own file format (no pickle)."""
     buffer = io.BytesIO()
     np.save(buffer, weights, allow_pickle=False)
     return buffer.getvalue()
 
 
 def from_bytes(content: bytes) -> Floats:
-    """The weights that to_bytes wrote; ValueError when the content is something else."""
+    """Parse the weights that to_bytes wrote; raise ValueError for other content."""
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The privacy ledger of the run: client-level differential privacy, counted by dp-accounting.
+"""The run's privacy ledger: client-level differential privacy, by dp-accounting.
 
 DP-FedAvg (McMahan, Ramage, Talwar and Zhang, ICLR 2018): clients are drawn independently (Poisson
 sampling), each update is clipped, the Gaussian noise on the sum is noise_multiplier clip norms;
@@ -20,7 +20,7 @@ ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512)
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What one round does to the data: sampling probability, noise in clip norms, delta."""
+    """The mechanism of a round: sampling probability, noise in clip norms, delta."""
 
     sampling_rate: float
     noise_multiplier: float
@@ -29,7 +29,7 @@ class Mechanism:
 
 @lru_cache(maxsize=8192)
 def epsilon_after(mechanism: Mechanism, rounds: int) -> float:
-    """Epsilon spent by that many rounds at the mechanism's delta; 0 before the first."""
+    """Return epsilon after that many rounds, at the mechanism's delta."""
     if rounds == 0:
         return 0.0
     event = dp_accounting.PoissonSampledDpEvent(
@@ -43,10 +43,10 @@ def epsilon_after(mechanism: Mechanism, rounds: int) -> float:
 
 
 def affords(mechanism: Mechanism, rounds: int, budget: float) -> bool:
-    """Whether that many rounds stay within the budget (equal is within)."""
+    """Return whether that many rounds stay within the budget (equal is within)."""
     return epsilon_after(mechanism, rounds) <= budget
 
 
 def remaining(epsilon: float, budget: float) -> float:
-    """What is left of the budget, never below 0."""
+    """Return the remaining budget, never below 0."""
     return max(0.0, budget - epsilon)

@@ -37,7 +37,7 @@ def run(settings: ServerSettings) -> None:
     Prints one line of JSON once both ports answer: event ("ready"), pid, run_id, http, https and
     ca_file (both null without HTTPS).
     """
-    # they would double the series and are not in the service's vocabulary
+    # these would double the series and are not in the service's vocabulary
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call, unused-ignore]
     with contextlib.ExitStack() as stack:
         folder = settings.state_dir
@@ -53,7 +53,7 @@ def run(settings: ServerSettings) -> None:
 
 
 def build_service(settings: ServerSettings, folder: Path) -> Service:
-    """The parts of a service, with the model in the given folder; training has not started."""
+    """Build a service, with the model in the given folder; training has not started."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics, store = ServiceMetrics(), ModelStore(folder)
     federation = Federation(settings.federation)

@@ -1,4 +1,4 @@
-"""The service's state, and the bodies that are read from it. No HTTP here."""
+"""The service's state, and the bodies built from it, without HTTP."""
 
 import shutil
 import time
@@ -35,22 +35,22 @@ class Service:
 
     @property
     def uptime_seconds(self) -> float:
-        """Seconds since the service was made."""
+        """Return seconds since the service was made."""
         return time.monotonic() - self.started
 
     def health(self) -> bodies.Health:
-        """Body of /health."""
+        """Return the body of /health."""
         return bodies.Health()
 
     def detailed_health(self) -> bodies.DetailedHealth:
-        """Body of /health/detailed."""
+        """Return the body of /health/detailed."""
         checks = self._checks()
         return _body(
             bodies.DetailedHealth, self, status=_worst(checks), version=VERSION, checks=checks
         )
 
     def status(self) -> bodies.Status:
-        """Body of /api/status."""
+        """Return the body of /api/status."""
         disk = shutil.disk_usage(self.store.folder)
         return _body(
             bodies.Status,
@@ -64,14 +64,14 @@ class Service:
         )
 
     def client_count(self) -> bodies.ClientCount:
-        """Body of /api/clients/count."""
+        """Return the body of /api/clients/count."""
         progress, total = self.trainer.progress, self.settings.federation.clients
         return bodies.ClientCount(
             total=total, connected=progress.connected_clients, active=progress.active_clients
         )
 
     def participation(self) -> bodies.Participation:
-        """Body of /api/clients/participation."""
+        """Return the body of /api/clients/participation."""
         progress, total = self.trainer.progress, self.settings.federation.clients
         return bodies.Participation(
             total_clients=total,
@@ -81,12 +81,12 @@ class Service:
         )
 
     def training_status(self) -> bodies.TrainingStatus:
-        """Body of /api/training/status."""
+        """Return the body of /api/training/status."""
         rounds = self.settings.federation.rounds
         return _body(bodies.TrainingStatus, self.trainer.progress, total_rounds=rounds)
 
     def training_progress(self) -> bodies.TrainingProgress:
-        """Body of /api/training/progress."""
+        """Return the body of /api/training/progress."""
         progress, rounds = self.trainer.progress, self.settings.federation.rounds
         return _body(
             bodies.TrainingProgress,
@@ -96,16 +96,16 @@ class Service:
         )
 
     def privacy_status(self) -> bodies.PrivacyStatus:
-        """Body of /api/privacy/status."""
+        """Return the body of /api/privacy/status."""
         federation, spent = self.settings.federation, self.trainer.progress.epsilon
         used = {"privacy_budget_utilization": spent / federation.epsilon_budget}
         used["delta_used"] = federation.delta
         return _body(bodies.PrivacyStatus, self.trainer, federation, **used)
 
     def history(self, since: int) -> bodies.TrainingHistory:
-        """Body of /api/training/history: the rounds with a number above since."""
+        """Return the body of /api/training/history: the rounds with a number above since."""
         progress = self.trainer.progress
-        # a record's own seconds are those of the wall, its result's are simulated
+        # a record's own seconds are wall time, its result's are simulated
         rounds = [_body(bodies.HistoryRound, one, one.result) for one in progress.rounds[since:]]
         return _body(bodies.TrainingHistory, progress, self.settings.federation, rounds=rounds)
 
@@ -127,7 +127,7 @@ class Service:
 
 
 def _body(model: type[BodyType], *sources: object, **given: object) -> BodyType:
-    """Fill a body from what is given, else from the first source with such an attribute."""
+    """Fill a body from given values, else from the first source with the attribute."""
     found = {
         name: next(getattr(source, name) for source in sources if hasattr(source, name))
         for name in model.model_fields

@@ -44,22 +44,22 @@ class FederationSettings(BaseModel):
 
     @property
     def expected_clients(self) -> float:
-        """Clients drawn in a round on average, if all are connected."""
+        """Return the clients drawn in a round on average, if all are connected."""
         return self.sampling_rate * self.clients
 
     @property
     def noise_scale(self) -> float:
-        """Standard deviation of the noise on each averaged weight."""
+        """Return the standard deviation of the noise on each averaged weight."""
         return self.noise_multiplier * self.clip_norm / self.expected_clients
 
     @property
     def deadline_seconds(self) -> float:
-        """Simulated seconds until an update is late; an unpaced round counts as one second."""
+        """Return simulated seconds until an update is late; an unpaced round is 1 s."""
         return DEADLINE_SHARE * (self.round_seconds or 1.0)
 
 
 class ServerSettings(BaseModel):
-    """Where the service listens, what it asks of a caller, and what it trains."""
+    """The service's address, its token, and its training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -75,7 +75,7 @@ class ServerSettings(BaseModel):
 
     @property
     def testing(self) -> bool:
-        """Whether the fault knobs are open."""
+        """Return whether the fault knobs are open."""
         return self.environment == TESTING
 
     @model_validator(mode="after")

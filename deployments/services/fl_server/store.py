@@ -13,7 +13,7 @@ FILE_NAME = "model.npy"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model as read back from disk: its weights, its file's bytes, the seconds it took."""
+    """A model read back from disk: its weights, its file's bytes, the seconds it took."""
 
     weights: Floats
     size_bytes: int
@@ -21,20 +21,20 @@ class LoadedModel:
 
 
 class ModelStore:
-    """Saves and loads the model in a folder, which it makes if need be."""
+    """Saves and loads the model in a folder, created if missing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, weights: Floats) -> None:
-        """Write the weights so that a reader sees the old file or the new one; OSError if not."""
+        """Write the weights atomically; raise OSError if that fails."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f"{FILE_NAME}.draft"
         draft.write_bytes(model.to_bytes(weights))
         os.replace(draft, self.folder / FILE_NAME)
 
     def load(self) -> LoadedModel:
-        """Read the saved weights; OSError when there are none, ValueError when they are torn."""
+        """Read the saved weights; raise OSError without any, ValueError when corrupt."""
         start = time.perf_counter()
         content = (self.folder / FILE_NAME).read_bytes()
         weights = model.from_bytes(content)

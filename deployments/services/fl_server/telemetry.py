@@ -32,7 +32,7 @@ LOSS_STEP = 0.25
 
 @dataclass(frozen=True)
 class EdgeReading:
-    """What one client's device reports: percent, degrees Celsius, bytes, and a ratio (0 to 1)."""
+    """One device's reading: percent, degrees Celsius, bytes, and a ratio (0 to 1)."""
 
     client: str
     device: str
@@ -44,7 +44,7 @@ class EdgeReading:
 
 
 class Fleet:
-    """All devices; step() lets one tick pass. Arrays have one entry a client."""
+    """All devices; step() is one tick. Arrays have one entry a client."""
 
     def __init__(self, clients: tuple[str, ...], seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ class Fleet:
         self._loss = self._usual_loss.copy()
 
     def step(self) -> None:
-        """Let one tick pass on every device."""
+        """Advance every device by one tick."""
         self._step_load()
         self._step_battery()
         wandered = self._memory_share + self._noise(MEMORY_STEP)
@@ -72,7 +72,7 @@ class Fleet:
         self._loss = self._loss + self._noise(LOSS_STEP)
 
     def readings(self) -> tuple[EdgeReading, ...]:
-        """The present reading of every device, in the order of the clients."""
+        """Return the present reading of every device, in the order of the clients."""
         memory = self._memory_share * np.take(DEVICE_MEMORY_MEBIBYTES, self._kinds) * MEBIBYTE
         loss = np.minimum(1.0, np.exp(self._loss))
         kinds = (DEVICES[kind] for kind in self._kinds)

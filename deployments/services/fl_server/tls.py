@@ -1,4 +1,4 @@
-"""The certificate of the HTTPS port, made at start; only the CA's certificate goes to disk."""
+"""The HTTPS certificate, made at start; only the CA's certificate goes to disk."""
 
 import ssl
 from collections.abc import Callable
@@ -14,14 +14,14 @@ SECONDS_PER_DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the HTTPS port presents, and the file with which a client can trust it."""
+    """The certificate of the HTTPS port, and the file to trust it with."""
 
     context: ssl.SSLContext
     ca_file: Path
     not_after: datetime
 
     def days_left(self) -> float:
-        """Days until the certificate ends; below 0 once it has."""
+        """Return the days until the certificate ends; below 0 once it has."""
         return (self.not_after - datetime.now(UTC)).total_seconds() / SECONDS_PER_DAY
 
 
@@ -48,7 +48,7 @@ def _watched(on_failure: Callable[[], None]) -> type[ssl.SSLObject]:
             try:
                 super().do_handshake()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                # the handshake waits for the network: no failure
+                # the handshake waits for the network: not a failure
                 raise
             except ssl.SSLError:
                 on_failure()

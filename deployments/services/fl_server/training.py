@@ -1,4 +1,4 @@
-"""The run in the background: paces the rounds, puts each model into service, keeps the history."""
+"""The run in the background: paces rounds, deploys each model, keeps the history."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 BATCHES = 12
 IDLE_TICK_SECONDS = 1.0
 STOP_SECONDS = 10.0
-# which of a round's figures the progress shows
+# figures of a round that the progress shows
 FIGURES = ("accuracy", "connected_clients", "data_quality", "convergence_rate", "epsilon")
 
 
@@ -38,7 +38,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """The run as of one moment; before the first round, of the initial model and all clients."""
+    """The run at one moment; before the first round, with the initial model."""
 
     run_id: str
     state: TrainingState
@@ -54,11 +54,11 @@ class Progress:
 
     @property
     def current_round(self) -> int:
-        """The last finished round; 0 before the first."""
+        """Return the last finished round; 0 before the first."""
         return len(self.rounds)
 
     def after(self, record: RoundRecord) -> "Progress":
-        """The progress with one more finished round."""
+        """Return the progress with one more finished round."""
         result = record.result
         figures = {name: getattr(result, name) for name in FIGURES}
         return replace(
@@ -71,7 +71,7 @@ class Progress:
 
 
 class Trainer:
-    """Runs the federation in a thread; reading progress, replaced whole, needs no lock."""
+    """Runs the federation in a thread; progress is replaced whole, without a lock."""
 
     def __init__(
         self, federation: Federation, fleet: Fleet, store: ModelStore, metrics: ServiceMetrics
@@ -81,20 +81,20 @@ class Trainer:
         self._serving = model.initial_weights()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="training", daemon=True)
-        standing = federation.standing()
+        evaluation = federation.evaluate()
         self.progress = Progress(
             run_id=f"run-{uuid.uuid4().hex[:12]}",
             state="idle",
-            accuracy=standing.accuracy,
+            accuracy=evaluation.accuracy,
             connected_clients=federation.connected_clients,
             data_quality=federation.data_quality,
         )
-        metrics.training.began(federation, standing)
+        metrics.training.began(federation, evaluation)
         metrics.edge.update(fleet.readings())
 
     @property
     def epsilon_remaining(self) -> float:
-        """What is left of the privacy budget."""
+        """Return the remaining privacy budget."""
         return privacy.remaining(self.progress.epsilon, self.federation.settings.epsilon_budget)
 
     def start(self) -> None:
@@ -108,7 +108,7 @@ class Trainer:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        # any way out of the loop but its own end leaves the run failed
+        # any exit from the loop but its end leaves the run failed
         outcome: TrainingState = "failed"
         self.progress = replace(self.progress, state="running")
         try:
@@ -141,7 +141,7 @@ class Trainer:
             self._store.save(self.federation.weights)
             loaded = self._store.load()
         except OSError as error:
-            # training goes on with the model in memory; the old one stays in service
+            # training continues with the model in memory; the old one stays in service
             LOG.warning("model not saved: folder=%s reason=%s", self._store.folder, error)
             self._metrics.model.save_failed()
             return

@@ -1,1 +1,1 @@
-"""Report on the convergence of trainings."""
+"""The report on the convergence of trainings."""

@@ -1,4 +1,4 @@
-"""The convergence report from analyses: what of them is shown, as text and as charts."""
+"""The convergence report built from analyses, as text and charts."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
@@ -46,7 +46,7 @@ def artifacts_of(
 
 
 def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """The analyses as one JSON document; finite numbers, null for what is not known."""
+    """Return the analyses as JSON; finite numbers, null for unknown ones."""
     return {
         "runs": [_run_document(one) for one in analyses],
         "comparison": comparison_document(tuple(comparisons)),
@@ -54,13 +54,13 @@ def document_of(analyses: Sequence[Analysed], comparisons: Sequence[Comparison])
 
 
 def _run_document(one: Analysed) -> dict[str, Any]:
-    reported = one.analysis.document(one.file)
+    document = one.analysis.document(one.file)
     return {
-        **reported,
+        **document,
         "rounds_seen": one.rounds_seen,
         "sentence": one.sentence,
         "metric": one.metric_name,
-        "findings": [*plain(one.findings), *reported["findings"]],
+        "findings": [*plain(one.findings), *document["findings"]],
     }
 
 
@@ -72,7 +72,7 @@ def write_convergence(
     notes: Sequence[str] = (),
     zone: tzinfo = UTC,
 ) -> ConvergenceFiles:
-    """Write the report of a service (environment) or files; ReportNotWritten."""
+    """Write the report of a service (environment) or files; raise ReportNotWritten."""
     report = ConvergenceReport(
         sections=tuple(map(section_of, analyses)),
         generated_at=datetime.now(zone),
@@ -88,7 +88,7 @@ def write_convergence(
 
 
 def section_of(one: Analysed) -> RunSection:
-    """What the page shows of one run."""
+    """Build the page's section of one run."""
     analysis = one.analysis
     forecast = analysis.forecast
     lead, further = _advice(analysis.advice)
@@ -137,14 +137,14 @@ def _forecast_note(forecast: Forecast | NoForecast) -> str:
 
 
 def curve_of(one: Analysed) -> CurveChart:
-    """The curve in the metric's own unit, with the fan of the forecast."""
+    """Return the curve in the metric's own unit, with the fan of the forecast."""
     analysis = one.analysis
     curve, forecast = analysis.curve, analysis.forecast
     fan_rounds: tuple[int, ...] = ()
     fan: tuple[tuple[float, ...], ...] = ()
     if isinstance(forecast, Forecast) and len(forecast.rounds):
         rows = np.vectorize(curve.unscaled)(forecast.quantiles(FAN))
-        # of a loss, low and high change places
+        # for a loss, low and high are swapped
         fan = tuple(tuple(map(float, row)) for row in np.sort(rows, axis=0))
         fan_rounds = tuple(map(int, forecast.rounds))
     return CurveChart(

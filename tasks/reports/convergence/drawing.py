@@ -1,4 +1,4 @@
-"""The charts of the convergence report, as inline SVG that follows the page's colours."""
+"""Charts of the convergence report, as inline SVG in the page's colours."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,13 +17,13 @@ SIZE = (560, 270)
 SMALL = (560, 230)
 MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
 KIND = "panel broad"
-TEXT_BEYOND = 0.75  # of the width: there is room for a word after it
+TEXT_BEYOND = 0.75  # of the width: leaves room for a word after it
 MOST_COLUMNS = 150  # of the heat map
 ROW, NAME_WIDTH = 16, 96
 
 
 def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:
-    """The learning curve with the fan of the forecast and the target."""
+    """Draw the learning curve with the fan of the forecast and the target."""
     figure, axes = _axes(SIZE, chart.name)
     _curve(axes, chart, STAND_IN)
     return drawing.svg_of(figure, label, prefix, SIZE, KIND)
@@ -50,7 +50,7 @@ def _curve(axes: Any, chart: CurveChart, paint: Paint) -> None:
 
 
 def compared_svg(charts: Sequence[CurveChart], label: str, prefix: str) -> Markup:
-    """The learning curves of several runs, at most eight, in the colours of the page."""
+    """Draw the learning curves of several runs, at most eight, in the page's colours."""
     figure, axes = _axes(SIZE, charts[0].name)
     _curves(axes, charts, STAND_IN)
     return drawing.svg_of(figure, label, prefix, SIZE, KIND)
@@ -65,7 +65,7 @@ def _curves(axes: Any, charts: Sequence[CurveChart], paint: Paint) -> None:
 
 
 def curve_png(charts: Sequence[CurveChart]) -> bytes:
-    """The one learning curve with its forecast, or several, on white."""
+    """Draw one learning curve with its forecast, or several, on white."""
     drawn = [chart for chart in charts if chart.rounds]
     figure, axes = _axes(SIZE, drawn[0].name if drawn else "no rounds", ON_WHITE)
     figure.set_facecolor("white")
@@ -77,7 +77,7 @@ def curve_png(charts: Sequence[CurveChart]) -> bytes:
 
 
 def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
-    """The epsilon that is left, its fan, and the race: budget's end and target as bars."""
+    """Draw remaining epsilon, its fan, and the race: budget's end and target as bars."""
     figure, axes = _axes(SMALL, "epsilon left")
     _fan(axes, chart.fan_rounds, chart.fan, STAND_IN)
     _line(axes, chart.rounds, chart.left, STAND_IN.series[0])
@@ -98,7 +98,7 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
 
 
 def heat_svg(chart: HeatChart, label: str) -> Markup:
-    """Draw clients by rounds; a column of several rounds shows the worst of a third or more."""
+    """Draw clients by rounds; a column shows the worst of a third or more."""
     states = _columns(np.asarray(chart.states, dtype=np.int64))
     rows, columns = states.shape
     width, height = SIZE[0], rows * ROW + 22
@@ -142,7 +142,7 @@ def _columns(states: Any) -> Any:
 
 
 def _worst(states: Any) -> Any:
-    """Of several rounds the worst state that a third of the draws had."""
+    """Return the worst state that a third of the draws in several rounds had."""
     drawn = np.maximum((states != NOT_DRAWN).sum(axis=1), 1)
     worst = np.where((states != NOT_DRAWN).any(axis=1), 0, NOT_DRAWN)
     for state in (LATE, DROPPED):
@@ -184,7 +184,6 @@ def _limits(
 
 
 def _fan(axes: Any, rounds: Sequence[int], fan: Sequence[Sequence[float]], paint: Paint) -> None:
-    """The bands of 80 % and 50 %, and the median."""
     if not rounds:
         return
     rows = np.asarray(fan, dtype=float)
@@ -209,7 +208,7 @@ def _level(axes: Any, y: float, text: str, paint: Paint) -> None:
 
 
 def _bar(axes: Any, spread: Interval, y: float, text: str, colour: str) -> None:
-    """Draw an interval with its middle; the text beyond it, unless the chart ends there."""
+    """Draw an interval with its middle, and the text beyond it if there is room."""
     low, high = axes.get_xlim()
     axes.plot(
         (spread.low, min(spread.high, high)), (y, y), color=colour, linewidth=5,

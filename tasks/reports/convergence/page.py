@@ -1,4 +1,4 @@
-"""The convergence report: one HTML page that needs nothing else, its JSON twin and a picture."""
+"""The convergence report: self-contained HTML page, JSON export and picture."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ PAGE, TWIN = "convergence-report.html", "convergence-analysis.json"
 PICTURE = "convergence-chart.png"
 
 
-class Look(NamedTuple):
-    """How a verdict is shown: its name, the class of the page's colours, and what it means."""
+class Style(NamedTuple):
+    """A verdict's name, the class of its colours, and its meaning."""
 
     name: str
     colour: str
@@ -31,20 +31,20 @@ class Look(NamedTuple):
 
 
 # in the order of the verdicts, worst first
-LOOKS: dict[VerdictKind, Look] = {
-    "collapsed": Look(
+STYLES: dict[VerdictKind, Style] = {
+    "collapsed": Style(
         "Collapsed", "failed", "fell far below a level that it had held, and has not come back"
     ),
-    "diverging": Look(
-        "Diverging", "failed", "gets worse round by round, or its loss is no number any more"
+    "diverging": Style(
+        "Diverging", "failed", "gets worse round by round, or its loss is not a number any more"
     ),
-    "oscillating": Look(
+    "oscillating": Style(
         "Oscillating", "degraded", "swings up and down more than it did when it was calm"
     ),
-    "plateau": Look("On a plateau", "degraded", "flat, although similar runs got further"),
-    "too_short": Look("Too short to judge", "no_data", "fewer rounds than a verdict needs"),
-    "improving": Look("Improving", "succeeded", "still gets better"),
-    "converged": Look("Converged", "succeeded", "flat, and hardly anything is left to gain"),
+    "plateau": Style("On a plateau", "degraded", "flat, although similar runs got further"),
+    "too_short": Style("Too short to judge", "no_data", "fewer rounds than a verdict needs"),
+    "improving": Style("Improving", "succeeded", "still gets better"),
+    "converged": Style("Converged", "succeeded", "flat, and hardly anything is left to gain"),
 }
 MOST_CLIENTS = 50
 MOST_COMPARED = 8
@@ -53,7 +53,7 @@ MOST_FINDINGS = 20
 
 @dataclass(frozen=True)
 class ConvergenceFiles:
-    """What was written."""
+    """The written files."""
 
     html: Path
     json: Path
@@ -61,7 +61,7 @@ class ConvergenceFiles:
 
 
 def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
-    """Write the three files, each whole or not at all, the page last; OSError."""
+    """Write the three files atomically, the page last; raise OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     made = ConvergenceFiles(folder / PAGE, folder / TWIN, folder / PICTURE)
     curves = [section.curve for section in report.sections[:MOST_COMPARED]]
@@ -72,10 +72,10 @@ def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
 
 
 def markdown(section: RunSection, environment: str) -> str:
-    """The verdict, the advice and what is odd, for a Prefect artifact."""
+    """Return the verdict, the advice and findings, for a Prefect artifact."""
     odd = [finding.sentence for finding in section.findings[:MOST_FINDINGS]]
     lines = [
-        f"# {LOOKS[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
+        f"# {STYLES[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
         plain(section.sentence),
         " ".join(plain(text) for text in (section.advice, section.advice_further) if text),
         plain(section.forecast_note or ""),
@@ -85,10 +85,10 @@ def markdown(section: RunSection, environment: str) -> str:
 
 
 def render(report: ConvergenceReport) -> str:
-    """The page: UTF-8 text, no scripts, nothing loaded from anywhere; equal input, equal text."""
+    """Return the page: deterministic UTF-8 text without scripts or external resources."""
     sections = report.sections
     kinds = {one.verdict for one in sections}
-    worst = next((look for kind, look in LOOKS.items() if kind in kinds), LOOKS["converged"])
+    worst = next((look for kind, look in STYLES.items() if kind in kinds), STYLES["converged"])
     return _template().render(
         report=report,
         colour=worst.colour,
@@ -101,17 +101,17 @@ def render(report: ConvergenceReport) -> str:
 
 def _headline(sections: Sequence[RunSection]) -> str:
     if len(sections) == 1:
-        return LOOKS[sections[0].verdict].name
+        return STYLES[sections[0].verdict].name
     counts = Counter(one.verdict for one in sections)
-    parts = [f"{counts[kind]} {LOOKS[kind].name.lower()}" for kind in LOOKS if counts[kind]]
+    parts = [f"{counts[kind]} {STYLES[kind].name.lower()}" for kind in STYLES if counts[kind]]
     return f"{counted(len(sections), 'run')}: {', '.join(parts)}"
 
 
 def _sentence(report: ConvergenceReport) -> str:
     if len(report.sections) == 1:
         section = report.sections[0]
-        reported = section.sentence.removeprefix(f"{LOOKS[section.verdict].name}: ")
-        return reported[:1].upper() + reported[1:]
+        rest = section.sentence.removeprefix(f"{STYLES[section.verdict].name}: ")
+        return rest[:1].upper() + rest[1:]
     lines = report.comparison
     if len(lines) < 2:
         return "".join(line.sentence for line in lines)
@@ -132,7 +132,7 @@ def _entry(section: RunSection, index: int) -> dict[str, Any]:
     of_heat = f"Clients of {section.name} by rounds: {clients}"
     return {
         "run": section,
-        "colour": LOOKS[section.verdict].colour,
+        "colour": STYLES[section.verdict].colour,
         "curve": curve_svg(curve, of_curve, f"c{index}") if curve.rounds else None,
         "burn": burn_svg(burn, of_burn, f"b{index}") if burn else None,
         "heat": heat_svg(heat, of_heat) if heat else None,
@@ -150,5 +150,5 @@ def _compared(sections: Sequence[RunSection]) -> Markup | None:
 
 @cache
 def _template() -> Template:
-    known = {"LOOKS": LOOKS, "KINDS": get_args(VerdictKind), "TWIN": TWIN}
+    known = {"STYLES": STYLES, "KINDS": get_args(VerdictKind), "TWIN": TWIN}
     return template("convergence.html.j2", {}, {**known, "MOST_COMPARED": MOST_COMPARED})

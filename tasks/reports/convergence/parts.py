@@ -1,4 +1,4 @@
-"""The parts of an analysis as lines of text: each number with its interval, or why there is none."""
+"""Parts of an analysis as text: numbers with intervals, or the reason for none."""
 
 import math
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ NO_TARGET = "no target is set (--target, or training.target in environments.yaml
 
 
 def value_text(analysis: RunAnalysis, value: float) -> str:
-    """A value of the scale in the metric's own unit, as text."""
+    """Format a value of the scale in the metric's own unit."""
     return level_text(analysis.curve.metric, analysis.curve.unscaled(value))
 
 
 def numbers_of(analysis: RunAnalysis, metric: str) -> tuple[Number, ...]:
-    """Level, trend, forecast and gains of a run."""
+    """Return the level, trend, forecast and gains of a run."""
     level = analysis.verdict.level
     numbers = [
         Number(f"{metric} now", *_scaled(analysis, level), NO_VERDICT if level is None else None),
@@ -104,7 +104,7 @@ def _target(analysis: RunAnalysis) -> list[Number]:
 
 
 def time_of(analysis: RunAnalysis) -> Part:
-    """How long it takes."""
+    """Describe the time of the rest of the plan and to the target."""
     time = analysis.time
     lengths = {
         "rest of the plan": time.remaining,
@@ -121,7 +121,7 @@ def _length(label: str, interval: Interval) -> Number:
 
 
 def privacy_of(analysis: RunAnalysis) -> Part | None:
-    """The race of target and budget."""
+    """Describe the race of target and budget."""
     race = analysis.race
     if race is None:
         return None
@@ -158,19 +158,19 @@ def _epsilon(value: float | None) -> str | None:
 
 
 def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
-    """The epsilon left after each of the rounds, and the race; None without a budget or an epsilon."""
+    """Return epsilon left by round, and the race; None without budget or epsilon."""
     race = analysis.race
-    reported = [
+    known = [
         (r.round, r.epsilon) for r in rounds if r.epsilon is not None and math.isfinite(r.epsilon)
     ]
-    if race is None or race.budget is None or not reported:
+    if race is None or race.budget is None or not known:
         return None
     forecast, last = analysis.forecast, int(analysis.curve.rounds[-1])
     ahead = forecast.rounds if isinstance(forecast, Forecast) else np.empty(0, dtype=np.int64)
     fan = race.remaining_at(last, ahead.astype(np.float64), np.array(FAN)) if len(ahead) else None
     return BurnChart(
-        rounds=tuple(number for number, _ in reported),
-        left=tuple(race.budget - spent for _, spent in reported),
+        rounds=tuple(number for number, _ in known),
+        left=tuple(race.budget - spent for _, spent in known),
         budget=race.budget,
         fan_rounds=() if fan is None else tuple(map(int, ahead)),
         fan=() if fan is None else tuple(tuple(map(float, row)) for row in fan),
@@ -191,7 +191,7 @@ def _reached(analysis: RunAnalysis, last: int) -> Interval | None:
 
 
 def participation_of(analysis: RunAnalysis) -> Part | None:
-    """Who takes part, and how evenly the model serves them."""
+    """Describe participation, and how evenly the model serves clients."""
     part = analysis.participation
     if part is None:
         return None
@@ -234,7 +234,7 @@ def _share(label: str, interval: Interval | None, why_not: str | None) -> Number
 
 
 def heat_of(analysis: RunAnalysis) -> HeatChart | None:
-    """Clients by rounds, worst first."""
+    """Return clients by rounds, worst first."""
     part = analysis.participation
     if part is None or part.heat_map is None or len(part.heat_map.rounds) < 2:
         return None
@@ -244,7 +244,7 @@ def heat_of(analysis: RunAnalysis) -> HeatChart | None:
 
 
 def client_lines(analysis: RunAnalysis) -> tuple[ClientLine, ...]:
-    """The clients, worst first."""
+    """Return the clients, worst first."""
     part = analysis.participation
     return () if part is None else tuple(map(_client, part.clients))
 

@@ -1,4 +1,4 @@
-"""What the convergence report shows of each run: plain numbers, in the metric's own unit."""
+"""Records of the convergence report: plain numbers, in the metric's own unit."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,13 +14,13 @@ FAN = (0.1, 0.25, 0.5, 0.75, 0.9)
 NOT_DRAWN = -1
 Floats = tuple[float, ...]
 LEAST_START = 5
-"""Of fewer than 50 rounds the start is no small part."""
+"""Of fewer than 50 rounds the start is a large part."""
 STEEP = 1.5
 
 
 @dataclass(frozen=True)
 class Number:
-    """A line of numbers: what it is, its value as text, its interval as text, else why there is none."""
+    """A number with its label, value and interval as text, or the reason for none."""
 
     label: str
     value: str | None
@@ -32,7 +32,7 @@ class Number:
 class CurveChart:
     """The learning curve, NaN where unknown; a row of `fan` for each quantile of FAN.
 
-    `lost` are the rounds whose loss was no finite number, `broken` where the run broke.
+    `lost` are the rounds whose loss was not finite, `broken` where the run broke.
     """
 
     rounds: tuple[int, ...]
@@ -47,7 +47,7 @@ class CurveChart:
 
     @property
     def shown(self) -> tuple[float, float] | None:
-        """Cut the axis where the first tenth would take most of the chart; else None."""
+        """Return the axis, cut if the first tenth would take most of it, else None."""
         start = len(self.values) // 10
         if start < LEAST_START:
             return None
@@ -88,7 +88,7 @@ class HeatChart:
 
 @dataclass(frozen=True)
 class ClientLine:
-    """One client; texts are ready to be read, None where nothing was reported."""
+    """One client; texts are ready to read, None where nothing was reported."""
 
     name: str
     drawn: int
@@ -101,7 +101,7 @@ class ClientLine:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a run's analysis: a sentence, its numbers, and what is missing with the reason."""
+    """A part of a run's analysis: a sentence, its numbers, and why some are missing."""
 
     title: str
     sentence: str
@@ -111,7 +111,7 @@ class Part:
 
 @dataclass(frozen=True)
 class RunSection:
-    """One run. parts are those beside the curve; the charts and the clients stand with theirs."""
+    """One run. parts are those beside the curve; charts and clients are separate."""
 
     name: str
     source: str
@@ -136,7 +136,7 @@ class RunSection:
 
 @dataclass(frozen=True)
 class ComparisonLine:
-    """Two runs: by how much the first is ahead, as text, at the last round of both and in the end."""
+    """Two runs: the lead of the first as text, at the last common round and the end."""
 
     first: str
     second: str
@@ -150,7 +150,7 @@ class ComparisonLine:
 
 @dataclass(frozen=True)
 class ConvergenceReport:
-    """The whole page. document is its twin: what --json prints."""
+    """The whole page. document is its JSON export, as printed by --json."""
 
     sections: tuple[RunSection, ...]
     generated_at: datetime

@@ -1,1 +1,1 @@
-"""Read a long stretch of the past, in threads or on remote workers."""
+"""Backfill of a long window of the past, in threads or on remote workers."""

@@ -1,4 +1,4 @@
-"""A backfill's plan: what is asked for, checked, and which cells it has still to read."""
+"""A backfill's plan: its checked options, and the cells still to read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,13 +23,13 @@ from tasks.validation.model import Suite
 
 Runner = Literal["threads", "dask"]
 FLOW = "backfill"
-# of one machine or of a cluster; more is a slip of the keyboard
+# more workers is a typing error, on one machine or a cluster
 MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True)
 class BackfillOptions:
-    """How a backfill is worked through; `chunk` is in cells, None for about `chunk_rows` rows.
+    """Options of a backfill; `chunk` is in cells, None for about `chunk_rows` rows.
 
     `address` is of a Dask scheduler; None for a cluster on this machine.
     """
@@ -43,19 +43,19 @@ class BackfillOptions:
 
 @dataclass(frozen=True)
 class Backfill:
-    """The checked plan of a run, and how it is worked through."""
+    """The checked plan of a run, and its options."""
 
     plan: Plan
-    manner: BackfillOptions
+    options: BackfillOptions
 
     def job(self, measurement: Measurement) -> Job:
-        """One measurement of it."""
-        return self.plan.job(measurement, self.manner.replace)
+        """Return the job of one measurement."""
+        return self.plan.job(measurement, self.options.replace)
 
 
 @dataclass(frozen=True)
 class BackfillRequest:
-    """What is filled back, and how, as the flow's parameters say it."""
+    """Parameters of a backfill, as the flow gets them."""
 
     start: str
     stop: str = "now"
@@ -68,28 +68,28 @@ class BackfillRequest:
     address: str | None = None
 
 
-def make_backfill(run: Run, asked: BackfillRequest) -> Backfill:
-    """Check everything that was asked for."""
+def make_backfill(run: Run, request: BackfillRequest) -> Backfill:
+    """Check all options and plan the backfill."""
     settings = run.settings
-    manner = BackfillOptions(
-        workers=_checked_workers(asked.workers, settings),
-        chunk=None if asked.chunk is None else _cells_of(asked.chunk, settings.pipeline.cell),
-        replace=asked.replace,
-        runner=asked.runner,
-        address=asked.address,
+    options = BackfillOptions(
+        workers=_checked_workers(request.workers, settings),
+        chunk=None if request.chunk is None else _cells_of(request.chunk, settings.pipeline.cell),
+        replace=request.replace,
+        runner=request.runner,
+        address=request.address,
     )
-    _check_runner(manner, settings)
+    _check_runner(options, settings)
     _check_history(run.environment)
-    chosen = asked.measurements
-    plan = make_plan(run, Request(asked.type, chosen, asked.start, asked.stop))
-    return Backfill(_with_history(plan, bool(chosen)), manner)
+    chosen = request.measurements
+    plan = make_plan(run, Request(request.type, chosen, request.start, request.stop))
+    return Backfill(_with_history(plan, bool(chosen)), options)
 
 
 def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list[Cell]:
-    """The cells of the job's window that are still to be read, oldest first; all of them anew.
+    """Return the job's cells still to be read, oldest first; all of them with is_anew.
 
-    A cell is done when the ledger says that it is covered to its end, or to now, and was extracted
-    for this suite and this catalogue entry.
+    A cell is done when the ledger has it covered to its end, or to now, and it was extracted under
+    this suite and catalogue entry.
     """
     cells = list(window_cells(job))
     if not cells or is_anew:
@@ -102,7 +102,7 @@ def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list
         return (
             state is not None
             and state.covered_until >= min(cell.stop, job.settled)
-            # of a lost cell a part may have been read
+            # a lost cell may have been read in part
             and state.state != "lost"
             and is_by_rules(state, suite, job.measurement)
         )
@@ -111,7 +111,7 @@ def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list
 
 
 def window_cells(job: Job) -> Iterator[Cell]:
-    """The cells of the job's window that are settled and kept, oldest first."""
+    """Yield the settled, retained cells of the job's window, oldest first."""
     assert job.window is not None, "a backfill always has a window"
     window = job.window.widened(job.pipeline.cell).clipped(job.settled)
     for cell in window.cells(job.pipeline.cell) if window else ():
@@ -123,7 +123,7 @@ def _checked_workers(workers: int | None, settings: Settings) -> int:
     if workers is None:
         return settings.pipeline.workers
     if not 1 <= workers <= MOST_WORKERS:
-        problem = f"{workers} is no number of workers"
+        problem = f"{workers} is not a number of workers"
         raise UsageInvalid(argument="--workers", problem=problem, fix=f"Give 1 to {MOST_WORKERS}")
     return workers
 
@@ -144,16 +144,16 @@ def _cells_of(chunk: str, cell: timedelta) -> int:
     return length // cell
 
 
-def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
-    if manner.runner == "dask" and find_spec("distributed") is None:
+def _check_runner(options: BackfillOptions, settings: Settings) -> None:
+    if options.runner == "dask" and find_spec("distributed") is None:
         fix = "Install it: pip install 'fedvitals[dask]'"
         raise ConfigurationInvalid(where="--runner", problem="dask is not installed", fix=fix)
-    if manner.address is None:
+    if options.address is None:
         return
-    if manner.runner != "dask":
+    if options.runner != "dask":
         fix = "Add it, or leave this out"
         raise UsageInvalid(argument="--address", problem="goes with --runner dask", fix=fix)
-    if _is_here(manner.address):
+    if _is_here(options.address):
         return
     local = []
     if settings.ledger_url.startswith("sqlite"):
@@ -161,13 +161,13 @@ def _check_runner(manner: BackfillOptions, settings: Settings) -> None:
     if "://" not in settings.lake_url or settings.lake_url.startswith("file:"):
         local.append("the lake is a folder (FEDVITALS_LAKE_URL)")
     if local:
-        problem = f"the workers may be on other hosts, and {' and '.join(local)}"
+        problem = f"the workers may be on other hosts, but {' and '.join(local)}"
         fix = "Use a PostgreSQL ledger and a lake on an object store, or leave --address out"
         raise ConfigurationInvalid(where="--address", problem=problem, fix=fix)
 
 
 def _is_here(address: str) -> bool:
-    """Whether a Dask scheduler's address is of this machine."""
+    """Return whether a Dask scheduler's address is on this machine."""
     parts = urlsplit(address)
     try:
         is_address = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
@@ -189,20 +189,20 @@ def _check_history(environment: Environment) -> None:
     if not any(source_in(kind.name, environment) is kind for kind in kinds):
         raise ConfigurationInvalid(
             where=f"environment {environment.name}",
-            problem="has no source with a past, so there is nothing to fill back from",
+            problem="has no source with history to backfill from",
             fix=f"Set {environment.setting(f'{kinds[0].service_name}_url')}",
         )
 
 
 def _with_history(plan: Plan, is_named: bool) -> Plan:
-    """The plan without what cannot be asked for the past; named ones are refused."""
+    """Return the plan without sources that lack history; raise if such is named."""
     kinds = {e.source: source_in(e.source, plan.environment) for e in plan.measurements}
     ranges = {name for name, kind in kinds.items() if kind and kind.history == "range"}
     entries = tuple(e for e in plan.measurements if e.source in ranges)
     others = [e.name for e in plan.measurements if e not in entries]
     if others and (is_named or not entries):
-        problem = f"the source of {', '.join(others)} has no past"
-        fix = "Collect it as it comes: fedvitals collect"
+        problem = f"the source of {', '.join(others)} has no history"
+        fix = "Collect its present values: fedvitals collect"
         if is_named:
             raise UsageInvalid(argument="--measurement", problem=problem, fix=fix)
         raise NothingConfigured(
@@ -210,7 +210,7 @@ def _with_history(plan: Plan, is_named: bool) -> Plan:
         )
     warnings = [w for entry in entries if (w := _of_retention(entry, plan))]
     if others:
-        warnings.insert(0, f"left out, since their source has no past: {', '.join(others)}")
+        warnings.insert(0, f"skipped, since their source has no history: {', '.join(others)}")
     for warning in warnings:
         logger.warning(warning)
     return replace(plan, measurements=entries, warnings=(*plan.warnings, *warnings))
@@ -221,4 +221,4 @@ def _of_retention(entry: Measurement, plan: Plan) -> str | None:
     kept_from: datetime | None = entry.kept_from(plan.now, plan.settings.pipeline.cell)
     if kept_from is None or plan.window.start >= kept_from:
         return None
-    return f"{entry.name}: its retention keeps nothing before {iso(kept_from)}, which is not read"
+    return f"{entry.name}: not read before {iso(kept_from)}, the start of its retention"

@@ -1,4 +1,4 @@
-"""How far a backfill is: rate and time left, drawn on a terminal, logged now and then elsewhere."""
+"""Progress of a backfill: rate and time left, drawn on a terminal or logged."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass(frozen=True)
 class ChunkDone:
-    """One chunk is done: of which measurement, how many cells it was, and what became of it."""
+    """A finished chunk: its measurement, number of cells, and outcome."""
 
     measurement: str
     cells: int
@@ -27,7 +27,7 @@ Notify = Callable[[ChunkDone], None]
 
 @dataclass
 class Course:
-    """What is done of a survey. A cell counts as many values as were estimated for it."""
+    """Progress through a survey. A cell counts as its estimated number of values."""
 
     survey: Survey
     clock: Callable[[], float] = time.monotonic
@@ -44,30 +44,30 @@ class Course:
 
     @property
     def all_cells(self) -> int:
-        """How many cells there are to do."""
+        """Return the number of cells to do."""
         return sum(share.due for share in self.survey.shares)
 
     @property
     def values_per_second(self) -> float:
-        """Values extracted so far, a second."""
+        """Return extracted values a second so far."""
         return self.values / max(self.clock() - self._began, 1e-9)
 
     @property
     def seconds_left(self) -> float:
-        """At the pace of what is done, once anything is; until then at the survey's."""
+        """Estimate the time left by the pace so far, or by the survey's at the start."""
         if not self._weight:
             return self.survey.seconds
         took = self.clock() - self._began
         return took * max(0.0, self._whole - self._weight) / self._weight
 
     def take(self, step: ChunkDone) -> None:
-        """One more chunk is done."""
+        """Count one finished chunk."""
         self.cells += step.cells
         self.values += step.outcome.values.extracted
         self._weight += self._weights[step.measurement] * step.cells
 
     def line(self, measurement: str) -> str:
-        """Where the run is, in one line."""
+        """Describe the progress in one line."""
         left = timedelta(seconds=round(self.seconds_left))
         return (
             f"{measurement}: {self.cells} of {self.all_cells} cells, "
@@ -77,8 +77,7 @@ class Course:
 
 @contextmanager
 def shown_course(survey: Survey, log: Callable[[str], None]) -> Iterator[Notify]:
-    """A function that is reported of each chunk. It draws on standard error when that is a terminal,
-    else it logs a line every half minute."""
+    """Yield a callback for finished chunks, which draws on a terminal, else logs."""
     course = Course(survey)
     if sys.stderr.isatty():
         with _bar(course) as draw:

@@ -1,4 +1,4 @@
-"""A chunk worked on apart from the run: in another process, maybe on another machine."""
+"""Processing of a chunk by a remote worker, maybe on another machine."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ Gate = AbstractContextManager[Any]
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is reported. It holds no address and no secret: those are the worker's own."""
+    """The order for a worker, without addresses and secrets: the worker has its own."""
 
     run_id: str
     now: datetime
@@ -32,17 +32,13 @@ class Order:
 
 
 def process_apart(order: Order, settings: Settings, gate: Callable[[int], Gate]) -> Done:
-    """Works on one chunk with tools of this process, under the lock that the run holds.
+    """Process one chunk with tools of this process, under the lock that the run holds.
 
-    The worker looks before each commit whether the run still holds the lock, as far as that can be
-    seen from here; of two commits to one table at once the lake lets one win, and the other is
-    tried again.
+    Before each commit the worker checks, as far as it can see from here, that the run still holds
+    the lock; of two commits to one table at once the lake lets one win, and the other is retried.
 
-    gate: makes of a number what lets so many queries of the whole run through at once.
-
-    Raises:
-        ConfigurationInvalid: when this worker has another suite than the run.
-        FedvitalsError: as process.
+    gate: makes a limit on concurrent queries of the whole run. Raises ConfigurationInvalid when
+    this worker has another suite than the run; FedvitalsError as process.
     """
     chunk = order.chunk
     with Run(FLOW, settings, chunk.environment, run_id=order.run_id, now=order.now) as run:
@@ -73,7 +69,7 @@ def _same_suite(order: Order, settings: Settings) -> Suite:
     if suite.digest != order.suite_digest:
         raise ConfigurationInvalid(
             where=str(settings.expectations / f"{order.chunk.measurement.suite_name}.json"),
-            problem="the suite of this worker is not that of the run",
+            problem="this worker has another suite than the run",
             fix="Give all workers the same configuration",
         )
     return suite

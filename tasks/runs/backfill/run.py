@@ -1,4 +1,4 @@
-"""A backfill's work: chunk after chunk, a few at a time, each measurement under its lock."""
+"""The run `backfill`: chunk after chunk, each measurement under its lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ from tasks.pipeline.collect import (
     pending_loaded,
     prepared,
     reopen,
-    reported,
+    until_error,
 )
 from tasks.pipeline.due import Job, late_before
 from tasks.pipeline.process import process
@@ -38,31 +38,31 @@ from tasks.runs.base.step import Step, plain
 from tasks.runs.base.toolbox import Toolbox, opened_toolbox
 
 NO_REPORT = (
-    "a backfill writes no report, since its window may be longer than memory: fedvitals report "
-    "makes one of any window"
+    "a backfill writes no report, since its window may exceed memory. Fix: run fedvitals report "
+    "for any window"
 )
-# after so many chunks the lake is reported how its cells stand
+# chunks between two appends of cell states to the lake
 CHUNKS_A_ROUND = 20
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a chunk, and the cells whose state changed where the run did not see it."""
+    """A chunk's outcome, and the states that another process changed."""
 
     outcome: Outcome
     states: tuple[CellState, ...] = ()
 
 
-# gives a chunk to a worker, and does not wait
+# gives a chunk to a worker without waiting
 Submit = Callable[[Chunk, Tools], "Future[Done]"]
 # the workers of a backfill, until the block ends
 Workers = Callable[["Run", Backfill], AbstractContextManager[Submit]]
 
 
 @contextmanager
-def in_threads(run: Run, wanted: Backfill) -> Iterator[Submit]:
-    """Work in threads of this process."""
-    with ThreadPoolExecutor(wanted.manner.workers) as pool:
+def in_threads(run: Run, planned: Backfill) -> Iterator[Submit]:
+    """Run chunks in threads of this process."""
+    with ThreadPoolExecutor(planned.options.workers) as pool:
         yield lambda chunk, tools: pool.submit(_process, chunk, tools)
 
 
@@ -73,17 +73,17 @@ def _process(chunk: Chunk, tools: Tools) -> Done:
 def backfill(
     run: Run, asked: BackfillRequest, step: Step = plain, workers: Workers = in_threads
 ) -> Receipt:
-    """Read a window of the past that is not yet read, chunk by chunk, oldest first."""
-    wanted = step("plan", make_backfill)(run, asked)
-    found = step("survey", survey)(wanted, run.ledger)
+    """Read the unread part of a past window, chunk by chunk, oldest first."""
+    planned = step("plan", make_backfill)(run, asked)
+    found = step("survey", survey)(planned, run.ledger)
     for problem in found.problems:
         logger.warning(problem)
     logger.info(found.line())
-    names = len(wanted.plan.measurements)
+    names = len(planned.plan.measurements)
     name = f"prometheus: extract, validate, land, load ({names})"
-    step(name, work_through)(run, wanted, found, workers)
+    step(name, work_through)(run, planned, found, workers)
     run.notes.append(NO_REPORT)
-    receipt = step("account", run.account)(covered_window(wanted.plan, run.outcomes))
+    receipt = step("account", run.account)(covered_window(planned.plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
     run.artifacts.append(_artifact(receipt))
     return step("deliver", deliver)(run, receipt)
@@ -103,23 +103,23 @@ def _artifact(receipt: Receipt) -> Artifact:
     return Artifact("table", "backfill-measurements", rows)
 
 
-def work_through(run: Run, wanted: Backfill, found: Survey, workers: Workers) -> None:
-    """Work on all measurements, one after the other; an error ends its measurement, never the run."""
+def work_through(run: Run, planned: Backfill, found: Survey, workers: Workers) -> None:
+    """Process measurements one after the other; an error ends its measurement only."""
     with (
-        workers(run, wanted) as submit,
-        opened_toolbox(run, wanted.plan) as toolbox,
+        workers(run, planned) as submit,
+        opened_toolbox(run, planned.plan) as toolbox,
         shown_course(found, logger.info) as notify,
     ):
         for share in found.shares:
-            entry = next(e for e in wanted.plan.measurements if e.name == share.measurement)
+            entry = next(e for e in planned.plan.measurements if e.name == share.measurement)
             run.work(
-                entry.name, partial(_measurement, wanted, share, entry, toolbox, submit, notify)
+                entry.name, partial(_measurement, planned, share, entry, toolbox, submit, notify)
             )
             run.append_states(is_last=False)
 
 
 def _measurement(
-    wanted: Backfill,
+    planned: Backfill,
     share: Share,
     entry: Measurement,
     toolbox: Toolbox,
@@ -127,25 +127,31 @@ def _measurement(
     notify: Notify,
     lock: RunLock,
 ) -> Outcome:
-    job, tools = wanted.job(entry), toolbox.tools(wanted.plan, entry, lock)
-    read = reported(job, _read(wanted, job, share, tools, toolbox.run, submit, notify))
-    pending = reported(job, pending_loaded(job, tools))
+    job, tools = planned.job(entry), toolbox.tools(planned.plan, entry, lock)
+    read = until_error(job, _read(planned, job, share, tools, toolbox.run, submit, notify))
+    pending = until_error(job, pending_loaded(job, tools))
     return joined(entry.name, [*read, *pending])
 
 
 def _read(
-    wanted: Backfill, job: Job, share: Share, tools: Tools, run: Run, submit: Submit, notify: Notify
+    planned: Backfill,
+    job: Job,
+    share: Share,
+    tools: Tools,
+    run: Run,
+    submit: Submit,
+    notify: Notify,
 ) -> Iterator[Outcome]:
     yield from prepared(job, tools)
-    # the ledger is asked under the lock: since the survey another run may have read some
-    cells = cells_to_read(job, tools.suite, tools.ledger, wanted.manner.replace)
+    # under the lock: another run may have read some since the survey
+    cells = cells_to_read(job, tools.suite, tools.ledger, planned.options.replace)
     if not cells:
         yield Outcome(measurement=job.measurement.name, state="unchanged")
         return
     reopen(job, late_before(job, cells, tools.ledger), cells[-1], tools)
     groups = groups_of(cells, share.cells_a_chunk, fits=follows)
     chunks = (chunk_of(job, group) for group in groups)
-    most, done = wanted.manner.workers + 1, 0
+    most, done = planned.options.workers + 1, 0
     for number, (chunk, outcome) in enumerate(_worked(chunks, tools, submit, most), 1):
         done += len(chunk.cells)
         notify(ChunkDone(job.measurement.name, len(chunk.cells), outcome))
@@ -158,10 +164,10 @@ def _read(
 def _worked(
     chunks: Iterable[Chunk], tools: Tools, submit: Submit, most: int
 ) -> Iterator[tuple[Chunk, Outcome]]:
-    """The chunks, in order, with what became of each; never more than `most` are under way.
+    """Yield chunks in order with their outcome; at most `most` are under way.
 
-    After an error that is not of an answer, or three such in a row, the others are given up; what
-    was begun is finished and reported before the error is raised.
+    After an error other than a bad answer, or three of these in a row, the waiting chunks are
+    dropped; those begun are finished and reported before the error is raised.
     """
     waiting: deque[tuple[Chunk, Future[Done]]] = deque()
     rest = iter(chunks)

@@ -1,4 +1,4 @@
-"""What a backfill will take, estimated before any work from cheap counts and earlier runs."""
+"""Survey of a backfill: an estimate from cheap counts and earlier runs."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,16 +15,16 @@ from tasks.runs.backfill.plan import FLOW, Backfill, cells_to_read, window_cells
 from tasks.runs.base.registry import source
 from tasks.sources.counting import SeriesCount
 
-# runs whose pace is believed, and how many values they must have moved together
+# receipts to measure the pace by, and the least values that they must have moved
 PACE_RUNS = 10
 PACE_VALUES = 100_000
-# what two cores did from a local Prometheus into a local InfluxDB, halved
+# half the pace of two cores from a local Prometheus to a local InfluxDB
 ASSUMED_PACE = 100_000.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Values that a run takes all the way in a second, and where that number comes from."""
+    """Values processed in a second, and the origin of that number."""
 
     values_per_second: float
     origin: str
@@ -32,7 +32,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Share:
-    """One measurement's part: cells of the window, those still to be read, and an estimate.
+    """One measurement's cells in the window, those still to be read, and an estimate.
 
     `series` and `values` are None where they could not be counted.
     """
@@ -48,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a backfill will take. `problems` say what could not be counted, and why."""
+    """The estimate of a backfill. `problems` say why something could not be counted."""
 
     shares: tuple[Share, ...]
     pace: Pace
@@ -56,16 +56,16 @@ class Survey:
 
     @property
     def values(self) -> int:
-        """Estimated values of what could be counted."""
+        """Return the estimated values of everything countable."""
         return sum(share.values or 0 for share in self.shares)
 
     @property
     def seconds(self) -> float:
-        """Estimated time for them."""
+        """Return the estimated time for them."""
         return self.values / self.pace.values_per_second
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Describe the survey in one line."""
         due, cells = sum(s.due for s in self.shares), sum(s.cells for s in self.shares)
         chunks = sum(s.chunks for s in self.shares)
         took = timedelta(seconds=round(self.seconds))
@@ -76,10 +76,10 @@ class Survey:
 
 
 def survey(backfill: Backfill, ledger: Ledger) -> Survey:
-    """What the backfill will take. The source is asked for numbers of series only.
+    """Estimate a backfill; the source is queried for numbers of series only.
 
-    Values are counts of series times slots of the cells to be read; the time is theirs at the pace
-    of the last runs.
+    Values are series times slots of the cells to be read; the time is theirs at the pace of the
+    last runs.
     """
     plan = backfill.plan
     lake = Lake(plan.settings.lake_url)
@@ -91,7 +91,7 @@ def survey(backfill: Backfill, ledger: Ledger) -> Survey:
             counts = _counted(entry, backfill) if is_there else {}
         except FedvitalsError as error:
             problems.append(str(error))
-            # who does not answer is not waited for again
+            # after a failure the others are not waited for
             is_there = not isinstance(error, SourceUnavailable)
         shares.append(_share(entry, backfill, counts, ledger, lake))
     pace = _known_pace(ledger, plan.environment.name, plan.run_id)
@@ -114,14 +114,14 @@ def _share(
     ledger: Ledger,
     lake: Lake,
 ) -> Share:
-    job, manner = backfill.job(entry), backfill.manner
+    job, options = backfill.job(entry), backfill.options
     suite = backfill.plan.suites[entry.name]
-    # what the ledger says of a table that is gone is forgotten once the run begins
-    is_new = manner.replace or not lake.has(entry.name)
+    # the ledger's state of a missing table is dropped once the run begins
+    is_new = options.replace or not lake.has(entry.name)
     due = cells_to_read(job, suite, ledger, is_new)
     slots = job.pipeline.cell // entry.step
     most = max((count.most for count in counts.values()), default=0)
-    a_chunk = manner.chunk or _cells_of_rows(most * slots, job, ledger)
+    a_chunk = options.chunk or _cells_of_rows(most * slots, job, ledger)
     mean = sum(count.mean for count in counts.values())
     return Share(
         measurement=entry.name,
@@ -135,14 +135,14 @@ def _share(
 
 
 def _cells_of_rows(rows: int, job: Job, ledger: Ledger) -> int:
-    """How many cells hold about `chunk_rows` rows; what could not be counted is judged by the last."""
+    """Return the number of cells of `rows` rows; by the last cell if uncounted."""
     last = ledger.newest(job.measurement.name, job.environment)
     fullest = max(rows, last.rows if last else 0, 1)
     return max(1, min(MOST_CELLS, job.pipeline.chunk_rows // fullest))
 
 
 def _known_pace(ledger: Ledger, environment: str, before: str) -> Pace:
-    """From the receipts of earlier backfills, else of collects."""
+    """Return the pace of earlier backfills, else of collects."""
     for flow in (FLOW, "collect"):
         texts = ledger.last_runs(flow, environment, before, PACE_RUNS)
         receipts = [Receipt.model_validate_json(text) for text in texts]

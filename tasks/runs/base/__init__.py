@@ -1,1 +1,1 @@
-"""Share among all runs: the run itself, plan, tools, self metrics, report."""
+"""Shared parts of all runs: the run itself, plan, tools, self metrics, report."""

@@ -1,4 +1,4 @@
-"""Collect the measurements of a plan, source by source, all the way into lake and sinks."""
+"""Collecting the measurements of a plan, by source, into lake and sinks."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from tasks.runs.base.toolbox import Toolbox, opened_toolbox
 def collect_by_source(
     run: Run, plan: Plan, step: Step = plain, *, allow_deletes: bool = False
 ) -> None:
-    """Take the measurements of each source all the way, one step for each source."""
+    """Process the measurements of each source, one step a source."""
     with opened_toolbox(run, plan) as toolbox:
         for source, entries in by_source(plan.measurements):
             name = f"{source}: extract, validate, land, load ({len(entries)})"
@@ -27,7 +27,7 @@ def collect_by_source(
 def collect_measurements(
     run: Run, plan: Plan, toolbox: Toolbox, entries: Sequence[Measurement], allow_deletes: bool
 ) -> None:
-    """Take the measurements all the way, one lock each."""
+    """Process the measurements, one lock each."""
     before = len(run.outcomes)
     for entry in entries:
         job = plan.job(entry, allow_deletes)

@@ -1,4 +1,4 @@
-"""Plan a run from the lake to a sink: what it covers, and the sink itself."""
+"""Plans of runs from the lake to a sink."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,25 @@ from tasks.runs.base.run import Run
 
 @dataclass(frozen=True)
 class LakeRequest(Request):
-    """Which part of the lake is brought to, or compared with, which sink."""
+    """The part of the lake to load into, or compare with, a sink."""
 
     sink: str = INFLUXDB.name
 
 
-def plan_of_lake(run: Run, asked: LakeRequest) -> Plan:
-    """Plan what of the lake is brought to, or compared with, the sink; no source has to be configured.
+def plan_of_lake(run: Run, request: LakeRequest) -> Plan:
+    """Plan a replay or reconcile; no source has to be configured.
 
-    All types are the whole catalogue, also what `collect` takes only by name.
+    All types are the whole catalogue, with those that `collect` takes only by name.
     """
-    check_sink(asked.sink, run.settings, run.environment)
-    chosen = asked.measurements
-    if asked.type == "all" and not chosen:
+    check_sink(request.sink, run.settings, run.environment)
+    chosen = request.measurements
+    if request.type == "all" and not chosen:
         chosen = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    return make_report_plan(run, Request(asked.type, chosen, asked.start, asked.stop))
+    return make_report_plan(run, Request(request.type, chosen, request.start, request.stop))
 
 
 def check_sink(name: str, settings: Settings, environment: Environment) -> None:
-    """Refuse a sink that is unknown, or not configured whole: it would take nothing in silence."""
+    """Refuse an unknown sink, and one that is off, which would silently take nothing."""
     if name not in (known := names(plugins.SINKS)):
         fix = f"Use one of: {', '.join(known)}"
         raise UsageInvalid(argument="--sink", problem=f"there is no sink {name!r}", fix=fix)

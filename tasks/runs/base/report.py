@@ -1,4 +1,4 @@
-"""Puts a report together from lake and ledger: for a run that has just ended, or again for any window."""
+"""Reports from lake and ledger: of a run that has just ended, or of any window."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -28,18 +28,18 @@ from tasks.runs.base.run import Run
 from tasks.validation.limits import limits_of
 from tasks.validation.validate import validate
 
-# of earlier runs that a measurement is looked for in: a day of hourly ones
+# earlier runs to search for a measurement: a day of hourly ones
 EARLIER_RUNS = 24
 NOTHING_LANDED = "the lake has no values in this window"
 CHECKED_AS_LANDED = (
-    "This report was made again from the lake: the checks ran over what is landed, without the values "
-    "that are in quarantine."
+    "This report was built from the lake: the checks ran over landed values, without those in "
+    "quarantine."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """A written report and what of it goes to Prefect."""
+    """A written report and its parts for Prefect."""
 
     files: ReportFiles
     markdown: str
@@ -47,14 +47,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Held:
-    """What the lake holds of a measurement in a window: landed rows and quarantine records."""
+    """Landed rows and quarantine records of a measurement in a window."""
 
     frame: pd.DataFrame
     quarantine: pd.DataFrame
 
 
 def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
-    """Write the report of a run that has just ended; a failure is a delivery that did not arrive."""
+    """Write the report of a run that has just ended; a failure is a failed delivery."""
     window = covered_window(plan, run.outcomes)
     receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
     try:
@@ -88,7 +88,7 @@ def _row(line: MeasurementReceipt) -> dict[str, str | int]:
 
 
 def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
-    """What the lake holds of each measurement of the plan."""
+    """Read the rows and records of each measurement of the plan."""
     lake, environment = Lake(plan.settings.lake_url), plan.environment.name
     return {
         entry.name: Held(
@@ -101,10 +101,9 @@ def read_lake(plan: Plan, window: Window) -> dict[str, Held]:
 def write_report(
     run: Run, plan: Plan, window: Window, receipt: Receipt, held: Mapping[str, Held]
 ) -> Report:
-    """Write the report's files into the plan's output folder, with what earlier runs had.
+    """Write the report's files into the plan's folder, compared with earlier runs.
 
-    Raises:
-        ReportNotWritten, LakeDamaged, LedgerUnavailable.
+    Raises ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
     ledger = run.ledger
     kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
@@ -124,13 +123,13 @@ def write_report(
         raise ReportNotWritten(folder=plan.output, problem=problem) from error
 
 
-def report(run: Run, asked: Request) -> Receipt:
-    """Make a report of a window from the lake alone; nothing is asked, moved or sent.
+def report(run: Run, request: Request) -> Receipt:
+    """Build the report of a window from the lake alone; nothing is collected or sent.
 
-    The receipt's sums are what the lake holds. Its status is no_data when that is nothing.
+    The receipt's sums are the lake's values. Its status is no_data when there are none.
     """
     started = time.perf_counter()
-    plan = make_report_plan(run, asked)
+    plan = make_report_plan(run, request)
     window = covered_window(plan, ())
     held = read_lake(plan, window)
     run.outcomes += [_outcome(entry, held[entry.name], plan, window) for entry in plan.measurements]
@@ -193,9 +192,9 @@ def _sections(
 
 
 def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[MeasurementSection, ...]:
-    """What fedvitals says of its runs in the window, beside the receipt's sums; none without runs."""
+    """Summarise fedvitals's own runs in the window, beside the receipt's sums."""
     entry, lake = self_measurement(), Lake(plan.settings.lake_url)
-    # the run itself stands at the very end of the window that it is about
+    # the run itself stands at the very end of its window
     until = Window(window.start, window.stop + timedelta(microseconds=1))
     frame = lake.read(entry, receipt.environment, until)
     if frame.empty or entry in plan.measurements:
@@ -218,7 +217,7 @@ def _own_section(plan: Plan, window: Window, receipt: Receipt) -> tuple[Measurem
 
 
 def _earlier(lake: Lake, entry: Measurement, environment: str, window: Window, held: Held) -> Means:
-    """The means that the window is compared with; none for a window that has no value itself."""
+    """Return the means to compare the window with; none for a window without values."""
     if held.frame.empty:
         return {}
     shifts = shifts_of(window.length)

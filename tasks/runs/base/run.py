@@ -1,4 +1,4 @@
-"""A run: its id, clock, settings, ledger, lake and locks, and what it finds on its way."""
+"""A run: its id, clock, settings, ledger, lake and locks, and its results."""
 
 import logging
 import time
@@ -39,9 +39,9 @@ GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "retained"})
 
 
 class Run:
-    """Share what all steps of a run need, and close it in one order.
+    """Shares what all steps of a run need, and closes it in one order.
 
-    `account` makes the receipt of the outcomes, findings and notes; it is final but for deliveries.
+    `account` makes the receipt from outcomes, findings and notes; final but for deliveries.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Run:
         run_id: str | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Begin a run; `publish` shows its artifacts, None when there is nobody to show them to."""
+        """Begin a run; `publish` shows its artifacts, None without a user interface."""
         self.flow, self.settings, self.fail_on = flow, settings, fail_on
         self.environment = settings.environment(environment)
         self.now = now or datetime.now(UTC)
@@ -68,7 +68,7 @@ class Run:
         self.notes: list[str] = []
         self.deliveries: list[Delivery] = []
         self.artifacts: list[Artifact] = []
-        # of the sinks in use, by name
+        # sinks in use, by name
         self.targets: dict[str, str] = {}
         self.report: str | None = None
         self._states: list[CellState] = []
@@ -77,31 +77,29 @@ class Run:
         self._retries = self._stack.enter_context(counted_retries())
 
     def __enter__(self) -> Self:
-        """Return the run."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what was opened."""
         self._stack.close()
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The one handle on the ledger."""
+        """Return the one handle on the ledger."""
         return self._stack.enter_context(opened_ledger(self.settings))
 
     @cached_property
     def locks(self) -> FileLocks | DatabaseLocks:
-        """The locks that go with the ledger."""
+        """Return the locks that go with the ledger."""
         return self.ledger.locks(self.settings.home / "locks")
 
     def log_due(self, measurements: int, window: Window | None) -> None:
-        """Log what the run is about to do."""
-        about = f"{iso(window.start)} to {iso(window.stop)}" if window else "what is due"
+        """Log the work ahead."""
+        about = f"{iso(window.start)} to {iso(window.stop)}" if window else "due data"
         where = f"{self.flow} {self.id} in {self.environment.name}"
         logger.info("%s: %d measurements, %s", where, measurements, about)
 
     def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
-        """Work on one measurement under its lock; an error is its outcome and ends nothing else."""
+        """Process one measurement under its lock; an error becomes its outcome."""
         try:
             with self.locks.hold(measurement, self.environment.name, self.id) as lock:
                 outcome = do(lock)
@@ -110,7 +108,7 @@ class Run:
         self.add(outcome)
 
     def add(self, outcome: Outcome) -> None:
-        """Take what became of a measurement, and log it when it is not good."""
+        """Add the outcome of a measurement, and log it when it is not good."""
         self.outcomes.append(outcome)
         log_outcome(outcome)
 
@@ -125,10 +123,10 @@ class Run:
         return states
 
     def append_states(self, *, is_last: bool = True) -> None:
-        """Append the changed cells to `_windows`, once for all.
+        """Append the changed cells to `_windows` at once.
 
-        A failure of the last append is an outcome, since it must not hide the others; of an earlier
-        one it is a line, and the cells come with the next.
+        A failure of the last append is an outcome, since it must not hide the others; an earlier
+        one is logged, and the cells come with the next.
         """
         states = list(self._states)
         try:
@@ -138,15 +136,11 @@ class Run:
                 self.outcomes.append(Outcome(WINDOWS, "failed", problems=(str(error),)))
             logger.warning("%s: %s", WINDOWS, error)
         else:
-            # other threads may have put more behind them meanwhile
+            # other threads may have added more meanwhile
             del self._states[: len(states)]
 
     def account(self, window: Window | None, **details: Any) -> Receipt:
-        """Add up what became of every value, and keep the receipt in the ledger.
-
-        Raises:
-            SumsDiffer: when a value is unaccounted for.
-        """
+        """Build the receipt, and keep it in the ledger; raise SumsDiffer."""
         receipt = write_receipt(
             flow=self.flow,
             run_id=self.id,
@@ -168,20 +162,20 @@ class Run:
         return receipt
 
     def delivered(self, what: str, problem: str = "") -> None:
-        """Note that something was handed on, or why it was not."""
+        """Note a delivery, or the reason why it failed."""
         if problem:
             logger.warning("%s: %s", what, problem)
         self.deliveries.append(Delivery(what, not problem, problem))
 
     def complete(self, receipt: Receipt) -> Receipt:
-        """Return the receipt with what was handed on, kept in the same row of the ledger."""
+        """Return the receipt with its deliveries, stored in the same row of the ledger."""
         more = {"deliveries": tuple(self.deliveries), "report": self.report}
         receipt = receipt.model_copy(update=more)
         self.ledger.keep_receipt(receipt)
         return receipt
 
     def _lag(self) -> float | None:
-        """Return the age of the newest loaded data of the measurement that is furthest behind."""
+        """Return the age of the newest loaded data of the slowest measurement."""
         names = [outcome.measurement for outcome in self.outcomes]
         targets = list(self.targets.values())
         reached = loaded_until(self.ledger, names, self.environment.name, targets).values()
@@ -192,16 +186,12 @@ class Run:
 
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger for a block.
-
-    Raises:
-        ConfigurationInvalid: when there can be no folder for it.
-    """
+    """Open the ledger for a block; raise ConfigurationInvalid without a folder for it."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"{settings.home} cannot be made: {error.strerror}"
-        fix = "Name a folder that can be written"
+        problem = f"{settings.home} cannot be created: {error.strerror}"
+        fix = "Name a writable folder"
         raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, fix=fix) from error
     ledger = Ledger(settings.ledger_url)
     try:
@@ -211,7 +201,7 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def log_outcome(outcome: Outcome) -> None:
-    """Log a line on a measurement that is not good; of the others there is only a count."""
+    """Log a measurement that is not good; the others are only counted."""
     if outcome.state in GOOD_STATES and not outcome.values.quarantined and not outcome.problems:
         return
     counts = f"{outcome.values.landed} values landed, {outcome.values.quarantined} quarantined"
@@ -220,7 +210,7 @@ def log_outcome(outcome: Outcome) -> None:
 
 
 def sentence_of(receipt: Receipt) -> str:
-    """Return how a run ended, in one sentence: values and sinks, or its details; what failed."""
+    """Summarise a run in one sentence: values and sinks, or details; failures."""
     details = receipt.details
     parts = _moved(receipt) if details is None else [details.sentence]
     failed = [line for line in receipt.measurements if line.state == "failed"]

@@ -1,6 +1,6 @@
-"""The pipeline watches itself: a run's receipt as the measurement fedvitals_pipeline.
+"""Self metrics: a run's receipt as the measurement fedvitals_pipeline.
 
-It goes the way of every other: checked, landed, loaded. It stands outside of the sums that it tells.
+It is validated, landed and loaded like any other, outside of the sums that it reports.
 """
 
 import logging
@@ -33,7 +33,7 @@ logger = logging.getLogger("fedvitals")
 
 # runs that end at the same moment hold the lock for some tens of milliseconds each
 LOCK_PATIENCE_SECONDS = 5.0
-# a sample is worth no longer wait for a sink; what is pending comes with the next run
+# not worth a longer wait for a sink; pending rows come with the next run
 SINK_RETRY_TIMEOUT = timedelta(seconds=5)
 MOST_PENDING = 168
 _MOMENT = timedelta(microseconds=1)
@@ -41,21 +41,21 @@ _STAGES = ("extract", "validate", "land", "load")
 
 
 def land_self_metrics(run: Run, receipt: Receipt) -> None:
-    """Land and load the run's own figures; what goes wrong is a delivery that did not arrive."""
+    """Land and load the run's self metrics; a failure is a failed delivery."""
     try:
         problems = _land(run, receipt)
     except FedvitalsError as error:
         problems = (str(error),)
-    # one measurement of many: what the run did stays in its receipt, and the problem stands beside it
+    # a defect here must not lose the receipt of the run
     except Exception as error:
         logger.exception("measurement=%s unexpected error", SELF_METRICS)
         problems = (defect(error),)
-    what = f"{SELF_METRICS} is not whole: {'; '.join(problems)}" if problems else ""
+    what = f"{SELF_METRICS} is incomplete: {'; '.join(problems)}" if problems else ""
     run.delivered("self metrics", what)
 
 
 def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:
-    """The receipt's figures as a batch of one row at the moment, which is the run's own time."""
+    """Return the receipt's figures as a batch of one row at the run's own time."""
     measurement = self_measurement()
     sinks = sum(receipt.sinks.values(), SinkValues())
     values = receipt.values
@@ -72,7 +72,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger
         "quarantined_values": values.quarantined,
         "dropped_values": values.dropped_by_rule,
         "unchanged_values": values.unchanged,
-        "retained_values": values.kept,
+        "retained_values": values.retained,
         "owed_values": sinks.owed,
         "loaded_values": sinks.loaded,
         "pending_values": sinks.pending,
@@ -92,7 +92,7 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger
 
 @dataclass
 class _ThisRun:
-    """The source of a run's own figures: one batch, and no past."""
+    """The source of a run's own figures: one batch without history."""
 
     batch: Batch
     name: str = "receipt"
@@ -103,7 +103,6 @@ class _ThisRun:
 
 
 def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
-    """Return what could not be done."""
     environment, settings = receipt.environment, _impatient(run.settings)
     with opened_sinks(settings, run.environment) as sinks, _held(run, environment) as lock:
         seconds = (datetime.now(UTC) - run.now).total_seconds()
@@ -111,7 +110,7 @@ def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
         is_away = any(counts.pending for counts in receipt.sinks.values())
         own = self_measurement()
         suite = verified_suites(settings, run.ledger, (own,))[SELF_METRICS]
-        # the run waited for a sink that is away once, and is not to wait again
+        # the run has waited once for an unavailable sink, and must not wait again
         tools = tools_of(run, _ThisRun(batch), suite, () if is_away else sinks, lock)
         cell = settings.pipeline.cell
         problems = [problem for one in _outcomes(batch, cell, tools) for problem in _reported(one)]
@@ -126,7 +125,7 @@ def _reported(outcome: Outcome) -> Iterator[str]:
 
 
 def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome]:
-    """The run's row, then the cells that a sink still lacks."""
+    """Yield the run's row, then the cells that a sink still lacks."""
     measurement, environment = batch.measurement, batch.environment
     is_known = tools.ledger.newest(SELF_METRICS, environment) is not None
     if is_known and not tools.lake.has(SELF_METRICS):
@@ -144,7 +143,7 @@ def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome
 
 
 def _impatient(settings: Settings) -> Settings:
-    """The settings with little retry_timeout for sinks."""
+    """Return the settings with a short retry_timeout for sinks."""
     retry_timeout = min(settings.pipeline.retry_timeout, SINK_RETRY_TIMEOUT)
     return replace(
         settings, pipeline=settings.pipeline.model_copy(update={"retry_timeout": retry_timeout})
@@ -153,11 +152,7 @@ def _impatient(settings: Settings) -> Settings:
 
 @contextmanager
 def _held(run: Run, environment: str) -> Iterator[RunLock]:
-    """The lock of the own measurement, waited for a little: every run takes it at its end.
-
-    Raises:
-        LockHeld: when it stayed with somebody else.
-    """
+    """Lock the self metrics, after a short wait at most; raise LockHeld."""
     waiting = Retrying(
         retry=retry_if_exception_type(LockHeld),
         wait=wait_random(0.02, 0.2),

@@ -1,4 +1,4 @@
-"""A step of a run: called as it is, or wrapped by whoever wants to see it."""
+"""Steps of a run: called as they are, or wrapped to be visible."""
 
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar

@@ -1,1 +1,1 @@
-"""Scaffold a configuration from what the services give."""
+"""Scaffold of a configuration from the services' own data."""

@@ -1,4 +1,4 @@
-"""Metric families, put together from the series of a Prometheus and what its targets say of them."""
+"""Metric families, built from a Prometheus's series and its targets' metadata."""
 
 import re
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ ALERTS = ("ALERTS", "ALERTS_FOR_STATE")
 _QUANTILE = re.compile(r"[01]|0?\.\d+")
 UNTYPED = ("", "unknown", "untyped")
 NO_MEASURE = {
-    "info": "it is always 1: what it tells is in its labels",
-    "gaugehistogram": "gauge histograms are left to you: write its query by hand",
+    "info": "its value is always 1: the information is in its labels",
+    "gaugehistogram": "gauge histograms are not supported: write its query by hand",
     "native": "a native histogram: write its query by hand, with histogram_quantile",
-    "created": "it only says since when another metric is counted",
-    "alerts": "Prometheus's own account of its alerts",
+    "created": "it only gives the start of another metric's count",
+    "alerts": "Prometheus's own record of its alerts",
 }
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A metric for which nothing is proposed, and why."""
+    """A metric without a proposal, and the reason."""
 
     metric: str
     reason: str
@@ -30,8 +30,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Family:
-    """One metric as its target means it: guessed by name and labels when no target says its type, series
-    without le and quantile, below_zero for a histogram with buckets for negative values."""
+    """A metric as its target defines it, else by name and labels.
+
+    series are without le and quantile, below_zero for a histogram with negative buckets.
+    """
 
     name: str
     kind: Kind
@@ -44,24 +46,24 @@ class Family:
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """The names of the metrics that it consists of."""
+        """Return the names of its metrics."""
         if self.kind in ("histogram", "summary"):
             return tuple(self.name + end for end in ("", "_bucket", "_count", "_sum"))
         return (self.name,)
 
 
 def families(inventory: Inventory) -> tuple[list[Family], list[Skipped]]:
-    """All families by name, and the metrics that make none."""
+    """Return all families by name, and the metrics outside of any."""
     gathering = _Gathering(inventory)
     found = [*gathering.histograms(), *gathering.summaries(), *gathering.singles()]
     too_many = inventory.too_many.items()
-    unseen = [Skipped(name, f"{count} series are too many to look at") for name, count in too_many]
+    unseen = [Skipped(name, f"{count} series are too many to read") for name, count in too_many]
     skipped = [*gathering.skipped, *unseen]
     return sorted(found, key=lambda one: one.name), sorted(skipped, key=lambda one: one.metric)
 
 
 class _Gathering:
-    """Takes metrics away from those that are left, the manifold families first."""
+    """Takes metrics out of the remaining ones, the largest families first."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._left = dict(inventory.series)
@@ -90,45 +92,45 @@ class _Gathering:
                 continue
             series = self._left[name]
             self._take(base, name, f"{base}_sum", f"{base}_created")
-            reported = {labels.get("quantile", "") for labels in own}
-            quantiles = sorted((text for text in reported if _QUANTILE.fullmatch(text)), key=float)
+            texts = {labels.get("quantile", "") for labels in own}
+            quantiles = sorted((text for text in texts if _QUANTILE.fullmatch(text)), key=float)
             yield self._family(base, "summary", series, tuple(quantiles))
 
     def singles(self) -> Iterator[Family]:
         for name, series in self._left.items():
-            reported = self._reported(name)
-            reason = self._no_measure(name, reported)
+            described = self._reported(name)
+            reason = self._no_measure(name, described)
             if reason:
                 self._skip(name, reason)
                 continue
-            is_counted = reported.type in UNTYPED and name.endswith("_total")
-            kind: Kind = "counter" if is_counted or reported.type == "counter" else "gauge"
+            is_counted = described.type in UNTYPED and name.endswith("_total")
+            kind: Kind = "counter" if is_counted or described.type == "counter" else "gauge"
             yield self._family(name, kind, series)
 
-    def _no_measure(self, name: str, reported: Described) -> str:
+    def _no_measure(self, name: str, described: Described) -> str:
         if name in ALERTS:
             return "alerts"
-        if reported.type == "info" or name.endswith("_info"):
+        if described.type == "info" or name.endswith("_info"):
             return "info"
         base = name.removesuffix("_created")
         if base != name and (base in self._described or f"{base}_total" in self._described):
             return "created"
-        # a family with buckets was taken already, so its samples are histograms themselves
-        return "native" if reported.type in ("histogram", "gaugehistogram") else ""
+        # families with buckets are taken already, so these samples are native histograms
+        return "native" if described.type in ("histogram", "gaugehistogram") else ""
 
     def _family(
         self, name: str, kind: Kind, series: list[Labels], quantiles: tuple[str, ...] = ()
     ) -> Family:
-        reported = self._reported(name)
-        guessed = reported.type in UNTYPED
-        return Family(name, kind, tuple(series), reported.unit, reported.help, quantiles, guessed)
+        described = self._reported(name)
+        guessed = described.type in UNTYPED
+        return Family(name, kind, tuple(series), described.unit, described.help, quantiles, guessed)
 
     def _reported(self, name: str) -> Described:
-        """What the targets agree on. OpenMetrics calls a counter's family without its _total."""
-        reported = (
+        """Return the targets' common metadata; OpenMetrics drops a counter's _total."""
+        described = (
             self._described.get(name) or self._described.get(name.removesuffix("_total")) or []
         )
-        return reported[0] if len({one.type for one in reported}) == 1 else Described()
+        return described[0] if len({one.type for one in described}) == 1 else Described()
 
     def _take(self, *names: str) -> None:
         for name in names:
@@ -139,6 +141,5 @@ class _Gathering:
 
 
 def _without(series: list[Labels], label: str) -> list[Labels]:
-    """The different label sets that remain without a label."""
     rest = [{name: text for name, text in labels.items() if name != label} for labels in series]
     return [dict(pairs) for pairs in dict.fromkeys(tuple(sorted(one.items())) for one in rest)]

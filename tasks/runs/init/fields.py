@@ -1,4 +1,4 @@
-"""The fields that a metric family becomes: one query, name, unit and limit each."""
+"""Fields of a metric family: query, name, unit and limit of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ BASE_UNITS = frozenset({
     "seconds", "bytes", "bits", "ratio", "celsius", "kelvin", "hertz", "volts", "amperes", "watts",
     "joules", "coulombs", "grams", "meters", "metres", "pascals", "newtons",
 })  # fmt: skip
-# what stands for which base unit, and by what a value is divided then
+# names and divisors of base units
 SCALED = {
     "percent": ("ratio", 100),
     "milliseconds": ("seconds", 1000),
@@ -21,12 +21,12 @@ SCALED = {
     "microseconds": ("seconds", 1_000_000),
     "nanoseconds": ("seconds", 1_000_000_000),
 }
-# ratios that are no share of a whole
+# ratios that are not shares of a whole
 NO_SHARES = frozenset({"adjustment", "amplification", "compression", "factor"})
 SIZES = ("seconds", "bytes", "bits")
 QUANTILES = ("0.5", "0.95", "0.99")
 MOST_SERIES = 500
-# which target it was: without them nobody could say whose value it is
+# identify the target of a value, so they are kept
 KEPT_LABELS = ("job", "instance")
 WINDOW = "5m"
 MOST_HELP = 160
@@ -34,7 +34,7 @@ MOST_HELP = 160
 
 @dataclass(frozen=True)
 class Unit:
-    """A metric's name without its unit, the base unit (or none), and the divisor to it."""
+    """A metric's name without unit, the base unit (or none), and the divisor to it."""
 
     stem: str
     base: str = ""
@@ -43,8 +43,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Draft:
-    """One field before it has its place: `stem` and `ending` make its name, low and high what is
-    physically possible, gauge the selector whose past can speak against them."""
+    """A field before it is named: `stem` and `ending` make its name.
+
+    low and high are its physical limits, gauge the selector whose past can contradict them.
+    """
 
     stem: str
     ending: str
@@ -55,13 +57,13 @@ class Draft:
     high: int | None = None
     gauge: str = ""
     divisor: int = 1
-    # a limit that was guessed from a name must not hold values back
+    # a limit guessed from a name must not quarantine values
     certain: bool = True
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """A family's fields, with the labels that tell their rows apart."""
+    """A family's fields, with the labels that distinguish their rows."""
 
     family: Family
     labels: tuple[str, ...]
@@ -71,33 +73,33 @@ class Drafted:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The labels as tags of the catalogue."""
+        """Return the labels as tags of the catalogue."""
         return tuple(tags_of(self.labels).values())
 
 
 def tags_of(labels: tuple[str, ...]) -> dict[str, str]:
-    """The tag of each label. A label that can be a tag as it is goes before one that cannot."""
+    """Return the tag of each label; labels usable as they are go first."""
     names = Names(*RESERVED)
     order = sorted(labels, key=lambda label: (tag_for(label) != label, label))
     tags = {label: names.take(tag_for(label)) for label in order}
     return {label: tags[label] for label in labels}
 
 
-def unit_of(name: str, reported: str) -> Unit:
-    """From the name's ending, else from what the target says."""
+def unit_of(name: str, unit: str) -> Unit:
+    """Return the unit by the name's ending, else by the target's metadata."""
     stem = name.removesuffix("_total")
     rest, _, last = stem.rpartition("_")
     if last in BASE_UNITS:
         return Unit(rest or stem, last)
     if last in SCALED:
         return Unit(rest or stem, *SCALED[last])
-    if reported in BASE_UNITS:
-        return Unit(stem, reported)
-    return Unit(stem, *SCALED.get(reported, ("", 1)))
+    if unit in BASE_UNITS:
+        return Unit(stem, unit)
+    return Unit(stem, *SCALED.get(unit, ("", 1)))
 
 
 def drafted(family: Family) -> Drafted | None:
-    """Draft the fields of a family; None when too many series differ in job and instance alone."""
+    """Draft a family's fields; None if too many series differ by target alone."""
     narrowed = _narrowed(family.series)
     if narrowed is None:
         return None
@@ -111,7 +113,7 @@ def drafted(family: Family) -> Drafted | None:
 def _narrowed(
     series: tuple[Labels, ...],
 ) -> tuple[tuple[str, ...], frozenset[tuple[str, ...]], tuple[str, ...]] | None:
-    """The labels to keep, the rows they distinguish, and the labels left out, the most varied first."""
+    """Return kept labels, the number of rows, and labels left out."""
     labels = sorted({name for one in series for name in one})
     left_out: list[str] = []
     while True:
@@ -127,7 +129,7 @@ def _narrowed(
 
 
 def _aggregated(how: str, labels: tuple[str, ...], inner: str, *more: str) -> str:
-    """PromQL: `inner` by exactly the tags. A label that cannot be a tag is renamed before."""
+    """Write PromQL: `inner` by exactly the tags, with unusable labels renamed."""
     tags = tags_of(labels)
     for label, tag in tags.items():
         if tag != label:
@@ -196,7 +198,7 @@ def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     for quantile in family.quantiles:
         source = selector(family.name, "quantile", quantile)
         query = _aggregated("max", labels, source)
-        help_ = _reported(family, f"quantile {quantile}, as the target counts it")
+        help_ = _reported(family, f"quantile {quantile}, as computed by the target")
         limit: dict[str, Any] = {"low": 0 if unit.base in SIZES else None, "gauge": source}
         yield _draft(unit, _ending(_percentile(quantile), unit.base), query, help_, **limit)
     yield _observations(family, labels, unit)
@@ -213,7 +215,7 @@ def _rate(labels: tuple[str, ...], metric: str) -> str:
 
 
 def _percentile(quantile: str) -> str:
-    """0.5 as p50, 0.999 as p99_9."""
+    """Name a quantile: 0.5 as p50, 0.999 as p99_9."""
     return "p" + f"{float(quantile) * 100:.10g}".replace(".", "_")
 
 
@@ -222,6 +224,6 @@ def _reported(family: Family, what: str) -> str:
 
 
 def _help(family: Family) -> str:
-    """What the target says of it, on one line, cut."""
+    """Return the target's help on one line, cut."""
     words = " ".join(family.help.split())
     return words if len(words) <= MOST_HELP else f"{words[:MOST_HELP]}…"

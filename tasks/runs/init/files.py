@@ -1,4 +1,4 @@
-"""The files of a proposal: the shipped ones with what is kept, and the proposed entries."""
+"""Files of a proposal: shipped ones with the kept entries, and proposed ones."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,12 +17,12 @@ ENTRY_KEYS = ("query", "unit", "description")
 MEASUREMENTS = "\nmeasurements:\n"
 ENVIRONMENTS = "\nenvironments:"
 SERVICES = """\
-# The environments with their addresses. A token is never written here: the key holds the name of the
-# variable that has it.
+# The environments with their addresses. Never write a token here: a token's key holds the name of
+# the variable that has it.
 """
 ENTRIES = """\
-  # Proposed by `fedvitals init` from what Prometheus had: names, units and limits are guesses from the
-  # metrics' names and types. Take out what nobody looks at, and say in `better` which way is good.
+  # Proposed by `fedvitals init` from the metrics in Prometheus: names, units and limits are guesses
+  # from their names and types. Remove what you do not need, and set in `better` which way is good.
   # `identity` is guessed from the tag's name too: its values are written as client_ids says.
   # The limits are in expectations/, one file a measurement.
 """
@@ -31,7 +31,7 @@ ENTRIES = """\
 def texts_of(
     proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, Mapping[str, str]]
 ) -> dict[Path, str]:
-    """Return the text of each file by its path; config and expectations are the shipped folders."""
+    """Return the text of each file by path; the folders are the shipped ones."""
     names = [entry.name for entry in proposal.kept]
     catalogue = _read(config / "metrics.yaml")
     environments = _read(config / "environments.yaml")
@@ -62,7 +62,7 @@ def _catalogue(shipped: str, kept: Iterable[str], proposed: Iterable[Proposed]) 
 
 
 def _blocks(body: str) -> dict[str, str]:
-    """The text of each entry, with the comment before it."""
+    """Return the text of each entry, with the comment before it."""
     blocks: dict[str, list[str]] = {}
     comment: list[str] = []
     current: list[str] = []
@@ -94,14 +94,14 @@ def _entry(one: Proposed) -> str:
 
 def _environments(shipped: str, name: str, entry: Mapping[str, str]) -> str:
     head = shipped.split(ENVIRONMENTS, 1)[0]
-    # the comment that stands before an empty list does not fit this one
+    # the comment before the shipped empty list does not apply
     head = re.sub(r"(\n#[^\n]*)+$", "", head).rstrip("\n")
     content = {name: dict(entry)}
     return f"{head}\n\n{SERVICES}{ENVIRONMENTS[1:]}\n{_indented(content)}"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a list on one line, as the shipped files do."""
+    """Writes lists on one line, as the shipped files do."""
 
 
 _Dumper.add_representer(
@@ -115,7 +115,7 @@ def _indented(content: Mapping[str, Any]) -> str:
 
 
 def document_of(proposal: Proposal, written: Iterable[Path]) -> dict[str, Any]:
-    """The proposal as one JSON document."""
+    """Return the proposal as one JSON document."""
     return {
         "written": [str(path) for path in written],
         "kept": [entry.name for entry in proposal.kept],

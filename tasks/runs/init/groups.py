@@ -1,4 +1,4 @@
-"""Families that belong together, as wide measurements of the catalogue."""
+"""Groups of families, as wide measurements of the catalogue."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,26 +10,26 @@ from tasks.runs.init.fields import MOST_SERIES, Draft, Drafted
 from tasks.runs.init.names import Names, plain, spelled
 
 MOST_FIELDS = 12
-# labels that a measurement is named by
+# labels that become part of a measurement's name
 MOST_LABELS = 3
 LONGEST_NAME = 100
 FEWEST_FAMILIES = 3  # fewer families with two words in common go to those with one
-# every target has them, so that they tell nothing apart in a name
+# labels of every target, which distinguish nothing in a name
 COMMON_LABELS = ("instance", "job")
-# a tag with such a name tells who takes part, which is sensitive
+# a tag with such a name identifies clients, which is sensitive
 CLIENT_LABELS = ("client", "client_id", "clientid", "participant", "participant_id")
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """A measurement for the catalogue, its fields' drafts by name, and the metrics it reads."""
+    """A measurement for the catalogue, its fields' drafts by name, and its metrics."""
 
     measurement: Measurement
     drafts: dict[str, Draft]
     metrics: tuple[str, ...] = ()
 
     def without(self, names: Iterable[str]) -> "Proposed | None":
-        """The same with fewer fields; None when none is left."""
+        """Return it with fewer fields; None when none is left."""
         gone = set(names)
         drafts = {name: draft for name, draft in self.drafts.items() if name not in gone}
         if not drafts:
@@ -40,8 +40,7 @@ class Proposed:
 
 
 def grouped(families: Iterable[Drafted], taken: Iterable[str]) -> list[Proposed]:
-    """Group families of one label set, jobs and first words into measurements of at most 12 fields and
-    500 rows at a time, whose names are not among `taken`."""
+    """Group families into measurements of at most 12 fields and 500 rows a time."""
     names = Names(*taken)
     return [
         _measurement(names, prefix, part)
@@ -60,7 +59,7 @@ def _by_prefix(families: Iterable[Drafted]) -> Iterator[tuple[str, list[Drafted]
 
 
 def _split(group: list[Drafted]) -> Iterator[tuple[str, list[Drafted]]]:
-    """By two words where enough families share them, else by one."""
+    """Split by two words where enough families share them, else by one."""
     by_two: dict[str, list[Drafted]] = defaultdict(list)
     for one in group:
         by_two["_".join(spelled(one.family.name).split("_")[:2])].append(one)
@@ -116,15 +115,15 @@ def _name(prefix: str, one: Drafted) -> str:
     if len(labels) > MOST_LABELS:
         labels[MOST_LABELS:] = [f"and_{len(labels) - MOST_LABELS}_more"]
     name = f"{name}_by_{'_'.join(labels)}" if labels else name
-    # it becomes the name of a file and of a folder
+    # the name of a file and of a folder
     name = name[:LONGEST_NAME].rstrip("_")
-    # the lake keeps what was quarantined in tables of this name
+    # suffix of quarantine tables in the lake
     return f"{name}_metrics" if name.endswith("_quarantine") else name
 
 
 def _field_name(draft: Draft, prefix: str) -> str:
     rest = draft.stem.removeprefix(f"{prefix}_")
-    # what is left must say something, and begin with a letter
+    # the rest must not be empty, and begin with a letter
     stem = rest if rest != prefix and rest[:1].isalpha() else draft.stem
     return plain(f"{stem}{draft.ending}")
 
@@ -134,8 +133,8 @@ def _description(prefix: str, part: list[Drafted]) -> str:
     jobs = sorted({labels.get("job", "") for one in part for labels in one.family.series} - {""})
     text = f"{what}, from {', '.join(jobs)}" if jobs else what
     if any(one.family.guessed for one in part):
-        text += "; no target says the type of all of them, so check the queries"
+        text += "; no target gives the type of all of them, so check the queries"
     if left_out := ", ".join(part[0].left_out):
-        text += f"; left out for its number of series: {left_out}"
+        text += f"; without, for its number of series: {left_out}"
         text += " (rates are sums over it, other values the largest)"
     return text

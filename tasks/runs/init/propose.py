@@ -1,4 +1,4 @@
-"""What `init` proposes: what of a catalogue a Prometheus can serve, and entries for the rest."""
+"""Proposals of `init`: usable entries of the catalogue, and entries for the rest."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,15 +15,15 @@ from tasks.runs.init.groups import Proposed, grouped
 from tasks.sources.discovery import probe
 from tasks.sources.inventory import look, lowest_and_highest
 
-# what in a query is no metric's name: grouping, matchers and ranges, text
+# parts of a query that are not metric names: grouping, matchers and ranges, text
 _ASIDE = re.compile(r"\bby \([^)]*\)|\{[^}]*\}|\[[^]]*\]")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?![a-zA-Z0-9_:]|\s*\()")
-# a query that has no data now may have some later; with these it never fits
+# problems that no later data will solve
 UNFIT = ("labels_differ", "too_many_series", "refused")
 
 
 class NothingFound(Terminal):
-    """A Prometheus has nothing to make a catalogue of. Facts: url, problem."""
+    """A Prometheus has no metrics to propose. Facts: url, problem."""
 
     message = (
         "Prometheus at {url} {problem}, so nothing was written. "
@@ -33,7 +33,7 @@ class NothingFound(Terminal):
 
 @dataclass(frozen=True)
 class Dropped:
-    """A measurement of the catalogue that is not kept, and why."""
+    """A measurement of the catalogue that is dropped, and the reason."""
 
     measurement: str
     reason: str
@@ -41,7 +41,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to keep and drop of the catalogue, what to add to it, and metrics left without a place."""
+    """Kept, dropped and added measurements, and the skipped metrics."""
 
     kept: tuple[Measurement, ...]
     dropped: tuple[Dropped, ...]
@@ -52,16 +52,15 @@ class Proposal:
 def propose(
     service: Service, catalogue: Mapping[str, Measurement], has_api: bool, now: datetime
 ) -> Proposal:
-    """Looks at the Prometheus as it is at `now`. Without an API, what needs one is dropped.
+    """Examine Prometheus at `now`; drop measurements that need a missing API.
 
-    Raises:
-        NothingFound: no metric has a sample, or none can be collected.
-        SourceUnavailable, SourceOverloaded, SourceRefused, AnswerInvalid: as for any question.
+    Raises NothingFound when no metric has a sample, or none can be collected; SourceUnavailable,
+    SourceOverloaded, SourceRefused, AnswerInvalid as any query.
     """
     inventory = look(service, now)
     if not inventory.series and not inventory.too_many:
         raise NothingFound(url=service.url, problem="has no data of the last five minutes")
-    # what fedvitals measures of itself is there anyway
+    # the self metrics are built in
     asked = {name: entry for name, entry in catalogue.items() if not entry.is_own}
     reasons = {name: _reason_against(service, one, has_api, now) for name, one in asked.items()}
     kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
@@ -80,9 +79,9 @@ def propose(
 
 
 def _reason_against(service: Service, entry: Measurement, has_api: bool, now: datetime) -> str:
-    """Why a measurement of the catalogue cannot be collected here; empty when it can."""
+    """Return why a measurement cannot be collected here; empty when it can."""
     if source(entry.source).probe is None:
-        return "" if has_api else "it is read from the service itself, and no address of it is set"
+        return "" if has_api else "it is read from the service itself, whose address is not set"
     findings = probe(service, entry, now)
     lacking = [one for one in findings if one.state != "ok"]
     required = [one for one in lacking if entry.fields[one.field].required]
@@ -114,7 +113,6 @@ def _drafts(
 
 
 def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
-    """The measurement that reads a metric, by the metric's name."""
     return {
         metric: entry.name
         for entry in kept
@@ -124,7 +122,7 @@ def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
 
 
 def _checked(groups: Iterable[Proposed], service: Service, now: datetime) -> list[Proposed]:
-    """Without the limits that the last hour speaks against."""
+    """Return the groups without limits that the last hour contradicts."""
     groups = list(groups)
     drafts = [draft for group in groups for draft in group.drafts.values()]
     gauges = {draft.gauge: draft.gauge for draft in drafts if draft.gauge}
@@ -147,7 +145,7 @@ def _possible(draft: Draft, seen: tuple[float, float] | None) -> Draft:
 def _probed(
     groups: Iterable[Proposed], service: Service, now: datetime
 ) -> tuple[list[Proposed], list[Skipped]]:
-    """The groups without the fields that Prometheus does not answer as the catalogue needs it."""
+    """Return the groups without fields whose query does not fit the catalogue."""
     sound: list[Proposed] = []
     skipped: list[Skipped] = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""The suite of a proposed measurement: what must hold for any data, and what its units allow."""
+"""The suite of a proposed measurement: general rules, and limits of its units."""
 
 from typing import Any
 
@@ -11,19 +11,18 @@ Expectation = dict[str, Any]
 CRITICAL = Severity.CRITICAL
 REASONS = {
     "rows_present": "A table without rows passes every other check.",
-    "key_unique": "A series has one value at a time; of two nobody can say which is true.",
+    "key_unique": "A series has one value at a time; of two, the true one is unknown.",
     "time_present": "A value without a time belongs to no moment.",
-    "per_second": "What is counted only grows, so its growth is never negative.",
-    "bytes": "No size is negative; if this has a sign for unknown, take the check out.",
-    "bits": "No size is negative; if this has a sign for unknown, take the check out.",
-    "seconds": "A length of time is not negative; if this is an offset, take the check out.",
+    "per_second": "A counter only grows, so its growth is never negative.",
+    "bytes": "No size is negative; if a negative value means unknown, remove the check.",
+    "bits": "No size is negative; if a negative value means unknown, remove the check.",
+    "seconds": "A duration is not negative; if this is an offset, remove the check.",
     "ratio": "A share of a whole is neither negative nor more than all of it.",
 }
 
 
 def suite_for(proposed: Proposed) -> dict[str, Any]:
-    """Make its suite: limits are critical where the metric's type makes them certain, and warnings where
-    they were taken from the unit in a gauge's name."""
+    """Build its suite: certain limits are critical, guessed ones are warnings."""
     rows, key = {"min_value": 1}, {"column_list": list(proposed.measurement.key)}
     expectations = [
         _expectation("rows_present", ROW_COUNT, rows, REASONS["rows_present"]),

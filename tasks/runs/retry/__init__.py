@@ -1,1 +1,1 @@
-"""Judge quarantined values again, and land those that pass."""
+"""Retry of quarantined values, which lands those that pass."""

@@ -1,4 +1,4 @@
-"""Quarantine, tried again from the lake alone: what passes now is landed, the rest stays quarantined."""
+"""Retry of a measurement's quarantine from the lake: passing values are landed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from tasks.core.state import CellState
 from tasks.core.window import Cell, Window, follows, groups_of
 from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
 from tasks.pipeline.load import load
-from tasks.pipeline.merge import keep_older
+from tasks.pipeline.merge import retain_older
 from tasks.runs.retry.quarantined import take_up
 from tasks.validation.validate import validate
 
@@ -27,7 +27,7 @@ _VALUE = ["time", "environment", "tags", "field"]
 
 @dataclass(frozen=True)
 class Retry:
-    """Which quarantine is tried again. The window is of whole cells; a chunk has about so many rows."""
+    """The quarantine to retry, in a window of whole cells; chunk size in rows."""
 
     measurement: Measurement
     environment: str
@@ -37,7 +37,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Adjacent cells as they stand, with all their quarantine records."""
+    """Adjacent cells with all their quarantine records."""
 
     states: Mapping[Cell, CellState]
     records: pd.DataFrame
@@ -51,15 +51,15 @@ class _Chunk:
         return Window(self.cells[0].start, self.cells[-1].stop)
 
     def held_by(self, stage: str) -> pd.DataFrame:
-        """The records of one stage."""
+        """Return the records of one stage."""
         return self.records[self.records["stage"] == stage]
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the suite in force says of a chunk's landed and held values.
+    """Validation of a chunk's landed and quarantined values by the current suite.
 
-    `older` is what was landed, `seen` what was judged, `left` what could not be.
+    `older` was landed, `seen` was judged, `left` could not be judged.
     """
 
     older: pd.DataFrame
@@ -72,51 +72,51 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells as they are to stand, with their rows; how many landed values are refused now; and
-    the cells whose landed rows change."""
+    """The cells' new states and rows, the landed values refused now, and the cells
+    whose landed rows change."""
 
     frames: Mapping[CellState, pd.DataFrame]
     refused: int
     changed: frozenset[Cell]
 
 
-def retry(wanted: Retry, tools: Tools) -> Outcome:
-    """Takes what is in quarantine through suite and sinks once more; the source is not asked.
+def retry(request: Retry, tools: Tools) -> Outcome:
+    """Take quarantined values through suite and sinks once more, without the source.
 
-    A cell with values that a suite holds back is judged as a whole by the suite in force: its
-    landed values and the held ones, as if a source had answered them together. In `values`
+    A cell with values quarantined by a suite is judged as a whole by the current suite: landed and
+    quarantined values, as if a source had returned them together. In `values`
 
-    - extracted are the values judged: those that were landed and those that the suite quarantined;
-    - landed are those that were quarantined and pass now;
-    - unchanged are those that were landed and stay;
-    - quarantined are those that are quarantined after it: still, for the first time under this
-      suite, or because they have no place in the table (a warning says how many);
+    - extracted are the values judged: landed ones and those quarantined by the suite;
+    - landed were quarantined and pass now;
+    - unchanged were landed and stay;
+    - quarantined are in quarantine afterwards: still, for the first time under this suite, or
+      because they have no place in the table (a warning says how many);
 
-    so extracted = landed + quarantined + unchanged. What the door turned away stays as it is and is
-    not counted: no suite decides that. Values that a sink refused are landed, so they count in the
-    sinks' sums alone: their cells are owed to that sink again.
+    so extracted = landed + quarantined + unchanged. Values rejected by the structural check stay and
+    are not counted: no suite decides on them. Values that a sink refused are landed, so they count
+    in the sinks' sums alone: their cells are owed to that sink again.
 
-    An error ends the retry of this measurement and is in the outcome; what is done stays done.
+    An error ends the retry of this measurement and becomes an outcome; finished cells stay done.
     """
-    return joined(wanted.measurement.name, _reported(wanted, tools))
+    return joined(request.measurement.name, _until_error(request, tools))
 
 
-def _reported(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
-    """The outcomes up to an error, and the error as the last of them."""
+def _until_error(request: Retry, tools: Tools) -> Iterator[Outcome]:
+    """Yield the outcomes up to an error, and the error as the last of them."""
     try:
-        yield from _outcomes(wanted, tools)
+        yield from _outcomes(request, tools)
     except FedvitalsError as error:
-        yield given_up(wanted.measurement.name, error)
+        yield given_up(request.measurement.name, error)
 
 
-def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
-    name, environment = wanted.measurement.name, wanted.environment
-    tools.lake.prepare(wanted.measurement)
-    records = tools.lake.quarantined(name, environment, wanted.window)
-    known = tools.ledger.cells(name, environment, wanted.window)
+def _outcomes(request: Retry, tools: Tools) -> Iterator[Outcome]:
+    name, environment = request.measurement.name, request.environment
+    tools.lake.prepare(request.measurement)
+    records = tools.lake.quarantined(name, environment, request.window)
+    known = tools.ledger.cells(name, environment, request.window)
     cells = sorted(known)
     parts = split_cells(records, cells) if cells else {}
-    yield from _left_alone(wanted, records, parts, tools)
+    yield from _left_alone(request, records, parts, tools)
     stages = {cell: set(part["stage"]) for cell, part in parts.items()}
     held = [cell for cell in cells if "suite" in stages[cell]]
     refused = [cell for cell in cells if stages[cell] & {"suite", "sink"} == {"sink"}]
@@ -124,25 +124,25 @@ def _outcomes(wanted: Retry, tools: Tools) -> Iterator[Outcome]:
     if not tools.sinks:
         refused = []
     for some, again in ((held, _judge_again), (refused, _offer_again)):
-        for group in groups_of(some, wanted.chunk_rows, sizes.__getitem__, follows):
-            yield again(wanted, _chunk(group, known, parts), tools)
+        for group in groups_of(some, request.chunk_rows, sizes.__getitem__, follows):
+            yield again(request, _chunk(group, known, parts), tools)
 
 
 def _left_alone(
-    wanted: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
+    request: Retry, records: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], tools: Tools
 ) -> Iterator[Outcome]:
-    """Says what a retry cannot take up."""
+    """Warn of records that a retry cannot use."""
     tried = int((records["stage"] != "structural").sum())
     unknown = tried - sum(int((part["stage"] != "structural").sum()) for part in parts.values())
     refused = int((records["stage"] == "sink").sum())
     warnings = []
     if unknown:
-        what = "held-back values lie in cells that the ledger does not know"
+        what = "quarantined values lie in cells that the ledger does not know"
         warnings.append(f"{unknown} {what}. Fix: collect their time again")
     if refused and not tools.sinks:
-        warnings.append(f"{refused} values that a sink refused wait: no sink is in use")
+        warnings.append(f"{refused} values that a sink refused stay: no sink is in use")
     if warnings:
-        yield Outcome(wanted.measurement.name, "unchanged", warnings=tuple(warnings))
+        yield Outcome(request.measurement.name, "unchanged", warnings=tuple(warnings))
 
 
 def _chunk(
@@ -152,20 +152,20 @@ def _chunk(
     return _Chunk({cell: known[cell] for cell in cells}, records)
 
 
-def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+def _judge_again(request: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     watch = Stopwatch()
     with watch.stage("validate"):
-        judged = _judge(wanted, chunk, tools)
-    cells = _cells(wanted, chunk, judged, tools)
+        judged = _judge(request, chunk, tools)
+    cells = _cells(request, chunk, judged, tools)
     with watch.stage("land"):
-        _land(wanted, chunk, judged, cells, tools)
+        _land(request, chunk, judged, cells, tools)
     with watch.stage("load"):
-        loaded = load(wanted.measurement, wanted.environment, cells.frames, tools)
+        loaded = load(request.measurement, request.environment, cells.frames, tools)
     return Outcome(
-        measurement=wanted.measurement.name,
+        measurement=request.measurement.name,
         state=loaded.state("landed" if cells.changed else "unchanged"),
         rows=len(judged.good),
-        values=_values(wanted, judged, cells),
+        values=_values(request, judged, cells),
         sinks=loaded.sinks,
         verdicts=(judged.verdict,) if judged.verdict else (),
         problems=loaded.problems,
@@ -175,17 +175,17 @@ def _judge_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     )
 
 
-def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
+def _offer_again(request: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     watch = Stopwatch()
     with watch.stage("load"):
         kept = chunk.records[chunk.records["stage"] != "sink"]
-        _settle_quarantine(wanted, chunk, kept, tools)
-        rows = tools.lake.read(wanted.measurement, wanted.environment, chunk.span)
+        _settle_quarantine(request, chunk, kept, tools)
+        rows = tools.lake.read(request.measurement, request.environment, chunk.span)
         parts = split_cells(rows, chunk.cells)
         frames = {state: parts[cell] for cell, state in chunk.states.items()}
-        loaded = load(wanted.measurement, wanted.environment, frames, tools)
+        loaded = load(request.measurement, request.environment, frames, tools)
     return Outcome(
-        measurement=wanted.measurement.name,
+        measurement=request.measurement.name,
         state=loaded.state("unchanged"),
         sinks=loaded.sinks,
         problems=loaded.problems,
@@ -194,20 +194,20 @@ def _offer_again(wanted: Retry, chunk: _Chunk, tools: Tools) -> Outcome:
     )
 
 
-def _judge(wanted: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
-    measurement = wanted.measurement
-    older = tools.lake.read(measurement, wanted.environment, chunk.span)
+def _judge(request: Retry, chunk: _Chunk, tools: Tools) -> _Judged:
+    measurement = request.measurement
+    older = tools.lake.read(measurement, request.environment, chunk.span)
     taken = take_up(older, chunk.held_by("suite"), measurement)
     seen, left = taken.frame, taken.left
     if seen.empty:
         return _Judged(older, seen, good=seen, bad=no_records(), left=left, verdict=None)
-    batch = Batch(measurement, wanted.environment, chunk.span, seen)
+    batch = Batch(measurement, request.environment, chunk.span, seen)
     found = validate(batch, tools.suite)
     return _Judged(older, seen, good=found.good, bad=found.bad, left=left, verdict=found.verdict)
 
 
-def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cells:
-    measurement = wanted.measurement
+def _cells(request: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cells:
+    measurement = request.measurement
     older, seen, good, kept = (
         split_cells(frame, chunk.cells)
         for frame in (judged.older, judged.seen, judged.good, _kept_records(chunk, judged))
@@ -215,19 +215,19 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
     frames, refused, changed = {}, 0, set()
     for cell, before in chunk.states.items():
         rows = good[cell]
-        lost = keep_older(rows, older[cell], seen[cell], measurement).lost
+        lost = retain_older(rows, older[cell], seen[cell], measurement).lost
         there = digest_rows(older[cell], measurement) if len(older[cell]) else ""
         is_landed = bool(len(rows) or there or before.landed_digest)
         digest = digest_rows(rows, measurement) if is_landed else ""
         state = replace(
-            _judged_state(before, seen[cell], kept[cell], wanted, tools),
+            _judged_state(before, seen[cell], kept[cell], request, tools),
             state="landed" if is_landed else before.state,
             landed_digest=digest,
             rows=len(rows),
             values=count_values(rows, measurement),
         )
         if lost or (there and there != before.landed_digest):
-            # where the ledger is behind the lake, nobody knows what the sinks were given
+            # where the ledger is behind the lake, it is unknown what sinks have
             state = replace(state, delete_count=before.delete_count + 1)
         if digest != there and (len(rows) or there):
             changed.add(cell)
@@ -237,69 +237,70 @@ def _cells(wanted: Retry, chunk: _Chunk, judged: _Judged, tools: Tools) -> _Cell
 
 
 def _judged_state(
-    before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, wanted: Retry, tools: Tools
+    before: CellState, seen: pd.DataFrame, kept: pd.DataFrame, request: Retry, tools: Tools
 ) -> CellState:
-    """The source digest is of what was judged. It is true whatever the source has: a collect that
-    is answered just these rows would come to just this end, and any other answer is a change.
+    """Set the source digest to that of the judged rows.
+
+    A collect that gets exactly these rows would end the same; any other answer is a change.
     """
     return replace(
         before,
-        source_digest=source_digest(seen, tools.suite, wanted.measurement),
+        source_digest=source_digest(seen, tools.suite, request.measurement),
         quarantined=int(kept["field"].notna().sum()),
-        catalogue_digest=wanted.measurement.digest,
+        catalogue_digest=request.measurement.digest,
         run_id=tools.run_id,
     )
 
 
 def _kept_records(chunk: _Chunk, judged: _Judged) -> pd.DataFrame:
-    """What is quarantined of the cells before they come to a sink."""
+    """Return the records that stay before the cells are loaded into sinks."""
     return _together(chunk.held_by("structural"), judged.left, judged.bad)
 
 
-def _land(wanted: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
-    """Lands the rows, then lets go of what is landed.
+def _land(request: Retry, chunk: _Chunk, judged: _Judged, cells: _Cells, tools: Tools) -> None:
+    """Land the rows, then remove the records of landed values.
 
-    No source is asked again after a crash, so at every moment each value is in the table or in
-    quarantine: a value that goes is recorded first, one that comes is landed first. Until all is
-    done the ledger knows no source digest, as in any landing, so that a collect looks again.
+    The source is not queried after a crash, so at every moment each value is in the table or in
+    quarantine: record one before it goes, land one before its record goes. Until all is done the
+    ledger has no source digest, as in any landing, so that a collect reads again.
     """
     earlier = chunk.states
     tools.ledger.record(replace(before, source_digest="") for before in earlier.values())
     if cells.refused:
         newly = judged.bad[~_is_among(judged.bad, chunk.records)]
-        _commit(tools, lambda: tools.lake.quarantine_more(wanted.measurement, newly))
-    _commit_rows(wanted, cells, tools)
+        _commit(tools, lambda: tools.lake.quarantine_more(request.measurement, newly))
+    _commit_rows(request, cells, tools)
     tools.ledger.record(replace(state, source_digest="") for state in cells.frames)
     kept = _kept_records(chunk, judged)
     if not tools.sinks:
         refused = split_cells(chunk.held_by("sink"), chunk.cells)
         kept = _together(kept, *(refused[c] for c in chunk.cells if c not in cells.changed))
-    _settle_quarantine(wanted, chunk, kept, tools)
+    _settle_quarantine(request, chunk, kept, tools)
     tools.ledger.record(cells.frames)
     tools.record([s for s in cells.frames if s != replace(earlier[s.cell], run_id=s.run_id)])
 
 
-def _commit_rows(wanted: Retry, cells: _Cells, tools: Tools) -> None:
-    """One commit for the cells whose rows change; none for none."""
+def _commit_rows(request: Retry, cells: _Cells, tools: Tools) -> None:
+    """Commit once the cells whose rows change; nothing if none do."""
     states = [state for state in cells.frames if state.cell in cells.changed]
     if not states:
         return
     rows = pd.concat([cells.frames[state] for state in states], ignore_index=True)
     metadata = {"run_id": tools.run_id, "cells": [state.brief() for state in states]}
     numbers = [state.cell for state in states]
-    environment = wanted.environment
+    environment = request.environment
     _commit(
-        tools, lambda: tools.lake.land(wanted.measurement, rows, numbers, environment, metadata)
+        tools, lambda: tools.lake.land(request.measurement, rows, numbers, environment, metadata)
     )
 
 
-def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
-    """Leaves just these records of the chunk's cells; no commit when nothing changes.
+def _settle_quarantine(request: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: Tools) -> None:
+    """Replace the records of the chunk's cells; no commit when nothing changes.
 
-    What a sink refused is owed to it again before its record goes: a crash in between tells it
-    twice, and loses nothing.
+    A value refused by a sink is owed again before its record goes: after a crash in between it is
+    sent twice, not lost.
     """
-    name, environment = wanted.measurement.name, wanted.environment
+    name, environment = request.measurement.name, request.environment
     for sink in tools.sinks:
         had = tools.ledger.loads(sink.target, name, environment, chunk.span)
         tools.ledger.record_loads(
@@ -310,7 +311,7 @@ def _settle_quarantine(wanted: Retry, chunk: _Chunk, kept: pd.DataFrame, tools: 
     if _as_set(kept) == _as_set(chunk.records) and len(kept) == len(chunk.records):
         return
     _commit(
-        tools, lambda: tools.lake.quarantine(wanted.measurement, kept, chunk.cells, environment)
+        tools, lambda: tools.lake.quarantine(request.measurement, kept, chunk.cells, environment)
     )
 
 
@@ -322,13 +323,13 @@ def _commit(tools: Tools, write: Callable[[], None]) -> None:
 
 
 def _as_set(records: pd.DataFrame) -> set[tuple[Any, ...]]:
-    """What the records say, whenever it was said."""
-    reported = records.drop(columns="quarantined_at").astype("object")
-    return set(reported.where(reported.notna(), None).itertuples(index=False, name=None))
+    """Return the records' content, without their time."""
+    content = records.drop(columns="quarantined_at").astype("object")
+    return set(content.where(content.notna(), None).itertuples(index=False, name=None))
 
 
 def _is_among(records: pd.DataFrame, others: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether another record is of the same value."""
+    """Return whether another record is of the same value."""
     mine, theirs = (pd.MultiIndex.from_frame(each[_VALUE]) for each in (records, others))
     return np.asarray(mine.isin(theirs))
 
@@ -338,8 +339,8 @@ def _together(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else no_records()
 
 
-def _values(wanted: Retry, judged: _Judged, cells: _Cells) -> Values:
-    measurement = wanted.measurement
+def _values(request: Retry, judged: _Judged, cells: _Cells) -> Values:
+    measurement = request.measurement
     left = int(judged.left["field"].notna().sum())
     stayed = count_values(judged.older, measurement) - cells.refused
     return Values(
@@ -354,6 +355,6 @@ def _warnings(judged: _Judged) -> tuple[str, ...]:
     if judged.left.empty:
         return ()
     return (
-        f"{len(judged.left)} held-back values have no place in the table: their field or tag is no "
+        f"{len(judged.left)} quarantined values have no place in the table: their field or tag is no "
         "longer in the catalogue, or another value is landed there",
     )

@@ -1,4 +1,4 @@
-"""Quarantine records as rows again, beside what is landed of the same keys."""
+"""Quarantine records as rows again, beside the landed rows of the same keys."""
 
 import json
 from collections.abc import Callable
@@ -14,18 +14,19 @@ from tasks.pipeline.merge import united
 
 @dataclass(frozen=True)
 class TakenUp:
-    """Landed rows with the held values in their places (layout of a Batch), and the records with no
-    place there; a record of a value that is landed as well is in neither."""
+    """Landed rows with quarantined values in their places (layout of a Batch), and
+    records without a place; a record of a landed value is in neither."""
 
     frame: pd.DataFrame
     left: pd.DataFrame
 
 
 def take_up(landed: pd.DataFrame, held: pd.DataFrame, measurement: Measurement) -> TakenUp:
-    """Unite the landed rows (layout of a Batch) and the held values (quarantine records) in one frame.
+    """Unite landed rows (layout of a Batch) and quarantine records in one frame.
 
-    A value that came several times for one key is several rows again. No place has a value whose field
-    or tag is gone, whose text is no value of the type, or in whose place another value is landed."""
+    Several values for one key become several rows. A value has no place if its field or tag is gone,
+    its text is invalid for the type, or another value is landed there.
+    """
     values, fits = _values(held, measurement)
     place = _places(values, landed, measurement).where(fits, "none")
     values = values[place == "free"]
@@ -36,7 +37,7 @@ def take_up(landed: pd.DataFrame, held: pd.DataFrame, measurement: Measurement) 
 
 
 def _values(held: pd.DataFrame, measurement: Measurement) -> tuple[pd.DataFrame, pd.Series]:
-    """Key, field and value of each record, and whether the catalogue still has a place for it."""
+    """Return key, field and value of each record, and whether it has a place."""
     tags = {text: json.loads(text) for text in held["tags"].unique()}
     found = [tags[text] for text in held["tags"]]
     fields = [None if pd.isna(name) else name for name in held["field"]]
@@ -56,7 +57,7 @@ def _values(held: pd.DataFrame, measurement: Measurement) -> tuple[pd.DataFrame,
     return pd.DataFrame(columns), pd.Series(fits, held.index, dtype="bool")
 
 
-# as quarantine records write them
+# the format of quarantine records
 _READERS: dict[FieldType, Callable[[str], Any]] = {
     "float": float,
     "int": int,
@@ -75,7 +76,7 @@ def _read(name: str | None, text: str | None, measurement: Measurement) -> Any:
 
 
 def _places(values: pd.DataFrame, landed: pd.DataFrame, measurement: Measurement) -> pd.Series:
-    """Of each value whether its place among the landed ones is free, has the same, or is none."""
+    """Return whether each value's place is free, has the same value, or is taken."""
     key = list(measurement.key)
     there = landed.astype(dict.fromkeys(measurement.all_tags, "object")).drop_duplicates(key)
     place = pd.Series("free", values.index, dtype="object")
@@ -85,7 +86,7 @@ def _places(values: pd.DataFrame, landed: pd.DataFrame, measurement: Measurement
         for label, value, other in zip(mine.index, mine["value"], found, strict=True):
             if not pd.isna(other):
                 place[label] = "same" if value == other else "none"
-    # of a repeated key nobody can say which row the landed values belong to
+    # with a repeated key, the row of the landed values is ambiguous
     repeated = values.duplicated([*key, "field"], keep=False)
     repeated = repeated.groupby([values[name] for name in key], dropna=False).transform("any")
     merged = values[key].merge(there[key], on=key, how="left", indicator=True)["_merge"]
@@ -94,7 +95,7 @@ def _places(values: pd.DataFrame, landed: pd.DataFrame, measurement: Measurement
 
 
 def _wide(values: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
-    """One row a key, from values of which none stands twice for its key and field."""
+    """Return one row a key, from values that are unique by key and field."""
     parts = []
     for name in [*measurement.fields, None]:
         mine = values[values["field"].isna() if name is None else values["field"] == name]
@@ -106,7 +107,7 @@ def _wide(values: pd.DataFrame, measurement: Measurement) -> pd.DataFrame:
 
 
 def _stacked(parts: list[pd.DataFrame], measurement: Measurement) -> pd.DataFrame:
-    """The parts below each other: a repeated key stays repeated, for the suite to see."""
+    """Stack the parts: a repeated key stays repeated, for the suite to see."""
     if len(parts) == 1:
         return parts[0]
     rows = pd.concat([part.astype(dict.fromkeys(measurement.all_tags, "object")) for part in parts])

@@ -1,4 +1,4 @@
-"""The run `quarantine retry`: its plan, its measurements one after the other, its receipt."""
+"""The run `quarantine retry`: its plan, its measurements in turn, its receipt."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -35,21 +35,21 @@ class _Unasked:
     history: History = "sample"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        raise AssertionError("a retry asks no source")
+        raise AssertionError("a retry does not query its source")
 
 
 @dataclass(frozen=True)
 class RetryRequest:
-    """What is tried again: a measurement, else each that has something in quarantine."""
+    """The measurement to retry, else each with quarantined values."""
 
     measurement: str | None = None
     start: str | None = None
     stop: str | None = None
 
 
-def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
-    """Try what is in quarantine again, through suites and sinks; no source is asked."""
-    plan = step("plan", plan_retry)(run, asked)
+def retry(run: Run, request: RetryRequest, step: Step = plain) -> Receipt:
+    """Retry quarantined values through suites and sinks, without a source."""
+    plan = step("plan", plan_retry)(run, request)
     name = f"quarantine: validate, land, load ({len(plan.measurements)})"
     step(name, _retry_all)(run, plan)
     receipt = step("account", run.account)(plan.window)
@@ -57,13 +57,10 @@ def retry(run: Run, asked: RetryRequest, step: Step = plain) -> Receipt:
     return step("deliver", deliver)(run, receipt)
 
 
-def plan_retry(run: Run, asked: RetryRequest) -> Plan:
-    """Plan what there is to try again: the named measurement, else each that has something there.
-
-    Only their suites are read and, when they are new, verified.
-    """
-    settings, chosen, name = run.settings, run.environment, asked.measurement
-    window = asked_window(asked.start, asked.stop, run.now)
+def plan_retry(run: Run, request: RetryRequest) -> Plan:
+    """Plan the retry of the named measurement, else of each with quarantined values."""
+    settings, chosen, name = run.settings, run.environment, request.measurement
+    window = asked_window(request.start, request.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     if name is not None and name not in catalogue:
         problem = f"{name!r} is not in the catalogue"
@@ -74,7 +71,7 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
     held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
     measurements = tuple(catalogue[each] for each in held if each in catalogue)
     warnings = tuple(
-        f"{each} is no longer in the catalogue; what is in its quarantine stays"
+        f"{each} is no longer in the catalogue; its quarantine stays"
         for each in held
         if each not in catalogue
     )
@@ -95,18 +92,16 @@ def plan_retry(run: Run, asked: RetryRequest) -> Plan:
 
 
 def _holds(lake: Lake, name: str, environment: str, span: Window) -> bool:
-    """Whether there is anything that a retry could take up."""
     return bool((lake.quarantined(name, environment, span)["stage"] != "structural").any())
 
 
 def _retry_all(run: Run, plan: Plan) -> None:
-    """Try the plan's measurements again, one lock each."""
     with opened_stores(run) as sinks:
         try:
             for measurement in plan.measurements:
                 run.work(measurement.name, partial(_retry_one, run, plan, sinks, measurement))
         finally:
-            # what is landed has to be in the lake's own state, even of a run that is interrupted
+            # the lake must record landed cells even of an interrupted run
             run.append_states()
 
 

@@ -1,1 +1,1 @@
-"""Formats of run files; every reader raises RunFileInvalid, with the place to blame."""
+"""Formats of run files; every reader raises RunFileInvalid with the position."""

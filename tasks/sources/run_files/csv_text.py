@@ -1,4 +1,4 @@
-"""CSV: comma, semicolon or tab, with a header line; quotes and decimal commas as people write them."""
+"""CSV: comma, semicolon or tab, with a header line, quotes and decimal commas."""
 
 import csv
 import io
@@ -54,7 +54,7 @@ def _check_header(file: str, names: Sequence[str], line: int) -> None:
     for place, name in enumerate(folded):
         if name and name in folded[:place]:
             both = f"{folded.index(name) + 1} and {place + 1}"
-            problem = f"line {line}: column {names[place]} is there twice, as column {both}"
+            problem = f"line {line}: column {names[place]} is repeated, as column {both}"
             raise invalid(file, problem, "Remove or rename one of them")
 
 
@@ -69,10 +69,10 @@ def _is_number(text: str) -> bool:
 def _whole(
     file: str, names: Sequence[str], rows: list[tuple[int, list[str]]]
 ) -> tuple[list[tuple[int, list[str]]], tuple[Finding, ...]]:
-    """The rows, without a last one that is still being written."""
+    """Return the rows, without a last one that is still being written."""
     findings: tuple[Finding, ...] = ()
     if len(rows) > 1 and len(rows[-1][1]) < len(names):
-        sentence = f"The last line ({rows[-1][0]}) is cut off and left out."
+        sentence = f"The last line ({rows[-1][0]}) is truncated and skipped."
         findings = (odd("line_cut_off", sentence, Severity.INFO, line=rows[-1][0]),)
         rows = rows[:-1]
     for line, row in rows:

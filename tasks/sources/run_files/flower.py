@@ -1,5 +1,4 @@
-"""Flower's results as JSON: the History of its older simulations, the Result of its newer ones, and
-lists of rounds."""
+"""Flower's JSON results: History, Result, and lists of rounds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +6,7 @@ from typing import Any
 from tasks.sources.run_files.table import About, Table, invalid
 
 LOSSES = ("losses_distributed", "losses_centralized")
-# the words by which a column's place is known
+# words for where a column was measured
 PLACES = {
     "losses_distributed": "eval",
     "losses_centralized": "centralized",
@@ -27,17 +26,17 @@ Cells = dict[int, dict[str, Any]]
 
 
 def is_flower(content: Any) -> bool:
-    """Whether this is a History or a Result, by itself or under the key history."""
+    """Return whether this is a History or a Result, maybe under the key history."""
     return _inside(content) is not None
 
 
 def table_of(content: Any, file: str, run_id: str) -> Table:
-    """The rounds of a History or a Result."""
-    reported = _inside(content) or {}
+    """Return the rounds of a History or a Result."""
+    raw = _inside(content) or {}
     cells: Cells = {}
     for key in PLACES:
-        if key in reported:
-            for number, name, value in _series(reported[key], file, key):
+        if key in raw:
+            for number, name, value in _series(raw[key], file, key):
                 cells.setdefault(number, {})[f"{PLACES[key]}_{name}"] = value
     if not cells:
         raise invalid(file, "the history has no round", "Name the file of a run that has begun")
@@ -57,26 +56,26 @@ def _inside(content: Any) -> Mapping[str, Any] | None:
 
 
 def _plan(content: Mapping[str, Any]) -> int | None:
-    reported = content.get("num_rounds")
-    return reported if isinstance(reported, int) and reported > 0 else None
+    raw = content.get("num_rounds")
+    return raw if isinstance(raw, int) and raw > 0 else None
 
 
-def _series(reported: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
-    """Round, name and value of each entry, whatever of the shapes in use it has."""
-    if isinstance(reported, Mapping):
-        for name, entries in reported.items():
+def _series(raw: Any, file: str, key: str) -> Iterator[tuple[int, str, Any]]:
+    """Yield round, name and value of each entry, in any of the shapes in use."""
+    if isinstance(raw, Mapping):
+        for name, entries in raw.items():
             if isinstance(entries, Mapping):
                 number = _round(name, file, f"{key}.{name}")
                 yield from ((number, each, value) for each, value in entries.items())
             else:
                 yield from _list(entries, file, f"{key}.{name}", str(name))
-    elif reported is not None:
-        yield from _list(reported, file, key, "loss" if key in LOSSES else "value")
+    elif raw is not None:
+        yield from _list(raw, file, key, "loss" if key in LOSSES else "value")
 
 
 def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int, str, Any]]:
     if not isinstance(entries, list):
-        raise invalid(file, f"{where} is no list", FIX)
+        raise invalid(file, f"{where} is not a list", FIX)
     for place, entry in enumerate(entries):
         spot = f"{where}[{place}]"
         if isinstance(entry, Mapping):
@@ -91,14 +90,14 @@ def _list(entries: Any, file: str, where: str, name: str) -> Iterator[tuple[int,
         elif entry is None or isinstance(entry, int | float):
             yield place + 1, name, entry
         else:
-            raise invalid(file, f"{spot} is no [round, value]", FIX)
+            raise invalid(file, f"{spot} is not [round, value]", FIX)
 
 
-def _round(reported: Any, file: str, where: str) -> int:
+def _round(raw: Any, file: str, where: str) -> int:
     try:
-        number = float(reported)
+        number = float(raw)
     except (TypeError, ValueError):
         number = -1.0
     if number < 0 or not number.is_integer():
-        raise invalid(file, f"{where}: {str(reported)[:40]!r} is no round", FIX)
+        raise invalid(file, f"{where}: {str(raw)[:40]!r} is not a round", FIX)
     return int(number)

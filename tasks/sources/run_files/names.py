@@ -1,4 +1,4 @@
-"""Which column is what, by the names that people give them."""
+"""Roles of columns, by the usual names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from tasks.sources.run_files.table import Table, invalid
 Kind = Literal["accuracy", "loss"]
 ClientPart = Literal["accuracy", "examples", "seconds", "state", "data_quality"]
 
-# the first that a file has counts; a round is sought before an epoch, an epoch before a step
+# the first in a file counts; a round comes before an epoch, an epoch before a step
 ROUNDS = (
     "server_round", "round", "fl_round", "global_round", "comm_round", "communication_round",
     "round_number", "round_num", "round_idx", "round_id", "rounds", "rnd", "current_round",
@@ -39,14 +39,14 @@ SINGLE: dict[str, tuple[str, ...]] = {
 ACCURACY = {"accuracy", "acc", "top1", "accuracies"}
 LOSS = {"loss", "losses"}
 LOWER_IS_BETTER = LOSS | {"error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl"}
-# what was measured on: the least number is looked at first
+# data that it was measured on: the least number is preferred
 PLACES: dict[str, int] = {
     **dict.fromkeys(("centralized", "centralised", "central", "server", "serverapp", "global", "test"), 0),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluate", "evaluation", "dev"), 1),
     **dict.fromkeys(("train", "training", "fit", "local"), 4),
 }  # fmt: skip
 PLAIN = 2
-# words that say nothing of what a column is
+# words without meaning for a column's role
 FILLERS = {
     "mean", "avg", "average", "aggregated", "distributed", "federated", "metrics", "metric", "model",
     "percent", "pct", "clientapp", "weighted", "score", "top", "1", "epoch", "round", "losses",
@@ -62,8 +62,8 @@ _WORDS: dict[str, ClientPart] = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns by what they are; clients of a row are in `client`, clients of a column in `wide`
-    as (column, client, part)."""
+    """Columns by role; `client` has the clients of rows, `wide` those of columns as
+    (column, client, part)."""
 
     round: str | None
     run: str | None
@@ -75,51 +75,51 @@ class Roles:
 
 
 def normal(name: str) -> str:
-    """A name in small letters, words joined by _, percent signs reported as a word."""
+    """Normalise a name: lower case, words joined by _, percent signs as a word."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name.replace("%", " percent "))
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
-def roles_of(table: Table, wanted: str | None) -> Roles:
-    """What each column is, with `wanted` (accuracy, loss or a column's name) as the metric."""
-    reported = {name: normal(name) for name in table.columns}
-    wide = tuple(found for name in reported if (found := _wide(name, reported[name])) is not None)
-    others = [name for name in reported if name not in {column for column, _, _ in wide}]
-    chosen = None if wanted in (None, "accuracy", "loss") else _column(table, others, str(wanted))
-    accuracy, loss = _metric(others, reported, ACCURACY), _metric(others, reported, LOSS)
+def roles_of(table: Table, metric: str | None) -> Roles:
+    """Assign roles to columns, with `wanted` (accuracy, loss or a name) as the metric."""
+    words = {name: normal(name) for name in table.columns}
+    wide = tuple(found for name in words if (found := _wide(name, words[name])) is not None)
+    others = [name for name in words if name not in {column for column, _, _ in wide}]
+    chosen = None if metric in (None, "accuracy", "loss") else _column(table, others, str(metric))
+    accuracy, loss = _metric(others, words, ACCURACY), _metric(others, words, LOSS)
     if chosen is not None:
-        falls = bool(set(reported[chosen].split("_")) & LOWER_IS_BETTER)
+        falls = bool(set(words[chosen].split("_")) & LOWER_IS_BETTER)
         accuracy, loss = (accuracy, chosen) if falls else (chosen, loss)
-    single = [(role, _first(others, reported, names)) for role, names in SINGLE.items()]
+    single = [(role, _first(others, words, names)) for role, names in SINGLE.items()]
     roles = Roles(
-        round=_first(others, reported, ROUNDS),
-        run=_first(others, reported, RUNS),
-        client=_first(others, reported, CLIENTS),
-        accuracy=None if wanted == "loss" else accuracy,
+        round=_first(others, words, ROUNDS),
+        run=_first(others, words, RUNS),
+        client=_first(others, words, CLIENTS),
+        accuracy=None if metric == "loss" else accuracy,
         loss=loss,
         single={role: column for role, column in single if column is not None},
         wide=wide,
     )
-    _check(table, roles, wanted, accuracy)
+    _check(table, roles, metric, accuracy)
     return roles
 
 
 def is_percent(name: str) -> bool:
-    """Whether a column's name says percent."""
+    """Return whether a column's name says percent."""
     return bool({"percent", "pct"} & set(normal(name).split("_")))
 
 
 def metric_kind(name: str) -> Kind:
-    """Whether more of a metric is better, as for an accuracy, or less, as for a loss."""
+    """Return whether more of a metric is better, or less, as for a loss."""
     return "loss" if set(normal(name).split("_")) & LOWER_IS_BETTER else "accuracy"
 
 
-def _check(table: Table, roles: Roles, wanted: str | None, accuracy: str | None) -> None:
+def _check(table: Table, roles: Roles, metric: str | None, accuracy: str | None) -> None:
     of_clients = any(part == "accuracy" for _, _, part in roles.wide)
     lacking = {"accuracy": accuracy is None and not of_clients, "loss": roles.loss is None}
-    if wanted in lacking:
-        if lacking[wanted]:
-            raise _without(table, f"it tells no {wanted}")
+    if metric in lacking:
+        if lacking[metric]:
+            raise _without(table, f"it has no {metric}")
     elif all(lacking.values()):
         raise _without(table, "no column is an accuracy or a loss by its name")
 
@@ -129,24 +129,24 @@ def _without(table: Table, problem: str) -> Exception:
     return invalid(table.about.source, problem, fix)
 
 
-def _column(table: Table, names: Sequence[str], wanted: str) -> str:
-    alike = [name for name in names if normal(name) == normal(wanted)]
-    found = [name for name in names if name == wanted] or alike
+def _column(table: Table, names: Sequence[str], metric: str) -> str:
+    alike = [name for name in names if normal(name) == normal(metric)]
+    found = [name for name in names if name == metric] or alike
     if not found:
-        raise _without(table, f"there is no column {wanted}")
+        raise _without(table, f"there is no column {metric}")
     return found[0]
 
 
-def _first(names: Iterable[str], reported: dict[str, str], known: Sequence[str]) -> str | None:
-    by_name = {reported[name]: name for name in reversed(list(names))}
+def _first(names: Iterable[str], words_of: dict[str, str], known: Sequence[str]) -> str | None:
+    by_name = {words_of[name]: name for name in reversed(list(names))}
     return next((by_name[each] for each in known if each in by_name), None)
 
 
-def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> str | None:
-    """The column of this metric that was measured on the most independent data."""
+def _metric(names: Iterable[str], words_of: dict[str, str], words: set[str]) -> str | None:
+    """Return the column of this metric that was measured on the most independent data."""
     ranked = []
     for place, name in enumerate(names):
-        parts = set(reported[name].split("_"))
+        parts = set(words_of[name].split("_"))
         if not parts & words or parts - words - set(PLACES) - FILLERS:
             continue
         ranks = [PLACES[part] for part in parts if part in PLACES]
@@ -154,12 +154,12 @@ def _metric(names: Iterable[str], reported: dict[str, str], words: set[str]) -> 
     return min(ranked)[2] if ranked else None
 
 
-def _wide(name: str, reported: str) -> tuple[str, str, ClientPart] | None:
-    """A column of one client: client_3_accuracy, acc_site_1."""
-    found = _CLIENT.search(reported)
+def _wide(name: str, text: str) -> tuple[str, str, ClientPart] | None:
+    """Parse a column of one client: client_3_accuracy, acc_site_1."""
+    found = _CLIENT.search(text)
     if found is None:
         return None
-    rest = reported[: found.start()] + reported[found.end() :]
+    rest = text[: found.start()] + text[found.end() :]
     words = [word for word in rest.split("_") if word and word not in FILLERS | PLACES.keys()]
     part = _WORDS.get(words[0]) if len(words) == 1 else None
     return None if part is None else (name, found[0].replace("_", "-"), part)

@@ -1,4 +1,4 @@
-"""NVFlare's cross-site validation: what each model reaches at each site, without rounds."""
+"""NVFlare's cross-site validation: each model's results at each site."""
 
 import math
 from collections.abc import Mapping
@@ -16,22 +16,21 @@ Matrix = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def is_cross_validation(content: Any) -> bool:
-    """Whether this is {site: {model: {metric: number}}}."""
+    """Return whether this is {site: {model: {metric: number}}}."""
     if not isinstance(content, Mapping) or not content:
         return False
     if not all(isinstance(each, Mapping) and each for each in content.values()):
         return False
-    reported = [metrics for each in content.values() for metrics in each.values()]
+    results = [metrics for each in content.values() for metrics in each.values()]
     return all(
         isinstance(metrics, Mapping)
         and any(isinstance(value, int | float) for value in metrics.values())
-        for metrics in reported
+        for metrics in results
     )
 
 
 def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunFile:
-    """One record of the server's model at each site, which is what fairness is judged by; without a
-    server's model, of the mean over all models there."""
+    """Return one record of the server's model at each site, else of the models' mean."""
     models = dict.fromkeys(model for at_site in content.values() for model in at_site)
     servers = [model for model in models if model.startswith(SERVER)]
     chosen = FINAL_MODEL if FINAL_MODEL in servers else servers[0] if servers else None
@@ -40,7 +39,7 @@ def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunF
     scale = 100.0 if any(value > 1.0 for value in values.values() if value is not None) else 1.0
     for site, value in values.items():
         if value is not None and not 0.0 <= value <= 100.0:
-            problem = f"{site}: {value:g} is no share of {metric}"
+            problem = f"{site}: {value:g} is not a share of {metric}"
             raise invalid(file, problem, "Name another metric with --metric")
     clients = tuple(
         ClientRound(site, None, None if value is None else value / scale, None, None, None)
@@ -76,12 +75,12 @@ def _of_site(
     return _mean([each[metric] for each in results if isinstance(each.get(metric), int | float)])
 
 
-def _mean(reported: list[float]) -> float | None:
-    return math.fsum(reported) / len(reported) if reported else None
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:
     what = f"of model {model}" if model is not None else f"as the mean of {models} models"
     sites = len(content)
-    sentence = f"The file holds {metric} {what} at {sites} sites, without rounds: it tells of fairness, not of convergence."
+    sentence = f"The file holds {metric} {what} at {sites} sites, without rounds: it shows fairness, not convergence."
     return odd("without_rounds", sentence, Severity.INFO, sites=sites, models=models)

@@ -1,4 +1,4 @@
-"""What is odd about a run in a file: reported, never hidden."""
+"""Findings on a run in a file."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,21 +14,20 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Rounds reported twice, rounds left out, and an epsilon that goes the wrong way. rows are those of
-    the run in the file's order."""
+    """Find repeated and missing rounds, and a wrong epsilon; rows are in file order."""
     if all(row.client is None for row in rows):
         yield from _went_back(run.run_id, rows)
     yield from _missing(run)
     name = run.run_id
     spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
     for earlier, before, later, after in _steps(spent, -1):
-        sentence = f"The epsilon that {name} has spent fell from {before:.6g} after round {earlier} to {after:.6g} after round {later}: what is spent cannot come back."
+        sentence = f"The epsilon that {name} has spent fell from {before:.6g} after round {earlier} to {after:.6g} after round {later}: spent epsilon cannot come back."
         yield odd(
             "epsilon_grew", sentence, Severity.HIGH, rounds=[earlier, later], spent=[before, after]
         )
-    left = [(row.reported.round, row.remaining) for row in rows if row.remaining is not None]
+    left = [(row.facts.round, row.remaining) for row in rows if row.remaining is not None]
     for earlier, before, later, after in _steps(left, 1):
-        sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: what is spent cannot come back."
+        sentence = f"The epsilon that is left to {name} grew from {before:.6g} at round {earlier} to {after:.6g} at round {later}: spent epsilon cannot come back."
         yield odd(
             "epsilon_grew",
             sentence,
@@ -40,31 +39,31 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     for before, row in pairwise(rows):
-        earlier, later = before.reported.round, row.reported.round
+        earlier, later = before.facts.round, row.facts.round
         if later < earlier:
-            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a round that is reported twice the last counts."
+            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a repeated round the last counts."
             yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
 
 
 def _missing(run: TrainingRun) -> Iterator[Finding]:
     numbers = [each.round for each in run.rounds]
     steps = {later - earlier for earlier, later in pairwise(numbers)}
-    # evaluated every tenth round, say
+    # a loss evaluated every tenth round, for example
     if len(steps) < 2:
         return
     gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
     count = sum(last - first + 1 for first, last in gaps)
-    reported = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
+    named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in gaps[:MOST_NAMED])
     more = ", …" if len(gaps) > MOST_NAMED else ""
     rounds, verb = ("round", "is") if count == 1 else ("rounds", "are")
-    sentence = f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({reported}{more})."
+    sentence = f"{count} {rounds} of {run.run_id} up to round {numbers[-1]} {verb} missing ({named}{more})."
     yield odd("rounds_missing", sentence, Severity.INFO, missing=count)
 
 
 def _steps(
     points: Sequence[tuple[int, float]], sign: int
 ) -> Iterator[tuple[int, float, int, float]]:
-    """Yield the steps of (round, epsilon) in the direction of the sign, beyond rounding."""
+    """Yield the steps of epsilon in the direction of the sign, beyond rounding."""
     for (earlier, before), (later, after) in pairwise(points):
         if sign * (after - before) > EPSILON_TOLERANCE:
             yield earlier, before, later, after

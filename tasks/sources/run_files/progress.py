@@ -1,4 +1,4 @@
-"""fl-progress.json: the training as flow `federated` writes it, and as the service tells it alone."""
+"""fl-progress.json, as written by flow `federated`, or by the service alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ SEED_KEYS = {"current_round", "global_accuracy"}
 
 
 def is_progress(content: Any) -> bool:
-    """Whether this is the progress of a training."""
+    """Return whether this is the progress of a training."""
     return isinstance(content, Mapping) and (
         content.keys() >= SEED_KEYS
         or ("current_round" in content and isinstance(content.get("rounds"), list))
@@ -18,7 +18,7 @@ def is_progress(content: Any) -> bool:
 
 
 def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
-    """Return the rounds, or the one of the totals; RunFileInvalid when they are no list of objects."""
+    """Return the rounds, or one of the totals; RunFileInvalid for no list of objects."""
     name = content.get("run_id")
     total = content.get("total_rounds")
     about = About(
@@ -33,22 +33,22 @@ def table_of(content: Mapping[str, Any], file: str, run_id: str) -> Table:
     if not rounds and content.get("current_round") is None:
         raise invalid(file, *NO_ROUND)
     if not rounds:
-        reported = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
-        return Table(about, {name: [cell] for name, cell in reported.items()}, ["current_round"])
+        totals = {"round": content["current_round"], "accuracy": content.get("global_accuracy")}
+        return Table(about, {name: [cell] for name, cell in totals.items()}, ["current_round"])
     names = ("round", "started", "seconds", "loss", "accuracy", "epsilon")
     columns = {name: [_cell(one, name) for one in rounds] for name in names}
     return Table(about, columns, [f"rounds[{place}]" for place in range(len(rounds))])
 
 
 def _cell(one: Mapping[str, Any], name: str) -> Any:
-    """NaN is no JSON, so those numbers are named apart."""
+    """Return the value, NaN for one listed apart, since JSON has no NaN."""
     odd = one.get("not_finite")
     return float("nan") if isinstance(odd, list) and name in odd else one.get(name)
 
 
 def _terms(content: Mapping[str, Any]) -> PrivacyTerms | None:
-    def reported(name: str) -> float | None:
+    def value_of(name: str) -> float | None:
         value = content.get("delta_used" if name == "delta" else name)
         return float(value) if isinstance(value, int | float) else None
 
-    return PrivacyTerms.of(reported)
+    return PrivacyTerms.of(value_of)

@@ -1,4 +1,4 @@
-"""JSON without a name of its own: a list of rounds, or columns as lists."""
+"""Generic JSON: a list of rounds, or columns as lists."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data")
 
 
 def is_records(content: Any) -> bool:
-    """Whether this is a list of objects, alone or under a usual key, or lists of equal length."""
+    """Return whether this is a list of objects, maybe under a key, or equal lists."""
     return _rows(content) is not None or _columns(content) is not None
 
 

@@ -22,7 +22,7 @@ class Row:
 
     place: str
     run: str | None
-    reported: Round
+    facts: Round
     client: ClientRound | None
     remaining: float | None
 
@@ -35,7 +35,7 @@ class _Cells(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class _Asked(Generic[T]):
-    """A column with bad cells, looked at one by one: each matters only when its row is read."""
+    """A column with bad cells, each of which matters only when its row is read."""
 
     look: Callable[[int], T]
 
@@ -45,7 +45,7 @@ class _Asked(Generic[T]):
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of a table by what they are; all None where there is none."""
+    """The columns of a table by role; all None where there is none."""
 
     round: _Cells[int | None]
     run: _Cells[str | None]
@@ -63,17 +63,17 @@ class _Columns:
 
 
 def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
-    """The rows that have a round, in the file's order."""
+    """Yield the rows that have a round, in the file's order."""
     columns = _columns(table, roles)
     for index, place in enumerate(table.places):
-        reported = columns.round[index]
-        if reported is None:
+        number = columns.round[index]
+        if number is None:
             continue
         yield Row(
             place,
             columns.run[index],
             Round(
-                reported,
+                number,
                 columns.started[index],
                 columns.seconds[index],
                 columns.loss[index],
@@ -87,7 +87,7 @@ def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
 
 
 def rounds_of(table: Table, roles: Roles) -> _Cells[int | None]:
-    """The round of each row; each row counts as one where no column is a round."""
+    """Return the round of each row; without such a column each row counts as one."""
     if roles.round is None:
         return range(1, len(table.places) + 1)
     return _whole(table, roles.round, "a round")
@@ -133,13 +133,13 @@ def _numbers(table: Table, name: str | None) -> _Cells[float | None]:
 
 
 def _lengths(table: Table, name: str | None) -> _Cells[float | None]:
-    """Seconds; a length below 0 is none."""
+    """Return lengths in seconds; one below 0 is none."""
     cells = _numbers(table, name)
     return _Asked(lambda row: _length(cells[row]))
 
 
-def _length(reported: float | None) -> float | None:
-    return reported if reported is not None and reported >= 0.0 else None
+def _length(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds >= 0.0 else None
 
 
 def _whole(table: Table, name: str, what: str) -> _Cells[int | None]:
@@ -164,16 +164,16 @@ def _client(columns: _Columns, index: int) -> ClientRound | None:
 
 
 def _wide(columns: _Columns, index: int) -> tuple[ClientRound, ...]:
-    """The clients whose columns have a value in this row."""
+    """Return the clients whose columns have a value in this row."""
     found: dict[str, dict[str, float]] = {}
     for client, part, cells in columns.wide:
-        reported = cells[index]
-        if reported is not None:
-            found.setdefault(client, {})[part] = reported
+        value = cells[index]
+        if value is not None:
+            found.setdefault(client, {})[part] = value
     return tuple(_wide_client(client, parts) for client, parts in found.items())
 
 
 def _wide_client(client: str, parts: dict[str, float]) -> ClientRound:
-    reported = parts.get("examples", -1.0)
-    examples = int(reported) if 0 <= reported <= MOST_ROUNDS else None
+    raw = parts.get("examples", -1.0)
+    examples = int(raw) if 0 <= raw <= MOST_ROUNDS else None
     return ClientRound(client, examples, parts.get("accuracy"), parts.get("seconds"), None, None)

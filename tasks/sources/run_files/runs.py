@@ -1,5 +1,4 @@
-"""Training runs from a table: one row a round, or one a client and round, or several runs below each
-other."""
+"""Training runs from a table: one row a round, or a client and round."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,20 +21,20 @@ MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
 
-def runs_of(table: Table, wanted: str | None) -> RunFile:
-    """Return the runs, with `wanted` (accuracy, loss or a column's name) as the metric."""
-    roles = roles_of(table, wanted)
+def runs_of(table: Table, metric: str | None) -> RunFile:
+    """Return the runs with `wanted` (accuracy, loss or a column) as the metric."""
+    roles = roles_of(table, metric)
     _check_count(table, roles)
     rows = list(rows_of(table, roles))
     if not rows:
         raise invalid(table.about.source, *NO_ROUND)
     groups, findings = _groups(table, roles, rows)
-    counted = odd("rounds_counted", "No column is a round by its name: each row counts as one.")
+    counted = odd("rounds_counted", "No column is named like a round: each row counts as one.")
     found = [*table.findings, *([counted] if roles.round is None else []), *findings]
     runs = []
     for name, members in groups:
         run = _run(table, roles, name, members)
-        # a file's total is of no single one of its runs
+        # a file's total does not apply to one of several runs
         runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
         found += oddness_of(run, members)
     percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
@@ -43,10 +42,12 @@ def runs_of(table: Table, wanted: str | None) -> RunFile:
 
 
 def _check_count(table: Table, roles: Roles) -> None:
-    """Whether the rounds are so few that they are analysed in seconds, before a record is made of
-    each. Leaving some out here would change noise and trend a round, which the verdict rests on."""
-    reported = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
-    count = 0 if reported is None else len(set(reported) - {None})
+    """Check before reading that the rounds can be analysed in seconds.
+
+    Skipping some here would change noise and trend a round, on which the verdict rests.
+    """
+    rounds = table.numbers(roles.round) if roles.round is not None else range(len(table.places))
+    count = 0 if rounds is None else len(set(rounds) - {None})
     if count > MOST_ANALYSED:
         problem = f"it has {count:,} rounds, at most {MOST_ANALYSED:,} are analysed"
         fix = f"Keep one round in {math.ceil(count / MOST_ANALYSED)}"
@@ -54,7 +55,7 @@ def _check_count(table: Table, roles: Roles) -> None:
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
-    """The rows of each run, in the order in which the runs begin in the file."""
+    """Return the rows of each run, in the order in which the runs begin in the file."""
     run_id = table.about.run_id
     if any(row.run is not None for row in rows):
         by_name: dict[str, list[Row]] = {}
@@ -75,15 +76,14 @@ def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], l
 
 
 def _pieces(rows: list[Row]) -> list[list[Row]]:
-    """The rows cut where the counter comes back to where it began; a file with the newest round on
-    top is turned."""
-    rounds = [row.reported.round for row in rows]
+    """Cut the rows where the counter restarts, the oldest round first."""
+    rounds = [row.facts.round for row in rows]
     if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
         return [rows[::-1]]
     pieces = [[rows[0]]]
     for before, row in pairwise(rows):
-        first = max(1, pieces[-1][0].reported.round)
-        if row.reported.round < before.reported.round and row.reported.round <= first:
+        first = max(1, pieces[-1][0].facts.round)
+        if row.facts.round < before.facts.round and row.facts.round <= first:
             pieces.append([row])
         else:
             pieces[-1].append(row)
@@ -93,10 +93,10 @@ def _pieces(rows: list[Row]) -> list[list[Row]]:
 def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
     by_round: dict[int, list[Row]] = {}
     for row in rows:
-        by_round.setdefault(row.reported.round, []).append(row)
+        by_round.setdefault(row.facts.round, []).append(row)
     return TrainingRun(
         run_id=name,
-        rounds=tuple(_merged(by_round[reported]) for reported in sorted(by_round)),
+        rounds=tuple(_merged(by_round[number]) for number in sorted(by_round)),
         total_rounds=table.about.total_rounds or _plan(table, roles),
         privacy=table.about.privacy or _terms(table, roles),
         source=table.about.source,
@@ -104,12 +104,12 @@ def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
 
 
 def _plan(table: Table, roles: Roles) -> int | None:
-    reported = _newest(table, roles, "total_rounds")
-    return int(reported) if reported is not None and 0 < reported < float("inf") else None
+    total = _newest(table, roles, "total_rounds")
+    return int(total) if total is not None and 0 < total < float("inf") else None
 
 
 def _terms(table: Table, roles: Roles) -> PrivacyTerms | None:
-    """The terms by the last row that tells each."""
+    """Return the terms by the last row that has each."""
     return PrivacyTerms.of(lambda role: _newest(table, roles, role))
 
 
@@ -119,29 +119,27 @@ def _newest(table: Table, roles: Roles, role: str) -> float | None:
 
 
 def _merged(rows: Sequence[Row]) -> Round:
-    """One round of the rows that tell of it: of what is reported twice the last counts."""
-    if len(rows) == 1 and rows[0].client is None and not rows[0].reported.clients:
-        return rows[0].reported
-    own = [row.reported for row in rows if row.client is None]
+    """Merge the rows of one round; of repeated values the last counts."""
+    if len(rows) == 1 and rows[0].client is None and not rows[0].facts.clients:
+        return rows[0].facts
+    own = [row.facts for row in rows if row.client is None]
     clients = [row.client for row in rows if row.client is not None]
-    first = rows[0].reported
+    first = rows[0].facts
     merged = Round(
         round=first.round,
         started=_last([row.started for row in own]) or first.started,
         seconds=_last([row.seconds for row in own]),
         loss=_last([row.loss for row in own]),
         accuracy=_last([row.accuracy for row in own]),
-        epsilon=_last([row.reported.epsilon for row in rows]),
+        epsilon=_last([row.facts.epsilon for row in rows]),
         clients=tuple(clients) if clients else _last([row.clients for row in own]),
     )
     return _with_means(merged, rows) if clients or merged.clients else merged
 
 
 def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
-    """What the server did not tell: the mean over its clients, weighted by examples."""
-    of_clients = [
-        (row.reported.loss, row.client.examples) for row in rows if row.client is not None
-    ]
+    """Fill missing values of the server with means over clients, weighted by examples."""
+    of_clients = [(row.facts.loss, row.client.examples) for row in rows if row.client is not None]
     accuracies = [(client.accuracy, client.examples) for client in merged.clients or ()]
     lengths = [c.seconds for c in merged.clients or () if c.seconds is not None]
     return replace(
@@ -153,13 +151,13 @@ def _with_means(merged: Round, rows: Sequence[Row]) -> Round:
 
 
 def _mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
-    reported = [(value, weight) for value, weight in values if value is not None]
-    if not reported:
+    known = [(value, weight) for value, weight in values if value is not None]
+    if not known:
         return None
-    weights = [1 if weight is None else weight for _, weight in reported]
-    if any(weight is None for _, weight in reported) or not sum(weights):
-        weights = [1] * len(reported)
-    weighted = zip(reported, weights, strict=True)
+    weights = [1 if weight is None else weight for _, weight in known]
+    if any(weight is None for _, weight in known) or not sum(weights):
+        weights = [1] * len(known)
+    weighted = zip(known, weights, strict=True)
     return sum(value * weight for (value, _), weight in weighted) / sum(weights)
 
 

@@ -1,4 +1,4 @@
-"""Accuracies as shares, 0 to 1, whether a file tells them as fractions or in percent."""
+"""Accuracies as shares, 0 to 1, from fractions or percent."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,14 +10,13 @@ PERCENT_FIX = "Write all of them as fractions, or all in percent with percent in
 
 
 def shares_of(table: Table, name: str) -> Sequence[float | None]:
-    """The column as shares. Percent is known by the column's name, by signs in its cells, or by a
-    value above 1."""
+    """Return the column as shares; percent shows by name, signs, or values above 1."""
     values = all_numbers(table, name)
-    reported = ((row, value) for row, value in enumerate(values) if value is not None)
-    finite = [(row, value) for row, value in reported if abs(value) < float("inf")]
+    known = ((row, value) for row, value in enumerate(values) if value is not None)
+    finite = [(row, value) for row, value in known if abs(value) < float("inf")]
     for row, value in finite:
         if not 0.0 <= value <= 100.0:
-            problem = f"{value:g} is no share, neither as a fraction nor in percent"
+            problem = f"{value:g} is not a share, neither as a fraction nor in percent"
             fix = "Name another column with --metric, or fix the value"
             raise bad_cell(table, row, name, problem, fix)
     if not in_percent(table, name):
@@ -28,7 +27,7 @@ def shares_of(table: Table, name: str) -> Sequence[float | None]:
 
 
 def in_percent(table: Table, name: str) -> bool:
-    """Return whether the column is reported in percent; RunFileInvalid for a cell that is no number."""
+    """Return whether the column is in percent; raise RunFileInvalid for a bad number."""
     return _says_percent(table, name) or any(
         value is not None and 1.0 < value <= 100.0 for value in all_numbers(table, name)
     )
@@ -39,15 +38,14 @@ def _says_percent(table: Table, name: str) -> bool:
 
 
 def _signed(table: Table, name: str) -> bool:
-    """Whether every cell that tells something has a percent sign."""
-    reported = (str(cell).strip() for cell in table.columns[name] if cell is not None)
-    signed = (text.endswith("%") for text in reported if text)
+    """Return whether every non-empty cell has a percent sign."""
+    texts = (str(cell).strip() for cell in table.columns[name] if cell is not None)
+    signed = (text.endswith("%") for text in texts if text)
     return next(signed, False) and all(signed)
 
 
 def _check_mixed(table: Table, name: str, finite: list[tuple[int, float]]) -> None:
-    """A step across 1 that is smaller when the lesser value is taken a hundredfold is a change of
-    units."""
+    """Raise for a change of units: a step across 1 that shrinks in percent."""
     for (_, before), (row, after) in pairwise(finite):
         low, high = sorted((before, after))
         if low <= 1.0 < high and low > 0.0 and abs(100.0 * low - high) < high - low:

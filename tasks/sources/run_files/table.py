@@ -1,4 +1,4 @@
-"""What every format is read into: named columns of cells, and where each row was."""
+"""Common form of every format: named columns, and the position of each row."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, TrainingRun
 
 MOST_ROUNDS = 1_000_000_000
-"""A greater number counts something else."""
+"""A greater number is not a round."""
 NO_ROUND = ("it has no round", "Name a file of a run that has finished a round")
 NOTHING = ("none", "null", "n/a", "na", "-", "–")
-"""What people write where there is no number."""
+"""Usual texts for a missing number."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a file tells of the whole run; None for what it does not."""
+    """Facts of a file about the whole run; None for unknown ones."""
 
     run_id: str
     source: str
@@ -31,9 +31,9 @@ class About:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns as the file names them, all of one length; a cell is text, a number or None.
+    """Columns of equal length, named as in the file; cells are text, numbers or None.
 
-    places says where each row was, as people look for it: line 7, rounds[3].
+    places has each row's position for people: line 7, rounds[3].
     """
 
     about: About
@@ -45,7 +45,7 @@ class Table:
     )
 
     def numbers(self, name: str) -> Sequence[float | None] | None:
-        """The whole column as `number` has its cells; None when a cell is no number."""
+        """Return the column as `number` has its cells; None if one is not a number."""
         if name not in self._numbers:
             self._numbers[name] = _numbers(self.columns[name])
         return self._numbers[name]
@@ -53,8 +53,8 @@ class Table:
 
 @dataclass(frozen=True)
 class RunFile:
-    """The runs of one file in its order, what is odd about the file, and whether it tells the accuracy
-    in percent (the runs have shares)."""
+    """The runs of one file in its order, findings on the file, and whether its
+    accuracy is in percent (the runs have shares)."""
 
     runs: tuple[TrainingRun, ...]
     findings: tuple[Finding, ...]
@@ -62,14 +62,14 @@ class RunFile:
 
 
 def invalid(file: str, problem: str, fix: str) -> RunFileInvalid:
-    """The error that ends the reading of a file."""
+    """Return the error that ends the reading of a file."""
     return RunFileInvalid(file=file, problem=problem, fix=fix)
 
 
 def odd(
     kind: str, sentence: str, severity: Severity = Severity.WARNING, **evidence: Any
 ) -> Finding:
-    """A finding about a file."""
+    """Return a finding about a file."""
     return Finding(kind, severity, sentence, evidence)
 
 
@@ -79,23 +79,23 @@ def bad_cell(table: Table, row: int, name: str, problem: str, fix: str) -> RunFi
 
 
 def all_numbers(table: Table, name: str) -> Sequence[float | None]:
-    """Return the whole column as `number` does; RunFileInvalid for the first cell that is none."""
+    """Return the column as `number` does; raise RunFileInvalid for the first bad cell."""
     known = table.numbers(name)
     rows = range(len(table.places))
     return known if known is not None else [number(table, name, row) for row in rows]
 
 
 def number(table: Table, name: str, row: int) -> float | None:
-    """Return the cell as a number, None where it is empty; RunFileInvalid for what is no number."""
+    """Parse the cell, None where it is empty; raise RunFileInvalid for a bad number."""
     known = table.numbers(name)
     if known is not None:
         return known[row]
-    # of several bad cells the first one that is asked for is reported
+    # only the first of several bad cells is reported
     cell = table.columns[name][row]
     try:
         return _number(cell)
     except ValueError:
-        problem = f"{_short(str(cell).strip())} is no number"
+        problem = f"{_short(str(cell).strip())} is not a number"
         raise bad_cell(table, row, name, problem, "Correct the cell or leave it empty") from None
 
 
@@ -129,7 +129,7 @@ def _float(value: Any) -> float:
 
 
 def _plain(text: str) -> str:
-    """The number without a percent sign, with a point where a comma stood."""
+    """Return the number without a percent sign, with a point for a comma."""
     bare = text.removesuffix("%").strip()
     if "_" in bare:
         raise ValueError(bare)
@@ -147,18 +147,18 @@ def is_count(value: float) -> bool:
 
 
 def whole(table: Table, name: str, row: int, what: str) -> int | None:
-    """Return the cell as a count; RunFileInvalid for no whole number from 0 to a billion."""
+    """Return the cell as a count, 0 to a billion; raise RunFileInvalid."""
     value = number(table, name, row)
     if value is None:
         return None
     if is_count(value):
         return int(value)
-    fix = "It counts, so it is a whole number from 0 on"
+    fix = "Write a whole number from 0 on"
     raise bad_cell(table, row, name, f"{what} cannot be {value:g}", fix)
 
 
 def text(table: Table, name: str, row: int) -> str | None:
-    """The cell as a name; None where nothing is reported."""
+    """Return the cell as a name; None where it is empty."""
     cell = table.columns[name][row]
     if cell is None:
         return None
@@ -168,7 +168,7 @@ def text(table: Table, name: str, row: int) -> str | None:
 
 
 def moment(cell: Any) -> datetime | None:
-    """A time of ISO 8601, or of seconds or milliseconds since 1970; None for anything else."""
+    """Parse ISO 8601, or seconds or milliseconds since 1970; None for anything else."""
     try:
         since = float(cell)
     except (TypeError, ValueError):
@@ -180,7 +180,7 @@ def moment(cell: Any) -> datetime | None:
     if not isinstance(cell, str):
         return None
     try:
-        reported = datetime.fromisoformat(cell.strip())
+        time = datetime.fromisoformat(cell.strip())
     except ValueError:
         return None
-    return reported.astimezone(UTC) if reported.tzinfo else reported.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

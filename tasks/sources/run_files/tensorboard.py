@@ -11,12 +11,12 @@ INSTALL = "Install it: pip install 'fedvitals[tensorboard]'"
 
 
 def is_events(path: Path) -> bool:
-    """Whether this is an event file, by its name."""
+    """Return whether this is an event file, by its name."""
     return MARK in path.name
 
 
 def table_of(path: Path, file: str, run_id: str) -> Table:
-    """The scalars of an event file, one column a tag; of a step that is reported twice the last counts."""
+    """Return an event file's scalars by tag; of a repeated step the last counts."""
     cells, times, findings = _scalars(path, file)
     if not cells:
         raise invalid(file, "it has no scalar", "Name an event file that add_scalar was written to")
@@ -24,7 +24,7 @@ def table_of(path: Path, file: str, run_id: str) -> Table:
     names = dict.fromkeys(tag for step in steps for tag in cells[step])
     columns: dict[str, list[Any]] = {"step": list(steps)}
     columns["wall_time"] = [times[step] for step in steps]
-    # a tag may have the name of a column of ours
+    # a tag may have the name of our own column
     columns |= {
         name if name not in columns else f"{name} (scalar)": [cells[s].get(name) for s in steps]
         for name in names
@@ -44,7 +44,7 @@ def _scalars(
     cells: dict[int, dict[str, float]] = {}
     times: dict[int, float] = {}
     events = 0
-    # it ends without a word at the first event that is torn
+    # TensorBoard silently stops at the first corrupt event
     for event in EventFileLoader(str(path)).Load():
         events += 1
         for value in event.summary.value:
@@ -54,13 +54,15 @@ def _scalars(
                 times[int(event.step)] = float(event.wall_time)
     if not cells or events >= _events_in(path):
         return cells, times, ()
-    sentence = f"The file is torn after step {max(cells)}; what follows is left out."
+    sentence = f"The file is corrupt after step {max(cells)}; the rest is skipped."
     return cells, times, (odd("file_torn", sentence, step=max(cells)),)
 
 
 def _events_in(path: Path) -> int:
-    """How many events the file begins, by the lengths that stand before them (TFRecord: length of 8
-    bytes, its checksum of 4, the event, its checksum of 4)."""
+    """Count the events that the file begins, by their length prefixes.
+
+    TFRecord: length of 8 bytes, its checksum of 4, the event, its checksum of 4.
+    """
     count, place, size = 0, 0, path.stat().st_size
     with path.open("rb") as handle:
         while place < size:

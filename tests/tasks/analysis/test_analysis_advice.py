@@ -19,7 +19,7 @@ from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
 
 ROUNDS = tuple(Round(n, None, 30.0, None, None, 0.1 * n, None) for n in range(1, 11))
 CURVE = a_curve([0.05 * n for n in range(1, 11)])
-NONE = NoForecast("the planned number of rounds is not known")
+NONE = NoForecast("the planned number of rounds is unknown")
 RISING = drawn([[0.52, 0.54], [0.54, 0.58], [0.56, 0.62]])
 FLAT = drawn([[0.500, 0.501], [0.501, 0.502], [0.499, 0.500]])
 

@@ -247,14 +247,14 @@ def test_a_loss_that_is_lost_stops_the_run() -> None:
     lost = (*run.rounds[:20], *(replace(r, loss=NAN, accuracy=None) for r in run.rounds[20:]))
     document = of(replace(run, rounds=lost)).document()
     assert (document["verdict"], document["advice"]["action"]) == ("diverging", "stop")
-    assert "10 of 30 rounds tell no accuracy that is a number" in document["notes"]
+    assert "10 of 30 rounds have no accuracy that is a number" in document["notes"]
 
 
 @pytest.mark.parametrize(
     ("target", "metric", "word"),
     [
-        (95.0, None, "beyond the possible"),
-        (-1.0, "loss", "beyond the possible"),
+        (95.0, None, "out of range"),
+        (-1.0, "loss", "out of range"),
         (NAN, None, "no number"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_lower_loss_is_better_in_its_own_unit() -> None:
     [
         (
             a_loss_curve([2.0 - 0.01 * n for n in range(40)]),
-            "one tells accuracy and the other loss",
+            "one has accuracy and the other only loss",
         ),
         (a_curve([0.1, 0.2, 0.3]), "at least 5 rounds"),
         (a_curve([]), "at least 5 rounds"),

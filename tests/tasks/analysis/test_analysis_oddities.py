@@ -170,7 +170,7 @@ def test_a_run_that_was_cut_off_by_another() -> None:
     later = a_run(run_id="run-b")
     cut = only(Watched((a_run(), later)))
     assert (cut.kind, cut.severity) == ("run_began", Severity.WARNING)
-    assert cut.sentence == ("The run run-b was begun after run-a had got to round 3 of 10 planned.")
+    assert cut.sentence == ("The run run-b began after run-a had got to round 3 of 10 planned.")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, columns
-from tasks.analysis.fairness import fairness, standing
+from tasks.analysis.fairness import client_accuracies, fairness
 from tasks.analysis.participation import Counts, Participation, effect, participation, stragglers
 from tasks.core.training import ClientRound, Round
 from tests.tasks.analysis.drawn import a_curve
@@ -97,7 +97,7 @@ def test_clients_drawn_early_do_not_look_bad() -> None:
         )
         for n in range(1, 21)
     ]
-    found = standing(columns(rounds))
+    found = client_accuracies(columns(rounds))
     even, odd = found.accuracy[2], found.accuracy[3]
     assert even == pytest.approx(odd, abs=1e-6)
     assert found.accuracy[0] - even == pytest.approx(0.1, abs=1e-6)
@@ -110,7 +110,7 @@ def test_the_worst_tenth_is_that_of_the_examples() -> None:
         a_client("poor", examples=50, accuracy=0.5),
     ]
     table = columns([a_round(1, *clients)])
-    found = fairness(table, standing(table), 0.8)
+    found = fairness(table, client_accuracies(table), 0.8)
     assert found is not None
     assert found.mean.estimate == pytest.approx(0.84)
     # a tenth of 1,000 examples: 50 at 0.1 and 50 at 0.5

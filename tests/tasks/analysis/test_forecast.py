@@ -82,7 +82,7 @@ def test_without_a_plan_the_longest_similar_run_is_the_plan() -> None:
 
 def test_without_plan_and_history_there_is_no_forecast() -> None:
     assert forecast(curve(power(20)), None) == NoForecast(
-        "the planned number of rounds is not known: tell it (total rounds), or give a history of"
+        "the planned number of rounds is unknown: set it (total rounds), or give a history of"
         " longer runs"
     )
 

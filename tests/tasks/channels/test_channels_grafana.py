@@ -170,7 +170,7 @@ def test_it_does_not_wait_past_its_patience(grafana: FakeGrafana) -> None:
     assert caught.value.retry_after == 30.0
     assert str(caught.value) == (
         f'Grafana at {grafana.url}: HTTP 429: {{"message": "slow down"}}. '
-        "The message was not sent; the run is as good without it"
+        "The message was not sent; the run itself is not affected"
     )
 
 

@@ -27,8 +27,8 @@ def test_a_lake_can_be_there(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("hdfs://name/lake", "hdfs:// is no object store"),
-        ("https://bucket.example/lake", "https:// is no object store"),
+        ("hdfs://name/lake", "hdfs:// is not an object store"),
+        ("https://bucket.example/lake", "https:// is not an object store"),
         ("s3://", "names no bucket"),
         ("s3:///lake", "names no bucket"),
         (f"s3://me:{KEY}@bucket/lake", "holds credentials"),

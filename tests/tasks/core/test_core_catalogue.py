@@ -60,7 +60,7 @@ def test_defaults_fill_what_an_entry_does_not_say(tmp_path: Path) -> None:
 
 
 NAMES = (
-    "cannot be a name: use letters, digits and _, starting with a letter, and none of "
+    "is not a valid name: use letters, digits and _, starting with a letter, but not "
     "environment, field, measurement, time"
 )
 
@@ -85,7 +85,7 @@ NAMES = (
         (with_entry(tags=["a"]), "measurements.x: tags and fields share the name a"),
         (with_entry(tags=["t", "t"]), "measurements.x: tags and fields share the name t"),
         (with_entry(fields={}), "measurements.x.fields: Dictionary should have at least 1 item after validation, not 0"),
-        (with_entry(step="0s"), "measurements.x.step: '0s' is not longer than nothing"),
+        (with_entry(step="0s"), "measurements.x.step: '0s' is not positive"),
         (with_entry(every=60), "measurements.x.every: 60 is not a duration such as 15s, 5m, 1h or 2d"),
         (with_entry(max_series=0), "measurements.x.max_series: Input should be greater than 0"),
         (with_entry(fields={"time": {"query": "up"}}), f"measurements.x.fields.time.[key]: 'time' {NAMES}"),
@@ -116,7 +116,7 @@ def test_measurement_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "metrics.yaml"
     entry = "{type: performance, fields: {a: {query: up}}}"
     path.write_text(f"measurements:\n  x: {entry}\n  x: {entry}\n", encoding="utf-8")
-    with pytest.raises(ConfigurationInvalid, match="the key x stands twice"):
+    with pytest.raises(ConfigurationInvalid, match="the key x is repeated"):
         Catalogue.read(path)
 
 

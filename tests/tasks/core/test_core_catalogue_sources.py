@@ -77,8 +77,8 @@ def test_where_a_value_is_decides_what_the_data_look_like(tmp_path: Path) -> Non
         ({**REST, "fields": {"n": {}}}, "measurements.x: field n: needs a `path`"),
         ({**REST, "fields": {"n": {"path": "$.n", "query": "up"}}}, "measurements.x: field n: `query` does not go with `source: rest`"),
         ({**REST, "rest": None}, "measurements.x: `rest` goes with `source: rest`, and only with it"),
-        ({**REST, "tags": []}, "measurements.x: `rest.tags` must say where each tag is, and nothing else"),
-        ({**REST, "tags": ["id", "zone"]}, "measurements.x: `rest.tags` must say where each tag is, and nothing else"),
+        ({**REST, "tags": []}, "measurements.x: `rest.tags` must have a path for each tag, and nothing else"),
+        ({**REST, "tags": ["id", "zone"]}, "measurements.x: `rest.tags` must have a path for each tag, and nothing else"),
         ({**REST, "rest": {**REST["rest"], "row": "$"}}, "unknown key measurements.x.rest.row (did you mean rows?)"),
         ({**REST, "rest": {**REST["rest"], "rows": "clients"}}, "measurements.x.rest.rows: 'clients' is not a JSON path such as $.clients.total: expected 'TOKEN_ROOT', found 'TOKEN_NAME'"),
         ({**REST, "rest": {**REST["rest"], "tags": {"id": "$["}}}, "measurements.x.rest.tags.id: '$[' is not a JSON path such as $.clients.total: unexpected end of query"),
@@ -86,7 +86,7 @@ def test_where_a_value_is_decides_what_the_data_look_like(tmp_path: Path) -> Non
         ({**TLS, "fields": {"d": {}}}, "measurements.x: field d: needs a `fact`"),
         ({**TLS, "fields": {"d": {"fact": "days"}}}, "measurements.x.fields.d.fact: Input should be 'days_left', 'issuer', 'subject', 'host_matches' or 'trusted'"),
         ({**TLS, "fields": {"d": {"fact": "days_left", "scrape": {"metric": "m", "as": "value"}}}}, "measurements.x: field d: `scrape` does not go with `source: tls`"),
-        ({**TLS, "tags": ["host", "issuer"]}, "measurements.x: of a certificate the tags can be host and port"),
+        ({**TLS, "tags": ["host", "issuer"]}, "measurements.x: the tags of a certificate can be host and port"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_named(
@@ -125,8 +125,8 @@ def test_a_history_is_of_rounds_or_of_their_clients(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"tags": []}, "of a training's history the tags are run_id (rounds) or client"),
-        ({"tags": ["client"]}, "needs a field with `history: run_id`, which tells rounds apart"),
+        ({"tags": []}, "the tags of a training's history are run_id (rounds) or client"),
+        ({"tags": ["client"]}, "needs a field with `history: run_id` to distinguish rounds"),
         ({"fields": {"l": {"history": "loss"}}}, "needs a field with `history: round`"),
         ({"fields": {"r": {"history": "round"}}}, "field r: round is of type int"),
         ({"fields": {"r": {"history": "examples"}}}, "field r: with the tags run_id there is no examples"),

@@ -26,12 +26,12 @@ def test_a_level_is_in_the_metrics_own_unit(
 @pytest.mark.parametrize(
     ("reported", "is_share", "problem"),
     [
-        ("high", True, "it is no number"),
-        ("nan", False, "it is no number"),
-        ("-1", False, "it is beyond the possible"),
-        ("inf", False, "it is beyond the possible"),
-        ("90", True, "it is beyond the possible: an accuracy is a share, 0 to 1"),
-        ("101%", True, "it is beyond the possible: an accuracy is a share, 0 to 1"),
+        ("high", True, "it is not a number"),
+        ("nan", False, "it is not a number"),
+        ("-1", False, "it is out of range"),
+        ("inf", False, "it is out of range"),
+        ("90", True, "it is out of range: an accuracy is a share, 0 to 1"),
+        ("101%", True, "it is out of range: an accuracy is a share, 0 to 1"),
     ],
 )
 def test_a_level_that_cannot_be_is_refused(reported: str, is_share: bool, problem: str) -> None:
@@ -41,21 +41,21 @@ def test_a_level_that_cannot_be_is_refused(reported: str, is_share: bool, proble
 
 def test_a_run_may_ask_for_another_goal() -> None:
     configured = Goal.model_validate({"target": 0.9, "total_rounds": 100})
-    assert configured.asked(None, None, None) == configured
-    assert configured.asked("accuracy", "80%", 50) == Goal(
+    assert configured.with_options(None, None, None) == configured
+    assert configured.with_options("accuracy", "80%", 50) == Goal(
         metric="accuracy", target=0.8, total_rounds=50
     )
     # a level of accuracy is none of loss
-    assert configured.asked("loss", None, None) == Goal(metric="loss", total_rounds=100)
-    assert configured.asked("loss", "0.25", None).target == 0.25
-    assert Goal(metric="loss", target=2.0).asked(None, None, None).target == 2.0
+    assert configured.with_options("loss", None, None) == Goal(metric="loss", total_rounds=100)
+    assert configured.with_options("loss", "0.25", None).target == 0.25
+    assert Goal(metric="loss", target=2.0).with_options(None, None, None).target == 2.0
 
 
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
-        (("accuracy", "2", None), "--target 2: it is beyond the possible: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
-        ((None, "soon", None), "--target soon: it is no number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        (("accuracy", "2", None), "--target 2: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
+        ((None, "soon", None), "--target soon: it is not a number. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),
         (("auc", None, None), "--metric auc: Input should be 'accuracy' or 'loss'. Fix: give another value, or leave it out"),
         ((None, None, 0), "--total-rounds: Input should be greater than or equal to 1. Fix: give another value, or leave it out"),
         ((None, None, 10**20), "--total-rounds: Input should be less than or equal to 1000000000. Fix: give another value, or leave it out"),
@@ -65,5 +65,5 @@ def test_a_goal_that_cannot_be_is_one_line(
     asked: tuple[str | None, str | None, int | None], complaint: str
 ) -> None:
     with pytest.raises(UsageInvalid) as refused:
-        Goal().asked(*asked)
+        Goal().with_options(*asked)
     assert str(refused.value) == complaint

@@ -59,7 +59,7 @@ def test_extracted_values_must_all_be_somewhere(name: str) -> None:
 
 
 def test_kept_values_are_beside_the_sum() -> None:
-    Values(extracted=1, landed=1, kept=9).check()
+    Values(extracted=1, landed=1, retained=9).check()
 
 
 @pytest.mark.promise("Accounts: every value owed to a sink is loaded, pending, refused or skipped")
@@ -101,7 +101,7 @@ def test_chunks_are_joined_into_one_measurement() -> None:
         ),
         outcome(
             "unchanged",
-            values=Values(extracted=3, unchanged=3, kept=1),
+            values=Values(extracted=3, unchanged=3, retained=1),
             sinks={"s": SinkValues(owed=1, pending=1), "t": SinkValues()},
             verdicts=(other,),
             problems=("p", "q"),
@@ -113,13 +113,13 @@ def test_chunks_are_joined_into_one_measurement() -> None:
     whole = joined("m", parts)
     assert whole == outcome(
         rows=2,
-        values=Values(extracted=5, landed=2, unchanged=3, kept=1),
+        values=Values(extracted=5, landed=2, unchanged=3, retained=1),
         sinks={"s": SinkValues(owed=3, loaded=2, pending=1), "t": SinkValues()},
         verdicts=(
             Verdict("suite", (check("a", False, "high", 1), check("b", False, offending=5))),
         ),
         problems=("p", "q"),
-        warnings=("w", "the source no longer has 1 values; they are kept as landed before"),
+        warnings=("w", "the source no longer has 1 values; they are retained as landed before"),
         seconds={"land": 3.0, "load": 0.5},
     )
     assert whole.verdicts[0].short() == {"passed": 0, "failed": 2, "worst": "critical"}
@@ -160,7 +160,7 @@ REFUSED = {"s": SinkValues(owed=1, refused=1)}
         ([outcome("lost")], "no_data", None, 0),
         ([outcome("landed", values=LANDED)], "ok", None, 0),
         ([outcome("unchanged")], "ok", None, 0),
-        ([outcome("retained", values=Values(kept=1))], "ok", None, 0),
+        ([outcome("retained", values=Values(retained=1))], "ok", None, 0),
         ([outcome("landed"), outcome("no_data", "n")], "ok", None, 0),
         # what the data say is no matter of the run's work
         ([outcome("landed", verdicts=WARNED)], "ok", "warning", 0),

@@ -48,7 +48,7 @@ def test_what_kind_it_is() -> None:
 )
 def test_no_file_can_have_it(tmp_path: Path, name: str, entry: dict[str, Any]) -> None:
     with pytest.raises(
-        ConfigurationInvalid, match="fedvitals's own and stands in no file"
+        ConfigurationInvalid, match="reserved for fedvitals's own measurement"
     ) as error:
         read(tmp_path, {"loads": ENTRY, name: entry})
 

@@ -376,7 +376,7 @@ def test_a_file_with_other_rows_than_its_log_says_is_reported(lake: Lake) -> Non
     (third,) = set((Path(lake.url) / "example").glob("*.parquet")) - {one, other}
     third.write_bytes(one.read_bytes())
 
-    with pytest.raises(LakeDamaged, match="its log says 5 rows where its files have"):
+    with pytest.raises(LakeDamaged, match="its log has 5 rows, its files have"):
         upkeep(lake)
 
 

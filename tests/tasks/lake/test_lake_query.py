@@ -76,7 +76,7 @@ def test_select_is_answered(lake: Lake, sql: str, rows: list[dict[str, Any]]) ->
     ],
 )
 def test_anything_but_one_select_is_refused(lake: Lake, sql: str) -> None:
-    with pytest.raises(QueryInvalid, match="only one SELECT is answered"):
+    with pytest.raises(QueryInvalid, match="only one SELECT is allowed"):
         query(lake, sql)
     assert not Path("/tmp/stolen.csv").exists()
 

@@ -172,7 +172,7 @@ def test_a_full_disk(text: str, words: str) -> None:
     assert isinstance(reported, LakeRefused)
     assert str(reported) == (
         f"lake table example: the disk is full ({words}). "
-        "Fix: make room; nothing was lost, the next run tries again"
+        "Fix: free space; nothing was lost, the next run tries again"
     )
 
 

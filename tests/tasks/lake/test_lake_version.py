@@ -40,7 +40,7 @@ def test_newer_lake_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     lake = Lake(str(folder))
     for ask in (ratios, lambda lake: put(lake, [0.6], 0), lambda lake: lake.quarantined("example")):
         with pytest.raises(
-            MadeByNewer, match="made by a newer fedvitals: it is of version 2"
+            MadeByNewer, match="made by a newer fedvitals: it has version 2"
         ) as reported:
             ask(lake)
         assert reported.value.exit_code == 2

@@ -19,15 +19,15 @@ from tasks.ledger.schema import as_text, open_engine
         ("postgresql://host/name", "names no user"),
         (
             "postgresql://user:s3cr3t@host/name?sslmode=require&timeout=5&application_name=x",
-            "has settings that are not known: application_name, timeout",
+            "has unknown settings: application_name, timeout",
         ),
         (
             "postgresql://user:s3cr3t@host/name?sslmode=verify-ca",
-            "has the sslmode verify-ca, which is none of disable, prefer, require, verify-full",
+            "has the sslmode verify-ca, which is not one of disable, prefer, require, verify-full",
         ),
         (
             "postgresql://user@host/name?sslmode=require&sslrootcert=/ca.pem",
-            "has an sslrootcert, which goes with sslmode=verify-full, once",
+            "has an sslrootcert, which requires sslmode=verify-full, and only once",
         ),
         (
             "postgresql://user@host/name?sslmode=verify-full&sslrootcert=/there/is/none.pem",

@@ -90,7 +90,7 @@ def test_newer_ledger_is_refused_untouched(older: Path) -> None:
     with opened(older):
         pass
     ask(older, "UPDATE meta SET value = '5' WHERE key = 'version'")
-    with pytest.raises(MadeByNewer, match="is of version 5, this one knows 4"):
+    with pytest.raises(MadeByNewer, match="has version 5, this one supports 4"):
         Ledger(f"sqlite:///{older}")
     assert ask(older, "SELECT count(*) FROM cells") == [(1,)]
 

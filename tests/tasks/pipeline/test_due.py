@@ -51,10 +51,9 @@ def test_gaps_below_the_sources_retention_are_lost_and_reported_once(bench: Benc
     outcome = bench.run(at(30.5))
     assert outcome.state == "landed"
     assert outcome.warnings == (
-        "2026-01-01T01:00:00Z to 2026-01-01T06:00:00Z: 4 cells were missed, and further back than "
-        "prometheus keeps its data (source_retention, 1d): lost, and not asked for again. If it "
-        "has them all the same, collect with --start 2026-01-01T01:00:00Z "
-        "--stop 2026-01-01T06:00:00Z",
+        "2026-01-01T01:00:00Z to 2026-01-01T06:00:00Z: 4 cells were missed and older than the "
+        "retention of prometheus (source_retention, 1d): marked as lost. Fix: if it still has them, "
+        "collect with --start 2026-01-01T01:00:00Z --stop 2026-01-01T06:00:00Z",
     )
     assert min(window.start for window in bench.source.asked) == at(6)
     assert [state.state for hour in range(6) if (state := bench.state(hour))] == [
@@ -189,7 +188,7 @@ def test_rows_that_no_ledger_was_reported_of_are_not_lost_with_their_cell(bench:
 
     outcome = bench.run(at(40))
 
-    assert "lost, and not asked for again" in outcome.warnings[0]
+    assert "marked as lost" in outcome.warnings[0]
     assert outcome.sinks["memory"].loaded == 3
     write_receipt("f", "r", "production", Window(at(0), at(41)), [outcome], {})
     assert [state.state for hour in (0, 1) if (state := bench.state(hour))] == ["lost", "lost"]
@@ -285,7 +284,7 @@ def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Be
     assert ahead.state == "unchanged"  # cell 2 was read to its end, 3 to 30 were empty
     hourly(bench, 0, 31)
     back = bench.run(at(2.9))
-    assert "a clock was wrong, or settle_delay is longer now" in back.warnings[0]
+    assert "a clock was ahead, or settle_delay was shorter" in back.warnings[0]
     assert back.warnings[0].startswith("an earlier run read up to 2026-01-02T06:44:00Z")
     assert bench.run(at(2.9)).warnings == ()
     # no run for a day: all that time is still a gap
@@ -331,13 +330,13 @@ def test_vanished_values_go_only_when_that_is_accepted(bench: Bench) -> None:
     bench.run(at(1.5))
     put_ratios(bench, 0.1, 0.2)
     kept = bench.run(at(1.5))
-    assert (kept.state, kept.values.kept, kept.values.erased) == ("retained", 2, 0)
+    assert (kept.state, kept.values.retained, kept.values.erased) == ("retained", 2, 0)
     # the source answers what it answered before, and the cell is looked at all the same
     outcome = shrinking(bench, at(1.5))
-    assert (outcome.state, outcome.values.kept, outcome.values.erased) == ("landed", 0, 2)
+    assert (outcome.state, outcome.values.retained, outcome.values.erased) == ("landed", 0, 2)
     outcome.values.check()
     assert outcome.warnings == (
-        "the source no longer has 2 values; they were taken out of the lake",
+        "the source no longer has 2 values; they were deleted from the lake",
     )
     assert bench.landed(0)["share_ratio"].tolist() == [0.1, 0.2]
     assert bench.sink.values("share_ratio") == [0.1, 0.2]
@@ -358,7 +357,7 @@ def test_a_source_whose_history_is_gone_erases_nothing_unless_that_is_accepted(
     put_ratios(bench, 0.1, 0.2)
     bench.run(at(1.5))
     bench.put(rows(bench.measurement, []))
-    assert bench.run(at(1.5)).values.kept == 2
+    assert bench.run(at(1.5)).values.retained == 2
     assert bench.landed(0)["share_ratio"].tolist() == [0.1, 0.2]
     outcome = shrinking(bench, at(1.5))
     assert (outcome.state, outcome.values.erased) == ("landed", 2)
@@ -374,9 +373,9 @@ def test_rows_that_were_not_asked_for_are_neither_kept_nor_erased(bench: Bench) 
     put_ratios(bench, 0.1, 0.2, 0.3, 0.4)
     bench.run(at(0.99))
     outcome = shrinking(bench, at(0.6))
-    assert (outcome.values.kept, outcome.values.erased) == (0, 0)
+    assert (outcome.values.retained, outcome.values.erased) == (0, 0)
     assert bench.landed(0)["share_ratio"].tolist() == [0.1, 0.2, 0.3, 0.4]
-    assert bench.run(at(0.6)).values.kept == 0
+    assert bench.run(at(0.6)).values.retained == 0
 
 
 @pytest.mark.parametrize("late_data_cells", [0, 2])

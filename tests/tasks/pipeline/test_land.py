@@ -154,7 +154,7 @@ def test_ledger_deleted_never_destroys(bench: Bench) -> None:
     bench.ledger = Ledger(f"sqlite:///{bench.folder / 'ledger.db'}")
     put(bench, (0.5, 0.6))
     outcome = bench.run(NOW)
-    assert outcome.values == Values(extracted=1, landed=1, kept=1)
+    assert outcome.values == Values(extracted=1, landed=1, retained=1)
     assert bench.landed(0)["share_ratio"].tolist() == [0.25, 0.6]
     assert bench.sink.values("share_ratio") == [0.25, 0.6]
     assert [entry.erase_first for entry in bench.sink.calls[-1]] == [True]
@@ -181,7 +181,7 @@ def test_quarantined_values_that_the_source_has_no_more_stay(bench: Bench) -> No
     assert bench.quarantined() == [("share_ratio", 2.0), ("share_ratio", 4.0)]
     # not even when nothing is left of the history
     put(bench)
-    assert bench.run(NOW).values == Values(kept=1)
+    assert bench.run(NOW).values == Values(retained=1)
     assert bench.quarantined() == [("share_ratio", 2.0), ("share_ratio", 4.0)]
     state = bench.state(0)
     assert state is not None
@@ -248,7 +248,7 @@ def test_samples_add_up_and_each_keeps_its_quarantine(bench: Bench) -> None:
     for minute in range(4):
         outcome = bench.run(at(0) + minute * MINUTE)
         assert outcome.values.extracted == 1
-        assert (outcome.values.kept, outcome.warnings) == (0, ())
+        assert (outcome.values.retained, outcome.warnings) == (0, ())
     assert bench.landed(0)["time"].tolist() == [at(0), at(2 / 60), at(3 / 60)]
     assert bench.quarantined() == [("share_ratio", 2.0)]
     state = bench.state(0)

@@ -102,7 +102,7 @@ def test_refused_value_goes_to_quarantine_and_its_neighbours_load(filled: Bench)
     assert outcome.sinks == {"memory": SinkValues(owed=2, loaded=1, refused=1)}
     assert outcome.problems == (
         "memory refused 1 values for good, the first with: not wanted here. "
-        "See: fedvitals quarantine ls",
+        "Fix: list them with fedvitals quarantine ls",
     )
     assert filled.quarantined() == [("share_ratio", 0.25)]
     assert filled.sink.values("share_ratio") == [0.5]

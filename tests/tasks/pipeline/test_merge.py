@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.batch import count_values
-from tasks.pipeline.merge import keep_older, united
+from tasks.pipeline.merge import retain_older, united
 from tests.tasks.validation.examples import a_measurement
 from tests.tasks.workbench import FIELDS, START, at, rows
 
@@ -57,7 +57,7 @@ def test_every_older_value_stays_is_replaced_or_is_counted(
         for key, each in seen.items()
     }
     good = {k: v for k, v in good.items() if any(value is not None for value in v.values())}
-    kept = keep_older(frame(good), frame(older), frame(seen), M)
+    kept = retain_older(frame(good), frame(older), frame(seen), M)
     result = values(united([frame(good), kept.rows], M))
     before, now, let_through = values(frame(older)), values(frame(seen)), values(frame(good))
     assert values(kept.rows) == {key: before[key] for key in before if key not in now}
@@ -69,16 +69,16 @@ def test_every_older_value_stays_is_replaced_or_is_counted(
 def test_null_tag_is_a_key_of_its_own() -> None:
     older = frame({(None, START): {**dict.fromkeys(FIELDS), "share_ratio": 0.25}})
     tagged = frame({("GET", START): {**dict.fromkeys(FIELDS), "share_ratio": 0.5}})
-    assert keep_older(tagged, older, tagged, M).values == 1
+    assert retain_older(tagged, older, tagged, M).values == 1
     untagged = frame({(None, START): {**dict.fromkeys(FIELDS), "share_ratio": 0.5}})
-    kept = keep_older(untagged, older, untagged, M)
+    kept = retain_older(untagged, older, untagged, M)
     assert (kept.values, kept.lost, len(kept.rows)) == (0, 0, 0)
 
 
 def test_fields_of_one_row_stay_one_by_one() -> None:
     older = rows(M, [at(0)], share_ratio=[0.25], size_bytes=[2**60 + 1])
     new = rows(M, [at(0)], share_ratio=[0.5])
-    kept = keep_older(new, older, new, M)
+    kept = retain_older(new, older, new, M)
     assert kept.rows["share_ratio"].isna().tolist() == [True]
     both = united([new, kept.rows], M)
     assert both["share_ratio"].tolist() == [0.5]
@@ -88,7 +88,7 @@ def test_fields_of_one_row_stay_one_by_one() -> None:
 def test_repeated_key_of_the_source_does_not_upset_it() -> None:
     older = rows(M, [at(0), at(0.5)], share_ratio=[0.25, 0.3])
     seen = rows(M, [at(0), at(0)], share_ratio=[0.5, 0.6])
-    kept = keep_older(seen.iloc[:0], older, seen, M)
+    kept = retain_older(seen.iloc[:0], older, seen, M)
     assert (kept.values, kept.lost) == (1, 1)
     assert kept.rows["time"].tolist() == [at(0.5)]
 
@@ -96,7 +96,7 @@ def test_repeated_key_of_the_source_does_not_upset_it() -> None:
 def test_other_environment_is_another_key() -> None:
     older = rows(M, [at(0)], "staging", share_ratio=[0.25])
     new = rows(M, [at(0)], "production", share_ratio=[0.5])
-    assert keep_older(new, older, new, M).values == 1
+    assert retain_older(new, older, new, M).values == 1
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -92,9 +92,9 @@ def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench:
     assert sorted(asked(bench)) == [(1, 3), (3, 6), (9, 10), (10, 10.5 - 1 / 60)]
     assert outcome.state == "pending"
     assert outcome.warnings == (
-        "2026-01-01T06:00:00Z to 2026-01-01T09:00:00Z: 3 cells were missed, and still to be read: "
-        "a run reads 3 of them (max_gaps_per_run), so the next ones go on. To read them now, collect "
-        "with --start 2026-01-01T06:00:00Z --stop 2026-01-01T09:00:00Z",
+        "2026-01-01T06:00:00Z to 2026-01-01T09:00:00Z: 3 cells were missed, "
+        "limit 3 per run (max_gaps_per_run); later runs continue. Fix: to fill them now, collect with "
+        "--start 2026-01-01T06:00:00Z --stop 2026-01-01T09:00:00Z",
     )
     receipt = write_receipt("f", "r", "production", Window(at(0), at(11)), [outcome], {})
     assert (receipt.status, receipt.exit_code) == ("degraded", 3)
@@ -274,7 +274,7 @@ def test_source_that_changed_is_refused(bench: Bench) -> None:
     bench.source.name, bench.source.history = "scrape", "sample"
     outcome = bench.run(at(1.8))
     assert outcome.state == "failed"
-    assert "it was filled from prometheus, this run reads scrape" in outcome.problems[0]
+    assert "its source was prometheus, this run reads scrape" in outcome.problems[0]
 
 
 @pytest.mark.promise(
@@ -318,7 +318,7 @@ def test_sample_is_taken_only_for_a_window_that_holds_now(
     bench.put(rows(bench.measurement, [at(0.5)], share_ratio=[0.5]))
     outcome = bench.run(at(0.5), Window(at(start), at(1)))
     assert outcome.state == state
-    warned = "scrape has no history: only a window that holds now can be read"
+    warned = "scrape has no history: only a window that includes now can be read"
     assert outcome.warnings == (() if state == "landed" else (warned,))
 
 
@@ -372,6 +372,6 @@ def test_table_that_was_moved_away_is_filled_again_with_a_word(bench: Bench) -> 
     shutil.rmtree(bench.lake.table_url(bench.measurement.name))
     outcome = bench.run(at(2))
     assert outcome.state == "landed"
-    assert "the lake has no table of it any more" in outcome.warnings[0]
+    assert "the lake no longer has its table" in outcome.warnings[0]
     assert bench.landed(0, 2).equals(before)
     assert bench.run(at(2)).warnings == ()

@@ -50,8 +50,8 @@ def test_a_gap_that_cannot_be_read_holds_nothing_up(gap: Bench) -> None:
     assert (outcome.state, receipt_code(outcome, at(8))) == ("failed", 1)
     (problem,) = outcome.problems
     assert problem == (
-        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It is deferred: later runs try "
-        "it again behind all other gaps"
+        f"2026-01-01T03:00:00Z to 2026-01-01T04:00:00Z: {BROKEN}. It is deferred: later runs retry "
+        "it after all other gaps"
     )
     assert aside(gap) == {cell(3)}
     # from then on nothing new is wrong, and it is not forgotten either

@@ -78,7 +78,7 @@ def test_covered_until_goes_back_with_the_clock(bench: Bench) -> None:
     outcome = bench.run(at(1.6))
     states = [bench.state(hour) for hour in (0, 1)]
     assert [state.covered_until for state in states if state] == [at(1), at(1.6 - 1 / 60)]
-    assert "read up to 2026-01-01T01:44:00Z, which is later than" in outcome.warnings[0]
+    assert "read up to 2026-01-01T01:44:00Z, later than" in outcome.warnings[0]
 
 
 def test_no_data_is_a_state_of_its_own_and_reaches_no_suite(bench: Bench) -> None:
@@ -141,9 +141,9 @@ def test_vanished_value_is_kept_with_a_warning(bench: Bench) -> None:
     put(bench, 0.5, 1.25)
     outcome = bench.run(NOW)
     assert outcome.state == "retained"
-    assert outcome.values == Values(extracted=4, landed=2, unchanged=2, kept=2)
+    assert outcome.values == Values(extracted=4, landed=2, unchanged=2, retained=2)
     assert outcome.warnings == (
-        "the source no longer has 2 values; they are kept as landed before",
+        "the source no longer has 2 values; they are retained as landed before",
     )
     assert bench.landed(0)["time"].tolist() == [at(0.25), at(0.5)]
     # the rows are those of before: nothing to commit, nothing to load
@@ -159,7 +159,7 @@ def test_everything_vanished_is_kept_too(bench: Bench) -> None:
     bench.run(NOW)
     put(bench)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.values) == ("retained", Values(kept=4))
+    assert (outcome.state, outcome.values) == ("retained", Values(retained=4))
     assert len(bench.landed(0, 2)) == 2
     assert bench.run(NOW).state == "unchanged"
 
@@ -169,7 +169,7 @@ def test_new_value_wins(bench: Bench) -> None:
     bench.run(NOW)
     put(bench, 0.25, ratio=0.75)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.values.kept) == ("landed", 0)
+    assert (outcome.state, outcome.values.retained) == ("landed", 0)
     assert bench.landed(0)["share_ratio"].tolist() == [0.75]
     assert bench.sink.values("share_ratio") == [0.75]
     assert not any(entry.erase_first for call in bench.sink.calls for entry in call)

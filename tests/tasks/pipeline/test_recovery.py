@@ -189,7 +189,7 @@ def test_a_lost_ledger_is_noticed_and_a_sound_one_is_left_alone(bench: Bench) ->
     lose_ledger(bench)
     assert is_behind(bench.lake, bench.ledger)
     (note,) = catch_up(work(bench))
-    assert note.startswith("the ledger did not know 2 cells of example in production")
+    assert note.startswith("the ledger lacked 2 cells of example in production")
     assert known(bench) == before
     assert not is_behind(bench.lake, bench.ledger)
 

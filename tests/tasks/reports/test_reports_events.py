@@ -39,7 +39,7 @@ def test_an_hour_may_have_two() -> None:
         MORNING, *(good(h) for h in range(3)), good(3, quarantined=7, catalogue_digest="x")
     )
     assert [(each.kind, each.text) for each in found] == [
-        ("catalogue", "from here on by another catalogue entry"),
+        ("catalogue", "another catalogue entry from here on"),
         ("quarantined", "7 values quarantined"),
     ]
 

@@ -34,13 +34,13 @@ def test_reports_of_old_runs_go(folder: Path) -> None:
     done = clean_reports(folder, BEFORE)
 
     assert left(folder) == sorted(NEW)
-    assert (done.state, done.kept, done.removed, done.bytes_removed) == ("done", 2, 2, 200)
+    assert (done.state, done.retained, done.removed, done.bytes_removed) == ("done", 2, 2, 200)
     assert clean_reports(folder, BEFORE).removed == 0
 
 
 def test_the_newest_report_stays_however_old(folder: Path) -> None:
     done = clean_reports(folder, datetime(2030, 1, 1, tzinfo=UTC))
-    assert (left(folder), done.kept, done.removed) == ([NEW[-1]], 1, 3)
+    assert (left(folder), done.retained, done.removed) == ([NEW[-1]], 1, 3)
 
 
 def test_what_is_no_report_of_a_run_is_left_alone(folder: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_is_no_report_of_a_run_is_left_alone(folder: Path, tmp_path: Path) 
 
 def test_without_a_folder_there_is_nothing_to_do(tmp_path: Path) -> None:
     done = clean_reports(tmp_path / "none", BEFORE)
-    assert (done.state, done.kept, done.removed) == ("done", 0, 0)
+    assert (done.state, done.retained, done.removed) == ("done", 0, 0)
 
 
 def test_a_folder_that_cannot_be_removed_is_reported_and_the_others_go(
@@ -75,6 +75,6 @@ def test_a_folder_that_cannot_be_removed_is_reported_and_the_others_go(
     monkeypatch.setattr(shutil, "rmtree", held)
     done = clean_reports(folder, BEFORE)
 
-    assert (done.state, done.kept, done.removed) == ("pending", 3, 1)
+    assert (done.state, done.retained, done.removed) == ("pending", 3, 1)
     assert done.problems == (f"{folder / OLD[0]} cannot be removed: Permission denied",)
     assert left(folder) == sorted([OLD[0], *NEW])

@@ -7,7 +7,7 @@ import pytest
 from tasks.core.batch import empty_frame
 from tasks.core.quarantine import Reason, records
 from tasks.core.severity import Severity
-from tasks.reports.page import twin
+from tasks.reports.page import export
 from tests.tasks.reports.report_samples import (
     check,
     field,
@@ -62,7 +62,7 @@ MEASUREMENT = {
     "rows": 6,
     "values": {
         "extracted": 6, "landed": 5, "quarantined": 1, "dropped_by_rule": 0, "unchanged": 0,
-        "kept": 0, "erased": 0,
+        "retained": 0, "erased": 0,
     },
     "fields": {
         "latency_p95_seconds": {"type": "float", "unit": "seconds", "better": "lower", "description": "", **LATENCY,
@@ -115,7 +115,7 @@ MEASUREMENT = {
 
 def test_the_twin_of_a_small_report_exactly() -> None:
     one = small()
-    assert twin(one) == {
+    assert export(one) == {
         "format": "fedvitals-report/1",
         "generated_at": "2026-01-31T07:01:12Z",
         "receipt": json.loads(one.receipt.model_dump_json()),
@@ -126,19 +126,19 @@ def test_the_twin_of_a_small_report_exactly() -> None:
 
 
 def test_the_twin_is_strict_json() -> None:
-    one = twin(morning())
+    one = export(morning())
     assert json.loads(json.dumps(one, allow_nan=False)) == one
 
 
 def test_a_report_without_sections() -> None:
-    one = twin(report(notes=("nothing to do",)))
+    one = export(report(notes=("nothing to do",)))
     assert (one["measurements"], one["notes"]) == ([], ["nothing to do"])
     assert one["receipt"]["status"] == "no_data"
 
 
 def test_a_section_without_data_has_no_numbers() -> None:
     entry = measurement("m", {"v": field()}, ("job",))
-    (one,) = twin(report(section(entry, empty_frame(entry), "no_data", checks=None)))[
+    (one,) = export(report(section(entry, empty_frame(entry), "no_data", checks=None)))[
         "measurements"
     ]
     assert one["fields"]["v"] == {
@@ -163,7 +163,7 @@ def test_fields_of_every_type() -> None:
             "version": ["1.0", "1.1", None],
         },
     )  # fmt: skip
-    (one,) = twin(report(section(entry, frame)))["measurements"]
+    (one,) = export(report(section(entry, frame)))["measurements"]
     numbers = {
         name: [said[key] for key in ("n", "min", "mean", "max", "last")]
         for name, said in one["fields"].items()
@@ -179,7 +179,7 @@ def test_a_check_that_could_not_run_is_counted() -> None:
     entry = measurement("m", {"v": field()})
     broken = check("v.mean", success=False, problem="no such column")
     one = section(entry, frame_of(entry, {"time": times(1), "v": [1.0]}), checks=(broken,))
-    verdict = twin(report(one))["measurements"][0]["verdict"]
+    verdict = export(report(one))["measurements"][0]["verdict"]
     assert (verdict["declared"], verdict["ran"], verdict["failed"]) == (1, 0, 1)
 
 
@@ -193,7 +193,7 @@ def test_at_most_twenty_samples_worst_first_and_infinity_only_as_text() -> None:
     warned = records(frame, entry, np.arange(1, 40), ["v"], held(Severity.WARNING, range(40)))
     broken = records(frame, entry, np.array([0]), ["v"], held(Severity.CRITICAL, range(1)))
     both = pd.concat([warned.iloc[::-1], broken], ignore_index=True)
-    (one,) = twin(report(section(entry, empty_frame(entry), quarantine=both)))["measurements"]
+    (one,) = export(report(section(entry, empty_frame(entry), quarantine=both)))["measurements"]
     found = one["quarantine"]
     assert (found["records"], len(found["samples"])) == (40, 20)
     assert found["by_check"] == {"v.critical": 1, "v.warning": 39}

@@ -15,7 +15,7 @@ import pytest
 from tasks.core.receipt import Values
 from tasks.core.window import Window
 from tasks.reports.multiples import MOST_OF_A_PAGE
-from tasks.reports.page import RunReport, render, twin, write
+from tasks.reports.page import RunReport, export, render, write
 from tests.tasks.reports.report_samples import (
     HOUR,
     edge,
@@ -69,7 +69,7 @@ def html(day: RunReport) -> str:
 
 def numbers(one: RunReport) -> set[float]:
     """Every number of the twin that the page shows."""
-    reported = twin(one)
+    reported = export(one)
     found = {*reported["receipt"]["values"].values(), *reported["receipt"]["seconds"].values()}
     found |= set((reported["changes"] or {"values": {}})["values"].values())
     for sums in reported["receipt"]["sinks"].values():
@@ -110,7 +110,7 @@ def test_the_page_says_what_the_run_was(html: str) -> None:
         "model_files read for the first time",
         "31 Jan 2026 06:09 – 07:00: 5 values quarantined",
         "4 checks declared, 4 ran, 2 failed",
-        "certificates the source answered no data",
+        "certificates the source returned no data",
         "gpu not offered by this service",
         "24 more of 30 series in grey",
         "no device survives this temperature",
@@ -186,7 +186,7 @@ def test_a_report_without_measurements() -> None:
 def test_a_section_without_data_is_listed_with_its_reason() -> None:
     page = Page(render(report(silent("certificates"))))
     assert page.tags["figure"] == 0
-    assert "the source answered no data" in page.text
+    assert "the source returned no data" in page.text
 
 
 def test_what_an_earlier_run_held_back_is_shown_though_now_there_is_no_data() -> None:
@@ -243,7 +243,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     folder = tmp_path / "2026" / "run"
     files = write(one, folder)
     assert files.html.read_text(encoding="utf-8") == render(one)
-    assert json.loads(files.json.read_text(encoding="utf-8")) == twin(one)
+    assert json.loads(files.json.read_text(encoding="utf-8")) == export(one)
     assert matplotlib.image.imread(files.chart).shape == (374, 1012, 4)
     kinds = {section.measurement.type for section in one.sections}
     assert {path.name for path in folder.iterdir()} == {
@@ -253,7 +253,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
 
 def test_each_type_has_a_file_of_its_own(tmp_path: Path) -> None:
     one = morning()
-    whole = twin(one)
+    whole = export(one)
     found = {
         path.name: json.loads(path.read_text("utf-8")) for path in write(one, tmp_path).by_type
     }

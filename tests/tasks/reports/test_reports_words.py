@@ -204,7 +204,7 @@ def test_a_report_from_the_lake_speaks_of_no_sink() -> None:
     again = receipt(landed("a", {})).model_copy(update={"flow": "report"})
     assert status_sentence(again) == "1 measurement, 10 values landed, 0 quarantined"
     assert changes_sentence(again, None) == (
-        "Made again from the lake, so there is no last run to compare with."
+        "Built from the lake, so there is no last run to compare with."
     )
 
 
@@ -227,7 +227,7 @@ def test_what_is_different_about_a_measurement_is_reported_in_parts() -> None:
         "quarantined_before": 1200, "quarantined": 0,
     }  # fmt: skip
     assert change_parts(change) == [
-        "no data → kept older", "fails now: a, b", "quarantined 1,200 → 0",
+        "no data → retained", "fails now: a, b", "quarantined 1,200 → 0",
     ]  # fmt: skip
     quiet = {"quarantined_before": None, "quarantined": None, "started": (), "ended": ("c",)}
     assert change_parts({**change, **quiet, "state": "no_data"}) == ["no longer fails: c"]
@@ -250,7 +250,7 @@ def test_what_is_usual_is_reported_or_why_it_is_not_known() -> None:
     ("judgements", "text"),
     [
         ([], "The lake holds no earlier window to compare with."),
-        (["unknown"], "1 comparison with earlier windows; there is too little history to say what is usual."),
+        (["unknown"], "1 comparison with earlier windows; there is too little history to know the usual change."),
         (["usual", "worse"], "2 comparisons with earlier windows, 1 as usual."),
         (["usual", "unknown"], "2 comparisons with earlier windows, 1 as usual, 1 with too little history."),
     ],

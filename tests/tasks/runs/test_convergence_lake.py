@@ -83,7 +83,7 @@ def test_a_damaged_lake_is_left_out_and_said_so(bench: TrainingBench, tmp_path: 
 
     assert runs == []
     (note,) = notes
-    assert note.startswith("the lake's runs were left out: lake table fl_rounds")
+    assert note.startswith("the lake's runs were skipped: lake table fl_rounds")
 
 
 def test_without_a_lake_there_is_no_history_and_nothing_to_say(tmp_path: Path) -> None:

@@ -417,7 +417,7 @@ def test_suites_that_cannot_be_read_leave_the_proofs(filled: Bench, settings: Se
     done = maintained(filled, broken)
 
     assert details_of(done).ledger.suites_removed == 0
-    assert done.notes[0].startswith("the proofs of suites were left as they are: suite ")
+    assert done.notes[0].startswith("the proofs of suites were not expired: suite ")
     assert filled.ledger.verified(["proof"]) == {"proof"}
 
 

@@ -213,7 +213,7 @@ def test_after_a_crash_runs_refuse_it_until_the_same_command_ends_it(
         with pytest.raises(LedgerUnavailable):
             change(bench, share_ratio="part_ratio")
     held = dict(bench.sink.held)
-    assert "begun and not ended" in bench.run(at(1.5)).problems[0]
+    assert "is not complete" in bench.run(at(1.5)).problems[0]
     assert bench.sink.held == held
     assert change(bench, share_ratio="part_ratio").cells == 2
     bench.run(at(1.5))
@@ -223,7 +223,7 @@ def test_after_a_crash_runs_refuse_it_until_the_same_command_ends_it(
 def test_another_source(tmp_path: Path) -> None:
     bench = filled(tmp_path)
     bench.source = replace(bench.source, name="scrape")
-    assert "was filled from prometheus, this run reads scrape" in bench.run(at(1.5)).problems[0]
+    assert "its source was prometheus, this run reads scrape" in bench.run(at(1.5)).problems[0]
     reported = migrate(
         work(bench), "example", {}, {"production": "scrape"}, dry=False, erase=no_erasure
     )

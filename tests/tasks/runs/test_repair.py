@@ -115,8 +115,8 @@ def test_torn_entry_under_sound_ones_takes_them_along(filled: Bench) -> None:
     empty(entries[2])
     (found,) = find_damage(work(filled)).tables
     assert [each.problem for each in found.damage] == [
-        *["rests on a torn entry"] * (len(entries) - 3),
-        "a log entry of 0 bytes",
+        *["follows a corrupt entry"] * (len(entries) - 3),
+        "an empty log entry",
     ]
     assert repair(work(filled)).cells[0].cells == 2
     again(filled)
@@ -144,10 +144,10 @@ def test_no_state_left_moves_the_whole_table(filled: Bench) -> None:
 @pytest.mark.parametrize(
     ("tear", "problem"),
     [
-        (empty, "a Parquet file of 0 bytes"),
+        (empty, "an empty Parquet file"),
         (halve, "a Parquet file of "),
-        (spoil, "a torn Parquet file"),
-        (Path.unlink, "a Parquet file that is missing"),
+        (spoil, "a corrupt Parquet file"),
+        (Path.unlink, "a missing Parquet file"),
     ],
 )
 def test_torn_parquet(filled: Bench, tear: Tear, problem: str) -> None:

@@ -227,18 +227,18 @@ def test_without_a_round_each_line_is_one(tmp_path: Path) -> None:
         ("round,accuracy\n", "it has a header and no round"),
         ("1,0.5\n2,0.6\n", "line 1 has numbers where the columns' names should be"),
         ("hello\nworld\n", "line 1 has one column only"),
-        ("round,acc,Acc\n1,1,1\n", "line 1: column Acc is there twice, as column 2 and 3"),
-        ("round,acc\n1,0.5\n2,high\n", "line 3, column acc: 'high' is no number"),
+        ("round,acc,Acc\n1,1,1\n", "line 1: column Acc is repeated, as column 2 and 3"),
+        ("round,acc\n1,0.5\n2,high\n", "line 3, column acc: 'high' is not a number"),
         ("round,acc\n1,0.5\n1.5,0.6\n", "line 3, column round: a round cannot be 1.5"),
         ("round,acc\n-1,0.5\n2,0.6\n", "line 2, column round: a round cannot be -1"),
         ("round,acc\n1,0.5,7\n2,0.6\n3,0.6\n", "line 2 has 3 cells where the header names 2 columns"),
-        ("round,acc\n1,0.5\n2,120\n", "line 3, column acc: 120 is no share"),
-        ("round,acc\n1,0.5\n2,-0.2\n", "line 3, column acc: -0.2 is no share"),
+        ("round,acc\n1,0.5\n2,120\n", "line 3, column acc: 120 is not a share"),
+        ("round,acc\n1,0.5\n2,-0.2\n", "line 3, column acc: -0.2 is not a share"),
         ("round,acc\n1,0.85\n2,86\n3,87\n", "line 3, column acc: percent is mixed with fractions (0.85, then 86)"),
         ("round,acc\n1,85\n2,0.86\n3,0.87\n", "line 3, column acc: percent is mixed with fractions (85, then 0.86)"),
         ("round,width\n1,3\n2,4\n", "no column is an accuracy or a loss by its name"),
         ("round,acc\n,0.5\n,0.6\n", "it has no round"),
-        ('round,acc\n1,"0.5\n2,0.6\n', "line 3, column acc: '0.5\\n2,0.6' is no number"),
+        ('round,acc\n1,"0.5\n2,0.6\n', "line 3, column acc: '0.5\\n2,0.6' is not a number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, problem: str) -> None:
@@ -249,12 +249,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, problem: str) -
     ("text", "problem"),
     [
         # of several bad cells the one whose row comes first, of a row the leftmost by its role
-        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,.7,long,.6\nx,low,3,.7\n", "line 3, column seconds: 'long' is no number"),
-        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,low,long,.6\n3,.5,3,.7\n", "line 3, column seconds: 'long' is no number"),
+        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,.7,long,.6\nx,low,3,.7\n", "line 3, column seconds: 'long' is not a number"),
+        ("round,loss,seconds,accuracy\n1,.9,2,.5\n2,low,long,.6\n3,.5,3,.7\n", "line 3, column seconds: 'long' is not a number"),
         ("round,loss,accuracy\n1.5,.9,.5\n2,low,.6\n", "line 2, column round: a round cannot be 1.5"),
-        ("round,loss,accuracy\n1,low,.5\n1.5,.9,.6\n", "line 2, column loss: 'low' is no number"),
+        ("round,loss,accuracy\n1,low,.5\n1.5,.9,.6\n", "line 2, column loss: 'low' is not a number"),
         # an accuracy is looked at as a whole
-        ("round,loss,accuracy\nx,.9,.5\n2,.7,good\n", "line 3, column accuracy: 'good' is no number"),
+        ("round,loss,accuracy\nx,.9,.5\n2,.7,good\n", "line 3, column accuracy: 'good' is not a number"),
     ],
 )  # fmt: skip
 def test_the_first_bad_cell_is_named(tmp_path: Path, text: str, problem: str) -> None:

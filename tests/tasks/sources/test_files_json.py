@@ -100,15 +100,15 @@ def test_one_run_as_flower_and_others_write_it(tmp_path: Path, content: Any) -> 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ({}, "the JSON is of no known form"),
-        ({"a": 1, "b": 2}, "the JSON is of no known form (keys: a, b)"),
+        ({}, "the JSON has an unknown form"),
+        ({"a": 1, "b": 2}, "the JSON has an unknown form (keys: a, b)"),
         ([], "it has no round"),
         ({"losses_centralized": []}, "the history has no round"),
-        ({"losses_centralized": [["x", 1.0]]}, "losses_centralized[0]: 'x' is no round"),
-        ({"losses_centralized": ["x"]}, "losses_centralized[0] is no [round, value]"),
-        ({"metrics_centralized": {"accuracy": 0.5}}, "metrics_centralized.accuracy is no list"),
+        ({"losses_centralized": [["x", 1.0]]}, "losses_centralized[0]: 'x' is not a round"),
+        ({"losses_centralized": ["x"]}, "losses_centralized[0] is not [round, value]"),
+        ({"metrics_centralized": {"accuracy": 0.5}}, "metrics_centralized.accuracy is not a list"),
         ({**PROGRESS, "rounds": [1]}, "rounds is not a list of objects"),
-        ({**PROGRESS, "rounds": [{"round": 1, "accuracy": "high"}]}, "rounds[0], column accuracy: 'high' is no number"),
+        ({**PROGRESS, "rounds": [{"round": 1, "accuracy": "high"}]}, "rounds[0], column accuracy: 'high' is not a number"),
         ([{"round": 1, "width": 3}], "no column is an accuracy or a loss by its name"),
     ],
 )  # fmt: skip
@@ -160,5 +160,5 @@ def test_a_matrix_without_an_accuracy_names_what_it_has(tmp_path: Path) -> None:
         "--metric; there are rmse"
     )
     assert complaint(json_file(tmp_path, {"a": {"m": {"acc": 140}}})).startswith(
-        "run.json: a: 140 is no share of acc"
+        "run.json: a: 140 is not a share of acc"
     )

@@ -125,5 +125,5 @@ def test_the_version() -> None:
 
 @pytest.mark.parametrize("text", [b"<html>", b"{}", b'{"data":{}}', b"\xff"])
 def test_no_version(text: bytes) -> None:
-    with pytest.raises(AnswerInvalid, match=r"gave an answer to query of m\.x"):
+    with pytest.raises(AnswerInvalid, match=r"gave an invalid answer to query of m\.x"):
         read_build(text, REQUEST)

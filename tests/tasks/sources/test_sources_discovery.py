@@ -99,7 +99,7 @@ def test_a_wrong_query_is_a_finding(prometheus: FakePrometheus) -> None:
         "refused",
         0,
         "bad_data: 1:1: parse error: no expression found in input",
-        "Fix this query in the catalogue: q_x",
+        "Correct this query in the catalogue: q_x",
     )
 
 
@@ -113,7 +113,7 @@ def test_a_query_that_is_too_much_is_a_finding(prometheus: FakePrometheus) -> No
 
 def test_values_that_would_be_left_out(prometheus: FakePrometheus) -> None:
     nan = FakeSeries({"method": "GET"}, lambda _: "NaN")
-    assert found(prometheus, nan).detail == "only NaN or Inf now, which are left out"
+    assert found(prometheus, nan).detail == "only NaN or Inf now, which are dropped"
     assert found(prometheus, nan, FakeSeries({})).state == "ok"
     native = found(prometheus, FakeSeries({}, histogram=True))
     assert (native.state, native.series) == ("no_data", 1)
@@ -141,8 +141,8 @@ def test_a_range_is_refused_and_a_scalar_is_one_series(prometheus: FakePrometheu
         (Response("no such page", 404), SourceRefused, "no such page"),
         (Response("down", 503), SourceUnavailable, "HTTP 503: down"),
         (Response("<html>"), AnswerInvalid, "it is not JSON"),
-        (Response("{}"), AnswerInvalid, "its JSON is not the envelope of an answer"),
-        (Response("[]"), AnswerInvalid, "its JSON is not the envelope of an answer"),
+        (Response("{}"), AnswerInvalid, "its JSON is not an answer's envelope"),
+        (Response("[]"), AnswerInvalid, "its JSON is not an answer's envelope"),
     ],
 )  # fmt: skip
 def test_what_concerns_the_whole_service_is_raised(

@@ -175,7 +175,7 @@ def test_a_round_without_a_start_is_counted(
     assert batch.frame["round"].tolist() == [1, 2, 3]
     # seconds, accuracy and epsilon
     assert batch.dropped == {"undated": 3}
-    assert batch.warnings[0].startswith("1 rounds are left out: they have no whole number")
+    assert batch.warnings[0].startswith("1 rounds are dropped: they have no whole number")
 
 
 def test_a_state_with_another_name_is_counted_as_drawn_alone(
@@ -185,8 +185,8 @@ def test_a_state_with_another_name_is_counted_as_drawn_alone(
     batch = read(source)
     assert batch.frame[["drawn_clients", "reported_clients"]].values.tolist() == [[2.0, 1.0]]
     assert batch.warnings == (
-        "1 clients have the state 'paused', which is none of reported, late, dropped: "
-        "they are counted as drawn alone",
+        "1 clients have the state 'paused', which is not one of reported, late, dropped: "
+        "they are counted as drawn only",
     )
 
 

@@ -77,8 +77,8 @@ def test_a_store_without_metadata(prometheus: FakeInventory) -> None:
     [
         (Response("no", 401), SourceRefused, "no token is set"),
         (Response("down", 503), SourceUnavailable, "HTTP 503: down"),
-        (Response("<html>", 200), AnswerInvalid, "not its protocol"),
-        (Response('{"status":"success"}', 200), AnswerInvalid, "it holds no data"),
+        (Response("<html>", 200), AnswerInvalid, "gave an invalid answer"),
+        (Response('{"status":"success"}', 200), AnswerInvalid, "it has no data"),
         (Response('{"data":{"result":{}}}', 200), AnswerInvalid, "Expected `array`"),
         (
             Response('{"status":"error","errorType":"execution","error":"too much"}', 200),

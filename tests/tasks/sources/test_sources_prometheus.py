@@ -122,7 +122,7 @@ def test_native_histograms_are_dropped_and_said(prometheus: FakePrometheus) -> N
     prometheus.queries = {"q_x": [FakeSeries({"a": "1"}, at(s0="1", s15="2"), histogram=True)]}
     batch = extract(prometheus, measurement("a", x="float"))
     assert batch.dropped == {"native_histogram": 2}
-    assert "x: native histograms are left out" in batch.warnings[0]
+    assert "x: native histograms are dropped" in batch.warnings[0]
     assert "histogram_quantile" in batch.warnings[0]
     assert len(batch.frame) == 0
 
@@ -187,7 +187,7 @@ def test_a_value_that_the_type_cannot_hold(
     prometheus.queries = {"q_n": [FakeSeries({}, at(s0="1", s15=value))]}
     with pytest.raises(AnswerInvalid) as caught:
         extract(prometheus, measurement(n=kind))
-    assert caught.value.problem == f"n is {kind} in the catalogue, and {float(value)!r} came"
+    assert caught.value.problem == f"n is {kind} in the catalogue, but {float(value)!r} came"
 
 
 def test_a_label_without_text_is_null(prometheus: FakePrometheus) -> None:

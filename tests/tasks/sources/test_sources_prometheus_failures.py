@@ -51,7 +51,7 @@ def test_a_wrong_query_is_named(prometheus: FakePrometheus) -> None:
         "what": "query of m.x",
         "status": 400,
         "problem": "bad_data: 1:1: parse error: no expression found in input",
-        "fix": "Fix this query in the catalogue: q_x",
+        "fix": "Correct this query in the catalogue: q_x",
     }
 
 
@@ -124,8 +124,8 @@ def matrix(result: Any) -> Response:
     [
         (Response("<html>login</html>", content_type="text/html"), "JSON is malformed"),
         (Response("[]"), "Expected `object`"),
-        (answer({"status": "success"}), "it holds no data"),
-        (answer({"status": "success", "data": {"resultType": "vector", "result": []}}), "a vector came, not a matrix"),
+        (answer({"status": "success"}), "it has no data"),
+        (answer({"status": "success", "data": {"resultType": "vector", "result": []}}), "it is a vector, not a matrix"),
         (matrix({}), "Expected `array`"),
         (matrix([{"metric": {"a": 1}, "values": []}]), "Expected `str`"),
         (matrix([{"metric": {}, "values": [[T0, "one"]]}]), "not a time and a number"),
@@ -133,13 +133,13 @@ def matrix(result: Any) -> Response:
         (matrix([{"metric": {}, "values": [[T0, None]]}]), "not a time and a number"),
         (matrix([{"metric": {}, "values": [[T0]]}]), "not a time and a number"),
         (matrix([{"metric": {}, "values": [[T0, "1", "2"], [T0 + 15]]}]), "not a time and a number"),
-        (matrix([{"metric": {}, "values": [[T0, ["1"]]]}]), "2 samples came, 1 can be read"),
+        (matrix([{"metric": {}, "values": [[T0, ["1"]]]}]), "1 of 2 samples can be read"),
         (matrix([{"metric": {}, "values": {}}]), "not a time and a number"),
         (matrix([{"metric": {}, "values": [["NaN", "1"]]}]), "a sample has no time"),
         (matrix([{"metric": {}, "histograms": {}}]), "histograms: Expected `array`"),
-        (matrix([{"metric": {}, "values": [[T0 + 1, "1"]]}]), "it holds a time that was not asked for"),
-        (matrix([{"metric": {}, "values": [[T0 + 60, "1"]]}]), "it holds a time that was not asked for"),
-        (matrix([{"metric": {}, "values": [[T0 - 15, "1"]]}]), "it holds a time that was not asked for"),
+        (matrix([{"metric": {}, "values": [[T0 + 1, "1"]]}]), "it has a time outside of the query"),
+        (matrix([{"metric": {}, "values": [[T0 + 60, "1"]]}]), "it has a time outside of the query"),
+        (matrix([{"metric": {}, "values": [[T0 - 15, "1"]]}]), "it has a time outside of the query"),
         (matrix([{"metric": {}, "values": [[T0, "1"], [T0, "1"]]}]), "the times of a series are not in order"),
         (matrix([{"metric": {}, "values": [[T0 + 15, "1"], [T0, "1"]]}]), "the times of a series are not in order"),
     ],
@@ -166,7 +166,7 @@ def test_json_with_blanks_is_read_as_well(prometheus: FakePrometheus) -> None:
 def test_json_that_ends_early_may_come_right(prometheus: FakePrometheus, cut: int) -> None:
     whole = matrix([{"metric": {}, "values": [[T0, "1"], [T0 + 15, "1"]]}]).get_data()
     prometheus.instead = [Response(whole[:-cut])]
-    with pytest.raises(SourceUnavailable, match="the answer ends in its middle"):
+    with pytest.raises(SourceUnavailable, match="the answer is truncated"):
         extract(prometheus, measurement(x="float"))
 
 

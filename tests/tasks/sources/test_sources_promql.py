@@ -23,8 +23,8 @@ def test_the_shipped_queries_are_promql() -> None:
         ("sum by (", "is not PromQL: unclosed left parenthesis"),
         ("rate(x)", "is not PromQL: expected type matrix in call to function 'rate', got vector"),
         ("a b", "is not PromQL: "),
-        ("x[5m]", "gives ranges, not values"),
-        ("rate(x[1m])[1h:1m]", "gives ranges, not values"),
+        ("x[5m]", "returns ranges, not values"),
+        ("rate(x[1m])[1h:1m]", "returns ranges, not values"),
     ],
 )
 def test_another_query_is_named(query: str, problem: str) -> None:

@@ -55,7 +55,7 @@ DOCUMENT = '{"text \\u00e9\\n": [1.5e-3, true, null, {"}": "]}"}], "a": -7}'
 def test_half_a_document_may_come_right(api: Api) -> None:
     for length in range(1, len(DOCUMENT)):
         api.body = DOCUMENT[:length]
-        assert unavailable(api.service()).problem == "the answer ends in its middle", api.body
+        assert unavailable(api.service()).problem == "the answer is truncated", api.body
     api.body = DOCUMENT
     assert ask(api.service()) == [(-7.0,)]
 

@@ -266,7 +266,7 @@ def test_integers_and_booleans() -> None:
         ok={"metric": "ok", "as": "value", "type": "bool"},
     )
     assert rows(extract(entry, "n 5\nok 1\n"), "n", "ok") == [(5, True)]
-    with pytest.raises(AnswerInvalid, match=r"n is int in the catalogue, and 5\.5 came"):
+    with pytest.raises(AnswerInvalid, match=r"n is int in the catalogue, but 5\.5 came"):
         extract(entry, "n 5.5\nok 1\n")
 
 

@@ -91,7 +91,7 @@ def test_alone_the_progress_tells_of_neither(folder: Path) -> None:
     [
         ("{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
         ("[]", "Input should be an object"),
-        ('{"run_id": "run-b"}', "it is of the run run-b"),
+        ('{"run_id": "run-b"}', "it belongs to the run run-b"),
         ('{"run_id": "run-a", "epsilon_budget": "much"}', "epsilon_budget: Input should be a valid number, unable to parse string as a number"),
         ('{"run_id": "run-a", "epsilon_budget": NaN}', "epsilon_budget: Input should be a finite number"),
     ],
@@ -100,7 +100,7 @@ def test_a_damaged_twin_is_left_out_with_the_reason(folder: Path, text: str, why
     (folder / "fl-privacy.json").write_text(text, "utf-8")
     found = read(folder)
 
-    assert said(found)[0] == f"fl-privacy.json beside it was left out: {why}."
+    assert said(found)[0] == f"fl-privacy.json beside it was skipped: {why}."
     assert (found.run.privacy, len(found.counts)) == (None, 20)
 
 
@@ -116,7 +116,7 @@ def test_an_unreadable_twin_and_states_that_nobody_knows(folder: Path) -> None:
     )
     found = read(folder)
 
-    assert said(found)[0] == "fl-privacy.json beside it was left out: Is a directory."
+    assert said(found)[0] == "fl-privacy.json beside it was skipped: Is a directory."
     assert found.counts == (Counts(1, 3, None), Counts(2, 3, 2))
 
 

@@ -117,7 +117,7 @@ def test_a_field_whose_usual_range_is_all_that_is_possible(measurement: Measurem
     possible = an_expectation("possible", BETWEEN, column="delay_seconds", min_value=0, max_value=100)  # fmt: skip
     frame = history(measurement, delay_seconds=HUNDRED, size_bytes=[int(v) for v in HUNDRED])
     learned = learn(a_suite(measurement, possible), measurement, frame, WINDOW)
-    assert learned.left_out == {"delay_seconds": "all that is possible is within its usual range"}
+    assert learned.left_out == {"delay_seconds": "its usual range has all possible values"}
     assert list(found(learned.suite)) == ["size_bytes"]
 
 
@@ -187,7 +187,7 @@ def test_a_taken_name_is_refused(measurement: Measurement) -> None:
 
 def test_values_that_no_range_can_hold_have_none(measurement: Measurement) -> None:
     frame = history(measurement, delay_seconds=[-1.7e308, 0.0, 1.7e308] * 50)
-    with pytest.raises(UsageInvalid, match="all that is possible is within its usual range"):
+    with pytest.raises(UsageInvalid, match="its usual range has all possible values"):
         learn(a_suite(measurement), measurement, frame, WINDOW)
 
 

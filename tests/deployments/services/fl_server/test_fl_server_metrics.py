@@ -18,7 +18,7 @@ def test_two_services_share_nothing() -> None:
 
 def test_a_round_is_counted_whole() -> None:
     metrics, federation = ServiceMetrics(), Federation(FederationSettings(clients=20, seed=1))
-    metrics.training.began(federation, federation.standing())
+    metrics.training.began(federation, federation.evaluate())
     assert value(metrics, "privacy_epsilon_remaining") == 10
     assert value(metrics, "active_clients") == 0
     result = federation.step()

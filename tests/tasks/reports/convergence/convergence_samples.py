@@ -76,5 +76,5 @@ def several() -> ConvergenceReport:
     )
     return ConvergenceReport(
         (section("a"), section("b")), datetime(2025, 3, 1, 10, tzinfo=UTC), {"runs": [], "comparison": []},
-        comparison=(line,), notes=("the lake's runs were left out",),
+        comparison=(line,), notes=("the lake's runs were skipped",),
     )  # fmt: skip

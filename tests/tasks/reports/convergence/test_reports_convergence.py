@@ -13,7 +13,7 @@ import pytest
 from tasks.analysis.client_columns import DROPPED, REPORTED
 from tasks.analysis.convergence import VerdictKind
 from tasks.reports.convergence.drawing import MOST_COLUMNS, burn_svg, curve_svg, heat_svg
-from tasks.reports.convergence.page import LOOKS, markdown, render, write
+from tasks.reports.convergence.page import STYLES, markdown, render, write
 from tasks.reports.convergence.records import NOT_DRAWN, CurveChart, HeatChart
 from tests.tasks.reports.convergence.convergence_samples import NASTY, section, several, single
 
@@ -55,7 +55,7 @@ def test_several_runs_are_compared_above_them() -> None:
         text.index("2 runs: 2 improving") < text.index("a is better:") < text.index("Side by side")
     )
     assert page.count('class="panel broad"') == 5
-    assert "the lake's runs were left out" in text
+    assert "the lake's runs were skipped" in text
 
 
 def test_the_worst_run_colours_the_page() -> None:
@@ -68,8 +68,8 @@ def test_the_worst_run_colours_the_page() -> None:
 
 
 def test_every_verdict_has_its_word_its_meaning_its_colour_and_its_rank() -> None:
-    assert set(LOOKS) == set(get_args(VerdictKind))
-    assert all(all(look) for look in LOOKS.values())
+    assert set(STYLES) == set(get_args(VerdictKind))
+    assert all(all(look) for look in STYLES.values())
 
 
 def test_a_run_of_which_little_is_known_is_a_page_too() -> None:

@@ -61,11 +61,11 @@ def made(settings: Settings, **more: Any) -> Backfill:
         ({"measurements": ["r"]}, {}, UsageInvalid, "--measurement: the source of r has no past"),
         ({"measurements": None, "type": "business"}, {}, NothingConfigured, "metrics.yaml: the source of r has no past"),
         ({"measurements": ["nope"]}, {}, UsageInvalid, "--measurement: nope is not in the catalogue"),
-        ({}, {"PROMETHEUS_URL": ""}, ConfigurationInvalid, "has no source with a past"),
+        ({}, {"PROMETHEUS_URL": ""}, ConfigurationInvalid, "has no source with history"),
         ({"chunk": "90m"}, {}, UsageInvalid, "--chunk: 90m is not a whole number of cells of 1h, 1 to 168"),
         ({"chunk": "8d"}, {}, UsageInvalid, "--chunk: 8d is not a whole number of cells of 1h, 1 to 168"),
         ({"chunk": "soon"}, {}, UsageInvalid, "--chunk: 'soon' is not a duration"),
-        ({"workers": 0}, {}, UsageInvalid, "--workers: 0 is no number of workers"),
+        ({"workers": 0}, {}, UsageInvalid, "--workers: 0 is not a number of workers"),
         ({"start": STOP, "stop": START}, {}, UsageInvalid, "is empty or runs backwards"),
         ({"start": "sometime"}, {}, UsageInvalid, "--start: 'sometime' is not a time"),
         ({"start": "+1h", "stop": "+2h"}, {}, UsageInvalid, "there is nothing to read yet"),
@@ -76,7 +76,7 @@ def made(settings: Settings, **more: Any) -> Backfill:
         ],
         (
             {"runner": "dask", "address": "tcp://10.0.0.7:8786"}, {}, ConfigurationInvalid,
-            "--address: the workers may be on other hosts, and the ledger is a SQLite file (FEDVITALS_LEDGER_URL) "
+            "--address: the workers may be on other hosts, but the ledger is a SQLite file (FEDVITALS_LEDGER_URL) "
             "and the lake is a folder (FEDVITALS_LAKE_URL)",
         ),
         (
@@ -108,20 +108,20 @@ def test_a_scheduler_of_this_machine_may_share_its_files(
     installed: Installation, address: str
 ) -> None:
     wanted = made(settings_of(installed), runner="dask", address=address, workers=5)
-    assert (wanted.manner.address, wanted.manner.workers) == (address, 5)
+    assert (wanted.options.address, wanted.options.workers) == (address, 5)
 
 
 def test_what_has_no_past_is_left_out_with_a_word(installed: Installation) -> None:
     wanted = made(settings_of(installed), measurements=None, chunk="6h")
     assert [e.name for e in wanted.plan.measurements] == ["a", "b"]
-    assert "left out, since their source has no past: r" in wanted.plan.warnings
-    assert (wanted.manner.chunk, wanted.manner.workers, wanted.manner.replace) == (6, 2, False)
+    assert "skipped, since their source has no history: r" in wanted.plan.warnings
+    assert (wanted.options.chunk, wanted.options.workers, wanted.options.replace) == (6, 2, False)
 
 
 def test_nothing_is_read_that_retention_would_take_away(installed: Installation) -> None:
     wanted = made(settings_of(installed), measurements=["b"], start="-10d", stop="now")
     [warning] = wanted.plan.warnings
-    assert "b: its retention keeps nothing before " in warning
+    assert "b: not read before " in warning
     [first, *_] = window_cells(wanted.job(wanted.plan.measurements[0]))
     age = wanted.plan.now - first.start
     assert timedelta(days=7) <= age < timedelta(days=7, hours=1)

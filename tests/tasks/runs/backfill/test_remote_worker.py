@@ -86,6 +86,6 @@ def test_another_suite_than_the_run_has_is_refused(
     settings: Settings, prometheus: FakePrometheus
 ) -> None:
     order = replace(order_of(settings), suite_digest="other")
-    with pytest.raises(ConfigurationInvalid, match="the suite of this worker is not that of"):
+    with pytest.raises(ConfigurationInvalid, match="this worker has another suite than the run"):
         process_apart(order, settings, asked)
     assert prometheus.asked == []

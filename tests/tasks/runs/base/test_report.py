@@ -135,7 +135,7 @@ def test_a_window_is_reported_as_the_lake_holds_it(installation: Installation, l
         0,
     )
     assert second["warnings"] == ["the lake has no values in this window"]
-    assert "the checks ran over what is landed" in Path(str(receipt.report)).read_text("utf-8")
+    assert "the checks ran over landed values" in Path(str(receipt.report)).read_text("utf-8")
 
 
 def test_nothing_is_moved_by_a_report(

@@ -78,7 +78,9 @@ def receipt_of(run: Run, *outcomes: Outcome, retries: int = 0) -> Receipt:
 
 
 def a_receipt(run: Run, **sinks: SinkValues) -> Receipt:
-    values = Values(extracted=10, landed=6, quarantined=1, dropped_by_rule=1, unchanged=2, kept=3)
+    values = Values(
+        extracted=10, landed=6, quarantined=1, dropped_by_rule=1, unchanged=2, retained=3
+    )
     seconds = {"extract": 0.5, "land": 0.25}
     good = Outcome("loads", "landed", values=values, sinks=dict(sinks), seconds=seconds)
     return receipt_of(run, good, Outcome("other", "failed"), retries=4)

@@ -116,11 +116,11 @@ def test_what_is_no_measure_is_skipped_with_the_reason() -> None:
 
     assert [one.name for one in found] == ["hits_total", "job_created"]
     assert reasons(skipped) == {
-        "ALERTS": "Prometheus's own account of its alerts",
-        "build_info": "it is always 1: what it tells is in its labels",
-        "g": "gauge histograms are left to you: write its query by hand",
-        "hits_created": "it only says since when another metric is counted",
-        "huge": "30000 series are too many to look at",
+        "ALERTS": "Prometheus's own record of its alerts",
+        "build_info": "its value is always 1: the information is in its labels",
+        "g": "gauge histograms are not supported: write its query by hand",
+        "hits_created": "it only gives the start of another metric's count",
+        "huge": "30000 series are too many to read",
         "native": "a native histogram: write its query by hand, with histogram_quantile",
-        "state": "it is always 1: what it tells is in its labels",
+        "state": "its value is always 1: the information is in its labels",
     }

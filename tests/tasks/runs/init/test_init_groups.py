@@ -110,8 +110,8 @@ def test_the_description_says_what_was_guessed_and_left_out() -> None:
     [found] = grouped([drafts], ())
 
     assert found.measurement.description == (
-        "the metric x_total, from a; no target says the type of all of them, so check the queries; "
-        "left out for its number of series: client (rates are sums over it, other values the largest)"
+        "the metric x_total, from a; no target gives the type of all of them, so check the queries; "
+        "without, for its number of series: client (rates are sums over it, other values the largest)"
     )
 
 

@@ -69,7 +69,7 @@ def test_what_has_no_data_is_dropped_and_its_metrics_are_proposed(
     assert found.dropped == (
         Dropped("lacking", "needed: no series now"),
         Dropped("empty", "a: no series now"),
-        Dropped("clients", "it is read from the service itself, and no address of it is set"),
+        Dropped("clients", "it is read from the service itself, whose address is not set"),
     )
     assert [one.measurement.name for one in found.proposed] == ["requests"]
 

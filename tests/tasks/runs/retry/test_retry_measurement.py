@@ -160,7 +160,7 @@ def test_the_next_collect_that_is_answered_less_keeps_what_was_released(bench: B
     fix(bench, most=2.0)
     again(bench)
     put(bench, (0.25, 0.5))
-    assert bench.run(NOW).values == Values(extracted=1, landed=1, kept=1)
+    assert bench.run(NOW).values == Values(extracted=1, landed=1, retained=1)
     assert landed(bench) == [(at(0.25), 0.5), (at(0.5), 1.5)]
 
 
@@ -261,7 +261,7 @@ def test_without_a_sink_its_refusals_wait(bench: Bench) -> None:
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)
     outcome = again(bench, sinks=())
-    assert outcome.warnings == ("1 values that a sink refused wait: no sink is in use",)
+    assert outcome.warnings == ("1 values that a sink refused stay: no sink is in use",)
     assert (outcome.state, bench.quarantined()) == ("unchanged", [("share_ratio", 0.7)])
 
 
@@ -317,7 +317,7 @@ def test_a_field_that_is_gone_has_no_place(bench: Bench) -> None:
     outcome = again(bench, sinks=())
     assert outcome.values == Values(extracted=1, quarantined=1)
     assert outcome.warnings == (
-        "1 held-back values have no place in the table: their field or tag is no longer in the "
+        "1 quarantined values have no place in the table: their field or tag is no longer in the "
         "catalogue, or another value is landed there",
     )
     assert bench.quarantined() == [("share_ratio", 1.5)]
@@ -342,7 +342,7 @@ def test_a_cell_that_the_ledger_does_not_know_is_left_alone(bench: Bench) -> Non
     fix(bench, most=2.0)
     outcome = again(bench)
     assert outcome.warnings == (
-        "1 held-back values lie in cells that the ledger does not know. Fix: collect their time again",
+        "1 quarantined values lie in cells that the ledger does not know. Fix: collect their time again",
     )
     assert (outcome.values, bench.quarantined()) == (Values(), [("share_ratio", 1.5)])
 
