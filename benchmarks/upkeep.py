@@ -29,6 +29,7 @@ from tasks.core.batch import Batch, split_cells
 from tasks.core.catalogue import Catalogue
 from tasks.core.digest import digest_rows
 from tasks.core.measurement import FieldSpec, Measurement
+from tasks.core.ports import History
 from tasks.core.quarantine import no_records
 from tasks.core.settings import Maintenance, Pipeline, Settings, load_settings
 from tasks.core.state import CellState, LoadState
@@ -63,6 +64,7 @@ class _Nothing:
     """A source that is never queried."""
 
     name: str = "prometheus"
+    history: History = "range"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Fail: the batches are at hand."""

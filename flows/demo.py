@@ -20,7 +20,7 @@ from deployments.services import processes
 from flows.commands.prefect_server import VARIABLE as PREFECT_VARIABLE
 from flows.commands.running import run_command
 from tasks.core.receipt import Receipt
-from tasks.core.settings import Service, Settings, shipped
+from tasks.core.settings import InfluxService, Service, Settings, shipped
 from tasks.core.window import iso
 from tasks.runs.collect import CollectRequest
 from tasks.runs.federated import FederatedRequest
@@ -116,7 +116,7 @@ def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
 def _prometheus(
     settings: Settings, service: str, folder: Path, stack: ExitStack, notify: Notify
 ) -> dict[str, str]:
-    configured = settings.environment(None).prometheus
+    configured = settings.environment(None).services.get("prometheus")
     if configured is not None and _knows_training(configured):
         notify(f"metrics come from Prometheus at {configured.url}")
         token = configured.token.get_secret_value() if configured.token else ""
@@ -138,8 +138,8 @@ def _prometheus(
 
 
 def _influxdb(settings: Settings, folder: Path, stack: ExitStack, notify: Notify) -> dict[str, str]:
-    configured = settings.environment(None).influxdb
-    if configured is not None and configured.token is not None:
+    configured = settings.environment(None).services.get("influxdb")
+    if isinstance(configured, InfluxService) and configured.token is not None:
         notify(f"values are loaded into InfluxDB at {configured.url}, bucket {configured.bucket}")
         access = processes.InfluxAccess(
             configured.url, configured.token.get_secret_value(), configured.org, configured.bucket

@@ -1,4 +1,4 @@
-"""The flow `reconcile`: compare InfluxDB with the lake, and fix it on demand."""
+"""The flow `reconcile`: compare a sink with the lake, and fix it on demand."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,6 +10,7 @@ from tasks.stages.flow_run import record
 
 @flow(name="reconcile", persist_result=False)
 def reconcile(
+    sink: str = "influxdb",
     environment: str | None = None,
     measurements: list[str] | None = None,
     start: str | None = None,
@@ -18,9 +19,10 @@ def reconcile(
     fix: bool = False,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
-    """Explain each hour in which InfluxDB differs from the lake.
+    """Explain each hour in which a sink differs from the lake.
 
     Args:
+        sink: Which sink.
         environment: Environment of config/environments.yaml; empty: the default one.
         measurements: Only these measurements; empty: the whole catalogue.
         start: ISO 8601 (UTC) or relative to now, such as -7d; empty: all that either side has.
@@ -30,7 +32,7 @@ def reconcile(
         fail_on: Lowest severity in the data that ends the run as Findings.
     """
     request = runs.ReconcileRequest(
-        measurements=measurements, start=start, stop=stop, deep=deep, fix=fix
+        measurements=measurements, start=start, stop=stop, sink=sink, deep=deep, fix=fix
     )
     return record(
         "reconcile", lambda run, step: runs.reconcile(run, request, step), environment, fail_on

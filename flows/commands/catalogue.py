@@ -74,8 +74,8 @@ def _row(entry: "Measurement") -> dict[str, Any]:
 def _findings(
     settings: "Settings", environment: "Environment", entries: tuple["Measurement", ...]
 ) -> list[dict[str, Any]]:
+    from tasks.runs.base.live import Live
     from tasks.runs.base.plan import check_source
-    from tasks.sources.live import Live
 
     check_source(environment)
     with closing(Live(environment, datetime.now(UTC), settings.pipeline.settle_delay)) as live:

@@ -171,7 +171,7 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
 def _require_work(
     flow: str, settings: Settings, environment: Environment, parameters: dict[str, Any]
 ) -> None:
-    from tasks.runs.base.lake_plan import check_influxdb
+    from tasks.runs.base.lake_plan import LakeRequest, check_sink
     from tasks.runs.base.plan import Request, choose_measurements
 
     if flow == "collect":
@@ -180,7 +180,7 @@ def _require_work(
     elif flow == "federated":
         choose_measurements(settings, environment, Request("federated"))
     elif flow == "reconcile":
-        check_influxdb(settings, environment)
+        check_sink(parameters.get("sink", LakeRequest.sink), settings, environment)
 
 
 def to_prefect(deployment: Deployment, is_active: bool = True) -> "RunnerDeployment":

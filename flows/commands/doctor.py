@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from flows.commands.show import print_json
 from tasks.core.checks import ServiceCheck
 
 if TYPE_CHECKING:
+    from tasks.core.ports import Adapter
     from tasks.core.settings import Environment, Settings
 
 
@@ -56,10 +57,8 @@ def examine(
     yield _tried("home", "can be written", lambda: _home(settings))
     yield _tried("ledger", "answers", lambda: _ledger(settings))
     yield _tried("lake", "can be read and written", lambda: _lake(settings))
-    yield from _sources(environment)
-    yield from _influxdb(environment, create)
-    yield from _grafana(environment)
-    yield from _heartbeat(settings)
+    yield from _source(environment)
+    yield from _adapters(settings, environment, create)
     yield from _prefect(settings)
 
 
@@ -71,6 +70,8 @@ def _print(check: ServiceCheck) -> None:
 
 def _in_force(settings: "Settings", environment: "Environment") -> Iterator[ServiceCheck]:
     from flows.commands.definitions import definitions_file
+    from tasks.core import plugins
+    from tasks.core.variables import SERVICES
 
     yield ServiceCheck("settings", "config", True, str(settings.config))
     yield ServiceCheck("settings", "expectations", True, str(settings.expectations))
@@ -78,8 +79,8 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
     yield ServiceCheck("settings", "home", True, str(settings.home))
     yield ServiceCheck("settings", "environment", True, environment.name)
     yield ServiceCheck("settings", "report url", True, _report_url(settings))
-    for name in ("prometheus", "api", "influxdb", "grafana"):
-        service = getattr(environment, name)
+    for name in dict.fromkeys((*SERVICES, *(name for _, name in plugins.installed()))):
+        service = environment.services.get(name)
         detail = "not configured"
         if service is not None:
             token = "with a token" if service.token else "without a token"
@@ -148,51 +149,51 @@ def _lake(settings: "Settings") -> str:
     )
 
 
-def _sources(environment: "Environment") -> Iterator[ServiceCheck]:
-    from tasks.runs.base.plan import either_source
-    from tasks.sources.discovery import check
-    from tasks.sources.scrape import check_api
+def _adapters(
+    settings: "Settings", environment: "Environment", create: bool
+) -> Iterator[ServiceCheck]:
+    """Check the sources, sinks and channels that are configured, and that plugins can be loaded."""
+    from tasks.core import plugins
+    from tasks.core.errors import FedvitalsError
+    from tasks.runs.base.registry import OURS, find, service_of
 
-    if environment.prometheus is not None:
-        yield from check(environment.prometheus)
-    if environment.api is not None:
-        yield from check_api(environment.api)
-    if environment.prometheus is None and environment.api is None:
-        fix = f"Set {either_source(environment)}"
-        yield ServiceCheck("source", "is configured", False, "no", fix)
-
-
-def _influxdb(environment: "Environment", create: bool) -> Iterator[ServiceCheck]:
-    from tasks.sinks.influxdb_checks import check, create_bucket
-
-    if environment.influxdb is None:
-        detail = (
-            "not configured: the lake keeps everything, and a later InfluxDB can be filled from it"
-        )
-        yield ServiceCheck("influxdb", "is configured", True, detail)
-        return
-    if create:
-        yield create_bucket(environment.influxdb)
-    yield from check(environment.influxdb)
+    ours = [(find, group, kind.name) for group in OURS for kind in OURS[group]]
+    theirs = [(plugins.load, group, name) for group, name in plugins.installed()]
+    for load, group, name in ours + theirs:
+        try:
+            kind = load(group, name)
+            yield from _checks_of(kind, service_of(kind, settings, environment), create)
+        except FedvitalsError as error:
+            yield ServiceCheck(name, "can be used", False, "no", str(error))
 
 
-def _grafana(environment: "Environment") -> Iterator[ServiceCheck]:
+def _checks_of(kind: "Adapter", service: Any, create: bool) -> Iterator[ServiceCheck]:
     from contextlib import closing
     from datetime import timedelta
 
-    from tasks.channels.grafana import GrafanaChannel
+    from tasks.core.ports import ChannelKind, Opening, SinkKind
 
-    if environment.grafana is None:
+    if service is None:
+        if isinstance(kind, SinkKind):
+            later = f"the lake keeps everything, and a later {kind.title or kind.name} can be filled from it"
+            yield ServiceCheck(kind.name, "is configured", True, f"not configured: {later}")
         return
-    with closing(GrafanaChannel(environment.grafana, timedelta())) as channel:
-        yield channel.check()
+    if create and isinstance(kind, SinkKind) and kind.create is not None:
+        yield kind.create(service)
+    if isinstance(kind, ChannelKind):
+        with closing(kind.open(Opening(service, timedelta()))) as channel:
+            yield channel.check()
+    yield from kind.check(service)
 
 
-def _heartbeat(settings: "Settings") -> Iterator[ServiceCheck]:
-    from tasks.channels.heartbeat import Heartbeat
+def _source(environment: "Environment") -> Iterator[ServiceCheck]:
+    from tasks.core.errors import NothingConfigured
+    from tasks.runs.base.plan import check_source
 
-    if settings.heartbeat_url is not None:
-        yield Heartbeat(settings.heartbeat_url).check()
+    try:
+        check_source(environment)
+    except NothingConfigured as error:
+        yield ServiceCheck("source", "is configured", False, "no", error.fix)
 
 
 def _prefect(settings: "Settings") -> Iterator[ServiceCheck]:

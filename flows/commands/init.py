@@ -15,7 +15,7 @@ from tasks.core.errors import UsageInvalid
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
-    from tasks.core.settings import Environment, EnvironmentFile
+    from tasks.core.settings import Environment
     from tasks.runs.init.propose import Proposal
 
 # the addresses to ask for, with their prompts
@@ -63,10 +63,10 @@ def init(
     asks = sys.stdin.isatty() and not yes
     variables = addresses(prometheus_url, os.environ, asks)
     chosen, entry = _environment(variables)
-    assert chosen.prometheus is not None, "its address was required"
+    prometheus = chosen.services["prometheus"]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    _tell(f"looking at {chosen.prometheus.url}")
-    proposal = propose(chosen.prometheus, catalogue, chosen.api is not None, datetime.now(UTC))
+    _tell(f"looking at {prometheus.url}")
+    proposal = propose(prometheus, catalogue, "api" in chosen.services, datetime.now(UTC))
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
     _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
@@ -103,20 +103,18 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
     return found
 
 
-def _environment(variables: Mapping[str, str]) -> "tuple[Environment, EnvironmentFile]":
-    from tasks.core.settings import EnvironmentFile, load_settings, shipped
-    from tasks.core.variables import VARIABLES
+def _environment(variables: Mapping[str, str]) -> "tuple[Environment, dict[str, str]]":
+    from tasks.core.settings import load_settings, shipped
+    from tasks.core.variables import SECRETS, SERVICES
 
     own = {"FEDVITALS_CONFIG": str(shipped("config"))}
     chosen = load_settings({**variables, **own}).environment(None)
-    services = {"prometheus": chosen.prometheus, "api": chosen.api, "influxdb": chosen.influxdb}
     entry: dict[str, str] = {}
-    for name, service in services.items():
-        if service is not None:
-            entry |= {f"{name}_url": service.url, f"{name}_token": VARIABLES[f"{name}_token"]}
-    if chosen.influxdb is not None:
-        entry |= {"influxdb_org": chosen.influxdb.org, "influxdb_bucket": chosen.influxdb.bucket}
-    return chosen, EnvironmentFile(**entry)
+    for name, keys in SERVICES.items():
+        if service := chosen.services.get(name):
+            for key, variable in keys.items():
+                entry[f"{name}_{key}"] = variable if key in SECRETS else getattr(service, key)
+    return chosen, entry
 
 
 def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> None:
@@ -149,7 +147,7 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()
     # the self metrics are built in
-    measurements = tuple(entry for entry in entries if entry.source != "receipt")
+    measurements = tuple(entry for entry in entries if not entry.is_own)
     _tell(f"checking the suites of {len(measurements)} measurements")
     with opened_ledger(settings) as ledger:
         verified_suites(settings, ledger, measurements)

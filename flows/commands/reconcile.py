@@ -10,6 +10,7 @@ from flows.commands.summary import finish
 
 
 def reconcile(
+    sink: Annotated[str, typer.Option(help="Sink to compare.")] = "influxdb",
     fix: Annotated[bool, typer.Option("--fix", help="Fix differing hours.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every value, not only hours whose sums differ.")
@@ -21,12 +22,12 @@ def reconcile(
     fail_on: FailOnOption = "high",
     json: AsJson = False,
 ) -> None:
-    """Compare InfluxDB with the lake hour by hour, report why they differ, and fix it.
+    """Compare a sink with the lake hour by hour, report why they differ, and fix it.
 
     Reasons, and what --fix does:
 
     - `pending`, `missing`: not loaded yet, or gone from the bucket; loads the hour
-    - `changed`, `extra`: InfluxDB has other or more values; erases the hour and loads it
+    - `changed`, `extra`: the sink has other or more values; erases the hour and loads it
     - `refused`, `expired`: explained by quarantine or the bucket's retention; nothing
 
     Without --deep it compares counts and sums of each series, which swapped values and changed
@@ -41,5 +42,7 @@ def reconcile(
     """
     from tasks.runs.reconcile.run import ReconcileRequest
 
-    request = ReconcileRequest(measurements=measurement, start=start, stop=stop, deep=deep, fix=fix)
+    request = ReconcileRequest(
+        measurements=measurement, start=start, stop=stop, sink=sink, deep=deep, fix=fix
+    )
     finish(run_command("reconcile", request, environment, fail_on), json)

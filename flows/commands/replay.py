@@ -18,7 +18,7 @@ from flows.commands.summary import finish
 
 
 def replay(
-    sink: Annotated[str, typer.Option(help="Sink to fill: influxdb.")],
+    sink: Annotated[str, typer.Option(help="Sink to fill, such as influxdb.")],
     type: MetricTypes = "all",
     measurement: Measurements = None,
     start: Start = None,

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.secrets import secret_of
 
 HEARTBEAT_VARIABLE = "FEDVITALS_HEARTBEAT_URL"
 REPORT_URL_VARIABLE = "FEDVITALS_REPORT_URL"
@@ -63,7 +64,7 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
 
     Raises ConfigurationInvalid when it is not an http or https URL.
     """
-    url = env.get(HEARTBEAT_VARIABLE)
+    url = secret_of(env, HEARTBEAT_VARIABLE)
     if not url:
         return None
     if not _is_address(url) or not url.isascii():

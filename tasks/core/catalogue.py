@@ -71,9 +71,7 @@ class Catalogue(Mapping[str, Measurement]):
         Raises ConfigurationInvalid naming every wrong key.
         """
         measurements = parse(_File, read_yaml(path), str(path)).measurements
-        own = [
-            n for n, entry in measurements.items() if n == SELF_METRICS or entry.source == "receipt"
-        ]
+        own = [n for n, entry in measurements.items() if n == SELF_METRICS or entry.is_own]
         if own:
             raise ConfigurationInvalid(
                 where=f"{path}: measurements.{own[0]}",

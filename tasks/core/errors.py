@@ -62,6 +62,10 @@ class NothingConfigured(ConfigurationInvalid):
     """The configuration leaves a run without work. Facts: where, problem, fix."""
 
 
+class PluginInvalid(ConfigurationInvalid):
+    """What another package registers cannot be used. Facts: where, problem, fix."""
+
+
 class UsageInvalid(Terminal):
     """An argument of a command or flow is wrong. Facts: argument, problem, fix."""
 

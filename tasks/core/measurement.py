@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from tasks.core import plugins
 from tasks.core.documents import Duration, Strict
 from tasks.core.history import ROUND_TAGS, HistoryFact, facts_of
 from tasks.core.json_path import JsonPath
 from tasks.core.window import floor, format_duration
 
 MetricType = Literal["performance", "business", "security", "federated", "health", "pipeline"]
-SourceName = Literal["prometheus", "rest", "tls", "federated", "receipt"]
 FieldType = Literal["float", "int", "string", "bool"]
 Better = Literal["lower", "higher", "none"]
 Fact = Literal["days_left", "issuer", "subject", "host_matches", "trusted"]
@@ -27,8 +27,8 @@ FACT_TYPES: dict[Fact, FieldType] = {
 }
 # tags that distinguish TLS connections
 TLS_TAGS = ("host", "port")
-# source of a field's value, by kind of source
-ORIGINS: dict[SourceName, tuple[str, ...]] = {
+# source of a field's value, by kind of source; a plugin's may have any of these
+ORIGINS: dict[str, tuple[str, ...]] = {
     "prometheus": ("query", "scrape"),
     "rest": ("path",),
     "tls": ("fact",),
@@ -51,7 +51,19 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_source(name: str) -> str:
+    # of what a run says of itself no entry can be made
+    if name not in ORIGINS and name not in plugins.names(plugins.SOURCES):
+        known = (
+            *(source for source in ORIGINS if ORIGINS[source]),
+            *plugins.names(plugins.SOURCES),
+        )
+        raise ValueError(f"there is no source {name!r}; there are {', '.join(known)}")
+    return name
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+SourceName = Annotated[str, AfterValidator(_check_source)]
 
 
 class Scrape(Strict):
@@ -114,7 +126,7 @@ class FieldSpec(Strict):
         return tuple(key for key in keys if getattr(self, key) is not None)
 
 
-def _check_origin(name: str, spec: FieldSpec, source: SourceName) -> None:
+def _check_origin(name: str, spec: FieldSpec, source: str) -> None:
     allowed = ORIGINS[source]
     wrong = [key for key in spec.origins if key not in allowed]
     if wrong:
@@ -178,16 +190,18 @@ class Measurement(Strict):
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
+        origins = ORIGINS.get(self.source, ())
         for name, spec in self.fields.items():
-            _check_origin(name, spec, self.source)
+            if self.source in ORIGINS:
+                _check_origin(name, spec, self.source)
             _check_history(name, spec, self.tags)
-        if (self.rest is not None) != (self.source == "rest"):
+        if (self.rest is not None) != ("path" in origins):
             raise ValueError("`rest` goes with `source: rest`, and only with it")
         if self.rest is not None and set(self.rest.tags) != set(self.tags):
             raise ValueError("`rest.tags` must have a path for each tag, and nothing else")
-        if self.source == "tls" and not set(self.tags) <= set(TLS_TAGS):
+        if "fact" in origins and not set(self.tags) <= set(TLS_TAGS):
             raise ValueError(f"the tags of a certificate can be {' and '.join(TLS_TAGS)}")
-        if self.source == "federated":
+        if "history" in origins:
             self._check_history()
         if self.identity is not None and self.identity not in self.tags:
             raise ValueError("`identity` must be one of the tags")
@@ -200,6 +214,11 @@ class Measurement(Strict):
         for fact in (*of_client, "round"):
             if self.field_of(fact) is None:
                 raise ValueError(f"needs a field with `history: {fact}` to distinguish rounds")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is what fedvitals measures of itself, which no source is asked for."""
+        return ORIGINS.get(self.source) == ()
 
     @property
     def suite_name(self) -> str:

@@ -1,27 +1,40 @@
-"""Define the ports: the shapes of all sources, sinks, readers of sinks, and channels."""
+"""Define the ports: the shapes of all sources, sinks, readers and channels, and how each is declared.
 
-from collections.abc import Mapping
+A declaration (SourceKind, SinkKind, ChannelKind) is all that the rest of fedvitals knows of an adapter.
+Ours stand in tasks/runs/base/registry.py; another package registers its own as an entry point of
+`fedvitals.sources`, `fedvitals.sinks` or `fedvitals.channels`, under the declaration's name.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
+from tasks.core import plugins
 from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
+from tasks.core.history import KnownRun
 from tasks.core.measurement import Measurement
 from tasks.core.message import Message
 from tasks.core.quarantine import no_records
-from tasks.core.receipt import SinkValues
+from tasks.core.receipt import Receipt, SinkValues
 from tasks.core.series import Points, SeriesKey, Sums
+from tasks.core.services import Service, Tuning
 from tasks.core.window import Cell, Window
+
+# what past a source has: any range can be asked for, none, or numbered rounds of a training
+History = Literal["range", "sample", "rounds"]
 
 
 class Source(Protocol):
     """Extract measurements from one service."""
 
     name: str
+    history: History
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Return the measurement over the window."""
@@ -97,6 +110,9 @@ class Reader(Protocol):
     ) -> dict[SeriesKey, Points]:
         """Return every value of the window."""
 
+    def close(self) -> None:
+        """Give connections back."""
+
 
 class Channel(Protocol):
     """Send the message of a run to one service."""
@@ -116,3 +132,98 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """Give connections back."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What an adapter is opened with: its service, and for sinks their section of sinks.yaml."""
+
+    service: Any
+    retry_timeout: timedelta
+    tuning: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """How long what fails may be tried again."""
+        return self.retry_timeout.total_seconds()
+
+
+@dataclass(frozen=True)
+class SourceOpening(Opening):
+    """What a source is opened with: also the run's time, and what runs remember for it.
+
+    `gate` lets a few queries through at once. `landed` returns the run of a training that is landed.
+    `last_page` returns the page that the last good run kept of a URL; `keep_page` keeps this run's.
+    """
+
+    environment: str = ""
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    landed: Callable[[Measurement, str], KnownRun | None] = lambda *_: None
+    last_page: Callable[[str], tuple[datetime, bytes] | None] = lambda _: None
+    keep_page: Callable[[str, datetime, bytes], None] = lambda *_: None
+
+
+class OpenSource(Source, Protocol):
+    """A source as it is opened, once a run."""
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """Declare an adapter: its name in files and receipts, its service's settings, and its check.
+
+    `settings` is None when it needs no service; `service` names one of ours that it uses.
+    """
+
+    name: str
+    title: str = ""
+    settings: type[Service] | None = Service
+    service: str = ""
+    check: Callable[[Any], Iterable[ServiceCheck]] = lambda service: ()
+
+    @property
+    def service_name(self) -> str:
+        """The service that it uses."""
+        return self.service or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceKind(Adapter):
+    """Declare a source. Where its service is not configured, `stand_in` is read.
+
+    `probe` looks at each field without extracting; `count` counts series, for a backfill's estimate.
+    """
+
+    history: History
+    open: Callable[[SourceOpening], OpenSource]
+    stand_in: "SourceKind | None" = None
+    probe: Callable[[Any, Measurement, datetime], tuple[Any, ...]] | None = None
+    count: Callable[[Any, Measurement, Window], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkKind(Adapter):
+    """Declare a sink: `open` loads it, `reader` reads it back, `create` makes what is missing in it."""
+
+    open: Callable[[Opening], Sink]
+    reader: Callable[[Opening], Reader]
+    tuning: type[Tuning] = Tuning
+    create: Callable[[Any], ServiceCheck] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelKind(Adapter):
+    """Declare a channel: `wants` says of which runs it is sent messages (message.at_least)."""
+
+    open: Callable[[Opening], Channel]
+    wants: Callable[[Receipt], bool]
+
+
+KINDS: Mapping[str, type[Adapter]] = {
+    plugins.SOURCES: SourceKind,
+    plugins.SINKS: SinkKind,
+    plugins.CHANNELS: ChannelKind,
+}

@@ -21,7 +21,6 @@ MeasurementState = Literal[
 RunStatus = Literal["ok", "degraded", "failed", "no_data"]
 # lowest severity of the data that makes the exit code 1
 FailOn = Literal["critical", "high", "warning", "never"]
-DeliveryKind = Literal["self metrics", "report", "artifacts", "channel", "heartbeat"]
 # ordered: a measurement gets the first state that applies
 STATE_ORDER: tuple[MeasurementState, ...] = (
     "failed", "refused", "pending", "retained", "landed", "unchanged", "lost", "no_data",
@@ -227,9 +226,12 @@ class MeasurementReceipt(BaseModel):
 
 @dataclass(frozen=True)
 class Delivery:
-    """A delivery of a finished run; it changes neither status nor exit code."""
+    """A delivery of a finished run; it changes neither status nor exit code.
 
-    what: DeliveryKind
+    `what` is "self metrics", "report", "artifacts" or the name of a channel.
+    """
+
+    what: str
     ok: bool
     message: str = ""
 

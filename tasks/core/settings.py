@@ -1,21 +1,29 @@
 """Settings: where things are, taken from the environment and the config folder, checked whole."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta, tzinfo
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, create_model, field_validator
 
-from tasks.core.addresses import checked_heartbeat, checked_lake, checked_report_url, checked_url
+from tasks.core import plugins
+from tasks.core.addresses import checked_heartbeat, checked_lake, checked_report_url
 from tasks.core.documents import Duration, Strict, parse, read_yaml
-from tasks.core.errors import ConfigurationInvalid, UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, PluginInvalid, UsageInvalid
 from tasks.core.goal import Goal
+from tasks.core.secrets import secret_of
+from tasks.core.services import Environment as Environment
+from tasks.core.services import InfluxService as InfluxService
+from tasks.core.services import InfluxTuning as InfluxTuning
+from tasks.core.services import Service as Service
+from tasks.core.services import Tuning, read_environment
 from tasks.core.variables import VARIABLES, unused_variables
 from tasks.core.window import parse_duration
 
@@ -94,23 +102,12 @@ class Maintenance(Strict):
 ClientIds = Literal["plain", "hashed", "off"]
 
 
-class EnvironmentFile(Strict):
-    """One environment of environments.yaml: addresses, and the names of its secrets."""
-
-    prometheus_url: str | None = None
-    prometheus_token: str | None = Field(default=None, description="name of a variable")
-    api_url: str | None = None
-    api_token: str | None = Field(default=None, description="name of a variable")
-    influxdb_url: str | None = None
-    influxdb_token: str | None = Field(default=None, description="name of a variable")
-    influxdb_org: str | None = None
-    influxdb_bucket: str | None = None
-    grafana_url: str | None = None
-    grafana_token: str | None = Field(default=None, description="name of a variable")
-
-
 # it becomes a tag everywhere, so it keeps clear of what some store refuses
 EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+
+
+# without what it says of plugins
+_Entry = create_model("_Entry", __base__=Strict, **{key: (str | None, None) for key in VARIABLES})  # type: ignore[call-overload]
 
 
 def _off(reported: object) -> object:
@@ -136,59 +133,11 @@ class _EnvironmentsFile(Strict):
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
     training: Goal = Goal()
-    environments: dict[EnvironmentName, EnvironmentFile] = Field(default_factory=dict)
-
-
-class InfluxTuning(Strict):
-    """How InfluxDB is written to."""
-
-    enabled: bool = True
-    gzip: bool = Field(default=False, description="compress posts; slower on one machine")
-    lines_per_post: int = Field(default=50_000, gt=0)
-    timeout: Duration = parse_duration("60s")
+    environments: dict[EnvironmentName, _Entry] = Field(default_factory=dict)
 
 
 class _SinksFile(Strict):
     influxdb: InfluxTuning = InfluxTuning()
-
-
-class Service(Strict):
-    """One outside service: its base URL without credentials, and its token."""
-
-    url: str
-    token: SecretStr | None = None
-    origin: str = Field(description="where the URL came from")
-
-    def refresh_token(self, refused: str) -> bool:
-        """Return whether the token is another one than the refused."""
-        return self.token is not None and self.token.get_secret_value() != refused
-
-
-class InfluxService(Service):
-    """The InfluxDB of an environment."""
-
-    org: str
-    bucket: str
-
-    @property
-    def target(self) -> str:
-        """The sink's name in the ledger: another bucket is another sink."""
-        return f"{self.url} {self.org}/{self.bucket}"
-
-
-class Environment(Strict):
-    """The services of one environment. None: not configured."""
-
-    name: str
-    is_of_file: bool = Field(default=False, description="has an entry in environments.yaml")
-    prometheus: Service | None = None
-    api: Service | None = None
-    influxdb: InfluxService | None = None
-    grafana: Service | None = None
-
-    def setting(self, key: str) -> str:
-        """Name what sets a key of this environment: a variable, or a place in environments.yaml."""
-        return f"{key} of {self.name} in environments.yaml" if self.is_of_file else VARIABLES[key]
 
 
 @dataclass(frozen=True)
@@ -202,7 +151,7 @@ class Settings:
     ledger_url: str = field(repr=False)  # it may hold a password
     pipeline: Pipeline
     maintenance: Maintenance
-    influxdb: InfluxTuning
+    sinks: Mapping[str, Tuning]
     environments: Mapping[str, Environment]
     default_environment: str
     training: Goal = field(default_factory=Goal)
@@ -239,24 +188,23 @@ class Settings:
         """The folders in force, as a receipt has them."""
         return {"config": str(self.config), "home": str(self.home)}
 
-    def influxdb_of(self, environment: Environment) -> InfluxService | None:
-        """Return the InfluxDB that runs load; None when it is off or its token is missing."""
-        service = environment.influxdb
-        is_on = service is not None and service.token is not None and self.influxdb.enabled
-        return service if is_on else None
+    def sink_service(self, sink: str, environment: Environment) -> Service | None:
+        """Return the service that runs load into; None when the sink is off or its token is missing."""
+        service, tuning = environment.services.get(sink), self.sinks.get(sink)
+        if service is None or tuning is None:
+            return None
+        return service if service.is_whole and tuning.enabled else None
 
     def sink_targets(self, environment: str) -> tuple[str, ...]:
         """Return the targets that the environment's runs load, also while a token is missing."""
         known = self.environments.get(environment)
-        if known is None or known.influxdb is None or not self.influxdb.enabled:
-            return ()
-        return (known.influxdb.target,)
+        services = known.services if known is not None else {}
+        named = ((services.get(name), tuning) for name, tuning in self.sinks.items())
+        return tuple(each.target for each, tuning in named if each is not None and tuning.enabled)
 
 
 CLIENT_KEY_VARIABLE = "FEDVITALS_CLIENT_KEY"
 SHORTEST_CLIENT_KEY = 16
-DEFAULT_ORG = "fedvitals"
-DEFAULT_BUCKET = "fedvitals"
 
 
 def shipped(folder: Literal["config", "expectations"]) -> Path:
@@ -275,22 +223,23 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     home = Path(env.get("FEDVITALS_HOME") or ".fedvitals").resolve()
     config, expectations = _folders(env)
     path = config / "environments.yaml"
-    content = parse(_EnvironmentsFile, read_yaml(path), str(path))
-    sinks = parse(_SinksFile, read_yaml(config / "sinks.yaml"), str(config / "sinks.yaml"))
+    raw = read_yaml(path)
+    theirs = _keys_of_plugins(raw.get("environments"))
+    content = parse(_EnvironmentsFile, raw, str(path))
     default = content.default_environment
-    entries = {name: entry.model_dump() for name, entry in content.environments.items()}
-    named = {name: _environment(name, entry, env, str(path)) for name, entry in entries.items()}
+    entries = {n: {**entry.model_dump(), **theirs[n]} for n, entry in content.environments.items()}
+    named = {name: read_environment(name, entry, env, str(path)) for name, entry in entries.items()}
     if default not in named:
-        named = {default: _environment_of_variables(default, env), **named}
+        named = {default: read_environment(default, None, env, str(path)), **named}
     return Settings(
         home=home,
         config=config,
         expectations=expectations,
         lake_url=checked_lake(env.get("FEDVITALS_LAKE_URL") or str(home / "lake")),
-        ledger_url=env.get("FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
+        ledger_url=secret_of(env, "FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
         pipeline=content.pipeline,
         maintenance=content.maintenance,
-        influxdb=sinks.influxdb,
+        sinks=_tunings(config / "sinks.yaml", named.values()),
         environments=named,
         default_environment=default,
         training=content.training,
@@ -303,8 +252,33 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def _keys_of_plugins(environments: object) -> dict[str, dict[str, Any]]:
+    """Take the keys of plugins out of each entry: their own models check them."""
+    prefixes = tuple(f"{name}_" for _, name in plugins.installed())
+    entries = environments.items() if isinstance(environments, dict) else ()
+    return {
+        name: {key: entry.pop(key) for key in [*entry] if str(key).startswith(prefixes)}
+        for name, entry in entries
+        if isinstance(entry, dict)
+    }
+
+
+def _tunings(path: Path, environments: Iterable[Environment]) -> dict[str, Tuning]:
+    """Return how sinks are written to: ours, and those of plugins that some environment has."""
+    sections = read_yaml(path)
+    used = {name for environment in environments for name in environment.services}
+    tunings: dict[str, Tuning] = {}
+    for name in plugins.names(plugins.SINKS):
+        section = sections.pop(name, {})
+        with suppress(PluginInvalid):
+            if name in used:
+                model = plugins.load(plugins.SINKS, name).tuning
+                tunings[name] = parse(model, section, f"{path}: {name}")
+    return {**dict(parse(_SinksFile, sections, str(path))), **tunings}
+
+
 def _checked_client_key(env: Mapping[str, str]) -> SecretStr | None:
-    key = env.get(CLIENT_KEY_VARIABLE)
+    key = secret_of(env, CLIENT_KEY_VARIABLE)
     if key and len(key) < SHORTEST_CLIENT_KEY:
         problem = f"the key has fewer than {SHORTEST_CLIENT_KEY} characters, so it could be guessed"
         fix = "Set a longer one, the same on every machine that reads this service"
@@ -323,44 +297,3 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
         config = shipped("config")
     beside = config.parent / "expectations"
     return config, beside if beside.is_dir() else shipped("expectations")
-
-
-def _environment_of_variables(name: str, env: Mapping[str, str]) -> Environment:
-    values = {
-        key: variable if key.endswith("_token") else env.get(variable) or None
-        for key, variable in VARIABLES.items()
-    }
-    return _build(name, values, env, VARIABLES)
-
-
-def _environment(
-    name: str, values: Mapping[str, str | None], env: Mapping[str, str], path: str
-) -> Environment:
-    origins = {key: f"{path}: environments.{name}.{key}" for key in VARIABLES}
-    return _build(name, values, env, origins).model_copy(update={"is_of_file": True})
-
-
-def _build(
-    name: str, values: Mapping[str, str | None], env: Mapping[str, str], origins: Mapping[str, str]
-) -> Environment:
-    services: dict[str, dict[str, object]] = {}
-    for kind in ("prometheus", "api", "influxdb", "grafana"):
-        url, variable = values[f"{kind}_url"], values[f"{kind}_token"]
-        origin = origins[f"{kind}_url"]
-        if url is not None:
-            services[kind] = {"url": checked_url(url, origin), "origin": origin}
-            services[kind]["token"] = _checked_token(env.get(variable or ""), variable)
-    if influxdb := services.get("influxdb"):
-        influxdb["org"] = values["influxdb_org"] or DEFAULT_ORG
-        influxdb["bucket"] = values["influxdb_bucket"] or DEFAULT_BUCKET
-    return Environment.model_validate({"name": name, **services})
-
-
-def _checked_token(token: str | None, variable: str | None) -> SecretStr | None:
-    if not token:
-        return None
-    if not token.isascii() or not token.isprintable() or token != token.strip():
-        problem = "the token has characters that no HTTP header may hold"
-        fix = "Set it again, without spaces or line ends around it"
-        raise ConfigurationInvalid(where=variable, problem=problem, fix=fix)
-    return SecretStr(token)

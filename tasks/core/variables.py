@@ -1,20 +1,34 @@
-"""Environment variables of services, and those without effect."""
+"""Services with their keys and variables, and variables without effect."""
 
 from collections.abc import Mapping
 
-# variable of the default environment, for each key of environments.yaml
-VARIABLES = {
-    "prometheus_url": "PROMETHEUS_URL",
-    "prometheus_token": "PROMETHEUS_API_TOKEN",
-    "api_url": "FED_VIT_API_URL",
-    "api_token": "FED_VIT_API_TOKEN",
-    "influxdb_url": "INFLUXDB_URL",
-    "influxdb_token": "INFLUXDB_TOKEN",
-    "influxdb_org": "INFLUXDB_ORG",
-    "influxdb_bucket": "INFLUXDB_BUCKET",
-    "grafana_url": "GRAFANA_URL",
-    "grafana_token": "GRAFANA_API_KEY",
+# what names a variable in environments.yaml, since it is a secret
+SECRETS = frozenset({"token"})
+# of each service its keys (in environments.yaml: prometheus_url), and their variables
+SERVICES: Mapping[str, Mapping[str, str]] = {
+    "prometheus": {"url": "PROMETHEUS_URL", "token": "PROMETHEUS_API_TOKEN"},
+    "api": {"url": "FED_VIT_API_URL", "token": "FED_VIT_API_TOKEN"},
+    "influxdb": {
+        "url": "INFLUXDB_URL",
+        "token": "INFLUXDB_TOKEN",
+        "org": "INFLUXDB_ORG",
+        "bucket": "INFLUXDB_BUCKET",
+    },
+    "grafana": {"url": "GRAFANA_URL", "token": "GRAFANA_API_KEY"},
 }
+# the default environment's variable for each key of environments.yaml
+VARIABLES: Mapping[str, str] = {
+    f"{service}_{key}": variable
+    for service, keys in SERVICES.items()
+    for key, variable in keys.items()
+}
+
+
+def variable_of(key: str) -> str:
+    """Return the default environment's variable for a key of environments.yaml."""
+    return VARIABLES.get(key, key.upper())
+
+
 # keys and their values
 Entry = Mapping[str, str | None]
 
@@ -29,30 +43,31 @@ def unused_variables(
     tokens = {name for entry in entries.values() for name in _tokens(entry)}
     replaced = entries.get(default)
     unused = {}
-    for key, variable in VARIABLES.items():
-        is_token = key.endswith("_token")
-        if not env.get(variable) or (is_token and variable in tokens):
-            continue
-        url = VARIABLES[_url_of(key)]
-        if replaced is None and not env.get(url):
-            unused[variable] = f"{url} is not set. Fix: set it, or unset {variable}"
-        # the same address in both places makes no difference
-        elif replaced is not None and (is_token or env[variable].rstrip("/") != replaced[key]):
-            unused[variable] = _replaced(key, default)
+    for service, keys in SERVICES.items():
+        for key, variable in keys.items():
+            is_token = key in SECRETS
+            given = f"{variable}_FILE" if is_token and not env.get(variable) else variable
+            if not env.get(given) or (is_token and variable in tokens):
+                continue
+            place = f"{service}_{key}"
+            if replaced is None and not env.get(keys["url"]):
+                unused[given] = f"{keys['url']} is not set. Fix: set it, or unset {given}"
+            # the same address in both places makes no difference
+            elif replaced is not None and (
+                is_token or env[variable].rstrip("/") != replaced.get(place)
+            ):
+                unused[given] = _replaced(place, given, default)
     return unused
 
 
 def _tokens(entry: Entry) -> set[str | None]:
-    return {entry[key] for key in entry if key.endswith("_token") and entry[_url_of(key)]}
+    pairs = ((entry.get(f"{name}_url"), entry.get(f"{name}_token")) for name in SERVICES)
+    return {token for url, token in pairs if url}
 
 
-def _url_of(key: str) -> str:
-    return f"{key.partition('_')[0]}_url"
-
-
-def _replaced(key: str, default: str) -> str:
+def _replaced(key: str, variable: str, default: str) -> str:
     fix = f"name it in {key} there" if key.endswith("_token") else f"set {key} there"
     return (
         f"environments.yaml has an entry for {default}, which replaces the variables. "
-        f"Fix: {fix}, or unset {VARIABLES[key]}"
+        f"Fix: {fix}, or unset {variable}"
     )

@@ -18,8 +18,6 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
 from tasks.validation.model import Suite
 
-# a source that can be queried for the past; the others give a sample a run
-SOURCES_WITH_HISTORY = frozenset({"prometheus"})
 MOST_CELLS = 168  # of one chunk
 
 

@@ -22,11 +22,11 @@ from tasks.core.window import Cell, Window, floor, follows, groups_of, iso
 from tasks.ledger.deferred import put_aside, take_up
 from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
 from tasks.ledger.pending import pending_cells, pending_values
-from tasks.pipeline.chunk import MOST_CELLS, SOURCES_WITH_HISTORY, Chunk, Tools
+from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
 from tasks.pipeline.due import Job, find_due
 from tasks.pipeline.lost import counted, lost_for_good, record
 from tasks.pipeline.process import load_pending, process
-from tasks.pipeline.training_rounds import SOURCES_OF_ROUNDS, new_rounds
+from tasks.pipeline.training_rounds import new_rounds
 
 logger = logging.getLogger("fedvitals")
 
@@ -124,10 +124,10 @@ def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
 
 def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
     yield from prepared(job, tools)
-    if tools.source.name in SOURCES_OF_ROUNDS:
+    if tools.source.history == "rounds":
         yield from new_rounds(job, tools)
         return
-    if tools.source.name not in SOURCES_WITH_HISTORY:
+    if tools.source.history == "sample":
         yield from _sample(job, tools, progress)
         return
     if job.window is None:

@@ -11,7 +11,7 @@ from tasks.core.quarantine import keys_of, keys_within
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
-from tasks.pipeline.chunk import SOURCES_WITH_HISTORY, Chunk, Tools
+from tasks.pipeline.chunk import Chunk, Tools
 from tasks.pipeline.merge import retain_older, united
 
 
@@ -266,4 +266,4 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 def is_sample(tools: Tools) -> bool:
     """Return whether the source has no history, so each run adds a sample."""
-    return tools.source.name not in SOURCES_WITH_HISTORY
+    return tools.source.history != "range"

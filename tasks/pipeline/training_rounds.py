@@ -12,6 +12,7 @@ import pandas as pd
 
 from tasks.core.batch import Batch, slice_cell
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values
 from tasks.core.window import EPOCH, Cell, Window, floor, follows, groups_of
@@ -19,8 +20,6 @@ from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
 from tasks.pipeline.due import Job
 from tasks.pipeline.process import process
 
-# a source that is queried for rounds beyond the landed ones
-SOURCES_OF_ROUNDS = frozenset({"federated"})
 MOMENT = timedelta(microseconds=1)
 EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
 # time, tags as a record has them, field
@@ -33,6 +32,7 @@ class _Given:
 
     batch: Batch
     name: str
+    history: History = "rounds"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         return self.batch

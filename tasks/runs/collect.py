@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.core.receipt import Receipt
 from tasks.runs.base.collecting import collect_by_source
-from tasks.runs.base.deliver import deliver_everywhere
+from tasks.runs.base.deliver import deliver
 from tasks.runs.base.plan import Request, covered_window, make_plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
@@ -29,4 +29,4 @@ def collect(run: Run, request: CollectRequest, step: Step = plain) -> Receipt:
         from tasks.runs.base.report import report_run
 
         step("report", report_run)(run, plan, receipt)
-    return step("deliver", deliver_everywhere)(run, receipt)
+    return step("deliver", deliver)(run, receipt)

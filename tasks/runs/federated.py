@@ -12,10 +12,10 @@ from tasks.core.goal import Goal
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.severity import Severity
 from tasks.core.snapshots import Watched
-from tasks.pipeline.training_rounds import SOURCES_OF_ROUNDS
 from tasks.runs.base.collecting import collect_by_source
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.plan import Plan, Request, covered_window, make_plan
+from tasks.runs.base.registry import source
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
@@ -74,7 +74,7 @@ def stands_still(plan: Plan, outcomes: Iterable[Outcome], seen: Seen) -> bool:
     states = {outcome.state for outcome in done}
     if "unchanged" in states and states <= {"unchanged", "no_data"} and not _owed(done):
         return True
-    of_rounds = {m.name for m in plan.measurements if m.source in SOURCES_OF_ROUNDS}
+    of_rounds = {m.name for m in plan.measurements if source(m.source).history == "rounds"}
     polls = seen.watched.snapshots[-2:]
     if len(polls) < 2:
         return False

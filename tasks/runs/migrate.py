@@ -28,7 +28,7 @@ from tasks.lake.windows import append_states, states_in_force
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.cell_audit import AuditRequest, CellAudit, stand
 from tasks.pipeline.recovery import Rebuilding
-from tasks.sinks.influxdb import InfluxSink
+from tasks.runs.base.registry import sinks_in, source_in
 
 # of a measurement and environment these cells, in every sink
 Erase = Callable[[Measurement, str, Sequence[Cell]], None]
@@ -113,34 +113,28 @@ def migrate(
 
 
 def erase_with(settings: Settings) -> Erase:
-    """Erases cells in the configured InfluxDB of their environment."""
+    """Erases cells in the configured sinks of their environment."""
 
     def erase(measurement: Measurement, environment: str, cells: Sequence[Cell]) -> None:
         known = settings.environments.get(environment)
-        service = settings.influxdb_of(known) if known is not None else None
-        if service is None:
-            return
-        retry_timeout = settings.pipeline.retry_timeout.total_seconds()
         nothing = empty_frame(measurement)
-        with closing(
-            InfluxSink(service, settings.influxdb, deadline_seconds=retry_timeout)
-        ) as sink:
-            gone = [CellToLoad(cell, nothing, erase_first=True) for cell in cells]
-            errors = [each.error for each in sink.load(measurement, environment, gone)]
-        for error in errors:
-            if error is not None:
-                raise error
+        gone = [CellToLoad(cell, nothing, erase_first=True) for cell in cells]
+        for kind, opening in sinks_in(settings, known) if known is not None else ():
+            with closing(kind.open(opening)) as sink:
+                errors = [each.error for each in sink.load(measurement, environment, gone)]
+            for error in errors:
+                if error is not None:
+                    raise error
 
     return erase
 
 
 def sources_of(settings: Settings, measurement: Measurement) -> dict[str, str]:
     """What each environment's runs read the measurement from."""
-    scraped = measurement.source == "prometheus"
     return {
-        name: "scrape" if scraped and environment.prometheus is None else measurement.source
+        name: kind.name
         for name, environment in settings.environments.items()
-        if environment.prometheus is not None or environment.api is not None
+        if (kind := source_in(measurement.source, environment)) is not None
     }
 
 

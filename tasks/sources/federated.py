@@ -8,6 +8,7 @@ from tasks.core.batch import Batch
 from tasks.core.history import CLIENT_TAGS, KnownRun
 from tasks.core.json_path import kind_of
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window
 from tasks.http import Limits
@@ -37,6 +38,7 @@ class FederatedSource:
     """
 
     name = "federated"
+    history: History = "rounds"
 
     def __init__(self, service: Service, known: Known, limits: Limits | None = None) -> None:
         """`known` returns the landed rounds of a measurement and environment, or None."""

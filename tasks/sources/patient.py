@@ -12,7 +12,7 @@ class PatientSource:
     """A source with retries of Transient errors, until it gave up once."""
 
     def __init__(self, source: Source, deadline_seconds: float) -> None:
-        self.name = source.name
+        self.name, self.history = source.name, source.history
         self._source = source
         self._deadline = deadline_seconds
 

@@ -10,6 +10,7 @@ import numpy as np
 from tasks.core.batch import Batch
 from tasks.core.errors import KeyRepeated, LabelsDiffer, SourceOverloaded, SourceTimedOut
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, format_duration, micros
 from tasks.http import Answer, Limits
@@ -46,6 +47,7 @@ class PrometheusSource:
     """
 
     name = "prometheus"
+    history: History = "range"
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class NamedSource:
     """A source whose clients get pseudonyms in every batch."""
 
     def __init__(self, source: Source, namer: Namer) -> None:
-        self.name = source.name
+        self.name, self.history = source.name, source.history
         self._source = source
         self._namer = namer
 

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.core.batch import Batch
 from tasks.core.json_path import kind_of, obstacle, values_at
 from tasks.core.measurement import Measurement, Rest
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.http import Limits
@@ -27,6 +28,7 @@ class RestSource:
     """
 
     name = "rest"
+    history: History = "sample"
 
     def __init__(
         self, service: Service, limits: Limits | None = None, now: datetime | None = None

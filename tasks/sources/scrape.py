@@ -13,6 +13,7 @@ from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement, Scrape
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor, micros
 from tasks.http import Limits
@@ -98,6 +99,7 @@ class ScrapeSource:
     """
 
     name = "scrape"
+    history: History = "sample"
 
     def __init__(self, page: Page, previous: Page | None, now: datetime | None = None) -> None:
         """`now` dates the sample: the run's time, by default the page's."""
@@ -216,19 +218,3 @@ def _combine(values: list[float], scrape: Scrape) -> float:
     if scrape.combine == "min":
         return float(np.fmin.reduce(values))
     return sum(values) / (len(values) if scrape.combine == "mean" else 1)
-
-
-class AbsentPage:
-    """Stands for an unreadable page, in a run that has other work."""
-
-    name = ScrapeSource.name
-
-    def __init__(self, error: FedvitalsError) -> None:
-        self._error = error
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Raise the FedvitalsError with the reason."""
-        raise self._error

@@ -11,6 +11,7 @@ from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
 from tasks.core.batch import Batch, build_frame
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.settings import Service
 from tasks.core.window import Window, floor
 from tasks.http import trusting
@@ -48,6 +49,7 @@ class TlsSource:
     """
 
     name = "tls"
+    history: History = "sample"
 
     def __init__(self, service: Service, now: datetime | None = None) -> None:
         """`now` is what the samples are dated with: the run's time, by default the look's."""

@@ -69,7 +69,7 @@ def watched(
 
 
 def _measurement(catalogue: Catalogue, tags: tuple[str, ...]) -> Measurement | None:
-    found = (m for m in catalogue.values() if m.source == "federated" and m.tags == tags)
+    found = (m for m in catalogue.values() if m.field_of("round") and m.tags == tags)
     return next(found, None)
 
 

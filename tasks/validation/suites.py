@@ -55,7 +55,7 @@ def _plain(value: Any) -> Any:
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
     """Read a suite without Great Expectations; raise SuiteInvalid for none."""
     path = folder / f"{measurement.suite_name}.json"
-    is_shipped = measurement.source == "receipt" and not path.is_file()
+    is_shipped = measurement.is_own and not path.is_file()
     # the self metrics have a built-in suite
     content = _read(shipped("expectations") / path.name if is_shipped else path)
     return suite_of(content, measurement, path)

@@ -45,7 +45,7 @@ def validate(batch: Batch, suite: Suite) -> Validated:
         raise ValueError(f"{batch.measurement.name}: a batch without rows is not validated")
     frame = batch.frame.reset_index(drop=True)
     # the self metrics are validated cheaply
-    own = plain.run(frame, suite) if batch.measurement.source == "receipt" else None
+    own = plain.run(frame, suite) if batch.measurement.is_own else None
     ran = engine.run(frame, suite) if own is None else own
     ran |= _not_yet_possible(batch, suite)
     pairs = [(expectation, ran[expectation.check_id]) for expectation in suite.expectations]

@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.core.batch import Batch, canonical, count_values, slice_cell
 from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement
-from tasks.core.ports import CellAnswer, CellToLoad
+from tasks.core.ports import CellAnswer, CellToLoad, History
 from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import SinkValues
 from tasks.core.severity import Severity
@@ -32,6 +32,7 @@ class MemorySource:
 
     frame: pd.DataFrame
     name: str = "prometheus"
+    history: History = "range"
     error: BaseException | None = None
     errors_at: dict[datetime, BaseException] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)

@@ -239,8 +239,8 @@ def test_an_influxdb_without_a_token_is_off_with_one_warning(
 
     assert (ran.code, ran.document["sinks"]) == (0, {})
     assert ran.warnings == (
-        "fedvitals: InfluxDB is off: INFLUXDB_URL names one, and its token is not set. Values are "
-        "landed, and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) is set\n"
+        "fedvitals: INFLUXDB_URL: InfluxDB is off, since its token is not set. Fix: set "
+        "INFLUXDB_TOKEN, or the variable that environments.yaml names\n"
     )
     assert influxdb.requests == 0
 

@@ -233,7 +233,7 @@ IDLE = {
     ),
     "no token of the InfluxDB": (
         "reconcile/reconcile", {"INFLUXDB_URL": "http://127.0.0.1:9"},
-        "INFLUXDB_URL: names an InfluxDB whose token is not set. Fix: set INFLUXDB_TOKEN",
+        "INFLUXDB_URL: InfluxDB is off, since its token is not set. Fix: set INFLUXDB_TOKEN",
     ),
 }  # fmt: skip
 
@@ -256,8 +256,8 @@ def test_a_training_that_is_read_from_an_api_needs_one(bare: Installation) -> No
     bare.configure({"a": entry("a"), "r": ROUNDS})
 
     assert idle(bare, {"PROMETHEUS_URL": "http://127.0.0.1:9"}, "federated/training") == (
-        "environment production: the service's API, which all of these are read from, is not "
-        "configured. Fix: set FED_VIT_API_URL"
+        "environment production: no service that these measurements are read from is configured. "
+        "Fix: set FED_VIT_API_URL"
     )
     assert idle(bare, SOURCES, "federated/training") is None
 

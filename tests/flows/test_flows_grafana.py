@@ -47,9 +47,9 @@ def test_every_run_is_annotated_once(collecting: Installation, grafana: FakeGraf
     assert (first["notes"], second["notes"]) == ([], [])
     # one that changed nothing has no report, and is marked all the same
     assert first["deliveries"] == [
-        {"what": what, "ok": True, "message": ""} for what in ("self metrics", "report", "channel")
+        {"what": what, "ok": True, "message": ""} for what in ("self metrics", "report", "grafana")
     ]
-    assert [each["what"] for each in second["deliveries"]] == ["self metrics", "channel"]
+    assert [each["what"] for each in second["deliveries"]] == ["self metrics", "grafana"]
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_grafana_that_fails_is_a_note_and_the_run_is_as_good(
     document = ran.document
     assert (ran.code, document["status"]) == (0, "ok")
     (lost,) = [each for each in document["deliveries"] if not each["ok"]]
-    assert lost["what"] == "channel"
+    assert lost["what"] == "grafana"
     assert lost["message"].startswith(f"Grafana at {grafana.url}: HTTP 503")
     assert lost["message"].endswith("The message was not sent; the run itself is not affected")
     assert collecting.holding(TOKEN) == []
@@ -96,7 +96,7 @@ def test_a_token_that_is_wrong_is_a_note(collecting: Installation, grafana: Fake
 
     assert ran.code == 0
     assert "note     Grafana at" in ran.out
-    assert "Set GRAFANA_API_KEY" in ran.out
+    assert "set GRAFANA_API_KEY" in ran.out
     assert len(grafana.asked) == 1
 
 
@@ -110,7 +110,7 @@ def test_without_a_token_grafana_is_off_with_one_warning(
 
     assert (ran.code, grafana.asked) == (0, [])
     assert [each["what"] for each in ran.document["deliveries"]] == ["self metrics", "report"]
-    assert ran.err.count("Grafana is off: GRAFANA_URL names one, and its token is not set") == 1
+    assert ran.err.count("GRAFANA_URL: Grafana is off, since its token is not set") == 1
 
 
 def test_doctor_asks_grafana(bare: Installation, grafana: FakeGrafana) -> None:

@@ -116,8 +116,7 @@ def test_the_configuration_names_the_services_and_holds_no_token(
     }
     assert not [name for name in written(out) if SECRET in (out / name).read_text()]
     settings = load_settings(bare.variables | {"FEDVITALS_CONFIG": str(out / "config")})
-    service = settings.environment(None).prometheus
-    assert service is not None
+    service = settings.environment(None).services["prometheus"]
     assert service.token is not None
     assert service.token.get_secret_value() == SECRET
 

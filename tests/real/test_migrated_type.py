@@ -51,7 +51,7 @@ def test_integers_that_became_floats_load_whole(
         bench.lake, bench.ledger, FileLocks(tmp_path / "locks"), {"example": FLOAT}, HOUR, "run-90"
     )
     settings = load_settings({"FEDVITALS_HOME": str(tmp_path / "home")})
-    environment = Environment(name="production", influxdb=service)
+    environment = Environment(name="production", services={"influxdb": service})
     object.__setattr__(settings, "environments", {"production": environment})
     object.__setattr__(settings, "pipeline", Pipeline(retry_timeout=parse_duration("10s")))
     reported = migrate(work, "example", {}, {}, dry=False, erase=erase_with(settings))

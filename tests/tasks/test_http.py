@@ -19,6 +19,7 @@ from tasks.core.errors import (
     CertificateInvalid,
     ConfigurationInvalid,
     FedvitalsError,
+    SourceRefused,
     SourceUnavailable,
     Transient,
 )
@@ -328,6 +329,25 @@ def test_a_refused_token_is_asked_for_again_once(
     else:
         assert failure(adapter, url).status == 401
         assert headers_of(httpserver) == [f"{scheme} t0ken"]
+
+
+@pytest.mark.promise("Secrets: a token in a file is read again when a service refuses it")
+@pytest.mark.parametrize("held", ["n3w\n", "t0ken\n", None])
+def test_a_token_in_a_file_is_read_again(
+    httpserver: HTTPServer, tmp_path: Path, held: str | None
+) -> None:
+    httpserver.expect_oneshot_request("/metrics").respond_with_data("", 401)
+    service = Service(url=serve(httpserver), origin="X", token=TOKEN, token_file=tmp_path / "token")
+    if held is not None:
+        (tmp_path / "token").write_text(held)
+    if held == "n3w\n":
+        fetch_page(service)
+        assert headers_of(httpserver)[:2] == ["Bearer t0ken", "Bearer n3w"]
+    else:
+        # what the file says is refused already, or it is gone
+        with pytest.raises(SourceRefused):
+            fetch_page(service)
+        assert headers_of(httpserver) == ["Bearer t0ken"]
 
 
 def test_a_token_that_is_refused_twice_is_not_sent_a_third_time(

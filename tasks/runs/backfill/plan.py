@@ -8,14 +8,16 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tasks.core import plugins
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger
-from tasks.pipeline.chunk import MOST_CELLS, SOURCES_WITH_HISTORY, is_by_rules
+from tasks.pipeline.chunk import MOST_CELLS, is_by_rules
 from tasks.pipeline.due import Job
 from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
+from tasks.runs.base.registry import names, source, source_in
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 
@@ -78,9 +80,9 @@ def make_backfill(run: Run, request: BackfillRequest) -> Backfill:
     )
     _check_runner(options, settings)
     _check_history(run.environment)
-    names = request.measurements
-    plan = make_plan(run, Request(request.type, names, request.start, request.stop))
-    return Backfill(_with_history(plan, bool(names)), options)
+    chosen = request.measurements
+    plan = make_plan(run, Request(request.type, chosen, request.start, request.stop))
+    return Backfill(_with_history(plan, bool(chosen)), options)
 
 
 def cells_to_read(job: Job, suite: Suite, ledger: Ledger, is_anew: bool) -> list[Cell]:
@@ -183,17 +185,20 @@ def _is_here(address: str) -> bool:
 
 
 def _check_history(environment: Environment) -> None:
-    if environment.prometheus is None:
+    kinds = [kind for name in names(plugins.SOURCES) if (kind := source(name)).history == "range"]
+    if not any(source_in(kind.name, environment) is kind for kind in kinds):
         raise ConfigurationInvalid(
             where=f"environment {environment.name}",
             problem="has no source with history to backfill from",
-            fix=f"Set {environment.setting('prometheus_url')}",
+            fix=f"Set {environment.setting(f'{kinds[0].service_name}_url')}",
         )
 
 
 def _with_history(plan: Plan, is_named: bool) -> Plan:
     """Return the plan without sources that lack history; raise if such is named."""
-    entries = tuple(e for e in plan.measurements if e.source in SOURCES_WITH_HISTORY)
+    kinds = {e.source: source_in(e.source, plan.environment) for e in plan.measurements}
+    ranges = {name for name, kind in kinds.items() if kind and kind.history == "range"}
+    entries = tuple(e for e in plan.measurements if e.source in ranges)
     others = [e.name for e in plan.measurements if e not in entries]
     if others and (is_named or not entries):
         problem = f"the source of {', '.join(others)} has no history"

@@ -12,7 +12,8 @@ from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import MOST_CELLS
 from tasks.pipeline.due import Job
 from tasks.runs.backfill.plan import FLOW, Backfill, cells_to_read, window_cells
-from tasks.sources.counting import SeriesCount, count_series
+from tasks.runs.base.registry import source
+from tasks.sources.counting import SeriesCount
 
 # receipts to measure the pace by, and the least values that they must have moved
 PACE_RUNS = 10
@@ -99,10 +100,11 @@ def survey(backfill: Backfill, ledger: Ledger) -> Survey:
 
 def _counted(entry: Measurement, backfill: Backfill) -> dict[str, SeriesCount]:
     cells = list(window_cells(backfill.job(entry)))
-    service = backfill.plan.environment.prometheus
-    if not cells or service is None:
+    kind = source(entry.source)
+    if not cells or kind.count is None:
         return {}
-    return count_series(service, entry, Window(cells[0].start, cells[-1].stop))
+    service = backfill.plan.environment.services[kind.service_name]
+    return kind.count(service, entry, Window(cells[0].start, cells[-1].stop))
 
 
 def _share(

@@ -1,53 +1,45 @@
-"""What a finished run hands on: its artifacts, a mark on Grafana's dashboards, a heartbeat."""
+"""What a finished run hands on: its artifacts, and its message to the channels that want it."""
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import FedvitalsError, defect
 from tasks.core.message import Message, message_of
-from tasks.core.ports import Channel
-from tasks.core.receipt import DeliveryKind, Receipt
+from tasks.core.ports import ChannelKind, Opening
+from tasks.core.receipt import Receipt
+from tasks.runs.base.registry import channels_in
 from tasks.runs.base.run import Run
 
-# a mark on a dashboard is worth no longer wait
-CHANNEL_RETRY_TIMEOUT = timedelta(seconds=10)
+logger = logging.getLogger("fedvitals")
 
 
 def deliver(run: Run, receipt: Receipt) -> Receipt:
-    """Hand the artifacts on, and complete the receipt in the ledger."""
-    publish = run.publish
-    if publish is not None and run.artifacts:
-        _try(run, "artifacts", lambda: publish(run.artifacts))
+    """Send the run's message and its artifacts, and complete the receipt in the ledger."""
+    message = message_of(receipt, datetime.now(UTC))
+    for kind, opening in channels_in(run.settings, run.environment):
+        if kind.wants(receipt):
+            _try(run, kind.name, partial(_send, kind, opening, message))
+    if run.publish is not None and run.artifacts:
+        _try(run, "artifacts", partial(run.publish, run.artifacts))
     return run.complete(receipt)
 
 
-def deliver_everywhere(run: Run, receipt: Receipt) -> Receipt:
-    """Hand the run on to the channels too: an annotation of each run, a heartbeat of each that did
-    its work."""
-    message = message_of(receipt, datetime.now(UTC))
-    service, url = run.environment.grafana, run.settings.heartbeat_url
-    if service is not None and service.token is not None:
-        from tasks.channels.grafana import GrafanaChannel
-
-        retry_timeout = min(run.settings.pipeline.retry_timeout, CHANNEL_RETRY_TIMEOUT)
-        _send(run, "channel", GrafanaChannel(service, retry_timeout), message)
-    if url is not None and receipt.did_its_work:
-        from tasks.channels.heartbeat import Heartbeat
-
-        _send(run, "heartbeat", Heartbeat(url), message)
-    return deliver(run, receipt)
+def _send(kind: ChannelKind, opening: Opening, message: Message) -> None:
+    with closing(kind.open(opening)) as channel:
+        channel.send(message)
 
 
-def _send(run: Run, what: DeliveryKind, channel: Channel, message: Message) -> None:
-    with closing(channel):
-        _try(run, what, lambda: channel.send(message))
-
-
-def _try(run: Run, what: DeliveryKind, send: Callable[[], object]) -> None:
+def _try(run: Run, what: str, send: Callable[[], object]) -> None:
     try:
         send()
     except FedvitalsError as error:
         run.delivered(what, str(error))
+    # the run is over, and a channel of another package must not take its receipt down
+    except Exception as error:
+        logger.exception("%s: unexpected error", what)
+        run.delivered(what, defect(error))
     else:
         run.delivered(what)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.core.errors import FedvitalsError
 from tasks.core.self_metrics import LEDGER_ID, self_measurement
-from tasks.core.settings import Environment, InfluxService, Settings, shipped
+from tasks.core.settings import Environment, InfluxService, InfluxTuning, Settings, shipped
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
@@ -69,12 +69,12 @@ def other_writer(
     Call once a run, before any load: every run loads its self metrics at least. An InfluxDB that
     does not answer, or whose token may only write, does not fail the run.
     """
-    service = settings.influxdb_of(environment)
-    if service is None:
+    service = settings.sink_service(InfluxReader.name, environment)
+    if not isinstance(service, InfluxService):
         return ()
     try:
         mine = ledger_id(lake, ledger)
-        last = _last_writer(settings, service, environment.name)
+        last = _last_writer(service, environment.name)
     except FedvitalsError as error:
         runs = logging.getLogger("fedvitals")
         runs.info("the last writer of bucket %s is unknown: %s", service.bucket, error)
@@ -89,12 +89,10 @@ def other_writer(
     )
 
 
-def _last_writer(
-    settings: Settings, service: InfluxService, environment: str
-) -> tuple[datetime, str] | None:
+def _last_writer(service: InfluxService, environment: str) -> tuple[datetime, str] | None:
     now = datetime.now(UTC)
     # includes rows dated by a clock that is ahead
     window = Window(now - LOOK_BACK, now + timedelta(days=1))
-    tuning = settings.influxdb.model_copy(update={"timeout": ASK_TIMEOUT})
+    tuning = InfluxTuning(timeout=ASK_TIMEOUT)
     with closing(InfluxReader(service, tuning, deadline_seconds=0)) as reader:
         return reader.last(self_measurement(), environment, LEDGER_ID, window)

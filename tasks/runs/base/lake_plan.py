@@ -2,24 +2,23 @@
 
 from dataclasses import dataclass
 
+from tasks.core import plugins
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import NothingConfigured, UsageInvalid
+from tasks.core.errors import UsageInvalid
 from tasks.core.ports import Sink
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window
 from tasks.runs.base.plan import Plan, Request, make_report_plan
+from tasks.runs.base.registry import INFLUXDB, names, why_off
 from tasks.runs.base.run import Run
-from tasks.runs.base.toolbox import SINKS
-
-INFLUXDB = "influxdb"
 
 
 @dataclass(frozen=True)
 class LakeRequest(Request):
     """The part of the lake to load into, or compare with, a sink."""
 
-    sink: str = INFLUXDB
+    sink: str = INFLUXDB.name
 
 
 def plan_of_lake(run: Run, request: LakeRequest) -> Plan:
@@ -27,35 +26,21 @@ def plan_of_lake(run: Run, request: LakeRequest) -> Plan:
 
     All types are the whole catalogue, with those that `collect` takes only by name.
     """
-    if request.sink not in SINKS:
-        fix = f"Use one of: {', '.join(SINKS)}"
-        raise UsageInvalid(argument="--sink", problem=f"there is no sink {request.sink!r}", fix=fix)
-    names = request.measurements
-    if request.type == "all" and not names:
-        names = list(Catalogue.read(run.settings.config / "metrics.yaml"))
-    plan = make_report_plan(run, Request(request.type, names, request.start, request.stop))
-    check_influxdb(run.settings, run.environment)
-    return plan
+    check_sink(request.sink, run.settings, run.environment)
+    chosen = request.measurements
+    if request.type == "all" and not chosen:
+        chosen = list(Catalogue.read(run.settings.config / "metrics.yaml"))
+    return make_report_plan(run, Request(request.type, chosen, request.start, request.stop))
 
 
-def check_influxdb(settings: Settings, environment: Environment) -> None:
-    """Refuse an incomplete InfluxDB configuration, which would silently take nothing."""
-    service = environment.influxdb
-    if service is None:
-        url, token = environment.setting("influxdb_url"), environment.setting("influxdb_token")
-        problem = "no InfluxDB is configured"
-        fix = f"Set {url} and {token}"
-        raise NothingConfigured(where=f"environment {environment.name}", problem=problem, fix=fix)
-    if service.token is None:
-        problem = "names an InfluxDB whose token is not set"
-        fix = "Set INFLUXDB_TOKEN, or the variable that environments.yaml names"
-        raise NothingConfigured(where=service.origin, problem=problem, fix=fix)
-    if not settings.influxdb.enabled:
-        raise NothingConfigured(
-            where="sinks.yaml: influxdb.enabled",
-            problem="InfluxDB is disabled",
-            fix="Set it to true",
-        )
+def check_sink(name: str, settings: Settings, environment: Environment) -> None:
+    """Refuse an unknown sink, and one that is off, which would silently take nothing."""
+    if name not in (known := names(plugins.SINKS)):
+        fix = f"Use one of: {', '.join(known)}"
+        raise UsageInvalid(argument="--sink", problem=f"there is no sink {name!r}", fix=fix)
+    error = why_off(plugins.SINKS, name, settings, environment)
+    if error is not None:
+        raise error
 
 
 def sink_of(sinks: tuple[Sink, ...], name: str) -> Sink:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from tasks.core import plugins
 from tasks.core.addresses import check_output
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
@@ -18,9 +19,9 @@ from tasks.core.self_metrics import self_measurement
 from tasks.core.settings import Environment, Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
-from tasks.pipeline.chunk import SOURCES_WITH_HISTORY
 from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
+from tasks.runs.base.registry import names, source, source_in, warnings
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 from tasks.validation.suites import read_suite, verify
@@ -81,10 +82,10 @@ class Request:
 def make_plan(run: Run, asked: Request) -> Plan:
     """Check the whole configuration, and plan what a run reads from its sources."""
     selected, measurements = choose_measurements(run.settings, run.environment, asked)
-    warnings = _warnings(run.environment, run.settings, selected)
-    for warning in warnings:
+    off = _warnings(run.environment, run.settings, selected)
+    for warning in off:
         logger.warning(warning)
-    return _plan(run, asked, measurements, warnings)
+    return _plan(run, asked, measurements, off)
 
 
 def choose_measurements(
@@ -100,12 +101,12 @@ def choose_measurements(
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     selected = _selected(catalogue, asked, settings)
     _check_asked(selected)
-    measurements = tuple(entry for entry in selected if _has_source(entry, environment))
+    measurements = tuple(entry for entry in selected if source_in(entry.source, environment))
     if not measurements:
         raise NothingConfigured(
             where=f"environment {environment.name}",
-            problem="the service's API, which all of these are read from, is not configured",
-            fix=f"Set {environment.setting('api_url')}",
+            problem="no service that these measurements are read from is configured",
+            fix=f"Set {' and '.join(_left_out(environment, selected))}",
         )
     return selected, measurements
 
@@ -193,9 +194,9 @@ def covered_window(plan: Plan, outcomes: Iterable[Outcome]) -> Window:
 
 def by_source(measurements: Iterable[Measurement]) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
     """Group the measurements by source; samples first, since the past can wait and their time not."""
-    ordered = sorted(measurements, key=lambda entry: entry.source in SOURCES_WITH_HISTORY)
-    for source in dict.fromkeys(entry.source for entry in ordered):
-        yield source, tuple(entry for entry in ordered if entry.source == source)
+    ordered = sorted(measurements, key=lambda entry: source(entry.source).history == "range")
+    for name in dict.fromkeys(entry.source for entry in ordered):
+        yield name, tuple(entry for entry in ordered if entry.source == name)
 
 
 def verified_suites(
@@ -237,52 +238,38 @@ def _version_of_checks() -> str:
 
 def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read."""
-    if environment.prometheus is None and environment.api is None:
+    if not any(source_in(name, environment) for name in names(plugins.SOURCES)):
+        prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
         problem = "no source is configured"
-        fix = f"Set {either_source(environment)}"
+        fix = f"Set {prometheus}, or {api} to read the service's /metrics directly"
         raise NothingConfigured(where=f"environment {environment.name}", problem=problem, fix=fix)
 
 
-def either_source(environment: Environment) -> str:
-    """Name what sets a source, for an environment that has none."""
-    prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
-    return f"{prometheus}, or {api} to read the service's /metrics directly"
-
-
 def _check_asked(selected: tuple[Measurement, ...]) -> None:
-    own = [entry.name for entry in selected if entry.source == "receipt"]
+    own = [entry.name for entry in selected if entry.is_own]
     if own:
         problem = f"{own[0]} is not collected: every run writes it of itself"
         fix = f"See it: fedvitals report --measurement {own[0]}"
         raise UsageInvalid(argument="--measurement", problem=problem, fix=fix)
 
 
-def _has_source(entry: Measurement, environment: Environment) -> bool:
-    return entry.source == "prometheus" or environment.api is not None
+def _left_out(environment: Environment, selected: tuple[Measurement, ...]) -> dict[str, list[str]]:
+    """Return the measurements without a source, by the setting that is missing."""
+    missing: dict[str, list[str]] = {}
+    for entry in selected:
+        if source_in(entry.source, environment) is None:
+            setting = environment.setting(f"{source(entry.source).service_name}_url")
+            missing.setdefault(setting, []).append(entry.name)
+    return missing
 
 
 def _warnings(
     environment: Environment, settings: Settings, selected: tuple[Measurement, ...]
 ) -> tuple[str, ...]:
-    """What is off because it is not configured whole."""
-    left_out = [entry.name for entry in selected if not _has_source(entry, environment)]
-    warnings = []
-    if left_out:
-        missing = environment.setting("api_url")
-        warnings.append(f"left out, since {missing} is not set: {', '.join(left_out)}")
-    service = environment.influxdb
-    if service is not None and service.token is None and settings.influxdb.enabled:
-        warnings.append(
-            f"InfluxDB is off: {service.origin} names one, and its token is not set. Values are "
-            "landed, and loaded once INFLUXDB_TOKEN (or the variable that environments.yaml names) "
-            "is set"
-        )
-    if environment.grafana is not None and environment.grafana.token is None:
-        warnings.append(
-            f"Grafana is off: {environment.grafana.origin} names one, and its token is not set "
-            "(GRAFANA_API_KEY, or the variable that environments.yaml names)"
-        )
-    return tuple(warnings)
+    """Return what is off because it is not configured whole."""
+    missing = _left_out(environment, selected).items()
+    left_out = (f"left out, since {what} is not set: {', '.join(left)}" for what, left in missing)
+    return (*left_out, *warnings(settings, environment))
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

@@ -14,7 +14,6 @@ from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
 from tasks.core.receipt import (
     Delivery,
-    DeliveryKind,
     FailOn,
     Outcome,
     Receipt,
@@ -162,7 +161,7 @@ class Run:
         logger.info("%s", sentence_of(receipt))
         return receipt
 
-    def delivered(self, what: DeliveryKind, problem: str = "") -> None:
+    def delivered(self, what: str, problem: str = "") -> None:
         """Note a delivery, or the reason why it failed."""
         if problem:
             logger.warning("%s: %s", what, problem)

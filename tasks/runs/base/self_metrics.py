@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from tasks.core.batch import Batch, build_frame
 from tasks.core.errors import FedvitalsError, LockHeld, defect
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.receipt import Outcome, Receipt, SinkValues
 from tasks.core.self_metrics import LEDGER_ID, SELF_METRICS, self_measurement
 from tasks.core.settings import Settings
@@ -95,6 +96,7 @@ class _ThisRun:
 
     batch: Batch
     name: str = "receipt"
+    history: History = "sample"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         return self.batch

@@ -1,18 +1,18 @@
 """The opened tools of a run: its sources and sinks, closed at the end."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.core.errors import FedvitalsError
-from tasks.core.measurement import Measurement, SourceName
-from tasks.core.ports import Sink, Source
+from tasks.core.measurement import Measurement
+from tasks.core.ports import Sink, Source, SourceKind, SourceOpening
 from tasks.core.receipt import Outcome
-from tasks.core.retry import retrying
-from tasks.core.settings import Environment, Service, Settings
+from tasks.core.settings import Environment, Settings
 from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
@@ -22,18 +22,11 @@ from tasks.pipeline.chunk import Tools
 from tasks.pipeline.recovery import caught_up
 from tasks.runs.base.home import other_writer
 from tasks.runs.base.plan import Plan
+from tasks.runs.base.registry import sinks_in, source_in
 from tasks.runs.base.run import Run
-from tasks.sinks.influxdb import InfluxSink
-from tasks.sources.federated import FederatedSource
 from tasks.sources.patient import PatientSource
-from tasks.sources.prometheus import PrometheusSource
 from tasks.sources.pseudonyms import NamedSource, Namer, namer_of
-from tasks.sources.rest import RestSource
-from tasks.sources.scrape import AbsentPage, Page, ScrapeSource, fetch_page
 from tasks.validation.model import Suite
-
-if TYPE_CHECKING:
-    from tasks.sources.tls import TlsSource
 
 
 @dataclass(frozen=True)
@@ -41,13 +34,15 @@ class Toolbox:
     """The opened tools of a run: what it reads from and loads into."""
 
     run: Run
-    sources: Mapping[SourceName, Source]
+    sources: Mapping[str, Source | FedvitalsError]
     sinks: tuple[Sink, ...]
     namer: Namer | None = None
 
     def tools(self, plan: Plan, measurement: Measurement, lock: RunLock) -> Tools:
-        """What one measurement is processed with."""
+        """Return what one measurement is processed with; raises why its source could not be opened."""
         source = self.sources[measurement.source]
+        if isinstance(source, FedvitalsError):
+            raise source
         if measurement.identity is not None and self.namer is not None:
             source = NamedSource(source, self.namer)
         return tools_of(self.run, source, plan.suites[measurement.name], self.sinks, lock)
@@ -113,83 +108,60 @@ def opened_stores(run: Run) -> Iterator[tuple[Sink, ...]]:
 def opened_sinks(settings: Settings, environment: Environment) -> Iterator[tuple[Sink, ...]]:
     """Open the environment's sinks for a block."""
     with ExitStack() as stack:
-        opened = (open_sink(settings, environment) for open_sink in SINKS.values())
-        sinks = tuple(sink for sink in opened if sink is not None)
-        for sink in sinks:
-            stack.callback(sink.close)
-        yield sinks
+        openings = sinks_in(settings, environment)
+        yield tuple(stack.enter_context(closing(kind.open(how))) for kind, how in openings)
 
 
 def _open_sources(
     plan: Plan, ledger: Ledger, gate: AbstractContextManager[Any] | None, stack: ExitStack
-) -> Iterator[tuple[SourceName, Source]]:
-    """The sources that the plan's measurements need, by the name that the catalogue gives them."""
+) -> Iterator[tuple[str, Source | FedvitalsError]]:
+    """Open the sources that the plan's measurements need, by the name that the catalogue gives them.
+
+    One that cannot be opened fails its own measurements; raises its error when all are so.
+    """
     retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
     gate = gate or BoundedSemaphore(plan.settings.pipeline.queries_at_once)
+    opened: dict[str, Source | FedvitalsError] = {}
     for name in dict.fromkeys(entry.source for entry in plan.measurements):
-        source = _open_source(name, plan, ledger, gate, stack)
-        stack.callback(source.close)
-        # that it did not answer was waited for already
-        is_absent = isinstance(source, AbsentPage)
-        yield name, source if is_absent else PatientSource(source, retry_timeout)
+        kind = source_in(name, plan.environment)
+        assert kind is not None, "the plan leaves out what has no source"
+        try:
+            source = kind.open(_opening(kind, plan, ledger, gate, stack))
+        except FedvitalsError as error:
+            opened[name] = error
+        else:
+            stack.callback(source.close)
+            opened[name] = PatientSource(source, retry_timeout)
+    errors = [each for each in opened.values() if isinstance(each, FedvitalsError)]
+    if errors and len(errors) == len(opened):
+        raise errors[0]
+    return iter(opened.items())
 
 
-def _open_source(
-    name: SourceName,
+def _opening(
+    kind: SourceKind,
     plan: Plan,
     ledger: Ledger,
     gate: AbstractContextManager[Any],
     stack: ExitStack,
-) -> "PrometheusSource | RestSource | TlsSource | FederatedSource | ScrapeSource | AbsentPage":
-    environment = plan.environment
-    if name == "prometheus" and environment.prometheus is not None:
-        return PrometheusSource(environment.prometheus, gate=gate)
-    assert environment.api is not None, "the plan leaves out what has no source"
-    if name == "rest":
-        return RestSource(environment.api, now=plan.now)
-    if name == "tls":
-        # most runs need no reader of certificates
-        from tasks.sources.tls import TlsSource
+) -> SourceOpening:
+    name = plan.environment.name
 
-        return TlsSource(environment.api, now=plan.now)
-    if name == "federated":
-        return FederatedSource(environment.api, partial(known_run, Lake(plan.settings.lake_url)))
-    try:
-        return _open_scrape(environment.name, environment.api, plan, ledger, stack)
-    except FedvitalsError as error:
-        # a training whose history can be read is followed without its metrics page too
-        if any(entry.source == "federated" for entry in plan.measurements):
-            return AbsentPage(error)
-        raise
+    def keep_page(url: str, time: datetime, text: bytes) -> None:
+        # only a run that ends well may move the page that the next rates are measured from
+        def keep(error: object, *_: object) -> None:
+            if error is None:
+                ledger.keep_page(name, url, time, text)
 
+        stack.push(keep)
 
-def _open_scrape(
-    environment: str, service: Service, plan: Plan, ledger: Ledger, stack: ExitStack
-) -> ScrapeSource:
-    """The service's /metrics page, and the one kept before, for rates."""
-    retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
-    page = retrying(retry_timeout)(fetch_page, service)
-    kept = ledger.last_page(environment, page.url)
-    previous = Page(url=page.url, time=kept[0], text=kept[1].decode()) if kept else None
-    # only a run that ends well may move the page that the next rates are measured from
-    stack.push(partial(_keep_page, ledger, environment, page))
-    return ScrapeSource(page, previous, plan.now)
-
-
-def _keep_page(ledger: Ledger, environment: str, page: Page, error: object, *_: object) -> None:
-    if error is None:
-        ledger.keep_page(environment, page.url, page.time, page.text.encode())
-
-
-def _open_influxdb(settings: Settings, environment: Environment) -> Sink | None:
-    service = settings.influxdb_of(environment)
-    if service is None:
-        return None
-    retry_timeout = settings.pipeline.retry_timeout.total_seconds()
-    return InfluxSink(service, settings.influxdb, deadline_seconds=retry_timeout)
-
-
-# every sink by name, and what opens it; None when it is off or not configured whole
-SINKS: Mapping[str, Callable[[Settings, Environment], Sink | None]] = {
-    InfluxSink.name: _open_influxdb
-}
+    return SourceOpening(
+        service=plan.environment.services.get(kind.service_name),
+        retry_timeout=plan.settings.pipeline.retry_timeout,
+        environment=name,
+        now=plan.now,
+        gate=gate,
+        landed=partial(known_run, Lake(plan.settings.lake_url)),
+        last_page=partial(ledger.last_page, name),
+        keep_page=keep_page,
+    )

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from tasks.core.settings import EnvironmentFile
 from tasks.runs.init.groups import Proposed
 from tasks.runs.init.propose import Proposal
 from tasks.runs.init.suites import suite_for
@@ -30,7 +29,7 @@ ENTRIES = """\
 
 
 def texts_of(
-    proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, EnvironmentFile]
+    proposal: Proposal, config: Path, expectations: Path, environment: tuple[str, Mapping[str, str]]
 ) -> dict[Path, str]:
     """Return the text of each file by path; the folders are the shipped ones."""
     names = [entry.name for entry in proposal.kept]
@@ -93,11 +92,11 @@ def _entry(one: Proposed) -> str:
     return _indented({measurement.name: content})
 
 
-def _environments(shipped: str, name: str, entry: EnvironmentFile) -> str:
+def _environments(shipped: str, name: str, entry: Mapping[str, str]) -> str:
     head = shipped.split(ENVIRONMENTS, 1)[0]
     # the comment before the shipped empty list does not apply
     head = re.sub(r"(\n#[^\n]*)+$", "", head).rstrip("\n")
-    content = {name: entry.model_dump(exclude_none=True)}
+    content = {name: dict(entry)}
     return f"{head}\n\n{SERVICES}{ENVIRONMENTS[1:]}\n{_indented(content)}"
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from tasks.core.errors import Terminal
 from tasks.core.measurement import Measurement
 from tasks.core.settings import Service
+from tasks.runs.base.registry import source
 from tasks.runs.init.families import Family, Skipped, families
 from tasks.runs.init.fields import Draft, Drafted, drafted
 from tasks.runs.init.groups import Proposed, grouped
@@ -60,7 +61,7 @@ def propose(
     if not inventory.series and not inventory.too_many:
         raise NothingFound(url=service.url, problem="has no data of the last five minutes")
     # the self metrics are built in
-    asked = {name: entry for name, entry in catalogue.items() if entry.source != "receipt"}
+    asked = {name: entry for name, entry in catalogue.items() if not entry.is_own}
     reasons = {name: _reason_against(service, one, has_api, now) for name, one in asked.items()}
     kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
     found, skipped = families(inventory)
@@ -79,7 +80,7 @@ def propose(
 
 def _reason_against(service: Service, entry: Measurement, has_api: bool, now: datetime) -> str:
     """Return why a measurement cannot be collected here; empty when it can."""
-    if entry.source != "prometheus":
+    if source(entry.source).probe is None:
         return "" if has_api else "it is read from the service itself, whose address is not set"
     findings = probe(service, entry, now)
     lacking = [one for one in findings if one.state != "ok"]

@@ -21,12 +21,12 @@ from tasks.core.window import Window
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.lake_plan import LakeRequest, plan_of_lake, sink_of, whole_cells
 from tasks.runs.base.plan import Plan
+from tasks.runs.base.registry import sinks_in
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
 from tasks.runs.base.toolbox import opened_stores
 from tasks.runs.reconcile import measurement as reconciling
-from tasks.sinks.influxdb_read import InfluxReader
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,9 @@ def reconcile(run: Run, asked: ReconcileRequest, step: Step = plain) -> Receipt:
 
 
 def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
-    service = plan.environment.influxdb
-    assert service is not None, "the plan is checked for it"
-    retry_timeout = plan.settings.pipeline.retry_timeout.total_seconds()
-    reader = InfluxReader(service, plan.settings.influxdb, deadline_seconds=retry_timeout)
-    with closing(reader), opened_stores(run) as sinks:
+    openings = sinks_in(run.settings, run.environment)
+    kind, opening = next(each for each in openings if each[0].name == asked.sink)
+    with closing(kind.reader(opening)) as reader, opened_stores(run) as sinks:
         sink = sink_of(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]
     for each in found:

@@ -7,7 +7,7 @@ from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
-from tasks.core.ports import Sink
+from tasks.core.ports import History, Sink
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.self_metrics import self_measurement
 from tasks.core.window import Window, asked_window
@@ -32,6 +32,7 @@ class _Unasked:
     """The source of a run that works from the lake alone."""
 
     name: str = "none"
+    history: History = "sample"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         raise AssertionError("a retry does not query its source")

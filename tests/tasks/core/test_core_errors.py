@@ -20,6 +20,7 @@ USAGE = {
     "MigrationRefused",
     "ConfigurationInvalid",
     "NothingConfigured",
+    "PluginInvalid",
     "UsageInvalid",
     "SuiteInvalid",
     "QueryInvalid",

@@ -11,7 +11,7 @@ import yaml
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
-from tasks.core.settings import Settings, load_settings, shipped
+from tasks.core.settings import InfluxService, Settings, load_settings, shipped
 from tasks.core.variables import VARIABLES
 
 SECRET = "s3cr3t-t0ken"
@@ -51,7 +51,7 @@ def test_shipped_configuration_loads_without_any_variable(
     assert settings.ledger_url == f"sqlite:///{tmp_path / '.fedvitals' / 'ledger.db'}"
     assert list(settings.environments) == ["production"]
     environment = settings.environment(None)
-    assert (environment.prometheus, environment.api, environment.influxdb) == (None, None, None)
+    assert environment.services == {}
     pipeline = settings.pipeline
     assert (pipeline.cell, pipeline.settle_delay) == (timedelta(hours=1), timedelta(seconds=60))
     assert (pipeline.late_data_cells, pipeline.first_run_cells, pipeline.max_gaps_per_run) == (
@@ -66,9 +66,9 @@ def test_shipped_files_say_what_is_the_default_anyway(config: Path) -> None:
     assert load(config, {"environments": {}}).pipeline == shipped_pipeline
     assert load(config, {"environments": {}}).maintenance == shipped_maintenance
     assert load(config, {"environments": {}}).training == load(config).training == Goal()
-    shipped_influxdb = load(config).influxdb
+    shipped_influxdb = load(config).sinks["influxdb"]
     (config / "sinks.yaml").write_text("influxdb: {}", encoding="utf-8")
-    assert load(config).influxdb == shipped_influxdb
+    assert load(config).sinks["influxdb"] == shipped_influxdb
 
 
 @pytest.mark.parametrize("reported", [0.9, "0.9", "90%"])
@@ -92,19 +92,19 @@ def test_folder_of_the_working_directory_is_taken_when_it_is_one(
 
 def test_grafana_is_a_service_like_the_others(config: Path) -> None:
     settings = load(config, GRAFANA_URL="https://grafana.example.com/sub/", GRAFANA_API_KEY=SECRET)
-    grafana = settings.environment(None).grafana
+    grafana = settings.environment(None).services.get("grafana")
     assert grafana is not None
     assert (grafana.url, grafana.origin) == ("https://grafana.example.com/sub", "GRAFANA_URL")
     assert grafana.token is not None
     assert grafana.token.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
     entry = staging(grafana_url="http://grafana:3000", grafana_token="MY_GRAFANA")
-    other = load(config, entry, MY_GRAFANA="another").environment("staging").grafana
+    other = load(config, entry, MY_GRAFANA="another").environment("staging").services.get("grafana")
     assert other is not None
     assert (other.url, other.token and other.token.get_secret_value()) == (
         "http://grafana:3000", "another",
     )  # fmt: skip
-    assert load(config).environment(None).grafana is None
+    assert load(config).environment(None).services.get("grafana") is None
 
 
 def test_each_environment_has_its_own_sink(config: Path) -> None:
@@ -129,22 +129,20 @@ def test_variables_make_the_default_environment(config: Path) -> None:
         INFLUXDB_BUCKET="mine",
     )
     environment = settings.environment("production")
-    assert environment.prometheus is not None
-    assert environment.prometheus.url == "http://localhost:9090"
-    assert environment.prometheus.token is not None
-    assert environment.prometheus.token.get_secret_value() == SECRET
-    assert environment.prometheus.origin == "PROMETHEUS_URL"
-    assert environment.api is not None
-    assert (environment.api.url, environment.api.token) == ("https://fl.example.com/base", None)
-    assert environment.influxdb is not None
-    assert (environment.influxdb.org, environment.influxdb.bucket) == ("fedvitals", "mine")
+    prometheus, api, influxdb = (environment.services[n] for n in ("prometheus", "api", "influxdb"))
+    assert (prometheus.url, prometheus.origin) == ("http://localhost:9090", "PROMETHEUS_URL")
+    assert prometheus.token is not None
+    assert prometheus.token.get_secret_value() == SECRET
+    assert (api.url, api.token) == ("https://fl.example.com/base", None)
+    assert isinstance(influxdb, InfluxService)
+    assert (influxdb.org, influxdb.bucket) == ("fedvitals", "mine")
 
 
 def test_file_makes_the_others_and_names_their_secrets(config: Path) -> None:
     content = staging(prometheus_url="http://p:9090", prometheus_token="STAGING_TOKEN")
     settings = load(config, content, STAGING_TOKEN=SECRET, PROMETHEUS_URL="http://other:9090")
     assert list(settings.environments) == ["production", "staging"]
-    service = settings.environment("staging").prometheus
+    service = settings.environment("staging").services.get("prometheus")
     assert service is not None
     assert service.token is not None
     assert (service.url, service.token.get_secret_value()) == ("http://p:9090", SECRET)
@@ -152,7 +150,7 @@ def test_file_makes_the_others_and_names_their_secrets(config: Path) -> None:
     # a default environment that has an entry takes nothing from the variables
     chosen = load(config, {"default_environment": "staging", **content}, PROMETHEUS_URL="http://x")
     assert list(chosen.environments) == ["staging"]
-    default = chosen.environment(None).prometheus
+    default = chosen.environment(None).services.get("prometheus")
     assert default is not None
     assert default.url == "http://p:9090"
 
@@ -334,9 +332,8 @@ def test_empty_variable_is_none_at_all(config: Path) -> None:
         FEDVITALS_LAKE_URL="",
     )
     environment = settings.environment(None)
-    assert environment.prometheus is None
-    assert environment.api is not None
-    assert environment.api.token is None
+    assert list(environment.services) == ["api"]
+    assert environment.services["api"].token is None
     assert settings.lake_url.endswith("/home/lake")
 
 
@@ -355,3 +352,90 @@ def test_no_secret_is_in_any_text_of_the_settings(config: Path) -> None:
     assert not [text for text in texts if SECRET in text]
     assert settings.ledger_url == f"postgresql://user:{SECRET}@host/name"
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def a_file(folder: Path, text: str) -> str:
+    path = folder / "secret"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def token_of(settings: Settings, service: str) -> str:
+    token = settings.environment(None).services[service].token
+    return token.get_secret_value() if token else ""
+
+
+@pytest.mark.promise("Secrets: each secret may stand in a file, and none is in a text of ours")
+@pytest.mark.parametrize(
+    ("service", "variables"),
+    [
+        ("prometheus", ("PROMETHEUS_URL", "PROMETHEUS_API_TOKEN_FILE")),
+        ("api", ("FED_VIT_API_URL", "FED_VIT_API_TOKEN_FILE")),
+        ("influxdb", ("INFLUXDB_URL", "INFLUXDB_TOKEN_FILE")),
+        ("grafana", ("GRAFANA_URL", "GRAFANA_API_KEY_FILE")),
+    ],
+)
+def test_a_token_may_stand_in_a_file(
+    config: Path, tmp_path: Path, service: str, variables: tuple[str, str]
+) -> None:
+    url, file = variables
+    settings = load(config, **{url: "http://x", file: a_file(tmp_path, f"{SECRET}\n")})
+    assert token_of(settings, service) == SECRET
+    assert settings.unused == {}
+    assert SECRET not in repr(settings)
+    # the failing twin
+    error = error_of(config, **{url: "http://x", file: str(tmp_path / "gone")})
+    assert (error.where, "cannot be read" in error.problem) == (file, True)
+
+
+def test_every_other_secret_may_stand_in_a_file(config: Path, tmp_path: Path) -> None:
+    key, url = "k" * 20, "https://hc.example/ping/1"
+    assert load(config, FEDVITALS_CLIENT_KEY_FILE=a_file(tmp_path, key)).client_key is not None
+    heartbeat = load(
+        config, FEDVITALS_HEARTBEAT_URL_FILE=a_file(tmp_path, f"{url}\n")
+    ).heartbeat_url
+    assert heartbeat is not None
+    assert heartbeat.get_secret_value() == url
+    ledger = load(config, FEDVITALS_LEDGER_URL_FILE=a_file(tmp_path, "sqlite:///x.db")).ledger_url
+    assert ledger == "sqlite:///x.db"
+    entry = staging(api_url="http://y", api_token="OTHER")
+    named = load(config, entry, OTHER_FILE=a_file(tmp_path, SECRET)).environment("staging")
+    token = named.services["api"].token
+    assert token is not None
+    assert token.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    "name", ["INFLUXDB_TOKEN", "FEDVITALS_CLIENT_KEY", "FEDVITALS_HEARTBEAT_URL", "FEDVITALS_LEDGER_URL"]
+)  # fmt: skip
+def test_a_secret_in_both_places_or_in_an_empty_file_is_refused(
+    config: Path, tmp_path: Path, name: str
+) -> None:
+    file = a_file(tmp_path, " \n")
+    both = error_of(config, INFLUXDB_URL="http://x", **{name: SECRET * 2, f"{name}_FILE": file})
+    assert str(both) == f"{name}: {name} and {name}_FILE are both set. Fix: unset one of them"
+    empty = error_of(config, INFLUXDB_URL="http://x", **{f"{name}_FILE": file})
+    assert (empty.where, empty.problem) == (f"{name}_FILE", f"{file} is empty")
+
+
+def test_a_file_is_read_again_when_its_token_is_refused(config: Path, tmp_path: Path) -> None:
+    file = a_file(tmp_path, "one")
+    settings = load(config, INFLUXDB_URL="http://x", INFLUXDB_TOKEN_FILE=file)
+    service = settings.environment(None).services["influxdb"]
+    assert not service.refresh_token("one")
+    a_file(tmp_path, "two\n")
+    assert service.refresh_token("one")
+    assert token_of(settings, "influxdb") == "two"
+    # another thread was refused with the old token too
+    assert service.refresh_token("one")
+    assert not service.refresh_token("two")
+    # the failing twins: of a variable, and of a file that is gone
+    fixed = load(config, INFLUXDB_URL="http://x", INFLUXDB_TOKEN="one")
+    assert not fixed.environment(None).services["influxdb"].refresh_token("one")
+    Path(file).unlink()
+    assert not service.refresh_token("two")
+
+
+def test_a_token_file_without_an_address_has_no_effect(config: Path, tmp_path: Path) -> None:
+    found = load(config, INFLUXDB_TOKEN_FILE=a_file(tmp_path, SECRET)).unused
+    assert found["INFLUXDB_TOKEN_FILE"].startswith("INFLUXDB_URL is not set")

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tasks.core.batch import Batch
 from tasks.core.errors import SinkUnavailable
 from tasks.core.measurement import Measurement
-from tasks.core.ports import CellAnswer, CellToLoad, Sink
+from tasks.core.ports import CellAnswer, CellToLoad, History, Sink
 from tasks.core.receipt import SinkValues
 from tasks.core.settings import InfluxService, InfluxTuning, Pipeline
 from tasks.core.window import Window
@@ -64,6 +64,7 @@ class Watched:
     inner: MemorySource
     live: Live
     name: str = "prometheus"
+    history: History = "range"
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         batch = self.inner.extract(measurement, environment, window)

@@ -294,7 +294,7 @@ def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Be
 
 @pytest.mark.promise("Gaps: a clock that ran ahead and is set back leaves no hole")
 def test_a_sample_is_taken_again_after_a_clock_was_ahead(bench: Bench) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     times = [at(0), at(0) + 10 * MINUTE, at(50)]
     bench.put(rows(bench.measurement, times, share_ratio=[0.25, 0.5, 0.75]))
     assert bench.run(at(50)).state == "landed"

@@ -243,7 +243,7 @@ def test_lost_lock_lets_nothing_be_committed(bench: Bench, looks: int, in_quaran
 
 
 def test_samples_add_up_and_each_keeps_its_quarantine(bench: Bench) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     put(bench, *((minute / 60, 0.5) for minute in (0, 2, 3)), (1 / 60, 2.0))
     for minute in range(4):
         outcome = bench.run(at(0) + minute * MINUTE)
@@ -258,7 +258,7 @@ def test_samples_add_up_and_each_keeps_its_quarantine(bench: Bench) -> None:
 
 
 def test_sample_says_a_refusal_of_the_sink_once(bench: Bench) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     bench.sink.refuses = lambda name, value: value == 0.25
     put(bench, (0, 0.25), (1 / 60, 0.5), (2 / 60, 0.5))
     for minute in range(3):

@@ -271,7 +271,7 @@ def test_chunk_is_never_longer_than_a_week(bench: Bench) -> None:
 def test_source_that_changed_is_refused(bench: Bench) -> None:
     hourly(bench, 2)
     bench.run(at(1.75))
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     outcome = bench.run(at(1.8))
     assert outcome.state == "failed"
     assert "its source was prometheus, this run reads scrape" in outcome.problems[0]
@@ -293,7 +293,7 @@ def test_column_of_another_type_is_refused_before_anything_is_asked(bench: Bench
 
 
 def test_sample_is_taken_once_a_slot(bench: Bench) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     bench.put(rows(bench.measurement, [at(0), at(0) + MINUTE], share_ratio=[0.25, 0.5]))
     assert bench.run(at(0) + 0.2 * MINUTE).values == Values(extracted=1, landed=1)
     again = bench.run(at(0) + 0.9 * MINUTE)
@@ -304,7 +304,7 @@ def test_sample_is_taken_once_a_slot(bench: Bench) -> None:
 
 
 def test_sample_without_data_leaves_its_slot_empty(bench: Bench) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     assert bench.run(at(0)).state == "no_data"
     bench.put(rows(bench.measurement, [at(0) + 2 * MINUTE], share_ratio=[0.5]))
     assert bench.run(at(0) + 2 * MINUTE).state == "landed"
@@ -314,7 +314,7 @@ def test_sample_without_data_leaves_its_slot_empty(bench: Bench) -> None:
 def test_sample_is_taken_only_for_a_window_that_holds_now(
     bench: Bench, start: float, state: str
 ) -> None:
-    bench.source.name = "scrape"
+    bench.source.name, bench.source.history = "scrape", "sample"
     bench.put(rows(bench.measurement, [at(0.5)], share_ratio=[0.5]))
     outcome = bench.run(at(0.5), Window(at(start), at(1)))
     assert outcome.state == state

@@ -43,7 +43,7 @@ def quarantined(bench: Bench) -> list[tuple[str, str, str]]:
 def test_rejected_values_are_extracted_and_quarantined(bench: Bench) -> None:
     frame = rows(bench.measurement, [NOW, NOW], share_ratio=[0.5, 0.5], size_bytes=[7, 7])
     # the suite takes both rows of a repeated key, and what was rejected stays beside them
-    source = Rejecting(frame, name="rest", dropped={"nan": 1})
+    source = Rejecting(frame, name="rest", history="sample", dropped={"nan": 1})
     outcome = bench.run(NOW, source=source)
     assert outcome.values == Values(extracted=6, quarantined=5, dropped_by_rule=1)
     assert quarantined(bench) == [
@@ -56,7 +56,7 @@ def test_rejected_values_are_extracted_and_quarantined(bench: Bench) -> None:
 
 
 def test_nothing_but_rejected_values_is_no_silence(bench: Bench) -> None:
-    source = Rejecting(rows(bench.measurement, []), name="rest")
+    source = Rejecting(rows(bench.measurement, []), name="rest", history="sample")
     outcome = bench.run(NOW, source=source)
     assert (outcome.state, outcome.rows, outcome.verdicts) == ("landed", 0, ())
     assert outcome.values == Values(extracted=1, quarantined=1)
@@ -66,15 +66,17 @@ def test_nothing_but_rejected_values_is_no_silence(bench: Bench) -> None:
 
 def test_a_good_row_lands_beside_a_rejected_value(bench: Bench) -> None:
     frame = rows(bench.measurement, [NOW], share_ratio=[0.5])
-    outcome = bench.run(NOW, source=Rejecting(frame, name="rest"))
+    outcome = bench.run(NOW, source=Rejecting(frame, name="rest", history="sample"))
     assert outcome.values == Values(extracted=2, landed=1, quarantined=1)
     assert bench.landed(0)["share_ratio"].tolist() == [0.5]
     assert bench.sink.values("share_ratio") == [0.5]
 
 
 def test_the_next_sample_keeps_what_was_rejected_before(bench: Bench) -> None:
-    bench.run(NOW, source=Rejecting(rows(bench.measurement, []), name="rest"))
-    outcome = bench.run(at(0.75), source=Rejecting(rows(bench.measurement, []), name="rest"))
+    bench.run(NOW, source=Rejecting(rows(bench.measurement, []), name="rest", history="sample"))
+    outcome = bench.run(
+        at(0.75), source=Rejecting(rows(bench.measurement, []), name="rest", history="sample")
+    )
     assert outcome.values == Values(extracted=1, quarantined=1)
     assert quarantined(bench) == [("size_bytes", "7", "structural")] * 2
     state = bench.state(0)

@@ -14,6 +14,7 @@ from tasks.core.errors import (
     SourceUnavailable,
 )
 from tasks.core.measurement import Measurement
+from tasks.core.ports import History
 from tasks.core.window import Window
 from tasks.sources.patient import PatientSource
 from tests.fakes.memory import MemorySource
@@ -37,6 +38,7 @@ class Recovering:
     error: FedvitalsError
     inner: MemorySource = field(default_factory=lambda: MemorySource(rows(M, [at(0.5)])))
     name: str = "prometheus"
+    history: History = "range"
     calls: int = 0
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:

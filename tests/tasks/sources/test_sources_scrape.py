@@ -17,7 +17,7 @@ from tasks.core.errors import AnswerInvalid, SeriesExceeded, SourceRefused, Sour
 from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Service
 from tasks.core.window import Window
-from tasks.sources.scrape import AbsentPage, Page, ScrapeSource, check_api, fetch_page
+from tasks.sources.scrape import Page, ScrapeSource, check_api, fetch_page
 from tests.fakes.raw_http import RawServer
 
 SLOT = datetime(2026, 3, 1, 10, 5, tzinfo=UTC)
@@ -399,17 +399,3 @@ def test_check_api_of_nobody() -> None:
     [reachable] = check_api(service(url))
     assert (reachable.what, reachable.ok) == ("reachable", False)
     assert reachable.fix == "Start it, or fix the address in FED_VIT_API_URL"
-
-
-def test_a_page_that_is_absent_says_why_each_time() -> None:
-    why = SourceUnavailable(
-        service="API", url="u", what="its page", problem="down", retry_after=None
-    )
-    absent, entry = AbsentPage(why), measurement(a={"metric": "m", "as": "value"})
-    # the ledger knows its cells by the same name
-    assert absent.name == ScrapeSource.name
-    for _ in range(2):
-        with pytest.raises(SourceUnavailable) as caught:
-            absent.extract(entry, "production", WINDOW)
-        assert caught.value is why
-    absent.close()

@@ -67,7 +67,7 @@ class Site:
             run_id=f"run-{self.runs}",
             now=NOW,
             settings=settings,
-            environment=Environment(name="production", prometheus=service),
+            environment=Environment(name="production", services={"prometheus": service}),
             measurements=(self.bench.measurement,),
             suites={self.bench.measurement.name: self.bench.suite},
             window=Window(at(0), at(hours)),

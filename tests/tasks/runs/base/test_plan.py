@@ -66,7 +66,7 @@ def test_an_environment_of_variables_is_set_by_them(
     assert warnings_of(installation, caplog) == [
         "left out, since FED_VIT_API_URL is not set: sampled"
     ]
-    with pytest.raises(ConfigurationInvalid, match=r"is not configured\. Fix: set FED_VIT_API_URL"):
+    with pytest.raises(ConfigurationInvalid, match=r"is configured\. Fix: set FED_VIT_API_URL"):
         plan_of(installation, "sampled")
     with installation.changed("environments.yaml") as content:
         content["environments"] = {"production": {}}

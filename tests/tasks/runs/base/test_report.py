@@ -271,7 +271,7 @@ def test_no_source_needs_to_be_configured_and_only_what_is_asked_for_is_reported
 ) -> None:
     with a_run(installation) as run:
         plan = make_report_plan(run, asked(measurements=["other"]))
-    assert plan.environment.prometheus is None
+    assert "prometheus" not in plan.environment.services
     assert [each.name for each in plan.measurements] == ["other"]
     with a_run(installation) as run, pytest.raises(UsageInvalid, match="nothing"):
         make_report_plan(run, asked(measurements=["nothing"]))

@@ -8,7 +8,7 @@ import yaml
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.self_metrics import SELF_METRICS
-from tasks.core.settings import EnvironmentFile, load_settings
+from tasks.core.settings import load_settings
 from tasks.runs.init.families import Family, Skipped
 from tasks.runs.init.fields import drafted
 from tasks.runs.init.files import document_of, texts_of
@@ -70,7 +70,7 @@ def proposal(config: Path) -> Proposal:
 
 
 def texts(proposal: Proposal, config: Path) -> dict[str, str]:
-    entry = EnvironmentFile(prometheus_url="http://p", prometheus_token="PROMETHEUS_API_TOKEN")
+    entry = {"prometheus_url": "http://p", "prometheus_token": "PROMETHEUS_API_TOKEN"}
     found = texts_of(proposal, config, config, ("production", entry))
     return {str(path): text for path, text in found.items()}
 
@@ -120,7 +120,7 @@ def test_the_environment_has_its_addresses_and_names_of_variables(
     for name in ("environments", "sinks"):
         (tmp_path / f"{name}.yaml").write_text(written[f"config/{name}.yaml"])
     settings = load_settings({"FEDVITALS_CONFIG": str(tmp_path)})
-    assert not settings.influxdb.enabled
+    assert not settings.sinks["influxdb"].enabled
 
 
 def test_suites_are_copied_or_made(proposal: Proposal, config: Path) -> None:

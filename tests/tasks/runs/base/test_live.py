@@ -12,9 +12,9 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.errors import SourceUnavailable
 from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.settings import Environment, Service, shipped
-from tasks.sources import live
+from tasks.runs.base import live
+from tasks.runs.base.live import WHOLE, Live
 from tasks.sources.discovery import FieldFinding
-from tasks.sources.live import WHOLE, Live
 from tests.fakes.api import Api
 from tests.fakes.training import HISTORY, FakeTraining, a_round
 from tests.tasks.sources.rest_samples import rest_measurement, tls_measurement
@@ -26,7 +26,9 @@ NOBODY = Service(url="http://127.0.0.1:9", origin="FED_VIT_API_URL")
 def looked(
     measurement: Measurement, api: Service | None, prometheus: Service | None = None
 ) -> tuple[FieldFinding, ...]:
-    environment = Environment(name="production", api=api, prometheus=prometheus)
+    services = {"api": api, "prometheus": prometheus}
+    known = {name: service for name, service in services.items() if service is not None}
+    environment = Environment(name="production", services=known)
     with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
         return looking.findings(measurement)
 
@@ -70,7 +72,7 @@ def test_an_endpoint_that_is_not_there_is_no_fault(httpserver: HTTPServer) -> No
 def test_an_endpoint_is_asked_once_for_all_its_measurements(httpserver: HTTPServer) -> None:
     api = Api(httpserver)
     api.body = '{"x": 1, "y": 2}'
-    environment = Environment(name="production", api=api.service())
+    environment = Environment(name="production", services={"api": api.service()})
 
     with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
         for name in ("x", "y"):

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 
 from tasks.core.batch import Batch
 from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
-from tasks.core.measurement import Measurement, SourceName
-from tasks.core.ports import Source
+from tasks.core.measurement import Measurement
+from tasks.core.ports import Source, SourceKind, SourceOpening
 from tasks.core.settings import Environment
 from tasks.core.window import Window, floor
-from tasks.sources.discovery import FieldFinding, probe
-from tasks.sources.federated import FederatedSource
-from tasks.sources.rest import RestSource
-from tasks.sources.scrape import ScrapeSource, fetch_page
+from tasks.runs.base.registry import API, source_in
+from tasks.sources.discovery import FieldFinding
+from tasks.sources.scrape import fetch_page
 
 # a training that ended yesterday still shows what its rounds have
 BACK = timedelta(days=1)
@@ -32,7 +31,7 @@ class Live:
         self._environment = environment
         self._now = now
         self._settled = now - settle_delay
-        self._samplers: dict[SourceName, Source] = {}
+        self._samplers: dict[str, Source] = {}
         self._open = ExitStack()
 
     def close(self) -> None:
@@ -45,49 +44,48 @@ class Live:
         Raises:
             SourceUnavailable, SourceRefused, AnswerInvalid: for what concerns all of Prometheus.
         """
-        prometheus = self._environment.prometheus
-        if measurement.source == "prometheus" and prometheus is not None:
-            return probe(prometheus, measurement, self._settled)
-        if measurement.source == "receipt" or self._environment.api is None:
+        kind = None if measurement.is_own else source_in(measurement.source, self._environment)
+        if kind is None:
             return ()
-        return tuple(self._sampled(measurement))
+        if kind.probe is not None:
+            service = self._environment.services[kind.service_name]
+            return kind.probe(service, measurement, self._settled)
+        return tuple(self._sampled(measurement, kind))
 
-    def _sampled(self, measurement: Measurement) -> Iterator[FieldFinding]:
+    def _sampled(self, measurement: Measurement, kind: SourceKind) -> Iterator[FieldFinding]:
         every = measurement.every
         window = Window(floor(self._now - BACK, every), floor(self._now, every) + every)
         try:
-            sampler = self._sampler(measurement.source)
+            sampler = self._sampler(kind)
             batch = sampler.extract(measurement, self._environment.name, window)
         except SeriesExceeded as error:
             yield FieldFinding(measurement.name, WHOLE, "too_many_series", 0, str(error))
         except FedvitalsError as error:
-            # the metrics page is to its measurements what a Prometheus would be
-            if isinstance(error, SourceUnavailable) and measurement.source == "prometheus":
+            # a stand-in is to its measurements what the source itself would be
+            if isinstance(error, SourceUnavailable) and kind.name != measurement.source:
                 raise
             yield FieldFinding(measurement.name, WHOLE, "refused", 0, str(error))
         else:
             yield from (_of_field(batch, field) for field in measurement.fields)
 
-    def _sampler(self, name: SourceName) -> Source:
-        if name not in self._samplers:
-            self._samplers[name] = self._opened(name)
-        return self._samplers[name]
+    def _sampler(self, kind: SourceKind) -> Source:
+        if kind.name not in self._samplers:
+            opening = SourceOpening(
+                service=self._environment.services.get(kind.service_name),
+                retry_timeout=timedelta(0),
+                environment=self._environment.name,
+                now=self._now,
+                last_page=self._page_before,
+            )
+            self._samplers[kind.name] = self._open.enter_context(closing(kind.open(opening)))
+        return self._samplers[kind.name]
 
-    def _opened(self, name: SourceName) -> Source:
-        api = self._environment.api
-        assert api is not None, "without an API nothing is sampled"
-        if name == "rest":
-            return self._open.enter_context(closing(RestSource(api, now=self._now)))
-        if name == "tls":
-            # the reader of certificates is needed by few
-            from tasks.sources.tls import TlsSource
-
-            return TlsSource(api, now=self._now)
-        if name == "federated":
-            return self._open.enter_context(closing(FederatedSource(api, lambda *_: None)))
-        before = fetch_page(api)
+    def _page_before(self, url: str) -> tuple[datetime, bytes]:
+        """Return a page of a moment ago, so that what grows can be seen."""
+        api = self._environment.services[API]
+        page = fetch_page(api)
         time.sleep(APART_SECONDS)
-        return ScrapeSource(fetch_page(api), before, self._now)
+        return page.time, page.text.encode()
 
 
 def _of_field(batch: Batch, field: str) -> FieldFinding:

@@ -1,0 +1,163 @@
+"""Describe the services of an environment: their settings models, and how these are read."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr
+
+from tasks.core import plugins
+from tasks.core.addresses import checked_url
+from tasks.core.documents import Duration, Strict, parse
+from tasks.core.errors import ConfigurationInvalid, PluginInvalid
+from tasks.core.secrets import read_secret, secret_of
+from tasks.core.variables import SECRETS, SERVICES, Entry, variable_of
+from tasks.core.window import parse_duration
+
+# of a Service, what nothing sets
+_DERIVED = frozenset({"origin", "token_file"})
+
+
+class Tuning(Strict):
+    """How a sink is written to: its section in sinks.yaml."""
+
+    enabled: bool = True
+
+
+class InfluxTuning(Tuning):
+    """How InfluxDB is written to."""
+
+    gzip: bool = Field(default=False, description="compress posts; slower on one machine")
+    lines_per_post: int = Field(default=50_000, gt=0)
+    timeout: Duration = parse_duration("60s")
+
+
+class Service(Strict, frozen=False):
+    """One outside service: its base URL without credentials, and its token.
+
+    A service with more to set has a model of its own. Each field is a key of environments.yaml,
+    behind the service's name, and a variable in capitals; `token` names a variable there.
+    """
+
+    is_http: ClassVar[bool] = True
+    needs_token: ClassVar[bool] = False
+    url: str
+    token: SecretStr | None = None
+    origin: str = Field(description="where the URL came from")
+    token_file: Path | None = Field(default=None, description="where the token came from")
+
+    @property
+    def target(self) -> str:
+        """What exactly a sink of this service fills, as the ledger names it."""
+        return self.url
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing lacks that it needs."""
+        return self.token is not None or not self.needs_token
+
+    def refresh_token(self, refused: str) -> bool:
+        """Read the token's file again; return whether the token is another one than the refused.
+
+        A file that cannot be read changes nothing: that the token is refused says what is wrong.
+        """
+        with suppress(ConfigurationInvalid):
+            if self.token_file is not None:
+                text = read_secret(self.token_file, str(self.token_file))
+                self.token = checked_token(text, str(self.token_file))
+        return self.token is not None and self.token.get_secret_value() != refused
+
+
+class InfluxService(Service):
+    """The InfluxDB of an environment."""
+
+    needs_token = True
+    org: str = "fedvitals"
+    bucket: str = "fedvitals"
+
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another bucket is another sink."""
+        return f"{self.url} {self.org}/{self.bucket}"
+
+
+class GrafanaService(Service):
+    """The Grafana of an environment."""
+
+    needs_token = True
+
+
+# the settings models of our own services
+MODELS: Mapping[str, type[Service]] = {
+    **dict.fromkeys(SERVICES, Service),
+    "influxdb": InfluxService,
+    "grafana": GrafanaService,
+}
+
+
+class Environment(Strict):
+    """The services of one environment, by name; what is not configured is not among them."""
+
+    name: str
+    services: Mapping[str, Service] = {}
+    is_of_file: bool = Field(default=False, description="has an entry in environments.yaml")
+
+    def setting(self, key: str) -> str:
+        """Name what sets a key of this environment: a variable, or a place in environments.yaml."""
+        return f"{key} of {self.name} in environments.yaml" if self.is_of_file else variable_of(key)
+
+
+def read_environment(
+    name: str, entry: Entry | None, env: Mapping[str, str], file: str
+) -> Environment:
+    """Return an environment as its entry of the file has it; without one, as the variables do.
+
+    A plugin is loaded when its address is set. Of one that cannot be loaded only that is kept.
+    """
+    services: dict[str, Service] = {}
+    for group, service in (*(("", ours) for ours in SERVICES), *plugins.installed()):
+        key = f"{service}_url"
+        if service in services or not _said(key, entry, env):
+            continue
+        origin = variable_of(key) if entry is None else f"{file}: environments.{name}.{key}"
+        with suppress(PluginInvalid):
+            services[service] = Service(url=str(_said(key, entry, env)), origin=origin)
+            model = MODELS.get(service) or plugins.load(group, service).settings or Service
+            services[service] = _service(service, model, entry, env, origin)
+    return Environment(name=name, services=services, is_of_file=entry is not None)
+
+
+def _said(key: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:
+    """Return what a key is set to; of a secret that is the name of its variable."""
+    if entry is not None:
+        return entry.get(key)
+    variable = variable_of(key)
+    return variable if key.rpartition("_")[2] in SECRETS else env.get(variable)
+
+
+def _service(
+    name: str, model: type[Service], entry: Entry | None, env: Mapping[str, str], origin: str
+) -> Service:
+    prefix = f"{name}_"
+    keys = {f"{prefix}{field}" for field in model.model_fields if field not in _DERIVED}
+    if name not in SERVICES:
+        # what its model does not know is refused there
+        keys |= {key for key in entry or () if key.startswith(prefix)}
+    facts: dict[str, Any] = {k.removeprefix(prefix): v for k in keys if (v := _said(k, entry, env))}
+    if model.is_http:
+        facts["url"] = checked_url(facts["url"], origin)
+    if named := facts.pop("token", None):
+        token = secret_of(env, named)
+        facts["token"] = checked_token(token, named) if token else None
+        facts["token_file"] = env.get(f"{named}_FILE") or None
+    return parse(model, {**facts, "origin": origin}, origin)
+
+
+def checked_token(token: str, where: str) -> SecretStr:
+    """Return the token; refuse one that no HTTP header may hold."""
+    if not token.isascii() or not token.isprintable() or token != token.strip():
+        problem = "the token has characters that no HTTP header may hold"
+        fix = "Set it again, without spaces or line ends around it"
+        raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
+    return SecretStr(token)

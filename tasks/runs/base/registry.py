@@ -1,0 +1,218 @@
+"""Declare every source, sink and channel of ours, and find those of other packages.
+
+Adapters are named as entry points are, and imported when they are used: a run loads what it needs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from tasks.core import plugins
+from tasks.core.errors import ConfigurationInvalid, NothingConfigured, PluginInvalid
+from tasks.core.ports import (
+    Adapter,
+    ChannelKind,
+    Opening,
+    OpenSource,
+    SinkKind,
+    SourceKind,
+    SourceOpening,
+)
+from tasks.core.retry import retrying
+from tasks.core.services import Environment, GrafanaService, InfluxService, InfluxTuning
+from tasks.core.settings import Settings
+from tasks.core.variables import variable_of
+
+API = "api"
+# a mark on a dashboard is worth no longer wait
+CHANNEL_RETRY_TIMEOUT = timedelta(seconds=10)
+# the run whose ends a heartbeat and the marks on dashboards are about
+WATCHED_FLOW = "collect"
+
+
+def _at(place: str) -> Callable[..., Any]:
+    """Return a function that imports what it calls."""
+    module, _, name = place.partition(":")
+    return lambda *facts, **more: getattr(import_module(module), name)(*facts, **more)
+
+
+def _scrape(opening: SourceOpening) -> OpenSource:
+    """Open the service's /metrics page, with the one kept before, for rates."""
+    from tasks.sources.scrape import Page, ScrapeSource, fetch_page
+
+    kept = opening.last_page(opening.service.url)
+    page = retrying(opening.seconds)(fetch_page, opening.service)
+    previous = Page(url=page.url, time=kept[0], text=kept[1].decode()) if kept else None
+    opening.keep_page(page.url, page.time, page.text.encode())
+    return ScrapeSource(page, previous, opening.now)
+
+
+SCRAPE = SourceKind(
+    name="scrape",
+    service=API,
+    history="sample",
+    open=_scrape,
+    check=_at("tasks.sources.scrape:check_api"),
+)
+PROMETHEUS = SourceKind(
+    name="prometheus",
+    history="range",
+    open=lambda o: _at("tasks.sources.prometheus:PrometheusSource")(o.service, gate=o.gate),
+    check=_at("tasks.sources.discovery:check"),
+    probe=_at("tasks.sources.discovery:probe"),
+    count=_at("tasks.sources.counting:count_series"),
+    stand_in=SCRAPE,
+)
+REST = SourceKind(
+    name="rest",
+    service=API,
+    history="sample",
+    open=lambda o: _at("tasks.sources.rest:RestSource")(o.service, now=o.now),
+)
+TLS = SourceKind(
+    name="tls",
+    service=API,
+    history="sample",
+    open=lambda o: _at("tasks.sources.tls:TlsSource")(o.service, now=o.now),
+)
+FEDERATED = SourceKind(
+    name="federated",
+    service=API,
+    history="rounds",
+    open=lambda o: _at("tasks.sources.federated:FederatedSource")(o.service, o.landed),
+)
+INFLUXDB = SinkKind(
+    name="influxdb",
+    title="InfluxDB",
+    settings=InfluxService,
+    tuning=InfluxTuning,
+    open=lambda o: _at("tasks.sinks.influxdb:InfluxSink")(o.service, o.tuning, o.seconds),
+    reader=lambda o: _at("tasks.sinks.influxdb_read:InfluxReader")(o.service, o.tuning, o.seconds),
+    check=_at("tasks.sinks.influxdb_checks:check"),
+    create=_at("tasks.sinks.influxdb_checks:create_bucket"),
+)
+GRAFANA = ChannelKind(
+    name="grafana",
+    title="Grafana",
+    settings=GrafanaService,
+    open=lambda o: _at("tasks.channels.grafana:GrafanaChannel")(o.service, o.retry_timeout),
+    wants=lambda receipt: receipt.flow == WATCHED_FLOW,
+)
+HEARTBEAT = ChannelKind(
+    name="heartbeat",
+    open=lambda o: _at("tasks.channels.heartbeat:Heartbeat")(o.service),
+    wants=lambda receipt: receipt.flow == WATCHED_FLOW and receipt.did_its_work,
+)
+OURS: Mapping[str, tuple[Adapter, ...]] = {
+    plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED),
+    plugins.SINKS: (INFLUXDB,),
+    plugins.CHANNELS: (GRAFANA, HEARTBEAT),
+}
+
+
+def names(group: str) -> list[str]:
+    """Return the names of all sources, sinks or channels, ours first."""
+    return list(dict.fromkeys((*(kind.name for kind in OURS[group]), *plugins.names(group))))
+
+
+def find(group: str, name: str) -> Any:
+    """Return the SourceKind, SinkKind or ChannelKind of this name.
+
+    Raises:
+        PluginInvalid: when another package's cannot be loaded.
+    """
+    ours = next((kind for kind in OURS[group] if kind.name == name), None)
+    return ours or plugins.load(group, name)
+
+
+def source(name: str) -> SourceKind:
+    """Return the source of this name; one that cannot be loaded says so when it is opened."""
+    try:
+        kind: SourceKind = find(plugins.SOURCES, name)
+    except PluginInvalid as error:
+        return SourceKind(name=name, history="sample", open=partial(_refuse, error), settings=None)
+    return kind
+
+
+def _refuse(error: PluginInvalid, _: Opening) -> OpenSource:
+    raise error
+
+
+def source_in(name: str, environment: Environment) -> SourceKind | None:
+    """Return what the environment reads the source's measurements from; None for nothing."""
+    kind: SourceKind | None = source(name)
+    while kind and kind.settings and kind.service_name not in environment.services:
+        kind = kind.stand_in
+    return kind
+
+
+def service_of(kind: Adapter, settings: Settings, environment: Environment) -> Any:
+    """Return the service that an adapter uses; None when it is not configured."""
+    # one for all environments, and as a whole a secret
+    is_run_wide = kind is HEARTBEAT
+    return settings.heartbeat_url if is_run_wide else environment.services.get(kind.service_name)
+
+
+def sinks_in(settings: Settings, environment: Environment) -> Iterator[tuple[SinkKind, Opening]]:
+    """Yield the sinks that the environment's runs load, each with what it is opened with."""
+    for name in names(plugins.SINKS):
+        service = settings.sink_service(name, environment)
+        if service is not None:
+            timeout = settings.pipeline.retry_timeout
+            yield find(plugins.SINKS, name), Opening(service, timeout, settings.sinks[name])
+
+
+def channels_in(
+    settings: Settings, environment: Environment
+) -> Iterator[tuple[ChannelKind, Opening]]:
+    """Yield the channels that the environment's runs send to, each with what it is opened with."""
+    timeout = min(settings.pipeline.retry_timeout, CHANNEL_RETRY_TIMEOUT)
+    for name in names(plugins.CHANNELS):
+        if name == HEARTBEAT.name and settings.heartbeat_url is not None:
+            yield HEARTBEAT, Opening(settings.heartbeat_url, timeout)
+        elif why_off(plugins.CHANNELS, name, settings, environment) is None:
+            yield find(plugins.CHANNELS, name), Opening(environment.services[name], timeout)
+
+
+def why_off(
+    group: str, name: str, settings: Settings, environment: Environment
+) -> ConfigurationInvalid | None:
+    """Return why the environment's runs do not use a sink or channel; None when they do."""
+    service, tuning = environment.services.get(name), settings.sinks.get(name)
+    ours = next((kind for kind in OURS[group] if kind.name == name), None)
+    title = (ours and ours.title) or name
+    where, problem = f"environment {environment.name}", f"no {title} is configured"
+    keys = (f"{name}_url", f"{name}_token") if ours else (f"{name}_url",)
+    fix = f"Set {' and '.join(map(environment.setting, keys))}"
+    if service is not None:
+        try:
+            find(group, name)
+        except PluginInvalid as error:
+            return error
+        if not service.is_whole:
+            where, problem = service.origin, f"{title} is off, since its token is not set"
+            fix = (
+                f"Set {variable_of(f'{name}_token')}, or the variable that environments.yaml names"
+            )
+        elif tuning is not None and not tuning.enabled:
+            where, problem, fix = f"sinks.yaml: {name}.enabled", f"{title} is off", "Set it to true"
+        else:
+            return None
+    return NothingConfigured(where=where, problem=problem, fix=fix)
+
+
+def warnings(settings: Settings, environment: Environment) -> Iterator[str]:
+    """Yield which sinks and channels are off by mistake: not configured whole, or not to be loaded.
+
+    Ours may be left out; what another package brings was installed to be used.
+    """
+    for group in (plugins.SINKS, plugins.CHANNELS):
+        for name in names(group):
+            tuning = settings.sinks.get(name)
+            is_off = tuning is not None and not tuning.enabled
+            is_left_out = name not in environment.services and name not in plugins.names(group)
+            error = why_off(group, name, settings, environment)
+            if error is not None and not (is_off or is_left_out):
+                yield str(error)
