@@ -75,7 +75,7 @@ def asked(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
 
 def test_a_home_is_new_until_a_run_is_kept(settings: Settings, ledger: Ledger) -> None:
     (warning,) = new_home(settings, ledger)
-    assert warning.startswith(f"{settings.home} is a new home: ")
+    assert warning.startswith(f"{settings.home} is a new home ")
     assert "FEDVITALS_HOME" in warning
 
     ledger.keep_receipt(write_receipt("maintain", "run-1", "production", None, [], {}))
