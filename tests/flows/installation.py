@@ -26,7 +26,7 @@ from tests.tasks.validation.examples import BETWEEN, an_expectation, obligations
 COMMAND = Path(sys.executable).with_name("fedvitals")
 # what the user who runs the tests may have set for himself
 FOREIGN = ("FEDVITALS_", "FED_VIT_", "PROMETHEUS_", "INFLUXDB_", "GRAFANA_")
-PLACES = re.compile(r"^fedvitals: (?:config .+, home .+|.+ is a new home: .+)\n", re.MULTILINE)
+PLACES = re.compile(r"^fedvitals: (?:config .+, home .+|.+ is a new home .+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)

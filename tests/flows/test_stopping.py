@@ -46,7 +46,7 @@ def until_it_waits(terminal: Terminal, silent: socket.socket) -> list[socket.soc
 
 
 BEGINNING = re.compile(
-    rf"fedvitals: (?:{re.escape(NOT_RECORDED)}|config .+, home .+|.+ is a new home: .+)$"
+    rf"fedvitals: (?:{re.escape(NOT_RECORDED)}|config .+, home .+|.+ is a new home .+)$"
 )
 
 
