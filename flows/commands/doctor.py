@@ -152,7 +152,7 @@ def _lake(settings: "Settings") -> str:
 def _adapters(
     settings: "Settings", environment: "Environment", create: bool
 ) -> Iterator[ServiceCheck]:
-    """Check the sources, sinks and channels that are configured, and that plugins can be loaded."""
+    """Check configured sources, sinks and channels, and that plugins load."""
     from tasks.core import plugins
     from tasks.core.errors import FedvitalsError
     from tasks.runs.base.registry import OURS, find, service_of

@@ -1,4 +1,4 @@
-"""Find the sources, sinks and channels that other packages register as entry points."""
+"""Find sources, sinks and channels that other packages register."""
 
 import logging
 from collections.abc import Mapping

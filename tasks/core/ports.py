@@ -1,4 +1,4 @@
-"""Define the ports: the shapes of all sources, sinks, readers and channels, and how each is declared.
+"""Define the ports (source, sink, reader, channel) and how each is declared.
 
 A declaration (SourceKind, SinkKind, ChannelKind) is all that the rest of fedvitals knows of an adapter.
 Ours stand in tasks/runs/base/registry.py; another package registers its own as an entry point of
@@ -136,7 +136,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True)
 class Opening:
-    """What an adapter is opened with: its service, and for sinks their section of sinks.yaml."""
+    """Open an adapter with its service; a sink also with its section of sinks.yaml."""
 
     service: Any
     retry_timeout: timedelta
@@ -150,7 +150,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class SourceOpening(Opening):
-    """What a source is opened with: also the run's time, and what runs remember for it.
+    """Open a source also with the run's time and what earlier runs kept for it.
 
     `gate` lets a few queries through at once. `landed` returns the run of a training that is landed.
     `last_page` returns the page that the last good run kept of a URL; `keep_page` keeps this run's.
@@ -173,7 +173,7 @@ class OpenSource(Source, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """Declare an adapter: its name in files and receipts, its service's settings, and its check.
+    """Declare an adapter: its name, its service's settings model, and its check.
 
     `settings` is None when it needs no service; `service` names one of ours that it uses.
     """
@@ -206,7 +206,7 @@ class SourceKind(Adapter):
 
 @dataclass(frozen=True, kw_only=True)
 class SinkKind(Adapter):
-    """Declare a sink: `open` loads it, `reader` reads it back, `create` makes what is missing in it."""
+    """Declare a sink: how to load it, read it back, and create what is missing."""
 
     open: Callable[[Opening], Sink]
     reader: Callable[[Opening], Reader]
@@ -216,7 +216,7 @@ class SinkKind(Adapter):
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelKind(Adapter):
-    """Declare a channel: `wants` says of which runs it is sent messages (message.at_least)."""
+    """Declare a channel; `wants` selects the runs to send (message.at_least)."""
 
     open: Callable[[Opening], Channel]
     wants: Callable[[Receipt], bool]

@@ -1,4 +1,4 @@
-"""Describe the services of an environment: their settings models, and how these are read."""
+"""Describe the services of an environment, and read their settings."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -58,7 +58,7 @@ class Service(Strict, frozen=False):
         return self.token is not None or not self.needs_token
 
     def refresh_token(self, refused: str) -> bool:
-        """Read the token's file again; return whether the token is another one than the refused.
+        """Read the token's file again; return whether the token differs from the refused.
 
         A file that cannot be read changes nothing: that the token is refused says what is wrong.
         """
@@ -97,21 +97,21 @@ MODELS: Mapping[str, type[Service]] = {
 
 
 class Environment(Strict):
-    """The services of one environment, by name; what is not configured is not among them."""
+    """The configured services of one environment, by name."""
 
     name: str
     services: Mapping[str, Service] = {}
     is_of_file: bool = Field(default=False, description="has an entry in environments.yaml")
 
     def setting(self, key: str) -> str:
-        """Name what sets a key of this environment: a variable, or a place in environments.yaml."""
+        """Name what sets a key here: a variable, or a place in environments.yaml."""
         return f"{key} of {self.name} in environments.yaml" if self.is_of_file else variable_of(key)
 
 
 def read_environment(
     name: str, entry: Entry | None, env: Mapping[str, str], file: str
 ) -> Environment:
-    """Return an environment as its entry of the file has it; without one, as the variables do.
+    """Read an environment from its entry of the file, else from the variables.
 
     A plugin is loaded when its address is set. Of one that cannot be loaded only that is kept.
     """

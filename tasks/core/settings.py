@@ -189,14 +189,14 @@ class Settings:
         return {"config": str(self.config), "home": str(self.home)}
 
     def sink_service(self, sink: str, environment: Environment) -> Service | None:
-        """Return the service that runs load into; None when the sink is off or its token is missing."""
+        """Return a sink's service; None when it is off or its token is missing."""
         service, tuning = environment.services.get(sink), self.sinks.get(sink)
         if service is None or tuning is None:
             return None
         return service if service.is_whole and tuning.enabled else None
 
     def sink_targets(self, environment: str) -> tuple[str, ...]:
-        """Return the targets that the environment's runs load, also while a token is missing."""
+        """Return the targets that runs load, also while a token is missing."""
         known = self.environments.get(environment)
         services = known.services if known is not None else {}
         named = ((services.get(name), tuning) for name, tuning in self.sinks.items())
@@ -264,7 +264,7 @@ def _keys_of_plugins(environments: object) -> dict[str, dict[str, Any]]:
 
 
 def _tunings(path: Path, environments: Iterable[Environment]) -> dict[str, Tuning]:
-    """Return how sinks are written to: ours, and those of plugins that some environment has."""
+    """Read sinks.yaml, with the sections of plugins that an environment uses."""
     sections = read_yaml(path)
     used = {name for environment in environments for name in environment.services}
     tunings: dict[str, Tuning] = {}

@@ -1,4 +1,4 @@
-"""What a finished run hands on: its artifacts, and its message to the channels that want it."""
+"""Deliver a finished run's artifacts, and its message to channels."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ logger = logging.getLogger("fedvitals")
 
 
 def deliver(run: Run, receipt: Receipt) -> Receipt:
-    """Send the run's message and its artifacts, and complete the receipt in the ledger."""
+    """Send the run's message and artifacts, and complete its receipt."""
     message = message_of(receipt, datetime.now(UTC))
     for kind, opening in channels_in(run.settings, run.environment):
         if kind.wants(receipt):

@@ -1,4 +1,4 @@
-"""Declare every source, sink and channel of ours, and find those of other packages.
+"""Declare our sources, sinks and channels, and find those of other packages.
 
 Adapters are named as entry points are, and imported when they are used: a run loads what it needs.
 """
@@ -128,7 +128,7 @@ def find(group: str, name: str) -> Any:
 
 
 def source(name: str) -> SourceKind:
-    """Return the source of this name; one that cannot be loaded says so when it is opened."""
+    """Return the source of this name; a broken plugin raises when it is opened."""
     try:
         kind: SourceKind = find(plugins.SOURCES, name)
     except PluginInvalid as error:
@@ -141,7 +141,7 @@ def _refuse(error: PluginInvalid, _: Opening) -> OpenSource:
 
 
 def source_in(name: str, environment: Environment) -> SourceKind | None:
-    """Return what the environment reads the source's measurements from; None for nothing."""
+    """Return the configured source, or its stand-in; None when neither is."""
     kind: SourceKind | None = source(name)
     while kind and kind.settings and kind.service_name not in environment.services:
         kind = kind.stand_in
@@ -156,7 +156,7 @@ def service_of(kind: Adapter, settings: Settings, environment: Environment) -> A
 
 
 def sinks_in(settings: Settings, environment: Environment) -> Iterator[tuple[SinkKind, Opening]]:
-    """Yield the sinks that the environment's runs load, each with what it is opened with."""
+    """Yield the sinks that the environment's runs load, with their openings."""
     for name in names(plugins.SINKS):
         service = settings.sink_service(name, environment)
         if service is not None:
@@ -167,7 +167,7 @@ def sinks_in(settings: Settings, environment: Environment) -> Iterator[tuple[Sin
 def channels_in(
     settings: Settings, environment: Environment
 ) -> Iterator[tuple[ChannelKind, Opening]]:
-    """Yield the channels that the environment's runs send to, each with what it is opened with."""
+    """Yield the channels that the environment's runs send to, with their openings."""
     timeout = min(settings.pipeline.retry_timeout, CHANNEL_RETRY_TIMEOUT)
     for name in names(plugins.CHANNELS):
         if name == HEARTBEAT.name and settings.heartbeat_url is not None:
@@ -179,7 +179,7 @@ def channels_in(
 def why_off(
     group: str, name: str, settings: Settings, environment: Environment
 ) -> ConfigurationInvalid | None:
-    """Return why the environment's runs do not use a sink or channel; None when they do."""
+    """Return why a sink or channel is off in the environment; None when it is on."""
     service, tuning = environment.services.get(name), settings.sinks.get(name)
     ours = next((kind for kind in OURS[group] if kind.name == name), None)
     title = (ours and ours.title) or name
@@ -204,7 +204,7 @@ def why_off(
 
 
 def warnings(settings: Settings, environment: Environment) -> Iterator[str]:
-    """Yield which sinks and channels are off by mistake: not configured whole, or not to be loaded.
+    """Warn of sinks and channels that are configured incompletely or broken.
 
     Ours may be left out; what another package brings was installed to be used.
     """

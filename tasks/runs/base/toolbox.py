@@ -39,7 +39,7 @@ class Toolbox:
     namer: Namer | None = None
 
     def tools(self, plan: Plan, measurement: Measurement, lock: RunLock) -> Tools:
-        """Return what one measurement is processed with; raises why its source could not be opened."""
+        """Return the tools of one measurement; raise why its source could not be opened."""
         source = self.sources[measurement.source]
         if isinstance(source, FedvitalsError):
             raise source
@@ -115,7 +115,7 @@ def opened_sinks(settings: Settings, environment: Environment) -> Iterator[tuple
 def _open_sources(
     plan: Plan, ledger: Ledger, gate: AbstractContextManager[Any] | None, stack: ExitStack
 ) -> Iterator[tuple[str, Source | FedvitalsError]]:
-    """Open the sources that the plan's measurements need, by the name that the catalogue gives them.
+    """Open the sources that the plan needs, by their names in the catalogue.
 
     One that cannot be opened fails its own measurements; raises its error when all are so.
     """
