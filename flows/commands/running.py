@@ -33,7 +33,7 @@ def run_command(
     fail_on: "FailOn" = "high",
     **options: object,
 ) -> "Receipt":
-    """Run the steps of this name; the fields of `asked` are its parameters."""
+    """Run the steps of this name; the fields of `request` are its parameters."""
     show_warnings()
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}

@@ -119,7 +119,7 @@ class LabelsDiffer(Terminal):
 
     message = (
         "{measurement}.{field}: the query returns the labels {labels}, the catalogue has {tags}. "
-        "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
+        "Fix: aggregate the query by the tags, or move the field to a measurement with these labels as tags"
     )
 
 
@@ -159,8 +159,8 @@ class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list corrupt files; "
-        "without --dry-run they are moved aside and their data is read again"
+        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list corrupt files, then "
+        "without --dry-run: they are moved aside, and the next run reads their data again"
     )
 
 

@@ -107,7 +107,7 @@ def try_writing(url: str) -> None:
 def trouble(table: str, error: Exception) -> FedvitalsError | None:
     """Translate an error of an object store or a full disk; None for other errors.
 
-    Of the library's text only codes are kept: it has the whole URL, which may hold a secret.
+    Only codes of the library's message are shown: the message has the whole URL, maybe a secret.
     """
     text = _COLOUR.sub("", str(error))
     full = _FULL.search(text)

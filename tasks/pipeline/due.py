@@ -53,10 +53,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Due:
-    """The cells that a run reads, in this order, later runs' gaps, and lost gaps.
+    """What a run has to read of a measurement.
 
-    `late` may have late rows and are due in the run after the last one: a run with a window leaves
-    them to the next. `deferred` were deferred by an earlier run.
+    `cells` are read by this run, in this order; `late` are cells to read again for late rows, which
+    a run with a window leaves to the next one without; `left` are gaps for later runs, `lost` those
+    that the source no longer has; `deferred` were deferred by an earlier run.
     """
 
     cells: tuple[Cell, ...]
@@ -117,7 +118,7 @@ def _start(job: Job, ledger: Ledger) -> datetime:
 def _late(job: Job, ledger: Ledger) -> list[Cell]:
     """Return cells that may have late rows: `late_data_cells` before the newest ones.
 
-    The newest cell is that of this run and that of the last run, which is itself included.
+    Counted back from this run's newest cell (excluded) and from the last run's (included).
     """
     length, back = job.pipeline.cell, job.pipeline.late_data_cells * job.pipeline.cell
     last = ledger.newest(job.measurement.name, job.environment)
@@ -137,7 +138,8 @@ def _late(job: Job, ledger: Ledger) -> list[Cell]:
 def late_before(job: Job, cells: list[Cell], ledger: Ledger) -> tuple[Cell, ...]:
     """Return cells that may have late rows, before these newer ones are read.
 
-    Given cells, oldest first, are newer than all known; reading them hides which were the last.
+    `cells` go beyond the newest known cell, from which late cells are counted; once they are read,
+    it is no longer the newest.
     """
     last = ledger.newest(job.measurement.name, job.environment)
     if last is None or not cells or cells[-1].start <= last.cell.start:

@@ -73,7 +73,7 @@ PROBLEMS = {
     ),
     "other_labels": (
         "other_labels.other_labels: the query returns the labels ['pod'], the catalogue has []. "
-        "Fix: aggregate the query by exactly these tags, or make it a measurement of its own"
+        "Fix: aggregate the query by the tags, or move the field to a measurement with these labels as tags"
     ),
     "many_series": (
         "many_series: 9 series, max_series is 5; the label with the most values is client (9). "

@@ -41,7 +41,7 @@ GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "retained"})
 class Run:
     """Shares what all steps of a run need, and closes it in one order.
 
-    `account` makes the receipt from outcomes, findings and notes; final but for deliveries.
+    `account` makes the receipt; after it only deliveries and the report's path are added.
     """
 
     def __init__(

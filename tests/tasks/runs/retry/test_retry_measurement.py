@@ -277,7 +277,7 @@ def test_a_cell_that_is_released_tells_the_sinks_refusals_anew(bench: Bench) -> 
 
 
 def test_samples_that_are_released_survive_the_next_sample(bench: Bench) -> None:
-    bench.source = MemorySource(bench.source.frame, name="rest")
+    bench.source = MemorySource(bench.source.frame, name="rest", history="sample")
     moments = [at(0.25), at(0.5), at(0.75)]
     put(bench, (0.25, 1.5), (0.5, 2.5), (0.75, 0.5))
     for moment in moments[:2]:
