@@ -31,8 +31,8 @@ INFLUXDB_SECRET = "planted-influxdb-41ab"
 TWO_HOURS = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T02:00:00Z")
 # one value a minute
 VALUES = 120
-GATEWAY = "Check that it runs and is reachable; the next run tries again"
-PROXY = "Check the URL and any proxy in front of it"
+GATEWAY = "Fix: check that it runs and is reachable; the next run tries again"
+PROXY = "Fix: check the URL and any proxy in front of it"
 
 
 def service(query: str, words: str) -> str:
@@ -53,12 +53,12 @@ PROBLEMS = {
     "too_many_samples": service(
         "too_many_samples",
         "could not finish QUERY: execution: query processing would load too many samples into "
-        "memory in query execution. A smaller window or a cheaper query is needed",
+        "memory in query execution. Fix: use a smaller window or a cheaper query",
     ),
     "timed_out": service(
         "timed_out",
         "could not finish QUERY: timeout: query timed out in expression evaluation. "
-        "A smaller window or a cheaper query is needed",
+        "Fix: use a smaller window or a cheaper query",
     ),
     "unavailable": service("unavailable", f"could not answer QUERY: HTTP 503: busy. {GATEWAY}"),
     "echoing": service(

@@ -17,7 +17,7 @@ INFLUXDB_SECRET = "planted-influxdb-41ab"
 TWO_HOURS = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T02:00:00Z")
 # one value a minute
 VALUES = 120
-GATEWAY = "Check that it runs and is reachable; the next run tries again"
+GATEWAY = "Fix: check that it runs and is reachable; the next run tries again"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def problems(ran: Ran) -> list[str]:
 
 
 TOKEN = (
-    "Set the token in PROMETHEUS_API_TOKEN, or in the variable that prometheus_token names in "
+    "Fix: set the token in PROMETHEUS_API_TOKEN, or in the variable that prometheus_token names in "
     "environments.yaml"
 )
 TOKENS = {"wrong": ("wrong", "the token is not accepted"), "none": ("", "no token is set")}
@@ -157,12 +157,12 @@ REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "bucket": (
         {"INFLUXDB_BUCKET": "other"},
         'refused (HTTP 404): bucket "other" not found. '
-        "Make the bucket other: fedvitals doctor --create",
+        "Fix: make the bucket other: fedvitals doctor --create",
     ),
     "organisation": (
         {"INFLUXDB_ORG": "other"},
         'refused (HTTP 404): organization name "other" not found. '
-        "Make the organisation other in InfluxDB, or correct INFLUXDB_ORG",
+        "Fix: make the organisation other in InfluxDB, or correct INFLUXDB_ORG",
     ),
 }  # fmt: skip
 
