@@ -190,7 +190,7 @@ def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
     for ran in refused:
         assert ran.code == 2
         assert ran.complaint.startswith("FEDVITALS_LAKE_URL: names an object store")
-        assert "the next collect begins it anew with what is due" in ran.complaint
+        assert "the next collect begins it anew with due data" in ran.complaint
     assert [key for key in s3.keys(bucket) if key.startswith("lake/_torn")] == []
     s3.delete(bucket, [key for key in table if not key.endswith(".parquet")])
     anew = installation.here("collect", *THREE_HOURS, "--measurement", "loads", "--json")
