@@ -83,7 +83,7 @@ def _check(path: Path) -> None:
         raise invalid(file, "it is not a file", A_FILE)
     if about.st_size > MOST_BYTES:
         size = f"{about.st_size / 1e6:,.0f} MB, at most {MOST_BYTES / 1e6:,.0f} MB"
-        fix = "A run needs one line a round: keep the columns of round, loss and accuracy"
+        fix = "Keep one line a round, and the columns of round, loss and accuracy"
         raise invalid(file, f"it has {size} are read into memory", fix)
 
 

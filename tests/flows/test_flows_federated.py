@@ -310,7 +310,7 @@ def test_clients_keep_their_names_when_they_are_plain(
 def test_without_an_api_it_says_what_is_missing(bare: Installation) -> None:
     ran = bare.here("federated")
     assert ran.code == 2
-    assert "Set PROMETHEUS_URL, or FED_VIT_API_URL" in ran.complaint
+    assert "set PROMETHEUS_URL, or FED_VIT_API_URL" in ran.complaint
 
 
 def rising(count: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from tasks.sources.run_files.table import About, Table, invalid, odd
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MOST_LINES = 1_000_000
 """A run of 1,000 rounds and 200 clients has 200,000; each takes half a kilobyte of memory."""
-LINES_FIX = "A run needs one line a round, or one a client and round: leave out some of the rounds"
+LINES_FIX = "Keep one line a round, or one a client and round: leave out some of the rounds"
 CSV_FIX = "The first line names the columns, such as round,loss,accuracy"
 
 

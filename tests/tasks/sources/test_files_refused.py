@@ -26,7 +26,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     os.mkfifo(path)
 
-    assert complaint(path).startswith("run.csv: it is no file. ")
+    assert complaint(path).startswith("run.csv: it is not a file. ")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_binary_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "run.csv"
     path.write_bytes(data)
 
-    assert "run.csv: it is binary" in complaint(path) or "is no text in UTF-8" in complaint(path)
+    assert "run.csv: it is binary" in complaint(path) or "is not UTF-8 text" in complaint(path)
 
 
 def test_a_file_of_200_mb_is_refused_before_it_is_opened(
@@ -48,8 +48,8 @@ def test_a_file_of_200_mb_is_refused_before_it_is_opened(
     monkeypatch.setattr(files, "_text", lambda path: pytest.fail("it was opened"))
 
     assert complaint(path) == (
-        "run.csv: it has 200 MB, at most 105 MB are read into memory. A run needs one line a round: "
-        "keep the columns of round, loss and accuracy"
+        "run.csv: it has 200 MB, at most 105 MB are read into memory. Fix: keep one line a round, "
+        "and the columns of round, loss and accuracy"
     )
 
 
@@ -80,6 +80,6 @@ def test_lines_beyond_measure_are_refused_before_they_are_read(tmp_path: Path) -
     path.write_text("round,accuracy\n" + "1,x\n" * 1_000_001, "utf-8")
 
     assert complaint(path) == (
-        "run.csv: it has 1,000,002 lines, at most 1,000,000 are read. A run needs one line a round, "
+        "run.csv: it has 1,000,002 lines, at most 1,000,000 are read. Fix: keep one line a round, "
         "or one a client and round: leave out some of the rounds"
     )
