@@ -52,7 +52,9 @@ def catalogue(
     chosen = settings.environment(environment)
     path = settings.config / "metrics.yaml"
     entries = tuple(Catalogue.read(path).values())
-    check_queries(entries, path)
+    if not live:
+        # the server judges each query, and knows more of them
+        check_queries(entries, path)
     with opened_ledger(settings) as ledger:
         verified_suites(settings, ledger, entries)
     rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]

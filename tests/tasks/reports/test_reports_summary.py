@@ -27,7 +27,7 @@ def test_the_summary_of_a_small_report_exactly() -> None:
         "- hashed\\_ids\n\n"
         "| values | number |\n|---|---:|\n"
         "| extracted | 6 |\n| landed | 5 |\n| quarantined | 1 |\n"
-        "| dropped by rule | 0 |\n| unchanged | 0 |\n| kept | 0 |\n| erased | 0 |\n\n"
+        "| dropped by rule | 0 |\n| unchanged | 0 |\n| retained | 0 |\n| erased | 0 |\n\n"
         "| measurement | state | landed | quarantined | failed checks |\n"
         "|---|---|---:|---:|---|\n"
         "| requests | landed | 5 | 1 | 1 (critical) |\n\n"
