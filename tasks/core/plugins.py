@@ -47,7 +47,8 @@ def load(group: str, name: str) -> Any:
     else:
         try:
             kind = points[0].load()
-        # code of others may raise anything
+        # code of others may raise anything: what needs it fails, other work goes on, and the
+        # run ends as failed or degraded
         except Exception as error:
             logger.debug("%s", where, exc_info=True)
             problem = f"it cannot be imported ({type(error).__name__}: {error})"

@@ -226,7 +226,7 @@ class MeasurementReceipt(BaseModel):
 
 @dataclass(frozen=True)
 class Delivery:
-    """A delivery of a finished run; it changes neither status nor exit code.
+    """A delivery of a run; only a defect in it makes the run degraded.
 
     `what` is "self metrics", "report", "artifacts" or the name of a channel.
     """

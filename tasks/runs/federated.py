@@ -6,7 +6,6 @@ from typing import Literal
 
 from tasks.analysis.oddities import oddities
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import FedvitalsError
 from tasks.core.finding import Finding
 from tasks.core.goal import Goal
 from tasks.core.receipt import Outcome, Receipt
@@ -102,18 +101,16 @@ def judge(run: Run, plan: Plan, seen: Seen, goal: Goal) -> None:
     from tasks.reports.convergence.build import artifacts_of, write_convergence
     from tasks.training.convergence import analyse_watched
 
-    environment = plan.environment.name
-    analysed = analyse_watched(seen.watched, goal)
-    found = (*seen.findings, *(analysed.analysis.findings if analysed else ()))
-    run.findings += [replace(one, evidence=as_json(one.evidence)) for one in found]
-    try:
+    environment, findings = plan.environment.name, list(seen.findings)
+    with run.delivery("convergence report"):
         write_documents(plan.output, documents(seen.watched, seen.findings, environment))
+        analysed = analyse_watched(seen.watched, goal)
         if analysed is not None:
+            findings += analysed.analysis.findings
             files = write_convergence(
                 [analysed], (), plan.output, environment, zone=run.settings.timezone
             )
             run.artifacts += artifacts_of(
                 analysed, files, environment, run.settings.report_link(files.html)
             )
-    except FedvitalsError as error:
-        run.delivered("report", str(error))
+    run.findings += [replace(one, evidence=as_json(one.evidence)) for one in findings]

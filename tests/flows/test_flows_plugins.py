@@ -219,6 +219,23 @@ def test_a_broken_plugin_takes_down_only_what_needs_it(
     assert listed.code == 0
 
 
+@pytest.mark.parametrize("group", ["sinks", "channels"])
+def test_a_run_without_a_broken_sink_or_channel_is_degraded(
+    working: Installation, packages: Path, group: str
+) -> None:
+    whole = working.run("collect", "--json", "--measurement", "invoices", *WINDOW)
+    assert (whole.code, whole.document["status"]) == (0, "ok")
+
+    shutil.rmtree(packages / "acme-1.0.dist-info")
+    (name,) = POINTS[group]
+    points = {of: {each: f"acme_things:{each}" for each in all_} for of, all_ in POINTS.items()}
+    register(packages, "acme", {**points, group: {name: "acme_gone:nothing"}})
+    ran = working.run("collect", "--json", "--measurement", "invoices", *WINDOW)
+
+    assert (ran.code, ran.document["status"]) == (3, "degraded")
+    assert ran.err.count(f"plugin {name} (fedvitals.{group}, of acme): ") == 1
+
+
 def test_one_name_of_two_packages_and_a_name_of_ours_are_refused(
     working: Installation, packages: Path
 ) -> None:

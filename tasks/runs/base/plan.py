@@ -12,7 +12,13 @@ from typing import Literal
 from tasks.core import plugins
 from tasks.core.addresses import check_output
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import ConfigurationInvalid, NothingConfigured, Terminal, UsageInvalid
+from tasks.core.errors import (
+    ConfigurationInvalid,
+    NothingConfigured,
+    PluginInvalid,
+    Terminal,
+    UsageInvalid,
+)
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
@@ -21,7 +27,7 @@ from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
-from tasks.runs.base.registry import names, source, source_in, warnings
+from tasks.runs.base.registry import mistakes, names, source, source_in
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 from tasks.validation.suites import read_suite, verify
@@ -82,7 +88,10 @@ class Request:
 def make_plan(run: Run, asked: Request) -> Plan:
     """Check the whole configuration, and plan what a run reads from its sources."""
     selected, measurements = choose_measurements(run.settings, run.environment, asked)
-    off = _warnings(run.environment, run.settings, selected)
+    wrong = list(mistakes(run.settings, run.environment))
+    # what another package brings was to be used, and cannot be
+    run.is_partial |= any(isinstance(error, PluginInvalid) for error in wrong)
+    off = (*_warnings(run.environment, selected), *map(str, wrong))
     for warning in off:
         logger.warning(warning)
     return _plan(run, asked, measurements, off)
@@ -263,13 +272,10 @@ def _left_out(environment: Environment, selected: tuple[Measurement, ...]) -> di
     return missing
 
 
-def _warnings(
-    environment: Environment, settings: Settings, selected: tuple[Measurement, ...]
-) -> tuple[str, ...]:
-    """Return what is off because it is not configured whole."""
-    missing = _left_out(environment, selected).items()
-    left_out = (f"left out, since {what} is not set: {', '.join(left)}" for what, left in missing)
-    return (*left_out, *warnings(settings, environment))
+def _warnings(environment: Environment, selected: tuple[Measurement, ...]) -> Iterator[str]:
+    """Yield which measurements are off because their source is not configured."""
+    for what, left in _left_out(environment, selected).items():
+        yield f"left out, since {what} is not set: {', '.join(left)}"
 
 
 def _check_steps(measurements: tuple[Measurement, ...], settings: Settings) -> None:

@@ -203,7 +203,7 @@ def why_off(
     return NothingConfigured(where=where, problem=problem, fix=fix)
 
 
-def warnings(settings: Settings, environment: Environment) -> Iterator[str]:
+def mistakes(settings: Settings, environment: Environment) -> Iterator[ConfigurationInvalid]:
     """Warn of sinks and channels that are configured incompletely or broken.
 
     Ours may be left out; what another package brings was installed to be used.
@@ -215,4 +215,4 @@ def warnings(settings: Settings, environment: Environment) -> Iterator[str]:
             is_left_out = name not in environment.services and name not in plugins.names(group)
             error = why_off(group, name, settings, environment)
             if error is not None and not (is_off or is_left_out):
-                yield str(error)
+                yield error

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.batch import Batch, count_values
-from tasks.core.errors import FedvitalsError, ReportNotWritten
+from tasks.core.errors import ReportNotWritten
 from tasks.core.measurement import Measurement
 from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, Values, Verdict, write_receipt
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
@@ -57,14 +57,11 @@ def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
     """Write the report of a run that has just ended; a failure is a failed delivery."""
     window = covered_window(plan, run.outcomes)
     receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
-    try:
+    with run.delivery("report"):
         written = write_report(run, plan, window, receipt, read_lake(plan, window))
-    except FedvitalsError as error:
-        run.delivered("report", str(error))
-        return
-    run.delivered("report")
-    run.report = str(written.files.html)
-    run.artifacts += _artifacts(written, receipt, run.settings.report_link(written.files.html))
+        run.report = str(written.files.html)
+        link = run.settings.report_link(written.files.html)
+        run.artifacts += _artifacts(written, receipt, link)
 
 
 def _artifacts(written: Report, receipt: Receipt, link: str | None) -> tuple[Artifact, ...]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
 from tasks.core.receipt import (
@@ -71,6 +71,8 @@ class Run:
         # sinks in use, by name
         self.targets: dict[str, str] = {}
         self.report: str | None = None
+        # a part that no measurement stands for was left undone
+        self.is_partial = False
         self._states: list[CellState] = []
         self._began = time.perf_counter()
         self._stack = ExitStack()
@@ -157,20 +159,39 @@ class Run:
             lag_seconds=self._lag(),
             **details,
         )
-        self.ledger.keep_receipt(receipt)
+        receipt = self._stored(receipt)
         logger.info("%s", sentence_of(receipt))
         return receipt
 
-    def delivered(self, what: str, problem: str = "") -> None:
-        """Note a delivery, or the reason why it failed."""
-        if problem:
-            logger.warning("%s: %s", what, problem)
-        self.deliveries.append(Delivery(what, not problem, problem))
+    @contextmanager
+    def delivery(self, what: str, failure: str = "") -> Iterator[list[str]]:
+        """Note a delivery, or why it failed; a defect also makes the run degraded.
+
+        The block may add problems of its own to the list; `failure` introduces them.
+        """
+        problems: list[str] = []
+        try:
+            yield problems
+        except FedvitalsError as error:
+            problems.append(str(error))
+        # a defect in one delivery must lose neither the receipt nor the other deliveries
+        except Exception as error:
+            logger.exception("%s: unexpected error", what)
+            problems.append(defect(error))
+            self.is_partial = True
+        message = f"{failure}{'; '.join(problems)}" if problems else ""
+        if message:
+            logger.warning("%s: %s", what, message)
+        self.deliveries.append(Delivery(what, not message, message))
 
     def complete(self, receipt: Receipt) -> Receipt:
         """Return the receipt with its deliveries, stored in the same row of the ledger."""
         more = {"deliveries": tuple(self.deliveries), "report": self.report}
-        receipt = receipt.model_copy(update=more)
+        return self._stored(receipt.model_copy(update=more))
+
+    def _stored(self, receipt: Receipt) -> Receipt:
+        if self.is_partial and receipt.status in ("ok", "no_data"):
+            receipt = receipt.model_copy(update={"status": "degraded"})
         self.ledger.keep_receipt(receipt)
         return receipt
 

@@ -3,7 +3,6 @@
 It is validated, landed and loaded like any other, outside of the sums that it reports.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from itertools import islice
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from tasks.core.batch import Batch, build_frame
-from tasks.core.errors import FedvitalsError, LockHeld, defect
+from tasks.core.errors import LockHeld
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.receipt import Outcome, Receipt, SinkValues
@@ -29,8 +28,6 @@ from tasks.runs.base.plan import verified_suites
 from tasks.runs.base.run import Run
 from tasks.runs.base.toolbox import opened_sinks, tools_of
 
-logger = logging.getLogger("fedvitals")
-
 # runs that end at the same moment hold the lock for some tens of milliseconds each
 LOCK_PATIENCE_SECONDS = 5.0
 # not worth a longer wait for a sink; pending rows come with the next run
@@ -42,16 +39,8 @@ _STAGES = ("extract", "validate", "land", "load")
 
 def land_self_metrics(run: Run, receipt: Receipt) -> None:
     """Land and load the run's self metrics; a failure is a failed delivery."""
-    try:
-        problems = _land(run, receipt)
-    except FedvitalsError as error:
-        problems = (str(error),)
-    # a defect here must not lose the receipt of the run
-    except Exception as error:
-        logger.exception("measurement=%s unexpected error", SELF_METRICS)
-        problems = (defect(error),)
-    what = f"{SELF_METRICS} is incomplete: {'; '.join(problems)}" if problems else ""
-    run.delivered("self metrics", what)
+    with run.delivery("self metrics", f"{SELF_METRICS} is incomplete: ") as problems:
+        problems += _land(run, receipt)
 
 
 def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger_id: str) -> Batch:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import LabelsDiffer, SourceUnavailable
-from tasks.core.receipt import SinkValues, Values, write_receipt
+from tasks.core.receipt import Outcome, SinkValues, Values, write_receipt
 from tasks.core.settings import Pipeline
 from tasks.core.window import Window
 from tasks.pipeline.collect import Job
@@ -234,6 +234,13 @@ def test_unexpected_error_is_reported_as_a_defect(bench: Bench) -> None:
     assert len(outcome.problems) == 1
     expected = r"unexpected ZeroDivisionError at memory.py:\d+. This is a defect of fedvitals"
     assert re.fullmatch(expected, outcome.problems[0])
+    # the run ends as failed, and with another measurement that landed as degraded
+    other = Outcome("other", "landed", values=Values(1, 1))
+    ends = [
+        write_receipt("collect", "run-1", "production", None, all_, {}, 0)
+        for all_ in ([outcome], [outcome, other])
+    ]
+    assert [(each.status, each.exit_code) for each in ends] == [("failed", 1), ("degraded", 1)]
 
 
 def test_interruption_is_no_error_of_one_measurement(bench: Bench) -> None:

@@ -218,7 +218,8 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
     with a_run(installation, receipt.run_id) as run:
         run.outcomes += outcomes
         plan = make_report_plan(run, asked())
-        run.delivered("self metrics", "the sink was away")
+        with run.delivery("self metrics") as problems:
+            problems.append("the sink was away")
         report_run(run, plan, receipt)
 
     reported = twin_of(receipt.model_copy(update={"report": run.report}))

@@ -240,6 +240,10 @@ def test_whatever_goes_wrong_is_a_note(
     assert not delivery.ok
     assert re.match(f"{SELF_METRICS} is incomplete: {words}", delivery.message)
     assert "planted-secret" not in delivery.message
+    # an error that is foreseen changes nothing, a defect leaves the run in part undone
+    good = receipt_of(run, Outcome("loads", "landed", values=Values(1, 1)))
+    is_defect = isinstance(error, KeyError)
+    assert run.complete(good).exit_code == (3 if is_defect else 0)
 
 
 def test_a_table_that_was_moved_away_begins_anew(run: Run, tmp_path: Path) -> None:

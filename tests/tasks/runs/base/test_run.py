@@ -1,0 +1,65 @@
+"""A delivery that fails is noted; one that meets a defect makes the run degraded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ChannelUnavailable
+from tasks.core.receipt import Outcome, Receipt, Values
+from tasks.core.settings import load_settings
+from tasks.runs.base.run import Run
+
+DOWN = ChannelUnavailable(channel="pager", url="http://127.0.0.1:9", problem="no answer")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run("collect", load_settings({"FEDVITALS_HOME": str(tmp_path)})) as opened:
+        yield opened
+
+
+def ended(run: Run, *errors: Exception, state: str = "landed") -> Receipt:
+    """The receipt of a run of which each error ended a delivery, and one more went well."""
+    run.outcomes.append(Outcome("loads", state, values=Values(extracted=1, landed=1)))  # type: ignore[arg-type]
+    receipt = run.account(None)
+    for error in errors:
+        with run.delivery("pager"):
+            raise error
+    with run.delivery("last"):
+        pass
+    return run.complete(receipt)
+
+
+def test_a_failed_delivery_changes_neither_status_nor_exit_code(run: Run) -> None:
+    receipt = ended(run, DOWN)
+
+    assert (receipt.status, receipt.exit_code) == ("ok", 0)
+    assert [(each.what, each.ok) for each in receipt.deliveries] == [
+        ("pager", False), ("last", True),
+    ]  # fmt: skip
+
+
+def test_a_defect_in_a_delivery_makes_the_run_degraded(run: Run) -> None:
+    receipt = ended(run, KeyError("planted-secret"))
+
+    assert (receipt.status, receipt.exit_code) == ("degraded", 3)
+    (lost, last) = receipt.deliveries
+    assert (lost.ok, last.ok) == (False, True)
+    assert lost.message.startswith("unexpected KeyError at test_run.py:")
+    assert "planted-secret" not in receipt.model_dump_json()
+    (kept,) = run.ledger.last_runs("collect", "production", "99999999", 1)
+    assert Receipt.model_validate_json(kept) == receipt
+
+
+def test_a_defect_does_not_hide_that_work_failed(run: Run) -> None:
+    run.outcomes.append(Outcome("other", "failed"))
+
+    assert ended(run, KeyError()).exit_code == 1
+
+
+def test_problems_that_a_delivery_collects_are_one_message(run: Run) -> None:
+    with run.delivery("self metrics", "incomplete: ") as problems:
+        problems += ["one", "two"]
+
+    assert [each.message for each in run.deliveries] == ["incomplete: one; two"]
