@@ -20,7 +20,8 @@ from deployments.services import processes
 from flows.commands.prefect_server import VARIABLE as PREFECT_VARIABLE
 from flows.commands.running import run_command
 from tasks.core.receipt import Receipt
-from tasks.core.settings import InfluxService, Service, Settings, shipped
+from tasks.core.services import InfluxService, Service
+from tasks.core.settings import Settings, shipped
 from tasks.core.window import iso
 from tasks.runs.collect import CollectRequest
 from tasks.runs.federated import FederatedRequest

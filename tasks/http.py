@@ -18,7 +18,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError
 from tasks.core.retry import seconds_asked
-from tasks.core.settings import Service
+from tasks.core.services import Service
 
 # the first two are those of requests, the third is OpenSSL's
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

@@ -12,7 +12,8 @@ from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
-    from tasks.core.settings import Environment, Settings
+    from tasks.core.services import Environment
+    from tasks.core.settings import Settings
 
 
 def catalogue(

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from tasks.core.documents import Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
-from tasks.core.settings import Environment, EnvironmentName, Settings
+from tasks.core.services import Environment
+from tasks.core.settings import EnvironmentName, Settings
 
 if TYPE_CHECKING:
     from prefect import Flow

@@ -12,7 +12,8 @@ from tasks.core.checks import ServiceCheck
 
 if TYPE_CHECKING:
     from tasks.core.ports import Adapter
-    from tasks.core.settings import Environment, Settings
+    from tasks.core.services import Environment
+    from tasks.core.settings import Settings
 
 
 def doctor(

@@ -15,7 +15,7 @@ from tasks.core.errors import UsageInvalid
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
-    from tasks.core.settings import Environment
+    from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
 
 # the addresses to ask for, with their prompts

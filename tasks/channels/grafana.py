@@ -10,7 +10,7 @@ from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
 from tasks.core.retry import retrying
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.http import Answer, Limits, Transport
 
 NAME = "Grafana"

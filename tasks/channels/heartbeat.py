@@ -12,7 +12,7 @@ from tasks.core.addresses import HEARTBEAT_VARIABLE
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.http import Limits, Transport
 
 NAME = "heartbeat"

@@ -19,11 +19,7 @@ from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid, UsageInvalid
 from tasks.core.goal import Goal
 from tasks.core.secrets import secret_of
-from tasks.core.services import Environment as Environment
-from tasks.core.services import InfluxService as InfluxService
-from tasks.core.services import InfluxTuning as InfluxTuning
-from tasks.core.services import Service as Service
-from tasks.core.services import Tuning, read_environment
+from tasks.core.services import Environment, InfluxTuning, Service, Tuning, read_environment
 from tasks.core.variables import VARIABLES, unused_variables
 from tasks.core.window import parse_duration
 

@@ -17,7 +17,7 @@ from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.receipt import SinkValues
 from tasks.core.retry import retrying
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, groups_of
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted

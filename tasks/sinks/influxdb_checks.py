@@ -8,7 +8,7 @@ import msgspec
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
-from tasks.core.settings import InfluxService
+from tasks.core.services import InfluxService
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
 
 TIMEOUT = timedelta(seconds=10)

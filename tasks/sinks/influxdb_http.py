@@ -14,7 +14,7 @@ import msgspec
 
 from tasks import http
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.settings import InfluxService
+from tasks.core.services import InfluxService
 
 NAME = "influxdb"
 # level 1 of gzip halves the time of the default for a tenth more bytes

@@ -18,7 +18,7 @@ from tasks.core.errors import SinkRefused
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
 from tasks.http import shortened
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted

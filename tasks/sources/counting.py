@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.core.errors import SourceRefused
 from tasks.core.measurement import Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.answers import read_points

@@ -13,7 +13,7 @@ from urllib3 import Retry
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
 from tasks.core.measurement import Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Answer, Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal

@@ -9,7 +9,7 @@ from tasks.core.history import CLIENT_TAGS, KnownRun
 from tasks.core.json_path import kind_of
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.http import API, Client, Request

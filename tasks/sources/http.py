@@ -14,7 +14,7 @@ from tasks.core.errors import (
     SourceTimedOut,
     SourceUnavailable,
 )
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.variables import VARIABLES
 from tasks.http import Answer, Limits, Transport
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from tasks.core.errors import SourceRefused
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_refusal

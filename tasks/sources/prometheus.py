@@ -11,7 +11,7 @@ from tasks.core.batch import Batch
 from tasks.core.errors import KeyRepeated, LabelsDiffer, SourceOverloaded, SourceTimedOut
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window, format_duration, micros
 from tasks.http import Answer, Limits
 from tasks.sources.answers import (

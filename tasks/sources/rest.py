@@ -9,7 +9,7 @@ from tasks.core.batch import Batch
 from tasks.core.json_path import kind_of, obstacle, values_at
 from tasks.core.measurement import Measurement, Rest
 from tasks.core.ports import History
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.http import Limits
 from tasks.sources.http import API, Client, Request

@@ -14,7 +14,7 @@ from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement, Scrape
 from tasks.core.ports import History
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window, floor, micros
 from tasks.http import Limits
 from tasks.sources.histogram import quantile_of

@@ -12,7 +12,7 @@ from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 from tasks.core.batch import Batch, build_frame
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.http import trusting
 from tasks.sources.http import API, Request

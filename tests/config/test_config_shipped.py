@@ -10,7 +10,8 @@ import yaml
 from tasks.core.catalogue import Catalogue
 from tasks.core.history import facts_of
 from tasks.core.measurement import TLS_TAGS, Fact, FieldSpec, Measurement, MetricType
-from tasks.core.settings import InfluxTuning, Pipeline, load_settings, shipped
+from tasks.core.services import InfluxTuning
+from tasks.core.settings import Pipeline, load_settings, shipped
 from tasks.core.variables import VARIABLES
 
 CONFIG = shipped("config")

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.core.settings import Service
+from tasks.core.services import Service
 
 ENDPOINT = "/api/it"
 TOKEN = "t0ken"

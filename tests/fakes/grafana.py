@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.core.settings import Service
+from tasks.core.services import Service
 
 TOKEN = "glsa_t0ken"
 PATH = "/api/annotations"

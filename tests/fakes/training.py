@@ -8,7 +8,7 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tasks.core.settings import Service
+from tasks.core.services import Service
 
 PROGRESS = "/api/training/progress"
 PARTICIPATION = "/api/clients/participation"

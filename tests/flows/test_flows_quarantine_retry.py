@@ -14,7 +14,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Window
 from tasks.lake.query import query
 from tasks.lake.tables import Lake

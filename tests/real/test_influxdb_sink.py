@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.ports import CellToLoad
 from tasks.core.receipt import SinkValues
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import iso
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_checks import check, create_bucket

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from tasks.core.ports import CellToLoad
-from tasks.core.settings import Environment, InfluxService, InfluxTuning, Pipeline, load_settings
+from tasks.core.services import Environment, InfluxService, InfluxTuning
+from tasks.core.settings import Pipeline, load_settings
 from tasks.core.window import parse_duration
 from tasks.ledger.locks import FileLocks
 from tasks.pipeline.recovery import Rebuilding

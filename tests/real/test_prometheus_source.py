@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.errors import LabelsDiffer, SourceOverloaded, SourceRefused
 from tasks.core.measurement import FieldSpec, Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.sources.counting import SeriesCount, count_series
 from tasks.sources.discovery import check, probe

@@ -9,7 +9,7 @@ import requests
 
 from tasks.core.reconciliation import Facts
 from tasks.core.series import ALL_TIME
-from tasks.core.settings import InfluxTuning
+from tasks.core.services import InfluxTuning
 from tasks.core.window import iso
 from tasks.sinks.influxdb_read import InfluxReader
 from tests.fakes.influxdb import fake_influxdb

@@ -14,7 +14,8 @@ from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import CertificateInvalid, SourceRefused, SourceUnavailable
 from tasks.core.measurement import Measurement
-from tasks.core.settings import Service, shipped
+from tasks.core.services import Service
+from tasks.core.settings import shipped
 from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.rest import RestSource

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core.receipt import Outcome
 from tasks.core.series import ALL_TIME, Points, SeriesKey
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Window
 from tasks.ledger.locks import FileLocks
 from tasks.runs.reconcile.measurement import CompareRequest, Found, Sides, reconcile

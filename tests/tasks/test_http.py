@@ -24,7 +24,7 @@ from tasks.core.errors import (
     Transient,
 )
 from tasks.core.message import Message
-from tasks.core.settings import InfluxService, InfluxTuning, Service
+from tasks.core.services import InfluxService, InfluxTuning, Service
 from tasks.http import CA_VARIABLES, CERT_VARIABLE, KEY_VARIABLE, Limits
 from tasks.sinks import influxdb_checks
 from tasks.sinks.influxdb import InfluxSink

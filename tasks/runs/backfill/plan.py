@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from tasks.core import plugins
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
 from tasks.core.measurement import Measurement
-from tasks.core.settings import Environment, Settings
+from tasks.core.services import Environment
+from tasks.core.settings import Settings
 from tasks.core.window import Cell, Window, format_duration, iso, parse_duration
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import MOST_CELLS, is_by_rules

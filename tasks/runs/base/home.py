@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.core.errors import FedvitalsError
 from tasks.core.self_metrics import LEDGER_ID, self_measurement
-from tasks.core.settings import Environment, InfluxService, InfluxTuning, Settings, shipped
+from tasks.core.services import Environment, InfluxService, InfluxTuning
+from tasks.core.settings import Settings, shipped
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger

@@ -7,7 +7,8 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.errors import UsageInvalid
 from tasks.core.ports import Sink
 from tasks.core.series import ALL_TIME
-from tasks.core.settings import Environment, Settings
+from tasks.core.services import Environment
+from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.runs.base.plan import Plan, Request, make_report_plan
 from tasks.runs.base.registry import INFLUXDB, names, why_off

@@ -9,7 +9,7 @@ from tasks.core.batch import Batch
 from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Source, SourceKind, SourceOpening
-from tasks.core.settings import Environment
+from tasks.core.services import Environment
 from tasks.core.window import Window, floor
 from tasks.runs.base.registry import API, source_in
 from tasks.sources.discovery import FieldFinding

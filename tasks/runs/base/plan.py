@@ -22,7 +22,8 @@ from tasks.core.errors import (
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
-from tasks.core.settings import Environment, Settings
+from tasks.core.services import Environment
+from tasks.core.settings import Settings
 from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.due import Job

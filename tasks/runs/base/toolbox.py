@@ -12,7 +12,8 @@ from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink, Source, SourceKind, SourceOpening
 from tasks.core.receipt import Outcome
-from tasks.core.settings import Environment, Settings
+from tasks.core.services import Environment
+from tasks.core.settings import Settings
 from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS

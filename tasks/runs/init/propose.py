@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tasks.core.errors import Terminal
 from tasks.core.measurement import Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.runs.base.registry import source
 from tasks.runs.init.families import Family, Skipped, families
 from tasks.runs.init.fields import Draft, Drafted, drafted

@@ -15,7 +15,7 @@ from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.message import Message, message_of
 from tasks.core.receipt import Outcome, Receipt, Values, write_receipt
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tests.fakes.grafana import TOKEN, FakeGrafana, Fault, fails
 from tests.fakes.raw_http import RawServer

@@ -11,7 +11,8 @@ import yaml
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
-from tasks.core.settings import InfluxService, Settings, load_settings, shipped
+from tasks.core.services import InfluxService
+from tasks.core.settings import Settings, load_settings, shipped
 from tasks.core.variables import VARIABLES
 
 SECRET = "s3cr3t-t0ken"

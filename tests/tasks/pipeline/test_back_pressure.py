@@ -18,7 +18,8 @@ from tasks.core.errors import SinkUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad, History, Sink
 from tasks.core.receipt import SinkValues
-from tasks.core.settings import InfluxService, InfluxTuning, Pipeline
+from tasks.core.services import InfluxService, InfluxTuning
+from tasks.core.settings import Pipeline
 from tasks.core.window import Window
 from tasks.sinks.influxdb import InfluxSink
 from tests.fakes.memory import MemorySink, MemorySource

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tasks.core.batch import PANDAS_TYPES, build_frame, columns_of
 from tasks.core.measurement import FieldSpec, FieldType, Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
-from tasks.core.settings import InfluxService, InfluxTuning
+from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell
 from tasks.sinks.influxdb import InfluxSink
 from tests.fakes.influxdb import FakeInfluxDB

@@ -115,7 +115,7 @@ def test_an_answer_that_is_cut_off_is_none(kind: Any) -> None:
 THREADS_OF_A_FRESH_PROCESS = """
 import sys, threading, time
 from datetime import timedelta
-from tasks.core.settings import InfluxService
+from tasks.core.services import InfluxService
 from tasks.sinks.influxdb_http import InfluxHttp
 
 service = InfluxService(url=sys.argv[1], origin="x", org="o", bucket="b")

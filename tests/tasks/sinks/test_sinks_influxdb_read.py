@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.series import ALL_TIME, SeriesKey, SeriesSum
-from tasks.core.settings import InfluxTuning
+from tasks.core.services import InfluxTuning
 from tasks.core.window import Window
 from tasks.sinks.influxdb_read import InfluxReader
 from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb

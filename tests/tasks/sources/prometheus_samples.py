@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from tasks.core.batch import Batch
 from tasks.core.measurement import FieldSpec, FieldType, Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.sources.prometheus import PrometheusSource
 from tests.fakes.prometheus import FakePrometheus

@@ -13,7 +13,7 @@ from werkzeug import Response
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
 from tasks.core.measurement import FieldSpec, Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.sources.discovery import FieldFinding, check, probe
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer
 from tests.fakes.raw_http import RawServer

@@ -8,7 +8,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.sources import inventory
 from tasks.sources.inventory import Described, Inventory, look, lowest_and_highest
 from tests.fakes.inventory import FakeInventory

@@ -15,7 +15,7 @@ from tasks.core.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.prometheus import PrometheusSource
 from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer

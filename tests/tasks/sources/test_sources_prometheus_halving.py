@@ -13,7 +13,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from tasks.core.errors import SourceOverloaded, SourceTimedOut
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.counting import SeriesCount, count_series

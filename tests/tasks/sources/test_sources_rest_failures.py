@@ -16,7 +16,7 @@ from tasks.core.errors import (
     SourceUnavailable,
     Terminal,
 )
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.http import API, service_checks
 from tasks.sources.rest import LIMITS, RestSource

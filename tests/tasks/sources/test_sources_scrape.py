@@ -15,7 +15,7 @@ from tasks.core.batch import Batch, build_frame, empty_frame
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, SeriesExceeded, SourceRefused, SourceUnavailable
 from tasks.core.measurement import FieldSpec, Measurement
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.sources.scrape import Page, ScrapeSource, check_api, fetch_page
 from tests.fakes.raw_http import RawServer

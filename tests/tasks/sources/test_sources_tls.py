@@ -10,7 +10,7 @@ import pytest
 
 from tasks.core.batch import Batch, empty_frame
 from tasks.core.errors import ConfigurationInvalid, SourceUnavailable
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.sources.tls import TlsSource
 from tests.fakes.certificates import Certificates, Kind, over_tls

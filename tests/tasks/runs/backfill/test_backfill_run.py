@@ -13,7 +13,8 @@ import pytest
 
 from tasks.core.errors import LabelsDiffer, LakeBusy, SourceUnavailable
 from tasks.core.receipt import Outcome, Values, write_receipt
-from tasks.core.settings import Environment, Pipeline, Service, Settings, load_settings
+from tasks.core.services import Environment, Service
+from tasks.core.settings import Pipeline, Settings, load_settings
 from tasks.core.window import Window
 from tasks.lake.query import query
 from tasks.ledger.locks import FileLocks

@@ -11,7 +11,8 @@ from werkzeug import Response
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import SourceUnavailable
 from tasks.core.measurement import FieldSpec, Measurement
-from tasks.core.settings import Environment, Service, shipped
+from tasks.core.services import Environment, Service
+from tasks.core.settings import shipped
 from tasks.runs.base import live
 from tasks.runs.base.live import WHOLE, Live
 from tasks.sources.discovery import FieldFinding

@@ -6,7 +6,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tasks.core.measurement import FieldSpec, Measurement, Rest
-from tasks.core.settings import Service
+from tasks.core.services import Service
 from tasks.runs.init.families import Skipped
 from tasks.runs.init.propose import Dropped, NothingFound, Proposal, propose
 from tests.fakes.inventory import FakeInventory
