@@ -156,7 +156,7 @@ def _migrated(
         metadata = {"run_id": work.run_id, "migrated": name}
         make_change(table, migration.measurement, change, metadata)
     standings = {environment: _stand(migration, environment) for environment in locks}
-    # of a migration that was not ended nobody knows whether it was one of types
+    # whether an unfinished migration changed types is not known
     if change.cast or any(
         mark is not None and mark.state == "migrating" for mark in marks.values()
     ):

@@ -74,7 +74,7 @@ class InfluxReader:
     ) -> Sums:
         """Count of each series in each cell of the window, and the sum of the catalogue's numbers.
 
-        A sum that the server cannot make, since somebody stored a field as another type, is None.
+        A sum is None where a field is stored as another type, so that the server cannot make it.
         """
         whole = self._range(measurement, environment, window)
         counted = self._by_cell(f"{whole}{_each(cell, 'count')}{_SHORT}", cell)

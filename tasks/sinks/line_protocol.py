@@ -38,7 +38,7 @@ def to_lines(frame: pd.DataFrame, measurement: Measurement) -> Lines:
     """The line protocol of a Batch's frame; the same frame gives the same bytes.
 
     Tags are ordered by key and left out where null, fields are in the catalogue's order. The frame
-    must have come through the Batch's door: no control characters, no empty tag and no tag that
+    must have passed the structural check: no control characters, no empty tag and no tag that
     ends in a backslash, none of which line protocol can express. Floats are printed in the fewest
     digits that read back exactly.
 
@@ -114,7 +114,9 @@ def _as_text(column: pd.Series, kind: FieldType, name: str) -> pa.Array:
     if kind == "float":
         numbers = column.to_numpy()
         if np.isinf(numbers).any():
-            raise ValueError(f"{name} holds an infinite value: the Batch's door never lets it in")
+            raise ValueError(
+                f"{name} holds an infinite value: the structural check never lets it in"
+            )
         return pa.array(numbers, from_pandas=True).cast(TEXT)
     if kind == "bool":
         return pa.array(column, pa.bool_(), from_pandas=True).cast(TEXT)

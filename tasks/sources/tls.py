@@ -66,8 +66,8 @@ class TlsSource:
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """One row at the sample's time, floored to the catalogue's `every`.
 
-        Outside the window there is none, and nobody is asked; of a service without https there is
-        none either, with a warning.
+        Outside the window there is none, and no request; without https there is none either, with
+        a warning.
 
         Raises:
             SourceUnavailable: no connection, or no TLS.

@@ -72,7 +72,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks of a run, as the parameters of its flow: names, times and paths."""
+    """The options of a run, as its flow takes them: names, times and paths."""
 
     type: PlanType = "all"
     measurements: list[str] | None = None

@@ -211,8 +211,11 @@ class _Work:
         return looked
 
     def _can_fix(self, cell: Cell, looked: _Looked) -> bool:
-        """What is older than the sink keeps could be erased and never written again, and what was
-        never landed is somebody else's."""
+        """Return whether the cell may be erased and loaded again.
+
+        Data older than the sink's retention could not be written again; data that was never landed
+        belongs to another writer.
+        """
         has_cause = not looked.reasons.keys() <= EXPLAINED
         return _is_landed(looked.standing) and has_cause and cell.start >= self._kept_since
 

@@ -51,7 +51,7 @@ def _replay_one(
 
 
 def _left_out(run: Run, plan: Plan) -> list[str]:
-    """Tables that nobody can read as a measurement any more, when all was asked for."""
+    """Return the tables without a measurement in the catalogue, for a run of all."""
     catalogue = Catalogue.read(plan.settings.config / "metrics.yaml")
     if len(plan.measurements) < len(catalogue):
         return []
