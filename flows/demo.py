@@ -59,10 +59,10 @@ def demo(settings: Settings, output: Path | None, notify: Notify) -> Receipt:
     """
     folder = settings.home / "demo"
     shutil.rmtree(folder, ignore_errors=True)
-    started = datetime.now(UTC)
     # config and home are the demo's own, so no warning applies
     logging.getLogger("fedvitals.plan").addFilter(lambda _: False)
     with _stage(settings, folder, notify) as stage, _variables(stage.variables):
+        started = datetime.now(UTC)
         end = started + timedelta(seconds=LONGEST_SECONDS)
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
@@ -94,6 +94,11 @@ def _collect(started: datetime, output: Path | None) -> Receipt:
 def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
     _write_config(folder)
     with ExitStack() as stack:
+        # the slow ones first, so that all of the training is seen
+        servers = {
+            **_influxdb(settings, folder, stack, notify),
+            **_prefect(folder, stack, notify),
+        }
         training = stack.enter_context(
             processes.fl_server(folder / "services", ROUNDS, ROUND_SECONDS)
         )
@@ -108,8 +113,7 @@ def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
             "REQUESTS_CA_BUNDLE": training.ca_file,
             "FED_VIT_API_TOKEN": "",
             **_prometheus(settings, service, folder, stack, notify),
-            **_influxdb(settings, folder, stack, notify),
-            **_prefect(folder, stack, notify),
+            **servers,
         }
         yield Stage(service=service, variables=variables)
 
