@@ -248,6 +248,7 @@ def test_a_grave_finding_ends_with_1_and_an_odd_one_does_not(
     training.rounds = [a_round(n, datetime.now(UTC) - timedelta(minutes=10 - n)) for n in (1, 2, 4)]
     again = follow(followed)
     assert (again.code, again.document["status"]) == (0, "ok")
+    assert again.document["worst"] == "warning"
     odd = [each["sentence"] for each in again.document["findings"] if each["severity"] == "warning"]
     assert any("1 round of run-b up to round 4 is missing" in each for each in odd)
     assert [row["exit_code"] for row in pipeline_rows(followed)] == [1, 0]
