@@ -179,17 +179,24 @@ def dots(axes: Any, x: Any, y: Any, colour: str, marker: str, size: float, **mor
 
 
 def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    """Draw grid and labels as plain lines and texts: an Axis takes half of a panel's time."""
+    from matplotlib.ticker import MaxNLocator
 
     seconds = panel.window.length.total_seconds()
-    axes.set_xlim(0, seconds)
-    axes.set_ylim(*panel.y_range)
-    ticks = time_ticks(panel.window, zone=panel.zone)
-    axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:,.6g}"))
-    dress(axes, panel.scale.symbol, _LEFT, paint)
-    axes.tick_params(axis="x", pad=8)
+    axes.set_axis_off()
+    axes.set(xlim=(0, seconds), ylim=panel.y_range)
+    low, high = sorted(panel.y_range)
+    levels = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    levels = levels[(levels >= low) & (levels <= high)]
+    axes.hlines(levels, 0, seconds, colors=paint.grid, linewidths=0.8, zorder=0.5)
+    axes.hlines(panel.y_range[0], 0, seconds, colors=paint.grid, linewidths=1, clip_on=False)
+    across, up = ("data", "axes fraction"), ("axes fraction", "data")
+    for at, text in time_ticks(panel.window, zone=panel.zone):
+        note(axes, text, (at, 0), (0, -8), across, paint.text, ha="center", va="top")
+    for at in levels:
+        text = f"{at + 0.0:,.6g}"
+        note(axes, text, (0, at), (-5, 0), up, paint.text, ha="right", va="center_baseline")
+    note(axes, panel.scale.symbol, (0, 1), (5 - _LEFT, 9), "axes fraction", paint.text)
 
 
 def dress(axes: Any, name: str, left: int, paint: Paint) -> None:
