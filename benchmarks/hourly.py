@@ -99,6 +99,9 @@ def _warm(folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
     from tasks.runs.base.report import report_run
     from tasks.runs.base.run import Run
 
+    # requests looks for it in the environment alone
+    os.environ["REQUESTS_CA_BUNDLE"] = variables["REQUESTS_CA_BUNDLE"]
+
     def run(number: int) -> tuple[float, float]:
         home = folder / f"warm-{number}"
         settings = load_settings({**variables, "FEDVITALS_HOME": str(home)})
