@@ -186,8 +186,8 @@ def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, seconds), ylim=panel.y_range)
     low, high = sorted(panel.y_range)
-    levels = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    levels = levels[(levels >= low) & (levels <= high)]
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    levels = [at for at in np.asarray(ticks) if low <= at <= high]
     axes.hlines(levels, 0, seconds, colors=paint.grid, linewidths=0.8, zorder=0.5)
     axes.hlines(panel.y_range[0], 0, seconds, colors=paint.grid, linewidths=1, clip_on=False)
     across, up = ("data", "axes fraction"), ("axes fraction", "data")
