@@ -169,17 +169,17 @@ class Ledger:
         )
         self._do(statement)
 
-    def last_page(self, environment: str, url: str) -> tuple[datetime, bytes] | None:
-        """Return the /metrics page kept by an earlier run, with its time."""
+    def last_page(self, reader: str, url: str) -> tuple[datetime, bytes] | None:
+        """Return the /metrics page kept by the reader's earlier run, with its time."""
         query = select(pages.c.time, pages.c.content).where(
-            pages.c.environment == environment, pages.c.url == url
+            pages.c.environment == reader, pages.c.url == url
         )
         row = next(iter(self.ask(query)), None)
         return None if row is None else (datetime.fromisoformat(row["time"]), row["content"])
 
-    def keep_page(self, environment: str, url: str, time: datetime, content: bytes) -> None:
-        """Keep the page for the next run's rates and quantiles."""
-        row = {"environment": environment, "url": url, "time": as_text(time), "content": content}
+    def keep_page(self, reader: str, url: str, time: datetime, content: bytes) -> None:
+        """Keep the page for the reader's next rates; a reader is a flow of an environment."""
+        row = {"environment": reader, "url": url, "time": as_text(time), "content": content}
         self._upsert(pages, [row])
 
     def keep_receipt(self, receipt: Receipt) -> None:

@@ -17,7 +17,6 @@ from tasks.core.settings import Settings
 from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.chunk import Tools
 from tasks.pipeline.recovery import caught_up
@@ -78,7 +77,7 @@ def opened_toolbox(
         sinks = stack.enter_context(opened_stores(run))
         toolbox = Toolbox(
             run=run,
-            sources=dict(_open_sources(plan, run.ledger, gate, stack)),
+            sources=dict(_open_sources(run, plan, gate, stack)),
             sinks=sinks,
             namer=namer_of(plan.settings) if any(m.identity for m in plan.measurements) else None,
         )
@@ -114,7 +113,7 @@ def opened_sinks(settings: Settings, environment: Environment) -> Iterator[tuple
 
 
 def _open_sources(
-    plan: Plan, ledger: Ledger, gate: AbstractContextManager[Any] | None, stack: ExitStack
+    run: Run, plan: Plan, gate: AbstractContextManager[Any] | None, stack: ExitStack
 ) -> Iterator[tuple[str, Source | FedvitalsError]]:
     """Open the sources that the plan needs, by their names in the catalogue.
 
@@ -127,7 +126,7 @@ def _open_sources(
         kind = source_in(name, plan.environment)
         assert kind is not None, "the plan leaves out what has no source"
         try:
-            source = kind.open(_opening(kind, plan, ledger, gate, stack))
+            source = kind.open(_opening(run, kind, plan, gate, stack))
         except FedvitalsError as error:
             opened[name] = error
         else:
@@ -140,29 +139,30 @@ def _open_sources(
 
 
 def _opening(
+    run: Run,
     kind: SourceKind,
     plan: Plan,
-    ledger: Ledger,
     gate: AbstractContextManager[Any],
     stack: ExitStack,
 ) -> SourceOpening:
-    name = plan.environment.name
+    # a flow's rates span the time since its own last run, however often another flow reads
+    reader = f"{plan.environment.name} {run.flow}"
 
     def keep_page(url: str, time: datetime, text: bytes) -> None:
         # only a run that ends well may move the page that the next rates are measured from
         def keep(error: object, *_: object) -> None:
             if error is None:
-                ledger.keep_page(name, url, time, text)
+                run.ledger.keep_page(reader, url, time, text)
 
         stack.push(keep)
 
     return SourceOpening(
         service=plan.environment.services.get(kind.service_name),
         retry_timeout=plan.settings.pipeline.retry_timeout,
-        environment=name,
+        environment=plan.environment.name,
         now=plan.now,
         gate=gate,
         landed=partial(known_run, Lake(plan.settings.lake_url)),
-        last_page=partial(ledger.last_page, name),
+        last_page=partial(run.ledger.last_page, reader),
         keep_page=keep_page,
     )
