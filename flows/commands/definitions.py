@@ -100,7 +100,7 @@ def read_deployments(settings: Settings) -> list[Deployment]:
     for each in _by_environment(content, settings, path):
         if each.name in found:
             raise ConfigurationInvalid(
-                where=each.where, problem="this deployment is repeated", fix="Rename one"
+                where=each.where, problem="another deployment has the same name", fix="Rename one"
             )
         found[each.name] = each
     return list(found.values())
@@ -165,7 +165,7 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
         raise ConfigurationInvalid(where=where, problem=error.problem, fix=error.fix) from error
     except PrefectException as error:
         problem = " ".join(str(error).split())
-        raise ConfigurationInvalid(where=where, problem=problem, fix="Correct them") from error
+        raise ConfigurationInvalid(where=where, problem=problem, fix="Correct the parameters") from error
     return None
 
 

@@ -111,7 +111,7 @@ class AnswerInvalid(Terminal):
 class CertificateInvalid(Terminal):
     """A certificate is not trusted. Facts: service, url, what, problem, fix."""
 
-    message = "{service} at {url} was not asked for {what}: its certificate is not trusted: {problem}. Fix: {fix}"
+    message = "{service} at {url}: certificate not trusted ({problem}), so {what} was not requested. Fix: {fix}"
 
 
 class LabelsDiffer(Terminal):

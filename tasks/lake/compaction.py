@@ -30,7 +30,7 @@ _HOURS_OF_A_PART = (24, 12, 8, 6, 4, 3, 2, 1)
 
 @dataclass(frozen=True)
 class File:
-    """One file by the log. Times and environments are those of its first and last row."""
+    """One file, as the Delta log describes it. Times and environments are those of its first and last row."""
 
     path: str
     size: int
@@ -187,7 +187,7 @@ class _Work:
 
 
 def _keys(file: File, files: list[File], until: datetime) -> list[_Part]:
-    """Return the parts that the file has final rows of."""
+    """Return the parts for which the file has final rows."""
     parts = [part for part in _whole_parts(file, files) if part.window.start < until]
     clipped = {part: part.window.clipped(until) for part in parts}
     return [p for p, w in clipped.items() if w is not None and file.meets(p.environment, w)]
@@ -223,7 +223,7 @@ def _whole_parts(file: File, files: list[File]) -> Iterator[_Part]:
 
 
 def _length(rows: int) -> timedelta:
-    """Return how much of a day with so many rows one file holds."""
+    """Return the span of one file, for a day with this many rows."""
     wanted = 24 * MOST_ROWS // max(rows, 1)
     return timedelta(hours=next((hours for hours in _HOURS_OF_A_PART if hours <= wanted), 1))
 

@@ -43,7 +43,7 @@ class Rebuilding:
 class Rebuilt:
     """The recovered cells of one measurement and environment.
 
-    `corrected` cells had other rows than recorded in the lake. `torn` ones among them lack rows, with
+    `corrected` cells had other rows than recorded in the lake. Of these, `torn` cells lack rows, with
     `lost` values: they are read again. `unchecked` is the reason why rows were not counted, or empty.
     """
 
@@ -58,13 +58,13 @@ class Rebuilt:
 
 
 def rebuild(work: Rebuilding) -> list[Rebuilt]:
-    """Replace the ledger's cells by the lake's; no sink counts as having any.
+    """Replace the ledger's cells with the lake's; every sink is treated as empty.
 
     No source is queried. Cells of measurements without a table in the lake stay.
     Raises LockHeld when a run is under way, with nothing changed; LakeDamaged, LedgerUnavailable.
     """
     with ExitStack() as stack:
-        # the ledger would lose what another run lands meanwhile
+        # otherwise the ledger would miss what another run lands in the meantime
         locks = {
             pair: stack.enter_context(work.locks.hold(*pair, work.run_id)) for pair in _pairs(work)
         }
@@ -85,7 +85,7 @@ def is_behind(lake: Lake, ledger: Ledger) -> bool:
 
 
 def catch_up(work: Rebuilding) -> tuple[str, ...]:
-    """Add the lake's missing cells to the ledger, but for those of running runs.
+    """Add the lake's missing cells to the ledger, except those of runs in progress.
 
     Returns warnings. Raises LakeDamaged, LedgerUnavailable.
     """
@@ -107,7 +107,7 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
 def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tuple[str, ...]:
     """Let the ledger catch up before a run's work, and return warnings.
 
-    An unreadable lake is a warning: the run finds out what it can do without.
+    An unreadable lake is only a warning: the run itself finds out what still works.
     Raises ConfigurationInvalid, LedgerUnavailable.
     """
     try:

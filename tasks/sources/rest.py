@@ -44,9 +44,9 @@ class RestSource:
         self._client.close()
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        """Return one row, or one an item of `rest.rows`, at the sample's floored time.
+        """Return one row, or one per item of `rest.rows`, at the sample's floored time.
 
-        Outside the window there are no rows, and no query. A missing endpoint or place gives nulls
+        Outside the window there are no rows, and no query. A missing endpoint or path gives nulls
         and a warning; values are fitted as in JsonRows. Rows with equal tags stay, for the suite to
         reject. Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask;
         AnswerInvalid when it is not JSON, too large, or has another type where an object or a list
@@ -129,7 +129,7 @@ class _Reading:
             return found[0]
         wrong = obstacle(path, row)
         if wrong is not None:
-            raise self._request.invalid(f"{wrong}, so that it has no {path}")
+            raise self._request.invalid(f"{wrong}, so {path} does not exist")
         return MISSING
 
     def _tag(self, path: str, row: dict[str, Any]) -> str | None:

@@ -162,7 +162,7 @@ WRONG = {
     ),
     "a deployment twice": (
         {"deployments": [COLLECT, COLLECT]},
-        "/prefect.yaml: deployments.mine: this deployment is repeated",
+        "/prefect.yaml: deployments.mine: another deployment has the same name",
     ),
     "no such module": (
         {"deployments": [{**COLLECT, "entrypoint": "flows/colect.py:collect"}]},

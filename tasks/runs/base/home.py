@@ -57,8 +57,8 @@ def new_home(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
         # the run itself finds out whether the lake is usable
         return ()
     return (
-        f"{settings.home} is a new home without any run. Fix: if your lake is in another "
-        "home, set FEDVITALS_HOME to that",
+        f"{settings.home} is a new home with no runs. Fix: if your lake is in another "
+        "home, set FEDVITALS_HOME to it",
     )
 
 
