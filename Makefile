@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check lint types docs lock influxd clean
+.PHONY: help setup demo test soak check lint types docs lock influxd servers clean
 
 # Nothing that we start may call home.
 export DO_NOT_TRACK := 1
@@ -74,6 +74,22 @@ $(INFLUXD):
 		go build -buildvcs=false -tags sqlite_foreign_keys,sqlite_json -o "$@.part" github.com/influxdata/influxdb/v2/cmd/influxd
 	mv "$@.part" "$@"
 
-clean:  ## remove caches and builds; keeps .venv and influxd
+servers: $(INFLUXD) $(CACHE)/prometheus3 $(CACHE)/promtool3 $(CACHE)/victoria-metrics  ## build all servers that tests drive and Debian lacks
+
+# a release says its version, a module does not: v0.313.5 is 3.13.5
+$(CACHE)/prometheus3 $(CACHE)/promtool3: deployments/prometheus/go.mod
+	$(call go-build,prometheus,github.com/prometheus/prometheus/cmd/$(patsubst %3,%,$(@F)),-ldflags '-X github.com/prometheus/common/version.Version=3.13.5')
+
+$(CACHE)/victoria-metrics: deployments/victoriametrics/go.mod
+	$(call go-build,victoriametrics,github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics)
+
+define go-build
+	@command -v go >/dev/null || { echo "go is missing: make servers needs Go" >&2; exit 1; }
+	mkdir -p "$(CACHE)"
+	cd deployments/$(1) && go build -buildvcs=false $(3) -o "$@.part" $(2)
+	mv "$@.part" "$@"
+endef
+
+clean:  ## remove caches and builds; keeps .venv and servers
 	rm -rf build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -165,7 +165,9 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
         raise ConfigurationInvalid(where=where, problem=error.problem, fix=error.fix) from error
     except PrefectException as error:
         problem = " ".join(str(error).split())
-        raise ConfigurationInvalid(where=where, problem=problem, fix="Correct the parameters") from error
+        raise ConfigurationInvalid(
+            where=where, problem=problem, fix="Correct the parameters"
+        ) from error
     return None
 
 

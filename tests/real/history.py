@@ -55,7 +55,7 @@ def _lines(
 def create_blocks(text: str | Path, data: Path) -> None:
     """Make Prometheus blocks in the folder `data` from OpenMetrics text or a file of it.
 
-    All history of one server has to go in at once or not late_data_cells: samples of one series in two
+    All history of one server has to go in at once or not overlap: samples of one series in two
     overlapping texts become overlapping blocks, and samples out of order are refused.
     """
     promtool = program("promtool", PROMETHEUS)

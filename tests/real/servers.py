@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import requests
 import yaml
@@ -27,6 +27,11 @@ from tests.real.process import (
 )
 
 TIMEOUT = 30
+# what `make servers` builds
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedvitals" / "bin"
+# Debian has 2.42; many users run 3
+PrometheusVersion = Literal["2", "3"]
+VERSIONS: tuple[PrometheusVersion, ...] = get_args(PrometheusVersion)
 
 
 class HttpServer(Process):
@@ -53,8 +58,7 @@ class InfluxServer(HttpServer):
     """An influxd of our own, set up with an organisation and an all-access token."""
 
     def __init__(self, home: Path) -> None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        influxd = program("influxd", "make influxd", cache / "fedvitals" / "bin")
+        influxd = program("influxd", "make influxd", CACHE)
         port = free_port()
         command = [
             influxd,
@@ -152,13 +156,18 @@ class PrometheusServer(HttpServer):
         config: Mapping[str, Any] | None = None,
         interval: str = "1s",
         lifecycle: bool = False,
+        version: PrometheusVersion = "2",
     ) -> None:
         """`history` is OpenMetrics text or a file of it; `scrape` maps a job to host:port targets.
 
         `alertmanagers` are host:port as well. What `config` holds replaces whole top-level
         sections of the configuration, for whatever has no parameter here.
         """
-        binary = program("prometheus", PROMETHEUS)
+        binary = (
+            program("prometheus", PROMETHEUS)
+            if version == "2"
+            else program("prometheus3", "make servers", CACHE)
+        )
         # Prometheus reads a relative rule file from the folder of its configuration.
         home = home.resolve()
         self.config_path = home / "prometheus.yml"

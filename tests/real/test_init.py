@@ -10,20 +10,23 @@ import pytest
 from tasks.core.catalogue import Catalogue
 from tests.flows.installation import Installation
 from tests.real.history import history, selector
-from tests.real.servers import NodeExporter, PrefectServer, PrometheusServer
+from tests.real.servers import VERSIONS, NodeExporter, PrefectServer, PrometheusServer
 
 STEP = 15
 # what a run leaves to the source; the last slot before that is up to two steps further back
 SETTLED_SECONDS = 60 + 2 * STEP
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=VERSIONS)
 def prometheus(
-    tmp_path_factory: pytest.TempPathFactory, node_exporter: NodeExporter
+    tmp_path_factory: pytest.TempPathFactory,
+    node_exporter: NodeExporter,
+    request: pytest.FixtureRequest,
 ) -> Iterator[PrometheusServer]:
     """Scrapes a node exporter and itself since long enough for a run to read it."""
     jobs = {"node": [node_exporter.target], "prometheus": ["itself"]}
-    server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
+    home = tmp_path_factory.mktemp("prometheus")
+    server = PrometheusServer(home, scrape=jobs, version=request.param)
     config = server.config_path.read_text()
     server.config_path.write_text(config.replace("itself", f"127.0.0.1:{server.port}"))
     with server:

@@ -10,21 +10,23 @@ import pytest
 from tests.deployments.services.fl_server.running_server import started
 from tests.flows.installation import Installation, entry
 from tests.real.history import history, selector
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.real.servers import VERSIONS, InfluxServer, PrefectServer, PrometheusServer
 from tests.real.test_servers import eventually
 
 SETTLE_SECONDS = 2
 
 
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+@pytest.fixture(scope="module", params=VERSIONS)
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[PrometheusServer]:
     """One that scrapes itself, so that `up` and its own metrics have values now."""
     home = tmp_path_factory.mktemp("prometheus")
     old = history({selector("old", {}): [1.0] * 10}, 1772323200, 15)
     with PrometheusServer(home, old) as probe:
         target = f"127.0.0.1:{probe.port}"
     home = tmp_path_factory.mktemp("prometheus")
-    with PrometheusServer(home, old, scrape={"itself": [target]}) as server:
+    with PrometheusServer(home, old, scrape={"itself": [target]}, version=request.param) as server:
         server.config_path.write_text(
             server.config_path.read_text().replace(target, f"127.0.0.1:{server.port}")
         )

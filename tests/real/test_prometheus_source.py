@@ -16,7 +16,7 @@ from tasks.sources.discovery import check, probe
 from tasks.sources.histogram import quantile_of
 from tasks.sources.prometheus import RANGE, PrometheusSource
 from tests.real.history import history, selector
-from tests.real.servers import PrometheusServer
+from tests.real.servers import VERSIONS, PrometheusServer, PrometheusVersion
 from tests.real.service_history import requests_to
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -46,10 +46,18 @@ def samples() -> dict[str, np.ndarray[Any, Any]]:
     return series
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> PrometheusVersion:
+    found: PrometheusVersion = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, version: PrometheusVersion
+) -> Iterator[PrometheusServer]:
     text = history(samples(), T0, STEP)
-    with PrometheusServer(tmp_path_factory.mktemp("prometheus"), text) as server:
+    with PrometheusServer(tmp_path_factory.mktemp("prometheus"), text, version=version) as server:
         yield server
 
 
@@ -170,9 +178,11 @@ def test_a_query_with_another_label_differs(prometheus: PrometheusServer) -> Non
 @pytest.mark.promise(
     "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
 )
-def test_too_many_samples_is_too_much(make_prometheus: Callable[..., PrometheusServer]) -> None:
+def test_too_many_samples_is_too_much(
+    make_prometheus: Callable[..., PrometheusServer], version: PrometheusVersion
+) -> None:
     values = {selector("latency", {"client": str(n)}): np.arange(200.0) for n in range(5)}
-    server = make_prometheus(history(values, T0, STEP))
+    server = make_prometheus(history(values, T0, STEP), version=version)
     server.stop()
     server.command.append("--query.max-samples=500")
     server.start()
@@ -185,10 +195,10 @@ def test_too_many_samples_is_too_much(make_prometheus: Callable[..., PrometheusS
 
 
 def test_query_of_which_ten_steps_are_too_much_is_given_up(
-    make_prometheus: Callable[..., PrometheusServer],
+    make_prometheus: Callable[..., PrometheusServer], version: PrometheusVersion
 ) -> None:
     values = {selector("latency", {"client": str(n)}): np.arange(200.0) for n in range(5)}
-    server = make_prometheus(history(values, T0, STEP))
+    server = make_prometheus(history(values, T0, STEP), version=version)
     server.stop()
     server.command.append("--query.max-samples=30")
     server.start()
@@ -206,16 +216,16 @@ def test_query_of_which_ten_steps_are_too_much_is_given_up(
 def test_query_that_takes_too_long_is_halved(
     make_prometheus: Callable[..., PrometheusServer],
 ) -> None:
-    values = {selector("latency", {"client": str(n)}): np.arange(1000.0) for n in range(200)}
+    values = {selector("latency", {"client": str(n)}): np.arange(1500.0) for n in range(200)}
     server = make_prometheus(history(values, T0, STEP))
     server.stop()
-    server.command.append("--query.timeout=300ms")
+    server.command.append("--query.timeout=600ms")
     server.start()
     source = PrometheusSource(service(server))
     slow = "sum by (client) (quantile_over_time(0.5, latency[1h]))"
     entry = measurement(x=slow).model_copy(update={"max_series": 200})
     before = requests_to(server, RANGE)
-    assert source.extract(entry, "production", window(3600, 15000)).values == 760 * 200
+    assert source.extract(entry, "production", window(3600, 22500)).values == 1260 * 200
     source.close()
     assert requests_to(server, RANGE) - before > 1
 
@@ -242,7 +252,7 @@ def test_quantiles_are_those_of_promql(prometheus: PrometheusServer, quantile: f
     assert quantile_of(quantile, buckets) == pytest.approx(float(found["value"][1]), rel=1e-15)
 
 
-def test_probe_and_check(prometheus: PrometheusServer) -> None:
+def test_probe_and_check(prometheus: PrometheusServer, version: PrometheusVersion) -> None:
     entry = measurement(
         good="sum by (client, method) (latency)",
         gone="sum by (client, method) (no_such_metric)",
@@ -269,5 +279,5 @@ def test_probe_and_check(prometheus: PrometheusServer) -> None:
         ("is a Prometheus", True),
         ("has data", True),
     ]
-    assert checks[2].detail.startswith("version 2.")
+    assert checks[2].detail.startswith(f"version {version}.")
     assert checks[3].detail == "3 metric names"

@@ -16,7 +16,14 @@ from tests.flows.installation import Installation, entry
 @pytest.fixture
 def settings(tmp_path: Path, httpserver: HTTPServer) -> Settings:
     installation = Installation(tmp_path).configure(
-        {"logins": {**entry("x"), "fields": {"logins": {"unit": "1", "scrape": {"metric": "logins_total", "as": "rate"}}}}}
+        {
+            "logins": {
+                **entry("x"),
+                "fields": {
+                    "logins": {"unit": "1", "scrape": {"metric": "logins_total", "as": "rate"}}
+                },
+            }
+        }
     )
     installation.variables["FED_VIT_API_URL"] = httpserver.url_for("").rstrip("/")
     return load_settings(installation.environment)

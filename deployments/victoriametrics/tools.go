@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names what `make servers` builds here, so that go.mod keeps it.
+package tools
+
+import _ "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics"
