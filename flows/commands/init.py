@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -24,6 +25,7 @@ ADDRESSES = {
     "api_url": "The service's API (empty for none)",
     "influxdb_url": "InfluxDB (empty for none)",
 }
+MOST_SHOWN = 4  # fields of a measurement in the list
 PrometheusUrl = Annotated[
     str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
 ]
@@ -31,6 +33,13 @@ PrometheusUrl = Annotated[
 
 def init(
     prometheus_url: PrometheusUrl = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="Only metrics with such a name, as in 'node_*'; may be repeated."),
+    ] = None,
+    job: Annotated[
+        list[str] | None, typer.Option(help="Only metrics of this job; may be repeated.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
@@ -46,6 +55,9 @@ def init(
     - a histogram or summary as quantiles and the rate of its observations
     - above 500 series without the labels that have the most values
 
+    A measurement is named after the first two words of its metrics and their labels, such as
+    node_disk_by_device; its fields after the other words. The list is shown before it asks.
+
     Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
     does not answer or has no recent data.
 
@@ -53,12 +65,15 @@ def init(
 
         fedvitals init --prometheus-url http://localhost:9090
 
+        fedvitals init --select 'node_*' --select up --job node
+
         fedvitals init --output monitoring --yes --json
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
     from tasks.runs.init.propose import propose
+    from tasks.sources.inventory import Selection
 
     asks = sys.stdin.isatty() and not yes
     variables = addresses(prometheus_url, os.environ, asks)
@@ -66,10 +81,14 @@ def init(
     prometheus = chosen.services["prometheus"]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     _tell(f"looking at {prometheus.url}")
-    proposal = propose(prometheus, catalogue, "api" in chosen.services, datetime.now(UTC))
+    selection = Selection(tuple(select or ()), tuple(job or ()))
+    has_api = "api" in chosen.services
+    proposal = propose(prometheus, catalogue, has_api, datetime.now(UTC), selection)
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
     _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
+    if asks or not json:
+        _show(_contents(proposal), sys.stderr if json else sys.stdout)
     if asks:
         typer.confirm(f"Write {len(texts)} files to {output.resolve()}?", abort=True, err=True)
     _write(output, texts)
@@ -77,8 +96,7 @@ def init(
     if json:
         print_json(document_of(proposal, (output / path for path in texts)))
     else:
-        for line in _summary(proposal, output, measurements):
-            print(_printable(line))
+        _show(_next(output, measurements), sys.stdout)
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
@@ -154,24 +172,33 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     return measurements
 
 
-def _summary(
-    proposal: "Proposal", output: Path, measurements: "tuple[Measurement, ...]"
-) -> list[str]:
-    lines = [f"kept     {_names([entry.name for entry in proposal.kept])}"]
-    lines += [f"dropped  {one.measurement}: {one.reason}" for one in proposal.dropped]
-    lines += [
-        f"proposed {one.measurement.name}: {len(one.drafts)} fields of {len(one.metrics)} metrics"
-        for one in proposal.proposed
+def _contents(proposal: "Proposal") -> list[str]:
+    """List what is left out by reason, then what will be written."""
+    left_out = [("dropped", one.reason, one.measurement) for one in proposal.dropped]
+    left_out += [("skipped", one.reason, one.metric) for one in proposal.skipped]
+    by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for how, reason, name in left_out:
+        by_reason[how, reason].append(name)
+    lines = [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
+    lines.append(f"kept     {_names([entry.name for entry in proposal.kept])}")
+    return lines + [
+        f"proposed {one.measurement.name}: {_some(list(one.drafts))}" for one in proposal.proposed
     ]
-    lines += [f"skipped  {one.metric}: {one.reason}" for one in proposal.skipped]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more
+
+
+def _next(output: Path, measurements: "tuple[Measurement, ...]") -> list[str]:
     config = (output / "config").resolve()
     where = "" if output.resolve() == Path.cwd() else f"FEDVITALS_CONFIG={config} "
-    lines += [
+    return [
         f"written  {config} and {config.parent / 'expectations'}; both are valid",
         "next     edit them as you like, then collect:",
         f"         {where}fedvitals collect{_types(measurements)}",
     ]
-    return lines
 
 
 def _types(measurements: "tuple[Measurement, ...]") -> str:
@@ -181,6 +208,11 @@ def _types(measurements: "tuple[Measurement, ...]") -> str:
 
 def _names(names: list[str]) -> str:
     return ", ".join(names) or "none of the shipped catalogue has data there"
+
+
+def _show(lines: Iterable[str], file: TextIO) -> None:
+    for line in lines:
+        print(_printable(line), file=file)
 
 
 def _printable(text: str) -> str:
