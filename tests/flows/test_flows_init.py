@@ -275,7 +275,7 @@ def test_only_what_is_selected(bare: Installation, prometheus: FakeInventory) ->
     assert ran.document["skipped"] == []
     ran = bare.here("init", *out, "--force", "--job", "c")
     assert (ran.code, ran.out) == (1, "")
-    assert "five minutes for --job c, so nothing was written. Fix: quote patterns" in ran.err
+    assert "five minutes for --job c, so nothing was written. Fix: check its" in ran.err
 
 
 def test_nothing_is_written_when_the_answer_is_no(

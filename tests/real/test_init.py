@@ -165,6 +165,6 @@ def test_an_empty_prometheus(
     assert ran.err.splitlines() == [
         f"init: looking at {url}",
         f"fedvitals: Prometheus at {url} has no data of the last five minutes, so nothing was "
-        "written. Fix: check its scrape_configs and its targets",
+        "written. Fix: check its scrape_configs and its targets, and --select and --job",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -18,15 +18,17 @@ from tasks.sources.inventory import ALL, Selection, look, lowest_and_highest
 # parts of a query that are not metric names: grouping, matchers and ranges, text
 _ASIDE = re.compile(r"\bby \([^)]*\)|\{[^}]*\}|\[[^]]*\]")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?![a-zA-Z0-9_:]|\s*\()")
-FIX = "check its scrape_configs and its targets"
 # problems that no later data will solve
 UNFIT = ("labels_differ", "too_many_series", "refused")
 
 
 class NothingFound(Terminal):
-    """A Prometheus has no metrics to propose. Facts: url, problem, fix."""
+    """A Prometheus has no metrics to propose. Facts: url, problem."""
 
-    message = "Prometheus at {url} {problem}, so nothing was written. Fix: {fix}"
+    message = (
+        "Prometheus at {url} {problem}, so nothing was written. "
+        "Fix: check its scrape_configs and its targets, and --select and --job"
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def propose(
     inventory = look(service, now, selection)
     metrics = {*inventory.series, *inventory.too_many}
     if not metrics:
-        raise _nothing_found(service, selection)
+        what = "" if selection == ALL else f" for {selection}"
+        raise NothingFound(url=service.url, problem=f"has no data of the last five minutes{what}")
     # the self metrics are built in
     asked = {name: entry for name, entry in catalogue.items() if not entry.is_own}
     reasons = {
@@ -75,23 +78,13 @@ def propose(
     groups = _checked(grouped(drafts, catalogue), service, now)
     proposed, unfit = _probed(groups, service, now)
     if not kept and not proposed:
-        problem = "has no metric that could be collected"
-        raise NothingFound(url=service.url, problem=problem, fix=FIX)
+        raise NothingFound(url=service.url, problem="has no metric that could be collected")
     return Proposal(
         kept=kept,
         dropped=tuple(Dropped(name, reason) for name, reason in reasons.items() if reason),
         proposed=tuple(proposed),
         skipped=tuple(sorted([*skipped, *known, *unfit], key=lambda one: one.metric)),
     )
-
-
-def _nothing_found(service: Service, selection: Selection) -> NothingFound:
-    if selection == ALL:
-        problem, fix = "has no data of the last five minutes", FIX
-    else:
-        problem = f"has no data of the last five minutes for {selection}"
-        fix = "quote patterns, as in --select 'node_*', and name a job of its scrape_configs"
-    return NothingFound(url=service.url, problem=problem, fix=fix)
 
 
 def _unselected(entry: Measurement, metrics: Set[str], selection: Selection) -> str:
