@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
     from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
+    from tasks.sources.inventory import Selection
 
 # the addresses to ask for, with their prompts
 ADDRESSES = {
@@ -26,6 +27,11 @@ ADDRESSES = {
     "influxdb_url": "InfluxDB (empty for none)",
 }
 MOST_SHOWN = 4  # fields of a measurement in the list
+Select = Annotated[
+    list[str] | None,
+    typer.Option(help="Only metrics with such a name, as in 'node_*'; may be repeated."),
+]
+Jobs = Annotated[list[str] | None, typer.Option(help="Only metrics of this job; may be repeated.")]
 PrometheusUrl = Annotated[
     str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
 ]
@@ -33,13 +39,8 @@ PrometheusUrl = Annotated[
 
 def init(
     prometheus_url: PrometheusUrl = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(help="Only metrics with such a name, as in 'node_*'; may be repeated."),
-    ] = None,
-    job: Annotated[
-        list[str] | None, typer.Option(help="Only metrics of this job; may be repeated.")
-    ] = None,
+    select: Select = None,
+    job: Jobs = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
@@ -55,10 +56,7 @@ def init(
     - a histogram or summary as quantiles and the rate of its observations
     - above 500 series without the labels that have the most values
 
-    A measurement is named after the first two words of its metrics and their labels, such as
-    node_disk_by_device; its fields after the other words. The list is shown before it asks.
-
-    Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
+    Two words of a metric and its labels name the measurement, as in node_disk_by_device. Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
     does not answer or has no recent data.
 
     Examples:
@@ -69,24 +67,15 @@ def init(
 
         fedvitals init --output monitoring --yes --json
     """
-    from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
-    from tasks.runs.init.propose import propose
     from tasks.sources.inventory import Selection
 
     asks = sys.stdin.isatty() and not yes
-    variables = addresses(prometheus_url, os.environ, asks)
-    chosen, entry = _environment(variables)
-    prometheus = chosen.services["prometheus"]
-    catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    _tell(f"looking at {prometheus.url}")
-    selection = Selection(tuple(select or ()), tuple(job or ()))
-    has_api = "api" in chosen.services
-    proposal = propose(prometheus, catalogue, has_api, datetime.now(UTC), selection)
+    chosen, entry = _environment(addresses(prometheus_url, os.environ, asks))
+    proposal = _proposal(chosen, Selection(tuple(select or ()), tuple(job or ())))
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
-    _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
     if asks or not json:
         _show(_contents(proposal), sys.stderr if json else sys.stdout)
     if asks:
@@ -97,6 +86,20 @@ def init(
         print_json(document_of(proposal, (output / path for path in texts)))
     else:
         _show(_next(output, measurements), sys.stdout)
+
+
+def _proposal(chosen: "Environment", selection: "Selection") -> "Proposal":
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import shipped
+    from tasks.runs.init.propose import propose
+
+    prometheus = chosen.services["prometheus"]
+    catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
+    _tell(f"looking at {prometheus.url}")
+    has_api = "api" in chosen.services
+    proposal = propose(prometheus, catalogue, has_api, datetime.now(UTC), selection)
+    _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
+    return proposal
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:

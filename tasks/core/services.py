@@ -16,7 +16,7 @@ from tasks.core.variables import SECRETS, SERVICES, Entry, variable_of
 from tasks.core.window import parse_duration
 
 # of a Service, what nothing sets
-_DERIVED = frozenset({"origin", "token_file"})
+_DERIVED = frozenset({"origin", "token_file", "token_from"})
 
 
 class Tuning(Strict):
@@ -45,6 +45,7 @@ class Service(Strict, frozen=False):
     url: str
     token: SecretStr | None = None
     origin: str = Field(description="where the URL came from")
+    token_from: str = Field(default="the variable of its token", description="what sets the token")
     token_file: Path | None = Field(default=None, description="where the token came from")
 
     @property
@@ -147,6 +148,7 @@ def _service(
     facts: dict[str, Any] = {k.removeprefix(prefix): v for k in keys if (v := _said(k, entry, env))}
     if model.is_http:
         facts["url"] = checked_url(facts["url"], origin)
+    facts["token_from"] = facts.get("token") or f"{origin.removesuffix('url')}token"
     if named := facts.pop("token", None):
         token = secret_of(env, named)
         facts["token"] = checked_token(token, named) if token else None

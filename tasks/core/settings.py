@@ -129,7 +129,10 @@ class _EnvironmentsFile(Strict):
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
     training: Goal = Goal()
-    environments: dict[EnvironmentName, _Entry] = Field(default_factory=dict)
+    # the key stands alone in the shipped file, so that entries can be written below it
+    environments: Annotated[
+        dict[EnvironmentName, _Entry], BeforeValidator(lambda given: {} if given is None else given)
+    ] = Field(default_factory=dict)
 
 
 class _SinksFile(Strict):

@@ -41,7 +41,7 @@ ENVIRONMENTS = """\
 default_environment: production
 
 # none yet
-environments: {}
+environments:
 #  staging:
 """
 
