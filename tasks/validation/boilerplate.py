@@ -21,7 +21,8 @@ def expectation(
     severity: Severity = Severity.CRITICAL,
     origin: Origin = "physical",
 ) -> Expectation:
-    """Write one expectation as it stands in a suite."""
+    """Write one expectation as it stands in a suite; arguments that are None are left out."""
+    kwargs = {key: value for key, value in kwargs.items() if value is not None}
     meta = {"check_id": check_id, "severity": str(severity), "origin": origin, "reason": reason}
     return {"type": kind, "kwargs": kwargs, "meta": meta}
 
@@ -51,9 +52,8 @@ def boilerplate(entry: Measurement) -> dict[str, Any]:
     for name, field in entry.fields.items():
         unit = field.unit or ""
         if unit in ("ratio", "bytes", "bits") or unit.endswith("_per_second"):
-            kwargs = {"column": name, "min_value": 0} | (
-                {"max_value": 1} if unit == "ratio" else {}
-            )
+            most = 1 if unit == "ratio" else None
+            kwargs = {"column": name, "min_value": 0, "max_value": most}
             limits.append(expectation(f"{name}_possible", BETWEEN, kwargs, reason))
     return {"name": entry.suite_name, "expectations": [*required(entry), *limits]}
 
@@ -72,8 +72,7 @@ def with_limit(
         problem = f"{entry.name} has no numeric field {name!r}" if name else "no field is named"
         fix = did_you_mean(name, known, f"Name one of: {', '.join(known)}")
         raise UsageInvalid(argument="--field", problem=problem, fix=fix)
-    given = zip(("min_value", "max_value"), bounds, strict=True)
-    kwargs = {"column": name, **{key: bound for key, bound in given if bound is not None}}
+    kwargs = {"column": name, "min_value": bounds[0], "max_value": bounds[1]}
     check_id, reason = f"{name}_within_limit", "The team's limit; write here why."
     new = expectation(check_id, BETWEEN, kwargs, reason, severity, TEAM)
     others = [one for one in content["expectations"] if one["meta"]["check_id"] != check_id]

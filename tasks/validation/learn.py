@@ -13,6 +13,7 @@ from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.severity import Severity
 from tasks.core.window import Window, iso
+from tasks.validation.boilerplate import expectation
 from tasks.validation.limits import Bounds, tightest
 from tasks.validation.model import BETWEEN, Suite
 from tasks.validation.structure import Origin
@@ -128,18 +129,12 @@ def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> 
     lower, upper = bounds
     below = values < (-math.inf if lower is None else lower)
     outside = int((below | (values > (math.inf if upper is None else upper))).sum())
-    given = {"column": name, "min_value": lower, "max_value": upper}
-    return {
-        "type": BETWEEN,
-        "kwargs": {key: value for key, value in given.items() if value is not None},
-        "meta": {
-            "check_id": f"{name}_usual",
-            "severity": Severity.WARNING.value,
-            "origin": LEARNED,
-            "reason": f"Usual range of {len(values)} values, {iso(window.start)} to "
-            f"{iso(window.stop)}, of which {outside} lie outside it.",
-        },
-    }
+    kwargs = {"column": name, "min_value": lower, "max_value": upper}
+    reason = (
+        f"Usual range of {len(values)} values, {iso(window.start)} to {iso(window.stop)}, of which "
+        f"{outside} lie outside it."
+    )
+    return expectation(f"{name}_usual", BETWEEN, kwargs, reason, Severity.WARNING, LEARNED)
 
 
 def _with(

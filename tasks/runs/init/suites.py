@@ -26,8 +26,7 @@ def suite_for(proposed: Proposed) -> dict[str, Any]:
 
 
 def _limit(name: str, draft: Draft) -> Expectation:
-    bounds = {"min_value": draft.low, "max_value": draft.high}
-    kwargs = {"column": name, **{key: value for key, value in bounds.items() if value is not None}}
+    kwargs = {"column": name, "min_value": draft.low, "max_value": draft.high}
     unit = "per_second" if draft.unit.endswith("per_second") else draft.unit
     severity = Severity.CRITICAL if draft.certain else Severity.WARNING
     return expectation(f"{name}_possible", BETWEEN, kwargs, REASONS[unit], severity)
