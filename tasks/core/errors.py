@@ -108,6 +108,10 @@ class AnswerInvalid(Terminal):
     message = "{service} at {url} gave an invalid answer to {what}: {problem}. Fix: check the URL and any proxy in front of it"
 
 
+class AnswerTooLarge(AnswerInvalid):
+    """An answer is larger than it may be. Facts: service, url, what, problem."""
+
+
 class CertificateInvalid(Terminal):
     """A certificate is not trusted. Facts: service, url, what, problem, fix."""
 

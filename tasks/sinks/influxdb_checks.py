@@ -4,10 +4,9 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
+from tasks.core.outside import read_json
 from tasks.core.services import InfluxService
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
 
@@ -22,7 +21,7 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
     A check that failed is the last one, but for the write: reading is looked at all the same.
     """
     found: list[ServiceCheck] = []
-    with InfluxHttp(service, TIMEOUT) as http:
+    with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
             for look in (
                 _runs,
@@ -42,7 +41,7 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
 
 def create_bucket(service: InfluxService) -> ServiceCheck:
     """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
-    with InfluxHttp(service, TIMEOUT) as http:
+    with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
             answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
             # a token that may not see the organisation gets an empty list
@@ -122,8 +121,8 @@ def _may_read(http: InfluxHttp) -> ServiceCheck:
 
 def _content(answer: Answer) -> dict[str, Any]:
     try:
-        content = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
+        content = read_json(answer.body)
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -26,8 +26,8 @@ from tasks.sources.rounds import (
 from tasks.sources.sample import nothing
 
 HISTORY = "/api/training/history"
-# 1,000 rounds of 1,000 clients are some 150 MB
-LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=512 * 2**20)
+# 400 rounds of 1,000 clients are some 60 MB
+LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=64 * 2**20)
 Known = Callable[[Measurement, str], KnownRun | None]
 
 
