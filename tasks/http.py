@@ -21,6 +21,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError
+from tasks.core.outside import shortened
 from tasks.core.retry import seconds_asked
 from tasks.core.services import Service
 
@@ -28,7 +29,6 @@ from tasks.core.services import Service
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 CERT_VARIABLE, KEY_VARIABLE = "FEDVITALS_TLS_CERT", "FEDVITALS_TLS_KEY"
 PART_BYTES = 1 << 18
-LONGEST_QUOTE = 300
 _OTHER_NAME = "Give an address in {origin} that the certificate names, or have this one added"
 # by OpenSSL's reasons (x509_vfy.h), those that another CA file would not fix
 CERTIFICATE_FIXES = {
@@ -302,12 +302,6 @@ class _Token(AuthBase):
         elif any(login):
             HTTPBasicAuth(*login)(request)
         return request
-
-
-def shortened(text: str) -> str:
-    """Return the text on one line, cut to a length that can be read."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
 
 
 def trusting() -> ssl.SSLContext:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.core.outside import shortened
 from tasks.core.severity import Severity
 
 # failed checks of suites are findings too; analyses have kinds of their own
 CHECK = "check"
+LONGEST_SENTENCE = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Finding:
     n: int | None = None
     subject: str = ""
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", shortened(self.sentence, LONGEST_SENTENCE))
 
     @property
     def fingerprint(self) -> str:

@@ -1,6 +1,9 @@
 """Text and numbers from outside: read without surprise, and made fit to be shown."""
 
 import json
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -10,6 +13,44 @@ UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
 # one takes some 80 bytes in memory, a few bytes in the text; a new key some 240
 MOST_VALUES = 6_000_000
 MOST_KEYS = 4_000_000
+LONGEST_QUOTE = 300
+MOST_NAMES = 10
+# controls of a terminal (C0, C1), of the direction of text, and halves of a character
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+# in JSON: an escape of a whole character, of half of one, or another
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+
+
+def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """Return the text on one line, without controls, and cut to a length that can be read."""
+    # no more than this can be left of it, whatever its blanks
+    line = _UNSAFE.sub("\ufffd", " ".join(text[: 20 * longest].split()))
+    return line if len(line) <= longest and len(text) <= 20 * longest else f"{line[: longest - 1]}…"
+
+
+def escaped(text: str) -> str:
+    """Return JSON or a line whose controls are shown as escapes."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def listed(names: Iterable[Any], count: int) -> list[Any]:
+    """Return the first names, and how many more of `count` there are."""
+    first = [shown(name) for name in islice(names, MOST_NAMES)]
+    return [*first, f"… and {count - MOST_NAMES} more"] if count > MOST_NAMES else first
+
+
+def shown(value: Any, longest: int = LONGEST_QUOTE) -> Any:
+    """Return a fact of a message, clean and short."""
+    if isinstance(value, str):
+        return shortened(value, longest)
+    if isinstance(value, list | tuple):
+        return listed(value, len(value))
+    if isinstance(value, Mapping):
+        first = islice(value.items(), MOST_NAMES)
+        return {shown(name): shown(each, longest) for name, each in first}
+    return value
 
 
 def check_keys(text: bytes) -> bytes:
@@ -20,15 +61,20 @@ def check_keys(text: bytes) -> bytes:
 
 
 def check_size(text: bytes) -> bytes:
-    """Return the JSON; raise ValueError for so many values that they would fill the memory."""
-    if sum(map(check_keys(text).count, (b",", b"[", b"{"))) > MOST_VALUES:
-        raise ValueError(f"it has more than {MOST_VALUES} values")
+    """Return the JSON; raise ValueError for so many values that they would fill the memory, or escapes."""
+    if sum(map(check_keys(text).count, (b",", b"[", b"{", b"\\"))) > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES} values or escapes")
     return text
 
 
 def read_json(text: bytes) -> Any:
     """Parse JSON with NaN and Infinity; raise ValueError alone."""
     try:
-        return json.loads(check_size(text))
+        return json.loads(_ESCAPE.sub(_whole, check_size(text)))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    """Replace half of a character, which no store takes."""
+    return rb"\ufffd" if found[1] else found[0]

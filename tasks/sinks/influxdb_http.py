@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from tasks import http
 from tasks.core.errors import SinkRefused, SinkUnavailable
-from tasks.core.outside import read_json
+from tasks.core.outside import UNREADABLE, read_json, shortened
 from tasks.core.services import InfluxService
 
 NAME = "influxdb"
 # level 1 of gzip halves the time of the default for a tenth more bytes
 GZIP_LEVEL = 1
+# in seconds: a thousand years
+LONGEST_RETENTION = 1000 * 366 * 86_400
 # of which more is never read: an error of a write quotes a line
 LONGEST_MESSAGE = 1 << 20
 # no number of lines has more digits
@@ -46,7 +50,7 @@ class Answer(http.Answer):
     @property
     def short(self) -> str:
         """The message on one line and cut to a readable length."""
-        return http.shortened(self.message)
+        return shortened(self.message)
 
     @property
     def written(self) -> bool:
@@ -79,6 +83,34 @@ class Answer(http.Answer):
     def past_retention(self) -> bool:
         """The lines left out are older than the bucket keeps (2.9: outside, 2.0: beyond)."""
         return "retention policy" in self.message
+
+
+class Rule(msgspec.Struct, rename="camel"):
+    """A rule of retention; 0 seconds stand for ever."""
+
+    every_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_RETENTION)] = 0
+
+
+class Listed(msgspec.Struct, rename="camel"):
+    """An organisation or a bucket in a list."""
+
+    id: str = ""
+    retention_rules: list[Rule] = []
+
+
+class Lists(msgspec.Struct):
+    """The answer to a search for organisations or buckets; null when it found none."""
+
+    orgs: list[Listed] | None = None
+    buckets: list[Listed] | None = None
+
+
+def found(answer: Answer) -> Lists:
+    """Parse the answer to a search; raise ValueError alone."""
+    try:
+        return msgspec.json.decode(answer.body, type=Lists)
+    except UNREADABLE as error:
+        raise ValueError("it is no list of InfluxDB 2") from error
 
 
 class InfluxHttp(http.Transport):

@@ -11,17 +11,16 @@ from http import HTTPStatus
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from tasks.core.errors import SinkRefused
 from tasks.core.measurement import FieldType, Measurement
+from tasks.core.outside import shortened
 from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.http import shortened
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, Listed, found, quoted
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # columns of an answer that are not tags
@@ -51,10 +50,9 @@ class InfluxReader:
         place = {"org": self._service.org, "name": self._service.bucket}
         answer = self._ask("GET", "/api/v2/buckets", place)
         try:
-            listed = msgspec.json.decode(answer.body).get("buckets") or [{}]
-            rules = listed[0].get("retentionRules", [])
-            seconds = max((rule.get("everySeconds", 0) for rule in rules), default=0)
-        except (msgspec.DecodeError, AttributeError, TypeError) as error:
+            listed = found(answer).buckets or [Listed()]
+            seconds = max((rule.every_seconds for rule in listed[0].retention_rules), default=0)
+        except ValueError as error:
             raise self._improper(answer.short) from error
         return timedelta(seconds=seconds) if seconds else None
 

@@ -13,6 +13,7 @@ import msgspec
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
 from tasks.core.measurement import Measurement
+from tasks.core.outside import shortened, shown
 from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Limits
@@ -38,6 +39,9 @@ class FieldFinding:
     series: int
     detail: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", shortened(self.detail))
 
 
 def probe(
@@ -96,7 +100,7 @@ def _finding(
     count = len(labels)
     other = sorted({name for one in labels for name in one} - {METRIC_NAME, *measurement.tags})
     if other:
-        detail = f"it has the labels {other} besides the tags {list(measurement.tags)}"
+        detail = f"it has the labels {shown(other)} besides the tags {list(measurement.tags)}"
         return found("labels_differ", count, detail, "Aggregate it by exactly the tags")
     if count > measurement.max_series:
         detail = f"max_series is {measurement.max_series}; {_most_values(labels)}"

@@ -20,6 +20,7 @@ ZEROS = bytes(MEGABYTE)
 # of the child's own: Python, pandas, pyarrow and the answer
 MOST_MEGABYTES = 1024
 MOST_SECONDS = 60
+MOST_CHARACTERS = 2000
 
 
 class HostileServer:
@@ -107,10 +108,11 @@ def in_child(call: Callable[[str], object], argument: str) -> tuple[str, int]:
 
 
 def _measured(call: Callable[[str], object], argument: str, sender: Connection) -> None:
+    message = said = ""
     try:
         call(argument)
-        said = ""
     except FedvitalsError as error:
-        assert len(str(error)) < 1000, len(str(error))
-        said = f"{type(error).__name__}: {error.problem}"
+        message, said = str(error), f"{type(error).__name__}: {error.facts.get('problem')}"
+    assert len(message) < MOST_CHARACTERS, len(message)
+    assert message.isprintable()
     sender.send((said, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))

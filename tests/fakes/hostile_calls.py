@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import influxdb_client  # noqa: F401, so that each child does not import it
 from pydantic import SecretStr
 
 from tasks.channels.grafana import GrafanaChannel

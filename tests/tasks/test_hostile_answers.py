@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_an_encoding_that_was_not_requested_is_refused(encoding: str) -> None:
     with HostileServer(lambda: [head(Content_Encoding=encoding) + b"x"]) as server:
         error = ask(server)
     assert "no encoding was requested" in error.problem
-    assert "\x1b" not in str(error)
+    assert str(error).isprintable()
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "1" * 30, "268435456"])
@@ -135,8 +136,6 @@ def test_a_length_that_is_no_number_is_no_traceback(length: str) -> None:
     with (
         HostileServer(lambda: [head(Content_Length=length) + b"x"]) as server,
         Client(Service(url=server.url, origin="X"), API) as client,
+        suppress(FedvitalsError),
     ):
-        try:
-            assert client.ask("/", "it").body in (b"x", b"")
-        except FedvitalsError as error:
-            assert error.problem
+        assert client.ask("/", "it").body in (b"x", b"")
