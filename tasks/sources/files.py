@@ -24,6 +24,8 @@ def read_file(path: Path, metric: str | None = None) -> RunFile:
 
     metric: accuracy, loss or a column's name; None for the accuracy, else the loss.
     """
+    if path.is_dir():
+        return _read_folder(path, metric)
     _check(path)
     with _uncollected():
         return _read(path, str(path), path.stem, metric)
@@ -41,9 +43,28 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _read_folder(folder: Path, metric: str | None) -> RunFile:
+    """Read the event files below a folder: those of one folder are one run."""
+    found = tensorboard.event_files(folder)
+    if not found:
+        fix = "Name the files in it; --history takes a folder of earlier runs"
+        raise invalid(str(folder), "it is a folder without event files of TensorBoard", fix)
+    read = []
+    for parent, paths in found.items():
+        for path in paths:
+            _check(path)
+        run_id = str(parent.relative_to(folder.parent)) if parent != folder else folder.name
+        read.append(runs_of(tensorboard.table_of(paths, str(parent), run_id), metric))
+    return RunFile(
+        tuple(run for one in read for run in one.runs),
+        tuple(finding for one in read for finding in one.findings),
+        any(one.in_percent for one in read),
+    )
+
+
 def _read(path: Path, file: str, run_id: str, metric: str | None) -> RunFile:
     if tensorboard.is_events(path):
-        return runs_of(tensorboard.table_of(path, file, run_id), metric)
+        return runs_of(tensorboard.table_of([path], file, run_id), metric)
     text = _text(path)
     if not text.strip():
         raise invalid(file, "it is empty", KNOWN)
@@ -76,9 +97,6 @@ def _check(path: Path) -> None:
         about = path.stat()
     except OSError as error:
         raise invalid(file, error.strerror or str(error), A_FILE) from error
-    if stat.S_ISDIR(about.st_mode):
-        fix = "Name the files in it; --history takes a folder of earlier runs"
-        raise invalid(file, "it is a folder", fix)
     if not stat.S_ISREG(about.st_mode):
         raise invalid(file, "it is not a file", A_FILE)
     if about.st_size > MOST_BYTES:

@@ -1,6 +1,7 @@
 """Flower's JSON results: History, Result, and lists of rounds."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from tasks.sources.run_files.table import About, Table, invalid
@@ -22,7 +23,6 @@ PLACES = {
 }
 ROUND_KEYS = ("round", "server_round", "epoch", "step")
 FIX = "A History has lists of [round, value], such as losses_centralized: [[1, 0.7], [2, 0.5]]"
-Cells = dict[int, dict[str, Any]]
 
 
 def is_flower(content: Any) -> bool:
@@ -33,18 +33,29 @@ def is_flower(content: Any) -> bool:
 def table_of(content: Any, file: str, run_id: str) -> Table:
     """Return the rounds of a History or a Result."""
     raw = _inside(content) or {}
-    cells: Cells = {}
-    for key in PLACES:
-        if key in raw:
-            for number, name, value in _series(raw[key], file, key):
-                cells.setdefault(number, {})[f"{PLACES[key]}_{name}"] = value
-    if not cells:
+    rows = [
+        (number, f"{PLACES[key]}_{name}", value)
+        for key in PLACES
+        if key in raw
+        for number, name, value in _series(raw[key], file, key)
+    ]
+    if not rows:
         raise invalid(file, "the history has no round", "Name the file of a run that has begun")
-    numbers = sorted(cells)
-    names = dict.fromkeys(name for number in numbers for name in cells[number])
-    columns = {name: [cells[number].get(name) for number in numbers] for name in names}
-    about = About(run_id, file, _plan(content))
-    return Table(about, {"round": numbers, **columns}, [f"round {number}" for number in numbers])
+    return Table(About(run_id, file, _plan(content)), *_wide(rows))
+
+
+def _wide(rows: list[tuple[int, str, Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return columns and places; a value that is reported again has a row of its own."""
+    names = dict.fromkeys(name for _, name, _ in rows)
+    series = {name: [(n, value) for n, each, value in rows if each == name] for name in names}
+    if any(later <= n for each in series.values() for (n, _), (later, _) in pairwise(each)):
+        columns = {name: [v if each == name else None for _, each, v in rows] for name in names}
+        numbers = [number for number, _, _ in rows]
+    else:
+        numbers = sorted({number for number, _, _ in rows})
+        cells = {name: dict(each) for name, each in series.items()}
+        columns = {name: [cells[name].get(number) for number in numbers] for name in names}
+    return {"round": numbers, **columns}, [f"round {number}" for number in numbers]
 
 
 def _inside(content: Any) -> Mapping[str, Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tasks.core.finding import Finding
+from tasks.core.returns import Return
 from tasks.core.severity import Severity
 from tasks.core.training import TrainingRun
 from tasks.sources.run_files.rows import Row
@@ -14,9 +15,7 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Find repeated and missing rounds, and a wrong epsilon; rows are in file order."""
-    if all(row.client is None for row in rows):
-        yield from _went_back(run.run_id, rows)
+    """Find missing rounds and a wrong epsilon; rows are in force and in file order."""
     yield from _missing(run)
     name = run.run_id
     spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
@@ -37,12 +36,12 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
         )
 
 
-def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
-    for before, row in pairwise(rows):
-        earlier, later = before.facts.round, row.facts.round
-        if later < earlier:
-            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a repeated round the last counts."
-            yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
+def went_back_of(name: str, rows: Sequence[Row], found: Return) -> Finding:
+    """Report a return to a checkpoint; rows are in the order of the file."""
+    before, after, place = found.before, found.after, rows[found.at].place
+    abandoned = f"round {after}" if before == after else f"rounds {after} to {before}"
+    sentence = f"The round counter of {name} goes back from {before} to {after} ({place}): {abandoned} of the earlier try were abandoned and do not count."
+    return odd("counter_went_back", sentence, before=before, after=after, place=place)
 
 
 def _missing(run: TrainingRun) -> Iterator[Finding]:

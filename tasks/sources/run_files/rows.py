@@ -26,6 +26,11 @@ class Row:
     client: ClientRound | None
     remaining: float | None
 
+    @property
+    def value(self) -> float | None:
+        """Return the accuracy of the server or the client."""
+        return self.facts.accuracy if self.client is None else self.client.accuracy
+
 
 class _Cells(Protocol[T_co]):
     """A column by its rows."""

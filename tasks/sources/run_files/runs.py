@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tasks.core.finding import Finding
+from tasks.core.returns import in_force
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
 from tasks.sources.run_files.names import Roles, roles_of
-from tasks.sources.run_files.oddness import oddness_of
+from tasks.sources.run_files.oddness import oddness_of, went_back_of
 from tasks.sources.run_files.rows import Row, rows_of
 from tasks.sources.run_files.shares import in_percent
 from tasks.sources.run_files.table import NO_ROUND, RunFile, Table, all_numbers, invalid, odd
@@ -55,39 +56,40 @@ def _check_count(table: Table, roles: Roles) -> None:
 
 
 def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
-    """Return the rows of each run, in the order in which the runs begin in the file."""
-    run_id = table.about.run_id
-    if any(row.run is not None for row in rows):
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row.run or run_id, []).append(row)
-        groups = list(by_name.items())
-        how = f"by column {roles.run}"
-    elif roles.client is not None:
-        return [(run_id, rows)], []
-    else:
-        pieces = _pieces(rows)
-        groups = [(f"{run_id} ({place})", piece) for place, piece in enumerate(pieces, 1)]
-        how = "the round counter starts anew at " + ", ".join(p[0].place for p in pieces[1:])
+    """Return the rows in force of each run, in the order in which the runs begin."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.run or table.about.run_id, []).append(row)
+    groups: list[Group] = []
+    went_back: list[Finding] = []
+    restarts: list[str] = []
+    for name, members in by_name.items():
+        members = _oldest_first(members)
+        found = in_force([row.facts.round for row in members], [_streams(row) for row in members])
+        many = len(found.runs) > 1
+        for place, run in enumerate(found.runs, 1):
+            groups.append((f"{name} ({place})" if many else name, [members[i] for i in run]))
+        restarts += [members[each.at].place for each in found.returns if each.to_start]
+        went_back += [went_back_of(name, members, r) for r in found.returns if not r.to_start]
     if len(groups) == 1:
-        return [(groups[0][0] if roles.run else run_id, groups[0][1])], []
-    sentence = f"The file holds {len(groups)} runs ({how}); each is analysed by itself."
-    return groups, [odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])]
+        return groups, went_back
+    how = [f"by column {roles.run}"] if len(by_name) > 1 else []
+    how += [f"the round counter starts anew at {', '.join(restarts)}"] if restarts else []
+    sentence = f"The file holds {len(groups)} runs ({'; '.join(how)}); each is analysed by itself."
+    several = odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])
+    return groups, [several, *went_back]
 
 
-def _pieces(rows: list[Row]) -> list[list[Row]]:
-    """Cut the rows where the counter restarts, the oldest round first."""
-    rounds = [row.facts.round for row in rows]
-    if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
-        return [rows[::-1]]
-    pieces = [[rows[0]]]
-    for before, row in pairwise(rows):
-        first = max(1, pieces[-1][0].facts.round)
-        if row.facts.round < before.facts.round and row.facts.round <= first:
-            pieces.append([row])
-        else:
-            pieces[-1].append(row)
-    return pieces
+def _oldest_first(rows: list[Row]) -> list[Row]:
+    steps = {later.facts.round - row.facts.round for row, later in pairwise(rows)}
+    return rows[::-1] if steps and max(steps) <= 0 and min(steps) < 0 else rows
+
+
+def _streams(row: Row) -> list[tuple[str | None, str]]:
+    """Return what the row has a value of, by client."""
+    client = None if row.client is None else row.client.id
+    values = {"accuracy": row.value, "loss": row.facts.loss, "clients": row.facts.clients or None}
+    return [(client, name) for name, value in values.items() if value is not None]
 
 
 def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:

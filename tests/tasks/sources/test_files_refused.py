@@ -18,7 +18,8 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     assert complaint(folder) == (
-        "runs: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"
+        "runs: it is a folder without event files of TensorBoard. Fix: name the files in it; "
+        "--history takes a folder of earlier runs"
     )
 
 

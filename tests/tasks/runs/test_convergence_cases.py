@@ -1,0 +1,47 @@
+"""Files as real users bring them, each judged as its expected result says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tasks.analysis.convergence import Verdict, judge
+from tasks.analysis.curve import Curve, curve_of
+from tasks.core.finding import Finding
+from tasks.sources.files import read_file
+
+CASES = Path(__file__).parent / "cases"
+
+
+@dataclass(frozen=True)
+class Judged:
+    curve: Curve
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+    @property
+    def kinds(self) -> set[str]:
+        return {finding.kind for finding in self.findings}
+
+
+def judged(name: str, metric: str | None = None) -> Judged:
+    """The only run of a file, without the costly forecast."""
+    read = read_file(CASES / name, metric)
+    (run,) = read.runs
+    curve = curve_of(run, "loss" if metric == "loss" else None)
+    return Judged(curve, judge(curve), read.findings)
+
+
+@pytest.mark.parametrize("name", ["run.csv", "run.json"])
+def test_a_run_that_went_back_to_a_checkpoint_has_not_collapsed(name: str) -> None:
+    one = judged(f"01-resumed-after-collapse/{name}")
+    control = judged("01-resumed-after-collapse/control-only-what-counts.csv")
+
+    assert one.curve.rounds.tolist() == control.curve.rounds.tolist() == list(range(1, 25))
+    assert one.verdict.kind == control.verdict.kind == "improving"
+    (finding,) = one.findings
+    assert (finding.kind, finding.evidence["before"], finding.evidence["after"]) == (
+        "counter_went_back",
+        30,
+        16,
+    )
