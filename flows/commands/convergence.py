@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,10 @@ def convergence(
     metric: Annotated[
         str | None,
         typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
+    ] = None,
+    unit: Annotated[
+        Literal["percent", "ratio"] | None,
+        typer.Option(help="Unit of the accuracies in the files; by default that of most values."),
     ] = None,
     history: Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")] = None,
     no_lake: Annotated[
@@ -52,7 +56,7 @@ def convergence(
     from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
 
     check_output(output)
-    runs = read_runs_of(files, metric)
+    runs = read_runs_of(files, metric, unit)
     earlier, notes = _history(history, files, metric, no_lake, environment)
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)

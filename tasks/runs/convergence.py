@@ -16,6 +16,7 @@ from tasks.core.settings import Settings
 from tasks.core.training import TrainingRun
 from tasks.sources.files import read_file
 from tasks.sources.run_files.names import metric_kind
+from tasks.sources.run_files.shares import Unit
 from tasks.training.companion_files import counts_beside, terms_beside
 from tasks.training.convergence import Analysed
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
@@ -43,11 +44,13 @@ class ConvergenceOptions:
     target: str | None = None
 
 
-def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
+def read_runs_of(
+    paths: Sequence[Path], metric: str | None, unit: Unit | None = None
+) -> list[FileRun]:
     """Read the runs of all files in their order; raise RunFileInvalid."""
     found = []
     for path in paths:
-        read = read_file(path, metric)
+        read = read_file(path, metric, unit)
         for place, run in enumerate(read.runs):
             terms, of_privacy = terms_beside(path, run)
             counts, of_clients = counts_beside(path, run)

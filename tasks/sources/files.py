@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.sources.run_files import csv_text, flower, nvflare, progress, records, tensorboard
 from tasks.sources.run_files.runs import runs_of
+from tasks.sources.run_files.shares import Unit
 from tasks.sources.run_files.table import RunFile, Table, invalid
 
 MOST_BYTES = 100 * 1024**2
@@ -19,16 +20,17 @@ A_FILE = "Name a file of a training run"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_file(path: Path, metric: str | None = None) -> RunFile:
+def read_file(path: Path, metric: str | None = None, unit: Unit | None = None) -> RunFile:
     """Read the runs of one file, and findings on it.
 
     metric: accuracy, loss or a column's name; None for the accuracy, else the loss.
+    unit: that of accuracies; None to find it from the values.
     """
     if path.is_dir():
-        return _read_folder(path, metric)
+        return _read_folder(path, metric, unit)
     _check(path)
     with _uncollected():
-        return _read(path, str(path), path.stem, metric)
+        return _read(path, metric, unit)
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _read_folder(folder: Path, metric: str | None) -> RunFile:
+def _read_folder(folder: Path, metric: str | None, unit: Unit | None) -> RunFile:
     """Read the event files below a folder: those of one folder are one run."""
     found = tensorboard.event_files(folder)
     if not found:
@@ -54,7 +56,7 @@ def _read_folder(folder: Path, metric: str | None) -> RunFile:
         for path in paths:
             _check(path)
         run_id = str(parent.relative_to(folder.parent)) if parent != folder else folder.name
-        read.append(runs_of(tensorboard.table_of(paths, str(parent), run_id), metric))
+        read.append(runs_of(tensorboard.table_of(paths, str(parent), run_id), metric, unit))
     return RunFile(
         tuple(run for one in read for run in one.runs),
         tuple(finding for one in read for finding in one.findings),
@@ -62,18 +64,19 @@ def _read_folder(folder: Path, metric: str | None) -> RunFile:
     )
 
 
-def _read(path: Path, file: str, run_id: str, metric: str | None) -> RunFile:
+def _read(path: Path, metric: str | None, unit: Unit | None) -> RunFile:
+    file, run_id = str(path), path.stem
     if tensorboard.is_events(path):
-        return runs_of(tensorboard.table_of([path], file, run_id), metric)
+        return runs_of(tensorboard.table_of([path], file, run_id), metric, unit)
     text = _text(path)
     if not text.strip():
         raise invalid(file, "it is empty", KNOWN)
     if path.suffix.lower() == ".json" or text.lstrip()[0] in "{[":
         content = _json(text, file)
         if nvflare.is_cross_validation(content) and not flower.is_flower(content):
-            return nvflare.runs_of(content, file, run_id, metric)
-        return runs_of(_table(content, file, run_id), metric)
-    return runs_of(csv_text.table_of(text, file, run_id), metric)
+            return nvflare.runs_of(content, file, run_id, metric, unit)
+        return runs_of(_table(content, file, run_id), metric, unit)
+    return runs_of(csv_text.table_of(text, file, run_id), metric, unit)
 
 
 def _table(content: Any, file: str, run_id: str) -> Table:

@@ -13,7 +13,7 @@ from tasks.core.training import PrivacyTerms, Round, TrainingRun
 from tasks.sources.run_files.names import Roles, roles_of
 from tasks.sources.run_files.oddness import oddness_of, went_back_of
 from tasks.sources.run_files.rows import Row, rows_of
-from tasks.sources.run_files.shares import in_percent
+from tasks.sources.run_files.shares import Unit, in_percent
 from tasks.sources.run_files.table import NO_ROUND, RunFile, Table, all_numbers, invalid, odd
 
 Group = tuple[str, list[Row]]
@@ -22,11 +22,11 @@ MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
 
-def runs_of(table: Table, metric: str | None) -> RunFile:
-    """Return the runs with `wanted` (accuracy, loss or a column) as the metric."""
+def runs_of(table: Table, metric: str | None, unit: Unit | None = None) -> RunFile:
+    """Return the runs with a metric (accuracy, loss or a column) in its unit."""
     roles = roles_of(table, metric)
     _check_count(table, roles)
-    rows = list(rows_of(table, roles))
+    rows = list(rows_of(table, roles, unit))
     if not rows:
         raise invalid(table.about.source, *NO_ROUND)
     groups, findings = _groups(table, roles, rows)
@@ -38,7 +38,7 @@ def runs_of(table: Table, metric: str | None) -> RunFile:
         # a file's total does not apply to one of several runs
         runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
         found += oddness_of(run, members)
-    percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
+    percent = roles.accuracy is not None and in_percent(table, roles.accuracy, unit)
     return RunFile(tuple(runs), tuple(found), percent)
 
 

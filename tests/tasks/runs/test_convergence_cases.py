@@ -45,3 +45,30 @@ def test_a_run_that_went_back_to_a_checkpoint_has_not_collapsed(name: str) -> No
         30,
         16,
     )
+
+
+@pytest.mark.parametrize("name", ["run.csv", "double.csv"])
+def test_a_rounding_error_above_one_is_one(name: str) -> None:
+    one = judged(f"03-share-just-above-one/{name}")
+    control = judged("03-share-just-above-one/control-clipped.csv")
+
+    assert one.verdict.kind == control.verdict.kind == "converged"
+    assert one.curve.values[-1] == pytest.approx(1.0, abs=1e-4)
+    assert one.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "first"),
+    [
+        ("plain.csv", None, 0.0036),
+        ("metrics.csv", "accuracy_test_before", 0.0036),
+        ("metrics.csv", "accuracy_test_after", 0.0236),
+    ],
+)
+def test_percent_that_begins_at_chance_is_percent(
+    name: str, metric: str | None, first: float
+) -> None:
+    values = judged(f"13-percent-begins-low/{name}", metric).curve.values
+
+    assert values[:1] == pytest.approx([first])
+    assert 0.34 < values[1] < max(values) < 0.92

@@ -1,6 +1,7 @@
 """CSV as people have it: names, orders, separators, units, clients; and what cannot be read."""
 
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.core.errors import RunFileInvalid
 from tasks.core.training import PrivacyTerms
 from tasks.sources.files import read_file
+from tasks.sources.run_files.shares import Unit
 from tests.tasks.sources.run_files_bench import (
     clients_of,
     complaint,
@@ -301,3 +304,44 @@ def test_any_run_of_fractions_comes_back_as_it_was(
     run = only(csv_file(tmp_path_factory.mktemp("run"), text))
 
     assert reported(run) == [(row["round"], row["loss"], row["accuracy"]) for row in rows]
+
+
+def rounds_with(values: list[float], name: str = "acc") -> str:
+    rows = [f"{n},{value!r}" for n, value in enumerate(values)]
+    return "\n".join([f"round,{name}", *rows])
+
+
+@pytest.mark.promise("Training: most values decide on the unit of an accuracy, never one of them")
+@pytest.mark.parametrize(
+    ("values", "unit", "shares"),
+    [
+        ([0.5, 0.9, 1.0000001, 0.95], None, [0.5, 0.9, 1.0, 0.95]),
+        ([50, 90, 100.00001], None, [0.5, 0.9, 1.0]),
+        ([0.4, 0.6, 3, 30, 45, 50, 55, 60], None, [0.004, 0.006, 0.03, 0.3, 0.45, 0.5, 0.55, 0.6]),
+        ([85, 86, 87, 0.1, 88], None, [0.85, 0.86, 0.87, 0.001, 0.88]),
+        ([0.2, 0.5, 0.9], "percent", [0.002, 0.005, 0.009]),
+        ([0.2, 0.5, 0.9], None, [0.2, 0.5, 0.9]),
+    ],
+)
+def test_most_values_decide_on_the_unit(
+    tmp_path: Path, values: list[float], unit: Unit | None, shares: list[float]
+) -> None:
+    (run,) = read_file(csv_file(tmp_path, rounds_with(values)), None, unit).runs
+
+    assert [r.accuracy for r in run.rounds] == pytest.approx(shares, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "problem"),
+    [
+        ([0.5, 0.6, 0.7, 1.3], None, "line 5, column acc: 1.3 is not a share as a fraction"),
+        ([0.5, 90, 91], "ratio", "line 3, column acc: 90 is not a share as a fraction"),
+        ([83, 84, 85, 85, 0.86], None, "line 6, column acc: percent is mixed with fractions (85,"),
+    ],
+)
+def test_one_value_of_another_unit_is_named(
+    tmp_path: Path, values: list[float], unit: Unit | None, problem: str
+) -> None:
+    with pytest.raises(RunFileInvalid, match=re.escape(problem)) as refused:
+        read_file(csv_file(tmp_path, rounds_with(values)), None, unit)
+    assert "--unit" in str(refused.value)
