@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from flows.commands.options import AsJson, EnvironmentName, Output, Target, Tota
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
     from tasks.core.training import TrainingRun
+    from tasks.sources.run_files.words import MetricOptions
     from tasks.training.convergence import Analysed
 
 
@@ -26,6 +28,10 @@ def convergence(
     unit: Annotated[
         Literal["percent", "ratio"] | None,
         typer.Option(help="Unit of the accuracies in the files; by default that of most values."),
+    ] = None,
+    better: Annotated[
+        Literal["higher", "lower"] | None,
+        typer.Option(help="Direction of --metric, where neither its name nor its values show it."),
     ] = None,
     history: Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")] = None,
     no_lake: Annotated[
@@ -54,10 +60,12 @@ def convergence(
     from tasks.core.settings import load_settings
     from tasks.reports.convergence.build import write_convergence
     from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
+    from tasks.sources.run_files.words import MetricOptions
 
     check_output(output)
-    runs = read_runs_of(files, metric, unit)
-    earlier, notes = _history(history, files, metric, no_lake, environment)
+    asked = MetricOptions(metric, unit, better)
+    runs = read_runs_of(files, asked)
+    earlier, notes = _history(history, files, replace(asked, unit=None), no_lake, environment)
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
@@ -85,14 +93,14 @@ def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_js
 def _history(
     folder: Path | None,
     files: Sequence[Path],
-    metric: str | None,
+    options: "MetricOptions",
     no_lake: bool,
     environment: str | None,
 ) -> tuple[list["TrainingRun"], list[str]]:
     from tasks.core.settings import load_settings
     from tasks.runs.convergence import history_of_folder, history_of_lake
 
-    runs, notes = ([], []) if folder is None else history_of_folder(folder, files, metric)
+    runs, notes = ([], []) if folder is None else history_of_folder(folder, files, options)
     if no_lake:
         return runs, notes
     of_lake, more = history_of_lake(load_settings(), environment)

@@ -7,6 +7,7 @@ from typing import Self
 
 # limit of a plan; a forecast counts rounds in 64 bits
 MOST_ROUNDS = 1_000_000_000
+LEAST_VALUES = 8  # a metric with fewer values is too short to judge
 
 
 @dataclass(frozen=True)

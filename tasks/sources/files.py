@@ -10,27 +10,24 @@ from typing import Any
 
 from tasks.sources.run_files import csv_text, flower, nvflare, progress, records, tensorboard
 from tasks.sources.run_files.runs import runs_of
-from tasks.sources.run_files.shares import Unit
 from tasks.sources.run_files.table import RunFile, Table, invalid
+from tasks.sources.run_files.words import MetricOptions
 
 MOST_BYTES = 100 * 1024**2
 """A run of 1,000 rounds and 200 clients has about 20 MB; a file is held in memory as a whole."""
 KNOWN = "CSV, fl-progress.json, Flower's history as JSON, NVFlare's cross_val_results.json and TensorBoard's event files can be read"
+NO_OPTIONS = MetricOptions()
 A_FILE = "Name a file of a training run"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_file(path: Path, metric: str | None = None, unit: Unit | None = None) -> RunFile:
-    """Read the runs of one file, and findings on it.
-
-    metric: accuracy, loss or a column's name; None for the accuracy, else the loss.
-    unit: that of accuracies; None to find it from the values.
-    """
+def read_file(path: Path, options: MetricOptions = NO_OPTIONS) -> RunFile:
+    """Read the runs of one file, or of a folder of event files, and findings on it."""
     if path.is_dir():
-        return _read_folder(path, metric, unit)
+        return _read_folder(path, options)
     _check(path)
     with _uncollected():
-        return _read(path, metric, unit)
+        return _read(path, options)
 
 
 @contextmanager
@@ -45,7 +42,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _read_folder(folder: Path, metric: str | None, unit: Unit | None) -> RunFile:
+def _read_folder(folder: Path, options: MetricOptions) -> RunFile:
     """Read the event files below a folder: those of one folder are one run."""
     found = tensorboard.event_files(folder)
     if not found:
@@ -56,27 +53,28 @@ def _read_folder(folder: Path, metric: str | None, unit: Unit | None) -> RunFile
         for path in paths:
             _check(path)
         run_id = str(parent.relative_to(folder.parent)) if parent != folder else folder.name
-        read.append(runs_of(tensorboard.table_of(paths, str(parent), run_id), metric, unit))
+        read.append(runs_of(tensorboard.table_of(paths, str(parent), run_id), options))
     return RunFile(
         tuple(run for one in read for run in one.runs),
         tuple(finding for one in read for finding in one.findings),
         any(one.in_percent for one in read),
+        read[0].kind,
     )
 
 
-def _read(path: Path, metric: str | None, unit: Unit | None) -> RunFile:
+def _read(path: Path, options: MetricOptions) -> RunFile:
     file, run_id = str(path), path.stem
     if tensorboard.is_events(path):
-        return runs_of(tensorboard.table_of([path], file, run_id), metric, unit)
+        return runs_of(tensorboard.table_of([path], file, run_id), options)
     text = _text(path)
     if not text.strip():
         raise invalid(file, "it is empty", KNOWN)
     if path.suffix.lower() == ".json" or text.lstrip()[0] in "{[":
         content = _json(text, file)
         if nvflare.is_cross_validation(content) and not flower.is_flower(content):
-            return nvflare.runs_of(content, file, run_id, metric, unit)
-        return runs_of(_table(content, file, run_id), metric, unit)
-    return runs_of(csv_text.table_of(text, file, run_id), metric, unit)
+            return nvflare.runs_of(content, file, run_id, options)
+        return runs_of(_table(content, file, run_id), options)
+    return runs_of(csv_text.table_of(text, file, run_id), options)
 
 
 def _table(content: Any, file: str, run_id: str) -> Table:

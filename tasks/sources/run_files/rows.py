@@ -7,8 +7,9 @@ from typing import Generic, Protocol, TypeVar
 
 from tasks.core.training import ClientRound, Round
 from tasks.sources.run_files.names import ClientPart, Roles
-from tasks.sources.run_files.shares import Unit, shares_of
+from tasks.sources.run_files.shares import shares_of
 from tasks.sources.run_files.table import MOST_ROUNDS, Table, is_count, moment, number, text, whole
+from tasks.sources.run_files.words import Unit
 
 SERVERS = {"server", "global", "central", "centralized", "centralised", "aggregated", "all"}
 Shares = Mapping[str, Sequence[float | None]]
@@ -20,6 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Row:
     """One row of the table; client is None for the server's own."""
 
+    index: int
     place: str
     run: str | None
     facts: Round
@@ -75,6 +77,7 @@ def rows_of(table: Table, roles: Roles, unit: Unit | None = None) -> Iterator[Ro
         if number is None:
             continue
         yield Row(
+            index,
             place,
             columns.run[index],
             Round(

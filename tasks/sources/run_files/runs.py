@@ -10,11 +10,13 @@ from tasks.core.finding import Finding
 from tasks.core.returns import in_force
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
+from tasks.sources.run_files.labels import distinguish, repeated
 from tasks.sources.run_files.names import Roles, roles_of
 from tasks.sources.run_files.oddness import oddness_of, went_back_of
 from tasks.sources.run_files.rows import Row, rows_of
-from tasks.sources.run_files.shares import Unit, in_percent
+from tasks.sources.run_files.shares import in_percent
 from tasks.sources.run_files.table import NO_ROUND, RunFile, Table, all_numbers, invalid, odd
+from tasks.sources.run_files.words import MetricOptions
 
 Group = tuple[str, list[Row]]
 T = TypeVar("T")
@@ -22,24 +24,26 @@ MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
 
-def runs_of(table: Table, metric: str | None, unit: Unit | None = None) -> RunFile:
-    """Return the runs with a metric (accuracy, loss or a column) in its unit."""
-    roles = roles_of(table, metric)
+def runs_of(table: Table, options: MetricOptions) -> RunFile:
+    """Return the runs with their metric; raise RunFileInvalid."""
+    roles = roles_of(table, options)
     _check_count(table, roles)
-    rows = list(rows_of(table, roles, unit))
+    rows = list(rows_of(table, roles, options.unit))
     if not rows:
         raise invalid(table.about.source, *NO_ROUND)
-    groups, findings = _groups(table, roles, rows)
+    rows, columns, labelled = distinguish(table, roles, rows)
+    groups, findings = _groups(table, columns, rows)
     counted = odd("rounds_counted", "No column is named like a round: each row counts as one.")
-    found = [*table.findings, *([counted] if roles.round is None else []), *findings]
+    found = [*table.findings, *roles.findings, *labelled]
+    found += [*([counted] if roles.round is None else []), *findings]
     runs = []
     for name, members in groups:
         run = _run(table, roles, name, members)
         # a file's total does not apply to one of several runs
         runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
-        found += oddness_of(run, members)
-    percent = roles.accuracy is not None and in_percent(table, roles.accuracy, unit)
-    return RunFile(tuple(runs), tuple(found), percent)
+        found += [*repeated(name, members), *oddness_of(run, members)]
+    percent = roles.accuracy is not None and in_percent(table, roles.accuracy, options.unit)
+    return RunFile(tuple(runs), tuple(found), percent, roles.kind)
 
 
 def _check_count(table: Table, roles: Roles) -> None:
@@ -55,7 +59,7 @@ def _check_count(table: Table, roles: Roles) -> None:
         raise invalid(table.about.source, problem, fix)
 
 
-def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
+def _groups(table: Table, columns: list[str], rows: list[Row]) -> tuple[list[Group], list[Finding]]:
     """Return the rows in force of each run, in the order in which the runs begin."""
     by_name: dict[str, list[Row]] = {}
     for row in rows:
@@ -73,7 +77,7 @@ def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], l
         went_back += [went_back_of(name, members, r) for r in found.returns if not r.to_start]
     if len(groups) == 1:
         return groups, went_back
-    how = [f"by column {roles.run}"] if len(by_name) > 1 else []
+    how = [f"by column {' and '.join(columns)}"] if len(by_name) > 1 else []
     how += [f"the round counter starts anew at {', '.join(restarts)}"] if restarts else []
     sentence = f"The file holds {len(groups)} runs ({'; '.join(how)}); each is analysed by itself."
     several = odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
-from tasks.sources.run_files.names import is_percent
 from tasks.sources.run_files.table import Table, all_numbers, bad_cell
+from tasks.sources.run_files.words import Unit, is_percent
 
-Unit = Literal["percent", "ratio"]
 ONE = 1.0 + 1e-6
 """A mean of ones in float32 is up to so much above 1."""
 BULK = 0.75

@@ -9,6 +9,7 @@ from tasks.analysis.convergence import Verdict, judge
 from tasks.analysis.curve import Curve, curve_of
 from tasks.core.finding import Finding
 from tasks.sources.files import read_file
+from tasks.sources.run_files.words import MetricOptions
 
 CASES = Path(__file__).parent / "cases"
 
@@ -26,9 +27,9 @@ class Judged:
 
 def judged(name: str, metric: str | None = None) -> Judged:
     """The only run of a file, without the costly forecast."""
-    read = read_file(CASES / name, metric)
+    read = read_file(CASES / name, MetricOptions(metric))
     (run,) = read.runs
-    curve = curve_of(run, "loss" if metric == "loss" else None)
+    curve = curve_of(run, read.kind)
     return Judged(curve, judge(curve), read.findings)
 
 
@@ -72,3 +73,20 @@ def test_percent_that_begins_at_chance_is_percent(
 
     assert values[:1] == pytest.approx([first])
     assert 0.34 < values[1] < max(values) < 0.92
+
+
+@pytest.mark.parametrize("name", ["round-and-set.csv", "client-round-and-set.csv"])
+def test_of_lines_by_set_those_of_the_test_set_count(name: str) -> None:
+    one = judged(f"04-split-column/{name}")
+    control = judged("04-split-column/control-test-only.csv")
+
+    assert one.verdict.kind == control.verdict.kind
+    assert one.curve.values == pytest.approx(control.curve.values, abs=0.05)
+    assert one.kinds == {"set_chosen"}
+
+
+def test_of_one_line_a_round_and_set_the_result_is_that_of_the_test_set() -> None:
+    one = judged("04-split-column/round-and-set.csv")
+    control = judged("04-split-column/control-test-only.csv")
+
+    assert one.verdict.sentence == control.verdict.sentence

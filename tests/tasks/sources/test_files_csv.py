@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.core.errors import RunFileInvalid
 from tasks.core.training import PrivacyTerms
 from tasks.sources.files import read_file
-from tasks.sources.run_files.shares import Unit
+from tasks.sources.run_files.words import MetricOptions, Unit
 from tests.tasks.sources.run_files_bench import (
     clients_of,
     complaint,
@@ -326,7 +326,7 @@ def rounds_with(values: list[float], name: str = "acc") -> str:
 def test_most_values_decide_on_the_unit(
     tmp_path: Path, values: list[float], unit: Unit | None, shares: list[float]
 ) -> None:
-    (run,) = read_file(csv_file(tmp_path, rounds_with(values)), None, unit).runs
+    (run,) = read_file(csv_file(tmp_path, rounds_with(values)), MetricOptions(unit=unit)).runs
 
     assert [r.accuracy for r in run.rounds] == pytest.approx(shares, abs=1e-12)
 
@@ -343,5 +343,69 @@ def test_one_value_of_another_unit_is_named(
     tmp_path: Path, values: list[float], unit: Unit | None, problem: str
 ) -> None:
     with pytest.raises(RunFileInvalid, match=re.escape(problem)) as refused:
-        read_file(csv_file(tmp_path, rounds_with(values)), None, unit)
+        read_file(csv_file(tmp_path, rounds_with(values)), MetricOptions(unit=unit))
     assert "--unit" in str(refused.value)
+
+
+SETS = "Training: of two values for one round neither is dropped without a finding"
+
+
+@pytest.mark.promise(SETS)
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        # methods, also with seeds, interleaved or one after the other
+        ("round,method,acc\n1,a,.1\n1,b,.3\n2,a,.2\n2,b,.4\n", {"method a": 0.2, "method b": 0.4}),
+        ("round,method,acc\n1,a,.1\n2,a,.2\n1,b,.3\n2,b,.4\n", {"method a": 0.2, "method b": 0.4}),
+        (
+            "round,alg,seed,acc\n1,a,0,.1\n1,a,1,.3\n1,b,0,.5\n1,b,1,.7\n",
+            {
+                "alg a, seed 0": 0.1,
+                "alg a, seed 1": 0.3,
+                "alg b, seed 0": 0.5,
+                "alg b, seed 1": 0.7,
+            },
+        ),
+        # a fold for each client of a round
+        (
+            "round,client,fold,acc\n1,x,1,.1\n1,y,1,.3\n1,x,2,.5\n1,y,2,.7\n",
+            {"fold 1": 0.2, "fold 2": 0.6},
+        ),
+        # test before validation before training, also where the test set has fewer rounds
+        ("round,phase,acc\n1,train,.1\n1,val,.3\n2,train,.2\n2,val,.4\n", {"run": 0.4}),
+        ("round,split,acc\n1,valid,.9\n1,test,.1\n2,valid,.9\n2,test,.2\n", {"run": 0.2}),
+        ("round,set,acc\n1,train,.5\n2,train,.6\n2,test,.1\n3,train,.9\n", {"run": None}),
+    ],
+)
+def test_a_column_that_distinguishes_the_rows_of_a_round(
+    tmp_path: Path, text: str, runs: dict[str, float | None]
+) -> None:
+    read = read_file(csv_file(tmp_path, text))
+
+    last = {run.run_id: run.rounds[-1].accuracy for run in read.runs}
+    assert last == {name: None if v is None else pytest.approx(v) for name, v in runs.items()}
+    assert {each.kind for each in read.findings} & {"several_runs", "set_chosen"}
+
+
+@pytest.mark.promise(SETS)
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("round,acc\n1,.1\n1,.3\n2,.2\n2,.4\n", ["line 2", "line 3"]),
+        ("round,client,acc\n1,x,.1\n1,x,.3\n2,x,.2\n", ["line 2", "line 3"]),
+    ],
+)
+def test_values_that_nothing_distinguishes_are_a_finding(
+    tmp_path: Path, text: str, places: list[str]
+) -> None:
+    (finding,) = read_file(csv_file(tmp_path, text)).findings
+
+    assert (finding.kind, finding.evidence["places"]) == ("values_repeated", places)
+
+
+def test_complementary_cells_merge_although_a_column_differs(tmp_path: Path) -> None:
+    text = "round,kind,loss,acc\n1,fit,.9,\n1,score,,.5\n2,fit,.8,\n2,score,,.6\n"
+    path = csv_file(tmp_path, text)
+
+    assert reported(only(path)) == [(1, 0.9, 0.5), (2, 0.8, 0.6)]
+    assert kinds(path) == []
