@@ -1,9 +1,9 @@
 """Returns to a checkpoint: from there on, earlier rounds are superseded."""
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 Streams = Iterable[Hashable]
 
@@ -30,14 +30,18 @@ class InForce:
     returns: tuple[Return, ...]
 
 
-def in_force(rounds: Sequence[int], streams: Sequence[Streams] | None = None) -> InForce:
+def in_force(
+    rounds: Sequence[int], streams_of: Callable[[int], Streams] = lambda entry: (None,)
+) -> InForce:
     """Return the entries in force: a return supersedes all earlier entries from it on.
 
-    `streams` name what each entry has a value of, such as its client and metric. The counter goes
+    `streams_of` names what each entry has a value of, such as its client and metric. The counter goes
     back where a stream reports a round again, or an earlier one; another stream that is written
     later, such as the evaluation, is no return.
     """
-    streams = streams if streams is not None else [(None,)] * len(rounds)
+    if all(earlier <= later for earlier, later in pairwise(rounds)):
+        return InForce((tuple(range(len(rounds))),), ())
+    streams = [streams_of(entry) for entry in range(len(rounds))]
     blocks = _blocks(streams)
     if blocks is None:
         return _follow(range(len(rounds)), rounds, streams)

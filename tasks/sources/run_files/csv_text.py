@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
+from tasks.sources.run_files import charts
 from tasks.sources.run_files.table import About, Table, invalid, odd
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -44,7 +45,8 @@ def table_of(text: str, file: str, run_id: str) -> Table:
     if not names[0] and "round" not in columns:
         # the index that pandas writes without a name
         columns = {"step": [row[0] for _, row in kept], **columns}
-    return Table(About(run_id, file), columns, [f"line {line}" for line, _ in kept], findings)
+    table = Table(About(run_id, file), columns, [f"line {line}" for line, _ in kept], findings)
+    return charts.table_of(table)
 
 
 def _check_header(file: str, names: Sequence[str], line: int) -> None:

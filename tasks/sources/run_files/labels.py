@@ -35,7 +35,7 @@ def distinguish(
             chosen = [place for place, row in enumerate(kept) if row is not None]
             rows = [row for row in kept if row is not None]
             labels = {other: [cells[i] for i in chosen] for other, cells in labels.items()}
-    rows, columns = _by_variant(rows, labels)
+    rows, columns = _by_variant(rows, labels) if labels else (rows, [])
     return rows, [*([roles.run] if roles.run is not None else []), *columns], findings
 
 
@@ -126,6 +126,8 @@ def keys_of(row: Row) -> Iterator[Key]:
 
 def repeated(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
     """Report values of one round, client and metric of which only the last counts."""
+    if len({row.facts.round for row in rows}) == len(rows):
+        return
     places: dict[Key, list[str]] = {}
     for row in rows:
         for key in keys_of(row):

@@ -16,6 +16,7 @@ from tasks.sources.run_files.words import (
     Better,
     Kind,
     metric_kind,
+    normal,
 )
 
 CLEAR = 0.3
@@ -43,12 +44,15 @@ def candidates(table: Table, words_of: Mapping[str, str], words: set[str]) -> Ca
         if parts - words - set(PLACES) - FILLERS:
             alike.append(name)
             continue
-        ranks = [PLACES[part] for part in parts if part in PLACES]
-        ranked.append((min(ranks, default=PLAIN), place, name))
+        ranked.append((_rank(text), place, name))
     known = tuple(name for _, _, name in sorted(ranked))
     counts = {name: _count(table, name) for name in (*known, *alike)}
     enough = (name for name in known if counts[name] >= LEAST_VALUES)
     return Candidates(known, tuple(alike), next(enough, next(iter(known), None)), counts)
+
+
+def _rank(text: str) -> int:
+    return min((PLACES[part] for part in text.split("_") if part in PLACES), default=PLAIN)
 
 
 def _count(table: Table, name: str) -> int:
@@ -64,7 +68,9 @@ def passed_over(found: Candidates, accuracy: str | None, loss: str | None) -> It
         return
     counts, mine = found.counts, found.counts.get(judged, 0)
     others = [name for name in found.alike if name != judged]
-    others += [n for n in found.known if n != judged and (counts[n] > mine or n == found.known[0])]
+    # that the training has more values than the test is usual
+    tests = [name for name in found.known if name != judged and _rank(normal(name)) <= PLAIN]
+    others += [name for name in tests if counts[name] > mine or name == found.known[0]]
     if not others:
         return
     named = ", ".join(f"{name} ({counts[name]} values)" for name in others)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -69,7 +70,7 @@ def _groups(table: Table, columns: list[str], rows: list[Row]) -> tuple[list[Gro
     restarts: list[str] = []
     for name, members in by_name.items():
         members = _oldest_first(members)
-        found = in_force([row.facts.round for row in members], [_streams(row) for row in members])
+        found = in_force([row.facts.round for row in members], partial(_streams, members))
         many = len(found.runs) > 1
         for place, run in enumerate(found.runs, 1):
             groups.append((f"{name} ({place})" if many else name, [members[i] for i in run]))
@@ -89,8 +90,9 @@ def _oldest_first(rows: list[Row]) -> list[Row]:
     return rows[::-1] if steps and max(steps) <= 0 and min(steps) < 0 else rows
 
 
-def _streams(row: Row) -> list[tuple[str | None, str]]:
-    """Return what the row has a value of, by client."""
+def _streams(rows: Sequence[Row], place: int) -> list[tuple[str | None, str]]:
+    """Return what a row has a value of, by client."""
+    row = rows[place]
     client = None if row.client is None else row.client.id
     values = {"accuracy": row.value, "loss": row.facts.loss, "clients": row.facts.clients or None}
     return [(client, name) for name, value in values.items() if value is not None]

@@ -47,6 +47,6 @@ A, B = [("a", "x")], [("b", "x")]
 def test_each_stream_has_a_counter(
     entries: list[tuple[int, list[tuple[str, str]]]], kept: list[int]
 ) -> None:
-    (run,) = in_force([n for n, _ in entries], [streams for _, streams in entries]).runs
+    (run,) = in_force([n for n, _ in entries], lambda place: entries[place][1]).runs
 
     assert sorted(run) == kept

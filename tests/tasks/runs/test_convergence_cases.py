@@ -90,3 +90,53 @@ def test_of_one_line_a_round_and_set_the_result_is_that_of_the_test_set() -> Non
     control = judged("04-split-column/control-test-only.csv")
 
     assert one.verdict.sentence == control.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "kind", "now"),
+    [
+        ("run-fedavg-tag-server_loss.csv", None, "loss", 0.38),
+        ("run-fedavg-tag-server_loss.csv", "server_loss", "loss", 0.38),
+        ("run-fedavg-tag-server_accuracy.csv", None, "accuracy", 0.85),
+    ],
+)
+def test_a_download_of_tensorboard_has_its_tag_in_its_name(
+    name: str, metric: str | None, kind: str, now: float
+) -> None:
+    one = judged(f"02-tensorboard-ui-csv/{name}", metric)
+
+    assert (one.curve.name, one.curve.metric) == ("fedavg", kind)
+    assert one.curve.unscaled(one.curve.values[-1]) == pytest.approx(now, abs=0.02)
+
+
+def test_a_download_under_another_name_never_takes_a_loss_for_an_accuracy(tmp_path: Path) -> None:
+    path = tmp_path / "download.csv"
+    path.write_bytes((CASES / "02-tensorboard-ui-csv/run-fedavg-tag-server_loss.csv").read_bytes())
+
+    read = read_file(path, MetricOptions("Value"))
+    assert (read.kind, [each.kind for each in read.findings]) == ("loss", ["direction_by_values"])
+    assert read_file(path, MetricOptions("Value", better="lower")).findings == ()
+
+
+@pytest.mark.parametrize("metric", [None, "test/acc"])
+def test_each_column_of_a_chart_is_a_run(metric: str | None) -> None:
+    read = read_file(CASES / "09-wandb-export/wandb_export_chart.csv", MetricOptions(metric))
+
+    assert {run.run_id: len(run.rounds) for run in read.runs} == {
+        "fedavg-lr0.1": 40,
+        "fedprox-mu0.01": 30,
+    }
+    assert read.runs[0].rounds[1].accuracy == 0.13950926655074514
+
+
+def test_a_metric_a_line_is_one_run_of_the_test_set() -> None:
+    one = judged("09-wandb-export/run_history.csv")
+
+    assert (one.curve.metric, len(one.curve)) == ("accuracy", 40)
+    assert one.curve.values[1] == 0.1753
+
+
+def test_the_validation_accuracy_of_keras_is_the_metric() -> None:
+    one = judged("12-keras-names/history.json")
+
+    assert one.curve.values[0] == 0.07565711158075626
