@@ -1,11 +1,11 @@
 """Oscillation of a curve: more than in its calmest third, or with a period."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks.analysis.curve import Floats
+from tasks.analysis.curve import Floats, Ints
 
 LEAST_SPREAD = 0.002  # swings smaller than three times this are negligible
 LEAST_AMPLITUDE = 0.005
@@ -33,6 +33,12 @@ class Swing:
     by_chance: float
     period: float | None
     amplitude: float | None
+
+    def every(self, distances: Ints) -> "Swing":
+        """Return the swing of values that are so many rounds apart."""
+        if self.period is None or not len(distances):
+            return self
+        return replace(self, period=self.period * float(np.median(distances)))
 
 
 def swing_of(values: Floats, window: int) -> Swing:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.analysis.convergence import Verdict, judge
@@ -140,3 +141,47 @@ def test_the_validation_accuracy_of_keras_is_the_metric() -> None:
     one = judged("12-keras-names/history.json")
 
     assert one.curve.values[0] == 0.07565711158075626
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "kind"),
+    [
+        ("loss-only.csv", None, "diverging"),
+        ("loss-and-accuracy.csv", "loss", "diverging"),
+        ("loss-and-accuracy.csv", None, "collapsed"),
+    ],
+)
+def test_a_metric_that_ends_before_the_run_is_not_improving(
+    name: str, metric: str | None, kind: str
+) -> None:
+    one = judged(f"23-nan-written-as-empty/{name}", metric)
+
+    assert one.verdict.kind == kind
+    (ended,) = one.findings
+    assert (ended.kind, ended.evidence["end"], ended.evidence["last"]) == ("metric_ended", 32, 40)
+
+
+def test_of_a_history_the_accuracy_with_enough_values_counts() -> None:
+    one = judged("25-central-every-tenth/history.json")
+
+    assert int(np.isfinite(one.curve.values).sum()) == 50
+    assert one.verdict.kind not in ("too_short", "collapsed", "diverging")
+    assert one.kinds == {"accuracy_passed_over"}
+
+
+def test_few_values_in_many_rounds_are_too_few() -> None:
+    one = judged("25-central-every-tenth/history.json", "centralized_accuracy")
+    control = judged("25-central-every-tenth/control-the-same-6-values.csv")
+
+    assert (one.verdict.kind, control.verdict.kind) == ("too_short", "too_short")
+    assert "6 of 51 rounds have a value, 8 are needed" in one.verdict.sentence
+
+
+def test_a_slope_counts_rounds() -> None:
+    one = judged("25-central-every-tenth/every-tenth-line-others-empty.csv")
+    control = judged("25-central-every-tenth/every-tenth-line.csv")
+
+    assert one.verdict.trend is not None
+    assert control.verdict.trend is not None
+    assert one.verdict.trend.estimate == pytest.approx(control.verdict.trend.estimate, rel=1e-3)
+    assert one.verdict.trend.estimate == pytest.approx(0.002, rel=0.01)
