@@ -1,5 +1,6 @@
 """Files as real users bring them, each judged as its expected result says."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tasks.analysis.convergence import Verdict, judge
 from tasks.analysis.curve import Curve, curve_of
+from tasks.core.errors import RunFileInvalid
 from tasks.core.finding import Finding
 from tasks.sources.files import read_file
 from tasks.sources.run_files.words import MetricOptions
@@ -185,3 +187,48 @@ def test_a_slope_counts_rounds() -> None:
     assert control.verdict.trend is not None
     assert one.verdict.trend.estimate == pytest.approx(control.verdict.trend.estimate, rel=1e-3)
     assert one.verdict.trend.estimate == pytest.approx(0.002, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first", "last", "accuracy"),
+    [
+        ("06-fractional-epoch/log.csv", 40, 10, 400, None),
+        ("06-fractional-epoch/log_history.json", 40, 10, 400, 0.785),
+        ("06-fractional-epoch/trainer_state.json", 40, 10, 400, 0.785),
+        ("07-flower-printed/app_fit.log", 31, 0, 30, 0.771),
+        ("07-flower-printed/history.json", 31, 0, 30, 0.771),
+        ("07-flower-printed/history.txt", 31, 0, 30, 0.771),
+        ("07-flower-printed/server.log", 31, 0, 30, 0.771),
+        ("08-lists-of-two-lengths/history-with-rounds.json", 50, 0, 49, None),
+        ("10-json-lines/metrics.jsonl", 40, 1, 40, 0.609),
+        ("10-json-lines/one-round.jsonl", 1, 1, 1, 0.1),
+        ("27-header-again/appended.csv", 40, 1, 40, 0.791),
+        ("27-header-again/appended-more-columns.csv", 40, 1, 40, 0.791),
+    ],
+)
+def test_the_forms_that_people_have(
+    name: str, count: int, first: int, last: int, accuracy: float | None
+) -> None:
+    (run,) = read_file(CASES / name).runs
+
+    assert (len(run.rounds), run.rounds[0].round, run.rounds[-1].round) == (count, first, last)
+    assert run.rounds[-1].accuracy == (accuracy and pytest.approx(accuracy, abs=5e-4))
+    assert run.rounds[-1].loss is not None
+
+
+def test_lists_of_two_lengths_without_rounds_are_named() -> None:
+    with pytest.raises(RunFileInvalid, match=r"\(train_loss 50, test_acc 10\)"):
+        read_file(CASES / "08-lists-of-two-lengths/history.json")
+
+
+@pytest.mark.promise("Training: a pickled history is refused with the line that makes JSON of it")
+@pytest.mark.parametrize("name", ["hist.npy", "acc.npy", "run.npz", "results.pkl"])
+def test_a_pickle_is_refused_with_the_line_that_makes_json_of_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes((CASES / "24-pickled-history" / name).read_bytes())
+
+    with pytest.raises(RunFileInvalid) as refused:
+        read_file(path)
+    assert re.search("pickle|numpy", str(refused.value))
+    exec(str(refused.value).split('python -c "')[1].rstrip('"'), {})
+    assert len(read_file(path.with_suffix(".json")).runs[0].rounds) >= 10
