@@ -33,6 +33,8 @@ def analyse(
     settings = settings or AnalysisSettings()
     curve = curve_of(run, settings.metric)
     past = [curve_of(one, curve.metric) for one in history if one.run_id != run.run_id]
+    # a copy of this run under another name is no further run
+    past = [one for one in past if not one.is_same(curve)]
     target = None if settings.target is None else curve.scaled(settings.target)
     total, end = _planned(run, settings)
     verdict = judge(curve, past)

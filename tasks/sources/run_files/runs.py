@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from statistics import median
 from typing import TypeVar
 
 from tasks.core.finding import Finding
@@ -21,6 +22,8 @@ from tasks.sources.run_files.words import MetricOptions
 
 Group = tuple[str, list[Row]]
 T = TypeVar("T")
+PAUSE = 10.0
+"""What takes so many times the median is a pause."""
 MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
@@ -104,11 +107,29 @@ def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
         by_round.setdefault(row.facts.round, []).append(row)
     return TrainingRun(
         run_id=name,
-        rounds=tuple(_merged(by_round[number]) for number in sorted(by_round)),
+        rounds=_timed([_merged(by_round[number]) for number in sorted(by_round)]),
         total_rounds=table.about.total_rounds or _plan(table, roles),
         privacy=table.about.privacy or _terms(table, roles),
         source=table.about.source,
     )
+
+
+def _timed(rounds: list[Round]) -> tuple[Round, ...]:
+    """Fill the seconds of rounds, where none has them, by the times of their neighbours."""
+    if any(each.seconds is not None or each.started is None for each in rounds):
+        return tuple(rounds)
+    lengths = [
+        (each.started - before.started).total_seconds() / (each.round - before.round)
+        for before, each in pairwise(rounds)
+        if each.started is not None and before.started is not None
+    ]
+    # a pause is no round
+    most = PAUSE * median(lengths) if lengths else 0.0
+    timed = (
+        replace(each, seconds=length) if 0.0 < length <= most else each
+        for each, length in zip(rounds[1:], lengths, strict=True)
+    )
+    return (*rounds[:1], *timed)
 
 
 def _plan(table: Table, roles: Roles) -> int | None:

@@ -79,3 +79,12 @@ def test_what_cannot_be_read_has_its_place(
     path.write_bytes(text.encode("latin-1"))
 
     assert complaint(path).startswith(problem)
+
+
+def test_the_times_of_rounds_give_their_seconds(tmp_path: Path) -> None:
+    times = [0, 60, 121, 180, 4000, 4060, 4180]
+    rows = [f"{n},{1.7e9 + t},0.5" for n, t in zip([1, 2, 3, 4, 5, 6, 8], times, strict=True)]
+    path = csv_file(tmp_path, "\n".join(["round,timestamp,acc", *rows]))
+
+    # the pause before round 5 is no round, and round 8 is two after round 6
+    assert [r.seconds for r in only(path).rounds] == [None, 60, 61, 59, None, 60, 60]
