@@ -43,7 +43,7 @@ class Analysed:
         """Return the verdict in one sentence, with a requested metric and its direction."""
         if not self.has_rounds:
             return NO_ROUNDS
-        sentence = self.analysis.verdict.sentence
+        sentence = self.analysis.sentence
         if self.metric is None:
             return sentence
         better = "lower" if self.analysis.curve.metric == "loss" else "higher"
