@@ -17,35 +17,40 @@ if TYPE_CHECKING:
     from tasks.training.convergence import Analysed
 
 
+Metric = Annotated[
+    str | None,
+    typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
+]
+Unit = Annotated[
+    Literal["percent", "ratio"] | None,
+    typer.Option(help="Unit of the accuracies in the files; by default that of most values."),
+]
+Better = Annotated[
+    Literal["higher", "lower"] | None,
+    typer.Option(help="Direction of --metric, where neither its name nor its values show it."),
+]
+History = Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")]
+NoLake = Annotated[bool, typer.Option("--no-lake", help="Ignore the runs in the lake.")]
+
+
 def convergence(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of training runs.")],
     total_rounds: TotalRounds = None,
     target: Target = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
-    ] = None,
-    unit: Annotated[
-        Literal["percent", "ratio"] | None,
-        typer.Option(help="Unit of the accuracies in the files; by default that of most values."),
-    ] = None,
-    better: Annotated[
-        Literal["higher", "lower"] | None,
-        typer.Option(help="Direction of --metric, where neither its name nor its values show it."),
-    ] = None,
-    history: Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")] = None,
-    no_lake: Annotated[
-        bool, typer.Option("--no-lake", help="Ignore the runs in the lake.")
-    ] = False,
+    metric: Metric = None,
+    unit: Unit = None,
+    better: Better = None,
+    history: History = None,
+    no_lake: NoLake = False,
     environment: EnvironmentName = None,
     output: Output = None,
     json: AsJson = False,
 ) -> None:
     """Report whether a training converges, reaches a target, and should continue.
 
-    It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order),
-    fl-progress.json with its companion files, Flower's history, NVFlare's cross-site validation and
-    TensorBoard's event files, and compares several runs. Earlier runs, from --history and the lake,
+    It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order), JSON
+    and JSON lines, fl-progress.json with its companion files, Flower's history, NVFlare's
+    cross-site validation and TensorBoard's event files (one, or a folder), and compares runs. Earlier runs, from --history and the lake,
     sharpen the forecast. Exit code 1 when a run has collapsed or diverges, or its epsilon grew.
 
     Examples:

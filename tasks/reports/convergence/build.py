@@ -27,6 +27,8 @@ from tasks.reports.convergence.records import (
 )
 from tasks.training.convergence import Analysed
 
+ASSUMED = "Its intervals assume that nothing else changes: no other learning rate, no collapse."
+
 
 def artifacts_of(
     one: Analysed, files: ConvergenceFiles, environment: str, link: str | None
@@ -129,11 +131,11 @@ def _forecast_note(forecast: Forecast | NoForecast) -> str | None:
     if not len(forecast.rounds):
         return None
     if not forecast.neighbours:
-        return f"The forecast rests on the {forecast.n} rounds of this run alone."
+        return f"The forecast rests on the {forecast.n} rounds of this run alone. {ASSUMED}"
     count = len(forecast.neighbours)
     return (
         f"The forecast rests on the {forecast.n} rounds of this run and, for "
-        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it."
+        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it. {ASSUMED}"
     )
 
 

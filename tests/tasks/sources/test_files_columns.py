@@ -52,10 +52,7 @@ def test_one_value_of_another_unit_is_named(
     assert "--unit" in str(refused.value)
 
 
-SETS = "Training: of two values for one round neither is dropped without a finding"
-
-
-@pytest.mark.promise(SETS)
+@pytest.mark.promise("Training: of two values for one round neither is dropped without a finding")
 @pytest.mark.parametrize(
     ("text", "runs"),
     [
@@ -92,7 +89,7 @@ def test_a_column_that_distinguishes_the_rows_of_a_round(
     assert {each.kind for each in read.findings} & {"several_runs", "set_chosen"}
 
 
-@pytest.mark.promise(SETS)
+@pytest.mark.promise("Training: of two values for one round neither is dropped without a finding")
 @pytest.mark.parametrize(
     ("text", "places"),
     [
