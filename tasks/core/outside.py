@@ -13,7 +13,8 @@ UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
 # one takes some 80 bytes in memory, a few bytes in the text; a new key some 240
 MOST_VALUES = 6_000_000
 MOST_KEYS = 4_000_000
-LONGEST_QUOTE = 300
+# of a long quote: its begin says what, its end why
+LONGEST_QUOTE, END_OF_QUOTE = 300, 140
 MOST_NAMES = 10
 # controls of a terminal (C0, C1), of the direction of text, and halves of a character
 _UNSAFE = re.compile(
@@ -24,10 +25,13 @@ _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..
 
 
 def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
-    """Return the text on one line, without controls, and cut to a length that can be read."""
-    # no more than this can be left of it, whatever its blanks
-    line = _UNSAFE.sub("\ufffd", " ".join(text[: 20 * longest].split()))
-    return line if len(line) <= longest and len(text) <= 20 * longest else f"{line[: longest - 1]}…"
+    """Return the text on one line, without controls, and cut in its middle if it is long."""
+    # more of it cannot be needed, whatever its blanks
+    part = text if len(text) <= 40 * longest else f"{text[: 20 * longest]} {text[-20 * longest :]}"
+    line = _UNSAFE.sub("\ufffd", " ".join(part.split()))
+    if len(line) <= longest:
+        return line
+    return f"{line[: longest - END_OF_QUOTE - 3]} … {line[-END_OF_QUOTE:]}"
 
 
 def escaped(text: str) -> str:

@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict
 
 from tasks.core.artifact import code
+from tasks.core.outside import shortened
 from tasks.core.receipt import MeasurementReceipt
 from tasks.reports import words
 from tasks.reports.records import RunReport
@@ -12,7 +13,6 @@ MOST_BYTES = 60_000  # an artifact may have 64 KB
 MOST_CHECKS = 10
 MOST_LINES = 200
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
-_LONGEST = 300
 
 
 def summary(report: RunReport) -> str:
@@ -90,5 +90,4 @@ def _worst(report: RunReport) -> str:
 
 def plain(text: str) -> str:
     """Escape external text as one line that markdown and HTML leave alone."""
-    line = " ".join(text.split())
-    return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+    return _SPECIAL.sub(r"\\\1", shortened(text))

@@ -124,7 +124,7 @@ class ScrapeSource:
             if spec.scrape is not None and spec.type != "string"
         }
         slot = floor(self._now, measurement.every)
-        reading = _Reading(measurement, self._page, self._previous)
+        reading = _Reading(measurement, window, self._page, self._previous)
         if window.start <= slot < window.stop:
             for name, scrape in served.items():
                 reading.take(name, scrape)
@@ -143,8 +143,10 @@ class ScrapeSource:
 class _Reading:
     """The fields of one measurement so far."""
 
-    def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
-        self.wide = Wide(measurement)
+    def __init__(
+        self, measurement: Measurement, window: Window, page: Page, previous: Page | None
+    ) -> None:
+        self.wide = Wide(measurement, window)
         self.warnings: list[str] = []
         self.unmeasured: set[str] = set()
         self._measurement = measurement

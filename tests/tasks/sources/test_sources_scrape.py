@@ -274,7 +274,7 @@ def test_too_many_series() -> None:
     entry = measurement("a", max_series=2, x={"metric": "g", "as": "value"})
     lines = [f'g{{a="{n}"}} 1\n' for n in range(3)]
     assert len(extract(entry, "".join(lines[:2])).frame) == 2
-    with pytest.raises(SeriesExceeded, match="m: 3 series, max_series is 2"):
+    with pytest.raises(SeriesExceeded, match="m: 3 series from .+ to .+, max_series is 2"):
         extract(entry, "".join(lines))
 
 
