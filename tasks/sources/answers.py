@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from tasks.core.errors import FedvitalsError, SourceOverloaded
-from tasks.core.outside import UNREADABLE, check_keys
+from tasks.core.outside import UNREADABLE, check_size
 from tasks.http import Answer
 from tasks.sources.http import Client, Request
 
@@ -148,7 +148,8 @@ def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:
     """
     try:
         # samples are no keys, and stay text
-        envelope = _envelopes.decode(check_keys(body))
+        check_size(body)
+        envelope = _envelopes.decode(body)
         if envelope.status == "error":
             return Refusal(envelope.error_type, envelope.error)
         if envelope.data is None:

@@ -21,6 +21,8 @@ from tasks.sources.histogram import quantile_of
 from tasks.sources.http import API, Client, Request, service_checks
 from tasks.sources.wide_frame import Key, Wide, key_of
 
+LIMITS = Limits(silence=15.0, total=30.0, largest=32 * 2**20)
+MOST_SAMPLES, MOST_LABELS, LONGEST_LINE = 500_000, 3_000_000, 16_384
 TEXT_FORMAT = "text/plain;version=0.0.4"
 Labels = tuple[tuple[str, str], ...]
 
@@ -47,6 +49,7 @@ class Page:
         """
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
         try:
+            _check_size(self.text)
             for family in text_string_to_metric_families(self.text):
                 for sample in family.samples:
                     labels = tuple(sorted(sample.labels.items()))
@@ -54,9 +57,17 @@ class Page:
                 if family.type == "counter":
                     found[family.name] = found[f"{family.name}_total"]
         except (ValueError, IndexError, OverflowError) as error:
-            problem = f"it cannot be parsed: {' '.join(str(error).split()) or 'a malformed line'}"
+            problem = f"it cannot be parsed: {str(error) or 'a malformed line'}"
             raise self.request.invalid(problem) from error
         return dict(found)
+
+
+def _check_size(text: str) -> None:
+    """Raise ValueError for a page that takes too long to parse, or fills the memory."""
+    longest = max(map(len, text.splitlines()), default=0)
+    if text.count("\n") > MOST_SAMPLES or text.count("=") > MOST_LABELS or longest > LONGEST_LINE:
+        most = f"{MOST_SAMPLES} lines, {MOST_LABELS} labels, {LONGEST_LINE} characters a line"
+        raise ValueError(f"it is larger than {most}")
 
 
 def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None = None) -> Page:
@@ -65,7 +76,7 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
     Raises SourceUnavailable, SourceRefused as Client.ask; AnswerInvalid when it is not in
     Prometheus's exposition format.
     """
-    with Client(service, API, limits) as client:
+    with Client(service, API, limits or LIMITS) as client:
         time = datetime.now(UTC)
         request = client.request("its metrics page")
         answer = client.ask(path, request.what, accept=TEXT_FORMAT)

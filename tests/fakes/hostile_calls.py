@@ -1,6 +1,7 @@
 """Every client of fedvitals, each called as a run calls it: for answers that attack it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import influxdb_client  # noqa: F401, so that each child does not import it
 from pydantic import SecretStr
@@ -12,12 +13,15 @@ from tasks.core.errors import FedvitalsError
 from tasks.core.message import Message
 from tasks.core.services import InfluxService, InfluxTuning, Service
 from tasks.core.settings import shipped
+from tasks.core.training import TrainingRun
 from tasks.core.window import Window
+from tasks.runs.convergence import history_of_folder
 from tasks.sinks import influxdb_checks
 from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sinks.influxdb_read import InfluxReader
 from tasks.sources import discovery, inventory
 from tasks.sources.federated import FederatedSource
+from tasks.sources.files import read_file
 from tasks.sources.prometheus import PrometheusSource
 from tasks.sources.rest import RestSource
 from tasks.sources.scrape import fetch_page
@@ -90,6 +94,14 @@ def grafana(url: str) -> None:
 
 def heartbeat(url: str) -> None:
     Heartbeat(SecretStr(url)).send(MESSAGE)
+
+
+def read_run(file: str) -> None:
+    read_file(Path(file))
+
+
+def read_history(folder: Path) -> tuple[list[TrainingRun], list[str]]:
+    return history_of_folder(folder, [])
 
 
 def _raise_failed(checks: tuple[object, ...]) -> None:
