@@ -32,9 +32,9 @@ def replace_file(path: Path, data: bytes) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder for its owner alone; one that is there stays as it is."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """Create a folder, and those above it, for their owner alone; others stay as they are."""
+    for path in reversed((folder, *folder.parents)):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def replace_json(path: Path, document: Any) -> Path:
