@@ -54,13 +54,12 @@ def query(
         fedvitals lake query "SELECT method, avg(latency_p95_seconds) FROM http_latency GROUP BY method"
     """
     from tasks.core.settings import load_settings
-    from tasks.lake.query import QueryLimits
     from tasks.lake.query import query as ask
     from tasks.lake.tables import Lake
 
     settings = load_settings()
-    limits = QueryLimits(**settings.lake_query.model_dump(), home=settings.home)
-    rows: list[dict[str, Any]] = ask(Lake(settings.lake_url), sql, limits).to_pylist()
+    found = ask(Lake(settings.lake_url), sql, settings.lake_query, settings.home)
+    rows: list[dict[str, Any]] = found.to_pylist()
     print_json({"rows": rows}) if json else print_table(rows, empty="no rows")
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def print_json(document: Any) -> None:
     """Print a JSON document on standard output; times in ISO 8601."""
-    text = json.dumps(document, indent=2, default=_plain, ensure_ascii=False)
+    print_clean(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def print_clean(text: str) -> None:
+    """Print lines; controls in what comes from outside must not draw on the terminal."""
     print("\n".join(map(escaped, text.split("\n"))))
 
 
@@ -48,8 +52,7 @@ def _cell(value: Any, zone: tzinfo) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "-"
-    # line ends and control characters of outside data must not draw on the terminal
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(_plain(value)))
+    return escaped(str(_plain(value)))
 
 
 def _plain(value: Any) -> Any:

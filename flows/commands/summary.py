@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from flows.commands.show import shown_report
+from flows.commands.show import print_clean, shown_report
 from tasks.core.window import iso
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
     """Print the receipt and exit with its exit code."""
     from tasks.core.settings import load_settings
 
-    print(receipt.model_dump_json(indent=2) if as_json else summary(receipt, load_settings()))
+    print_clean(receipt.model_dump_json(indent=2) if as_json else summary(receipt, load_settings()))
     raise typer.Exit(int(receipt.exit_code))
 
 

@@ -74,11 +74,10 @@ def export(
     schema, rows = arrow_schema_of(table), 0
     days = days_of(table, name, window)
     order = [(column, "ascending") for column in _order(schema)]
-    fitted = _without_formulas if safe_csv else _unchanged
     with _whole_file(file) as draft, _WRITERS[format](draft, schema) as write:
         for day in days:
             part = read_rows(table, name, schema.names, environment, day).sort_by(order)
-            write(fitted(part))
+            write(_without_formulas(part) if safe_csv else part)
             rows += len(part)
     return Exported(str(file), format, rows, file.stat().st_size)
 
@@ -129,10 +128,6 @@ def _jsonl(file: Path, schema: pa.Schema) -> Iterator[Write]:
 
 
 _WRITERS = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}
-
-
-def _unchanged(rows: pa.Table) -> pa.Table:
-    return rows
 
 
 def _without_formulas(rows: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tasks.core.errors import FedvitalsError, LakeDamaged, QueryInvalid
+from tasks.core.settings import LakeQuery
 from tasks.lake.delta import arrow_schema_of, existing_table, local_files, local_path, of_files
 from tasks.lake.storage import first_and_last, trouble
 from tasks.lake.tables import Lake
@@ -20,6 +21,7 @@ from tasks.lake.windows import WINDOWS
 if TYPE_CHECKING:
     import duckdb
 
+DEFAULTS = LakeQuery()
 _NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 
@@ -41,17 +43,8 @@ def describe(lake: Lake) -> list[TableFacts]:
     return [_facts(lake, name) for name in lake.names()]
 
 
-@dataclass(frozen=True)
-class QueryLimits:
-    """Limit a query: memory as DuckDB writes it, rows, and where it may spill to the disk."""
-
-    memory: str = "1GB"
-    rows: int = 100_000
-    home: Path | None = None
-
-
-def query(lake: Lake, sql: str, limits: QueryLimits | None = None) -> pa.Table:
-    """Run one SELECT over the lake.
+def query(lake: Lake, sql: str, limits: LakeQuery = DEFAULTS, home: Path | None = None) -> pa.Table:
+    """Run one SELECT over the lake; what does not fit in memory goes to a folder in `home`.
 
     A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
     An unreadable table does not affect queries of others. Raises QueryInvalid when it is not one
@@ -61,9 +54,8 @@ def query(lake: Lake, sql: str, limits: QueryLimits | None = None) -> pa.Table:
     import duckdb
 
     _check_one_select(sql)
-    limits = limits or QueryLimits()
     views = _views(lake)
-    with _spilling(limits.home) as spill, closing(_connected(limits, spill)) as connection:
+    with _spilling(home) as spill, closing(_connected(limits, spill)) as connection:
         unread = _create_views(connection, views)
         # cuts hours and days in UTC, whatever the machine's time zone
         connection.execute("SET TimeZone = 'UTC'")
@@ -87,7 +79,7 @@ def _spilling(home: Path | None) -> "TemporaryDirectory[str]":
     return TemporaryDirectory(prefix="query-", dir=home if is_there else None)
 
 
-def _connected(limits: QueryLimits, spill: str) -> "duckdb.DuckDBPyConnection":
+def _connected(limits: LakeQuery, spill: str) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     return duckdb.connect(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ import msgspec
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
 from tasks.core.measurement import Measurement
-from tasks.core.outside import shortened, shown
+from tasks.core.outside import shown
 from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Limits
@@ -39,9 +40,6 @@ class FieldFinding:
     series: int
     detail: str
     fix: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", shortened(self.detail))
 
 
 def probe(
@@ -125,7 +123,7 @@ def _of_values(series: list["_Series"], count: int) -> tuple[FieldState, int, st
 def _most_values(labels: list[dict[str, str]]) -> str:
     pairs = Counter(name for name, _ in {pair for one in labels for pair in one.items()})
     name, values = pairs.most_common(1)[0]
-    return f"the label with the most values is {name} ({values})"
+    return f"the label with the most values is {shown(name)} ({values})"
 
 
 class _Live:
@@ -193,16 +191,7 @@ class _Session:
     def mount(self, *_: object) -> None:
         """Mount nothing: our client connects."""
 
-    def request(self, method: str, url: str, params: Mapping[str, str], **_: object) -> "_Parsed":
+    def request(self, method: str, url: str, params: Mapping[str, str], **_: object) -> Any:
         """Return an answer that is parsed already."""
-        return _Parsed(self.answer(url, params))
-
-
-@dataclass(frozen=True)
-class _Parsed:
-    content: Any
-    status_code: int = 200
-
-    def json(self) -> Any:
-        """Return the answer's JSON."""
-        return self.content
+        content = self.answer(url, params)
+        return SimpleNamespace(status_code=200, json=lambda: content)

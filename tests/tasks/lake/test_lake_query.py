@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import LakeDamaged, QueryInvalid
+from tasks.core.settings import LakeQuery
 from tasks.core.state import CellState
-from tasks.lake.query import QueryLimits, TableFacts, describe, query
+from tasks.lake.query import TableFacts, describe, query
 from tasks.lake.tables import Lake
 from tasks.lake.windows import append_states
 from tests.tasks.lake.lake_samples import HOUR, START, M, cell, put, refused, rows
@@ -243,22 +243,22 @@ def test_facts_are_taken_from_the_log(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("sql", "limits", "problem"),
     [
-        ("SELECT * FROM range(11)", QueryLimits(rows=10), "it has more than 10 rows"),
+        ("SELECT * FROM range(11)", LakeQuery(rows=10), "it has more than 10 rows"),
         ("SELECT max(a) FROM (SELECT string_agg(range::VARCHAR, 'x') a FROM range(40000000))",
-         QueryLimits(memory="50MB"), "it needs more than 50MB"),
+         LakeQuery(memory="50MB"), "it needs more than 50MB"),
     ],
 )  # fmt: skip
 def test_a_query_that_takes_too_much_is_refused(
-    lake: Lake, tmp_path: Path, sql: str, limits: QueryLimits, problem: str
+    lake: Lake, tmp_path: Path, sql: str, limits: LakeQuery, problem: str
 ) -> None:
     with pytest.raises(QueryInvalid) as caught:
-        query(lake, sql, replace(limits, home=tmp_path))
+        query(lake, sql, limits, tmp_path)
     assert caught.value.problem == problem
     assert [path for path in tmp_path.iterdir() if path.name.startswith("query-")] == []
 
 
 def test_a_query_within_its_bounds_spills_to_the_home(lake: Lake, tmp_path: Path) -> None:
     sql = "SELECT sum(a) s FROM (SELECT range a FROM range(3000000) ORDER BY hash(range))"
-    limits = QueryLimits("60MB", 10, tmp_path)
-    assert query(lake, sql, limits).to_pylist() == [{"s": 3_000_000 * 2_999_999 // 2}]
+    limits = LakeQuery(memory="60MB", rows=10)
+    assert query(lake, sql, limits, tmp_path).to_pylist() == [{"s": 3_000_000 * 2_999_999 // 2}]
     assert answer(lake, "SELECT * FROM range(10)") == [{"range": n} for n in range(10)]
