@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tasks.core.batch import Batch
-from tasks.core.batch import check_series
+from tasks.core.batch import Batch, check_series
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import AnswerInvalid, SeriesExceeded, SourceRefused, SourceUnavailable
 from tasks.core.history import KnownRun

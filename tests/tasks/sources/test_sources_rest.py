@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
-from tasks.core.batch import Batch, empty_frame
-from tasks.core.batch import check_series
+from tasks.core.batch import Batch, check_series, empty_frame
 from tasks.core.errors import AnswerInvalid, SeriesExceeded
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA
