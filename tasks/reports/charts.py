@@ -9,10 +9,10 @@ import pandas as pd
 
 from tasks.core.batch import time_micros
 from tasks.core.measurement import Measurement
+from tasks.core.units import Scale, digits, scale_for
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
 from tasks.reports.series import COLOURS, Floats, Integers, Series, Table, bucket_means
-from tasks.reports.units import Scale, digits, scale_for
 
 PLOT_PIXELS = 384  # width of a panel's plot in its own units
 FEWEST_BUCKETS = 4

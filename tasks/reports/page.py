@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Template
 
 from tasks.core.receipt import MeasurementReceipt
+from tasks.core.units import human, share, signed
 from tasks.core.whole_file import replace_file, replace_json
 from tasks.reports import multiples, words
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
@@ -19,7 +20,6 @@ from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunRe
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary as markdown
 from tasks.reports.templating import template
-from tasks.reports.units import human, share, signed
 
 __all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
 __all__ += ["export", "write"]
@@ -228,6 +228,6 @@ def _template() -> Template:
         "clock": words.clock,
         "sink": words.sink_name,
     }
-    names = ("window_text", "STATUS", "headline", "mood", "run_text", "STATES", "NO_DATA")
+    names = ("window_text", "mood", "run_text", "STATES", "NO_DATA")
     known = {name: getattr(words, name) for name in (*names, "JUDGEMENTS", "REPORT")}
     return template("report.html.j2", filters, known)

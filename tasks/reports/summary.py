@@ -19,9 +19,9 @@ def summary(report: RunReport) -> str:
     """Summarise status, sums, measurements and worst verdicts, with the report."""
     receipt = report.receipt
     head = [
-        f"# {words.headline(receipt)}: {plain(receipt.environment)}",
+        f"# {plain(receipt.sentence)}",
         plain(words.status_sentence(receipt)) + ".",
-        f"{words.window_text(report.window, report.zone)} · run {code(receipt.run_id)}",
+        f"{plain(receipt.environment)} · {words.window_text(report.window, report.zone)} · run {code(receipt.run_id)}",
         f"Report: {code(receipt.report)}" if receipt.report else "",
         *(f"- {plain(note)}" for note in report.notes),
         _changed(report),

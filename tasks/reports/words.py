@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from tasks.core.receipt import MeasurementState, Receipt, RunStatus, SinkValues
 from tasks.core.severity import Severity
+from tasks.core.units import counted, human, signed
 from tasks.core.window import Window
 from tasks.reports.records import Changes
-from tasks.reports.units import counted, human, signed
 
 STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
 STATES = {state: state.replace("_", " ") for state in get_args(MeasurementState)}
@@ -30,21 +30,6 @@ def sink_name(name: str) -> str:
     return _SINKS.get(name, name)
 
 
-def headline(receipt: Receipt) -> str:
-    """Describe the run's state in a few words, with broken limits even of a good run."""
-    broken = _broken(receipt)
-    outside = broken[Severity.CRITICAL] + broken[Severity.HIGH]
-    parts = [] if receipt.status == "ok" else [STATUS[receipt.status]]
-    if outside:
-        parts.append(f"{counted(outside, 'measurement')} out of limits")
-    elif receipt.worst is not None and receipt.worst.is_grave:
-        parts.append(f"a finding of severity {receipt.worst.value}")
-    elif not parts:
-        warned = broken[Severity.WARNING]
-        parts = [f"{STATUS['ok']}, {warned} with warnings" if warned else STATUS["ok"]]
-    return ", ".join(parts)
-
-
 def mood(receipt: Receipt) -> str:
     """Return the headline's colour: the run's status, or a good run's worst finding."""
     if receipt.status != "ok":
@@ -61,17 +46,6 @@ def run_text(status: RunStatus, worst: Severity | None) -> str:
     if not said:
         return STATUS[status].lower()
     return f"good, {said}" if status == "ok" else f"{STATUS[status].lower()}, {said}"
-
-
-def _broken(receipt: Receipt) -> Counter[Severity]:
-    found: Counter[Severity] = Counter()
-    for line in receipt.measurements:
-        worst = (line.verdict or {}).get("worst")
-        if line.values.quarantined:
-            found[Severity.CRITICAL] += 1
-        elif worst is not None:
-            found[Severity(worst)] += 1
-    return found
 
 
 def status_sentence(receipt: Receipt) -> str:

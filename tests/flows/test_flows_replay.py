@@ -129,7 +129,8 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     del influxdb.points[gone]
     differs = landed.here("reconcile", "--measurement", "a")
     assert differs.code == 1
-    lines = differs.out.splitlines()
+    sentence, *lines = differs.out.splitlines()
+    assert sentence == "3 cells compared, 1 differ, 0 fixed"
     assert lines[0].endswith(" in production: ok, worst high")
     assert lines[1] == "compared with influxdb"
     assert lines[3:] == [

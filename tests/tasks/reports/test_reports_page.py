@@ -97,7 +97,7 @@ def test_the_page_holds_exactly_the_numbers_of_the_twin(day: RunReport, html: st
 def test_the_page_says_what_the_run_was(html: str) -> None:
     text = " ".join(Page(html).text.split())
     for part in (
-        "Degraded, 1 measurement out of limits in staging",
+        "Edge_devices: temperature.possible: observed 31.2 to 8,500, limit -40 to 90; 1 more problem; 5 values quarantined; inference failed: Prometheus at",
         "8 measurements, 18,329 values landed, 5 quarantined; loaded to InfluxDB: all; "
         "1 failed, 2 without data.",
         "31 Jan 2026 06:00 – 07:00 UTC (1 h)",

@@ -20,9 +20,9 @@ def test_the_summary_of_a_small_report_exactly() -> None:
     one = small()
     receipt = one.receipt.model_copy(update={"report": "reports/20260131/metrics-report.html"})
     assert markdown(dataclasses.replace(one, receipt=receipt, notes=("hashed_ids",))) == (
-        "# 1 measurement out of limits: staging\n\n"
+        "# requests: latency.range: observed 0.1 to 9.0, limit 0 to 5; 1 value quarantined\n\n"
         "1 measurement, 5 values landed, 1 quarantined; loaded to InfluxDB: all.\n\n"
-        "31 Jan 2026 06:00 – 07:00 UTC (1 h) · run `20260131T070112-a1b2c3`\n\n"
+        "staging · 31 Jan 2026 06:00 – 07:00 UTC (1 h) · run `20260131T070112-a1b2c3`\n\n"
         "Report: `reports/20260131/metrics-report.html`\n\n"
         "- hashed\\_ids\n\n"
         "| values | number |\n|---|---:|\n"
@@ -38,7 +38,7 @@ def test_the_summary_of_a_small_report_exactly() -> None:
 
 def test_an_empty_report_is_said_in_a_few_lines() -> None:
     text = markdown(report())
-    assert text.startswith("# No data: staging\n\n0 measurements, 0 values landed")
+    assert text.startswith("# no data: none was asked\n\n0 measurements, 0 values landed")
     assert "| measurement |" not in text
     assert "Worst checks" not in text
 
