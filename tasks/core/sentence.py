@@ -37,6 +37,11 @@ def worst_first(receipt: "Receipt") -> list["Finding"]:
     return sorted(found, key=lambda one: (one.severity.rank, not one.evidence.get("holds", True)))
 
 
+def reason_of(problem: str, measurement: str) -> str:
+    """Return a problem without its fix and the name of its measurement."""
+    return problem.removeprefix(f"{measurement}: ").split(". Fix: ")[0].rstrip(".")
+
+
 def _findings(receipt: "Receipt") -> tuple[list[str], list[str]]:
     found = worst_first(receipt)
     grave = [each.sentence.rstrip(".") for each in found if each.severity.is_grave]
@@ -55,19 +60,28 @@ def _calm(receipt: "Receipt") -> str:
     return "all well" if receipt.status == "ok" else "part of the work was not done"
 
 
+def failures_of(receipt: "Receipt") -> dict[tuple[str, str], list[str]]:
+    """Return the measurements that failed or were refused, by state and reason."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for line in receipt.measurements:
+        if line.state in ("failed", "refused"):
+            reason = reason_of((line.problems or ("unknown reason",))[0], line.name)
+            alike.setdefault((line.state, reason), []).append(line.name)
+    return alike
+
+
 def _failures(receipt: "Receipt") -> Iterator[str]:
-    """Yield each reason of failures, those with the same together."""
-    failed = [line for line in receipt.measurements if line.state == "failed"]
-    if receipt.status == "failed" and not failed:
-        yield "failed"
-    reasons = Counter((line.problems or ("unknown reason",))[0] for line in failed)
-    for reason, number in reasons.most_common(1):
-        name = next(line.name for line in failed if reason in (line.problems or (reason,)))
-        who = name if number == 1 else f"{number} measurements"
-        what = "nothing landed" if receipt.status == "failed" else f"{who} failed"
-        reason = reason.removeprefix(f"{name}: ")
-        yield f"{what}: {reason.split('. Fix: ')[0].rstrip('.')}"
-        yield from _more(len(failed) - number, "failed measurement")
+    """Yield the most common reason of failures, and the number of others."""
+    failed = {
+        why: names for (state, why), names in failures_of(receipt).items() if state == "failed"
+    }
+    if not failed:
+        yield from ["failed"] if receipt.status == "failed" else []
+        return
+    reason, names = max(failed.items(), key=lambda each: len(each[1]))
+    who = names[0] if len(names) == 1 else counted(len(names), "measurement")
+    yield f"{'nothing landed' if receipt.status == 'failed' else f'{who} failed'}: {reason}"
+    yield from _more(sum(map(len, failed.values())) - len(names), "failed measurement")
 
 
 def _left(receipt: "Receipt") -> Iterator[str]:

@@ -106,8 +106,9 @@ def panels_of(
         for name in table.fields
     ]
     marks = tuple(
-        Mark(event.kind, *((t - window.start).total_seconds() for t in (event.start, event.stop)))
+        Mark(event.kind, *(max(0.0, (t - window.start).total_seconds()) for t in times))
         for event in events
+        if (times := (event.start, event.stop))[1] > window.start
     )
     return tuple(replace(panel, marks=marks, zone=zone) for panel in panels if panel is not None)
 

@@ -5,7 +5,9 @@ from dataclasses import asdict
 
 from tasks.core.artifact import code
 from tasks.core.receipt import MeasurementReceipt
+from tasks.core.sentence import worst_first
 from tasks.reports import words
+from tasks.reports.changes import alike
 from tasks.reports.records import RunReport
 
 MOST_BYTES = 60_000  # an artifact may have 64 KB
@@ -20,13 +22,13 @@ def summary(report: RunReport) -> str:
     receipt = report.receipt
     head = [
         f"# {plain(receipt.sentence)}",
-        plain(words.status_sentence(receipt)) + ".",
         f"{plain(receipt.environment)} · {words.window_text(report.window, report.zone)} · run {code(receipt.run_id)}",
         f"Report: {code(receipt.report)}" if receipt.report else "",
         *(f"- {plain(note)}" for note in report.notes),
+        _worst(report),
         _changed(report),
     ]
-    parts = [*head, _sums(report), _table(report), _worst(report)]
+    parts = [*head, _table(report), _sums(report)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return text.encode()[:MOST_BYTES].decode(errors="ignore")
 
@@ -35,8 +37,8 @@ def _changed(report: RunReport) -> str:
     if report.changes is None:
         return ""
     lines = [
-        f"- **{plain(one.name)}**: {plain('; '.join(words.change_parts(asdict(one))))}"
-        for one in report.changes.measurements[:MOST_CHECKS]
+        f"- **{plain(words.names_text(names))}**: {plain(text)}"
+        for names, text in alike(report.changes, report.receipt)[:MOST_CHECKS]
     ]
     return "\n".join(
         [plain(words.changes_sentence(report.receipt, report.changes, report.zone)), "", *lines]
@@ -73,19 +75,11 @@ def _row(line: MeasurementReceipt) -> str:
 
 
 def _worst(report: RunReport) -> str:
-    failed = [
-        (check, section.measurement.name)
-        for section in report.sections
-        if section.verdict
-        for check in section.verdict.failed
-    ]
-    worst = sorted(failed, key=lambda pair: pair[0].severity.rank)[:MOST_CHECKS]
     rows = [
-        f"- **{check.severity.value}** {plain(name)}: {plain(check.check_id)}: observed "
-        f"{plain(check.observed)}, limit {plain(check.limit)}"
-        for check, name in worst
+        f"- **{each.severity.value}** {plain(each.sentence)}"
+        for each in worst_first(report.receipt)[:MOST_CHECKS]
     ]
-    return "\n".join(["## Worst checks", "", *rows]) if rows else ""
+    return "\n".join(["## What is wrong", "", *rows]) if rows else ""
 
 
 def plain(text: str) -> str:

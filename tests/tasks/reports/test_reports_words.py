@@ -21,7 +21,6 @@ from tasks.reports.words import (
     moment,
     mood,
     run_text,
-    status_sentence,
     tags_text,
     usual_text,
     window_text,
@@ -71,42 +70,6 @@ def test_the_run_before_in_a_few_words(
     status: RunStatus, worst: Severity | None, text: str
 ) -> None:
     assert run_text(status, worst) == text
-
-
-def test_a_good_run_in_one_sentence() -> None:
-    sinks = {"influxdb": SinkValues(10, 10)}
-    assert status_sentence(receipt(landed("a", sinks), landed("b", sinks))) == (
-        "2 measurements, 20 values landed, 0 quarantined; loaded to InfluxDB: all"
-    )
-
-
-def test_a_bad_run_in_one_sentence() -> None:
-    reported = receipt(
-        landed("a", {"influxdb": SinkValues(2000, 1500, 400, 100)}, Values(3000, 2000, 600, 300, 100)),
-        Outcome("b", "failed"),
-        Outcome("c", "no_data"),
-        Outcome("d", "no_data"),
-    )  # fmt: skip
-    assert status_sentence(reported) == (
-        "4 measurements, 2,000 values landed, 600 quarantined, 100 unchanged, 300 dropped by rule; "
-        "loaded to InfluxDB: 1,500 of 2,000 (400 pending, 100 refused); 1 failed, 2 without data"
-    )
-
-
-def test_no_sink_is_said() -> None:
-    assert status_sentence(receipt(landed("a", {}))) == (
-        "1 measurement, 10 values landed, 0 quarantined; no sink is in use, the lake has it all"
-    )
-
-
-def test_nothing_owed_is_said() -> None:
-    reported = receipt(
-        Outcome("a", "unchanged", values=Values(4, unchanged=4), sinks={"datadog": SinkValues()})
-    )
-    assert status_sentence(reported) == (
-        "1 measurement, 0 values landed, 0 quarantined, 4 unchanged; "
-        "loaded to datadog: nothing was owed"
-    )  # fmt: skip
 
 
 def test_a_chart_in_words() -> None:
@@ -161,7 +124,6 @@ def test_times_are_shown_in_the_zone_of_the_reader() -> None:
 
 def test_a_report_from_the_lake_speaks_of_no_sink() -> None:
     again = receipt(landed("a", {})).model_copy(update={"flow": "report"})
-    assert status_sentence(again) == "1 measurement, 10 values landed, 0 quarantined"
     assert changes_sentence(again, None) == (
         "Built from the lake, so there is no last run to compare with."
     )

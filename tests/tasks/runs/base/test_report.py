@@ -159,7 +159,7 @@ def test_a_window_without_data_is_a_report_that_says_so(installation: Installati
 
     assert (receipt.status, receipt.exit_code, receipt.values) == ("no_data", 0, Values())
     page = Path(str(receipt.report)).read_text("utf-8")
-    assert "<h1>No data: 2 measurements without values</h1>" in page
+    assert "<h1>no data: 2 measurements without values</h1>" in page
     assert page.count("the lake has no values in this window") == 2
 
 
