@@ -67,6 +67,7 @@ def finding_of(
         "observed": breach.observed if breach else check.observed,
         "limit": breach.limit if breach else check.limit,
         "offending": check.offending,
+        **dict.fromkeys(("series", "first", "last", "holds")),
     }
     what = f"{check.check_id}: observed {check.observed}, limit {check.limit}"
     if check.problem:

@@ -25,16 +25,15 @@ def sentence_of(receipt: "Receipt") -> str:
     parts = [*undone, *wrong] if receipt.status == "failed" else [*wrong, *undone]
     if parts:
         return "; ".join([*parts, *(_more(len(warnings), "warning", "") if warnings else ())])
-    lead = _calm(receipt)
     if not warnings:
-        return f"{lead}: {_moved(receipt)}"
-    return f"{lead}, {counted(len(warnings), 'warning')}: {warnings[0]}"
+        return f"{_calm(receipt)}: {_moved(receipt)}"
+    return f"{counted(len(warnings), 'warning')}: {warnings[0]}"
 
 
 def worst_first(receipt: "Receipt") -> list["Finding"]:
     """Return the findings from warning on: the worst first, those that still hold before others."""
     found = [each for each in receipt.findings if each.severity is not Severity.INFO]
-    return sorted(found, key=lambda one: (one.severity.rank, not one.evidence.get("holds", True)))
+    return sorted(found, key=lambda one: (one.severity.rank, one.evidence.get("holds") is False))
 
 
 def reason_of(problem: str, measurement: str) -> str:

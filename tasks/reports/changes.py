@@ -25,6 +25,7 @@ def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
         stop=datetime.fromisoformat((last.window or {})["stop"]),
         status=last.status,
         worst=last.worst,
+        sentence=last.sentence,
         values=last.values,
         measurements=tuple(change for change in found if _differs(change)),
         new=tuple(line.name for line in receipt.measurements if line.name not in known),

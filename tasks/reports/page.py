@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Template
 
 from tasks.core.receipt import MeasurementReceipt, Receipt
-from tasks.core.sentence import worst_first
+from tasks.core.sentence import failures_of, worst_first
 from tasks.core.units import human, share, signed
 from tasks.core.whole_file import replace_file, replace_json
 from tasks.core.window import Window
@@ -24,7 +24,6 @@ from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunRe
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary as markdown
 from tasks.reports.templating import template
-from tasks.reports.wrong import wrong_of
 
 __all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
 __all__ += ["export", "write"]
@@ -138,7 +137,8 @@ def _page(content: _Content) -> str:
     return _template().render(
         report=report,
         receipt=report.receipt,
-        wrong=wrong_of(report.receipt, report.zone),
+        failures=failures_of(report.receipt),
+        findings=worst_first(report.receipt),
         alike=alike(report.changes, report.receipt) if report.changes else [],
         reported=content.export,
         changed=words.changes_sentence(report.receipt, report.changes, report.zone),
@@ -271,6 +271,6 @@ def _template() -> Template:
         "numbers": words.numbers,
         "names": words.names_text,
     }
-    names = ("window_text", "mood", "run_text", "STATES", "NO_DATA")
+    names = ("window_text", "mood", "STATES", "NO_DATA")
     known = {name: getattr(words, name) for name in (*names, "JUDGEMENTS", "REPORT")}
     return template("report.html.j2", filters, known)

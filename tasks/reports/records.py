@@ -73,6 +73,7 @@ class Changes:
     stop: datetime
     status: RunStatus
     worst: Severity | None
+    sentence: str
     values: Values
     measurements: tuple[MeasurementChange, ...]
     new: tuple[str, ...]

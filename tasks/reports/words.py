@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, get_args
 
-from tasks.core.receipt import MeasurementState, Receipt, RunStatus
+from tasks.core.receipt import MeasurementState, Receipt
 from tasks.core.severity import Severity
 from tasks.core.units import Scale, counted, digits, human, signed
 from tasks.core.window import Window
 from tasks.reports.records import Changes
 
-STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
 STATES = {state: state.replace("_", " ") for state in get_args(MeasurementState)}
 NO_DATA = "the source returned no data"
 # for a receipt built from the lake: nothing was collected or sent
@@ -43,15 +42,6 @@ def mood(receipt: Receipt) -> str:
     if is_grave:
         return "high"
     return "ok" if receipt.worst in (None, Severity.INFO) else "warning"
-
-
-def run_text(status: RunStatus, worst: Severity | None) -> str:
-    """Describe the end of a run in a few words: its work, and its data."""
-    found = worst is not None and worst != Severity.INFO
-    said = f"with findings up to {worst}" if worst is not None and found else ""
-    if not said:
-        return STATUS[status].lower()
-    return f"good, {said}" if status == "ok" else f"{STATUS[status].lower()}, {said}"
 
 
 def checks_sentence(verdict: dict[str, Any]) -> str:

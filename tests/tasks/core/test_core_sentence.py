@@ -61,7 +61,7 @@ UNLOADED = {"influxdb": SinkValues(10, 0, 10)}
         ([landed("security", check(breach=failing()), check(check_id="d")), landed("a", WARNING)],
          f"{CERTIFICATE}; 1 more problem; 1 warning"),
         ([landed("a", WARNING), landed("b", check(Severity.INFO))],
-         "all well, 1 warning: a: c: observed 12, limit 7"),
+         "1 warning: a: c: observed 12, limit 7"),
         ([landed("a"), landed("b")], "all well: 20 values landed"),
         ([landed("a", sinks={"influxdb": SinkValues(10, 10)})],
          "all well: 10 values landed, 10 loaded into influxdb"),
@@ -89,7 +89,7 @@ def test_the_sentence_names_what_is_wrong_worst_first(
     ("severity", "sentence"),
     [
         (Severity.HIGH, "high is odd"),
-        (Severity.WARNING, "all well, 1 warning: warning is odd"),
+        (Severity.WARNING, "1 warning: warning is odd"),
         (Severity.INFO, "all well: 10 values landed"),
     ],
 )

@@ -300,6 +300,7 @@ CHANGES = Changes(
     stop=START,
     status="ok",
     worst=None,
+    sentence="all well: 18,310 values landed",
     values=Values(18_310, 18_310),
     measurements=(
         MeasurementChange("inference", "landed", "failed", (), (), None, None),

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks.core.receipt import Outcome, Receipt, RunStatus, SinkValues, Values, write_receipt
+from tasks.core.receipt import Outcome, Receipt, SinkValues, Values, write_receipt
 from tasks.core.severity import Severity
 from tasks.core.verdict import Verdict
 from tasks.core.window import Window
@@ -20,7 +20,6 @@ from tasks.reports.words import (
     length_text,
     moment,
     mood,
-    run_text,
     tags_text,
     usual_text,
     window_text,
@@ -54,22 +53,6 @@ def failing(name: str, severity: Severity) -> Outcome:
 )
 def test_the_headline_has_the_colour_of_the_worst(outcome: Outcome, look: str) -> None:
     assert mood(receipt(outcome)) == look
-
-
-@pytest.mark.parametrize(
-    ("status", "worst", "text"),
-    [
-        ("ok", None, "all well"),
-        ("ok", Severity.INFO, "all well"),
-        ("ok", Severity.WARNING, "good, with findings up to warning"),
-        ("degraded", None, "degraded"),
-        ("degraded", Severity.CRITICAL, "degraded, with findings up to critical"),
-    ],
-)
-def test_the_run_before_in_a_few_words(
-    status: RunStatus, worst: Severity | None, text: str
-) -> None:
-    assert run_text(status, worst) == text
 
 
 def test_a_chart_in_words() -> None:
