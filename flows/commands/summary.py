@@ -8,6 +8,7 @@ import typer
 
 from flows.commands.show import shown_report
 from tasks.core.run_id import moment_of
+from tasks.core.units import counted
 from tasks.core.window import format_duration, iso
 
 if TYPE_CHECKING:
@@ -98,14 +99,15 @@ def _measurements(receipt: "Receipt", verbose: bool) -> list[str]:
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         lines.append(f"  {', '.join(names[:MOST_NAMES]) + more:<28} {about}")
         lines += [f"    {text}" for text in texts]
-    return [*lines, *_others(others, "others" if lines else "measurements")]
+    return [*lines, *_others(others, "other" if lines else "measurement")]
 
 
 def _others(states: list[str], noun: str) -> list[str]:
     empty = states.count("no_data")
-    counts = [(len(states) - empty, f"{noun} good"), (empty, "without data")]
-    text = ", ".join(f"{number} {what}" for number, what in counts if number)
-    return [f"  {text}"] if text else []
+    good = len(states) - empty
+    parts = [f"{counted(good, noun)} good"] if good else []
+    parts += [f"{empty} without data"] if empty else []
+    return [f"  {', '.join(parts)}"] if parts else []
 
 
 def _about(line: "MeasurementReceipt", check: "Finding | None") -> str:

@@ -92,7 +92,8 @@ def _worded(expectation: Expectation, batch: Batch, worst: int, count: int) -> t
         return text, limit, f"is {text} (limit {limit})"
     low = arguments.get("min_value")
     crossed = low if low is not None and value <= low else arguments["max_value"]
-    text, limit = pair(float(value), float(crossed), spec.unit)
+    # a field such as rounds_per_hour is its own unit
+    text, limit = pair(float(value), float(crossed), "" if column == spec.unit else spec.unit)
     is_left = spec.unit == "days" and spec.better == "higher"
     return text, limit, f"{f'has {text} left' if is_left else f'is {text}'} (limit {limit})"
 

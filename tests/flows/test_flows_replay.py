@@ -89,9 +89,9 @@ def test_replay_of_one_measurement_and_window(landed: Installation, influxdb: Fa
     )  # fmt: skip
 
     assert ran.code == 0
-    assert ran.out.splitlines()[2:] == [
+    assert ran.out.splitlines()[3:] == [
         "influxdb 1 owed: 1 loaded, 0 pending, 0 refused, 0 skipped by rule",
-        "  b                            unchanged            0 values",
+        "  1 measurement good",
     ]
     assert (influxdb.count_values("a"), influxdb.count_values("b")) == (0, 1)
 

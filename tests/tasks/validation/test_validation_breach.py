@@ -105,6 +105,8 @@ def test_of_failing_series_the_worst_is_named_and_the_others_are_counted() -> No
     [
         (LATENCY, [0.812], {"max_value": 0.5}, "latency p95 of a is 812 ms (limit 500)"),
         (LATENCY, [7.0001], {"max_value": 7}, "latency p95 of a is 7.0001 s (limit 7)"),
+        (entry("rounds_per_hour", unit="rounds_per_hour"), [1.55], {"min_value": 5},
+         "rounds per hour of a is 1.55 (limit 5)"),
         (entry("busy_ratio", unit="ratio"), [1.2], {"max_value": 1}, "busy of a is 120 % (limit 100)"),
         (entry("trusted", type="bool"), [False], {"kind": IN_SET, "value_set": [True]},
          "trusted of a is False (limit one of True)"),
