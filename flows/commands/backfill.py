@@ -41,8 +41,7 @@ def backfill(
         int | None, typer.Option(help="Chunks at once; pipeline.workers when not given.")
     ] = None,
     address: Annotated[
-        str | None,
-        typer.Option(help="Dask scheduler; a local cluster when not given."),
+        str | None, typer.Option(help="Dask scheduler; a local cluster when not given.")
     ] = None,
     fail_on: FailOnOption = "high",
     verbose: Verbose = False,
@@ -71,11 +70,8 @@ def backfill(
         _look(request, environment, json)
     from flows.workers import workers_of
 
-    finish(
-        run_command("backfill", request, environment, fail_on, workers=workers_of(runner)),
-        json,
-        verbose,
-    )
+    made = workers_of(runner)
+    finish(run_command("backfill", request, environment, fail_on, workers=made), json, verbose)
 
 
 def _look(request: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:

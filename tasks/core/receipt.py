@@ -291,13 +291,7 @@ def write_receipt(
         part.values.check()
         for name, counts in part.sinks.items():
             counts.check(name)
-    checks = [
-        finding_of(part.measurement, check, at or datetime.now(UTC), earlier)
-        for part in parts
-        for verdict in part.verdicts
-        for check in verdict.failed
-    ]
-    found = (*checks, *findings)
+    found = (*_failed_checks(parts, at or datetime.now(UTC), earlier), *findings)
     quarantined = [Severity.CRITICAL] if values.quarantined else []
     return Receipt(
         flow=flow,
@@ -316,6 +310,12 @@ def write_receipt(
         retries=retries,
         **more,
     )
+
+
+def _failed_checks(parts: Iterable[Outcome], at: datetime, earlier: Earlier) -> Iterator[Finding]:
+    for part in parts:
+        for check in (check for verdict in part.verdicts for check in verdict.failed):
+            yield finding_of(part.measurement, check, at, earlier)
 
 
 def _line(outcome: Outcome) -> MeasurementReceipt:
