@@ -24,7 +24,8 @@ from tasks.core.services import Service
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 CERT_VARIABLE, KEY_VARIABLE = "FEDVITALS_TLS_CERT", "FEDVITALS_TLS_KEY"
 PART_BYTES = 1 << 18
-LONGEST_QUOTE = 300
+# of a long quote: its begin says what, its end why
+LONGEST_QUOTE, END_OF_QUOTE = 300, 140
 _OTHER_NAME = "Give an address in {origin} that the certificate names, or have this one added"
 # by OpenSSL's reasons (x509_vfy.h), those that another CA file would not fix
 CERTIFICATE_FIXES = {
@@ -219,9 +220,11 @@ class _Token(AuthBase):
 
 
 def shortened(text: str) -> str:
-    """Return the text on one line, cut to a length that can be read."""
+    """Return the text on one line, cut in its middle to a length that can be read."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
+    if len(line) <= LONGEST_QUOTE:
+        return line
+    return f"{line[: LONGEST_QUOTE - END_OF_QUOTE - 3]} … {line[-END_OF_QUOTE:]}"
 
 
 def trusting() -> ssl.SSLContext:

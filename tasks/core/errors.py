@@ -130,11 +130,11 @@ class KeyRepeated(Terminal):
 
 
 class SeriesExceeded(Terminal):
-    """There are too many series. Facts: measurement, series, limit, label, distinct."""
+    """There are too many series. Facts: measurement, series, start, stop, limit, label, distinct."""
 
     message = (
-        "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
-        "{label} ({distinct}). Fix: aggregate it away in the query, or raise max_series in the catalogue"
+        "{measurement}: {series} series from {start} to {stop}, max_series is {limit}; the label with "
+        "the most values is {label} ({distinct}). Fix: aggregate it away in the query, or raise max_series in the catalogue"
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.core.batch import Batch, canonical, count_values, split_cells
+from tasks.core.batch import Batch, canonical, check_series, count_values, split_cells
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import MeasurementState, Outcome, Values
@@ -92,8 +92,10 @@ def _landed(
 def _compare(
     chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
 ) -> Extracted:
-    """Keep the changed cells: those with another source digest than before."""
+    """Keep the changed cells: those with another source digest; raise SeriesExceeded."""
     rows = split_cells(batch.frame, chunk.cells)
+    for cell in chunk.cells:
+        check_series(rows[cell], chunk.measurement, cell)
     digests = {
         cell: source_digest(rows[cell], tools.suite, chunk.measurement) for cell in chunk.cells
     }

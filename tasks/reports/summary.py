@@ -4,6 +4,7 @@ import re
 
 from tasks.core.artifact import code
 from tasks.core.sentence import worst_first
+from tasks.http import shortened
 from tasks.reports import words
 from tasks.reports.changes import alike
 from tasks.reports.records import RunReport
@@ -11,7 +12,6 @@ from tasks.reports.records import RunReport
 MOST_BYTES = 60_000  # an artifact may have 64 KB
 MOST_CHECKS = 10
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
-_LONGEST = 300
 
 
 def summary(report: RunReport) -> str:
@@ -51,5 +51,4 @@ def _worst(report: RunReport) -> str:
 
 def plain(text: str) -> str:
     """Escape external text as one line that markdown and HTML leave alone."""
-    line = " ".join(text.split())
-    return _SPECIAL.sub(r"\\\1", line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+    return _SPECIAL.sub(r"\\\1", shortened(text))

@@ -24,8 +24,12 @@ from tasks.http import shortened
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
-# columns of an answer that are not tags
-_PLAIN = {"", "result", "table", "_time", "_value", "_field"}
+# every table begins with its annotation, the name of its result and its number, by position: the
+# names behind them may be tags of any name
+_LEAD = ["", "result", "table"]
+# columns behind these that are not tags, and that no tag of the catalogue can be called
+_PLAIN = {"_time", "_value", "_field"}
+_ERROR = ["error", "reference"]
 
 
 class InfluxReader:
@@ -148,11 +152,11 @@ class InfluxReader:
             elif line[0] == "#datatype":
                 schema.datatypes = line
             elif not schema.names:
-                # a page of something before the server has no types
-                if not schema.datatypes and "error" not in line:
-                    raise self._improper(shortened(" ".join(line)))
                 schema.names = line
-            elif "error" in schema.names:
+                # a page of something before the server is neither
+                if not schema.is_error and line[: len(_LEAD)] != _LEAD:
+                    raise self._improper(shortened(" ".join(line)))
+            elif schema.is_error:
                 problem = line[schema.names.index("error")]
                 raise self._refused(HTTPStatus.OK, shortened(problem))
             else:
@@ -208,13 +212,21 @@ class _Schema:
     names: list[str] = field(default_factory=list)
     keys: dict[tuple[str, ...], SeriesKey] = field(default_factory=dict)
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it is that of an error; a table of data has more columns."""
+        return [name for name in self.names if name] == _ERROR
+
     def row(self, line: list[str]) -> _Row:
-        cells = dict(zip(self.names, line, strict=True))
-        kind = dict(zip(self.names, self.datatypes, strict=True)).get("_value", "")
+        cells = self._named(line)
+        kind = self._named(self.datatypes).get("_value", "")
         return _Row(cells, self._key(cells), _value(cells["_value"], kind), KINDS.get(kind, kind))
 
+    def _named(self, line: list[str]) -> dict[str, str]:
+        return dict(zip(self.names[len(_LEAD) :], line[len(_LEAD) :], strict=True))
+
     def _key(self, cells: dict[str, str]) -> SeriesKey:
-        named = tuple(cells.get(name, "") for name in self.names if name not in _TIMED)
+        named = tuple(cells[name] for name in cells if name not in _TIMED)
         if named not in self.keys:
             tags = sorted((k, v) for k, v in cells.items() if k not in _PLAIN and v != "")
             self.keys[named] = SeriesKey(tuple(tags), cells.get("_field", ""))

@@ -59,8 +59,7 @@ class FederatedSource:
         round's start. Rounds without a number or a start are dropped and counted; values are fitted
         as in JsonRows. Rows with equal tags and start stay, for the suite to reject. Raises
         SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it is
-        not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
-        when there are more distinct rows than the measurement may have.
+        not JSON, too large, or has another type where an object or a list belongs.
         """
         known = self._known(measurement, environment)
         answer = self._answer(known)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -17,8 +17,6 @@ from tasks.sources.answers import METRIC_NAME, failure, read_refusal
 from tasks.sources.http import PROMETHEUS, Client
 
 COUNTS = f'count by ({METRIC_NAME}) ({{{METRIC_NAME}!=""}})'
-# age at which a series no longer counts; Prometheus's own look-back
-RECENT = timedelta(minutes=5)
 # series that one query may return, and that one metric may have to be examined
 MOST_SERIES = 20_000
 # a proxy may reject a longer query
@@ -50,7 +48,8 @@ class Inventory:
 
 class _Sample(msgspec.Struct):
     metric: Labels
-    value: tuple[float, str]
+    # none of a native histogram
+    value: tuple[float, str] = (0.0, "0")
 
 
 class _Vector(msgspec.Struct):
@@ -61,7 +60,7 @@ Content = TypeVar("Content")
 
 
 def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
-    """List metrics with a sample in the last five minutes; raise as a query."""
+    """List metrics with their series at `now`; raise as a query."""
     with Client(service, PROMETHEUS, limits) as client:
         form = {"query": COUNTS, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
@@ -124,9 +123,10 @@ def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
 def _series(client: Client, names: list[str], now: datetime) -> list[Labels]:
     # a pattern of RE2 in a string of PromQL
     pattern = "|".join(re.escape(name) for name in names).replace("\\", r"\\").replace('"', r"\"")
-    form = {"match[]": f'{{{METRIC_NAME}=~"{pattern}"}}'}
-    form |= {"start": _seconds(now - RECENT), "end": _seconds(now)}
-    return _ask(client, "/api/v1/series", "its series", list[Labels], form)
+    # at one moment: /api/v1/series lists those of hours, or of a day in other stores
+    form = {"query": f'{{{METRIC_NAME}=~"{pattern}"}}', "time": _seconds(now)}
+    vector = _ask(client, "/api/v1/query", "its series", _Vector, form)
+    return [one.metric for one in vector.result]
 
 
 def _ask(

@@ -74,7 +74,7 @@ class PrometheusSource:
         the series do not fit the catalogue.
         """
         grid = Grid.of(window, measurement.step)
-        reading = _Reading(measurement)
+        reading = _Reading(measurement, window)
         not_served = []
         for name, spec in measurement.fields.items():
             if spec.query is None or spec.type == "string":
@@ -120,8 +120,8 @@ class PrometheusSource:
 class _Reading:
     """The answers of one measurement so far."""
 
-    def __init__(self, measurement: Measurement) -> None:
-        self.wide = Wide(measurement)
+    def __init__(self, measurement: Measurement, window: Window) -> None:
+        self.wide = Wide(measurement, window)
         # a dict keeps each warning once and in order
         self.warnings: dict[str, None] = {}
         self._measurement = measurement

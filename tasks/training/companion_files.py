@@ -1,5 +1,6 @@
 """Companion files of fl-progress.json: privacy and participation of its run."""
 
+from codecs import BOM_UTF8
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -108,7 +109,7 @@ def _read(file: Path, model: type[Content]) -> Content:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise _SkippedError("it is too large")
-        return model.model_validate_json(file.read_bytes())
+        return model.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except OSError as error:
         raise _SkippedError(error.strerror or str(error)) from error
     except ValidationError as error:

@@ -47,7 +47,7 @@ def _form(suite: Suite) -> Iterator[Flaw]:
     if not suite.path.is_file():
         # the shipped one is in force
         return
-    found = suite.path.read_text(encoding="utf-8")
+    found = suite.path.read_text(encoding="utf-8-sig")
     wanted = canonical_json(suite.content)
     if found == wanted:
         return

@@ -95,7 +95,7 @@ def write_suite(suite: Suite) -> None:
 def _read(path: Path) -> Any:
     complain = Complaint(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         others = [other.stem for other in path.parent.glob("*.json")]
         fix = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")

@@ -141,4 +141,6 @@ def test_retry_after_a_date() -> None:
 def test_quotes_are_short_and_secret(httpserver: HTTPServer) -> None:
     client = client_of(httpserver, "t0ken")
     assert client.quoted(" two\n lines t0ken ") == "two lines ***"
-    assert client.quoted("x" * 999) == "x" * (LONGEST_QUOTE - 1) + "…"
+    cut = client.quoted("x" * 999 + ": the cause t0ken")
+    assert len(cut) == LONGEST_QUOTE
+    assert cut.endswith("x: the cause ***")

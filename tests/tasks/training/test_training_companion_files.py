@@ -78,6 +78,13 @@ def test_privacy_and_participation_are_read_with_the_progress(folder: Path) -> N
     assert done.analysis.participation.drop_outs.estimate == pytest.approx(1 / 3, abs=0.02)
 
 
+def test_files_with_a_byte_order_mark_are_read(folder: Path) -> None:
+    before = said(read(folder))
+    for path in folder.glob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert said(read(folder)) == before
+
+
 def test_alone_the_progress_tells_of_neither(folder: Path) -> None:
     for name in ("fl-privacy.json", "fl-participation.json"):
         (folder / name).unlink()
