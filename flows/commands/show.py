@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.units import printable
 from tasks.core.window import iso
 
 if TYPE_CHECKING:
@@ -43,11 +44,10 @@ def _cell(value: Any, zone: tzinfo) -> str:
     if isinstance(value, datetime):
         return iso(value, zone)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return str(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
-    # line ends and control characters of outside data must not draw on the terminal
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(_plain(value)))
+    return printable(str(_plain(value)))
 
 
 def _plain(value: Any) -> Any:

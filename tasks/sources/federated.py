@@ -82,7 +82,9 @@ class FederatedSource:
         since = known.since if known is not None else 0
         with self._guard:
             answer = self._once(since)
-            if answer is None or known is None or since == 0 or answer.goes_on(known):
+            if answer is None or known is None or since == 0:
+                return answer
+            if answer.goes_on(known) and not answer.went_back(known):
                 return answer
             return self._once(0)
 
@@ -118,6 +120,12 @@ class _Answer:
         if self.run_id is not None and self.run_id != known.run_id:
             return False
         return any((r.number, r.started) == known.last for r in self.rounds)
+
+    def went_back(self, known: KnownRun) -> bool:
+        """Return whether known rounds ran again since the last known one."""
+        numbers = {number for number, _ in known.rounds}
+        again = ((r.number, r.started) for r in self.rounds if r.number in numbers)
+        return any(n <= known.last[0] and (n, s) not in known.rounds for n, s in again)
 
     def _read_run_id(self, found: Any) -> str | None:
         if found is None or (isinstance(found, str) and found):

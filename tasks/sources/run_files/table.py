@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from tasks.core.errors import RunFileInvalid
 from tasks.core.finding import Finding
@@ -54,11 +54,12 @@ class Table:
 @dataclass(frozen=True)
 class RunFile:
     """The runs of one file in its order, findings on the file, and whether its
-    accuracy is in percent (the runs have shares)."""
+    accuracy is in percent (the runs have shares). kind is that of a requested column."""
 
     runs: tuple[TrainingRun, ...]
     findings: tuple[Finding, ...]
     in_percent: bool
+    kind: Literal["accuracy", "loss"] | None = None
 
 
 def invalid(file: str, problem: str, fix: str) -> RunFileInvalid:

@@ -52,7 +52,7 @@ def change(path: Path, **keys: Any) -> None:
 
 
 def read(folder: Path) -> FileRun:
-    (found,) = read_runs_of([folder / "fl-progress.json"], None)
+    (found,) = read_runs_of([folder / "fl-progress.json"])
     return found
 
 
@@ -135,10 +135,10 @@ def test_a_service_without_names_has_its_totals(folder: Path) -> None:
 def test_a_file_of_another_name_has_no_twins(folder: Path) -> None:
     other = folder / "progress.json"
     (folder / "fl-progress.json").rename(other)
-    (found,) = read_runs_of([other], None)
+    (found,) = read_runs_of([other])
     assert (found.run.privacy, found.findings) == (None, ())
 
 
 def test_twins_are_no_runs_of_a_history(folder: Path) -> None:
-    runs, notes = history_of_folder(folder, (), None)
+    runs, notes = history_of_folder(folder, ())
     assert ([run.run_id for run in runs], notes) == (["fl-progress.json: run-a"], [])
