@@ -86,10 +86,11 @@ def test_what_is_not_json_is_refused(tmp_path: Path, text: str, problem: str) ->
 
 
 def test_the_mark_of_an_editor_on_windows_is_no_part_of_a_suite(tmp_path: Path) -> None:
-    path = write(tmp_path, a_content(MEASUREMENT))
+    write(tmp_path, a_content(MEASUREMENT))
+    path = tmp_path / "example.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
 
-    assert read_suite(path, MEASUREMENT).name == "example"
+    assert read_suite(tmp_path, MEASUREMENT).name == "example"
 
 
 def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
