@@ -49,7 +49,7 @@ def _cell(value: Any, zone: tzinfo) -> str:
     if isinstance(value, datetime):
         return iso(value, zone)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return str(value)
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "-"
     return escaped(str(_plain(value)))

@@ -300,7 +300,7 @@ def _slowly(seen: _Seen) -> Verdict:
     gap = float(np.median(seen.state.gaps))
     more = float(np.mean(seen.state.gaps > 2.0 * settings.CONVERGED_GAP))
     left = _by(seen, max(0.0, gap))
-    sentence = f"Improving, slowly: the trend is flat, but some {left} are left to gain."
+    sentence = f"Improving, slowly: the trend is flat, but about {left} could still be gained."
     evidence = {"slowly": True, "gap": gap, "probability_of_more": more}
     return _verdict(seen, "improving", sentence, evidence)
 

@@ -36,11 +36,11 @@ def test_every_run_is_annotated_once(collecting: Installation, grafana: FakeGraf
 
     assert [(one["text"], one["tags"]) for one in grafana.annotations] == [
         (
-            "fedvitals collect in production: ok; 60 values landed, 0 quarantined",
+            "fedvitals collect in production: all well: 60 values landed",
             ["automation", "metrics", f"run:{first['run_id']}"],
         ),
         (
-            "fedvitals collect in production: ok; 0 values landed, 0 quarantined",
+            "fedvitals collect in production: all well: nothing new",
             ["automation", "metrics", f"run:{second['run_id']}"],
         ),
     ]

@@ -11,12 +11,12 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from tasks.analysis.convergence import VerdictKind
+from tasks.core.units import counted
 from tasks.core.whole_file import replace_file, replace_json
 from tasks.reports.convergence.drawing import burn_svg, compared_svg, curve_png, curve_svg, heat_svg
 from tasks.reports.convergence.records import ConvergenceReport, RunSection
 from tasks.reports.summary import plain
 from tasks.reports.templating import template
-from tasks.reports.units import counted
 
 PAGE, EXPORT = "convergence-report.html", "convergence-analysis.json"
 PICTURE = "convergence-chart.png"

@@ -59,7 +59,7 @@ def _trend(analysis: RunAnalysis) -> Number:
         ends = (trend.estimate, trend.high, trend.low)
         estimate, low, high = (-analysis.curve.worst * end for end in ends)
         trend = Interval(estimate, low, high, trend.level)
-    return _changed("trend a round", metric, trend, NO_VERDICT)
+    return _changed("trend per round", metric, trend, NO_VERDICT)
 
 
 def _changed(label: str, metric: Metric, interval: Interval | None, why_not: str | None) -> Number:

@@ -34,6 +34,7 @@ RANGE = {
     "origin": "suite",
     "offending": 1,
     "problem": "",
+    "breach": None,
 }
 COUNTED = {
     **RANGE, "check_id": "rows.counted", "success": True, "column": None, "observed": "6",
