@@ -84,7 +84,7 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
         service = environment.services.get(name)
         detail = "not configured"
         if service is not None:
-            token = f"token from {service.token_origin}" if service.token else "without a token"
+            token = f"token from {service.token_from}" if service.token else "without a token"
             detail = f"{service.url} (from {service.origin}), {token}"
         yield ServiceCheck("settings", name, True, detail)
     for variable, why in settings.unused.items():

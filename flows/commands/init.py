@@ -2,21 +2,24 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from flows.commands.options import AsJson
-from flows.commands.show import print_clean, print_json
+from flows.commands.show import print_json
 from tasks.core.errors import UsageInvalid
+from tasks.core.outside import escaped
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
     from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
+    from tasks.sources.inventory import Selection
 
 # the addresses to ask for, with their prompts
 ADDRESSES = {
@@ -24,6 +27,12 @@ ADDRESSES = {
     "api_url": "The service's API (empty for none)",
     "influxdb_url": "InfluxDB (empty for none)",
 }
+MOST_SHOWN = 4  # fields of a measurement in the list
+Select = Annotated[
+    list[str] | None,
+    typer.Option(help="Only metrics with such a name, as in 'node_*'; may be repeated."),
+]
+Jobs = Annotated[list[str] | None, typer.Option(help="Only metrics of this job; may be repeated.")]
 PrometheusUrl = Annotated[
     str | None, typer.Option(help="Address of Prometheus; PROMETHEUS_URL when not given.")
 ]
@@ -31,6 +40,8 @@ PrometheusUrl = Annotated[
 
 def init(
     prometheus_url: PrometheusUrl = None,
+    select: Select = None,
+    job: Jobs = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
@@ -46,30 +57,28 @@ def init(
     - a histogram or summary as quantiles and the rate of its observations
     - above 500 series without the labels that have the most values
 
-    Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
+    Two words of a metric and its labels name the measurement, as in node_disk_by_device. Tokens are read from their variables, never asked for or written. Exit code 1 when Prometheus
     does not answer or has no recent data.
 
     Examples:
 
         fedvitals init --prometheus-url http://localhost:9090
 
+        fedvitals init --select 'node_*' --select up --job node
+
         fedvitals init --output monitoring --yes --json
     """
-    from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
-    from tasks.runs.init.propose import propose
+    from tasks.sources.inventory import Selection
 
     asks = sys.stdin.isatty() and not yes
-    variables = addresses(prometheus_url, os.environ, asks)
-    chosen, entry = _environment(variables)
-    prometheus = chosen.services["prometheus"]
-    catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    _tell(f"looking at {prometheus.url}")
-    proposal = propose(prometheus, catalogue, "api" in chosen.services, datetime.now(UTC))
+    chosen, entry = _environment(addresses(prometheus_url, os.environ, asks))
+    proposal = _proposal(chosen, Selection(tuple(select or ()), tuple(job or ())))
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
-    _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
+    if asks or not json:
+        _show(_contents(proposal), sys.stderr if json else sys.stdout)
     if asks:
         typer.confirm(f"Write {len(texts)} files to {output.resolve()}?", abort=True, err=True)
     _write(output, texts)
@@ -77,8 +86,21 @@ def init(
     if json:
         print_json(document_of(proposal, (output / path for path in texts)))
     else:
-        for line in _summary(proposal, output, measurements):
-            print_clean(line)
+        _show(_next(output, measurements), sys.stdout)
+
+
+def _proposal(chosen: "Environment", selection: "Selection") -> "Proposal":
+    from tasks.core.catalogue import Catalogue
+    from tasks.core.settings import shipped
+    from tasks.runs.init.propose import propose
+
+    prometheus = chosen.services["prometheus"]
+    catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
+    _tell(f"looking at {prometheus.url}")
+    has_api = "api" in chosen.services
+    proposal = propose(prometheus, catalogue, has_api, datetime.now(UTC), selection)
+    _tell(f"{len(proposal.kept)} measurements kept, {len(proposal.proposed)} proposed")
+    return proposal
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
@@ -154,24 +176,33 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     return measurements
 
 
-def _summary(
-    proposal: "Proposal", output: Path, measurements: "tuple[Measurement, ...]"
-) -> list[str]:
-    lines = [f"kept     {_names([entry.name for entry in proposal.kept])}"]
-    lines += [f"dropped  {one.measurement}: {one.reason}" for one in proposal.dropped]
-    lines += [
-        f"proposed {one.measurement.name}: {len(one.drafts)} fields of {len(one.metrics)} metrics"
-        for one in proposal.proposed
+def _contents(proposal: "Proposal") -> list[str]:
+    """List what is left out by reason, then what will be written."""
+    left_out = [("dropped", one.reason, one.measurement) for one in proposal.dropped]
+    left_out += [("skipped", one.reason, one.metric) for one in proposal.skipped]
+    by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for how, reason, name in left_out:
+        by_reason[how, reason].append(name)
+    lines = [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
+    lines.append(f"kept     {_names([entry.name for entry in proposal.kept])}")
+    return lines + [
+        f"proposed {one.measurement.name}: {_some(list(one.drafts))}" for one in proposal.proposed
     ]
-    lines += [f"skipped  {one.metric}: {one.reason}" for one in proposal.skipped]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more
+
+
+def _next(output: Path, measurements: "tuple[Measurement, ...]") -> list[str]:
     config = (output / "config").resolve()
     where = "" if output.resolve() == Path.cwd() else f"FEDVITALS_CONFIG={config} "
-    lines += [
+    return [
         f"written  {config} and {config.parent / 'expectations'}; both are valid",
         "next     edit them as you like, then collect:",
         f"         {where}fedvitals collect{_types(measurements)}",
     ]
-    return lines
 
 
 def _types(measurements: "tuple[Measurement, ...]") -> str:
@@ -181,6 +212,11 @@ def _types(measurements: "tuple[Measurement, ...]") -> str:
 
 def _names(names: list[str]) -> str:
     return ", ".join(names) or "none of the shipped catalogue has data there"
+
+
+def _show(lines: Iterable[str], file: TextIO) -> None:
+    for line in lines:
+        print(escaped(line), file=file)
 
 
 def _tell(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`fedvitals suites`: check suites, learn ranges, compare with the shipped ones."""
+"""`fedvitals suites`: check and write suites, learn ranges, compare with the shipped ones."""
 
 import sys
 from dataclasses import asdict
@@ -10,6 +10,7 @@ import typer
 from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_json, print_table
 from tasks.core.errors import UsageInvalid
+from tasks.core.severity import Severity
 from tasks.core.window import Window, parse_time
 
 if TYPE_CHECKING:
@@ -22,32 +23,92 @@ Measurement = Annotated[str, typer.Argument(help="Name of the measurement.")]
 
 
 group = typer.Typer(
-    help="Check the suites, learn limits, compare with the shipped ones.", no_args_is_help=True
+    help="Write and check suites, learn limits, compare with the shipped ones.",
+    no_args_is_help=True,
 )
 
 
 @group.command("check")
-def check(json: AsJson = False) -> None:
-    """Check every suite of the catalogue, and list unused files.
+def check(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Rewrite sound suites in canonical form.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Check every suite of the catalogue: list all flaws, and unused files.
 
     Exit code 1 when something must be fixed.
 
-    Example:
+    Examples:
 
         fedvitals suites check
+
+        fedvitals suites check --fix
     """
     from tasks.core.settings import load_settings
     from tasks.validation.review import review
 
     settings = load_settings()
     catalogue = _catalogue(settings)
-    flaws = [asdict(flaw) for flaw in review(settings.expectations, catalogue.values())]
+    if fix:
+        _require_own(settings, "--fix")
+    flaws = [asdict(flaw) for flaw in review(settings.expectations, catalogue.values(), fix)]
     names = sorted({entry.suite_name for entry in catalogue.values()})
     print_json({"suites": names, "flaws": flaws}) if json else print_table(
         flaws, empty=f"suites checked: {len(names)}, all valid"
     )
     if flaws:
         raise typer.Exit(1)
+
+
+@group.command("new")
+def new(
+    measurement: Measurement,
+    field: Annotated[
+        str | None, typer.Option(help="Field to limit; its only numeric one when not given.")
+    ] = None,
+    low: Annotated[float | None, typer.Option("--min", help="Least value within limits.")] = None,
+    high: Annotated[float | None, typer.Option("--max", help="Greatest such value.")] = None,
+    severity: Annotated[Severity, typer.Option(help="Severity of the limit.")] = Severity.HIGH,
+    json: AsJson = False,
+) -> None:
+    """Write a measurement's suite from its catalogue entry, or add a limit to it.
+
+    A new suite has the required checks, and limits that follow from the units. --min and --max add
+    a limit of the team, in place of an earlier one of the same field.
+
+    Examples:
+
+        fedvitals suites new checkout
+
+        fedvitals suites new checkout --field error_ratio --max 0.01 --severity high
+    """
+    from tasks.core.settings import load_settings
+    from tasks.validation.boilerplate import boilerplate, with_limit
+    from tasks.validation.difference import difference
+    from tasks.validation.suites import read_suite, suite_of, verify, write_suite
+
+    settings = load_settings()
+    _require_own(settings, "MEASUREMENT")
+    entry = _sole(_catalogue(settings), measurement)
+    path = settings.expectations / f"{entry.suite_name}.json"
+    has_limit = low is not None or high is not None
+    if path.is_file() and not has_limit:
+        fix = "Add a limit with --min or --max, or edit it"
+        raise UsageInvalid(argument="MEASUREMENT", problem=f"{path} exists already", fix=fix)
+    old = read_suite(settings.expectations, entry) if path.is_file() else None
+    content = old.content if old else boilerplate(entry)
+    if has_limit:
+        content = with_limit(content, entry, field, (low, high), severity)
+    suite = suite_of(content, entry, path)
+    verify(suite, entry)
+    write_suite(suite)
+    changes = difference(old, suite)
+    if json:
+        print_json({"suite": str(path), "changes": [asdict(change) for change in changes]})
+        return
+    _print(changes, empty="nothing changes")
+    print(f"written to {path}", file=sys.stderr)
 
 
 @group.command("learn")
@@ -80,7 +141,7 @@ def learn(
 
     settings = load_settings()
     if write:
-        _require_own(settings)
+        _require_own(settings, "--write")
     entry = _sole(_catalogue(settings), measurement)
     suite = read_suite(settings.expectations, entry)
     now = datetime.now(UTC)
@@ -146,13 +207,13 @@ def _entry(catalogue: "Catalogue", name: str) -> "Entry":
     return catalogue[name]
 
 
-def _require_own(settings: "Settings") -> None:
+def _require_own(settings: "Settings", argument: str) -> None:
     """Refuse to write shipped suites: one service's history is no default for all."""
     from tasks.core.settings import shipped
 
     if settings.expectations == shipped("expectations"):
         raise UsageInvalid(
-            argument="--write",
+            argument=argument,
             problem=f"the suites in force are the shipped ones ({settings.expectations})",
             fix="Copy the folders config and expectations to a place of your own, and set "
             "FEDVITALS_CONFIG to that config",

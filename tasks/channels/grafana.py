@@ -94,8 +94,5 @@ class GrafanaChannel(Transport):
 def fix_of(status: int, service: Service) -> str:
     """What to do when Grafana refuses."""
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return (
-            "Set GRAFANA_API_KEY (or the variable that environments.yaml names) to a service account's "
-            "token that may write annotations"
-        )
+        return f"Set {service.token_from} to a service account's token that may write annotations"
     return f"Check that {service.origin} is the URL of a Grafana, and any proxy in front of it"

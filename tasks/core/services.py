@@ -16,7 +16,7 @@ from tasks.core.variables import SECRETS, SERVICES, Entry, is_token_variable, va
 from tasks.core.window import parse_duration
 
 # of a Service, what nothing sets
-_DERIVED = frozenset({"origin", "token_file", "token_origin"})
+_DERIVED = frozenset({"origin", "token_file", "token_from"})
 NOT_A_TOKEN = "{} is no variable of a token of ours, and whoever wrote the file chose the address"
 NAME_IT = (
     "Name a variable that ends in _TOKEN, _KEY or _PASSWORD, and that is not another product's"
@@ -49,8 +49,8 @@ class Service(Strict, frozen=False):
     url: str
     token: SecretStr | None = None
     origin: str = Field(description="where the URL came from")
+    token_from: str = Field(default="the variable of its token", description="what sets the token")
     token_file: Path | None = Field(default=None, description="where the token came from")
-    token_origin: str = Field(default="", description="the variable of the token")
 
     @property
     def target(self) -> str:
@@ -152,8 +152,8 @@ def _service(
     facts: dict[str, Any] = {k.removeprefix(prefix): v for k in keys if (v := _said(k, entry, env))}
     if model.is_http:
         facts["url"] = checked_url(facts["url"], origin)
+    facts["token_from"] = facts.get("token") or f"{origin.removesuffix('url')}token"
     if named := facts.pop("token", None):
-        facts["token_origin"] = named
         if entry is not None and not is_token_variable(named):
             where = f"{origin.removesuffix('url')}token"
             raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)

@@ -145,7 +145,10 @@ class _EnvironmentsFile(Strict):
     maintenance: Maintenance = Maintenance()
     lake_query: LakeQuery = LakeQuery()
     training: Goal = Goal()
-    environments: dict[EnvironmentName, _Entry] = Field(default_factory=dict)
+    # the key stands alone in the shipped file, so that entries can be written below it
+    environments: Annotated[
+        dict[EnvironmentName, _Entry], BeforeValidator(lambda given: {} if given is None else given)
+    ] = Field(default_factory=dict)
 
 
 class _SinksFile(Strict):

@@ -227,10 +227,7 @@ class InfluxHttp(http.Transport):
 def fix_of(answer: Answer, service: InfluxService) -> str:
     """What to do when the server refuses everything."""
     if answer.status in (401, 403):
-        return (
-            "Set INFLUXDB_TOKEN (or the variable that environments.yaml names) to a token that may "
-            f"write to the bucket {service.bucket}"
-        )
+        return f"Set {service.token_from} to a token that may write to the bucket {service.bucket}"
     if answer.status == HTTPStatus.NOT_FOUND and "organization" in answer.message:
         return f"Make the organisation {service.org} in InfluxDB, or correct INFLUXDB_ORG"
     if answer.status == HTTPStatus.NOT_FOUND and "bucket" in answer.message:

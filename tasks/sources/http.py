@@ -16,7 +16,6 @@ from tasks.core.errors import (
     SourceUnavailable,
 )
 from tasks.core.services import Service
-from tasks.core.variables import VARIABLES
 from tasks.http import Answer, Limits, Transport
 
 JSON = "application/json"
@@ -25,14 +24,13 @@ UNAUTHORISED = (401, 403)
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of service: its name in messages, and environments.yaml's key for its token."""
+    """A sort of service: its name in messages."""
 
     name: str
-    token_key: str
 
 
-PROMETHEUS = Kind("Prometheus", "prometheus_token")
-API = Kind("the service's API", "api_token")
+PROMETHEUS = Kind("Prometheus")
+API = Kind("the service's API")
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,7 @@ class Client(Transport):
             raise request.refused(answer.status, f"it redirects to {host or 'another path'}", fix)
         if answer.status in UNAUTHORISED:
             token = "the token is not accepted" if self.service.token else "no token is set"
-            key = self.kind.token_key
-            fix = f"Set the token in {VARIABLES[key]}, or in the variable that {key} names in environments.yaml"
+            fix = f"Set {self.service.token_from}"
             raise request.refused(answer.status, token, fix)
 
     def unexpected(self, answer: Answer, request: Request, hint: str = "") -> FedvitalsError:

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import msgspec
@@ -17,7 +18,8 @@ from tasks.http import Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_refusal
 from tasks.sources.http import PROMETHEUS, Client
 
-COUNTS = f'count by ({METRIC_NAME}) ({{{METRIC_NAME}!=""}})'
+# samples of a family beside its own name
+ENDINGS = re.compile(r"_(bucket|count|sum)$")
 # series that one query may return, and that one metric may have to be examined
 MOST_SERIES = 20_000
 # a proxy may reject a longer query
@@ -36,15 +38,47 @@ Labels = dict[str, str]
 
 
 @dataclass(frozen=True)
+class Selection:
+    """The metrics to examine: patterns of names such as node_*, and jobs; empty: all."""
+
+    names: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+
+    def has(self, metric: str) -> bool:
+        """Return whether a pattern matches the metric or the family of such a sample."""
+        spellings = {metric, ENDINGS.sub("", metric)}
+        return not self.names or any(
+            fnmatchcase(one, pattern) for one in spellings for pattern in self.names
+        )
+
+    @property
+    def condition(self) -> str:
+        """Return the condition on the job in PromQL; empty for none."""
+        if len(self.jobs) == 1:
+            return f"job={quoted(self.jobs[0])}"
+        return f"job=~{quoted(_either(self.jobs))}" if self.jobs else ""
+
+    def __str__(self) -> str:
+        """Return the options that select it."""
+        options = [f"--select {name}" for name in self.names]
+        return " ".join(options + [f"--job {job}" for job in self.jobs])
+
+
+@dataclass(frozen=True)
 class Inventory:
     """Each metric's series labels without the name, and metadata by metric family.
 
     too_many: number of series of the metrics that have too many to examine.
+    condition: what every query of them must have besides the name.
     """
 
     series: Mapping[str, list[Labels]]
     described: Mapping[str, list[Described]]
     too_many: Mapping[str, int]
+    condition: str = ""
+
+
+ALL = Selection()
 
 
 class _Sample(msgspec.Struct):
@@ -60,20 +94,26 @@ class _Vector(msgspec.Struct):
 Content = TypeVar("Content")
 
 
-def look(service: Service, now: datetime, limits: Limits | None = None) -> Inventory:
+def look(
+    service: Service, now: datetime, selection: Selection = ALL, limits: Limits | None = None
+) -> Inventory:
     """List metrics with their series at `now`; raise as a query."""
+    condition = selection.condition
     with Client(service, PROMETHEUS, limits) as client:
-        form = {"query": COUNTS, "time": _seconds(now)}
+        every = _matching(f'{METRIC_NAME}!=""', condition)
+        query = f"count by ({METRIC_NAME}) ({every})"
+        form = {"query": query, "time": _seconds(now)}
         vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
         named = [one for one in vector.result if METRIC_NAME in one.metric]
-        counts = {one.metric[METRIC_NAME]: int(float(one.value[1])) for one in named}
+        everything = {one.metric[METRIC_NAME]: int(float(one.value[1])) for one in named}
+        counts = {name: count for name, count in everything.items() if selection.has(name)}
         series: dict[str, list[Labels]] = {}
         for names in _portions({n: c for n, c in sorted(counts.items()) if c <= MOST_SERIES}):
-            for labels in _series(client, names, now):
+            for labels in _series(client, names, condition, now):
                 series.setdefault(labels.pop(METRIC_NAME, ""), []).append(labels)
         described = _described(client)
     too_many = {name: count for name, count in counts.items() if count > MOST_SERIES}
-    return Inventory(series, described, too_many)
+    return Inventory(series, described, too_many, condition)
 
 
 def _described(client: Client) -> dict[str, list[Described]]:
@@ -121,12 +161,27 @@ def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
         yield names
 
 
-def _series(client: Client, names: list[str], now: datetime) -> list[Labels]:
-    # a pattern of RE2 in a string of PromQL
-    pattern = "|".join(re.escape(name) for name in names).replace("\\", r"\\").replace('"', r"\"")
+def quoted(text: str) -> str:
+    """Quote text as a string of PromQL."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'
+
+
+def _either(texts: Iterable[str]) -> str:
+    """Return a pattern of RE2 for one of the texts."""
+    return "|".join(map(re.escape, texts))
+
+
+def _matching(*conditions: str) -> str:
+    return f"{{{', '.join(filter(None, conditions))}}}"
+
+
+def _series(client: Client, names: list[str], condition: str, now: datetime) -> list[Labels]:
     # at one moment: /api/v1/series lists those of hours, or of a day in other stores
-    form = {"query": f'{{{METRIC_NAME}=~"{pattern}"}}', "time": _seconds(now)}
-    vector = _ask(client, "/api/v1/query", "its series", _Vector, form)
+    query = _matching(f"{METRIC_NAME}=~{quoted(_either(names))}", condition)
+    vector = _ask(
+        client, "/api/v1/query", "its series", _Vector, {"query": query, "time": _seconds(now)}
+    )
     return [one.metric for one in vector.result]
 
 

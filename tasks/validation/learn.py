@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
-from tasks.core.severity import NAMES, Severity
+from tasks.core.severity import Severity
 from tasks.core.window import Window, iso
 from tasks.validation.limits import Bounds, tightest
 from tasks.validation.model import BETWEEN, Suite
@@ -132,7 +132,6 @@ def _expectation(name: str, bounds: Bounds, values: Numbers, window: Window) -> 
     return {
         "type": BETWEEN,
         "kwargs": {key: value for key, value in given.items() if value is not None},
-        "severity": NAMES[Severity.WARNING].great_expectations,
         "meta": {
             "check_id": f"{name}_usual",
             "severity": Severity.WARNING.value,

@@ -3,16 +3,24 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import ConfigurationInvalid
+from tasks.core.errors import ConfigurationInvalid, SuiteInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
 from tasks.core.whole_file import replace_file
 from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
-from tasks.validation.structure import Complaint, check_structure, did_you_mean
+from tasks.validation.structure import (
+    Complaint,
+    check_structure,
+    did_you_mean,
+    shaped_ones,
+    structural_flaws,
+)
 
 # integers up to this size are exact as doubles
 _EXACT = 2**53
@@ -22,11 +30,13 @@ _OPTIONAL = frozenset({"description", "meta", "notes", "suite_parameters"})
 def canonical_json(content: dict[str, Any]) -> str:
     """Return the canonical text: sorted keys, indented by 2, with a final newline.
 
-    Keys that Great Expectations adds, or without content, are left out: its version, ids, nulls, and
-    empty notes, meta and parameters. Whole numbers have no fraction; ValueError for NaN and Inf.
+    Keys that Great Expectations adds, or without content, are left out: its version, ids, nulls, its
+    severity (ours is in meta), and empty notes, meta and parameters. Whole numbers have no fraction; ValueError for NaN and Inf.
     """
     kept = _significant(content)
     kept["expectations"] = [_significant(each) for each in content["expectations"]]
+    for each in kept["expectations"]:
+        each.pop("severity", None)
     kept.get("meta", {}).pop("great_expectations_version", None)
     if not kept.get("meta"):
         kept.pop("meta", None)
@@ -54,11 +64,27 @@ def _plain(value: Any) -> Any:
 
 def read_suite(folder: Path, measurement: Measurement) -> Suite:
     """Read a suite without Great Expectations; raise SuiteInvalid for none."""
+    path, content = _content(folder, measurement)
+    return suite_of(content, measurement, path)
+
+
+def _content(folder: Path, measurement: Measurement) -> tuple[Path, Any]:
     path = folder / f"{measurement.suite_name}.json"
     is_shipped = measurement.is_own and not path.is_file()
     # the self metrics have a built-in suite
-    content = _read(shipped("expectations") / path.name if is_shipped else path)
-    return suite_of(content, measurement, path)
+    return path, _read(shipped("expectations") / path.name if is_shipped else path)
+
+
+def all_flaws(folder: Path, measurement: Measurement) -> list[SuiteInvalid]:
+    """Return every flaw of a suite; raise SuiteInvalid for a file without JSON."""
+    path, content = _content(folder, measurement)
+    flaws = list(structural_flaws(content, measurement, path))
+    if isinstance(content, dict) and isinstance(content.get("expectations"), list):
+        flawed = {flaw.check_id for flaw in flaws}
+        sound = [one for one in shaped_ones(content) if one["meta"]["check_id"] not in flawed]
+        suite = Suite(measurement.suite_name, path, {**content, "expectations": sound}, digest="")
+        flaws += _flaws_in_use(suite, measurement)
+    return flaws
 
 
 def read_unchecked(folder: Path, name: str) -> Suite | None:
@@ -125,27 +151,41 @@ def verify(suite: Suite, measurement: Measurement) -> None:
     Raises SuiteInvalid for an unknown type or argument, an expectation that Great Expectations drops,
     or one that cannot run on a column of this type.
     """
+    for flaw in _flaws_in_use(suite, measurement):
+        raise flaw
+
+
+def _flaws_in_use(suite: Suite, measurement: Measurement) -> Iterator[SuiteInvalid]:
     known = engine.known_types()
+    sound: list[str] = []
     for expectation in suite.expectations:
         complain = Complaint(suite.path, expectation.check_id)
-        if expectation.type not in known:
-            fix = did_you_mean(expectation.type, known, f"It knows: {', '.join(known)}")
-            raise complain(f"Great Expectations knows no {expectation.type}", fix)
-        _verify_arguments(expectation, complain)
+        flaws = list(_flaws_of_arguments(expectation, complain, known))
+        yield from flaws
+        sound += [] if flaws else [expectation.check_id]
+    entries = [each for each in suite.content["expectations"] if each["meta"]["check_id"] in sound]
+    suite = replace(suite, content={**suite.content, "expectations": entries})
     if engine.loaded_types(suite) != [each.type for each in suite.expectations]:
         fix = "Compare it with what it loads"
-        raise Complaint(suite.path)("Great Expectations does not load all of it", fix)
+        yield Complaint(suite.path)("Great Expectations does not load all of it", fix)
     for check_id, problem in trial.obstacles(suite, measurement):
         complain = Complaint(suite.path, check_id)
-        raise complain(f"cannot run on {measurement.name}: {problem}", "Choose one for its type")
+        yield complain(f"cannot run on {measurement.name}: {problem}", "Choose one for its type")
 
 
-def _verify_arguments(expectation: Expectation, complain: Complaint) -> None:
+def _flaws_of_arguments(
+    expectation: Expectation, complain: Complaint, types: list[str]
+) -> Iterator[SuiteInvalid]:
+    if expectation.type not in types:
+        fix = did_you_mean(expectation.type, types, f"It knows: {', '.join(types)}")
+        yield complain(f"Great Expectations knows no {expectation.type}", fix)
+        return
     known = engine.arguments_of(expectation.type)
     for name in expectation.arguments:
         if name not in known:
             fix = did_you_mean(name, known, f"Give one of: {', '.join(known)}")
-            raise complain(f"{expectation.type} takes no {name}", fix)
+            yield complain(f"{expectation.type} takes no {name}", fix)
+            return
     problem = engine.problem_with(expectation.type, expectation.arguments)
     if problem:
-        raise complain(f"{expectation.type}: {problem}", "Correct its kwargs")
+        yield complain(f"{expectation.type}: {problem}", "Correct its kwargs")

@@ -28,4 +28,6 @@ class Api:
 
     def service(self, token: str | None = TOKEN) -> Service:
         secret = SecretStr(token) if token else None
-        return Service(url=self.url, token=secret, origin="FED_VIT_API_URL")
+        return Service(
+            url=self.url, token=secret, origin="FED_VIT_API_URL", token_from="FED_VIT_API_TOKEN"
+        )

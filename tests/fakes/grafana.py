@@ -36,7 +36,9 @@ class FakeGrafana:
 
     def service(self, token: str | None = TOKEN) -> Service:
         secret = SecretStr(token) if token else None
-        return Service(url=self.url, token=secret, origin="GRAFANA_URL")
+        return Service(
+            url=self.url, token=secret, origin="GRAFANA_URL", token_from="GRAFANA_API_KEY"
+        )
 
     def _answer(self, request: Request) -> Response:
         self.asked.append(request)

@@ -9,8 +9,9 @@ from werkzeug import Response
 
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
 
-COUNTS = 'count by (__name__) ({__name__!=""})'
-MATCH = re.compile(r'\{__name__=~"(.*)"\}')
+COUNTS = re.compile(r'count by \(__name__\) \(\{__name__!=""(.*)\}\)')
+MATCH = re.compile(r'\{__name__=~"(.*?)"(, job.*)?\}')
+JOB = re.compile(r', job(=~?)"(.*)"')
 
 
 @dataclass
@@ -36,9 +37,9 @@ class FakeInventory(FakePrometheus):
 
     def _series(self, form: Mapping[str, str]) -> Any:
         query = form.get("query", "")
-        if query == COUNTS:
-            counts = {name: len(series) for name, series in self.metrics.items()} | self.counts
-            return [_constant(name, count) for name, count in counts.items()]
+        if match := COUNTS.fullmatch(query):
+            counts = {name: len(series) for name, series in self._of_job(match[1]).items()}
+            return [_constant(name, n) for name, n in (counts | self.counts).items() if n]
         if query in self.queries:
             return super()._series(form)
         return self._matching(match) if (match := MATCH.fullmatch(query)) else []
@@ -48,10 +49,22 @@ class FakeInventory(FakePrometheus):
         pattern = re.compile(match[1].replace(r"\"", '"').replace("\\\\", "\\"))
         return [
             FakeSeries({"__name__": name, **labels}, lambda _: "1")
-            for name, series in self.metrics.items()
+            for name, series in self._of_job(match[2] or "").items()
             if pattern.fullmatch(name)
             for labels in series
         ]
+
+    def _of_job(self, condition: str) -> dict[str, list[dict[str, str]]]:
+        match = JOB.fullmatch(condition)
+        if match is None:
+            assert not condition
+            return self.metrics
+        text = match[2].replace("\\\\", "\\")
+        job = re.compile(text if match[1] == "=~" else re.escape(text))
+        return {
+            name: [labels for labels in series if job.fullmatch(labels.get("job", ""))]
+            for name, series in self.metrics.items()
+        }
 
 
 def _constant(name: str, count: int) -> FakeSeries:

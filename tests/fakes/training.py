@@ -73,7 +73,7 @@ class FakeTraining:
         return self.server.url_for("").rstrip("/")
 
     def service(self) -> Service:
-        return Service(url=self.url, origin="FED_VIT_API_URL")
+        return Service(url=self.url, origin="FED_VIT_API_URL", token_from="FED_VIT_API_TOKEN")
 
     def _answer(self, request: Request) -> Response:
         query = request.query_string.decode()

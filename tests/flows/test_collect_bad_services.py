@@ -49,10 +49,7 @@ def problems(ran: Ran) -> list[str]:
     return [problem for line in ran.document["measurements"] for problem in line["problems"]]
 
 
-TOKEN = (
-    "Fix: set the token in PROMETHEUS_API_TOKEN, or in the variable that prometheus_token names in "
-    "environments.yaml"
-)
+TOKEN = "Fix: set PROMETHEUS_API_TOKEN"
 TOKENS = {"wrong": ("wrong", "the token is not accepted"), "none": ("", "no token is set")}
 
 
@@ -152,8 +149,8 @@ def loading(two: Installation, influxdb: FakeInfluxDB) -> Installation:
 REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "token": (
         {"INFLUXDB_TOKEN": "wrong"},
-        "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN (or the variable that "
-        "environments.yaml names) to a token that may write to the bucket fedvitals",
+        "refused (HTTP 401): unauthorized access. Fix: set INFLUXDB_TOKEN "
+        "to a token that may write to the bucket fedvitals",
     ),
     "bucket": (
         {"INFLUXDB_BUCKET": "other"},
@@ -243,7 +240,7 @@ def test_an_influxdb_without_a_token_is_off_with_one_warning(
     assert (ran.code, ran.document["sinks"]) == (0, {})
     assert ran.warnings == (
         "fedvitals: INFLUXDB_URL: InfluxDB is off, since its token is not set. Fix: set "
-        "INFLUXDB_TOKEN, or the variable that environments.yaml names\n"
+        "INFLUXDB_TOKEN\n"
     )
     assert influxdb.requests == 0
 

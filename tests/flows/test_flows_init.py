@@ -49,9 +49,9 @@ def test_files_and_what_comes_next(bare: Installation, prometheus: FakeInventory
         ],
     )
     lines = ran.out.splitlines()
-    assert lines[0] == "kept     none of the shipped catalogue has data there"
+    assert "kept     none of the shipped catalogue has data there" in lines
     assert "dropped  training: training_loss: no series now" in lines
-    assert "proposed app: 1 fields of 1 metrics" in lines
+    assert "proposed app: load" in lines
     assert "skipped  build_info: its value is always 1: the information is in its labels" in lines
     assert (
         lines[-1].strip() == f"FEDVITALS_CONFIG={bare.folder / 'out' / 'config'} fedvitals collect"
@@ -224,7 +224,7 @@ def test_no_address(bare: Installation, arguments: tuple[str, ...], words: str) 
 
 @pytest.fixture
 def typed(bare: Installation) -> Callable[[str], tuple[int, str]]:
-    """Runs init on a terminal with what is typed there; its code and standard error."""
+    """Runs init on a terminal with what is typed there; its code and what it prints."""
 
     def run(text: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
@@ -235,7 +235,9 @@ def typed(bare: Installation) -> Callable[[str], tuple[int, str]]:
                 cwd=bare.folder,
                 env=bare.environment,
                 stdin=theirs,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                # in the order in which a terminal shows them
+                stderr=subprocess.STDOUT,
                 text=True,
                 timeout=60,
                 check=False,
@@ -243,7 +245,7 @@ def typed(bare: Installation) -> Callable[[str], tuple[int, str]]:
         finally:
             os.close(ours)
             os.close(theirs)
-        return done.returncode, done.stderr
+        return done.returncode, done.stdout
 
     return run
 
@@ -256,11 +258,24 @@ def test_addresses_are_asked_for_on_a_terminal(
     assert code == 0
     assert "Prometheus [http://localhost:9090]:" in reported
     assert "Write 4 files to " in reported
+    assert "proposed app: load\n" in reported.partition("Write 4 files to ")[0]
     entry = yaml.safe_load((bare.folder / "out/config/environments.yaml").read_text())
     production = entry["environments"]["production"]
     assert production["prometheus_url"] == prometheus.url
     assert production["influxdb_url"] == "http://influxdb.example.com"
     assert "api_url" not in production
+
+
+def test_only_what_is_selected(bare: Installation, prometheus: FakeInventory) -> None:
+    prometheus.metrics |= {"db_load": [A, {"job": "b"}], "db_size": [A]}
+    out = ("-o", str(bare.folder / "out"), "--prometheus-url", prometheus.url)
+    ran = bare.here("init", *out, "--select", "db_*", "--job", "b", "--json")
+
+    assert [one["fields"] for one in ran.document["proposed"]] == [["load"]]
+    assert ran.document["skipped"] == []
+    ran = bare.here("init", *out, "--force", "--job", "c")
+    assert (ran.code, ran.out) == (1, "")
+    assert "five minutes for --job c, so nothing was written. Fix: check its" in ran.err
 
 
 def test_nothing_is_written_when_the_answer_is_no(

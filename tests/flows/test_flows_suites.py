@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
 from tasks.core.window import Cell, floor
 from tasks.lake.tables import Lake
+from tasks.validation.boilerplate import TEAM
 from tasks.validation.suites import canonical_json
 from tests.flows.installation import Installation, entry
 from tests.tasks.validation.examples import BETWEEN, an_expectation
@@ -88,11 +90,80 @@ def test_check_tells_every_flaw(shares: Shares) -> None:
     assert ran.code == 1
     flaws = [(flaw["suite"], flaw["check_id"], flaw["problem"]) for flaw in ran.document["flaws"]]
     assert flaws == [
-        ("shares.json", None, "is not in canonical form, from line 2 on"),
         ("shares.json", "odd", "check odd: Great Expectations knows no expect_wonders"),
         ("unused.json", None, "no measurement uses it"),
     ]
     assert shares.installation.here("suites", "check").code == 1
+
+
+def test_check_rewrites_sound_suites(shares: Shares) -> None:
+    ran = shares.installation.here("suites", "check", "--json")
+    assert [flaw["fix"] for flaw in ran.document["flaws"]] == [
+        "Rewrite it: fedvitals suites check --fix"
+    ]
+    content = json.loads(shares.path.read_text("utf-8"))
+    ran = shares.installation.here("suites", "check", "--fix")
+    assert (ran.code, ran.out) == (0, "suites checked: 2, all valid\n")
+    assert shares.path.read_text("utf-8") == canonical_json(content)
+
+
+def test_new_writes_what_the_catalogue_gives_and_is_valid(shares: Shares) -> None:
+    shares.path.unlink()
+    ran = shares.installation.here("suites", "new", "shares", "--json")
+    assert ran.code == 0
+    assert ran.document["suite"] == str(shares.path)
+    present = ("share_present", "delay_present")
+    assert [(one["check_id"], one["change"]) for one in ran.document["changes"]] == [
+        (check_id, "added")
+        for check_id in ("rows_present", "key_unique", "time_present", *present, "share_possible")
+    ]
+    assert shares.installation.here("suites", "check").code == 0
+    before = shares.path.read_text("utf-8")
+    again = shares.installation.here("suites", "new", "shares")
+    assert again.code == 2
+    assert "exists already. Fix: add a limit with --min or --max, or edit it" in again.err
+    assert shares.path.read_text("utf-8") == before
+
+
+def test_new_adds_a_limit_in_place_of_the_one_before(canonical: Shares) -> None:
+    def limits() -> list[dict[str, Any]]:
+        content = json.loads(canonical.path.read_text("utf-8"))
+        return [one for one in content["expectations"] if one["meta"]["origin"] == TEAM]
+
+    arguments = ("suites", "new", "shares", "--field", "share", "--max", "0.4")
+    ran = canonical.installation.here(*arguments)
+    assert ran.code == 0
+    assert re.split("  +", ran.out.splitlines()[1]) == [
+        "share_within_limit", "added", "-", "share; at most 0.4; severity high",
+    ]  # fmt: skip
+    canonical.installation.here(*arguments, "--min", "0.1", "--severity", "warning")
+    [limit] = limits()
+    assert limit["kwargs"] == {"column": "share", "max_value": 0.4, "min_value": 0.1}
+    assert limit["meta"]["severity"] == "warning"
+    assert "severity" not in limit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--field: no field is named. Fix: name one of: share, delay"),
+        (("--field", "shar"), "--field: shares has no numeric field 'shar'. Fix: use share"),
+    ],
+)
+def test_new_needs_a_field_for_the_limit(
+    canonical: Shares, arguments: tuple[str, ...], words: str
+) -> None:
+    before = canonical.path.read_text("utf-8")
+    ran = canonical.installation.here("suites", "new", "shares", "--max", "1", *arguments)
+    assert (ran.code, ran.complaint) == (2, words)
+    assert canonical.path.read_text("utf-8") == before
+
+
+def test_the_shipped_suites_are_not_rewritten(bare: Installation) -> None:
+    for command in (("check", "--fix"), ("new", "gpu")):
+        ran = bare.here("suites", *command)
+        assert ran.code == 2
+        assert "the suites in force are the shipped ones" in ran.err
 
 
 def test_learn_shows_what_it_would_change(canonical: Shares) -> None:
@@ -119,7 +190,7 @@ def test_learn_writes_when_reported_to(canonical: Shares) -> None:
     content = json.loads(text)
     assert text == canonical_json(content)
     learned = content["expectations"][-1]
-    assert (learned["severity"], learned["meta"]["origin"]) == ("warning", "learned")
+    assert (learned["meta"]["severity"], learned["meta"]["origin"]) == ("warning", "learned")
     assert learned["meta"]["reason"].startswith("Usual range of 240 values, ")
     assert canonical.installation.here("suites", "check").code == 0
     again = canonical.installation.here("suites", "learn", "shares", "--json")

@@ -1,5 +1,6 @@
 """`fedvitals init` at real Prometheus servers: what it writes is collected without an edit."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_a_node_exporter_and_prometheus_itself_are_collected_without_an_edit(
     assert document["kept"] == ["node", "filesystems"]
     proposed = {one["measurement"]: one for one in document["proposed"]}
     assert {"go", "go_memstats", "node_memory", "node_network_by_device", "up"} <= set(proposed)
+    assert not [name for name in proposed if re.search(r"_\d+$", name)], "a number names nothing"
     assert proposed["up"] == {
         "measurement": "up",
         "tags": ["instance", "job"],
@@ -121,7 +123,7 @@ def test_odd_names_and_many_series_are_collected_too(
 
     fields = {one["measurement"]: (one["tags"], one["fields"]) for one in document["proposed"]}
     assert fields == {
-        "fl": (["job"], ["round_loss"]),
+        "fl_round": (["job"], ["loss"]),
         "field_value_by_exported_environment": (
             ["exported_environment"],
             ["field_per_second"],
@@ -130,16 +132,16 @@ def test_odd_names_and_many_series_are_collected_too(
             ["shard", "exported_environment", "job"],
             ["hidden_bytes"],
         ),
-        "job_by_exported_field_le_quantile": (
+        "job_hits_by_exported_field_le_quantile": (
             ["exported_field", "le", "quantile"],
-            ["hits_rate5m"],
+            ["rate5m"],
         ),
         "ping": (["job"], ["skew_seconds"]),
         "sum_by_mode_mode_2": (["Mode", "job", "mode_2"], ["sum"]),
         "time_value": (["job"], ["time_value"]),
     }
     catalogue = Catalogue.read(installation.config / "metrics.yaml")
-    assert "without, for its number of series: client" in catalogue["fl"].description
+    assert "without, for its number of series: client" in catalogue["fl_round"].description
 
     collected = installation.run("collect", "--json")
     assert (collected.code, collected.document["status"]) == (0, "ok"), collected.err
@@ -163,6 +165,6 @@ def test_an_empty_prometheus(
     assert ran.err.splitlines() == [
         f"init: looking at {url}",
         f"fedvitals: Prometheus at {url} has no data of the last five minutes, so nothing was "
-        "written. Fix: check its scrape_configs and its targets",
+        "written. Fix: check its scrape_configs and its targets, and --select and --job",
     ]
     assert list(tmp_path.iterdir()) == []

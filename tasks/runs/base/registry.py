@@ -23,7 +23,6 @@ from tasks.core.ports import (
 from tasks.core.retry import retrying
 from tasks.core.services import Environment, GrafanaService, InfluxService, InfluxTuning
 from tasks.core.settings import Settings
-from tasks.core.variables import variable_of
 
 API = "api"
 # a mark on a dashboard is worth no longer wait
@@ -193,9 +192,7 @@ def why_off(
             return error
         if not service.is_whole:
             where, problem = service.origin, f"{title} is off, since its token is not set"
-            fix = (
-                f"Set {variable_of(f'{name}_token')}, or the variable that environments.yaml names"
-            )
+            fix = f"Set {service.token_from}"
         elif tuning is not None and not tuning.enabled:
             where, problem, fix = f"sinks.yaml: {name}.enabled", f"{title} is off", "Set it to true"
         else:

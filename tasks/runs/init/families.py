@@ -32,7 +32,8 @@ class Skipped:
 class Family:
     """A metric as its target defines it, else by name and labels.
 
-    series are without le and quantile, below_zero for a histogram with negative buckets.
+    series are without le and quantile, below_zero for a histogram with negative buckets, condition
+    is the one on the job that its queries need.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Family:
     quantiles: tuple[str, ...] = ()
     guessed: bool = False
     below_zero: bool = False
+    condition: str = ""
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -68,6 +70,7 @@ class _Gathering:
     def __init__(self, inventory: Inventory) -> None:
         self._left = dict(inventory.series)
         self._described = inventory.described
+        self._condition = inventory.condition
         self.skipped: list[Skipped] = []
 
     def histograms(self) -> Iterator[Family]:
@@ -123,7 +126,8 @@ class _Gathering:
     ) -> Family:
         described = self._reported(name)
         guessed = described.type in UNTYPED
-        return Family(name, kind, tuple(series), described.unit, described.help, quantiles, guessed)
+        facts = (described.unit, described.help, quantiles, guessed)
+        return Family(name, kind, tuple(series), *facts, condition=self._condition)
 
     def _reported(self, name: str) -> Described:
         """Return the targets' common metadata; OpenMetrics drops a counter's _total."""

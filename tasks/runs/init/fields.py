@@ -1,13 +1,13 @@
 """Fields of a metric family: query, name, unit and limit of each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core.measurement import RESERVED
 from tasks.runs.init.families import Family
-from tasks.runs.init.names import Names, quoted, selector, spelled, tag_for
-from tasks.sources.inventory import Labels
+from tasks.runs.init.names import Names, selector, spelled, tag_for
+from tasks.sources.inventory import Labels, quoted
 
 BASE_UNITS = frozenset({
     "seconds", "bytes", "bits", "ratio", "celsius", "kelvin", "hertz", "volts", "amperes", "watts",
@@ -152,7 +152,10 @@ def _ending(*parts: str) -> str:
 
 def _of_gauge(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     unit = unit_of(family.name, family.unit)
-    source = selector(family.name)
+    if family.name.endswith("_total"):
+        # there may be a gauge without it
+        unit = replace(unit, stem=f"{unit.stem}_total")
+    source = selector(family.name, family.condition)
     is_share = unit.base == "ratio" and NO_SHARES.isdisjoint(unit.stem.split("_"))
     limited = unit.base in SIZES or is_share
     yield _draft(
@@ -174,7 +177,7 @@ def _of_counter(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     yield Draft(
         spelled(unit.stem),
         _ending(unit.base, "per_second"),
-        _divided(_rate(labels, family.name), unit),
+        _divided(_rate(family, labels), unit),
         f"{unit.base or spelled(unit.stem).rpartition('_')[2]}_per_second",
         _reported(family, f"growth a second, mean of {WINDOW}"),
         low=0,
@@ -183,7 +186,7 @@ def _of_counter(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
 
 def _of_histogram(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     unit = unit_of(family.name, family.unit)
-    rate = f"rate({selector(family.name + '_bucket')}[{WINDOW}])"
+    rate = f"rate({selector(family.name + '_bucket', family.condition)}[{WINDOW}])"
     for quantile in QUANTILES:
         buckets = _aggregated("sum", labels, rate, "le")
         query = f"histogram_quantile({quantile}, {buckets})"
@@ -196,7 +199,7 @@ def _of_histogram(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
 def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
     unit = unit_of(family.name, family.unit)
     for quantile in family.quantiles:
-        source = selector(family.name, "quantile", quantile)
+        source = selector(family.name, f"quantile={quoted(quantile)}", family.condition)
         query = _aggregated("max", labels, source)
         help_ = _reported(family, f"quantile {quantile}, as computed by the target")
         limit: dict[str, Any] = {"low": 0 if unit.base in SIZES else None, "gauge": source}
@@ -205,13 +208,14 @@ def _of_summary(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
 
 
 def _observations(family: Family, labels: tuple[str, ...], unit: Unit) -> Draft:
-    name, query = "observations_per_second", _rate(labels, f"{family.name}_count")
+    name, query = "observations_per_second", _rate(family, labels, "_count")
     description = _reported(family, f"observations a second, mean of {WINDOW}")
     return Draft(spelled(unit.stem), f"_{name}", query, name, description, low=0)
 
 
-def _rate(labels: tuple[str, ...], metric: str) -> str:
-    return _aggregated("sum", labels, f"rate({selector(metric)}[{WINDOW}])")
+def _rate(family: Family, labels: tuple[str, ...], ending: str = "") -> str:
+    source = selector(family.name + ending, family.condition)
+    return _aggregated("sum", labels, f"rate({source}[{WINDOW}])")
 
 
 def _percentile(quantile: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tasks.core.catalogue import Defaults
 from tasks.runs.init.groups import Proposed
 from tasks.runs.init.propose import Proposal
 from tasks.runs.init.suites import suite_for
@@ -84,6 +85,11 @@ def _entry(one: Proposed) -> str:
         "description": measurement.description,
         "tags": list(measurement.tags),
         **({"identity": measurement.identity} if measurement.identity else {}),
+        **(
+            {"max_series": most}
+            if (most := measurement.max_series) != Defaults().max_series
+            else {}
+        ),
         "fields": {
             name: {key: text for key in ENTRY_KEYS if (text := getattr(spec, key))}
             for name, spec in measurement.fields.items()

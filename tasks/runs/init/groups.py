@@ -1,19 +1,19 @@
 """Groups of families, as wide measurements of the catalogue."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from tasks.core.catalogue import Defaults
 from tasks.core.measurement import RESERVED, FieldSpec, Measurement
-from tasks.runs.init.fields import MOST_SERIES, Draft, Drafted
+from tasks.runs.init.fields import Draft, Drafted, unit_of
 from tasks.runs.init.names import Names, plain, spelled
 
-MOST_FIELDS = 12
-# labels that become part of a measurement's name
-MOST_LABELS = 3
+# words of a name with a subsystem: namespace_subsystem_name
+FEWEST_WORDS = 3
+# namespaces without subsystems: those of every client library and of Prometheus's scrapes
+FLAT = ("process", "scrape")
 LONGEST_NAME = 100
-FEWEST_FAMILIES = 3  # fewer families with two words in common go to those with one
 # labels of every target, which distinguish nothing in a name
 COMMON_LABELS = ("instance", "job")
 # a tag with such a name identifies clients, which is sensitive
@@ -40,85 +40,72 @@ class Proposed:
 
 
 def grouped(families: Iterable[Drafted], taken: Iterable[str]) -> list[Proposed]:
-    """Group families into measurements of at most 12 fields and 500 rows a time."""
-    names = Names(*taken)
-    return [
-        _measurement(names, prefix, part)
-        for prefix, group in _by_prefix(families)
-        for part in _parts(group)
-    ]
+    """Group families by the prefix of their names and by their labels.
 
-
-def _by_prefix(families: Iterable[Drafted]) -> Iterator[tuple[str, list[Drafted]]]:
-    alike: dict[tuple[object, ...], list[Drafted]] = defaultdict(list)
+    A family's place depends on its own name and labels alone, so that names stay when an exporter
+    adds a metric.
+    """
+    alike: dict[tuple[str, tuple[str, ...]], list[Drafted]] = defaultdict(list)
     for one in families:
-        jobs = frozenset(labels.get("job", "") for labels in one.family.series)
-        alike[one.labels, one.left_out, jobs].append(one)
-    groups = [pair for group in alike.values() for pair in _split(group)]
-    yield from sorted(groups, key=lambda pair: (pair[0], pair[1][0].labels, pair[1][0].family.name))
+        alike[prefix_of(one.family.name), one.labels].append(one)
+    shipped = {name.casefold() for name in taken}
+    names = Names(*shipped)
+    groups = [(prefix, alike[prefix, labels]) for prefix, labels in sorted(alike)]
+    proposed = [_measurement(names, prefix, group, shipped) for prefix, group in groups]
+    return sorted(proposed, key=lambda one: one.measurement.name)
 
 
-def _split(group: list[Drafted]) -> Iterator[tuple[str, list[Drafted]]]:
-    """Split by two words where enough families share them, else by one."""
-    by_two: dict[str, list[Drafted]] = defaultdict(list)
-    for one in group:
-        by_two["_".join(spelled(one.family.name).split("_")[:2])].append(one)
-    by_one: dict[str, list[Drafted]] = defaultdict(list)
-    for two, members in by_two.items():
-        if len(members) >= FEWEST_FAMILIES:
-            yield two, members
-        else:
-            by_one[two.split("_")[0]] += members
-    yield from by_one.items()
+def prefix_of(metric: str) -> str:
+    """Return namespace and subsystem: the first two words of three or more, else one."""
+    words = spelled(unit_of(metric, "").stem).split("_")
+    is_flat = len(words) < FEWEST_WORDS or words[0] in FLAT
+    return "_".join(words[: 1 if is_flat else 2])
 
 
-def _parts(group: list[Drafted]) -> Iterator[list[Drafted]]:
-    part: list[Drafted] = []
-    keys: frozenset[tuple[str, ...]] = frozenset()
-    for one in group:
-        fields = sum(len(each.drafts) for each in [*part, one])
-        if part and (fields > MOST_FIELDS or len(keys | one.keys) > MOST_SERIES):
-            yield part
-            part, keys = [], frozenset()
-        part.append(one)
-        keys |= one.keys
-    yield part
-
-
-def _measurement(names: Names, prefix: str, part: list[Drafted]) -> Proposed:
-    first = part[0]
-    columns = Names(*first.tags, *RESERVED)
-    every = [draft for one in part for draft in one.drafts]
-    drafts = {columns.take(_field_name(draft, prefix)): draft for draft in every}
+def _measurement(names: Names, prefix: str, group: list[Drafted], shipped: Set[str]) -> Proposed:
+    first = group[0]
+    drafts = _named(prefix, group)
     fields = {
         name: FieldSpec(query=draft.query, unit=draft.unit, description=draft.description)
         for name, draft in drafts.items()
     }
     defaults = Defaults()
+    rows = frozenset().union(*(one.keys for one in group))
     measurement = Measurement(
-        name=names.take(_name(prefix, first)),
+        name=names.take(_name(prefix, first, shipped)),
         type="performance",
-        description=_description(prefix, part),
+        description=_description(prefix, group),
         tags=first.tags,
         fields=fields,
         step=defaults.step,
         every=defaults.every,
-        max_series=defaults.max_series,
+        # room for as many series again
+        max_series=max(defaults.max_series, 2 * len(rows)),
         identity=next((tag for tag in first.tags if spelled(tag) in CLIENT_LABELS), None),
     )
-    return Proposed(measurement, drafts, tuple(one.family.name for one in part))
+    return Proposed(measurement, drafts, tuple(one.family.name for one in group))
 
 
-def _name(prefix: str, one: Drafted) -> str:
+def _named(prefix: str, group: list[Drafted]) -> dict[str, Draft]:
+    """Name the fields without the prefix, but with it where a tag has that name."""
+    columns = Names(*group[0].tags, *RESERVED)
+    drafts: dict[str, Draft] = {}
+    for draft in (draft for one in group for draft in one.drafts):
+        short = _field_name(draft, prefix)
+        name = short if columns.is_free(short) else plain(draft.stem + draft.ending)
+        drafts[columns.take(name)] = draft
+    return drafts
+
+
+def _name(prefix: str, one: Drafted, shipped: Set[str]) -> str:
     name = plain(prefix)
     labels = [plain(tag) for tag in one.tags if tag not in COMMON_LABELS]
-    if len(labels) > MOST_LABELS:
-        labels[MOST_LABELS:] = [f"and_{len(labels) - MOST_LABELS}_more"]
     name = f"{name}_by_{'_'.join(labels)}" if labels else name
     # the name of a file and of a folder
     name = name[:LONGEST_NAME].rstrip("_")
     # suffix of quarantine tables in the lake
-    return f"{name}_metrics" if name.endswith("_quarantine") else name
+    is_taken = name in shipped or name.endswith("_quarantine")
+    return f"{name}_metrics" if is_taken else name
 
 
 def _field_name(draft: Draft, prefix: str) -> str:
@@ -128,13 +115,13 @@ def _field_name(draft: Draft, prefix: str) -> str:
     return plain(f"{stem}{draft.ending}")
 
 
-def _description(prefix: str, part: list[Drafted]) -> str:
-    what = f"the metric {part[0].family.name}" if len(part) == 1 else f"metrics of {prefix}"
-    jobs = sorted({labels.get("job", "") for one in part for labels in one.family.series} - {""})
+def _description(prefix: str, group: list[Drafted]) -> str:
+    what = f"the metric {group[0].family.name}" if len(group) == 1 else f"metrics of {prefix}"
+    jobs = sorted({labels.get("job", "") for one in group for labels in one.family.series} - {""})
     text = f"{what}, from {', '.join(jobs)}" if jobs else what
-    if any(one.family.guessed for one in part):
+    if any(one.family.guessed for one in group):
         text += "; no target gives the type of all of them, so check the queries"
-    if left_out := ", ".join(part[0].left_out):
-        text += f"; without, for its number of series: {left_out}"
+    if left_out := sorted({label for one in group for label in one.left_out}):
+        text += f"; without, for its number of series: {', '.join(left_out)}"
         text += " (rates are sums over it, other values the largest)"
     return text

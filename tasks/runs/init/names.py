@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from tasks.core.measurement import RESERVED
+from tasks.sources.inventory import quoted
 
 _LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
@@ -52,27 +53,24 @@ class Names:
     def __init__(self, *taken: str) -> None:
         self._taken = {name.casefold() for name in taken}
 
+    def is_free(self, name: str) -> bool:
+        """Return whether the name was not given yet."""
+        return name.casefold() not in self._taken
+
     def take(self, name: str) -> str:
         """Return the name, or with the first free number behind it, from 2 on."""
         number, free = 1, name
-        while free.casefold() in self._taken:
+        while not self.is_free(free):
             number += 1
             free = f"{name}_{number}"
         self._taken.add(free.casefold())
         return free
 
 
-def quoted(text: str) -> str:
-    """Quote text as a string of PromQL."""
-    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return f'"{escaped}"'
-
-
-def selector(metric: str, label: str = "", value: str = "") -> str:
-    """Select all series of a metric, or those with one label's value."""
-    matcher = f"{label}={quoted(value)}" if label else ""
+def selector(metric: str, *conditions: str) -> str:
+    """Select the series of a metric that meet all conditions; empty ones are none."""
+    matchers = [one for one in conditions if one]
     if _LEGACY_METRIC.fullmatch(metric) and metric.lower() not in _KEYWORDS:
-        return f"{metric}{{{matcher}}}" if matcher else metric
+        return f"{metric}{{{', '.join(matchers)}}}" if matchers else metric
     # valid in every version, whatever the name
-    matchers = [f"__name__={quoted(metric)}", *([matcher] if matcher else [])]
-    return f"{{{', '.join(matchers)}}}"
+    return f"{{{', '.join([f'__name__={quoted(metric)}', *matchers])}}}"

@@ -1,7 +1,7 @@
 """Proposals of `init`: usable entries of the catalogue, and entries for the rest."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from tasks.runs.init.families import Family, Skipped, families
 from tasks.runs.init.fields import Draft, Drafted, drafted
 from tasks.runs.init.groups import Proposed, grouped
 from tasks.sources.discovery import probe
-from tasks.sources.inventory import look, lowest_and_highest
+from tasks.sources.inventory import ALL, Selection, look, lowest_and_highest
 
 # parts of a query that are not metric names: grouping, matchers and ranges, text
 _ASIDE = re.compile(r"\bby \([^)]*\)|\{[^}]*\}|\[[^]]*\]")
@@ -27,7 +27,7 @@ class NothingFound(Terminal):
 
     message = (
         "Prometheus at {url} {problem}, so nothing was written. "
-        "Fix: check its scrape_configs and its targets"
+        "Fix: check its scrape_configs and its targets, and --select and --job"
     )
 
 
@@ -50,19 +50,28 @@ class Proposal:
 
 
 def propose(
-    service: Service, catalogue: Mapping[str, Measurement], has_api: bool, now: datetime
+    service: Service,
+    catalogue: Mapping[str, Measurement],
+    has_api: bool,
+    now: datetime,
+    selection: Selection = ALL,
 ) -> Proposal:
     """Examine Prometheus at `now`; drop measurements that need a missing API.
 
     Raises NothingFound when no metric has a sample, or none can be collected; SourceUnavailable,
     SourceOverloaded, SourceRefused, AnswerInvalid as any query.
     """
-    inventory = look(service, now)
-    if not inventory.series and not inventory.too_many:
-        raise NothingFound(url=service.url, problem="has no data of the last five minutes")
+    inventory = look(service, now, selection)
+    metrics = {*inventory.series, *inventory.too_many}
+    if not metrics:
+        what = "" if selection == ALL else f" for {selection}"
+        raise NothingFound(url=service.url, problem=f"has no data of the last five minutes{what}")
     # the self metrics are built in
     asked = {name: entry for name, entry in catalogue.items() if not entry.is_own}
-    reasons = {name: _reason_against(service, one, has_api, now) for name, one in asked.items()}
+    reasons = {
+        name: _unselected(one, metrics, selection) or _reason_against(service, one, has_api, now)
+        for name, one in asked.items()
+    }
     kept = tuple(catalogue[name] for name, reason in reasons.items() if not reason)
     found, skipped = families(inventory)
     drafts, known = _drafts(found, kept)
@@ -76,6 +85,12 @@ def propose(
         proposed=tuple(proposed),
         skipped=tuple(sorted([*skipped, *known, *unfit], key=lambda one: one.metric)),
     )
+
+
+def _unselected(entry: Measurement, metrics: Set[str], selection: Selection) -> str:
+    own = _metrics_of(entry)
+    is_asked = selection == ALL or not own or own & metrics
+    return "" if is_asked else f"it reads no metric of {selection}"
 
 
 def _reason_against(service: Service, entry: Measurement, has_api: bool, now: datetime) -> str:
@@ -113,12 +128,12 @@ def _drafts(
 
 
 def _readers(kept: Iterable[Measurement]) -> dict[str, str]:
-    return {
-        metric: entry.name
-        for entry in kept
-        for spec in entry.fields.values()
-        for metric in _METRIC.findall(_ASIDE.sub(" ", spec.query or ""))
-    }
+    return {metric: entry.name for entry in kept for metric in _metrics_of(entry)}
+
+
+def _metrics_of(entry: Measurement) -> set[str]:
+    queries = (spec.query or "" for spec in entry.fields.values())
+    return {metric for query in queries for metric in _METRIC.findall(_ASIDE.sub(" ", query))}
 
 
 def _checked(groups: Iterable[Proposed], service: Service, now: datetime) -> list[Proposed]:

@@ -111,7 +111,11 @@ def test_a_grafana_that_answers_is_in_order(grafana: FakeGrafana) -> None:
 def test_a_grafana_that_is_not_is_checked_once_with_what_to_fix(
     grafana: FakeGrafana, service: str | None, problem: str, fix: str
 ) -> None:
-    wrong = Service(url=service, origin="GRAFANA_URL") if service else grafana.service("wrong")
+    wrong = (
+        Service(url=service, origin="GRAFANA_URL", token_from="GRAFANA_API_KEY")
+        if service
+        else grafana.service("wrong")
+    )
     found = GrafanaChannel(wrong, timedelta()).check()
     assert not found.ok
     assert problem in found.detail
@@ -182,14 +186,14 @@ def test_a_grafana_that_stays_down_is_reported(grafana: FakeGrafana) -> None:
 
 
 def test_nobody_there_is_reported() -> None:
-    service = Service(url="http://127.0.0.1:9", origin="GRAFANA_URL")
+    service = Service(url="http://127.0.0.1:9", origin="GRAFANA_URL", token_from="GRAFANA_API_KEY")
     with pytest.raises(ChannelUnavailable, match="no answer"):
         send(service, retry_timeout=0.1)
 
 
 def test_half_an_answer_is_no_answer() -> None:
     with RawServer([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{"]) as server:
-        service = Service(url=server.url, origin="GRAFANA_URL")
+        service = Service(url=server.url, origin="GRAFANA_URL", token_from="GRAFANA_API_KEY")
         with pytest.raises(ChannelUnavailable, match="no answer"):
             send(service, retry_timeout=0.1)
 

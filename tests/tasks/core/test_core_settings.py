@@ -317,6 +317,26 @@ def test_only_what_a_web_server_shows_has_a_link(
     assert settings.report_link(tmp_path / "by another name" / page) == link
 
 
+def test_the_place_of_a_token_is_that_of_the_environment(config: Path) -> None:
+    def places(content: dict[str, Any], name: str) -> dict[str, str]:
+        services = load(config, content, INFLUXDB_URL="http://i").environments[name].services
+        return {service: one.token_from for service, one in services.items()}
+
+    assert places({}, "production") == {"influxdb": "INFLUXDB_TOKEN"}
+    content = staging(influxdb_url="http://i", influxdb_token="MINE", grafana_url="http://g")
+    assert places(content, "staging") == {
+        "influxdb": "MINE",
+        "grafana": f"{config / 'environments.yaml'}: environments.staging.grafana_token",
+    }
+
+
+def test_environments_may_be_empty_or_alone(config: Path) -> None:
+    for given in (None, {}):
+        assert list(load(config, {"environments": given}).environments) == ["production"]
+    with pytest.raises(ConfigurationInvalid, match="environments"):
+        load(config, {"environments": []})
+
+
 @pytest.mark.parametrize("token", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX: y", "tokén"])
 def test_token_that_no_header_can_carry_is_refused(config: Path, token: str) -> None:
     error = error_of(config, PROMETHEUS_URL="http://x", PROMETHEUS_API_TOKEN=token)

@@ -59,7 +59,7 @@ def test_a_file_names_no_secret_of_another_product(here: Path, name: str) -> Non
 def test_a_token_of_ours_is_taken(here: Path, name: str) -> None:
     service = load(here, name, **{name: "t0ken"}).environment("staging").services["api"]
     assert service.token is not None
-    assert service.token_origin == name
+    assert service.token_from == name
     assert is_token_variable(name)
 
 

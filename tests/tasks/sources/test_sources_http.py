@@ -22,7 +22,12 @@ from tests.fakes.raw_http import RawServer
 
 def client_of(server: HTTPServer, token: str | None = None) -> Client:
     secret = SecretStr(token) if token else None
-    service = Service(url=server.url_for("").rstrip("/"), token=secret, origin="FED_VIT_API_URL")
+    service = Service(
+        url=server.url_for("").rstrip("/"),
+        token=secret,
+        origin="FED_VIT_API_URL",
+        token_from="FED_VIT_API_TOKEN",
+    )
     return Client(service, API)
 
 
@@ -100,10 +105,7 @@ def test_the_token_that_is_missing_is_named(httpserver: HTTPServer, status: int)
     with client_of(httpserver) as client, pytest.raises(SourceRefused) as caught:
         client.ask("/", "it")
     assert caught.value.problem == "no token is set"
-    assert caught.value.fix == (
-        "Set the token in FED_VIT_API_TOKEN, or in the variable that api_token names in "
-        "environments.yaml"
-    )
+    assert caught.value.fix == "Set FED_VIT_API_TOKEN"
 
 
 def test_a_redirect_without_a_host(httpserver: HTTPServer) -> None:

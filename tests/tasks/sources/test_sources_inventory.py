@@ -10,7 +10,7 @@ from werkzeug import Response
 from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
 from tasks.core.services import Service
 from tasks.sources import inventory
-from tasks.sources.inventory import Described, Inventory, look, lowest_and_highest
+from tasks.sources.inventory import Described, Inventory, Selection, look, lowest_and_highest
 from tests.fakes.inventory import FakeInventory
 from tests.fakes.prometheus import FakeSeries
 
@@ -106,3 +106,25 @@ def test_extremes_of_the_last_hour(prometheus: FakeInventory) -> None:
 
     selectors = {"x": "x", "idle": "idle", "gone": "gone"}
     assert lowest_and_highest(service(prometheus), selectors, NOW) == {"x": (-2.5, 7.0)}
+
+
+@pytest.mark.parametrize(
+    ("selection", "metrics", "condition"),
+    [
+        (Selection(("node_*", "up")), {"node_load": 2, "up": 2}, ""),
+        (Selection(("rpc",)), {"rpc_bucket": 1}, ""),
+        (Selection(jobs=("a.b",)), {"node_load": 1, "up": 1}, 'job="a.b"'),
+        (Selection(("up",), ("a.b", "c")), {"up": 2}, r'job=~"a\\.b|c"'),
+        (Selection(("x*",)), {}, ""),
+        (Selection(jobs=("a",)), {}, 'job="a"'),
+    ],
+)
+def test_only_what_is_selected(
+    prometheus: FakeInventory, selection: Selection, metrics: dict[str, int], condition: str
+) -> None:
+    both = [{"job": "a.b"}, {"job": "c"}]
+    prometheus.metrics = {"node_load": both, "up": both, "rpc_bucket": [{"job": "d"}]}
+
+    found = look(service(prometheus), NOW, selection)
+    assert {name: len(series) for name, series in found.series.items()} == metrics
+    assert found.condition == condition

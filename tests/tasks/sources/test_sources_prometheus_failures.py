@@ -36,7 +36,7 @@ def test_the_token_opens_and_stays_secret(prometheus: FakePrometheus) -> None:
         extract(prometheus, measurement(x="float"), token="wr0ng")
     assert (caught.value.status, caught.value.what) == (401, "query of m.x")
     assert caught.value.problem == "the token is not accepted"
-    assert "PROMETHEUS_API_TOKEN" in caught.value.fix
+    assert caught.value.fix == "Set the variable of its token"
     assert "wr0ng" not in str(caught.value)
     with pytest.raises(SourceRefused, match="no token is set"):
         extract(prometheus, measurement(x="float"))

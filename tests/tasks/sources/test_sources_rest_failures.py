@@ -151,7 +151,12 @@ def head(length: int | None) -> bytes:
 
 
 def raw(server: RawServer) -> Service:
-    return Service(url=server.url, token=SecretStr(TOKEN), origin="FED_VIT_API_URL")
+    return Service(
+        url=server.url,
+        token=SecretStr(TOKEN),
+        origin="FED_VIT_API_URL",
+        token_from="FED_VIT_API_TOKEN",
+    )
 
 
 def test_half_a_body_may_come_right() -> None:

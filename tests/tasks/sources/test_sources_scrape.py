@@ -307,7 +307,9 @@ def test_text_that_is_no_page(text: str) -> None:
 
 def service(url: str, token: str | None = None) -> Service:
     secret = SecretStr(token) if token else None
-    return Service(url=url.rstrip("/"), token=secret, origin="FED_VIT_API_URL")
+    return Service(
+        url=url.rstrip("/"), token=secret, origin="FED_VIT_API_URL", token_from="FED_VIT_API_TOKEN"
+    )
 
 
 def guarded(request: Request) -> Response:

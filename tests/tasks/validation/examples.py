@@ -9,7 +9,6 @@ import pandas as pd
 
 from tasks.core.batch import Batch, build_frame
 from tasks.core.measurement import FieldSpec, FieldType, Measurement
-from tasks.core.severity import NAMES, Severity
 from tasks.core.window import Window
 from tasks.validation.model import Suite
 from tasks.validation.suites import read_suite
@@ -44,7 +43,6 @@ def an_expectation(
     return {
         "type": kind,
         "kwargs": kwargs,
-        "severity": NAMES[Severity(severity)].great_expectations,
         "meta": {
             "check_id": check_id,
             "severity": severity,

@@ -34,7 +34,7 @@ def put(folder: Path, name: str, *more: dict[str, Any]) -> Path:
 def test_sound_suites_have_no_flaw(tmp_path: Path) -> None:
     put(tmp_path, "one")
     put(tmp_path, "two")
-    assert list(review(tmp_path, [named("one"), named("two")])) == []
+    assert list(review(tmp_path, [named("one"), named("two")], fix=False)) == []
 
 
 def test_every_flaw_is_reported(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_every_flaw_is_reported(tmp_path: Path) -> None:
     put(tmp_path, "unused")
     (tmp_path / "broken.json").write_text("{", "utf-8")
     measurements = [named(name) for name in ("missing", "broken", "wrong", "unknown")]
-    found = list(review(tmp_path, measurements))
+    found = list(review(tmp_path, measurements, fix=False))
     assert [(flaw.suite, flaw.check_id) for flaw in found] == [
         ("missing.json", None),
         ("broken.json", None),
@@ -61,40 +61,41 @@ def test_every_flaw_is_reported(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_in_another_form_is_reported_with_the_line(tmp_path: Path) -> None:
-    path = put(tmp_path, "one")
-    lines = path.read_text("utf-8").splitlines()
-    path.write_text("\n".join([*lines[:1], lines[1].replace(" ", ""), *lines[2:], ""]), "utf-8")
-    assert list(review(tmp_path, [named("one")])) == [
-        Flaw(
-            "one.json",
-            None,
-            "is not in canonical form, from line 2 on",
-            'Sort its keys and indent it by 2 spaces; there should be `"expectations": [`',
-        )
+def test_all_flaws_of_one_suite_are_reported(tmp_path: Path) -> None:
+    more = [
+        an_expectation("column", BETWEEN, column="share", max_value=1),
+        an_expectation("type", "expect_wonders", column="share_ratio"),
+        an_expectation("argument", BETWEEN, column="share_ratio", most=1),
+        an_expectation("runs", BETWEEN, column="method", min_value=0),
     ]
+    put(tmp_path, "one", *more)
+    found = list(review(tmp_path, [named("one")], fix=True))
+    assert [flaw.check_id for flaw in found] == ["column", "type", "argument", "runs"]
 
 
-@pytest.mark.parametrize(
-    ("ending", "line", "expected"),
-    [("\n\n", 2, "nothing more"), ("", 1, "a line end and nothing more")],
-)
-def test_a_wrong_end_of_file_is_reported(
-    tmp_path: Path, ending: str, line: int, expected: str
-) -> None:
+def test_a_shipped_suite_that_no_measurement_uses_is_no_flaw(tmp_path: Path) -> None:
+    for name in ("one", "gpu", "gpus"):
+        put(tmp_path, name)
+    assert [flaw.suite for flaw in review(tmp_path, [named("one")], fix=False)] == ["gpus.json"]
+
+
+@pytest.mark.parametrize("ending", ["\n\n", ""])
+def test_a_file_in_another_form_is_reported_and_rewritten(tmp_path: Path, ending: str) -> None:
     path = put(tmp_path, "one")
     text = path.read_text("utf-8")
     path.write_text(text.rstrip("\n") + ending, "utf-8")
-    (flaw,) = review(tmp_path, [named("one")])
-    last = len(text.splitlines()) + line
-    assert flaw.problem == f"is not in canonical form, from line {last} on"
-    assert flaw.fix.endswith(f"there should be {expected}")
+    fix = "Rewrite it: fedvitals suites check --fix"
+    assert list(review(tmp_path, [named("one")], fix=False)) == [
+        Flaw("one.json", None, "is not in canonical form", fix)
+    ]
+    assert list(review(tmp_path, [named("one")], fix=True)) == []
+    assert path.read_text("utf-8") == text
 
 
 def test_a_shared_suite_is_checked_for_each_measurement(tmp_path: Path) -> None:
     put(tmp_path, "one").write_text("{}", "utf-8")
-    found = list(review(tmp_path, [named("one"), named("two", suite="one")]))
-    assert [flaw.suite for flaw in found] == ["one.json", "one.json"]
+    found = list(review(tmp_path, [named("one"), named("two", suite="one")], fix=False))
+    assert [flaw.suite for flaw in found] == ["one.json"] * 4
 
 
 def test_a_written_suite_is_read_back_in_canonical_form(tmp_path: Path) -> None:

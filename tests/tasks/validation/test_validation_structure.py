@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import SuiteInvalid
-from tasks.validation.structure import check_structure
+from tasks.validation.structure import check_structure, structural_flaws
 from tests.tasks.validation.examples import (
     BETWEEN,
     NOT_NULL,
@@ -93,11 +93,11 @@ CASES: dict[str, tuple[Change, str | None, str, str]] = {
     "no severity": (of(4, "meta.severity", None), "share", "meta.severity is None", "critical"),
     "high, which Great Expectations has not": (
         of(4, "severity", "high"), "share",
-        "meta.severity is 'critical', but severity is 'high'", '"severity": "critical"',
+        "meta.severity is 'critical', but severity is 'high'", "Remove severity",
     ),
     "severities that disagree": (
-        of(4, "meta.severity", "high"), "share",
-        "meta.severity is 'high', but severity is 'critical'", '"severity": "warning"',
+        of(4, "severity", "info"), "share",
+        "meta.severity is 'critical', but severity is 'info'", "Remove severity",
     ),
     "misspelt column": (
         of(4, "kwargs.column", "share_rato"), "share",
@@ -169,10 +169,41 @@ def test_what_is_wrong_is_refused_with_the_check_and_the_fix(case: str) -> None:
 def test_an_obligation_that_is_no_longer_critical_is_lacking(position: int) -> None:
     content = a_good_one()
     content["expectations"][position]["meta"]["severity"] = "warning"
-    content["expectations"][position]["severity"] = "warning"
 
     with pytest.raises(SuiteInvalid, match="lacks expect_"):
         check_structure(content, MEASUREMENT, PATH)
+
+
+def test_all_flaws_are_found_at_once() -> None:
+    content = a_good_one()
+    every = content["expectations"]
+    del every[1]
+    every[0]["meta"]["severity"] = "hihg"
+    every[2]["kwargs"]["column"] = "share_rato"
+    every[3] |= {"notes": "", "typ": ""}
+    every.append({"meta": {}})
+    content["nmae"] = "example"
+
+    problems = [flaw.problem for flaw in structural_flaws(content, MEASUREMENT, PATH)]
+    assert problems == [
+        "unknown key nmae",
+        # the row count with the wrong severity is there, so it is not lacking too
+        "check rows: meta.severity is 'hihg'",
+        "check share_ratio_present: example has no column 'share_rato'",
+        "check share: unknown key typ",
+        "expectation 5 has no meta.check_id",
+        "lacks expect_compound_columns_to_be_unique with exactly "
+        "column_list [environment, method, time] (critical)",
+    ]
+
+
+@pytest.mark.parametrize("severity", ["warning", "high"])
+def test_a_severity_that_is_written_twice_may_agree(severity: str) -> None:
+    content = a_good_one()
+    content["expectations"][4]["meta"]["severity"] = "high"
+    content["expectations"][4]["severity"] = severity
+
+    assert list(structural_flaws(content, MEASUREMENT, PATH)) == []
 
 
 def test_what_is_no_object_is_refused() -> None:

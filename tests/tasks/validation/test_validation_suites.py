@@ -108,7 +108,9 @@ def test_the_canonical_text_leaves_out_what_says_nothing() -> None:
         "meta": {"great_expectations_version": "1.24.1"},
     }
     content: dict[str, Any] = {"name": "example", **noisy, "suite_parameters": {}}
-    content["expectations"] = [{**limit, "id": "8a", "notes": "", "description": None}]
+    content["expectations"] = [
+        {**limit, "id": "8a", "notes": "", "description": None, "severity": "critical"}
+    ]
 
     text = canonical_json(content)
 

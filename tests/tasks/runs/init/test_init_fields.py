@@ -1,5 +1,7 @@
 """The fields of a family."""
 
+from typing import get_args
+
 import pytest
 
 from tasks.runs.init.families import Family, Kind
@@ -167,3 +169,20 @@ def test_job_and_instance_are_never_left_out() -> None:
     series = tuple({"job": "a", "instance": str(host)} for host in range(501))
 
     assert drafted(Family("x", "gauge", series)) is None
+
+
+def test_a_gauge_keeps_total_since_there_may_be_one_without() -> None:
+    names = []
+    for metric in ("app_pages_total_bytes", "app_pages_total", "app_pages"):
+        found = drafted(Family(metric, "gauge", ({"job": "a"},)))
+        assert found is not None
+        names += [one.stem + one.ending for one in found.drafts]
+    assert names == ["app_pages_total_bytes", "app_pages_total", "app_pages"]
+
+
+def test_every_query_has_the_condition_on_the_job() -> None:
+    for kind in get_args(Kind):
+        family = Family("x", kind, ({"job": "a"},), quantiles=("0.5",), condition='job="a"')
+        found = drafted(family)
+        assert found is not None
+        assert all('job="a"' in one.query for one in found.drafts)

@@ -1,6 +1,7 @@
 """The files of a proposal."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ ENVIRONMENTS = """\
 default_environment: production
 
 # none yet
-environments: {}
+environments:
 #  staging:
 """
 
@@ -101,6 +102,17 @@ def test_a_proposed_entry_reads_back_as_it_was(
     assert read["app_by_client"].tags == ("client", "job")
     assert read["app_by_client"].identity == "client"
     assert read["b"].identity is None
+
+
+def test_room_for_more_series_than_the_default_is_written(
+    proposal: Proposal, config: Path, tmp_path: Path
+) -> None:
+    series = [tuple({"id": f"{part}{n}"} for n in range(400)) for part in "ab"]
+    drafts = [drafted(Family(f"app_{number}x", "gauge", one)) for number, one in enumerate(series)]
+    many = replace(proposal, proposed=tuple(grouped(filter(None, drafts), ())))
+    (tmp_path / "metrics.yaml").write_text(texts(many, config)["config/metrics.yaml"], "utf-8")
+
+    assert Catalogue.read(tmp_path / "metrics.yaml")["app_by_id"].max_series == 1600
 
 
 def test_the_environment_has_its_addresses_and_names_of_variables(

@@ -1,5 +1,9 @@
 """Which families make one measurement."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tasks.runs.init.families import Family, Kind
 from tasks.runs.init.fields import drafted
 from tasks.runs.init.groups import Proposed, grouped
@@ -22,13 +26,50 @@ def shape(proposed: list[Proposed]) -> dict[str, tuple[tuple[str, ...], list[str
     }
 
 
-def test_three_families_with_two_words_in_common_are_a_group_the_rest_has_one_word() -> None:
-    names = ("app_mem_free_bytes", "app_mem_used_bytes", "app_mem_cached_bytes", "app_load", "up")
+@pytest.mark.parametrize(
+    ("metric", "place"),
+    [
+        ("app_mem_free_bytes", ("app_mem", "free_bytes")),
+        ("app_mem_Free_percent", ("app_mem", "free_ratio")),
+        # two words have no subsystem
+        ("app_load_ratio", ("app", "load_ratio")),
+        ("app_load1", ("app", "load1")),
+        ("up", ("up", "up")),
+        ("job:hits:rate5m", ("job_hits", "rate5m")),
+        # nor have the metrics of every process
+        ("process_open_fds", ("process", "open_fds")),
+        ("node_memory_Active_bytes", ("node_memory", "active_bytes")),
+        # the shipped catalogue has a measurement of this name
+        ("node_load1", ("node_metrics", "load1")),
+    ],
+)
+def test_two_words_name_the_measurement_and_the_rest_names_the_field(
+    metric: str, place: tuple[str, str]
+) -> None:
+    assert shape(group((metric, A))) == {place[0]: (("instance", "job"), [place[1]])}
 
-    assert shape(group(*((name, A) for name in names))) == {
-        "app": (("instance", "job"), ["load"]),
-        "app_mem": (("instance", "job"), ["free_bytes", "used_bytes", "cached_bytes"]),
-        "up": (("instance", "job"), ["up"]),
+
+WORDS = st.sampled_from(["app", "node", "mem", "load1", "free", "go", "5xx", "bytes", "total"])
+METRICS = st.lists(WORDS, min_size=1, max_size=5, unique=True).map("_".join)
+
+
+@given(st.dictionaries(METRICS, st.sampled_from([A, AB, DISK]), min_size=2), st.data())
+def test_names_stay_when_an_exporter_adds_a_metric(
+    metrics: dict[str, tuple[Labels, ...]], data: st.DataObject
+) -> None:
+    more = places(metrics)
+    new = data.draw(st.sampled_from(sorted(metrics)))
+    before = {name: series for name, series in metrics.items() if name != new}
+    assert places(before) == {name: place for name, place in more.items() if name != new}
+
+
+def places(metrics: dict[str, tuple[Labels, ...]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The measurement and the field of each metric."""
+    proposed = group(*sorted(metrics.items()))
+    return {
+        metric: (one.measurement.name, field)
+        for one in proposed
+        for metric, field in zip(one.metrics, one.drafts, strict=True)
     }
 
 
@@ -39,40 +80,34 @@ def test_other_labels_are_another_measurement_named_by_them() -> None:
     }
 
 
-def test_other_jobs_are_another_measurement() -> None:
-    assert shape(group(("go_threads", AB), ("go_gcs", A))) == {
-        "go": (("instance", "job"), ["gcs"]),
-        "go_2": (("instance", "job"), ["threads"]),
-    }
+def test_other_jobs_are_rows_of_the_same_measurement() -> None:
+    found = group(("go_threads", AB), ("go_gcs", A))
+
+    assert shape(found) == {"go": (("instance", "job"), ["threads", "gcs"])}
+    assert found[0].measurement.description == "metrics of go, from a, b"
 
 
-def test_a_name_of_the_catalogue_is_not_taken() -> None:
-    assert list(shape(group(("node_load1", A)))) == ["node_2"]
-
-
-def test_a_measurement_has_twelve_fields_at_most() -> None:
+def test_a_measurement_has_as_many_fields_as_its_prefix_has_metrics() -> None:
     found = shape(group(*((f"app_mem_{letter}", A) for letter in "abcdefghijklm")))
 
-    assert {name: len(fields) for name, (_, fields) in found.items()} == {
-        "app_mem": 12,
-        "app_mem_2": 1,
-    }
+    assert {name: len(fields) for name, (_, fields) in found.items()} == {"app_mem": 13}
 
 
-def test_a_measurement_has_five_hundred_rows_at_a_time_at_most() -> None:
-    def of(first: int) -> tuple[Labels, ...]:
-        return tuple({"id": str(number)} for number in range(first, first + 300))
+@pytest.mark.parametrize(("series", "most"), [(300, 1000), (501, 1002)])
+def test_there_is_room_for_twice_the_series(series: int, most: int) -> None:
+    def of(first: int, stop: int) -> tuple[Labels, ...]:
+        return tuple({"id": str(number)} for number in range(first, stop))
 
-    found = shape(group(("app_a", of(0)), ("app_b", of(0)), ("app_c", of(300))))
+    [found] = group(("app_a", of(0, 300)), ("app_c", of(200, series)))
 
-    assert [fields for _, fields in found.values()] == [["a", "b"], ["c"]]
+    assert found.measurement.max_series == most
 
 
 def test_fields_differ_from_each_other_and_from_tags_whatever_their_case() -> None:
     series: tuple[Labels, ...] = ({"Free": "1"},)
 
     assert shape(group(("app_free", series), ("app_FREE", series), ("app_time", series))) == {
-        "app_by_free": (("Free",), ["free_2", "free_3", "time_value"])
+        "app_by_free": (("Free",), ["app_free", "app_free_2", "time_value"])
     }
 
 
@@ -81,9 +116,9 @@ def test_a_field_keeps_the_prefix_when_the_rest_is_no_name() -> None:
 
 
 def test_a_measurement_named_like_a_reserved_word_or_a_quarantine() -> None:
-    found = shape(group(("time_now", A), ("field", A), ("cells_in_quarantine", DISK)))
+    found = shape(group(("time_now", A), ("field", A), ("cells_quarantine_now", A)))
 
-    assert list(found) == ["cells_by_device", "field_value", "time_value"]
+    assert list(found) == ["cells_quarantine_metrics", "field_value", "time_value"]
     series: tuple[Labels, ...] = ({"quarantine": "1"},)
     assert list(shape(group(("cells", series)))) == ["cells_by_quarantine_metrics"]
 
@@ -100,7 +135,7 @@ def test_a_long_name_is_cut() -> None:
     series: tuple[Labels, ...] = ({"a": "1", "b": "1", "c": "1", "d": "1", "e": "1"},)
 
     found = shape(group(("app_x", series), (f"{'x' * 120}_total", A)))
-    assert list(found) == ["app_by_a_b_c_and_2_more", "x" * 100]
+    assert list(found) == ["app_by_a_b_c_d_e", "x" * 100]
 
 
 def test_the_description_says_what_was_guessed_and_left_out() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.measurement import RESERVED
-from tasks.runs.init.names import Names, plain, quoted, selector, tag_for
+from tasks.runs.init.names import Names, plain, selector, tag_for
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,6 @@ def test_selector(metric: str, text: str) -> None:
     assert selector(metric) == text
 
 
-def test_selector_of_one_label() -> None:
-    assert selector("rpc", "quantile", "0.5") == 'rpc{quantile="0.5"}'
-    assert selector("on", "quantile", "0.5") == '{__name__="on", quantile="0.5"}'
-    assert quoted("plain") == '"plain"'
+def test_selector_of_conditions() -> None:
+    assert selector("rpc", 'quantile="0.5"', "") == 'rpc{quantile="0.5"}'
+    assert selector("on", 'quantile="0.5"', 'job="a"') == '{__name__="on", quantile="0.5", job="a"}'

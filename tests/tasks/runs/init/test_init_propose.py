@@ -9,6 +9,7 @@ from tasks.core.measurement import FieldSpec, Measurement, Rest
 from tasks.core.services import Service
 from tasks.runs.init.families import Skipped
 from tasks.runs.init.propose import Dropped, NothingFound, Proposal, propose
+from tasks.sources.inventory import Selection
 from tests.fakes.inventory import FakeInventory
 from tests.fakes.prometheus import FakeSeries
 
@@ -142,3 +143,23 @@ def test_nothing_can_be_collected(prometheus: FakeInventory) -> None:
 
     with pytest.raises(NothingFound, match="has no metric that could be collected"):
         proposal(prometheus)
+
+
+def test_what_is_not_selected_is_neither_kept_nor_proposed(prometheus: FakeInventory) -> None:
+    prometheus.metrics = {"requests_total": [A], "load": [A, {"job": "b"}], "up": [A]}
+    prometheus.queries = {REQUESTS: [FakeSeries(A)]}
+    kept = entry("requests", ("per_second", REQUESTS, True))
+    service = Service(url=prometheus.url, origin="PROMETHEUS_URL")
+
+    def found(*names: str) -> Proposal:
+        selection = Selection(names, ("b",) if "load" in names else ())
+        return propose(service, {"requests": kept, "clients": API}, True, NOW, selection)
+
+    load = found("load")
+    assert load.kept == (API,)
+    assert load.dropped == (Dropped("requests", "it reads no metric of --select load --job b"),)
+    [proposed] = load.proposed
+    assert proposed.measurement.fields["load"].query == 'max by (job) (load{job="b"})'
+    assert found("requests*").kept == (kept, API)
+    with pytest.raises(NothingFound, match="five minutes for --select x"):
+        found("x")
