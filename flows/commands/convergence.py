@@ -84,15 +84,15 @@ def convergence(
 
 
 def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_json: bool) -> None:
-    from flows.commands.show import print_json
+    from flows.commands.show import print_clean, print_json
     from tasks.reports.convergence.build import document_of
 
     if as_json:
         print_json(document_of(done, comparisons))
         return
-    print("\n\n".join(_text(one) for one in done))
+    print_clean("\n\n".join(_text(one) for one in done))
     if comparisons:
-        print("\n" + "\n".join(one.sentence for one in comparisons))
+        print_clean("\n" + "\n".join(one.sentence for one in comparisons))
 
 
 def _history(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import AsJson
-from flows.commands.show import print_json
+from flows.commands.show import print_clean, print_json
 from tasks.core.errors import UsageInvalid
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def init(
         print_json(document_of(proposal, (output / path for path in texts)))
     else:
         for line in _summary(proposal, output, measurements):
-            print(_printable(line))
+            print_clean(line)
 
 
 def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool) -> dict[str, str]:
@@ -181,11 +181,6 @@ def _types(measurements: "tuple[Measurement, ...]") -> str:
 
 def _names(names: list[str]) -> str:
     return ", ".join(names) or "none of the shipped catalogue has data there"
-
-
-def _printable(text: str) -> str:
-    """Replace characters that could draw on the terminal, since names may hold any."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _tell(text: str) -> None:

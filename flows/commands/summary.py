@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from flows.commands.show import shown_report
+from flows.commands.show import print_clean, shown_report
 from tasks.core.run_id import moment_of
 from tasks.core.units import counted
 from tasks.core.window import format_duration, iso
@@ -29,9 +29,9 @@ def finish(receipt: "Receipt", as_json: bool, verbose: bool = False) -> NoReturn
     from tasks.core.settings import load_settings
 
     if as_json:
-        print(receipt.model_dump_json(indent=2))
+        print_clean(receipt.model_dump_json(indent=2))
     else:
-        print(summary(receipt, load_settings(), verbose))
+        print_clean(summary(receipt, load_settings(), verbose))
     raise typer.Exit(int(receipt.exit_code))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from tasks.core.outside import shortened
 from tasks.core.severity import Severity
 from tasks.core.verdict import Breach, CheckResult
 from tasks.core.window import iso
@@ -14,6 +15,7 @@ from tasks.core.window import iso
 CHECK = "check"
 # the newest value of a run that is up to date is at most about a cell and a step old
 _RECENT = timedelta(hours=2)
+LONGEST_SENTENCE = 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Finding:
     n: int | None = None
     subject: str = ""
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", shortened(self.sentence, LONGEST_SENTENCE))
 
     @property
     def fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
 from tasks.core.finding import CHECK, Earlier, Finding, finding_of, no_earlier
 from tasks.core.maintenance import Maintenance
+from tasks.core.outside import shortened
 from tasks.core.reconciliation import Reconciliation
 from tasks.core.sentence import sentence_of
 from tasks.core.severity import Severity, worst
@@ -111,6 +112,20 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     start: datetime | None = None
+
+    def __post_init__(self) -> None:
+        # they quote what comes from outside
+        for name in ("problems", "warnings"):
+            object.__setattr__(self, name, _bounded(getattr(self, name)))
+
+
+MOST_LINES, LONGEST_LINE = 100, 1000
+
+
+def _bounded(lines: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(lines) - MOST_LINES
+    first = (shortened(line, LONGEST_LINE) for line in lines[:MOST_LINES])
+    return (*first, *([f"… and {more} more"] if more > 0 else []))
 
 
 # outcomes without a time of their own, such as loads, come first

@@ -91,11 +91,6 @@ def share(change: float, before: float, unit: str) -> str:
     return f"{'+' if change > 0 else '−'}{digits(abs(change / before) * 100)} %"
 
 
-def printable(text: str) -> str:
-    """Escape line ends and control characters of outside data, which would draw on a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Format a number with its noun: 1 value, 5,431 values."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

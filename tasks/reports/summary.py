@@ -3,8 +3,8 @@
 import re
 
 from tasks.core.artifact import code
+from tasks.core.outside import shortened
 from tasks.core.sentence import worst_first
-from tasks.http import shortened
 from tasks.reports import words
 from tasks.reports.changes import alike
 from tasks.reports.records import RunReport

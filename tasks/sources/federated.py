@@ -15,6 +15,7 @@ from tasks.http import Limits
 from tasks.sources.http import API, Client, Request
 from tasks.sources.json_body import fetch_json
 from tasks.sources.json_rows import MISSING, JsonRows
+from tasks.sources.json_values import is_writable
 from tasks.sources.rounds import (
     HistoryRound,
     count_undated,
@@ -26,8 +27,8 @@ from tasks.sources.rounds import (
 from tasks.sources.sample import nothing
 
 HISTORY = "/api/training/history"
-# 1,000 rounds of 1,000 clients are some 150 MB
-LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=512 * 2**20)
+# 400 rounds of 1,000 clients are some 60 MB
+LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=64 * 2**20)
 Known = Callable[[Measurement, str], KnownRun | None]
 
 
@@ -128,7 +129,7 @@ class _Answer:
         return any(n <= known.last[0] and (n, s) not in known.rounds for n, s in again)
 
     def _read_run_id(self, found: Any) -> str | None:
-        if found is None or (isinstance(found, str) and found):
+        if found is None or (isinstance(found, str) and found and is_writable(found)):
             return found
         # a number that counts runs is a name too
         if isinstance(found, int) and not isinstance(found, bool):

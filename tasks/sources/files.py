@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.finding import Finding
+from tasks.core.outside import read_json
 from tasks.sources.run_files import (
     csv_text,
     flower,
@@ -24,7 +25,7 @@ from tasks.sources.run_files.runs import runs_of
 from tasks.sources.run_files.table import RunFile, Table, invalid
 from tasks.sources.run_files.words import MetricOptions
 
-MOST_BYTES = 100 * 1024**2
+MOST_BYTES = 64 * 1024**2
 """A run of 1,000 rounds and 200 clients has about 20 MB; a file is held in memory as a whole."""
 KNOWN = "CSV, JSON, JSON lines, fl-progress.json, Flower's history, NVFlare's cross_val_results.json and TensorBoard's event files can be read"
 NO_OPTIONS = MetricOptions()
@@ -142,9 +143,7 @@ def _text(path: Path) -> str:
 def _json(text: str, file: str) -> tuple[Any, tuple[Finding, ...]]:
     """Parse JSON, JSON lines, or a Python literal."""
     try:
-        return json.loads(text), ()
-    except RecursionError as error:
-        raise invalid(file, "the JSON is nested too deep", KNOWN) from error
+        return read_json(text), ()
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             return _lines(text, file)
@@ -153,6 +152,8 @@ def _json(text: str, file: str) -> tuple[Any, tuple[Finding, ...]]:
             return literal, ()
         problem = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise invalid(file, problem, "Correct the JSON") from error
+    except ValueError as error:
+        raise invalid(file, f"the JSON cannot be read: {error}", KNOWN) from error
 
 
 def _lines(text: str, file: str) -> tuple[list[Any], tuple[Finding, ...]]:
@@ -166,4 +167,6 @@ def _lines(text: str, file: str) -> tuple[list[Any], tuple[Finding, ...]]:
             if number < lines[-1][0]:
                 raise invalid(file, f"line {number}: {error.msg}", "Correct the JSON") from error
             return found, (csv_text.cut_off(number),)
+        except (ValueError, RecursionError) as error:
+            raise invalid(file, f"line {number}: {error}", "Correct the JSON") from error
     return found, ()

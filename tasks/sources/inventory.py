@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from tasks.core.errors import SourceRefused
+from tasks.core.outside import MOST_VALUES, UNREADABLE, check_size
 from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Limits
@@ -138,11 +139,12 @@ def _ask(
     if answer.status != 200 or refusal is not None:
         raise failure(client, answer, refusal, (form or {}).get("query", path), request)
     try:
+        check_size(answer.body, most=MOST_VALUES)
         envelope = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
         return msgspec.json.decode(envelope["data"], type=kind)
     except KeyError as error:
         raise request.invalid("it has no data") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise request.invalid(str(error)) from error
 
 

@@ -14,14 +14,19 @@ from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, FedvitalsError
 from tasks.core.measurement import Measurement, Scrape
+from tasks.core.outside import shortened
 from tasks.core.ports import History
 from tasks.core.services import Service
 from tasks.core.window import Window, floor, micros
-from tasks.http import Limits, shortened
+from tasks.http import Limits
 from tasks.sources.histogram import quantile_of
 from tasks.sources.http import API, Client, Request, service_checks
 from tasks.sources.wide_frame import Key, Wide, key_of
 
+LIMITS = Limits(silence=15.0, total=30.0, largest=32 * 2**20)
+MOST_SAMPLES, MOST_LABELS, LONGEST_LINE = 500_000, 3_000_000, 16_384
+# its parser takes the square of the time
+TOO_LONG = f"a line of more than {LONGEST_LINE} characters"
 TEXT_FORMAT = "text/plain;version=0.0.4"
 _MALFORMED = (ValueError, IndexError, OverflowError)
 # all before a # outside of quotes: what follows is an exemplar of OpenMetrics
@@ -64,6 +69,8 @@ class Page:
         """
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
         try:
+            if any(len(line) > LONGEST_LINE for line in self.text.split("\n")):
+                raise ValueError(TOO_LONG)
             for family in text_string_to_metric_families(self.text):
                 for sample in family.samples:
                     labels = tuple(sorted(sample.labels.items()))
@@ -71,7 +78,7 @@ class Page:
                 if family.type == "counter":
                     found[family.name] = found[f"{family.name}_total"]
         except _MALFORMED as error:
-            problem = f"it cannot be parsed: {' '.join(str(error).split()) or 'a malformed line'}"
+            problem = f"it cannot be parsed: {str(error) or 'a malformed line'}"
             raise self.request.invalid(problem) from error
         return dict(found)
 
@@ -82,7 +89,7 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
     Raises SourceUnavailable, SourceRefused as Client.ask; AnswerInvalid when it has no line in
     Prometheus's exposition format.
     """
-    with Client(service, API, limits) as client:
+    with Client(service, API, limits or LIMITS) as client:
         time = datetime.now(UTC)
         request = client.request("its metrics page")
         answer = client.ask(path, request.what, accept=TEXT_FORMAT)
@@ -91,6 +98,8 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
     if "html" in answer.headers.get("Content-Type", ""):
         raise request.invalid("it is an HTML page")
     text = answer.body.decode("utf-8-sig", "surrogateescape")
+    if text.count("\n") > MOST_SAMPLES or text.count("=") > MOST_LABELS:
+        raise request.invalid(f"it has more than {MOST_SAMPLES} lines or {MOST_LABELS} labels")
     # refused here and once, not in each measurement
     return _readable(Page(service.url, time, "\n".join(map(_without_exemplar, text.split("\n")))))
 
@@ -119,6 +128,8 @@ def _readable(page: Page) -> Page:
 
 def _problem(line: str) -> str:
     """Return why the line alone cannot be read; empty if it can."""
+    if len(line) > LONGEST_LINE:
+        return TOO_LONG
     try:
         line.encode()
         list(text_string_to_metric_families(line))

@@ -9,8 +9,9 @@ import pandas as pd
 
 from tasks.core.batch import Batch
 from tasks.core.measurement import FieldSpec, Measurement
+from tasks.core.outside import escaped
 from tasks.core.severity import Severity
-from tasks.core.units import counted, pair, printable
+from tasks.core.units import counted, pair
 from tasks.core.verdict import Breach, CheckResult, Verdict
 from tasks.validation.model import BETWEEN, NOT_NULL, Expectation
 from tasks.validation.wording import limit_of, shown
@@ -141,4 +142,4 @@ def _rejection(check_id: str, records: pd.DataFrame, newest: datetime) -> CheckR
 
 
 def _cut(text: str) -> str:
-    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return escaped(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
+from tasks.core.whole_file import replace_file
 from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import Complaint, check_structure, did_you_mean
@@ -76,15 +76,9 @@ def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
 
 def write_suite(suite: Suite) -> None:
     """Replace the suite's file atomically; raise ConfigurationInvalid."""
-    draft = suite.path.with_name(f".{suite.path.name}.draft")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(canonical_json(suite.content))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(suite.path)
+        replace_file(suite.path, canonical_json(suite.content).encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ConfigurationInvalid(
             where=suite.path,
             problem=f"cannot be written: {error.strerror}",

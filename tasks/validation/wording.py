@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core.units import printable
+from tasks.core.outside import escaped
 from tasks.validation.engine import Ran
 from tasks.validation.model import (
     IN_SET,
@@ -87,4 +87,4 @@ def shown(value: Any) -> str:
         return f"{value:.12g}"
     if isinstance(value, pd.Timestamp):
         return str(value.isoformat()).replace("+00:00", "Z")
-    return printable(str(value))
+    return escaped(str(value))

@@ -118,5 +118,6 @@ def test_doctor_asks_grafana(bare: Installation, grafana: FakeGrafana) -> None:
     checks = {(each["service"], each["what"]): each for each in bare.here("doctor", "--json").document["checks"]}  # fmt: skip
     assert checks["Grafana", "answers"]["ok"]
     assert (
-        checks["settings", "grafana"]["detail"] == f"{grafana.url} (from GRAFANA_URL), with a token"
+        checks["settings", "grafana"]["detail"]
+        == f"{grafana.url} (from GRAFANA_URL), token from GRAFANA_API_KEY"
     )

@@ -24,6 +24,7 @@ from tasks.core.retry import counted_retries
 from tasks.core.run_id import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
+from tasks.core.whole_file import make_private
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
@@ -229,7 +230,7 @@ class Run:
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger for a block; raise ConfigurationInvalid without a folder for it."""
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_private(settings.home)
     except OSError as error:
         problem = f"{settings.home} cannot be created: {error.strerror}"
         fix = "Name a writable folder"

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from tasks.sources.run_files.table import Table
+from tasks.sources.run_files.table import Table, check_cells
 from tasks.sources.run_files.words import normal
 
 TENSORBOARD = ["wall_time", "step", "value"]
@@ -48,6 +48,7 @@ def _of_runs(table: Table, counter: str, series: list[str]) -> Table:
         for row in range(len(table.places))
         if any(str(table.columns[name][row]).strip() for name in named.values())
     ]
+    check_cells(table.about.source, len(rows), len(metrics))
     columns: dict[str, list[Any]] = {
         "run": [run for run, _ in rows],
         counter: [table.columns[counter][row] for _, row in rows],

@@ -1,13 +1,13 @@
 """CSV: comma, semicolon or tab, with a header line, quotes and decimal commas."""
 
 import csv
-import io
 from collections.abc import Sequence
+from itertools import islice
 
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.sources.run_files import charts
-from tasks.sources.run_files.table import About, Table, invalid, odd
+from tasks.sources.run_files.table import MOST_CELLS, About, Table, check_cells, invalid, odd
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 Line = tuple[int, list[str]]
@@ -19,9 +19,7 @@ CSV_FIX = "The first line names the columns, such as round,loss,accuracy"
 
 def table_of(text: str, file: str, run_id: str) -> Table:
     """Read a CSV file."""
-    count = text.count("\n")
-    if count > MOST_LINES:
-        raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_FIX)
+    _check_amount(text, file)
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if line.strip()), None)
     if start is None:
@@ -30,7 +28,7 @@ def table_of(text: str, file: str, run_id: str) -> Table:
     separator = max(SEPARATORS, key=header.count)
     if not header.count(separator):
         raise invalid(file, f"line {start + 1} has one column only", CSV_FIX)
-    body = io.StringIO("\n".join([header, *lines[start + 1 :]]))
+    body = (f"{line}\n" for line in (header, *islice(lines, start + 1, None)))
     reader = csv.reader(body, delimiter=separator, skipinitialspace=True)
     try:
         names = [name.strip() for name in next(reader)]
@@ -46,6 +44,7 @@ def table_of(text: str, file: str, run_id: str) -> Table:
         _check_header(file, heads, line)
         whole, found = _whole(file, heads, part)
         findings += found
+        check_cells(file, len(kept) + len(whole), len(columns.keys() | set(heads)))
         for place, name in enumerate(heads):
             if name:
                 cells = columns.setdefault(name, [])
@@ -59,6 +58,15 @@ def table_of(text: str, file: str, run_id: str) -> Table:
         columns = {"step": [row[0] for _, row in kept], **columns}
     table = Table(About(run_id, file), columns, [f"line {line}" for line, _ in kept], findings)
     return charts.table_of(table)
+
+
+def _check_amount(text: str, file: str) -> None:
+    count = text.count("\n")
+    if count > MOST_LINES:
+        raise invalid(file, f"it has {count:,} lines, at most {MOST_LINES:,} are read", LINES_FIX)
+    amount = sum(map(text.count, SEPARATORS)) + count
+    if amount > MOST_CELLS:
+        raise invalid(file, f"it has {amount:,} cells, at most {MOST_CELLS:,} are read", LINES_FIX)
 
 
 def _sections(head: Line, rows: list[Line]) -> list[tuple[Line, list[Line]]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tasks.sources.run_files.table import About, Table, invalid
+from tasks.sources.run_files.table import About, Table, check_cells, invalid
 
 LOSSES = ("losses_distributed", "losses_centralized")
 # words for where a column was measured
@@ -43,20 +43,23 @@ def table_of(content: Any, file: str, run_id: str) -> Table:
     ]
     if not rows:
         raise invalid(file, "the history has no round", "Name the file of a run that has begun")
-    return Table(About(run_id, file, _plan(content)), *wide(rows))
+    return Table(About(run_id, file, _plan(content)), *wide(rows, file))
 
 
-def wide(rows: Sequence[tuple[int, str, Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+def wide(rows: Sequence[tuple[int, str, Any]], file: str) -> tuple[dict[str, list[Any]], list[str]]:
     """Return columns and places; a value that is reported again has a row of its own."""
-    names = dict.fromkeys(name for _, name, _ in rows)
-    series = {name: [(n, value) for n, each, value in rows if each == name] for name in names}
+    series: dict[str, list[tuple[int, Any]]] = {}
+    for number, name, value in rows:
+        series.setdefault(name, []).append((number, value))
     if any(later <= n for each in series.values() for (n, _), (later, _) in pairwise(each)):
-        columns = {name: [v if each == name else None for _, each, v in rows] for name in names}
+        check_cells(file, len(rows), len(series))
+        columns = {name: [v if each == name else None for _, each, v in rows] for name in series}
         numbers = [number for number, _, _ in rows]
     else:
         numbers = sorted({number for number, _, _ in rows})
+        check_cells(file, len(numbers), len(series))
         cells = {name: dict(each) for name, each in series.items()}
-        columns = {name: [cells[name].get(number) for number in numbers] for name in names}
+        columns = {name: [cells[name].get(number) for number in numbers] for name in series}
     return {"round": numbers, **columns}, [f"round {number}" for number in numbers]
 
 
@@ -116,7 +119,7 @@ def round_of(raw: Any, file: str, where: str) -> int:
     """Return the round; raise RunFileInvalid for another value."""
     try:
         number = float(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if number < 0 or not number.is_integer():
         raise invalid(file, f"{where}: {str(raw)[:40]!r} is not a round", FIX)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tasks.core.finding import Finding
@@ -81,7 +82,10 @@ def _of_site(
 
 
 def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    # JSON's integers may be larger than any float
+    with suppress(OverflowError):
+        return math.fsum(values) / len(values) if values else None
+    return None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:

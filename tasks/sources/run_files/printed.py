@@ -4,7 +4,7 @@ import ast
 import re
 from typing import Any
 
-MOST_CHARACTERS = 10 * 1024**2
+MOST_CHARACTERS = 5 * 1024**2
 """A literal takes a hundred times its text in memory."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HEADING = re.compile(
@@ -12,7 +12,7 @@ _HEADING = re.compile(
 )
 _ATTRIBUTE = re.compile(r"app_fit: ((?:losses|metrics)_\w+) (.*)")
 _LEVEL = re.compile(r"^\s*(?:[A-Z]+ *:)?\s*")
-_ROUND = re.compile(r"round (\d+): (\S+)")
+_ROUND = re.compile(r"round (\d{1,18}): (\S+)")
 # numbers that are no literals
 _NUMPY = re.compile(r"\b(?:(?:np|numpy)\.\w+|array|tensor)\(([^()]*)\)")
 _ODD = re.compile(r"(?<![\w'\"])(nan|inf)(?![\w'\"])")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.sources.run_files.flower import PLACES, round_of, wide
-from tasks.sources.run_files.table import NO_ROUND, About, Table, invalid
+from tasks.sources.run_files.table import NO_ROUND, About, Table, check_cells, invalid
 from tasks.sources.run_files.words import ROUNDS, normal
 
 LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data", "log_history")
@@ -20,13 +20,14 @@ def table_of(content: Any, file: str, run_id: str) -> Table:
     columns = _columns(content)
     if columns is not None:
         if len(set(map(len, columns.values()))) > 1:
-            return Table(About(run_id, file), *wide(_by_round(columns, file)))
+            return Table(About(run_id, file), *wide(_by_round(columns, file), file))
         length = len(next(iter(columns.values())))
         return Table(About(run_id, file), columns, [f"entry {place}" for place in range(length)])
     rows = [_flat(row) for row in _rows(content) or []]
     if not rows:
         raise invalid(file, *NO_ROUND)
     names = dict.fromkeys(name for row in rows for name in row)
+    check_cells(file, len(rows), len(names))
     reported = {name: [row.get(name) for row in rows] for name in names}
     return Table(About(run_id, file), reported, [f"entry {place}" for place in range(len(rows))])
 

@@ -47,7 +47,7 @@ def test_a_file_of_200_mb_is_refused_before_it_is_opened(
     monkeypatch.setattr(files, "_text", lambda path: pytest.fail("it was opened"))
 
     assert complaint(path) == (
-        "run.csv: it has 200 MB, at most 105 MB are read into memory. Fix: keep one line a round, "
+        "run.csv: it has 200 MB, at most 67 MB are read into memory. Fix: keep one line a round, "
         "and the columns of round, loss and accuracy"
     )
 

@@ -13,8 +13,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tasks.core.errors import SourceRefused, SourceUnavailable
+from tasks.core.outside import LONGEST_QUOTE
 from tasks.core.services import Service
-from tasks.http import LONGEST_QUOTE, Answer
+from tasks.http import Answer
 from tasks.sources.http import API, PROMETHEUS, Client
 from tests.fakes.raw_http import RawServer
 
