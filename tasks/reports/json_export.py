@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from pydantic_core import to_jsonable_python
 
+from tasks.core.outside import shortened
 from tasks.core.severity import Severity
 from tasks.core.verdict import Verdict
 from tasks.core.window import Window, iso
-from tasks.http import shortened
 from tasks.reports.comparison import comparisons_of
 from tasks.reports.multiples import MOST_OF_A_FIELD, names_of, ranked
 from tasks.reports.oddness import ODD, Oddness

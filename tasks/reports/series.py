@@ -10,8 +10,8 @@ import pandas as pd
 
 from tasks.core.batch import canonical, time_micros
 from tasks.core.measurement import Measurement
+from tasks.core.outside import shortened
 from tasks.core.window import Window, micros
-from tasks.http import shortened
 from tasks.reports.oddness import Floats as Floats
 from tasks.reports.oddness import Oddness, oddness_of
 
