@@ -206,14 +206,14 @@ ERRORS = {
 def test_an_error_table_is_known_by_its_whole_header(fake: FakeInfluxDB, text: str) -> None:
     with reader_of(fake) as reader:
         with pytest.raises(SinkRefused, match="shard is gone"):
-            list(reader._rows(text))
+            list(reader._rows(text.encode()))
         # the failing twin: the names are tags, behind the columns of every table
         data = (
             "#datatype,string,long,dateTime:RFC3339,long,string,string\r\n"
             ",result,table,_time,_value,error,reference\r\n"
             ",_result,0,2026-01-01T00:00:00Z,7,shard is gone,897\r\n"
         )
-        (row,) = reader._rows(data)
+        (row,) = reader._rows(data.encode())
     assert (row.value, row.key.tags) == (7, (("error", "shard is gone"), ("reference", "897")))
 
 
@@ -221,9 +221,9 @@ def test_an_error_table_is_known_by_its_whole_header(fake: FakeInfluxDB, text: s
 def test_a_page_is_no_answer_without_rows(fake: FakeInfluxDB, page: str) -> None:
     with reader_of(fake) as reader:
         with pytest.raises(SinkRefused, match="not the answer of an InfluxDB 2: <html>"):
-            list(reader._rows(page))
+            list(reader._rows(page.encode()))
         # the failing twin
-        assert list(reader._rows("\r\n")) == []
+        assert list(reader._rows(b"\r\n")) == []
 
 
 def test_an_error_behind_good_rows_is_reported(fake: FakeInfluxDB) -> None:
@@ -233,7 +233,7 @@ def test_an_error_behind_good_rows_is_reported(fake: FakeInfluxDB) -> None:
             ",_result,0,2026-01-01T00:00:00Z,240\r\n\r\n"
             "error,reference\r\nruntime error: shard is gone,897\r\n"
         )
-        rows = reader._rows(text)
+        rows = reader._rows(text.encode())
         assert next(rows).value == 240
         with pytest.raises(SinkRefused, match="shard is gone"):
             next(rows)
