@@ -20,6 +20,7 @@ TOPICS = (
     "Quarantine",
     "Accounts",
     "Secrets",
+    "Security",
     "Twice",
     "Two runs",
     "Maintenance",
@@ -39,6 +40,29 @@ This page is `fedvitals --help`, written by `make docs`. The documents of `--jso
 RELIABILITY_HEAD = """# Reliability
 
 Each promise stands as a marker on the tests that hold it; `make docs` writes this page from the markers. Paths are below `tests/`. `make test` runs all of them; those in `real/` drive real servers. `make soak` combines the faults at random for `SOAK_MINUTES` (20), and then compares every value of Prometheus, lake and InfluxDB. It prints its seed, and `SOAK_SEED` repeats its choices. The limits of these promises are in [the guide](guide.md#known-limits).
+"""
+
+
+NEIGHBOUR = """## What a hostile neighbour can and cannot do
+
+A neighbour is a service that is asked, a sink that is written to, a proxy between them, a file of a training, another user of the machine, or a program that writes into the lake.
+
+It cannot:
+
+- fill the memory, or hold a command: an answer has a limit (64 MiB; of a query of Prometheus 128 MiB, of `/metrics` 32 MiB, of the REST API 16 MiB, of channels 1 MiB) and a deadline for all of it, an encoding is refused, and so are JSON, pages and files that would multiply in memory. The tests print the peak of each case, 1 GB at most, in a process of its own.
+- end a run with a traceback, write controls or turned text to a terminal, or bloat a report: what it says is one line of 300 characters at most.
+- make the receipt lie: what was landed is counted, and pending for a sink whose answer makes no sense.
+- get a token of another service or product by a redirect, a file or a folder that happens to lie in the working directory.
+- lead a command to a file outside of a table of the lake: its log is damaged then, and `lake repair` moves only the log aside.
+- guess the name of a file that is being written, or read the home of another user.
+
+It can:
+
+- lie in its values. Suites turn the impossible away; what is possible lands.
+- refuse or delay: the cells are gaps or pending, and later runs return to them. A sink may refuse every value, which then is in quarantine with its reason.
+- see what is meant for it: the token of its own service, and what a sink is given.
+- choose addresses and limits where you name its folder (`FEDVITALS_CONFIG`) or run as its user. `doctor` shows folders, addresses and variables before it asks anything.
+- put formulas into tags: give `lake export --safe-csv` for a file that a spreadsheet opens.
 """
 
 
@@ -86,6 +110,7 @@ def reliability_page(tests: Path = ROOT / "tests") -> str:
         ]
         if rows:
             parts.append("\n".join([f"## {topic}\n", "| promise | held by |", "|---|---|", *rows]))
+    parts.append(NEIGHBOUR)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -7,9 +7,10 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from flows.commands import stopping
 
@@ -55,6 +56,7 @@ app = typer.Typer(
     help=HELP,
     no_args_is_help=True,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 for _name in COMMANDS:
@@ -81,6 +83,21 @@ def _options(
     pass
 
 
+def command() -> Any:
+    """Return the command line, without the type `bool` beside each flag of its help."""
+    top = get_command(app)
+    _hide_flag_types(top, typer.Context(top, **top.context_settings))
+    return top
+
+
+def _hide_flag_types(command: Any, context: typer.Context) -> None:
+    for option in command.get_params(context):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _hide_flag_types(inner, typer.Context(inner, parent=context))
+
+
 def main() -> None:
     """Run the command line; a fedvitals error prints one line and sets the exit code.
 
@@ -91,7 +108,7 @@ def main() -> None:
     from tasks.core.errors import FedvitalsError
 
     try:
-        app()
+        command()()
     except FedvitalsError as error:
         print(f"fedvitals: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

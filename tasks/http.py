@@ -1,11 +1,13 @@
 """One HTTP transport for every adapter: token, trust, proxy, and limits in time and size."""
 
-import math
+import io
 import os
+import socket
 import ssl
-import time
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import Any, Self
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError
+from tasks.core.outside import shortened
 from tasks.core.retry import seconds_asked
 from tasks.core.services import Service
 
@@ -24,7 +29,6 @@ from tasks.core.services import Service
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 CERT_VARIABLE, KEY_VARIABLE = "FEDVITALS_TLS_CERT", "FEDVITALS_TLS_KEY"
 PART_BYTES = 1 << 18
-LONGEST_QUOTE = 300
 _OTHER_NAME = "Give an address in {origin} that the certificate names, or have this one added"
 # by OpenSSL's reasons (x509_vfy.h), those that another CA file would not fix
 CERTIFICATE_FIXES = {
@@ -45,17 +49,29 @@ class Limits:
     connect: float = 5.0
     silence: float = 60.0
     total: float = 120.0
-    largest: int | None = None
+    largest: int = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; its body is whole unless `is_cut`, since it was larger than the limit."""
+    """An answer; its body is whole unless `is_cut`, since it was larger than the limit.
+
+    The body of an answer in an `encoding` is not read: none was asked for, and few bytes may stand
+    for any number.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     is_cut: bool = False
+    encoding: str = ""
+
+    @property
+    def flaw(self) -> str:
+        """Describe why the body is not whole; empty when it is."""
+        if self.encoding:
+            return f"it is encoded ({shortened(self.encoding)}), and no encoding was requested"
+        return "it is larger than the limit" if self.is_cut else ""
 
     @property
     def retry_after(self) -> float | None:
@@ -117,36 +133,44 @@ class Transport(ABC):
         return answer
 
     def _call(self, method: str, url: str, what: str, content: Mapping[str, Any]) -> Answer:
-        deadline = time.monotonic() + self.limits.total
-        try:
-            with self.session.request(
-                method,
-                url,
-                **content,
-                timeout=(self.limits.connect, self.limits.silence),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return self._read(response, deadline, what)
-        # those of requests are OSErrors, as is that of a file of certificates that is not there
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise self.unanswered(error, what) from error
-
-    def _read(self, response: requests.Response, deadline: float, what: str) -> Answer:
-        largest = math.inf if self.limits.largest is None else self.limits.largest
-        announced = response.headers.get("Content-Length", "")
-        parts: list[bytes] = []
-        size = 0
-        is_cut = announced.isdecimal() and int(announced) > largest
-        # read1 returns after each arrival, so that a server that drips cannot pass the deadline
-        while not is_cut and (part := response.raw.read1(PART_BYTES, decode_content=True)):
-            parts.append(part)
-            size += len(part)
-            is_cut = size > largest
-            if time.monotonic() > deadline:
+        with _Deadline(self.limits.total) as deadline:
+            try:
+                with self.session.request(
+                    method,
+                    url,
+                    **content,
+                    timeout=(self.limits.connect, self.limits.silence),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    answer = self._read(response, deadline)
+            # those of requests are OSErrors, as is that of a file of certificates that is not there;
+            # a ValueError is a number in a header that is none
+            except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
+                if not deadline.is_over:
+                    raise self.unanswered(error, what) from error
+            if deadline.is_over:
                 raise self.no_answer(what, f"no whole answer within {self.limits.total:g} s", True)
-        body = b"".join(parts)[: self.limits.largest]
-        return Answer(response.status_code, body, response.headers, is_cut)
+        return answer
+
+    def _read(self, response: requests.Response, deadline: "_Deadline") -> Answer:
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        encoding = "" if encoding == "identity" else encoding
+        # of more digits than a size has
+        announced = response.headers.get("Content-Length", "")[:18]
+        is_cut = announced.isdecimal() and int(announced) > self.limits.largest
+        # its bytes are not copied when they are complete
+        body = io.BytesIO()
+        # read1 returns after each arrival
+        while not (is_cut or encoding or deadline.is_over):
+            part = response.raw.read1(PART_BYTES, decode_content=False)
+            if not part:
+                break
+            body.write(part)
+            is_cut = body.tell() > self.limits.largest
+        if is_cut:
+            body.truncate(self.limits.largest)
+        return Answer(response.status_code, body.getvalue(), response.headers, is_cut, encoding)
 
     def unanswered(self, error: Exception, what: str) -> FedvitalsError:
         """Return our error for one of requests: that of `no_answer`, or for a certificate or its file."""
@@ -195,8 +219,70 @@ class Transport(ABC):
         return shortened(self.redacted(text))
 
 
+class _Deadline:
+    """Hangs up when the time of one exchange is over: a time-out begins anew with each byte."""
+
+    def __init__(self, seconds: float) -> None:
+        self.is_over = False
+        self._connection: HTTPConnection | None = None
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        _exchange.deadline = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _exchange.deadline = None
+
+    def guard(self, connection: HTTPConnection) -> None:
+        """Hang up on this connection, which waits for its answer."""
+        self._connection = connection
+
+    def _end(self) -> None:
+        self.is_over = True
+        wire = getattr(self._connection, "sock", None)
+        if wire is None:
+            return
+        # also of TLS, which wraps a socket; another thread may close it meanwhile
+        with suppress(OSError), socket.socket(fileno=os.dup(wire.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+
+_exchange = threading.local()
+
+
+class _Guarded(HTTPConnection):
+    """A connection whose exchange the deadline may end."""
+
+    def getresponse(self) -> Any:
+        _exchange.deadline.guard(self)
+        return super().getresponse()
+
+
+class _GuardedTls(_Guarded, HTTPSConnection):
+    """A connection over TLS."""
+
+
+class _Adapter(HTTPAdapter):
+    """Makes guarded connections."""
+
+    def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
+        """Return the pool of connections to the service."""
+        pool: Any = super().get_connection_with_tls_context(*args, **keywords)
+        pool.ConnectionCls = _GuardedTls if pool.scheme == "https" else _Guarded
+        return pool
+
+
 class _Session(requests.Session):
     """Follows no redirect, whoever asks, so that the token goes to no other host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Name no target, whatever the answer says."""
@@ -216,12 +302,6 @@ class _Token(AuthBase):
         elif any(login):
             HTTPBasicAuth(*login)(request)
         return request
-
-
-def shortened(text: str) -> str:
-    """Return the text on one line, cut to a length that can be read."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
 
 
 def trusting() -> ssl.SSLContext:

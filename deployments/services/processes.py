@@ -20,6 +20,7 @@ import yaml
 READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
 LOOPBACK = "127.0.0.1"
+INFLUX_LOGIN = {"username": "demo", "password": "fedvitals-demo"}
 
 
 class NotStarted(Exception):
@@ -52,10 +53,13 @@ class Training:
 
 
 @contextmanager
-def fl_server(folder: Path, rounds: int, round_seconds: float) -> Iterator[Training]:
+def fl_server(
+    folder: Path, rounds: int, round_seconds: float, lossy_clients: int = 0
+) -> Iterator[Training]:
     """Run a federated training as a service."""
     command = [sys.executable, "-m", "deployments.services.fl_server", "--port", "0"]
     command += ["--rounds", str(rounds), "--round-seconds", str(round_seconds)]
+    command += ["--lossy-clients", str(lossy_clients)]
     command += ["--tls-dir", str(folder / "tls"), "--https-port", "0"]
     with _running("fl_server", command, folder) as (process, output):
         ready = json.loads(_wait(process, output, lambda: _first_line(output)))
@@ -117,12 +121,10 @@ def _answering(
 
 
 def _set_up(url: str) -> InfluxAccess:
-    names = {"username": "demo", "org": "fedvitals", "bucket": "fedvitals"}
-    answer = requests.post(
-        f"{url}/api/v2/setup", json={**names, "password": "fedvitals-demo"}, timeout=30
-    )
+    access = {**INFLUX_LOGIN, "org": "fedvitals", "bucket": "fedvitals"}
+    answer = requests.post(f"{url}/api/v2/setup", json=access, timeout=30)
     answer.raise_for_status()
-    return InfluxAccess(url, answer.json()["auth"]["token"], names["org"], names["bucket"])
+    return InfluxAccess(url, answer.json()["auth"]["token"], access["org"], access["bucket"])
 
 
 @contextmanager

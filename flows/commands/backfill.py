@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Measurements, MetricTypes
+from flows.commands.options import (
+    AsJson,
+    EnvironmentName,
+    FailOnOption,
+    Measurements,
+    MetricTypes,
+    Verbose,
+)
 from flows.commands.running import run_command, show_warnings
 from flows.commands.show import print_json, print_table
 from flows.commands.summary import finish
@@ -34,10 +41,10 @@ def backfill(
         int | None, typer.Option(help="Chunks at once; pipeline.workers when not given.")
     ] = None,
     address: Annotated[
-        str | None,
-        typer.Option(help="Dask scheduler; a local cluster when not given."),
+        str | None, typer.Option(help="Dask scheduler; a local cluster when not given.")
     ] = None,
     fail_on: FailOnOption = "high",
+    verbose: Verbose = False,
     json: AsJson = False,
 ) -> None:
     """Fill the past: read the cells of a window that are missing, oldest first.
@@ -63,7 +70,8 @@ def backfill(
         _look(request, environment, json)
     from flows.workers import workers_of
 
-    finish(run_command("backfill", request, environment, fail_on, workers=workers_of(runner)), json)
+    made = workers_of(runner)
+    finish(run_command("backfill", request, environment, fail_on, workers=made), json, verbose)
 
 
 def _look(request: "BackfillRequest", environment: str | None, json: bool) -> NoReturn:

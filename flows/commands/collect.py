@@ -13,6 +13,7 @@ from flows.commands.options import (
     Output,
     Start,
     Stop,
+    Verbose,
 )
 from flows.commands.running import run_command
 from flows.commands.summary import finish
@@ -33,6 +34,7 @@ def collect(
         ),
     ] = False,
     fail_on: FailOnOption = "high",
+    verbose: Verbose = False,
     json: AsJson = False,
 ) -> None:
     """Collect due data, or a window: extract, validate, land, load, report.
@@ -59,4 +61,4 @@ def collect(
     request = CollectRequest(
         type, measurement, start, stop, str(output) if output else None, allow_deletes
     )
-    finish(run_command("collect", request, environment, fail_on), json)
+    finish(run_command("collect", request, environment, fail_on), json, verbose)

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,30 +13,44 @@ from flows.commands.options import AsJson, EnvironmentName, Output, Target, Tota
 if TYPE_CHECKING:
     from tasks.analysis.comparison import Comparison
     from tasks.core.training import TrainingRun
+    from tasks.sources.run_files.words import MetricOptions
     from tasks.training.convergence import Analysed
+
+
+Metric = Annotated[
+    str | None,
+    typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
+]
+Unit = Annotated[
+    Literal["percent", "ratio"] | None,
+    typer.Option(help="Unit of the accuracies in the files; by default that of most values."),
+]
+Better = Annotated[
+    Literal["higher", "lower"] | None,
+    typer.Option(help="Direction of --metric, where neither its name nor its values show it."),
+]
+History = Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")]
+NoLake = Annotated[bool, typer.Option("--no-lake", help="Ignore the runs in the lake.")]
 
 
 def convergence(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of training runs.")],
     total_rounds: TotalRounds = None,
     target: Target = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="Metric to judge by: accuracy, loss, or a column of the files."),
-    ] = None,
-    history: Annotated[Path | None, typer.Option(help="Folder with files of earlier runs.")] = None,
-    no_lake: Annotated[
-        bool, typer.Option("--no-lake", help="Ignore the runs in the lake.")
-    ] = False,
+    metric: Metric = None,
+    unit: Unit = None,
+    better: Better = None,
+    history: History = None,
+    no_lake: NoLake = False,
     environment: EnvironmentName = None,
     output: Output = None,
     json: AsJson = False,
 ) -> None:
     """Report whether a training converges, reaches a target, and should continue.
 
-    It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order),
-    fl-progress.json with its companion files, Flower's history, NVFlare's cross-site validation and
-    TensorBoard's event files, and compares several runs. Earlier runs, from --history and the lake,
+    It reads CSV (columns round, loss, accuracy, epsilon, client and the like, in any order), JSON
+    and JSON lines, fl-progress.json with its companion files, Flower's history, NVFlare's
+    cross-site validation and TensorBoard's event files (one, or a folder), and compares runs. Earlier runs, from --history and the lake,
     sharpen the forecast. Exit code 1 when a run has collapsed or diverges, or its epsilon grew.
 
     Examples:
@@ -50,10 +65,12 @@ def convergence(
     from tasks.core.settings import load_settings
     from tasks.reports.convergence.build import write_convergence
     from tasks.runs.convergence import ConvergenceOptions, analyse_all, read_runs_of
+    from tasks.sources.run_files.words import MetricOptions
 
     check_output(output)
-    runs = read_runs_of(files, metric)
-    earlier, notes = _history(history, files, metric, no_lake, environment)
+    asked = MetricOptions(metric, unit, better)
+    runs = read_runs_of(files, asked)
+    earlier, notes = _history(history, files, replace(asked, unit=None), no_lake, environment)
     for note in notes:
         print(f"fedvitals: {note}", file=sys.stderr)
     done, comparisons = analyse_all(runs, earlier, ConvergenceOptions(metric, total_rounds, target))
@@ -67,28 +84,28 @@ def convergence(
 
 
 def _show(done: Sequence["Analysed"], comparisons: Sequence["Comparison"], as_json: bool) -> None:
-    from flows.commands.show import print_json
+    from flows.commands.show import print_clean, print_json
     from tasks.reports.convergence.build import document_of
 
     if as_json:
         print_json(document_of(done, comparisons))
         return
-    print("\n\n".join(_text(one) for one in done))
+    print_clean("\n\n".join(_text(one) for one in done))
     if comparisons:
-        print("\n" + "\n".join(one.sentence for one in comparisons))
+        print_clean("\n" + "\n".join(one.sentence for one in comparisons))
 
 
 def _history(
     folder: Path | None,
     files: Sequence[Path],
-    metric: str | None,
+    options: "MetricOptions",
     no_lake: bool,
     environment: str | None,
 ) -> tuple[list["TrainingRun"], list[str]]:
     from tasks.core.settings import load_settings
     from tasks.runs.convergence import history_of_folder, history_of_lake
 
-    runs, notes = ([], []) if folder is None else history_of_folder(folder, files, metric)
+    runs, notes = ([], []) if folder is None else history_of_folder(folder, files, options)
     if no_lake:
         return runs, notes
     of_lake, more = history_of_lake(load_settings(), environment)

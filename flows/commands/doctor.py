@@ -84,7 +84,7 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
         service = environment.services.get(name)
         detail = "not configured"
         if service is not None:
-            token = "with a token" if service.token else "without a token"
+            token = f"token from {service.token_from}" if service.token else "without a token"
             detail = f"{service.url} (from {service.origin}), {token}"
         yield ServiceCheck("settings", name, True, detail)
     for variable, why in settings.unused.items():
@@ -126,7 +126,9 @@ def _catalogue(settings: "Settings") -> str:
 def _home(settings: "Settings") -> str:
     import tempfile
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    from tasks.core.whole_file import make_private
+
+    make_private(settings.home)
     with tempfile.TemporaryFile(dir=settings.home):
         return str(settings.home)
 

@@ -11,6 +11,7 @@ from flows.commands.options import (
     Output,
     Target,
     TotalRounds,
+    Verbose,
 )
 from flows.commands.running import run_command
 from flows.commands.summary import finish
@@ -26,6 +27,7 @@ def federated(
     total_rounds: TotalRounds = None,
     output: Output = None,
     fail_on: FailOnOption = "high",
+    verbose: Verbose = False,
     json: AsJson = False,
 ) -> None:
     """Follow the training: its new rounds, its clients, and its privacy budget.
@@ -45,4 +47,4 @@ def federated(
     from tasks.runs.federated import FederatedRequest
 
     request = FederatedRequest(target, metric, total_rounds, str(output) if output else None)
-    finish(run_command("federated", request, environment, fail_on), json)
+    finish(run_command("federated", request, environment, fail_on), json, verbose)

@@ -13,6 +13,7 @@ import typer
 from flows.commands.options import AsJson
 from flows.commands.show import print_json
 from tasks.core.errors import UsageInvalid
+from tasks.core.outside import escaped
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
@@ -215,12 +216,7 @@ def _names(names: list[str]) -> str:
 
 def _show(lines: Iterable[str], file: TextIO) -> None:
     for line in lines:
-        print(_printable(line), file=file)
-
-
-def _printable(text: str) -> str:
-    """Replace characters that could draw on the terminal, since names may hold any."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+        print(escaped(line), file=file)
 
 
 def _tell(text: str) -> None:

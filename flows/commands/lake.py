@@ -46,7 +46,8 @@ def query(
     """Query the lake in SQL (DuckDB), read-only.
 
     Each measurement is a table with `time`, `environment`, its tags and its fields; its quarantine
-    is `NAME_quarantine`, and `_windows` has the states of all cells.
+    is `NAME_quarantine`, and `_windows` has the states of all cells. Memory and rows are limited by
+    `lake_query` in environments.yaml.
 
     Example:
 
@@ -56,7 +57,9 @@ def query(
     from tasks.lake.query import query as ask
     from tasks.lake.tables import Lake
 
-    rows: list[dict[str, Any]] = ask(Lake(load_settings().lake_url), sql).to_pylist()
+    settings = load_settings()
+    found = ask(Lake(settings.lake_url), sql, settings.lake_query, settings.home)
+    rows: list[dict[str, Any]] = found.to_pylist()
     print_json({"rows": rows}) if json else print_table(rows, empty="no rows")
 
 
@@ -70,11 +73,16 @@ def export(
         Literal["csv", "parquet", "jsonl"], typer.Option(help="Format of the file.")
     ] = "csv",
     environment: EnvironmentName = None,
+    safe_csv: Annotated[
+        bool, typer.Option("--safe-csv", help="Put an apostrophe before texts that are formulas.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Write landed rows to a file for other tools, ordered by time.
 
-    Without --environment it writes all environments, without --start all time.
+    Without --environment it writes all environments, without --start all time. To a spreadsheet a
+    text that begins with = + - or @ is a formula: tags come from the services, so give --safe-csv
+    for a file that one opens.
 
     Examples:
 
@@ -93,7 +101,7 @@ def export(
     # catches typing errors; an environment that is no longer configured still has rows
     if environment is not None and environment not in environments(lake, measurement):
         settings.environment(environment)
-    written = write(lake, measurement, environment, window, format, output)
+    written = write(lake, measurement, environment, window, format, output, safe_csv)
     print_json(asdict(written)) if json else print(f"{written.rows} rows in {written.file}")
 
 

@@ -11,6 +11,9 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print JSON to stdout, everything else to stderr."),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show every measurement, also those that are good.")
+]
 EnvironmentName = Annotated[
     str | None,
     typer.Option(

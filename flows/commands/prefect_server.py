@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.whole_file import make_private
 
 if TYPE_CHECKING:
     import requests
@@ -66,7 +67,7 @@ def require_server() -> None:
     home = os.environ.get(HOME_VARIABLE)
     try:
         # Prefect creates no parents of its folder, and prints a traceback
-        Path(home or ".").mkdir(parents=True, exist_ok=True)
+        make_private(Path(home or "."))
     except OSError as error:
         problem = f"{home} cannot be created: {error.strerror}"
         fix = "Name a writable folder in it, or in FEDVITALS_HOME"

@@ -12,6 +12,7 @@ from flows.commands.options import (
     MetricTypes,
     Start,
     Stop,
+    Verbose,
 )
 from flows.commands.running import run_command
 from flows.commands.summary import finish
@@ -25,6 +26,7 @@ def replay(
     stop: Stop = None,
     environment: EnvironmentName = None,
     fail_on: FailOnOption = "high",
+    verbose: Verbose = False,
     json: AsJson = False,
 ) -> None:
     """Load a range of the lake into a new or emptied sink; no source is asked.
@@ -42,4 +44,4 @@ def replay(
     from tasks.runs.base.lake_plan import LakeRequest
 
     request = LakeRequest(type, measurement, start, stop, sink=sink)
-    finish(run_command("replay", request, environment, fail_on), json)
+    finish(run_command("replay", request, environment, fail_on), json, verbose)

@@ -12,12 +12,11 @@ from flows.commands.options import (
     Stop,
 )
 from flows.commands.running import show_warnings
-from flows.commands.show import print_json, shown_report
-from flows.commands.summary import window_line
+from flows.commands.show import print_json
+from flows.commands.summary import summary
 
 if TYPE_CHECKING:
-    from tasks.core.receipt import Receipt
-    from tasks.core.settings import Settings
+    pass
 
 
 def report(
@@ -55,18 +54,4 @@ def report(
         export = (receipt.report or "").removesuffix(".html") + ".json"
         print_json({**receipt.model_dump(mode="json"), "export": export})
     else:
-        print(_summary(receipt, settings))
-
-
-def _summary(receipt: "Receipt", settings: "Settings") -> str:
-    values = receipt.values
-    lines = [
-        f"report of {receipt.environment}: {receipt.status}",
-        window_line(receipt, settings),
-        f"values   {values.landed} landed, {values.quarantined} in quarantine",
-    ]
-    for line in receipt.measurements:
-        failing = f"  fails: {', '.join(line.failing)}" if line.failing else ""
-        lines.append(f"  {line.name:<28} {line.state:<8} {line.values.landed:>9} values{failing}")
-    lines.append(f"report   {shown_report(receipt.report or '', settings)}")
-    return "\n".join(lines)
+        print(summary(receipt, settings))

@@ -33,6 +33,7 @@ def serve() -> None:
     from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid
     from tasks.core.settings import load_settings
+    from tasks.core.whole_file import make_private
 
     settings = load_settings()
     if not os.environ.get("PREFECT_API_URL"):
@@ -43,7 +44,7 @@ def serve() -> None:
     # Prefect's runner shares one folder in the temporary one, which another user may own;
     # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
-    Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
+    make_private(Path(tempfile.tempdir))
     from flows.commands.definitions import read_deployments, to_prefect
     from flows.commands.schedules import watch_schedules
 

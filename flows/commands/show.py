@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.outside import escaped
 from tasks.core.window import iso
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 def print_json(document: Any) -> None:
     """Print a JSON document on standard output; times in ISO 8601."""
-    print(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+    print_clean(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def print_clean(text: str) -> None:
+    """Print lines; controls in what comes from outside must not draw on the terminal."""
+    print("\n".join(map(escaped, text.split("\n"))))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], empty: str, zone: tzinfo = UTC) -> None:
@@ -43,11 +49,10 @@ def _cell(value: Any, zone: tzinfo) -> str:
     if isinstance(value, datetime):
         return iso(value, zone)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return str(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    # line ends and control characters of outside data must not draw on the terminal
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(_plain(value)))
+        value = ", ".join(map(str, value)) or "-"
+    return escaped(str(_plain(value)))
 
 
 def _plain(value: Any) -> Any:

@@ -6,36 +6,45 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from flows.commands.show import shown_report
-from tasks.core.window import iso
+from flows.commands.show import print_clean, shown_report
+from tasks.core.run_id import moment_of
+from tasks.core.units import counted
+from tasks.core.window import format_duration, iso
 
 if TYPE_CHECKING:
+    from tasks.core.finding import Finding
     from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
-    from tasks.core.receipt import Receipt
+    from tasks.core.receipt import MeasurementReceipt, Receipt
     from tasks.core.reconciliation import CellDifference, Reconciliation
     from tasks.core.settings import Settings
 
 MOST_LINES = 40
+MOST_NAMES = 3
+_GOOD = ("landed", "unchanged", "no_data")
 _COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'fixed':>7}"
 
 
-def finish(receipt: "Receipt", as_json: bool) -> NoReturn:
+def finish(receipt: "Receipt", as_json: bool, verbose: bool = False) -> NoReturn:
     """Print the receipt and exit with its exit code."""
     from tasks.core.settings import load_settings
 
-    print(receipt.model_dump_json(indent=2) if as_json else summary(receipt, load_settings()))
+    if as_json:
+        print_clean(receipt.model_dump_json(indent=2))
+    else:
+        print_clean(summary(receipt, load_settings(), verbose))
     raise typer.Exit(int(receipt.exit_code))
 
 
-def summary(receipt: "Receipt", settings: "Settings | None" = None) -> str:
+def summary(receipt: "Receipt", settings: "Settings | None" = None, verbose: bool = False) -> str:
     """Return the receipt in a few lines; with settings, including the report's URL."""
     details = _DETAILS.get(type(receipt.details).__name__)
     worst = f", worst {receipt.worst.value}" if receipt.worst else ""
-    lines = [f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"]
+    about = f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"
+    lines = [receipt.sentence, f"run      {about}"]
     if receipt.window:
         lines.append(window_line(receipt, settings))
-    lines += details(receipt.details) if details else _values(receipt)
-    lines += [f"note     {note}" for note in receipt.remarks]
+    lines += details(receipt.details) if details else _values(receipt, settings, verbose)
+    lines += [f"note     {note}" for note in receipt.remarks if note not in receipt.sentence]
     if receipt.report is not None:
         lines.append(f"report   {shown_report(receipt.report, settings)}")
     elif receipt.flow == "collect" and receipt.is_idle:
@@ -52,7 +61,7 @@ def window_line(receipt: "Receipt", settings: "Settings | None") -> str:
     return f"window   {' to '.join(iso(each, zone) for each in moments)}"
 
 
-def _values(receipt: "Receipt") -> list[str]:
+def _values(receipt: "Receipt", settings: "Settings | None", verbose: bool) -> list[str]:
     values, lines = receipt.values, []
     if receipt.flow != "replay":
         lines.append(
@@ -66,12 +75,65 @@ def _values(receipt: "Receipt") -> list[str]:
             f"{name:<8} {counts.owed} owed: {counts.loaded} loaded, {counts.pending} pending, "
             f"{counts.refused} refused, {counts.skipped_by_rule} skipped by rule"
         )
+    return [*lines, *_measurements(receipt, verbose), *_without_data(receipt, settings)]
+
+
+def _measurements(receipt: "Receipt", verbose: bool) -> list[str]:
+    """Return a line for measurements that are not good, and the number of the others."""
+    from tasks.core.sentence import worst_first
+
+    checks = {each.evidence.get("measurement"): each for each in reversed(worst_first(receipt))}
+    alike: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    others: list[str] = []
     for line in receipt.measurements:
-        verdict = line.verdict or {}
-        worst = f", worst {verdict['worst']}" if verdict.get("worst") else ""
-        lines.append(f"  {line.name:<28} {line.state:<12} {line.values.landed:>9} values{worst}")
-        lines += [f"    {problem}" for problem in (*line.problems, *line.warnings)]
-    return lines
+        texts = (*line.problems, *line.warnings)
+        is_good = line.state in _GOOD and not texts and line.name not in checks
+        if is_good and not line.values.quarantined and not verbose:
+            others.append(line.state)
+            continue
+        # those with the same text share it
+        key = (_about(line, checks.get(line.name)), texts, "" if texts else line.name)
+        alike.setdefault(key, []).append(line.name)
+    lines = []
+    for (about, texts, _), names in alike.items():
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        lines.append(f"  {', '.join(names[:MOST_NAMES]) + more:<28} {about}")
+        lines += [f"    {text}" for text in texts]
+    return [*lines, *_others(others, "other" if lines else "measurement")]
+
+
+def _others(states: list[str], noun: str) -> list[str]:
+    empty = states.count("no_data")
+    good = len(states) - empty
+    parts = [f"{counted(good, noun)} good"] if good else []
+    parts += [f"{empty} without data"] if empty else []
+    return [f"  {', '.join(parts)}"] if parts else []
+
+
+def _about(line: "MeasurementReceipt", check: "Finding | None") -> str:
+    """Return a measurement's state and counts, and its worst failed check."""
+    values = line.values
+    parts = [] if line.state == "landed" else [line.state.replace("_", " ")]
+    parts += [f"{values.landed} landed"] if line.state == "landed" or values.landed else []
+    parts += [f"{values.quarantined} quarantined"] if values.quarantined else []
+    if check is None:
+        return ", ".join(parts)
+    more = f" and {len(line.failing) - 1} more" if len(line.failing) > 1 else ""
+    return f"{', '.join(parts)}: {check.evidence['check']} ({check.severity}){more}"
+
+
+def _without_data(receipt: "Receipt", settings: "Settings | None") -> list[str]:
+    """Return until when a run without data asked, and what to do."""
+    if receipt.status != "no_data" or receipt.window is None or settings is None:
+        return []
+    delay = settings.pipeline.settle_delay
+    stop, began = datetime.fromisoformat(receipt.window["stop"]), moment_of(receipt.run_id)
+    asked = min(stop, began - delay) if began else stop
+    return [
+        f"no data  asked for values up to {iso(asked, settings.timezone)}; a run leaves out the last "
+        f"{format_duration(delay)} (settle_delay). Fix: if values are younger, collect again later; "
+        "if older, name a --start; to test the queries: fedvitals catalogue --live"
+    ]
 
 
 def _reconciliation(found: "Reconciliation") -> list[str]:

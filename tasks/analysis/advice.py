@@ -12,6 +12,7 @@ from tasks.analysis.interval import Interval
 from tasks.analysis.privacy import Race, usable_gains
 from tasks.analysis.remaining_time import RemainingTime, duration
 from tasks.analysis.robust import quantile_interval
+from tasks.analysis.settings import LEAST_ROUNDS
 from tasks.analysis.wording import change_text, span_text
 
 Action = Literal["go_on", "stop", "undecided", "none"]
@@ -148,7 +149,9 @@ def _by_verdict(evidence: Evidence) -> tuple[Action, str]:
     """Decide by the verdict alone, without a forecast."""
     verdict = evidence.verdict
     if verdict.kind == "too_short":
-        return "none", f"{verdict.rounds} rounds are too few to judge"
+        few = verdict.rounds < LEAST_ROUNDS
+        seen = f"{verdict.rounds} rounds are too few" if few else "too few rounds have a value"
+        return "none", f"{seen} to judge"
     if verdict.kind in FLAT:
         return "stop", FLAT[verdict.kind]
     if verdict.kind == "oscillating":

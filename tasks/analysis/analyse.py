@@ -33,6 +33,8 @@ def analyse(
     settings = settings or AnalysisSettings()
     curve = curve_of(run, settings.metric)
     past = [curve_of(one, curve.metric) for one in history if one.run_id != run.run_id]
+    # a copy of this run under another name is no further run
+    past = [one for one in past if not one.is_same(curve)]
     target = None if settings.target is None else curve.scaled(settings.target)
     total, end = _planned(run, settings)
     verdict = judge(curve, past)
@@ -109,6 +111,7 @@ def _notes(run: TrainingRun, curve: Curve, settings: AnalysisSettings) -> list[s
     if target is not None and np.isnan(target):
         notes.append("the target is not a number")
     skipped = [b.round - a.round - 1 for a, b in pairwise(run.rounds)]
-    if any(skipped):
+    # every tenth round, for example, is no hole
+    if len(set(skipped)) > 1:
         notes.append(f"{sum(skipped)} rounds between the first and the last are missing")
     return notes

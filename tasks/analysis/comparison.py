@@ -82,6 +82,8 @@ def compare_two(first: Compared, second: Compared) -> Comparison:
     """
     if first.curve.metric != second.curve.metric:
         return _undecidable(first, second, "one has accuracy and the other only loss")
+    if len(first.curve) and first.curve.is_same(second.curve):
+        return _same(first, second)
     unit = max(first.curve.unit, second.curve.unit)
     if unit <= 0.0:
         return _undecidable(first, second, "no loss is reported")
@@ -212,7 +214,19 @@ def _by(metric: Metric, interval: Interval) -> str:
 
 
 def _undecidable(first: Compared, second: Compared, reason: str) -> Comparison:
+    sentence = f"{first.name} and {second.name} cannot be compared: {reason}."
+    return _without(first, second, sentence, reason)
+
+
+def _same(first: Compared, second: Compared) -> Comparison:
+    reason = "every round has the same value"
+    return _without(
+        first, second, f"{first.name} and {second.name} are the same run: {reason}.", reason
+    )
+
+
+def _without(first: Compared, second: Compared, sentence: str, reason: str) -> Comparison:
     return Comparison(
         first.name, second.name, None, first.curve.metric, None, None, None, None, 0,
-        f"{first.name} and {second.name} cannot be compared: {reason}.", (reason,),
+        sentence, (reason,),
     )  # fmt: skip

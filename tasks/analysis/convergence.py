@@ -24,6 +24,7 @@ from tasks.analysis.state import State, state_of
 from tasks.analysis.wording import change_text, level_text, range_text
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
+from tasks.core.training import end_of_values
 
 VerdictKind = Literal[
     "too_short", "collapsed", "diverging", "oscillating", "improving", "plateau", "converged"
@@ -86,29 +87,35 @@ class _Seen:
 def judge(curve: Curve, history: Sequence[Curve] = ()) -> Verdict:
     """Return the verdict on the rounds seen; without history no run is on a plateau."""
     known = int(np.isfinite(curve.values).sum())
-    if len(curve) < settings.LEAST_ROUNDS or (known == 0 and not curve.lost.any()):
-        return _too_short(curve)
+    if len(curve) < settings.LEAST_ROUNDS or (known < 2 and not curve.lost.any()):
+        return _too_short(curve, known)
     if known < 2:
         return _never_finite(curve)
+    if known < settings.LEAST_ROUNDS and not curve.lost[-1]:
+        return _too_short(curve, known)
     breaks = onsets(curve)
     part = _since_last_break(curve, breaks)
-    window = min(window_of(len(curve)), len(part))
+    finite = np.isfinite(part.values)
+    window = min(window_of(known), int(finite.sum()))
     state = state_of(part, window)
     if state is None:
-        return _too_short(curve)
-    values = without_spikes(part.values[np.isfinite(part.values)])
+        return _too_short(curve, known)
+    values = without_spikes(part.values[finite])
     reached, by = _reached_by_similar(curve, history)
-    seen = _Seen(curve, state, swing_of(values, window), breaks, reached, by)
-    rules = (_collapsed, _diverging, _oscillating, _improving, _plateau, _converged)
+    swing = swing_of(values, window).every(np.diff(part.rounds[finite]))
+    seen = _Seen(curve, state, swing, breaks, reached, by)
+    rules = (_collapsed, _diverging, _ended, _oscillating, _improving, _plateau, _converged)
     verdict = next((found for rule in rules if (found := rule(seen)) is not None), None)
     return _with_falls(verdict or _slowly(seen), breaks)
 
 
-def _too_short(curve: Curve) -> Verdict:
+def _too_short(curve: Curve, known: int) -> Verdict:
     count = len(curve)
     sentence = f"Too short to judge: {count} rounds seen, {settings.LEAST_ROUNDS} are needed."
-    if count >= settings.LEAST_ROUNDS:
+    if count >= settings.LEAST_ROUNDS and known == 0:
         sentence = f"Nothing to judge: none of the {count} rounds has a value."
+    elif count >= settings.LEAST_ROUNDS:
+        sentence = f"Too short to judge: {known} of {count} rounds have a value, {settings.LEAST_ROUNDS} are needed."
     return Verdict("too_short", sentence, {"rounds_seen": count}, count)
 
 
@@ -166,7 +173,7 @@ def _verdict(
     state = seen.state
     common = {
         "rounds_seen": len(seen.curve),
-        "window_rounds": window_of(len(seen.curve)),
+        "window_rounds": window_of(int(np.isfinite(seen.curve.values).sum())),
         "noise_sd": state.noise_sd,
         "trend_per_round": state.trend.estimate,
         "level": state.level.estimate,
@@ -214,6 +221,22 @@ def _diverging(seen: _Seen) -> Verdict | None:
     since = f" since round {last.began}" if last else ""
     sentence = f"Diverging: the {goes} by {_by(seen, -trend)} a round{since}."
     return _verdict(seen, "diverging", sentence, {"probability_of_fall": sure}, last)
+
+
+def _ended(seen: _Seen) -> Verdict | None:
+    """Judge a metric that ends before the run does: of a loss it is often a NaN left out."""
+    curve = seen.curve
+    is_loss = curve.metric == "loss"
+    reported = np.isfinite(curve.values) | (curve.lost if is_loss else False)
+    end = end_of_values(curve.rounds.tolist(), reported.tolist())
+    if end is None:
+        return None
+    was = _at(seen, float(curve.values[np.isfinite(curve.values)][-1]))
+    about = f"no {curve.metric} since round {end} of {curve.rounds[-1]}, where it was {was}"
+    if not is_loss:
+        return _verdict(seen, "too_short", f"Too short to judge: {about}.", {"values_end": end})
+    sentence = f"Diverging: {about}; an empty cell is often a NaN."
+    return replace(_verdict(seen, "diverging", sentence, {"values_end": end}), onset_round=end + 1)
 
 
 def _oscillating(seen: _Seen) -> Verdict | None:
@@ -277,7 +300,7 @@ def _slowly(seen: _Seen) -> Verdict:
     gap = float(np.median(seen.state.gaps))
     more = float(np.mean(seen.state.gaps > 2.0 * settings.CONVERGED_GAP))
     left = _by(seen, max(0.0, gap))
-    sentence = f"Improving, slowly: the trend is flat, but some {left} are left to gain."
+    sentence = f"Improving, slowly: the trend is flat, but about {left} could still be gained."
     evidence = {"slowly": True, "gap": gap, "probability_of_more": more}
     return _verdict(seen, "improving", sentence, evidence)
 

@@ -44,6 +44,12 @@ class Curve:
         """Return the metric's own value, such as a target, on the scale."""
         return value if self.metric == "accuracy" else 1.0 - value / self.worst
 
+    def is_same(self, other: "Curve") -> bool:
+        """Return whether both have the same values in the same rounds."""
+        rounds = np.array_equal(self.rounds, other.rounds) and self.worst == other.worst
+        values = np.array_equal(self.values, other.values, equal_nan=True)
+        return self.metric == other.metric and rounds and values
+
     def until(self, count: int) -> "Curve":
         """Return the first `count` rounds seen."""
         return self.part(slice(count))

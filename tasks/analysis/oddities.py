@@ -124,8 +124,8 @@ def _repeated_rounds(run: TrainingRun, repeats: Sequence[Repeat]) -> Iterator[Fi
         return
     numbers = sorted(repeat.round for repeat in mine)
     sentence = (
-        f"{_counted(len(mine), 'round')} of {run.run_id} ran more than once "
-        f"({_named(numbers)}): the counter went back. The last of each counts."
+        f"{_counted(len(mine), 'round')} of {run.run_id} ({_named(numbers)}) ran more than once, or "
+        "came after a checkpoint that the run returned to: the newest try counts."
     )
     starts = {str(r.round): [iso(s) for s in r.starts] for r in mine[:MOST_NAMED]}
     evidence = {"run_id": run.run_id, "rounds": numbers[:MOST_NAMED], "starts": starts}

@@ -1,14 +1,15 @@
 """Oscillation of a curve: more than in its calmest third, or with a period."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks.analysis.curve import Floats
+from tasks.analysis.curve import Floats, Ints
 
 LEAST_SPREAD = 0.002  # swings smaller than three times this are negligible
 LEAST_AMPLITUDE = 0.005
+BOTH_WAYS = 1.0  # a swing goes up and down by at least so many times the spread
 MOST_ROUNDS = 96
 LEAST_ROUNDS = 16
 LOWEST_FREQUENCY = 4  # slower waves cannot be distinguished from the trend
@@ -34,6 +35,12 @@ class Swing:
     period: float | None
     amplitude: float | None
 
+    def every(self, distances: Ints) -> "Swing":
+        """Return the swing of values that are so many rounds apart."""
+        if self.period is None or not len(distances):
+            return self
+        return replace(self, period=self.period * float(np.median(distances)))
+
 
 def swing_of(values: Floats, window: int) -> Swing:
     """Measure the swing of finite values without spikes, about quadratic trends."""
@@ -42,10 +49,21 @@ def swing_of(values: Floats, window: int) -> Swing:
     if len(values) >= 3 * window:
         thirds = np.array_split(np.arange(len(spreads)), 3)
         calmest = min(float(np.median(spreads[third])) for third in thirds)
-        ratio = float(spreads[-1] / max(calmest, LEAST_SPREAD))
-    period, amplitude = _wave(values[-max(MOST_ROUNDS, 2 * window) :])
+        if _swings(values[-window:]) >= BOTH_WAYS * spreads[-1]:
+            ratio = float(spreads[-1] / max(calmest, LEAST_SPREAD))
+    recent = values[-max(MOST_ROUNDS, 2 * window) :]
+    period, amplitude = _wave(recent)
+    if amplitude is not None and _swings(recent) < amplitude:
+        period, amplitude = None, None
     spread = float(spreads[-1]) if len(spreads) else 0.0
     return Swing(spread, ratio, _ratio_by_chance(window, len(values) // 3), period, amplitude)
+
+
+def _swings(values: Floats) -> float:
+    """Return the lesser of the largest rise and the largest fall; of a step up, hardly any."""
+    rise = np.max(values - np.minimum.accumulate(values))
+    fall = np.max(np.maximum.accumulate(values) - values)
+    return float(min(rise, fall))
 
 
 def _ratio_by_chance(window: int, third: int) -> float:

@@ -91,10 +91,11 @@ def race(
     spent = epsilon.spent_now if epsilon.spent_now is not None else check.recomputed
     is_over = epsilon.budget is not None and spent is not None and spent >= epsilon.budget
     exhausted = _exhausted(last_rounds, level)
+    is_done = not isinstance(forecast, NoForecast) and not len(forecast.rounds)
     if last_rounds is not None and exhausted is None:
         why_not.append("epsilon does not grow, so its end is unknown")
     return Race(
-        _sentence(epsilon, spent, exhausted, is_over, chance),
+        _sentence(epsilon, spent, *((None, is_over, None) if is_done else (exhausted, is_over, chance))),
         epsilon.budget, spent, exhausted, is_over, source, chance,
         _forgone(curve, forecast, last_rounds, level, level_now),
         check.recomputed, check.findings, tuple(why_not), last_rounds, going,

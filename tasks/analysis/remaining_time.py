@@ -18,6 +18,7 @@ MOST_SECONDS = 1e9
 DRAWS = 2000
 MOST_SUMMED = 200
 """So many rounds are drawn one by one; the sum of more is normal."""
+NEGLIGIBLE = 0.01
 PASSAGES, THINNED = 50, 50
 """So many first passages are tried, each with every so-manieth draw of the seconds."""
 SURE = 0.95
@@ -94,7 +95,13 @@ class _Model:
     def __init__(self, numbers: Floats, seconds: Floats, level: float) -> None:
         self.seconds, self.level = seconds, level
         self.trend = theil_sen(numbers, seconds, SURE)
-        self.is_changing = self.trend is not None and not (self.trend.low <= 0.0 <= self.trend.high)
+        # over all rounds seen it takes or saves a hundredth of a round at least
+        least = NEGLIGIBLE * float(np.median(seconds)) / len(seconds)
+        self.is_changing = (
+            self.trend is not None
+            and not (self.trend.low <= 0.0 <= self.trend.high)
+            and abs(self.trend.estimate) >= least
+        )
         slope = self.trend.estimate if self.trend is not None and self.is_changing else 0.0
         self.levelled = seconds + slope * (numbers[-1] - numbers)
         self.span = float(numbers[-1] - numbers[0] + 1)
@@ -174,7 +181,7 @@ def _sentence(model: _Model, remaining: Interval | None, left: int | None) -> st
         text += f"; the {left} left take {duration(remaining.estimate)}"
         if duration(remaining.low) != duration(remaining.high):
             text += f" ({duration(remaining.low)} to {duration(remaining.high)})"
-    if model.trend is not None and model.is_changing:
+    if model.trend is not None and model.is_changing and left != 0:
         word = "longer" if model.trend.estimate > 0 else "shorter"
         text += f"; each takes {duration(abs(model.trend.estimate))} {word} than the one before"
     return text + "."

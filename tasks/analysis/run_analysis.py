@@ -8,13 +8,14 @@ import numpy as np
 
 from tasks.analysis.advice import Advice
 from tasks.analysis.comparison import Comparison
-from tasks.analysis.convergence import Verdict
+from tasks.analysis.convergence import SEVERITIES, Verdict
 from tasks.analysis.curve import Curve, Metric
 from tasks.analysis.forecast import Forecast, NoForecast
 from tasks.analysis.interval import Interval
 from tasks.analysis.participation import Participation
 from tasks.analysis.privacy import Race
 from tasks.analysis.remaining_time import RemainingTime
+from tasks.analysis.wording import level_text
 from tasks.core.finding import Finding
 
 LEVEL = 0.8
@@ -51,6 +52,44 @@ class RunAnalysis:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
+    @property
+    def is_over(self) -> bool:
+        """Return whether the last planned round is done."""
+        end, rounds = self.final_round, self.curve.rounds
+        return end is not None and len(rounds) > 0 and int(rounds[-1]) >= end
+
+    @property
+    def reached_round(self) -> int | None:
+        """Return the first round at the target; None without one."""
+        values, target = self.curve.values, self.target
+        at = np.flatnonzero(values >= (np.inf if target is None else target))
+        return int(self.curve.rounds[at[0]]) if len(at) else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the run is over and neither collapsed nor diverging."""
+        is_grave = SEVERITIES[self.verdict.kind].is_grave
+        return self.is_over and not is_grave and isinstance(self.forecast, Forecast)
+
+    @property
+    def sentence(self) -> str:
+        """Return the verdict; of a finished run, what it reached."""
+        if not self.is_finished or not isinstance(self.forecast, Forecast):
+            return self.verdict.sentence
+        parts, reached = [], self.reached_round
+        if self.target is not None:
+            known = "missed" if reached is None else "reached"
+            at = "" if reached is None else f" at round {reached}"
+            parts.append(f"{known} {self._text(self.target)}{at}")
+        parts.append(f"ended at {self._text(self.forecast.now)}")
+        if self.race is not None and self.race.spent is not None:
+            of = "" if self.race.budget is None else f" of {self.race.budget:.3g}"
+            parts.append(f"epsilon {self.race.spent:.3g}{of}")
+        return f"Finished: {'; '.join(parts)}."
+
+    def _text(self, value: float) -> str:
+        return level_text(self.curve.metric, self.curve.unscaled(value))
+
     def document(self, file: str | None = None) -> dict[str, Any]:
         """Return the analysis as JSON: finite numbers, null for unknown ones."""
         return {
@@ -60,7 +99,7 @@ class RunAnalysis:
             "rounds_seen": len(self.curve),
             "metric": self.curve.metric,
             "verdict": self.verdict.kind,
-            "sentence": self.verdict.sentence,
+            "sentence": self.sentence,
             "evidence": plain(self.verdict.evidence),
             "trend_per_round": self._own(self.verdict.trend, self._difference),
             "level": self._own(self.verdict.level, self.curve.unscaled),

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-LEAST_ROUNDS = 8  # fewer rounds than this are too short to judge
+from tasks.core.training import LEAST_VALUES
+
+LEAST_ROUNDS = LEAST_VALUES  # fewer rounds with a value than this are too short to judge
 COLLAPSE_DROP = 0.1  # collapsed: more than this below a level that was held,
 COLLAPSE_NOISE = 5.0  # and more than so many standard deviations of the noise
 HELD_ROUNDS = 10  # how long a level must have been held

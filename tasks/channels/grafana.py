@@ -1,6 +1,5 @@
 """Grafana: a run as an annotation, at most one of each run (Grafana HTTP API, annotations)."""
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -9,6 +8,7 @@ from typing import Any
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.message import Message
+from tasks.core.outside import read_json
 from tasks.core.retry import retrying
 from tasks.core.services import Service
 from tasks.http import Answer, Limits, Transport
@@ -72,7 +72,7 @@ class GrafanaChannel(Transport):
         if answer.status != HTTPStatus.OK:
             raise self._failure(answer)
         try:
-            return json.loads(answer.body)
+            return read_json(answer.body)
         except ValueError as error:
             raise self._refused(HTTPStatus.OK, "the answer is no JSON") from error
 

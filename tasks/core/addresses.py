@@ -12,6 +12,7 @@ from tasks.core.secrets import secret_of
 
 HEARTBEAT_VARIABLE = "FEDVITALS_HEARTBEAT_URL"
 REPORT_URL_VARIABLE = "FEDVITALS_REPORT_URL"
+LEDGER_VARIABLE = "FEDVITALS_LEDGER_URL"
 NOT_IN_A_LAKE = "[]^|\\%"
 OBJECT_STORES = ("s3", "gs", "az")
 
@@ -57,6 +58,29 @@ def _problem_with_store(url: str) -> str | None:
     if "@" in place or "?" in place or "#" in place:
         return "holds credentials or a part after ? or #; set these in the store's own variables"
     return None if place.partition("/")[0] else "names no bucket"
+
+
+def checked_ledger(env: Mapping[str, str]) -> str | None:
+    """Return the ledger's URL, if set; refuse one whose password would be cut at its @."""
+    url = secret_of(env, LEDGER_VARIABLE)
+    if url and not url.startswith("sqlite") and url.count("@") > 1:
+        problem = "has more than one @, so what of it is the password is not clear"
+        fix = "Write an @ of the user's name or password as %40"
+        raise ConfigurationInvalid(where=LEDGER_VARIABLE, problem=problem, fix=fix)
+    return url
+
+
+def check_owner(folder: Path, variable: str) -> None:
+    """Refuse a folder that is used without being named, and belongs to another user."""
+    files = [folder, *folder.glob("*")] if folder.is_dir() else [folder]
+    # of a link both the link and its target; root may do anything anyway
+    owners = {look(path).st_uid for path in files if path.exists() for look in (os.lstat, os.stat)}
+    if owners - {0, os.getuid()}:
+        problem = (
+            f"{folder.absolute()} belongs to another user, who would choose what is sent where"
+        )
+        fix = f"If you trust it, name it in {variable}"
+        raise ConfigurationInvalid(where=variable, problem=problem, fix=fix)
 
 
 def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:

@@ -1,6 +1,6 @@
 """The batch: one measurement of one environment over a window, as a wide frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tasks.core.errors import SeriesExceeded
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.quarantine import no_records
-from tasks.core.window import Cell, Window, micros
+from tasks.core.window import Cell, Window, iso, micros
 
 # Arrow's own pools keep freed memory; work in chunks frees as much as it takes
 pa.set_memory_pool(pa.system_memory_pool())
@@ -84,6 +85,31 @@ def columns_of(measurement: Measurement) -> list[str]:
 def count_values(frame: pd.DataFrame, measurement: Measurement) -> int:
     """Count the non-null field cells of the frame."""
     return int(frame[list(measurement.fields)].notna().to_numpy().sum())
+
+
+def check_series(frame: pd.DataFrame, measurement: Measurement, window: Window) -> None:
+    """Raise SeriesExceeded when the frame has more series than the measurement may."""
+    if len(frame) > measurement.max_series:
+        keys = set(zip(*(frame[tag].cat.codes for tag in measurement.tags), strict=True))
+        if len(keys) > measurement.max_series:
+            raise series_exceeded(keys, measurement, window)
+
+
+def series_exceeded(
+    keys: Collection[tuple[Any, ...]], measurement: Measurement, window: Window
+) -> SeriesExceeded:
+    """Build the error for series with these tags, counted over the window."""
+    counts = [len(set(values)) for values in zip(*keys, strict=True)]
+    distinct, label = max(zip(counts, measurement.tags, strict=True))
+    return SeriesExceeded(
+        measurement=measurement.name,
+        series=len(keys),
+        start=iso(window.start),
+        stop=iso(window.stop),
+        limit=measurement.max_series,
+        label=label,
+        distinct=distinct,
+    )
 
 
 def arrow_schema(measurement: Measurement) -> pa.Schema:

@@ -1,6 +1,7 @@
 """The catalogue: all measurements, and how each is read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +50,13 @@ class _File(Strict):
         return {**content, "measurements": entries}
 
 
+def _alike(unknown: list[str], known: Iterable[str]) -> str:
+    """Return a question for known names that are similar to an unknown one, else nothing."""
+    names = [*known]
+    found = [alike for name in unknown for alike in get_close_matches(name, names)[:1]]
+    return f"Did you mean {', '.join(found)}? " if found else ""
+
+
 class Catalogue(Mapping[str, Measurement]):
     """Maps names to measurements, in the order of the file."""
 
@@ -91,7 +99,7 @@ class Catalogue(Mapping[str, Measurement]):
             raise UsageInvalid(
                 argument="--measurement",
                 problem=f"{', '.join(unknown)} is not in the catalogue",
-                fix="List them: fedvitals catalogue",
+                fix=f"{_alike(unknown, self)}List them: fedvitals catalogue",
             )
         if names:
             return tuple(self[name] for name in names)

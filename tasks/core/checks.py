@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tasks.core.outside import shortened
+
 
 @dataclass(frozen=True)
 class ServiceCheck:
@@ -12,3 +14,6 @@ class ServiceCheck:
     ok: bool
     detail: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", shortened(self.detail))

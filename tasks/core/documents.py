@@ -51,7 +51,7 @@ class _Loader(yaml.CSafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; raise ConfigurationInvalid if that fails."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError as error:
         fix = "Set FEDVITALS_CONFIG to the folder that holds it"
         raise ConfigurationInvalid(where=path, problem="the file is missing", fix=fix) from error

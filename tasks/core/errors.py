@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.core.outside import LONGEST_QUOTE, shown
+
 
 def defect(error: Exception) -> str:
     """Describe an unforeseen error by kind and place; its text may hold a secret."""
@@ -27,11 +29,12 @@ class FedvitalsError(Exception):
 
     message = "{problem}"
     exit_code = 1
+    longest = LONGEST_QUOTE  # of a fact: it may quote what comes from outside
 
     def __init__(self, **facts: Any) -> None:
-        self.facts = facts
-        shown = {**facts, "fix": _in_sentence(facts["fix"])} if "fix" in facts else facts
-        super().__init__(self.message.format(**shown))
+        self.facts = {name: shown(value, self.longest) for name, value in facts.items()}
+        fix = {"fix": _in_sentence(self.facts["fix"])} if "fix" in facts else {}
+        super().__init__(self.message.format(**{**self.facts, **fix}))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -56,6 +59,7 @@ class ConfigurationInvalid(Terminal):
 
     message = "{where}: {problem}. Fix: {fix}"
     exit_code = 2
+    longest = 5000  # it quotes the user's own files, and lists all that is wrong there
 
 
 class NothingConfigured(ConfigurationInvalid):
@@ -108,6 +112,10 @@ class AnswerInvalid(Terminal):
     message = "{service} at {url} gave an invalid answer to {what}: {problem}. Fix: check the URL and any proxy in front of it"
 
 
+class AnswerTooLarge(AnswerInvalid):
+    """An answer is larger than it may be. Facts: service, url, what, problem."""
+
+
 class CertificateInvalid(Terminal):
     """A certificate is not trusted. Facts: service, url, what, problem, fix."""
 
@@ -130,11 +138,11 @@ class KeyRepeated(Terminal):
 
 
 class SeriesExceeded(Terminal):
-    """There are too many series. Facts: measurement, series, limit, label, distinct."""
+    """There are too many series. Facts: measurement, series, start, stop, limit, label, distinct."""
 
     message = (
-        "{measurement}: {series} series, max_series is {limit}; the label with the most values is "
-        "{label} ({distinct}). Fix: aggregate it away in the query, or raise max_series in the catalogue"
+        "{measurement}: {series} series from {start} to {stop}, max_series is {limit}; the label with "
+        "the most values is {label} ({distinct}). Fix: aggregate it away in the query, or raise max_series in the catalogue"
     )
 
 

@@ -1,14 +1,21 @@
 """A conclusion of a check or an analysis: sentence, evidence, estimate."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from tasks.core.outside import shortened
 from tasks.core.severity import Severity
+from tasks.core.verdict import Breach, CheckResult
+from tasks.core.window import iso
 
 # failed checks of suites are findings too; analyses have kinds of their own
 CHECK = "check"
+# the newest value of a run that is up to date is at most about a cell and a step old
+_RECENT = timedelta(hours=2)
+LONGEST_SENTENCE = 1000
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,74 @@ class Finding:
     subject: str = ""
     hint: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", shortened(self.sentence, LONGEST_SENTENCE))
+
     @property
     def fingerprint(self) -> str:
         """Return 16 hex digits of kind and subject, equal in every run."""
         text = f"{self.kind}\0{self.subject}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+Earlier = Callable[[Finding], Finding | None]
+
+
+def no_earlier(_: Finding) -> Finding | None:
+    """Return no finding: nothing is known of earlier runs."""
+    return None
+
+
+def finding_of(
+    measurement: str, check: CheckResult, at: datetime, earlier: Earlier = no_earlier
+) -> Finding:
+    """Return a failed check as a finding, in the words of the time and zone of `at`.
+
+    When the check has failed since its data's start, its time begins in the earlier finding.
+    """
+    breach, subject = check.breach, f"{measurement}: {check.check_id}"
+    evidence: dict[str, Any] = {
+        "measurement": measurement,
+        "check": check.check_id,
+        "field": check.column,
+        "observed": breach.observed if breach else check.observed,
+        "limit": breach.limit if breach else check.limit,
+        "offending": check.offending,
+        **dict.fromkeys(("series", "first", "last", "holds")),
+    }
+    what = f"{check.check_id}: observed {check.observed}, limit {check.limit}"
+    if check.problem:
+        what = f"{check.check_id} could not run: {check.problem}"
+    if breach is None:
+        return Finding(CHECK, check.severity, f"{measurement}: {what}", evidence, subject=subject)
+    evidence |= {"series": breach.series, "last": iso(breach.last), "holds": breach.holds}
+    first, now = breach.first, Finding(CHECK, check.severity, "", evidence, subject=subject)
+    before = earlier(now) if breach.from_start else None
+    if before is not None and _goes_on(before.evidence, breach):
+        first = min(first, datetime.fromisoformat(before.evidence["first"]))
+    evidence["first"] = iso(first)
+    sentence = f"{measurement}: {breach.what}, {_times(first, breach, at)}"
+    return Finding(CHECK, check.severity, sentence, evidence, subject=subject)
+
+
+def _goes_on(before: Mapping[str, Any], breach: Breach) -> bool:
+    """Return whether the series failed up to the data of the breach."""
+    return bool(
+        before.get("holds")
+        and before["series"] == breach.series
+        and datetime.fromisoformat(before["last"]) <= breach.last
+    )
+
+
+def _times(first: datetime, breach: Breach, at: datetime) -> str:
+    begin, end = (_clock(moment, at) for moment in (first, breach.last))
+    if breach.holds and at - breach.last <= _RECENT:
+        return f"since {begin}, still failing"
+    span = f"at {begin}" if begin == end else f"{begin} to {end}"
+    return f"{span}, where its data end" if breach.holds else f"{span}, no longer failing"
+
+
+def _clock(moment: datetime, at: datetime) -> str:
+    moment = moment.astimezone(at.tzinfo)
+    is_today = moment.date() == at.date()
+    return f"{moment:%H:%M}" if is_today else f"{moment.day} {moment:%b %H:%M}"

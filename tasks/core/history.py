@@ -9,13 +9,16 @@ RUN_ID, CLIENT = "run_id", "client"
 ROUND_TAGS, CLIENT_TAGS = (RUN_ID,), (CLIENT,)
 
 # facts of a whole round: drawn to dropped count its clients, data_quality is their mean; not_finite
-# names the facts reported as NaN or infinity, which no number column keeps
+# names the facts reported as NaN or infinity, which no number column keeps; superseded is "yes" of
+# a round that the run left by a return to a checkpoint
 RoundFact = Literal[
     "round", "seconds", "loss", "accuracy", "epsilon", "data_quality",
     "drawn", "reported", "late", "dropped", "not_finite",
-    "delta", "sampling_rate", "noise_multiplier", "epsilon_budget",
+    "delta", "sampling_rate", "noise_multiplier", "epsilon_budget", "superseded",
 ]  # fmt: skip
-ClientFact = Literal["run_id", "round", "examples", "accuracy", "seconds", "state", "data_quality"]
+ClientFact = Literal[
+    "run_id", "round", "examples", "accuracy", "seconds", "state", "data_quality", "superseded",
+]  # fmt: skip
 HistoryFact = Literal[RoundFact, ClientFact]
 FactType = Literal["float", "int", "string"]
 
@@ -26,6 +29,7 @@ def _typed(facts: tuple[HistoryFact, ...]) -> Mapping[HistoryFact, FactType]:
         "run_id": "string",
         "state": "string",
         "not_finite": "string",
+        "superseded": "string",
     }
     return {fact: others.get(fact, "float") for fact in facts}
 

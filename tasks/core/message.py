@@ -30,11 +30,6 @@ def at_least(severity: Severity) -> Callable[[Receipt], bool]:
 
 
 def message_of(receipt: Receipt, time: datetime) -> Message:
-    """Summarise the receipt of a run in a message."""
-    values = receipt.values
-    failed = [line.name for line in receipt.measurements if line.state == "failed"]
-    parts = [f"{values.landed} values landed", f"{values.quarantined} quarantined"]
-    parts += [f"failed: {', '.join(failed)}"] if failed else []
-    how = f"{receipt.flow} in {receipt.environment}: {receipt.status}; {', '.join(parts)}"
-    text = f"fedvitals {how}"
+    """Return the run's sentence as a message."""
+    text = f"fedvitals {receipt.flow} in {receipt.environment}: {receipt.sentence}"
     return Message(run_id=receipt.run_id, time=time, text=text, findings=receipt.findings)

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
-from tasks.core.finding import CHECK, Finding
+from tasks.core.finding import CHECK, Earlier, Finding, finding_of, no_earlier
 from tasks.core.maintenance import Maintenance
+from tasks.core.outside import shortened
 from tasks.core.reconciliation import Reconciliation
+from tasks.core.sentence import sentence_of
 from tasks.core.severity import Severity, worst
+from tasks.core.verdict import Verdict, joined_verdicts
 from tasks.core.window import Window, iso
 
 MeasurementState = Literal[
@@ -96,45 +99,6 @@ def _added(left: Sums, right: Sums) -> Sums:
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    """Result of one expectation of a suite."""
-
-    check_id: str
-    expectation: str
-    success: bool
-    severity: Severity
-    column: str | None
-    observed: str
-    limit: str
-    origin: str
-    offending: int = 0
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Validation result of a batch by one suite."""
-
-    suite: str
-    checks: tuple[CheckResult, ...] = ()
-
-    @property
-    def failed(self) -> tuple[CheckResult, ...]:
-        """Return the checks that failed, worst first."""
-        return tuple(
-            sorted((c for c in self.checks if not c.success), key=lambda c: c.severity.rank)
-        )
-
-    def short(self) -> dict[str, Any]:
-        """Return {passed, failed, worst}."""
-        return {
-            "passed": len(self.checks) - len(self.failed),
-            "failed": len(self.failed),
-            "worst": self.failed[0].severity.value if self.failed else None,
-        }
-
-
-@dataclass(frozen=True)
 class Outcome:
     """Result of one chunk, or of all chunks of a measurement."""
 
@@ -149,7 +113,23 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     start: datetime | None = None
 
+    def __post_init__(self) -> None:
+        # they quote what comes from outside
+        for name in ("problems", "warnings"):
+            object.__setattr__(self, name, _bounded(getattr(self, name)))
 
+
+MOST_LINES, LONGEST_LINE = 100, 1000
+
+
+def _bounded(lines: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(lines) - MOST_LINES
+    first = (shortened(line, LONGEST_LINE) for line in lines[:MOST_LINES])
+    return (*first, *([f"… and {more} more"] if more > 0 else []))
+
+
+# outcomes without a time of their own, such as loads, come first
+_NEVER = datetime.min.replace(tzinfo=UTC)
 # another run works on the same measurement: not a failure, the next run does it
 _IN_THE_WAY = (LakeBusy, LockHeld, LockLost)
 
@@ -162,7 +142,7 @@ def given_up(measurement: str, error: FedvitalsError) -> Outcome:
 
 def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
     """Merge the outcomes of one measurement's chunks into one."""
-    parts = list(outcomes)
+    parts = sorted(outcomes, key=lambda part: part.start or _NEVER)
     states = {part.state for part in parts}
     values = sum((part.values for part in parts), Values())
     return Outcome(
@@ -171,7 +151,7 @@ def joined(measurement: str, outcomes: Iterable[Outcome]) -> Outcome:
         rows=sum(part.rows for part in parts),
         values=values,
         sinks=_joined_sinks(parts),
-        verdicts=_joined_verdicts(parts),
+        verdicts=joined_verdicts(v for part in parts for v in part.verdicts),
         problems=tuple(dict.fromkeys(p for part in parts for p in part.problems)),
         warnings=tuple(
             dict.fromkeys([*(w for part in parts for w in part.warnings), *_of_vanished(values)])
@@ -192,21 +172,6 @@ def _joined_sinks(parts: list[Outcome]) -> dict[str, SinkValues]:
 def _joined_seconds(parts: list[Outcome]) -> dict[str, float]:
     names = dict.fromkeys(name for part in parts for name in part.seconds)
     return {name: sum(part.seconds.get(name, 0.0) for part in parts) for name in names}
-
-
-def _joined_verdicts(parts: list[Outcome]) -> tuple[Verdict, ...]:
-    """Merge verdicts by suite; of a failed check keep the one with most offenders."""
-    suites: dict[str, dict[str, CheckResult]] = {}
-    for verdict in (v for part in parts for v in part.verdicts):
-        checks = suites.setdefault(verdict.suite, {})
-        for check in verdict.checks:
-            known = checks.get(check.check_id)
-            if known is None or (known.success, -known.offending) > (
-                check.success,
-                -check.offending,
-            ):
-                checks[check.check_id] = check
-    return tuple(Verdict(suite, tuple(checks.values())) for suite, checks in suites.items())
 
 
 class MeasurementReceipt(BaseModel):
@@ -288,6 +253,12 @@ class Receipt(BaseModel):
             return False
         return self.worst.rank <= Severity(self.fail_on).rank
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def sentence(self) -> str:
+        """Return the one sentence on the run, which every place shows."""
+        return sentence_of(self)
+
     @property
     def exit_code(self) -> ExitCode:
         """Return 1 when work failed, was refused, or data are bad; 3 when pending; else 0."""
@@ -317,11 +288,14 @@ def write_receipt(
     retries: int = 0,
     findings: Sequence[Finding] = (),
     sinks: Iterable[str] = (),
+    at: datetime | None = None,
+    earlier: Earlier = no_earlier,
     **more: Any,
 ) -> Receipt:
     """Build the receipt of a run from one outcome a measurement and its findings.
 
-    sinks: the names of those in use; one without an outcome was owed nothing.
+    sinks: the names of those in use; one without an outcome was owed nothing. at: now, in the
+    reader's time zone. earlier: the same finding of an earlier run.
     Raises SumsDiffer when a value is unaccounted for.
     """
     parts = list(outcomes)
@@ -332,7 +306,7 @@ def write_receipt(
         part.values.check()
         for name, counts in part.sinks.items():
             counts.check(name)
-    found = (*(one for part in parts for one in _failed_checks(part)), *findings)
+    found = (*_failed_checks(parts, at or datetime.now(UTC), earlier), *findings)
     quarantined = [Severity.CRITICAL] if values.quarantined else []
     return Receipt(
         flow=flow,
@@ -353,6 +327,12 @@ def write_receipt(
     )
 
 
+def _failed_checks(parts: Iterable[Outcome], at: datetime, earlier: Earlier) -> Iterator[Finding]:
+    for part in parts:
+        for check in (check for verdict in part.verdicts for check in verdict.failed):
+            yield finding_of(part.measurement, check, at, earlier)
+
+
 def _line(outcome: Outcome) -> MeasurementReceipt:
     checks = [verdict.short() for verdict in outcome.verdicts]
     return MeasurementReceipt(
@@ -361,21 +341,10 @@ def _line(outcome: Outcome) -> MeasurementReceipt:
         rows=outcome.rows,
         values=outcome.values,
         verdict=checks[0] if checks else None,
-        failing=tuple(c.check_id for verdict in outcome.verdicts[:1] for c in verdict.failed),
+        failing=tuple(c.check_id for verdict in outcome.verdicts for c in verdict.failed),
         problems=outcome.problems,
         warnings=outcome.warnings,
     )
-
-
-def _failed_checks(outcome: Outcome) -> Iterator[Finding]:
-    for check in (check for verdict in outcome.verdicts for check in verdict.failed):
-        yield Finding(
-            kind=CHECK,
-            severity=check.severity,
-            sentence=f"{outcome.measurement}: {check.check_id}: observed {check.observed}, limit {check.limit}",
-            evidence={"check": check.check_id, "offending": check.offending},
-            subject=f"{outcome.measurement}: {check.check_id}",
-        )
 
 
 def _of_vanished(values: Values) -> Iterator[str]:

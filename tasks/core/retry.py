@@ -1,5 +1,6 @@
 """Retries of Transient errors only: backoff, jitter, one deadline over all tries."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,17 +14,23 @@ from tenacity.wait import wait_base, wait_exponential_jitter
 
 from tasks.core.errors import Transient
 
+# the logger whose lines a command shows before its end
+logger = logging.getLogger("fedvitals.plan")
+
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
+# a wait beyond it needs a word, since nothing else shows that a run is alive
+LONG_SECONDS = 5.0
 # for conflicting commits to the lake
 COMMIT_DEADLINE_SECONDS = 30.0
 
 
 @dataclass
 class RetryCount:
-    """Counts retries."""
+    """Counts retries; the first long wait of them is logged."""
 
     value: int = 0
+    is_logged: bool = False
 
 
 _counts: list[RetryCount] = []
@@ -47,6 +54,19 @@ def _count_one(retry_state: RetryCallState) -> None:
     with _counting:
         for count in _counts:
             count.value += 1
+            if not count.is_logged and _is_long(retry_state):
+                count.is_logged = True
+                _log_wait(retry_state)
+
+
+def _is_long(retry_state: RetryCallState) -> bool:
+    return (retry_state.seconds_since_start or 0.0) + retry_state.upcoming_sleep > LONG_SECONDS
+
+
+def _log_wait(retry_state: RetryCallState) -> None:
+    error = str(retry_state.outcome.exception() if retry_state.outcome else "")
+    most: float = getattr(retry_state.retry_object.stop, "max_delay", 0.0)
+    logger.warning("waiting up to %.0f s: %s", most, error.split(". Fix: ")[0])
 
 
 class _WaitAsAsked(wait_base):
@@ -94,7 +114,8 @@ def seconds_asked(header: str | None) -> float | None:
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time.time())
+    # a date may have no such day, or lie beyond the years that can be counted
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time.time())

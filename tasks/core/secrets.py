@@ -25,7 +25,7 @@ def read_secret(path: Path, where: str) -> str:
     """Return what a file holds, without the spaces and line ends around it."""
     fix = "Name a file that holds the secret alone, and that this user may read"
     try:
-        text = path.read_text("utf-8").strip()
+        text = path.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         problem = f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
         raise ConfigurationInvalid(where=where, problem=problem, fix=fix) from error

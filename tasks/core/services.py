@@ -12,11 +12,15 @@ from tasks.core.addresses import checked_url
 from tasks.core.documents import Duration, Strict, parse
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid
 from tasks.core.secrets import read_secret, secret_of
-from tasks.core.variables import SECRETS, SERVICES, Entry, variable_of
+from tasks.core.variables import SECRETS, SERVICES, Entry, is_token_variable, variable_of
 from tasks.core.window import parse_duration
 
 # of a Service, what nothing sets
 _DERIVED = frozenset({"origin", "token_file", "token_from"})
+NOT_A_TOKEN = "{} is no variable of a token of ours, and whoever wrote the file chose the address"
+NAME_IT = (
+    "Name a variable that ends in _TOKEN, _KEY or _PASSWORD, and that is not another product's"
+)
 
 
 class Tuning(Strict):
@@ -150,6 +154,9 @@ def _service(
         facts["url"] = checked_url(facts["url"], origin)
     facts["token_from"] = facts.get("token") or f"{origin.removesuffix('url')}token"
     if named := facts.pop("token", None):
+        if entry is not None and not is_token_variable(named):
+            where = f"{origin.removesuffix('url')}token"
+            raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)
         token = secret_of(env, named)
         facts["token"] = checked_token(token, named) if token else None
         facts["token_file"] = env.get(f"{named}_FILE") or None

@@ -14,7 +14,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, SecretStr, create_model, field_validator
 
 from tasks.core import plugins
-from tasks.core.addresses import checked_heartbeat, checked_lake, checked_report_url
+from tasks.core.addresses import (
+    check_owner,
+    checked_heartbeat,
+    checked_lake,
+    checked_ledger,
+    checked_report_url,
+)
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid, UsageInvalid
 from tasks.core.goal import Goal
@@ -66,6 +72,15 @@ class Pipeline(Strict):
         default=parse_duration("60s"),
         description="how long a service that fails is asked again, before the next run tries",
     )
+
+
+class LakeQuery(Strict):
+    """How much `lake query` may take."""
+
+    memory: str = Field(
+        default="1GB", pattern=r"^[1-9][0-9]{0,5}(MB|GB)$", description="memory of a query"
+    )
+    rows: int = Field(default=100_000, ge=1, description="rows that a query may return")
 
 
 class Maintenance(Strict):
@@ -128,6 +143,7 @@ class _EnvironmentsFile(Strict):
     )
     pipeline: Pipeline = Pipeline()
     maintenance: Maintenance = Maintenance()
+    lake_query: LakeQuery = LakeQuery()
     training: Goal = Goal()
     # the key stands alone in the shipped file, so that entries can be written below it
     environments: Annotated[
@@ -160,6 +176,7 @@ class Settings:
     unused: Mapping[str, str] = field(default_factory=dict)  # variables, with why
     report_url: str | None = None
     timezone: tzinfo = UTC
+    lake_query: LakeQuery = field(default_factory=LakeQuery)
 
     @property
     def reports(self) -> Path:
@@ -219,7 +236,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         ConfigurationInvalid: when a file or a variable is wrong.
     """
     env = os.environ if variables is None else variables
-    home = Path(env.get("FEDVITALS_HOME") or ".fedvitals").resolve()
+    home = _home(env)
     config, expectations = _folders(env)
     path = config / "environments.yaml"
     raw = read_yaml(path)
@@ -235,7 +252,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         config=config,
         expectations=expectations,
         lake_url=checked_lake(env.get("FEDVITALS_LAKE_URL") or str(home / "lake")),
-        ledger_url=secret_of(env, "FEDVITALS_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
+        ledger_url=checked_ledger(env) or f"sqlite:///{home / 'ledger.db'}",
         pipeline=content.pipeline,
         maintenance=content.maintenance,
         sinks=_tunings(config / "sinks.yaml", named.values()),
@@ -248,6 +265,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         unused=unused_variables(env, entries, default),
         report_url=checked_report_url(env),
         timezone=content.timezone,
+        lake_query=content.lake_query,
     )
 
 
@@ -285,6 +303,13 @@ def _checked_client_key(env: Mapping[str, str]) -> SecretStr | None:
     return SecretStr(key) if key else None
 
 
+def _home(env: Mapping[str, str]) -> Path:
+    chosen = env.get("FEDVITALS_HOME")
+    if not chosen:
+        check_owner(Path(".fedvitals"), "FEDVITALS_HOME")
+    return Path(chosen or ".fedvitals").resolve()
+
+
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
     chosen = env.get("FEDVITALS_CONFIG")
     config = Path(chosen or "config").resolve()
@@ -294,5 +319,7 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path]:
         raise ConfigurationInvalid(where="FEDVITALS_CONFIG", problem=problem, fix=fix)
     if not chosen and not (config / "environments.yaml").is_file():
         config = shipped("config")
+    elif not chosen:
+        check_owner(Path("config"), "FEDVITALS_CONFIG")
     beside = config.parent / "expectations"
     return config, beside if beside.is_dir() else shipped("expectations")

@@ -34,7 +34,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A round that has several starts in a run, oldest first; the last one counts."""
+    """A round that ran again or was left by a return to a checkpoint; starts, oldest first."""
 
     run_id: str
     round: int

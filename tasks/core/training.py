@@ -1,12 +1,16 @@
 """Records of training runs, which every reader returns and every analysis takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import pairwise
 from typing import Self
 
 # limit of a plan; a forecast counts rounds in 64 bits
 MOST_ROUNDS = 1_000_000_000
+LEAST_VALUES = 8  # a metric with fewer values is too short to judge
+LATE = 2  # values end where they are missing for more than so many times their usual distance
+RECENT = 5
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,12 @@ class TrainingRun:
         """
         is_short = self.counts_from_0 and self.rounds[-1].round < total
         return total - 1 if is_short else total
+
+
+def end_of_values(rounds: Sequence[int], has_value: Sequence[bool]) -> int | None:
+    """Return the last round with a value where the run went on without; else None."""
+    known = [number for number, has in zip(rounds, has_value, strict=True) if has]
+    if len(known) < 2:
+        return None
+    distance = max(later - earlier for earlier, later in pairwise(known[-RECENT - 1 :]))
+    return known[-1] if rounds[-1] - known[-1] > LATE * distance else None

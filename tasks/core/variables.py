@@ -1,5 +1,6 @@
 """Services with their keys and variables, and variables without effect."""
 
+import re
 from collections.abc import Mapping
 
 # what names a variable in environments.yaml, since it is a secret
@@ -22,6 +23,20 @@ VARIABLES: Mapping[str, str] = {
     for service, keys in SERVICES.items()
     for key, variable in keys.items()
 }
+
+
+# what other products keep in the environment, and a file must not send anywhere
+_OF_OTHERS = re.compile(
+    "(AWS|AZURE|GOOGLE|GCP|GITHUB|GH|GITLAB|CI|NPM|PYPI|TWINE|UV|PIP|DOCKER|REGISTRY|HF|HUGGING_?FACE"
+    "|OPENAI|ANTHROPIC|WANDB|MLFLOW|SLACK|SSH|KUBE|VAULT|PREFECT|PG|POSTGRES|FEDVITALS)(_|[A-Z]*_)"
+)
+_TOKEN = re.compile(r"[A-Z][A-Z0-9_]*_(TOKEN|KEY|PASSWORD)", re.IGNORECASE)
+
+
+def is_token_variable(name: str) -> bool:
+    """Return whether a file may name this variable, whose value is sent to a service."""
+    is_ours = name in VARIABLES.values()
+    return is_ours or bool(_TOKEN.fullmatch(name) and not _OF_OTHERS.match(name.upper()))
 
 
 def variable_of(key: str) -> str:

@@ -19,7 +19,7 @@ from pyarrow.fs import PyFileSystem
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.window import Window, floor, micros
-from tasks.lake.delta import arrow_schema_of, fitted, lake_errors, swap_files
+from tasks.lake.delta import arrow_schema_of, check_paths, fitted, lake_errors, swap_files
 
 # rows in memory at once; a larger day becomes several files
 MOST_ROWS = 2_000_000
@@ -132,6 +132,8 @@ class _Work:
     @cached_property
     def files(self) -> list[File]:
         """Return the files as files_of does."""
+        # the table was read again since it was opened
+        check_paths(self._table, self._name)
         actions = pa.table(self._table.get_add_actions(flatten=True))
         names = ("path", "size_bytes", "min.environment", "max.environment", "min.time", "max.time", "num_records")  # fmt: skip
         if not set(names) <= set(actions.column_names):

@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
 from tasks.core.window import Window, iso
-from tasks.lake.durability import empty_entry, last_checkpoint, sync_commit
+from tasks.lake.durability import empty_entry, is_outside, last_checkpoint, sync_commit
 from tasks.lake.storage import first_and_last, holds_anything, storage_options, trouble
 
 CONFIGURATION = {"delta.logRetentionDuration": "interval 1 hours", "delta.checkpointInterval": "20"}
@@ -229,6 +229,7 @@ def existing_table(url: str, name: str) -> DeltaTable | None:
                 raise LakeDamaged(
                     table=name, problem="it holds files but no readable log"
                 ) from error
+        check_paths(table, name)
     empty = None if path is None else empty_entry(path, table.version())
     if empty is not None:
         raise LakeDamaged(table=name, problem=f"its log entry {empty} is empty, rows are missing")
@@ -237,6 +238,14 @@ def existing_table(url: str, name: str) -> DeltaTable | None:
 
 def _read(url: str) -> DeltaTable:
     return DeltaTable(url, storage_options=storage_options(url))
+
+
+def check_paths(table: DeltaTable, name: str) -> None:
+    """Raise LakeDamaged when the log names a file outside of the table."""
+    paths = pa.table(table.get_add_actions())["path"].to_pylist()
+    if outside := next(filter(is_outside, paths), None):
+        problem = f"its log names a file outside of the table ({outside}), so nothing was read"
+        raise LakeDamaged(table=name, problem=problem)
 
 
 def _create(url: str, name: str, schema: pa.Schema) -> DeltaTable:

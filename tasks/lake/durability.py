@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 # earlier entries are covered by a checkpoint
 ENTRIES_LOOKED_AT = 20
+# names that begin with no dot; no scheme, no drive, and nothing encoded twice
+_INSIDE = re.compile(r"(?:[\w=-][\w.=-]*/)*[\w-][\w.=-]*")
 
 
 def sync_commit(table: Path, version: int) -> None:
@@ -53,6 +57,11 @@ def last_checkpoint(table: Path) -> int | None:
         return int(pointer["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_outside(path: str) -> bool:
+    """Return whether a log's path leads, or might lead, out of the table's folder."""
+    return _INSIDE.fullmatch(unquote(path)) is None
 
 
 def sync(path: Path) -> None:

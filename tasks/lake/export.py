@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from tasks.core.errors import UsageInvalid
+from tasks.core.whole_file import draft_of
 from tasks.core.window import Window
 from tasks.lake.delta import arrow_schema_of, read_rows
 from tasks.lake.maintenance import environments_of
@@ -60,11 +61,13 @@ def export(
     window: Window | None,
     format: Format,
     file: Path,
+    safe_csv: bool = False,
 ) -> Exported:
     """Write the window's rows, ordered by time and tags; None stands for all.
 
     Columns are the table's, nulls stay nulls (nothing between the commas in CSV), floats are exact.
-    Times are ISO 8601 in UTC with six decimals in CSV and JSON. The file is written atomically.
+    Times are ISO 8601 in UTC with six decimals in CSV and JSON. With `safe_csv` no text is a formula
+    to a spreadsheet: one that begins as such gets an apostrophe in front. The file is written atomically.
     Raises UsageInvalid when there is no such table, or the file cannot be written.
     """
     table = _table(lake, name)
@@ -74,7 +77,7 @@ def export(
     with _whole_file(file) as draft, _WRITERS[format](draft, schema) as write:
         for day in days:
             part = read_rows(table, name, schema.names, environment, day).sort_by(order)
-            write(part)
+            write(_without_formulas(part) if safe_csv else part)
             rows += len(part)
     return Exported(str(file), format, rows, file.stat().st_size)
 
@@ -85,18 +88,16 @@ def _order(schema: pa.Schema) -> list[str]:
 
 @contextmanager
 def _whole_file(file: Path) -> Iterator[Path]:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        yield draft
-        draft.replace(file)
+        with draft_of(file) as draft:
+            yield draft
+            draft.replace(file)
     except OSError as error:
         raise UsageInvalid(
             argument="--output",
             problem=f"{file} cannot be written: {os.strerror(error.errno or EIO)}",
             fix="Name a file in a writable folder",
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 Write = Callable[[pa.Table], None]
@@ -127,6 +128,14 @@ def _jsonl(file: Path, schema: pa.Schema) -> Iterator[Write]:
 
 
 _WRITERS = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}
+
+
+def _without_formulas(rows: pa.Table) -> pa.Table:
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            text = pc.replace_substring_regex(rows[index], r"\A([=+\-@\t\r\n])", r"'\1")
+            rows = rows.set_column(index, field, text)
+    return rows
 
 
 def _with_texts(rows: pa.Table) -> pa.Table:

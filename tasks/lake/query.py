@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tasks.core.errors import FedvitalsError, LakeDamaged, QueryInvalid
+from tasks.core.settings import LakeQuery
 from tasks.lake.delta import arrow_schema_of, existing_table, local_files, local_path, of_files
 from tasks.lake.storage import first_and_last, trouble
 from tasks.lake.tables import Lake
@@ -18,6 +21,7 @@ from tasks.lake.windows import WINDOWS
 if TYPE_CHECKING:
     import duckdb
 
+DEFAULTS = LakeQuery()
 _NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 
@@ -39,33 +43,53 @@ def describe(lake: Lake) -> list[TableFacts]:
     return [_facts(lake, name) for name in lake.names()]
 
 
-def query(lake: Lake, sql: str) -> pa.Table:
-    """Run one SELECT over the lake.
+def query(lake: Lake, sql: str, limits: LakeQuery = DEFAULTS, home: Path | None = None) -> pa.Table:
+    """Run one SELECT over the lake; what does not fit in memory goes to a folder in `home`.
 
     A measurement is a view of its name, its quarantine `<name>_quarantine`, the cells `_windows`.
     An unreadable table does not affect queries of others. Raises QueryInvalid when it is not one
-    SELECT, or DuckDB refuses it; LakeDamaged when a file of a queried table is missing or corrupt;
+    SELECT, DuckDB refuses it, or it exceeds a limit; LakeDamaged when a file of a queried table is missing or corrupt;
     LakeUnavailable, LakeRefused of an object store.
     """
     import duckdb
 
     _check_one_select(sql)
     views = _views(lake)
-    with closing(_connected()) as connection:
+    with _spilling(home) as spill, closing(_connected(limits, spill)) as connection:
         unread = _create_views(connection, views)
         # cuts hours and days in UTC, whatever the machine's time zone
         connection.execute("SET TimeZone = 'UTC'")
         _shut_in(connection, lake)
         try:
-            return connection.sql(sql).to_arrow_table()
+            found = connection.sql(sql).limit(limits.rows + 1).to_arrow_table()
+        except duckdb.OutOfMemoryException as error:
+            fix = "Ask for less, or raise lake_query.memory in environments.yaml"
+            raise QueryInvalid(problem=f"it needs more than {limits.memory}", fix=fix) from error
         except duckdb.Error as error:
             raise _reported(error, views, unread) from error
+    if len(found) > limits.rows:
+        fix = "Give it a LIMIT, raise lake_query.rows in environments.yaml, or use lake export"
+        raise QueryInvalid(problem=f"it has more than {limits.rows} rows", fix=fix)
+    return found
 
 
-def _connected() -> "duckdb.DuckDBPyConnection":
+def _spilling(home: Path | None) -> "TemporaryDirectory[str]":
+    """Make a folder that only this process knows, in FEDVITALS_HOME if there is one."""
+    is_there = home is not None and home.is_dir()
+    return TemporaryDirectory(prefix="query-", dir=home if is_there else None)
+
+
+def _connected(limits: LakeQuery, spill: str) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
-    return duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
+    return duckdb.connect(
+        config={
+            "threads": 2,
+            "autoinstall_known_extensions": False,
+            "memory_limit": limits.memory,
+            "temp_directory": spill,
+        }
+    )
 
 
 def _check_one_select(sql: str) -> None:

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from tasks.lake.durability import sync
+from tasks.lake.durability import is_outside, sync
 
 _ENTRY = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..+)?\.parquet")
 _LAST = "_last_checkpoint"
+_OUTSIDE = "it names a file outside of the table"
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,12 @@ def _problem_of_entry(path: Path) -> str | None:
         return "an empty log entry"
     try:
         actions = [json.loads(line) for line in content.splitlines() if line.strip()]
-    except ValueError:
+    except (ValueError, RecursionError):
         return "a corrupt log entry"
-    return None if all(isinstance(action, dict) for action in actions) else "a corrupt log entry"
+    if not all(isinstance(action, dict) for action in actions):
+        return "a corrupt log entry"
+    files = [each for action in actions for each in action.values() if isinstance(each, dict)]
+    return _OUTSIDE if any(is_outside(str(file.get("path", "x"))) for file in files) else None
 
 
 def _problem_of_parquet(path: Path, size: int) -> str | None:
@@ -154,11 +158,19 @@ def _is_parquet(path: Path) -> bool:
 
 def _torn_checkpoints(log: Path) -> Iterator[Damage]:
     names = [name for _, name in _checkpoints(log)]
-    torn = {name for name in names if not _is_parquet(log / name)}
-    yield from (Damage(f"{log.name}/{name}", "a corrupt checkpoint") for name in sorted(torn))
+    torn = {name: problem for name in names if (problem := _problem_of_checkpoint(log / name))}
+    yield from (Damage(f"{log.name}/{name}", torn[name]) for name in sorted(torn))
     last = log / _LAST
-    if last.exists() and not _is_sound_pointer(last, set(names) - torn):
+    if last.exists() and not _is_sound_pointer(last, set(names) - set(torn)):
         yield Damage(f"{log.name}/{_LAST}", "it names no readable checkpoint")
+
+
+def _problem_of_checkpoint(path: Path) -> str | None:
+    if not _is_parquet(path):
+        return "a corrupt checkpoint"
+    with pq.ParquetFile(path) as file:
+        added = file.read(columns=["add.path"]).flatten()[0]
+    return _OUTSIDE if any(map(is_outside, added.drop_null().to_pylist())) else None
 
 
 def _is_sound_pointer(last: Path, names: set[str]) -> bool:

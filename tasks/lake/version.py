@@ -1,13 +1,12 @@
 """The file with the lake's version, against misreading, and its ledger's id."""
 
 import json
-import os
-import secrets
 from typing import Any
 
 from deltalake._internal import DeltaFileSystemHandler
 
 from tasks.core.errors import LakeDamaged, MadeByNewer
+from tasks.core.whole_file import replace_file
 from tasks.lake.delta import lake_errors, local_path
 from tasks.lake.durability import sync
 from tasks.lake.storage import storage_options
@@ -51,11 +50,7 @@ def write_version(url: str, ledger_id: str | None = None) -> None:
             stream.close()  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
-        # two processes may write it at once
-        draft = folder / f"{FILE}.{secrets.token_hex(4)}"
-        draft.write_bytes(content)
-        sync(draft)
-        os.replace(draft, folder / FILE)
+        replace_file(folder / FILE, content)
         sync(folder)
 
 

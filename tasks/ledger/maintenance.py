@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, delete, select
 
 from tasks.core.errors import LedgerUnavailable
+from tasks.core.whole_file import draft_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.schema import as_text, cells, loads, pages, runs, set_aside, verified_suites
 
@@ -135,8 +136,8 @@ def bytes_of(ledger: Ledger) -> int | None:
 
 def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
     """Return a complete copy, flushed to the disk before it gets its name."""
-    path, unfinished = folder / f"ledger-{name}.db", folder / f"ledger-{name}.db.part"
-    try:
+    path = folder / f"ledger-{name}.db"
+    with draft_of(path, 0o600) as unfinished:
         with closing(sqlite3.connect(unfinished)) as target:
             source.backup(target)
             # the copy must be a single file, whatever journals are beside it
@@ -148,14 +149,12 @@ def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
             _sync(place)
         unfinished.rename(path)
         _sync(folder)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
 def _left_over(folder: Path) -> Iterator[Path]:
     """Yield unfinished copies of dead processes, not of ones that may be at work."""
-    for part in folder.glob("ledger-*.db.part"):
+    for part in folder.glob(".ledger-*.db.*"):
         with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > LEFT_OVER_SECONDS:
                 yield part

@@ -1,6 +1,8 @@
 """The ledger's tables, on SQLite or on PostgreSQL."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -138,6 +140,7 @@ def open_engine(url: str) -> Engine:
         parsed = parsed.set(drivername="sqlite").update_query_dict(
             {"timeout": parsed.query.get("timeout", str(BUSY_SECONDS))}
         )
+        _make_file(parsed.database or "")
         engine = create_engine(parsed)
         event.listen(engine, "connect", _write_through)
         return engine
@@ -152,6 +155,13 @@ def open_engine(url: str) -> Engine:
         raise _wrong("needs the driver: pip install 'fedvitals[postgresql]'") from error
     event.listen(engine, "checkout", _trying_out((engine.dialect.loaded_dbapi.Error, OSError)))
     return engine
+
+
+def _make_file(path: str) -> None:
+    """Create the file for its owner alone; SQLite would let everybody read it."""
+    with suppress(OSError):  # which SQLite reports
+        if path and not path.startswith((":", "file:")):
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _wrong(problem: str) -> ConfigurationInvalid:

@@ -1,6 +1,5 @@
 """The version of the ledger's tables: older ones are upgraded, newer ones refused."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateIndex
 
 from tasks.core.errors import MadeByNewer
+from tasks.core.whole_file import draft_of
 from tasks.ledger.schema import (
     TIME,
     cells_digests,
@@ -95,7 +95,7 @@ def _copy(connection: Connection, version: int) -> None:
     if connection.dialect.name != "sqlite" or not name:
         return
     target = Path(f"{name}.version-{version}")
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    with closing(sqlite3.connect(name)) as source, closing(sqlite3.connect(draft)) as copy:
-        source.backup(copy)
-    draft.replace(target)
+    with draft_of(target, 0o600) as draft:
+        with closing(sqlite3.connect(name)) as source, closing(sqlite3.connect(draft)) as copy:
+            source.backup(copy)
+        draft.replace(target)

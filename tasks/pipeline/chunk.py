@@ -4,11 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from tasks.core.digest import digest_rows
+from tasks.core.errors import SeriesExceeded
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink, Source
 from tasks.core.state import CellState
@@ -34,6 +35,17 @@ class Chunk:
     cells: tuple[Cell, ...]
     window: Window
     allow_deletes: bool = False
+
+
+def halves_of(chunk: Chunk, error: BaseException | None) -> tuple[Chunk, ...]:
+    """Return both halves of a chunk if only its cells together have too many series."""
+    if not isinstance(error, SeriesExceeded) or len(chunk.cells) == 1:
+        return ()
+    middle = len(chunk.cells) // 2
+    edge = chunk.cells[middle].start
+    first = Window(chunk.window.start, edge), chunk.cells[:middle]
+    second = Window(edge, chunk.window.stop), chunk.cells[middle:]
+    return tuple(replace(chunk, window=window, cells=cells) for window, cells in (first, second))
 
 
 @dataclass(frozen=True)

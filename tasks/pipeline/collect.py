@@ -1,6 +1,7 @@
 """Collecting a measurement: due cells cut into chunks, processed a few at a time."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from tasks.core.window import Cell, Window, floor, follows, groups_of, iso
 from tasks.ledger.deferred import put_aside, take_up
 from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
 from tasks.ledger.pending import pending_cells, pending_values
-from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
+from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools, halves_of
 from tasks.pipeline.due import Job, find_due
 from tasks.pipeline.lost import counted, lost_for_good, record
 from tasks.pipeline.process import load_pending, process
@@ -160,17 +161,23 @@ def _at_once(
 ) -> Iterator[tuple[Chunk, Outcome]]:
     """Yield the outcomes in order; a chunk decodes while another waits for a sink.
 
-    A chunk with an unusable answer is deferred. After three such in a row, or another error, the
+    A chunk whose cells only together have too many series is halved in time, so that the limit
+    counts by cell. A chunk with an unusable answer is deferred. After three such in a row, or another error, the
     waiting chunks are dropped; those begun are finished and reported before the error is raised.
     """
     first_error: Exception | None = None
-    in_a_row = 0
+    in_a_row, is_over = 0, False
     with ThreadPoolExecutor(job.pipeline.workers) as pool:
-        futures = {pool.submit(process, chunk, tools): chunk for chunk in chunks}
-        for future, chunk in futures.items():
+        waiting = deque((chunk, pool.submit(process, chunk, tools)) for chunk in chunks)
+        while waiting:
+            chunk, future = waiting.popleft()
             if future.cancelled():
                 continue
             error = future.exception()
+            if not is_over and (halves := halves_of(chunk, error)):
+                parts = [(half, pool.submit(process, half, tools)) for half in halves]
+                waiting.extendleft(reversed(parts))
+                continue
             in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
             if isinstance(error, OF_THE_ANSWER):
                 yield chunk, _defer(chunk, error, tools, deferred)
@@ -180,8 +187,9 @@ def _at_once(
                 yield chunk, future.result()
                 if chunk.cells[0] in deferred:
                     take_up(tools.ledger, chunk.measurement.name, chunk.environment, chunk.cells)
-            if first_error or in_a_row == MOST_FAILURES_IN_A_ROW:
-                for other in futures:
+            is_over = is_over or bool(first_error) or in_a_row == MOST_FAILURES_IN_A_ROW
+            if is_over:
+                for _, other in waiting:
                     other.cancel()
     if first_error is not None:
         raise first_error

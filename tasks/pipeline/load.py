@@ -1,10 +1,13 @@
 """Loading of landed cells into every sink that lacks their landed digest."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from tasks.core.batch import count_values
+from tasks.core.errors import SinkUnavailable, defect
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import MeasurementState, SinkValues
@@ -14,6 +17,8 @@ from tasks.core.window import Cell, Window
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import Tools
+
+logger = logging.getLogger("fedvitals")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def deliver(
     Raises LakeBusy, LakeDamaged, LedgerUnavailable; the sink's own failures are in the result.
     """
     cells = list(owed.values())
-    answers = sink.load(measurement, environment, cells) if cells else []
+    answers = _answers(sink, measurement, environment, cells) if cells else []
     values = sum((answer.values for answer in answers), SinkValues())
     problems = [str(answer.error) for answer in answers if answer.error is not None]
     refusals = [answer.refusals for answer in answers if len(answer.refusals)]
@@ -78,6 +83,26 @@ def deliver(
         if answer.error is None
     )
     return Loaded({sink.name: values}, tuple(dict.fromkeys(problems)))
+
+
+def _answers(
+    sink: Sink, measurement: Measurement, environment: str, cells: list[CellToLoad]
+) -> list[CellAnswer]:
+    """Load the cells; whatever comes out of the sink, they are landed, so they are pending."""
+    try:
+        answers = sink.load(measurement, environment, cells)
+        if [answer.cell for answer in answers] != [each.cell for each in cells]:
+            raise ValueError("the sink answered for other cells")
+    except Exception as error:
+        logger.exception("sink=%s unexpected error", sink.name)
+        facts = {"sink": sink.name, "url": sink.target, "problem": defect(error)}
+        unforeseen = SinkUnavailable(**facts, retry_after=None)
+        owed = [count_values(each.frame, measurement) for each in cells]
+        return [
+            CellAnswer(each.cell, SinkValues(owed=values, pending=values), error=unforeseen)
+            for each, values in zip(cells, owed, strict=True)
+        ]
+    return answers
 
 
 def _owed(

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.core.batch import Batch, canonical, count_values, split_cells
+from tasks.core.batch import Batch, canonical, check_series, count_values, split_cells
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
-from tasks.core.receipt import MeasurementState, Outcome, Values, Verdict
+from tasks.core.receipt import MeasurementState, Outcome, Values
 from tasks.core.state import CellState
+from tasks.core.verdict import Verdict
 from tasks.core.window import Cell, Window
 from tasks.pipeline.chunk import Chunk, Stopwatch, Tools, source_digest
 from tasks.pipeline.land import Extracted, Landed, is_sample, land
 from tasks.pipeline.load import load
+from tasks.validation.breach import rejected
 from tasks.validation.structural_check import check_structure
 from tasks.validation.validate import validate
 
@@ -24,7 +26,7 @@ class _Checked:
 
     good: pd.DataFrame
     bad: pd.DataFrame
-    verdict: Verdict | None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def process(chunk: Chunk, tools: Tools) -> Outcome:
@@ -53,7 +55,7 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
         rows=len(checked.good),
         values=values,
         sinks=loaded.sinks,
-        verdicts=(checked.verdict,) if checked.verdict else (),
+        verdicts=checked.verdicts,
         problems=loaded.problems,
         warnings=_warnings(batch),
         seconds=watch.seconds,
@@ -90,8 +92,10 @@ def _landed(
 def _compare(
     chunk: Chunk, batch: Batch, known: Mapping[Cell, CellState], tools: Tools
 ) -> Extracted:
-    """Keep the changed cells: those with another source digest than before."""
+    """Keep the changed cells: those with another source digest; raise SeriesExceeded."""
     rows = split_cells(batch.frame, chunk.cells)
+    for cell in chunk.cells:
+        check_series(rows[cell], chunk.measurement, cell)
     digests = {
         cell: source_digest(rows[cell], tools.suite, chunk.measurement) for cell in chunk.cells
     }
@@ -108,15 +112,20 @@ def _compare(
 
 
 def _check(chunk: Chunk, extracted: Extracted, tools: Tools) -> _Checked:
-    rows, rejected = _changed_rows(chunk, extracted), extracted.batch.rejected
-    if rows.empty:
-        return _Checked(good=rows, bad=rejected, verdict=None)
-    batch, refused = check_structure(extracted.batch.with_frame(rows))
+    rows, refused = _changed_rows(chunk, extracted), extracted.batch.rejected
+    batch = extracted.batch.with_frame(rows)
+    if len(rows):
+        batch, records = check_structure(batch)
+        refused = _together(refused, records)
+    times = pd.concat([rows["time"], refused["time"]])
+    before = rejected(refused, times.max()) if len(refused) else None
+    verdicts = (before,) if before else ()
     if batch.frame.empty:
-        return _Checked(good=batch.frame, bad=_together(rejected, refused), verdict=None)
+        return _Checked(batch.frame, refused, verdicts)
     validated = validate(batch, tools.suite)
-    bad = _together(rejected, refused, validated.bad)
-    return _Checked(good=validated.good, bad=bad, verdict=validated.verdict)
+    return _Checked(
+        validated.good, _together(refused, validated.bad), (validated.verdict, *verdicts)
+    )
 
 
 def _together(*parts: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from tasks.core.window import EPOCH, Cell, Window, floor, follows, groups_of
 from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
 from tasks.pipeline.due import Job
 from tasks.pipeline.process import process
+from tasks.pipeline.superseded import marked
 
 MOMENT = timedelta(microseconds=1)
 EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
@@ -45,7 +46,7 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
     are unchanged. At the end the time up to now counts as covered, to show that it was polled.
     Raises FedvitalsError of the source, the suite or the lake; data landed before it stays.
     """
-    batch = tools.source.extract(job.measurement, job.environment, EVER)
+    batch = marked(tools.source.extract(job.measurement, job.environment, EVER), tools)
     fresh = _fresh(batch, tools)
     yield _unchanged(batch, fresh)
     for chunk, part in _parts(job, fresh):

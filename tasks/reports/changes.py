@@ -1,9 +1,12 @@
 """Changes since the last run: states, sums, and newly or no longer failing checks."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from tasks.core.receipt import MeasurementReceipt, MeasurementState, Receipt
+from tasks.core.sentence import reason_of
+from tasks.reports import words
 from tasks.reports.records import Changes, MeasurementChange
 
 
@@ -22,10 +25,27 @@ def changes_of(receipt: Receipt, earlier: Sequence[Receipt]) -> Changes | None:
         stop=datetime.fromisoformat((last.window or {})["stop"]),
         status=last.status,
         worst=last.worst,
+        sentence=last.sentence,
         values=last.values,
         measurements=tuple(change for change in found if _differs(change)),
         new=tuple(line.name for line in receipt.measurements if line.name not in known),
     )
+
+
+def alike(changes: Changes, receipt: Receipt) -> list[tuple[list[str], str]]:
+    """Group the names of measurements that changed in the same way, for the same reason."""
+    lines = {line.name: line for line in receipt.measurements}
+    found: dict[str, list[str]] = {}
+    for one in changes.measurements:
+        is_moved = one.state != one.state_before and one.name in lines
+        why = (
+            [reason_of(each, one.name) for each in lines[one.name].problems[:1]] if is_moved else []
+        )
+        text = ": ".join(["; ".join(words.change_parts(asdict(one))), *why])
+        found.setdefault(text, []).append(one.name)
+    if changes.new:
+        found["read for the first time"] = [*changes.new]
+    return [(names, text) for text, names in found.items()]
 
 
 def _change(line: MeasurementReceipt, earlier: Sequence[Receipt]) -> MeasurementChange:

@@ -9,10 +9,10 @@ import pandas as pd
 
 from tasks.core.batch import time_micros
 from tasks.core.measurement import Measurement
+from tasks.core.units import Scale, digits, scale_for
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
 from tasks.reports.series import COLOURS, Floats, Integers, Series, Table, bucket_means
-from tasks.reports.units import Scale, digits, scale_for
 
 PLOT_PIXELS = 384  # width of a panel's plot in its own units
 FEWEST_BUCKETS = 4
@@ -106,8 +106,9 @@ def panels_of(
         for name in table.fields
     ]
     marks = tuple(
-        Mark(event.kind, *((t - window.start).total_seconds() for t in (event.start, event.stop)))
+        Mark(event.kind, *(max(0.0, (t - window.start).total_seconds()) for t in times))
         for event in events
+        if (times := (event.start, event.stop))[1] > window.start
     )
     return tuple(replace(panel, marks=marks, zone=zone) for panel in panels if panel is not None)
 

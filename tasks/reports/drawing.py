@@ -249,6 +249,10 @@ _PATH = re.compile(r' d="([^"]{200,})"')
 # the marks of one line repeat their style
 _MARKS = re.compile(r"<g>((?:\s*<use [^>]*/>)+)\s*</g>")
 _STYLE = re.compile(r' style="([^"]*)"')
+# backgrounds without a colour, rotations by zero, groups without content
+_UNSEEN = re.compile(
+    r'<path d="[^"]*" style="fill: none"/>| transform="rotate\(-0 [^"]*"|<g id="[^"]*"/>'
+)
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 
 
@@ -263,7 +267,7 @@ def inline(
     body = document[document.index("<svg") :]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = _UNSEEN.sub("", re.sub(r'<g id="[^"]*">', "<g>", body))
     body = _MARKS.sub(_marks_once, body.replace("xlink:href", "href"))
     body = re.sub(r'(id="|href="#|url\(#)', rf"\1{prefix}_", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)

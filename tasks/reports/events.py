@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from tasks.core.state import CellState
+from tasks.core.units import counted
 from tasks.core.window import Cell, Window
 from tasks.reports.records import Event, EventKind
-from tasks.reports.units import counted
 
 
 def events_of(

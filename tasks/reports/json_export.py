@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from pydantic_core import to_jsonable_python
 
-from tasks.core.receipt import Verdict
+from tasks.core.outside import shortened
 from tasks.core.severity import Severity
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window, iso
 from tasks.reports.comparison import comparisons_of
 from tasks.reports.multiples import MOST_OF_A_FIELD, names_of, ranked
@@ -165,7 +166,8 @@ def _sample(row: dict[Any, Any]) -> dict[str, Any]:
     texts = ("text", "stage", "scope", "check_id", "expectation", "severity", "limit", "reason")
     return {
         "time": iso(row["time"].to_pydatetime()),
-        "tags": json.loads(row["tags"]),
+        # a label may be a whole statement of SQL
+        "tags": {tag: shortened(text) for tag, text in json.loads(row["tags"]).items()},
         "field": _text(row["field"]),
         "number": _finite(row["number"]),
         **{name: _text(row[name]) for name in texts},
@@ -173,7 +175,7 @@ def _sample(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return None if pd.isna(value) else str(value)
+    return None if pd.isna(value) else shortened(str(value))
 
 
 def _finite(value: float | None) -> float | None:

@@ -3,15 +3,20 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Template
 
-from tasks.core.receipt import MeasurementReceipt
+from tasks.core.receipt import MeasurementReceipt, Receipt
+from tasks.core.sentence import failures_of, worst_first
+from tasks.core.units import human, share, signed
 from tasks.core.whole_file import replace_file, replace_json
+from tasks.core.window import Window
 from tasks.reports import multiples, words
+from tasks.reports.changes import alike
 from tasks.reports.charts import PANEL_VERTICES, Panel, panels_of, trend_of
 from tasks.reports.drawing import panel_svg, png, sparkline
 from tasks.reports.json_export import export_of
@@ -19,13 +24,13 @@ from tasks.reports.records import Limits, MeasurementSection, ReportFiles, RunRe
 from tasks.reports.series import Table, labels, table_of
 from tasks.reports.summary import summary as markdown
 from tasks.reports.templating import template
-from tasks.reports.units import human, share, signed
 
 __all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
 __all__ += ["export", "write"]
 
-PAGE_VERTICES = 100_000  # points of all lines of a page together, about 1.2 MB
-FEWEST_VERTICES = 2_000
+PAGE_VERTICES = 60_000  # points of all lines of a page together, about 0.7 MB
+FEWEST_VERTICES = 150
+MOST_PANELS = 90  # of good measurements; each is some KB even of few points
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,16 @@ class _Content:
     sections: tuple[MeasurementSection, ...]
     tables: list[Table]
     export: dict[str, Any]
+
+    @property
+    def window(self) -> Window:
+        """Return the window of the charts: of a first run, from its first data on."""
+        window, receipt = self.report.window, self.report.receipt
+        firsts = [int(table.times.min()) for table in self.tables if len(table.times)]
+        if self.report.changes is not None or receipt.flow == words.REPORT or not firsts:
+            return window
+        first = datetime.fromtimestamp(min(firsts) // 1_000_000, UTC)
+        return Window(first, window.stop) if window.start < first < window.stop else window
 
 
 def render(report: RunReport) -> str:
@@ -91,7 +106,7 @@ def _panels(content: _Content, index: int) -> tuple[Panel, ...]:
         content.tables[index],
         section.quarantine,
         section.limits,
-        content.report.window,
+        content.window,
         vertices,
         section.events,
         content.report.zone,
@@ -122,13 +137,17 @@ def _page(content: _Content) -> str:
     return _template().render(
         report=report,
         receipt=report.receipt,
-        sentence=words.status_sentence(report.receipt),
+        failures=failures_of(report.receipt),
+        findings=worst_first(report.receipt),
+        alike=alike(report.changes, report.receipt) if report.changes else [],
         reported=content.export,
         changed=words.changes_sentence(report.receipt, report.changes, report.zone),
         compared=words.comparisons_sentence(fields),
         standing_out=_out_of_the_ordinary(content.export),
         lines=_overview(content),
-        entries=[entry for entry in entries if not _is_silent(entry)],
+        places={entry["name"] for entry in entries},
+        entries=[each for each in entries if not _is_silent(each) and not _is_good(each)],
+        good=[each for each in entries if _is_good(each)],
         silent=[entry for entry in entries if _is_silent(entry)],
     )
 
@@ -162,10 +181,17 @@ def _excess(comparison: Mapping[str, Any]) -> float:
 
 def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
     entry, panels = content.export["measurements"][index], _panels(content, index)
+    before = sum(len(table.fields) for table in content.tables[: index + 1] if table.series)
+    is_drawn = before <= MOST_PANELS or not _is_good(entry)
     return {
         **entry,
+        "is_drawn": is_drawn,
         # ids repeat in every mark, so they are short
-        "charts": [_chart(content, index, p, small, f"g{index}_{i}") for i, p in enumerate(panels)],
+        "charts": [
+            {"field": panel.field, "scale": panel.scale, "svg": None, "small": None}
+            | (_chart(content, index, panel, small, f"g{index}_{i}") if is_drawn else {})
+            for i, panel in enumerate(panels)
+        ],
         "crossed": any(len(panel.crosses[0]) for panel in panels),
         "beyond": any(len(panel.beyond[0]) for panel in panels),
     }
@@ -176,14 +202,18 @@ def _chart(content: _Content, index: int, panel: Panel, most: int, prefix: str) 
     label = words.field_sentence(name, entry["fields"][name], entry["series"]["count"])
     order, window = (
         multiples.ranked(table, name, most) if table.oddness else [],
-        content.report.window,
+        content.window,
     )
     small = multiples.multiples_of(table, name, window, order, prefix) if table.oddness else None
-    return {"field": name, "svg": panel_svg(panel, label, prefix), "small": small}
+    return {"svg": panel_svg(panel, label, prefix), "small": small}
 
 
 def _is_silent(entry: Mapping[str, Any]) -> bool:
     return entry["attention"] == "no_data" and not entry["quarantine"]["records"]
+
+
+def _is_good(entry: Mapping[str, Any]) -> bool:
+    return entry["attention"] in ("ok", "unchanged")
 
 
 def _overview(content: _Content) -> list[dict[str, Any]]:
@@ -205,12 +235,23 @@ def _place(content: _Content, line: MeasurementReceipt, index: int | None) -> di
 
 
 def _trend(content: _Content, index: int) -> dict[str, Any]:
-    table, fields = content.tables[index], content.export["measurements"][index]["fields"]
-    name = next((name for name in table.fields if fields[name]["n"]), None)
-    if name is None:
-        return {}
-    means = trend_of(table.times, table.fields[name], content.report.window)
-    return {"trend": sparkline(means), "field": name, "said": fields[name]}
+    """Return the trend of the failing field and its worst value, else of the first field."""
+    table, entry = content.tables[index], content.export["measurements"][index]
+    failing = _failing(content.report.receipt, entry["name"])
+    worst = {"worst": failing["observed"]} if failing else {}
+    filled = [name for name in table.fields if entry["fields"][name]["n"]]
+    name = next((name for name in filled if failing and name == failing["field"]), None)
+    if name is None and (failing or not filled):
+        return {**worst, "field": failing["field"]} if failing else {}
+    name = name or filled[0]
+    means = trend_of(table.times, table.fields[name], content.window)
+    return {"trend": sparkline(means), "field": name, "said": entry["fields"][name], **worst}
+
+
+def _failing(receipt: Receipt, measurement: str) -> Mapping[str, Any] | None:
+    """Return the evidence of a measurement's worst finding on a field."""
+    found = (each.evidence for each in worst_first(receipt) if each.evidence.get("field"))
+    return next((each for each in found if each["measurement"] == measurement), None)
 
 
 @cache
@@ -227,7 +268,9 @@ def _template() -> Template:
         "event": words.event_text,
         "clock": words.clock,
         "sink": words.sink_name,
+        "numbers": words.numbers,
+        "names": words.names_text,
     }
-    names = ("window_text", "STATUS", "headline", "mood", "run_text", "STATES", "NO_DATA")
+    names = ("window_text", "mood", "STATES", "NO_DATA")
     known = {name: getattr(words, name) for name in (*names, "JUDGEMENTS", "REPORT")}
     return template("report.html.j2", filters, known)

@@ -16,9 +16,9 @@ from tasks.core.receipt import (
     Receipt,
     RunStatus,
     Values,
-    Verdict,
 )
 from tasks.core.severity import Severity
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 
 Attention = Literal["bad", "high", "warning", "ok", "unchanged", "no_data"]
@@ -73,6 +73,7 @@ class Changes:
     stop: datetime
     status: RunStatus
     worst: Severity | None
+    sentence: str
     values: Values
     measurements: tuple[MeasurementChange, ...]
     new: tuple[str, ...]

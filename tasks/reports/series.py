@@ -10,6 +10,7 @@ import pandas as pd
 
 from tasks.core.batch import canonical, time_micros
 from tasks.core.measurement import Measurement
+from tasks.core.outside import shortened
 from tasks.core.window import Window, micros
 from tasks.reports.oddness import Floats as Floats
 from tasks.reports.oddness import Oddness, oddness_of
@@ -147,5 +148,5 @@ def labels(table: Table, series: Sequence[Series] = ()) -> tuple[str, list[str]]
     telling = [tag for tag in tags if len({one.tags[tag] for one in table.series}) > 1]
     names = telling or tags[:1]
     named = series or table.shown
-    texts = [" · ".join(one.tags[tag] or "–" for tag in names) for one in named]
+    texts = [" · ".join(shortened(one.tags[tag] or "–") for tag in names) for one in named]
     return " · ".join(names) or "series", [text or "all" for text in texts]

@@ -1,16 +1,15 @@
 """Sentences of a report."""
 
-from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, get_args
 
-from tasks.core.receipt import MeasurementState, Receipt, RunStatus, SinkValues
+from tasks.core.receipt import MeasurementState, Receipt
 from tasks.core.severity import Severity
+from tasks.core.units import Scale, counted, digits, human, signed
 from tasks.core.window import Window
 from tasks.reports.records import Changes
-from tasks.reports.units import counted, human, signed
 
-STATUS = {"ok": "All well", "degraded": "Degraded", "failed": "Failed", "no_data": "No data"}
 STATES = {state: state.replace("_", " ") for state in get_args(MeasurementState)}
 NO_DATA = "the source returned no data"
 # for a receipt built from the lake: nothing was collected or sent
@@ -25,96 +24,24 @@ JUDGEMENTS = {
 _SINKS = {"influxdb": "InfluxDB"}
 
 
+def numbers(value: float, scale: Scale) -> str:
+    """Format a value without its unit, which stands beside it."""
+    return digits(value / scale.divisor)
+
+
 def sink_name(name: str) -> str:
     """Return a sink's name in its makers' spelling."""
     return _SINKS.get(name, name)
 
 
-def headline(receipt: Receipt) -> str:
-    """Describe the run's state in a few words, with broken limits even of a good run."""
-    broken = _broken(receipt)
-    outside = broken[Severity.CRITICAL] + broken[Severity.HIGH]
-    parts = [] if receipt.status == "ok" else [STATUS[receipt.status]]
-    if outside:
-        parts.append(f"{counted(outside, 'measurement')} out of limits")
-    elif receipt.worst is not None and receipt.worst.is_grave:
-        parts.append(f"a finding of severity {receipt.worst.value}")
-    elif not parts:
-        warned = broken[Severity.WARNING]
-        parts = [f"{STATUS['ok']}, {warned} with warnings" if warned else STATUS["ok"]]
-    return ", ".join(parts)
-
-
 def mood(receipt: Receipt) -> str:
     """Return the headline's colour: the run's status, or a good run's worst finding."""
-    if receipt.status != "ok":
+    is_grave = receipt.worst is not None and receipt.worst.is_grave
+    if receipt.status == "failed" or (receipt.status != "ok" and not is_grave):
         return receipt.status
-    if receipt.worst is None or receipt.worst is Severity.INFO:
-        return "ok"
-    return "high" if receipt.worst.is_grave else "warning"
-
-
-def run_text(status: RunStatus, worst: Severity | None) -> str:
-    """Describe the end of a run in a few words: its work, and its data."""
-    found = worst is not None and worst != Severity.INFO
-    said = f"with findings up to {worst}" if worst is not None and found else ""
-    if not said:
-        return STATUS[status].lower()
-    return f"good, {said}" if status == "ok" else f"{STATUS[status].lower()}, {said}"
-
-
-def _broken(receipt: Receipt) -> Counter[Severity]:
-    found: Counter[Severity] = Counter()
-    for line in receipt.measurements:
-        worst = (line.verdict or {}).get("worst")
-        if line.values.quarantined:
-            found[Severity.CRITICAL] += 1
-        elif worst is not None:
-            found[Severity(worst)] += 1
-    return found
-
-
-def status_sentence(receipt: Receipt) -> str:
-    """Summarise a run: values landed, quarantined, and loaded."""
-    values = receipt.values
-    parts = [
-        counted(len(receipt.measurements), "measurement"),
-        f"{counted(values.landed, 'value')} landed",
-        f"{values.quarantined:,} quarantined",
-    ]
-    extra = [(values.unchanged, "unchanged"), (values.dropped_by_rule, "dropped by rule")]
-    parts += [f"{number:,} {what}" for number, what in extra if number]
-    return "; ".join(
-        part for part in (", ".join(parts), *_sinks(receipt), _states(receipt)) if part
-    )
-
-
-def _sinks(receipt: Receipt) -> list[str]:
-    if receipt.flow == REPORT:
-        return []
-    if not receipt.sinks:
-        return ["no sink is in use, the lake has it all"]
-    return [f"loaded to {sink_name(name)}: {_loaded(sums)}" for name, sums in receipt.sinks.items()]
-
-
-def _loaded(sums: SinkValues) -> str:
-    if not sums.owed:
-        return "nothing was owed"
-    if sums.loaded == sums.owed:
-        return "all"
-    left = {
-        "pending": sums.pending,
-        "refused": sums.refused,
-        "skipped by rule": sums.skipped_by_rule,
-    }
-    reasons = ", ".join(f"{number:,} {what}" for what, number in left.items() if number)
-    return f"{sums.loaded:,} of {sums.owed:,} ({reasons})"
-
-
-def _states(receipt: Receipt) -> str:
-    named = {"failed": "failed", "refused": "refused", "lost": "lost", "no_data": "without data"}
-    counts = Counter(str(line.state) for line in receipt.measurements)
-    return ", ".join(f"{counts[state]} {words}" for state, words in named.items() if counts[state])
+    if is_grave:
+        return "high"
+    return "ok" if receipt.worst in (None, Severity.INFO) else "warning"
 
 
 def checks_sentence(verdict: dict[str, Any]) -> str:
@@ -181,6 +108,11 @@ def change_parts(change: dict[str, Any]) -> list[str]:
     if bool(change["quarantined_before"]) != bool(change["quarantined"]):
         parts.append(f"quarantined {change['quarantined_before']:,} → {change['quarantined']:,}")
     return parts
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Name one measurement, or count several."""
+    return names[0] if len(names) == 1 else counted(len(names), "measurement")
 
 
 def event_text(event: dict[str, Any], zone: tzinfo = UTC) -> str:

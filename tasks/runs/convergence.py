@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.analysis.analyse import analyse, compare
 from tasks.analysis.comparison import Comparison
+from tasks.analysis.curve import Metric
 from tasks.analysis.participation import Counts
 from tasks.analysis.run_analysis import AnalysisSettings
 from tasks.core.catalogue import Catalogue
@@ -14,8 +15,8 @@ from tasks.core.finding import Finding
 from tasks.core.goal import TARGET_FIX, target_of
 from tasks.core.settings import Settings
 from tasks.core.training import TrainingRun
-from tasks.sources.files import read_file
-from tasks.sources.run_files.names import metric_kind
+from tasks.sources.files import NO_OPTIONS, read_file
+from tasks.sources.run_files.words import MetricOptions
 from tasks.training.companion_files import counts_beside, terms_beside
 from tasks.training.convergence import Analysed
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
@@ -25,13 +26,15 @@ COMPANIONS = (PRIVACY_FILE, PARTICIPATION_FILE)
 
 @dataclass(frozen=True)
 class FileRun:
-    """A run and its file; counts are its clients where the file names none."""
+    """A run and its file; counts are its clients where the file names none, kind is that of
+    the requested metric."""
 
     path: Path
     run: TrainingRun
     findings: tuple[Finding, ...]
     in_percent: bool
     counts: tuple[Counts, ...] = ()
+    kind: Metric | None = None
 
 
 @dataclass(frozen=True)
@@ -43,23 +46,23 @@ class ConvergenceOptions:
     target: str | None = None
 
 
-def read_runs_of(paths: Sequence[Path], metric: str | None) -> list[FileRun]:
+def read_runs_of(paths: Sequence[Path], options: MetricOptions = NO_OPTIONS) -> list[FileRun]:
     """Read the runs of all files in their order; raise RunFileInvalid."""
     found = []
     for path in paths:
-        read = read_file(path, metric)
+        read = read_file(path, options)
         for place, run in enumerate(read.runs):
             terms, of_privacy = terms_beside(path, run)
             counts, of_clients = counts_beside(path, run)
             # a file's warnings go to its first run only
             odd = (*(read.findings if place == 0 else ()), *of_privacy, *of_clients)
             complete = replace(run, privacy=terms)
-            found.append(FileRun(path, complete, odd, read.in_percent, counts))
+            found.append(FileRun(path, complete, odd, read.in_percent, counts, read.kind))
     return found
 
 
 def history_of_folder(
-    folder: Path, but: Sequence[Path], metric: str | None
+    folder: Path, but: Sequence[Path], options: MetricOptions = NO_OPTIONS
 ) -> tuple[list[TrainingRun], list[str]]:
     """Read the folder's runs but for the files `but`; add notes on unreadable ones.
 
@@ -75,7 +78,7 @@ def history_of_folder(
     notes = []
     for path in files:
         try:
-            found = read_file(path, metric).runs
+            found = read_file(path, options).runs
         except RunFileInvalid as error:
             notes.append(f"skipped in the history: {error}")
             continue
@@ -131,7 +134,7 @@ def analyse_all(
 
 
 def _settings(one: FileRun, options: ConvergenceOptions) -> AnalysisSettings:
-    metric = None if options.metric is None else metric_kind(options.metric)
+    metric = one.kind
     is_share = metric != "loss" and any(each.accuracy is not None for each in one.run.rounds)
     if options.target is None:
         return AnalysisSettings(metric, options.total_rounds)

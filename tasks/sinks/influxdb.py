@@ -21,7 +21,7 @@ from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, groups_of
 from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
-from tasks.sinks.line_protocol import Integers, Lines, to_lines, values_of_rows
+from tasks.sinks.line_protocol import Integers, Lines, to_lines, unwritable, values_of_rows
 
 CHECK_ID = "influxdb_refused"
 
@@ -123,8 +123,10 @@ class _Load:
         self._measurement = measurement
         self._values = values_of_rows(frame, measurement)
         self._settled = self._values == 0
-        self._refused: dict[str, list[Integers]] = {}
+        self._refused: dict[Reason, list[Integers]] = {}
         self._is_erased = False
+        for check_id, why, rows in unwritable(frame, measurement):
+            self._refuse(np.flatnonzero(rows & ~self._settled), _reason(check_id, why))
 
     def erase(self, cells: list[Cell], environment: str) -> None:
         """Deletes what the server holds of the measurement and environment in these cells."""
@@ -139,30 +141,35 @@ class _Load:
 
     def write(self, lines_per_post: int) -> None:
         """Post every line, made a post at a time: those of a large cell would outgrow its rows."""
-        rows = np.flatnonzero(self._values)
+        rows = np.flatnonzero(~self._settled)
         for first in range(0, len(rows), lines_per_post):
             part = rows[first : first + lines_per_post]
-            span = self._frame.iloc[part[0] : part[-1] + 1]
-            self._write(part, to_lines(span, self._measurement))
+            self._write(part, to_lines(self._frame.iloc[part], self._measurement))
 
     def _write(self, rows: Integers, lines: Lines) -> None:
         """Posts the lines of these rows, in ever smaller parts until only offenders are refused.
 
         k offenders of n lines cost O(k log n) posts. What is stored of a refused part already is
-        sent again, which changes nothing. The lines begin with that of the first of the rows.
+        sent again, which changes nothing.
         """
         parts = [rows]
         while parts:
             part = parts.pop()
-            write = partial(self._http.write, _body(lines, part - rows[0]), lines.precision)
+            write = partial(
+                self._http.write, _body(lines, np.searchsorted(rows, part)), lines.precision
+            )
             answer = self._retry_timeout.ask(write)
             if answer.written:
                 self._settled[part] = True
             elif len(part) == 1 or answer.dropped == len(part):
-                self._refused.setdefault(answer.short, []).append(part)
-                self._settled[part] = True
+                self._refuse(part, _reason(CHECK_ID, answer.short))
             else:
                 parts.extend(reversed(self._split(part, answer)))
+
+    def _refuse(self, rows: Integers, reason: Reason) -> None:
+        if len(rows):
+            self._refused.setdefault(reason, []).append(rows)
+            self._settled[rows] = True
 
     def _split(self, part: Integers, answer: Answer) -> list[Integers]:
         """Two parts, cut so that offenders with one reason end up in one of them where possible.
@@ -207,8 +214,8 @@ class _Load:
             positions = np.concatenate(refused)
             inside = np.sort(positions[(positions >= rows.start) & (positions < rows.stop)])
             if len(inside):
-                fields, why = list(self._measurement.fields), _reason(reason)
-                parts.append(records(self._frame, self._measurement, inside, fields, why))
+                fields = list(self._measurement.fields)
+                parts.append(records(self._frame, self._measurement, inside, fields, reason))
         return pd.concat(parts, ignore_index=True) if parts else no_records()
 
 
@@ -229,9 +236,9 @@ def _body(lines: Lines, part: Integers) -> bytes:
     return b"".join(lines.buffer[start:stop] for start, stop in bounds)
 
 
-def _reason(answer: str) -> Reason:
+def _reason(check_id: str, why: str) -> Reason:
     expectation = "influxdb takes the line"
-    return Reason("sink", "value", CHECK_ID, expectation, Severity.HIGH, limit="", reason=answer)
+    return Reason("sink", "value", check_id, expectation, Severity.HIGH, limit="", reason=why)
 
 
 def _pending(entry: CellToLoad, measurement: Measurement, error: FedvitalsError) -> CellAnswer:

@@ -4,12 +4,11 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
+from tasks.core.outside import read_json
 from tasks.core.services import InfluxService
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, fix_of, quoted
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, Listed, Lists, fix_of, found, quoted
 
 TIMEOUT = timedelta(seconds=10)
 CREATE = "bucket created"
@@ -21,8 +20,8 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
 
     A check that failed is the last one, but for the write: reading is looked at all the same.
     """
-    found: list[ServiceCheck] = []
-    with InfluxHttp(service, TIMEOUT) as http:
+    checks: list[ServiceCheck] = []
+    with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
             for look in (
                 _runs,
@@ -32,22 +31,22 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
                 _may_write,
                 _may_read,
             ):
-                found.append(look(http))
-                if not found[-1].ok and look is not _may_write:
+                checks.append(look(http))
+                if not checks[-1].ok and look is not _may_write:
                     break
         except FedvitalsError as error:
-            found.append(_unreachable(service, error))
-    return tuple(found)
+            checks.append(_unreachable(service, error))
+    return tuple(checks)
 
 
 def create_bucket(service: InfluxService) -> ServiceCheck:
     """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
-    with InfluxHttp(service, TIMEOUT) as http:
+    with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
             answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
             # a token that may not see the organisation gets an empty list
-            if found := _content(answer).get("orgs"):
-                body = {"name": service.bucket, "orgID": found[0]["id"], "retentionRules": []}
+            if orgs := _lists(answer).orgs:
+                body = {"name": service.bucket, "orgID": orgs[0].id, "retentionRules": []}
                 answer = http.ask("POST", "/api/v2/buckets", body=body)
         except FedvitalsError as error:
             return _unreachable(service, error)
@@ -89,8 +88,8 @@ def _has_bucket(http: InfluxHttp) -> ServiceCheck:
     service = http.service
     answer = http.ask("GET", "/api/v2/buckets", {"org": service.org, "name": service.bucket})
     # a token that may only write gets an empty list
-    listed = _content(answer).get("buckets") or [{}]
-    seconds = [rule.get("everySeconds", 0) for rule in listed[0].get("retentionRules", [])]
+    listed = _lists(answer).buckets or [Listed()]
+    seconds = [rule.every_seconds for rule in listed[0].retention_rules]
     keeps = f", keeps {timedelta(seconds=max(seconds))}" if any(seconds) else ""
     return _judged(http, "bucket", answer, f"{service.bucket}{keeps}")
 
@@ -120,10 +119,17 @@ def _may_read(http: InfluxHttp) -> ServiceCheck:
     return ServiceCheck(NAME, "may read", False, _detail(answer), fix)
 
 
+def _lists(answer: Answer) -> Lists:
+    try:
+        return found(answer)
+    except ValueError:
+        return Lists()
+
+
 def _content(answer: Answer) -> dict[str, Any]:
     try:
-        content = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
+        content = read_json(answer.body)
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
 

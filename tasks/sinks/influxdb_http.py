@@ -1,25 +1,30 @@
 """Requests to one InfluxDB 2 through the vendor's client, and what its answers mean."""
 
 import gzip
-import math
 import re
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from tasks import http
 from tasks.core.errors import SinkRefused, SinkUnavailable
+from tasks.core.outside import UNREADABLE, read_json, shortened
 from tasks.core.services import InfluxService
 
 NAME = "influxdb"
 # level 1 of gzip halves the time of the default for a tenth more bytes
 GZIP_LEVEL = 1
-_DROPPED = re.compile(r"partial write:.*?dropped[= ](\d+)")
+# in seconds: a thousand years
+LONGEST_RETENTION = 1000 * 366 * 86_400
+# of which more is never read: an error of a write quotes a line
+LONGEST_MESSAGE = 1 << 20
+# no number of lines has more digits
+_DROPPED = re.compile(r"dropped[= ](\d{1,18})(?!\d)")
 _CONFLICT = re.compile(r'field type conflict: input field "([^"]+)"')
 # the client's package imports itself in a circle: of threads that begin at two of its modules at once,
 # one would end with half a package
@@ -32,10 +37,11 @@ class Answer(http.Answer):
     @cached_property
     def message(self) -> str:
         """The reason in the body, in full."""
-        text = self.body.decode("utf-8", "replace")
+        body = self.body[:LONGEST_MESSAGE]
+        text = body.decode("utf-8", "replace")
         try:
-            content = msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+            content = read_json(body)
+        except ValueError:
             return text or f"HTTP {self.status}"
         if not isinstance(content, dict):
             return text
@@ -44,7 +50,7 @@ class Answer(http.Answer):
     @property
     def short(self) -> str:
         """The message on one line and cut to a readable length."""
-        return http.shortened(self.message)
+        return shortened(self.message)
 
     @property
     def written(self) -> bool:
@@ -62,7 +68,9 @@ class Answer(http.Answer):
     def dropped(self) -> int | None:
         """Lines that a partial write left out, at least: the answer counts those of one reason."""
         # a line that cannot be parsed is quoted, and might itself say dropped=1
-        found = None if "unable to parse" in self.message else _DROPPED.search(self.message)
+        if "unable to parse" in self.message:
+            return None
+        found = _DROPPED.search(self.message.partition("partial write:")[2])
         return int(found[1]) if found else None
 
     @property
@@ -77,15 +85,49 @@ class Answer(http.Answer):
         return "retention policy" in self.message
 
 
+class Rule(msgspec.Struct, rename="camel"):
+    """A rule of retention; 0 seconds stand for ever."""
+
+    every_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_RETENTION)] = 0
+
+
+class Listed(msgspec.Struct, rename="camel"):
+    """An organisation or a bucket in a list."""
+
+    id: str = ""
+    retention_rules: list[Rule] = []
+
+
+class Lists(msgspec.Struct):
+    """The answer to a search for organisations or buckets; null when it found none."""
+
+    orgs: list[Listed] | None = None
+    buckets: list[Listed] | None = None
+
+
+def found(answer: Answer) -> Lists:
+    """Parse the answer to a search; raise ValueError alone."""
+    try:
+        return msgspec.json.decode(answer.body, type=Lists)
+    except UNREADABLE as error:
+        raise ValueError("it is no list of InfluxDB 2") from error
+
+
 class InfluxHttp(http.Transport):
     """A pooled connection that asks and never retries. Threads may share it."""
 
     service: InfluxService
 
-    def __init__(self, service: InfluxService, timeout: timedelta, compress: bool = False) -> None:
-        """`timeout` is how long the server may be silent after a request was sent."""
-        # a query may stream for as long as it takes
-        limits = http.Limits(silence=timeout.total_seconds(), total=math.inf)
+    def __init__(
+        self,
+        service: InfluxService,
+        timeout: timedelta,
+        compress: bool = False,
+        total_per_timeout: float = 10.0,
+    ) -> None:
+        """`timeout` is how long the server may be silent; a query may stream for longer."""
+        seconds = timeout.total_seconds()
+        limits = http.Limits(silence=seconds, total=total_per_timeout * seconds)
         super().__init__(service, NAME, limits, scheme="Token")
         self._compress = compress
         self._made: Any = None
@@ -155,6 +197,9 @@ class InfluxHttp(http.Transport):
         content["data" if isinstance(body, bytes) else "json"] = body
         answer = self.call(method, url, url.removeprefix(self.service.url), **content)
         token = http.bearer(self.service).encode()
+        if answer.flaw and answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            fix = f"Check the URL ({self.service.origin}) and any proxy in front of it"
+            raise self.refused(answer.status, answer.flaw, fix)
         # should something on the way have echoed it
         safe = answer.body.replace(token, b"***") if token else answer.body
         return Answer(answer.status, safe, answer.headers)

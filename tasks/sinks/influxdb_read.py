@@ -4,28 +4,31 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from tasks.core.errors import SinkRefused
 from tasks.core.measurement import FieldType, Measurement
+from tasks.core.outside import shortened
 from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.http import shortened
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, Listed, found, quoted
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
-# columns of an answer that are not tags
-_PLAIN = {"", "result", "table", "_time", "_value", "_field"}
+# every table begins with its annotation, the name of its result and its number, by position: the
+# names behind them may be tags of any name
+_LEAD = ["", "result", "table"]
+# columns behind these that are not tags, and that no tag of the catalogue can be called
+_PLAIN = {"_time", "_value", "_field"}
+_ERROR = ["error", "reference"]
 
 
 class InfluxReader:
@@ -51,10 +54,9 @@ class InfluxReader:
         place = {"org": self._service.org, "name": self._service.bucket}
         answer = self._ask("GET", "/api/v2/buckets", place)
         try:
-            listed = msgspec.json.decode(answer.body).get("buckets") or [{}]
-            rules = listed[0].get("retentionRules", [])
-            seconds = max((rule.get("everySeconds", 0) for rule in rules), default=0)
-        except (msgspec.DecodeError, AttributeError, TypeError) as error:
+            listed = found(answer).buckets or [Listed()]
+            seconds = max((rule.every_seconds for rule in listed[0].retention_rules), default=0)
+        except ValueError as error:
             raise self._improper(answer.short) from error
         return timedelta(seconds=seconds) if seconds else None
 
@@ -66,7 +68,8 @@ class InfluxReader:
             f"{self._range(measurement, environment, window)}"
             f'{_each(cell, "count")} |> group(columns: ["_time"]) |> sum()'
         )
-        found = {row.cell(cell): int(row.cells["_value"]) for row in self._query(flux)}
+        with self._parsing():
+            found = {row.cell(cell): int(row.cells["_value"]) for row in self._query(flux)}
         return dict(sorted(found.items()))
 
     def sums(
@@ -99,11 +102,12 @@ class InfluxReader:
         times: defaultdict[SeriesKey, list[str]] = defaultdict(list)
         values: defaultdict[SeriesKey, list[Any]] = defaultdict(list)
         kinds: defaultdict[SeriesKey, set[str]] = defaultdict(set)
-        for row in self._query(flux):
-            times[row.key].append(row.cells["_time"].removesuffix("Z"))
-            values[row.key].append(row.value)
-            kinds[row.key].add(row.kind)
-        return {key: _points(times[key], values[key], kinds[key]) for key in times}
+        with self._parsing():
+            for row in self._query(flux):
+                times[row.key].append(row.cells["_time"].removesuffix("Z"))
+                values[row.key].append(row.value)
+                kinds[row.key].add(row.kind)
+            return {key: _points(times[key], values[key], kinds[key]) for key in times}
 
     def last(
         self, measurement: Measurement, environment: str, field: str, window: Window
@@ -113,8 +117,9 @@ class InfluxReader:
             f"{self._range(measurement, environment, window)}"
             f" |> filter(fn: (r) => r._field == {_text(field)}) |> last(){_SHORT}"
         )
-        newest = ((row.time, row.value) for row in self._query(flux))
-        return max(newest, default=None, key=itemgetter(0))
+        with self._parsing():
+            newest = ((row.time, row.value) for row in self._query(flux))
+            return max(newest, default=None, key=itemgetter(0))
 
     def _range(self, measurement: Measurement, environment: str, window: Window) -> str:
         return (
@@ -126,10 +131,11 @@ class InfluxReader:
 
     def _by_cell(self, flux: str, cell: timedelta) -> dict[Cell, dict[SeriesKey, Any]]:
         found: defaultdict[Cell, dict[SeriesKey, Any]] = defaultdict(dict)
-        for row in self._query(flux):
-            series = found[row.cell(cell)]
-            # a field that is of two types in two shards of one cell comes as two tables
-            series[row.key] = row.value + series.get(row.key, 0)
+        with self._parsing():
+            for row in self._query(flux):
+                series = found[row.cell(cell)]
+                # a field that is of two types in two shards of one cell comes as two tables
+                series[row.key] = row.value + series.get(row.key, 0)
         return dict(found)
 
     def _query(self, flux: str) -> Iterator["_Row"]:
@@ -137,22 +143,31 @@ class InfluxReader:
         place = {"org": self._service.org}
         headers = {"Accept": "application/csv"}
         answer = self._ask("POST", "/api/v2/query", place, body, headers)
-        yield from self._rows(answer.body.decode("utf-8", "replace"))
+        yield from self._rows(answer.body)
 
-    def _rows(self, text: str) -> Iterator["_Row"]:
+    @contextmanager
+    def _parsing(self) -> Iterator[None]:
+        """Refuse bad CSV, numbers of 5,000 digits, times beyond those that can be counted."""
+        try:
+            yield
+        except (csv.Error, ValueError, TypeError, LookupError, OverflowError) as error:
+            raise self._improper(shortened(str(error))) from error
+
+    def _rows(self, body: bytes) -> Iterator["_Row"]:
         """The rows of an annotated CSV; an error may come behind good rows, under status 200."""
         schema = _Schema()
-        for line in csv.reader(io.StringIO(text, newline="")):
+        text = io.TextIOWrapper(io.BytesIO(body), "utf-8", "replace", newline="")
+        for line in csv.reader(text):
             if not line or line == [""]:
                 schema = _Schema()
             elif line[0] == "#datatype":
                 schema.datatypes = line
             elif not schema.names:
-                # a page of something before the server has no types
-                if not schema.datatypes and "error" not in line:
-                    raise self._improper(shortened(" ".join(line)))
                 schema.names = line
-            elif "error" in schema.names:
+                # a page of something before the server is neither
+                if not schema.is_error and line[: len(_LEAD)] != _LEAD:
+                    raise self._improper(shortened(" ".join(line)))
+            elif schema.is_error:
                 problem = line[schema.names.index("error")]
                 raise self._refused(HTTPStatus.OK, shortened(problem))
             else:
@@ -194,7 +209,10 @@ class _Row:
 
     @property
     def time(self) -> datetime:
-        return datetime.fromisoformat(self.cells["_time"])
+        moment = datetime.fromisoformat(self.cells["_time"])
+        if moment.tzinfo is None:
+            raise ValueError(f"the time {moment} has no zone")
+        return moment
 
     def cell(self, length: timedelta) -> Cell:
         return Cell(self.time, self.time + length)
@@ -208,13 +226,21 @@ class _Schema:
     names: list[str] = field(default_factory=list)
     keys: dict[tuple[str, ...], SeriesKey] = field(default_factory=dict)
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it is that of an error; a table of data has more columns."""
+        return [name for name in self.names if name] == _ERROR
+
     def row(self, line: list[str]) -> _Row:
-        cells = dict(zip(self.names, line, strict=True))
-        kind = dict(zip(self.names, self.datatypes, strict=True)).get("_value", "")
+        cells = self._named(line)
+        kind = self._named(self.datatypes).get("_value", "")
         return _Row(cells, self._key(cells), _value(cells["_value"], kind), KINDS.get(kind, kind))
 
+    def _named(self, line: list[str]) -> dict[str, str]:
+        return dict(zip(self.names[len(_LEAD) :], line[len(_LEAD) :], strict=True))
+
     def _key(self, cells: dict[str, str]) -> SeriesKey:
-        named = tuple(cells.get(name, "") for name in self.names if name not in _TIMED)
+        named = tuple(cells[name] for name in cells if name not in _TIMED)
         if named not in self.keys:
             tags = sorted((k, v) for k, v in cells.items() if k not in _PLAIN and v != "")
             self.keys[named] = SeriesKey(tuple(tags), cells.get("_field", ""))

@@ -1,5 +1,6 @@
 """InfluxDB line protocol from columns: bytes made by Arrow, never a Python string a row."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +14,18 @@ from tasks.core.measurement import FieldType, Measurement
 
 Precision = Literal["s", "us"]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Booleans = np.ndarray[Any, np.dtype[np.bool_]]
 
 # 64-bit offsets: long strings may add up to more than 2 GB
 TEXT = pa.large_string()
 MICROS_PER_SECOND = 1_000_000
+# of InfluxDB: bytes of measurement, tags and one field's name, with a separator of four
+LONGEST_KEY, SEPARATOR = 65_535, 4
+_TAG_RULES: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    ("tag_trailing_backslash", lambda text: text.endswith("\\")),
+    # a carriage return is written, but no answer as CSV has it
+    ("tag_line_break", lambda text: "\n" in text or "\r" in text),
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,8 @@ def to_lines(frame: pd.DataFrame, measurement: Measurement) -> Lines:
     """The line protocol of a Batch's frame; the same frame gives the same bytes.
 
     Tags are ordered by key and left out where null, fields are in the catalogue's order. The frame
-    must have passed the structural check: no control characters, no empty tag and no tag that
-    ends in a backslash, none of which line protocol can express. Floats are printed in the fewest
-    digits that read back exactly.
+    has no row that `unwritable` names, and no empty tag. Floats are printed in the fewest digits
+    that read back exactly.
 
     Raises:
         ValueError: when a float is infinite.
@@ -50,12 +58,45 @@ def to_lines(frame: pd.DataFrame, measurement: Measurement) -> Lines:
     }
     values = values_of_rows(frame, measurement)
     times, precision = _times(frame)
+    numbers, heads = _heads(frame, measurement)
     lines = pc.binary_join_element_wise(
-        _heads(frame, measurement), _joined_fields(columns, values), times, _text(" ")
+        heads.take(numbers), _joined_fields(columns, values), times, _text(" ")
     )
     _, offsets, data = lines.buffers()
     starts = np.frombuffer(offsets or bytes(8), dtype="int64", count=len(lines) + 1)
     return Lines(memoryview(data or b""), starts, values, precision)
+
+
+def unwritable(
+    frame: pd.DataFrame, measurement: Measurement
+) -> Iterator[tuple[str, str, Booleans]]:
+    """Yield rows that no line can express: the check's id, the reason, and the rows."""
+    for tag in measurement.all_tags:
+        for check_id, breaks in _TAG_RULES:
+            texts = frame[tag].cat.categories
+            codes = [code for code, text in enumerate(texts) if breaks(text)]
+            if codes:
+                value = texts[codes[0]][-40:]
+                why = f"line protocol cannot express values of the tag {tag} such as {value!r}"
+                yield check_id, why, np.isin(frame[tag].cat.codes.to_numpy(), codes)
+    too_long = _too_long(frame, measurement)
+    if too_long.any():
+        why = f"a series key of InfluxDB has at most {LONGEST_KEY} bytes"
+        yield "series_key_too_long", why, too_long
+
+
+def _too_long(frame: pd.DataFrame, measurement: Measurement) -> Booleans:
+    found = np.zeros(len(frame), dtype="bool")
+    texts = (frame[tag].cat.categories for tag in measurement.all_tags)
+    longest = sum(max((len(text.encode()) for text in each), default=0) for each in texts)
+    # every byte may be escaped, and names are short
+    if 2 * longest < LONGEST_KEY // 2:
+        return found
+    numbers, heads = _heads(frame, measurement)
+    keys = pc.binary_length(heads).take(numbers).to_numpy() + SEPARATOR
+    for name in measurement.fields:
+        found |= frame[name].notna().to_numpy() & (keys + len(name) > LONGEST_KEY)
+    return found
 
 
 def values_of_rows(frame: pd.DataFrame, measurement: Measurement) -> Integers:
@@ -76,8 +117,8 @@ def _escaped(text: str, special: str) -> str:
     return text
 
 
-def _heads(frame: pd.DataFrame, measurement: Measurement) -> pa.Array:
-    """Measurement and tags of each row; each different set of tags is written once."""
+def _heads(frame: pd.DataFrame, measurement: Measurement) -> tuple[pa.Array, pa.Array]:
+    """The number of each row's set of tags, and measurement and tags of each set."""
     tags = sorted(measurement.all_tags)
     numbers, first_rows = _tag_sets(frame, tags)
     name = _escaped(measurement.name, ", ")
@@ -91,7 +132,7 @@ def _heads(frame: pd.DataFrame, measurement: Measurement) -> pa.Array:
         texts = [f",{key}={_escaped(names[c], ',= ')}" if c >= 0 else "" for c in codes]
         parts.append([texts[number] for number in numbers_of])
     heads = ["".join(pieces) for pieces in zip(*parts, strict=True)]
-    return pa.array(heads, TEXT).take(numbers)
+    return numbers, pa.array(heads, TEXT)
 
 
 def _tag_sets(frame: pd.DataFrame, tags: list[str]) -> tuple[pa.Array, Integers]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from tasks.core.errors import FedvitalsError, SourceOverloaded
+from tasks.core.outside import UNREADABLE, check_size
 from tasks.http import Answer
 from tasks.sources.http import Client, Request
 
@@ -103,7 +104,7 @@ def read_build(body: bytes, request: Request) -> str:
     """Parse an answer of /api/v1/status/buildinfo; raise AnswerInvalid."""
     try:
         return msgspec.json.decode(body, type=_BuildEnvelope).data.version
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise request.invalid(str(error)) from error
 
 
@@ -111,7 +112,7 @@ def read_refusal(body: bytes) -> Refusal | None:
     """Parse an error's body; None for a success, or another envelope."""
     try:
         envelope = _envelopes.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     if envelope.status != "error":
         return None
@@ -146,6 +147,8 @@ def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:
     envelope, or not a matrix.
     """
     try:
+        # samples are no keys, and stay text
+        check_size(body)
         envelope = _envelopes.decode(body)
         if envelope.status == "error":
             return Refusal(envelope.error_type, envelope.error)
@@ -154,7 +157,7 @@ def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:
         if envelope.data.result_type != "matrix":
             raise request.invalid(f"it is a {envelope.data.result_type}, not a matrix")
         series = _series.decode(envelope.data.result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         if "truncated" in str(error):
             raise request.unavailable("the answer is truncated") from error
         raise request.invalid(str(error)) from error
@@ -165,7 +168,7 @@ def count_histograms(series: list[Series], request: Request) -> int:
     """Count native histogram samples; raise AnswerInvalid unless they are lists."""
     try:
         return sum(len(_samples.decode(one.histograms)) for one in series)
-    except msgspec.ValidationError as error:
+    except UNREADABLE as error:
         raise request.invalid(f"histograms: {error}") from error
 
 

@@ -2,23 +2,28 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlencode
 
-import requests
-from urllib3 import Retry
+import msgspec
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError, SourceOverloaded, SourceRefused
 from tasks.core.measurement import Measurement
+from tasks.core.outside import shown
 from tasks.core.services import Service
 from tasks.core.window import micros
-from tasks.http import Answer, Limits
+from tasks.http import Limits
 from tasks.sources.answers import METRIC_NAME, failure, read_build, read_refusal
 from tasks.sources.http import PROMETHEUS, Client, service_checks
+from tasks.sources.json_body import json_of
 
+# a person waits, and the answers are small
+LIMITS = Limits(silence=15.0, total=30.0)
 FieldState = Literal["ok", "no_data", "labels_differ", "too_many_series", "refused"]
 # refusals of the query itself; others concern the whole service
 BLAMED = (400, 422)
@@ -41,7 +46,7 @@ def probe(
     service: Service, measurement: Measurement, now: datetime, limits: Limits | None = None
 ) -> tuple[FieldFinding, ...]:
     """Run each query at `now`; raise for errors of the whole service."""
-    with Client(service, PROMETHEUS, limits) as client:
+    with Client(service, PROMETHEUS, limits or LIMITS) as client:
         live = _Live(client)
         return tuple(
             _finding(live, measurement, name, spec.query, now)
@@ -52,7 +57,7 @@ def probe(
 
 def check(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
     """Check that it is reachable, authorises us, is a Prometheus, and has data."""
-    with Client(service, PROMETHEUS, limits) as client:
+    with Client(service, PROMETHEUS, limits or LIMITS) as client:
         what = "is a Prometheus"
         try:
             answer = client.ask("/api/v1/status/buildinfo", "its version")
@@ -83,16 +88,17 @@ def _finding(
         if error.status not in BLAMED:
             raise
         return found("refused", 0, error.problem, error.fix)
-    series = [one for one in result if isinstance(one, dict)]
-    if any("values" in one or "histograms" in one for one in series):
+    # a scalar's answer is a bare pair
+    series = [one for one in result if isinstance(one, _Series)]
+    if any(one.values or one.histograms for one in series):
         fix = "Put a function such as rate() around it"
         return found("refused", len(series), "the query returns ranges, not values", fix)
-    # a scalar's answer is a bare pair; over a range it is one series without labels
-    labels = [one.get("metric", {}) for one in series] or [{}] * bool(result)
+    # over a range a scalar is one series without labels
+    labels = [one.metric for one in series] or [{}] * bool(result)
     count = len(labels)
     other = sorted({name for one in labels for name in one} - {METRIC_NAME, *measurement.tags})
     if other:
-        detail = f"it has the labels {other} besides the tags {list(measurement.tags)}"
+        detail = f"it has the labels {shown(other)} besides the tags {list(measurement.tags)}"
         return found("labels_differ", count, detail, "Aggregate it by exactly the tags")
     if count > measurement.max_series:
         detail = f"max_series is {measurement.max_series}; {_most_values(labels)}"
@@ -101,13 +107,13 @@ def _finding(
     return found(*_of_values(series, count))
 
 
-def _of_values(series: list[dict[str, Any]], count: int) -> tuple[FieldState, int, str, str]:
+def _of_values(series: list["_Series"], count: int) -> tuple[FieldState, int, str, str]:
     if not count:
         return "no_data", 0, "no series now", "Check the metric's name, and that it is scraped"
-    if series and all("histogram" in one for one in series):
+    if series and all(one.histogram for one in series):
         fix = "Convert them to numbers, with histogram_quantile for example"
         return "no_data", count, "native histograms only, which are dropped", fix
-    numbers = [float(one["value"][1]) for one in series if "value" in one]
+    numbers = [one.value[1] for one in series if one.value]
     if numbers and not any(math.isfinite(number) for number in numbers):
         fix = "Check the query's divisors"
         return "no_data", count, "only NaN or Inf now, which are dropped", fix
@@ -117,7 +123,7 @@ def _of_values(series: list[dict[str, Any]], count: int) -> tuple[FieldState, in
 def _most_values(labels: list[dict[str, str]]) -> str:
     pairs = Counter(name for name, _ in {pair for one in labels for pair in one.items()})
     name, values = pairs.most_common(1)[0]
-    return f"the label with the most values is {name} ({values})"
+    return f"the label with the most values is {shown(name)} ({values})"
 
 
 class _Live:
@@ -130,20 +136,18 @@ class _Live:
         self._client = client
         self._request = client.request("")
         self._query = ""
-        client.session.hooks["response"] = [self._look]
-        self._connect = PrometheusConnect(
-            url=client.service.url,
-            session=client.session,
-            timeout=(client.limits.connect, client.limits.silence),
-            # no retries here: they belong to the callers
-            retry=Retry(0, read=False),
-        )
+        self._connect = PrometheusConnect(url=client.service.url, session=_Session(self._answer))
 
     def vector(self, what: str, query: str, now: datetime) -> list[Any]:
         """Return the result of an instant query."""
         self._request, self._query = self._client.request(what), query
         params = {"time": f"{micros(now) / 1e6:.3f}"}
-        return self._tried(lambda: list(self._connect.custom_query(query, params=params)))
+        found = self._tried(lambda: list(self._connect.custom_query(query, params=params)))
+        kind = list[_Series] if any(isinstance(one, dict) for one in found) else list[Any]
+        try:
+            return msgspec.convert(found, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise self._request.invalid(str(error)) from error
 
     def names(self) -> list[str]:
         """Return the names of all metrics."""
@@ -153,17 +157,41 @@ class _Live:
     def _tried(self, ask: Callable[[], list[Found]]) -> list[Found]:
         try:
             return ask()
-        except requests.JSONDecodeError as error:
-            raise self._request.invalid("it is not JSON") from error
-        except requests.RequestException as error:
-            raise self._client.unanswered(error, self._request.what) from error
         except (KeyError, TypeError) as error:
             raise self._request.invalid("its JSON is not an answer's envelope") from error
 
-    def _look(self, response: requests.Response, **_: object) -> None:
-        """Raise our error before the package raises its own for the status."""
-        answer = Answer(response.status_code, response.content, response.headers)
-        self._client.refuse_detours(answer, self._request)
+    def _answer(self, url: str, params: Mapping[str, str]) -> Any:
+        """Return the JSON of an answer with status 200."""
+        path = f"{url.removeprefix(self._client.service.url)}?{urlencode(params)}"
+        answer = self._client.ask(path, self._request.what)
         if answer.status != 200:
             refusal = read_refusal(answer.body)
             raise failure(self._client, answer, refusal, self._query, self._request)
+        return json_of(answer, self._request)
+
+
+class _Series(msgspec.Struct):
+    """One series of an instant query, or of a range."""
+
+    metric: dict[str, str] = {}
+    value: tuple[float, float] | None = None
+    values: list[Any] = []
+    histogram: Any = None
+    histograms: list[Any] = []
+
+
+@dataclass(frozen=True)
+class _Session:
+    """Stands in for a session of requests: ours has the limits and the errors."""
+
+    answer: Callable[[str, Mapping[str, str]], Any]
+    verify: None = None
+    cert: None = None
+
+    def mount(self, *_: object) -> None:
+        """Mount nothing: our client connects."""
+
+    def request(self, method: str, url: str, params: Mapping[str, str], **_: object) -> Any:
+        """Return an answer that is parsed already."""
+        content = self.answer(url, params)
+        return SimpleNamespace(status_code=200, json=lambda: content)

@@ -15,6 +15,7 @@ from tasks.http import Limits
 from tasks.sources.http import API, Client, Request
 from tasks.sources.json_body import fetch_json
 from tasks.sources.json_rows import MISSING, JsonRows
+from tasks.sources.json_values import is_writable
 from tasks.sources.rounds import (
     HistoryRound,
     count_undated,
@@ -26,8 +27,8 @@ from tasks.sources.rounds import (
 from tasks.sources.sample import nothing
 
 HISTORY = "/api/training/history"
-# 1,000 rounds of 1,000 clients are some 150 MB
-LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=512 * 2**20)
+# 400 rounds of 1,000 clients are some 60 MB
+LIMITS = Limits(connect=5.0, silence=30.0, total=120.0, largest=64 * 2**20)
 Known = Callable[[Measurement, str], KnownRun | None]
 
 
@@ -59,8 +60,7 @@ class FederatedSource:
         round's start. Rounds without a number or a start are dropped and counted; values are fitted
         as in JsonRows. Rows with equal tags and start stay, for the suite to reject. Raises
         SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask; AnswerInvalid when it is
-        not JSON, too large, or has another type where an object or a list belongs; SeriesExceeded
-        when there are more distinct rows than the measurement may have.
+        not JSON, too large, or has another type where an object or a list belongs.
         """
         known = self._known(measurement, environment)
         answer = self._answer(known)
@@ -83,7 +83,9 @@ class FederatedSource:
         since = known.since if known is not None else 0
         with self._guard:
             answer = self._once(since)
-            if answer is None or known is None or since == 0 or answer.goes_on(known):
+            if answer is None or known is None or since == 0:
+                return answer
+            if answer.goes_on(known) and not answer.went_back(known):
                 return answer
             return self._once(0)
 
@@ -120,8 +122,14 @@ class _Answer:
             return False
         return any((r.number, r.started) == known.last for r in self.rounds)
 
+    def went_back(self, known: KnownRun) -> bool:
+        """Return whether known rounds ran again since the last known one."""
+        numbers = {number for number, _ in known.rounds}
+        again = ((r.number, r.started) for r in self.rounds if r.number in numbers)
+        return any(n <= known.last[0] and (n, s) not in known.rounds for n, s in again)
+
     def _read_run_id(self, found: Any) -> str | None:
-        if found is None or (isinstance(found, str) and found):
+        if found is None or (isinstance(found, str) and found and is_writable(found)):
             return found
         # a number that counts runs is a name too
         if isinstance(found, int) and not isinstance(found, bool):

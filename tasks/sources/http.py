@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import (
     AnswerInvalid,
+    AnswerTooLarge,
     CertificateInvalid,
     ConfigurationInvalid,
     FedvitalsError,
@@ -78,13 +79,17 @@ class Client(Transport):
             SourceUnavailable, SourceTimedOut: no connection, half an answer; none in time.
             SourceRefused: a redirect, or the token is missing or wrong.
             CertificateInvalid, ConfigurationInvalid: the certificate, or a file of certificates.
-            AnswerInvalid: the body is larger than it may be; the rest of it is not read.
+            AnswerTooLarge: the body is larger than it may be; the rest of it is not read.
+            AnswerInvalid: the body is encoded, which was not asked for.
         """
         method, url = "GET" if form is None else "POST", self.service.url + path
         request = self.request(what)
         answer = self.call(method, url, what, data=form, headers={"Accept": accept})
         if answer.is_cut:
-            raise request.invalid(f"it is larger than {self.limits.largest} bytes")
+            problem = f"it is larger than {self.limits.largest} bytes"
+            raise AnswerTooLarge(**vars(request), problem=problem)
+        if answer.flaw:
+            raise request.invalid(answer.flaw)
         self.refuse_detours(answer, request)
         return answer
 

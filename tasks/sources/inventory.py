@@ -4,13 +4,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import msgspec
 
 from tasks.core.errors import SourceRefused
+from tasks.core.outside import MOST_VALUES, UNREADABLE, check_size
 from tasks.core.services import Service
 from tasks.core.window import micros
 from tasks.http import Limits
@@ -19,8 +20,6 @@ from tasks.sources.http import PROMETHEUS, Client
 
 # samples of a family beside its own name
 ENDINGS = re.compile(r"_(bucket|count|sum)$")
-# age at which a series no longer counts; Prometheus's own look-back
-RECENT = timedelta(minutes=5)
 # series that one query may return, and that one metric may have to be examined
 MOST_SERIES = 20_000
 # a proxy may reject a longer query
@@ -84,7 +83,8 @@ ALL = Selection()
 
 class _Sample(msgspec.Struct):
     metric: Labels
-    value: tuple[float, str]
+    # none of a native histogram
+    value: tuple[float, str] = (0.0, "0")
 
 
 class _Vector(msgspec.Struct):
@@ -97,7 +97,7 @@ Content = TypeVar("Content")
 def look(
     service: Service, now: datetime, selection: Selection = ALL, limits: Limits | None = None
 ) -> Inventory:
-    """List metrics with a sample in the last five minutes; raise as a query."""
+    """List metrics with their series at `now`; raise as a query."""
     condition = selection.condition
     with Client(service, PROMETHEUS, limits) as client:
         every = _matching(f'{METRIC_NAME}!=""', condition)
@@ -177,9 +177,12 @@ def _matching(*conditions: str) -> str:
 
 
 def _series(client: Client, names: list[str], condition: str, now: datetime) -> list[Labels]:
-    form = {"match[]": _matching(f"{METRIC_NAME}=~{quoted(_either(names))}", condition)}
-    form |= {"start": _seconds(now - RECENT), "end": _seconds(now)}
-    return _ask(client, "/api/v1/series", "its series", list[Labels], form)
+    # at one moment: /api/v1/series lists those of hours, or of a day in other stores
+    query = _matching(f"{METRIC_NAME}=~{quoted(_either(names))}", condition)
+    vector = _ask(
+        client, "/api/v1/query", "its series", _Vector, {"query": query, "time": _seconds(now)}
+    )
+    return [one.metric for one in vector.result]
 
 
 def _ask(
@@ -191,11 +194,12 @@ def _ask(
     if answer.status != 200 or refusal is not None:
         raise failure(client, answer, refusal, (form or {}).get("query", path), request)
     try:
+        check_size(answer.body, most=MOST_VALUES)
         envelope = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
         return msgspec.json.decode(envelope["data"], type=kind)
     except KeyError as error:
         raise request.invalid("it has no data") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise request.invalid(str(error)) from error
 
 

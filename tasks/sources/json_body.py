@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tasks.core.outside import read_json
 from tasks.http import Answer
 from tasks.sources.http import Client, Request
 from tasks.sources.json_rows import MISSING
@@ -25,12 +26,12 @@ def json_of(answer: Answer, request: Request) -> Any:
     if "html" in answer.headers.get("Content-Type", ""):
         raise request.invalid("it is an HTML page")
     try:
-        return json.loads(answer.body)
+        return read_json(answer.body)
     except json.JSONDecodeError as error:
         if _is_cut(error):
             raise request.unavailable("the answer is truncated") from error
         raise request.invalid(f"it is not JSON: {error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise request.invalid(f"its JSON cannot be read: {error}") from error
 
 

@@ -13,7 +13,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.window import Window
 from tasks.sources.json_values import EXPECTED, Unfit, fitted, shown
-from tasks.sources.wide_frame import Key, Wide
+from tasks.sources.wide_frame import Key
 
 
 class Missing:
@@ -51,8 +51,7 @@ class JsonRows:
             column.append(self._fitted(name, values[name], position))
 
     def batch(self, window: Window) -> Batch:
-        """Return the rows with a value; raise SeriesExceeded for too many distinct ones."""
-        Wide(self._measurement).index(self._keys)
+        """Return the rows with a value."""
         for name, count in self._missing.items():
             where = "" if count == len(self._times) else f" in {count} of {len(self._times)} rows"
             self.warnings.append(f"{name}: not offered by this service{where}")

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from tasks.core.batch import Batch
-from tasks.core.errors import KeyRepeated, LabelsDiffer, SourceOverloaded, SourceTimedOut
+from tasks.core.errors import (
+    AnswerTooLarge,
+    KeyRepeated,
+    LabelsDiffer,
+    SourceOverloaded,
+    SourceTimedOut,
+)
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.services import Service
@@ -29,6 +35,8 @@ from tasks.sources.http import PROMETHEUS, Client, Request
 from tasks.sources.wide_frame import Grid, Integers, Key, Wide, key_of
 
 RANGE = "/api/v1/query_range"
+# the largest hour of 10,000 series is half of it; more is halved in time
+LIMITS = Limits(largest=128 * 2**20)
 # Prometheus refuses when (end - start) / step, rounded down, is more than this
 MAX_POINTS = 11_000
 # an overloading query is halved down to so many slots, then given up
@@ -42,7 +50,7 @@ class PrometheusSource:
 
     A value that is NaN, +Inf or -Inf is dropped and counted, as is a native histogram sample.
     Staleness markers need no rule: PromQL drops them, so no range answer holds one. A query that
-    Prometheus calls too much, or does not answer in time, is halved in time, and the source
+    Prometheus calls too much, or that is not answered in time, or with too many bytes, is halved in time, and the source
     remembers the length that worked. At most as many queries run at once as `gate` admits.
     """
 
@@ -55,7 +63,7 @@ class PrometheusSource:
         limits: Limits | None = None,
         gate: AbstractContextManager[Any] | None = None,
     ) -> None:
-        self._client = Client(service, PROMETHEUS, limits)
+        self._client = Client(service, PROMETHEUS, limits or LIMITS)
         self._gate = gate or nullcontext()
         self._slots: dict[str, int] = {}
 
@@ -74,7 +82,7 @@ class PrometheusSource:
         the series do not fit the catalogue.
         """
         grid = Grid.of(window, measurement.step)
-        reading = _Reading(measurement)
+        reading = _Reading(measurement, window)
         not_served = []
         for name, spec in measurement.fields.items():
             if spec.query is None or spec.type == "string":
@@ -104,7 +112,7 @@ class PrometheusSource:
         try:
             with self._gate:
                 matrix = ask_range(self._client, query, page, request)
-        except (SourceOverloaded, SourceTimedOut) as error:
+        except (AnswerTooLarge, SourceOverloaded, SourceTimedOut) as error:
             silences -= isinstance(error, SourceTimedOut)
             if page.slots < 2 * FEWEST_POINTS or silences < 0:
                 raise
@@ -120,8 +128,8 @@ class PrometheusSource:
 class _Reading:
     """The answers of one measurement so far."""
 
-    def __init__(self, measurement: Measurement) -> None:
-        self.wide = Wide(measurement)
+    def __init__(self, measurement: Measurement, window: Window) -> None:
+        self.wide = Wide(measurement, window)
         # a dict keeps each warning once and in order
         self.warnings: dict[str, None] = {}
         self._measurement = measurement

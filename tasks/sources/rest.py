@@ -50,7 +50,7 @@ class RestSource:
         and a warning; values are fitted as in JsonRows. Rows with equal tags stay, for the suite to
         reject. Raises SourceUnavailable, SourceRefused, CertificateInvalid as Client.ask;
         AnswerInvalid when it is not JSON, too large, or has another type where an object or a list
-        belongs; SeriesExceeded when there are more distinct rows than the measurement may have.
+        belongs.
         """
         rest = measurement.rest
         assert rest is not None, "a measurement of this source has the place of its rows"

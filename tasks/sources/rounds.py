@@ -64,18 +64,21 @@ def runs_of(
 ) -> list[str]:
     """Return the run of each round: the service's own name, else by the counter.
 
-    A counter that goes back begins a new run, named by the start of its first round. Rounds that are
-    known already, or that continue the known ones, are of the known run.
+    A counter that goes back to the first round begins a new run, named by its start; one that goes
+    back less is a return to a checkpoint. Rounds that are known already, or that continue the known
+    ones, are of the known run.
     """
     if run_id is not None:
         return [run_id] * len(rounds)
     named: list[str] = []
-    before = -1
+    before = first = -1
     for each in rounds:
         if not named:
-            name = known.run_id if known and _belong(rounds, known) else run_name(each.started)
-        elif each.number < before:
-            name = run_name(each.started)
+            goes_on = known is not None and _belong(rounds, known)
+            name = known.run_id if known and goes_on else run_name(each.started)
+            first = min(n for n, _ in known.rounds) if known and goes_on else each.number
+        elif each.number < before and each.number <= max(1, first):
+            name, first = run_name(each.started), each.number
         else:
             name = named[-1]
         named.append(name)
@@ -121,7 +124,7 @@ def fill_rounds(
         facts: dict[HistoryFact, Any] = {"round": each.number, **terms}
         facts |= {fact: each.item.get(fact, MISSING) for fact in NUMBERS}
         facts |= _of_clients(each.item.get("clients", MISSING), strange)
-        facts["not_finite"] = _not_finite(facts)
+        facts |= {"not_finite": _not_finite(facts), "superseded": None}
         rows.add(each.started, (run_id,), _fields(measurement, facts))
     for state, count in strange.items():
         rows.warnings.append(
@@ -167,7 +170,7 @@ def fill_clients(rows: JsonRows, measurement: Measurement, named: Named, request
             )
         for client in clients:
             name, facts = _client(client, each, request)
-            facts |= {"run_id": run_id, "round": each.number}
+            facts |= {"run_id": run_id, "round": each.number, "superseded": None}
             rows.add(each.started, (name,), _fields(measurement, facts))
     if without:
         warning = f"clients: not offered by this service in {without} of {len(named)} rounds"

@@ -1,8 +1,9 @@
 """A service's own /metrics page, where no Prometheus keeps its history."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -11,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import AnswerInvalid, FedvitalsError
 from tasks.core.measurement import Measurement, Scrape
+from tasks.core.outside import shortened
 from tasks.core.ports import History
 from tasks.core.services import Service
 from tasks.core.window import Window, floor, micros
@@ -21,17 +23,37 @@ from tasks.sources.histogram import quantile_of
 from tasks.sources.http import API, Client, Request, service_checks
 from tasks.sources.wide_frame import Key, Wide, key_of
 
+LIMITS = Limits(silence=15.0, total=30.0, largest=32 * 2**20)
+MOST_SAMPLES, MOST_LABELS, LONGEST_LINE = 500_000, 3_000_000, 16_384
+# its parser takes the square of the time
+TOO_LONG = f"a line of more than {LONGEST_LINE} characters"
 TEXT_FORMAT = "text/plain;version=0.0.4"
+_MALFORMED = (ValueError, IndexError, OverflowError)
+# all before a # outside of quotes: what follows is an exemplar of OpenMetrics
+_SAMPLE = re.compile(r'(?:[^"#\n]++|"(?:\\.|[^"\\\n])*+")++(?=#)')
+MOST_NAMED = 3
 Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Page:
-    """A /metrics page: the service's URL, the time of the scrape (UTC), and the text."""
+    """A /metrics page: the service's URL, the time of the scrape (UTC), and the text.
+
+    `skipped` are the lines left out of the text, with number and reason.
+    """
 
     url: str
     time: datetime
     text: str
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return one warning for all skipped lines."""
+        if not self.skipped:
+            return ()
+        named = "; ".join([*self.skipped[:MOST_NAMED], *["…"][: len(self.skipped) - MOST_NAMED]])
+        return (f"malformed lines of the metrics page are skipped ({len(self.skipped)}): {named}",)
 
     @property
     def request(self) -> Request:
@@ -47,25 +69,27 @@ class Page:
         """
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
         try:
+            if any(len(line) > LONGEST_LINE for line in self.text.split("\n")):
+                raise ValueError(TOO_LONG)
             for family in text_string_to_metric_families(self.text):
                 for sample in family.samples:
                     labels = tuple(sorted(sample.labels.items()))
                     found[sample.name][labels] = float(sample.value)
                 if family.type == "counter":
                     found[family.name] = found[f"{family.name}_total"]
-        except (ValueError, IndexError, OverflowError) as error:
-            problem = f"it cannot be parsed: {' '.join(str(error).split()) or 'a malformed line'}"
+        except _MALFORMED as error:
+            problem = f"it cannot be parsed: {str(error) or 'a malformed line'}"
             raise self.request.invalid(problem) from error
         return dict(found)
 
 
 def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None = None) -> Page:
-    """Fetch and parse the present page.
+    """Fetch and parse the present page; a malformed line is skipped.
 
-    Raises SourceUnavailable, SourceRefused as Client.ask; AnswerInvalid when it is not in
+    Raises SourceUnavailable, SourceRefused as Client.ask; AnswerInvalid when it has no line in
     Prometheus's exposition format.
     """
-    with Client(service, API, limits) as client:
+    with Client(service, API, limits or LIMITS) as client:
         time = datetime.now(UTC)
         request = client.request("its metrics page")
         answer = client.ask(path, request.what, accept=TEXT_FORMAT)
@@ -73,19 +97,55 @@ def fetch_page(service: Service, path: str = "/metrics", limits: Limits | None =
             raise client.unexpected(answer, request, f"; the page should be at {path}")
     if "html" in answer.headers.get("Content-Type", ""):
         raise request.invalid("it is an HTML page")
+    text = answer.body.decode("utf-8-sig", "surrogateescape")
+    if text.count("\n") > MOST_SAMPLES or text.count("=") > MOST_LABELS:
+        raise request.invalid(f"it has more than {MOST_SAMPLES} lines or {MOST_LABELS} labels")
+    # refused here and once, not in each measurement
+    return _readable(Page(service.url, time, "\n".join(map(_without_exemplar, text.split("\n")))))
+
+
+def _without_exemplar(line: str) -> str:
+    found = None if line.startswith("#") or "#" not in line else _SAMPLE.match(line)
+    return found[0] if found else line
+
+
+def _readable(page: Page) -> Page:
+    """Return the page without its malformed lines; raise AnswerInvalid if nothing is left."""
     try:
-        page = Page(service.url, time, answer.body.decode())
-    except UnicodeDecodeError as error:
-        raise request.invalid(f"it is not UTF-8: {error.reason}") from error
-    _ = page.samples  # refused here and once, not in each measurement
+        page.text.encode()
+        _ = page.samples
+    except (UnicodeEncodeError, AnswerInvalid) as error:
+        lines = page.text.split("\n")
+        bad = {at: problem for at, line in enumerate(lines) if (problem := _problem(line))}
+        text = "\n".join("" if at in bad else line for at, line in enumerate(lines))
+        skipped = tuple(f"line {at + 1}: {problem}" for at, problem in bad.items())
+        rest = replace(page, text=text, skipped=skipped)
+        if not rest.samples:
+            raise page.request.invalid(f"it cannot be parsed: {'; '.join(skipped[:1])}") from error
+        return rest
     return page
+
+
+def _problem(line: str) -> str:
+    """Return why the line alone cannot be read; empty if it can."""
+    if len(line) > LONGEST_LINE:
+        return TOO_LONG
+    try:
+        line.encode()
+        list(text_string_to_metric_families(line))
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    except _MALFORMED as error:
+        return shortened(str(error)) or "a malformed line"
+    return ""
 
 
 def check_api(service: Service, limits: Limits | None = None) -> tuple[ServiceCheck, ...]:
     """Check that the metrics page is reachable, authorises us, and can be parsed."""
     found: str | FedvitalsError
     try:
-        found = f"{len(fetch_page(service, limits=limits).samples)} sample names"
+        page = fetch_page(service, limits=limits)
+        found = "; ".join((f"{len(page.samples)} sample names", *page.warnings))
     except FedvitalsError as error:
         found = error
     return service_checks(API, service, "metrics page", found)
@@ -124,7 +184,7 @@ class ScrapeSource:
             if spec.scrape is not None and spec.type != "string"
         }
         slot = floor(self._now, measurement.every)
-        reading = _Reading(measurement, self._page, self._previous)
+        reading = _Reading(measurement, window, self._page, self._previous)
         if window.start <= slot < window.stop:
             for name, scrape in served.items():
                 reading.take(name, scrape)
@@ -134,7 +194,7 @@ class ScrapeSource:
             window=window,
             frame=reading.wide.frame(environment, np.array([micros(slot)], dtype="int64")),
             dropped=dict(reading.wide.dropped),
-            warnings=tuple(reading.warnings),
+            warnings=(*self._page.warnings, *reading.warnings),
             not_served=tuple(name for name in measurement.fields if name not in served),
             unmeasured=frozenset(reading.unmeasured),
         )
@@ -143,8 +203,10 @@ class ScrapeSource:
 class _Reading:
     """The fields of one measurement so far."""
 
-    def __init__(self, measurement: Measurement, page: Page, previous: Page | None) -> None:
-        self.wide = Wide(measurement)
+    def __init__(
+        self, measurement: Measurement, window: Window, page: Page, previous: Page | None
+    ) -> None:
+        self.wide = Wide(measurement, window)
         self.warnings: list[str] = []
         self.unmeasured: set[str] = set()
         self._measurement = measurement

@@ -23,6 +23,7 @@ HTTPS_PORT = 443
 # to connect, and for each step of the handshake
 SECONDS = 5.0
 SECONDS_PER_DAY = 86_400.0
+_UNKNOWN = (x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class TlsSource:
                 host_matches=_names(certificate, self._host),
                 trusted=is_trusted,
             )
-        except ValueError as error:
+        # also for names of a kind that the library does not know
+        except (ValueError, x509.InvalidVersion, *_UNKNOWN) as error:
             raise request.invalid(f"its certificate cannot be read: {error}") from error
 
     def _presented(self, request: Request) -> tuple[bytes, bool]:

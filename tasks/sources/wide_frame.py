@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.core.batch import columns_of, empty_frame
-from tasks.core.errors import SeriesExceeded
+from tasks.core.batch import columns_of, empty_frame, series_exceeded
 from tasks.core.measurement import FieldType, Measurement
 from tasks.core.window import Window, ceil, micros
 from tasks.sources.http import Request
@@ -85,9 +84,10 @@ class Wide:
     from whole columns, which is fast.
     """
 
-    def __init__(self, measurement: Measurement) -> None:
+    def __init__(self, measurement: Measurement, window: Window) -> None:
         self.dropped: Counter[str] = Counter()
         self._measurement = measurement
+        self._window = window
         self._index: dict[Key, int] = {}
         self._points: dict[str, list[tuple[Integers, Integers, Floats]]] = {}
 
@@ -96,7 +96,7 @@ class Wide:
         for key in keys:
             self._index.setdefault(key, len(self._index))
         if len(self._index) > self._measurement.max_series:
-            raise self._exceeded()
+            raise series_exceeded(self._index, self._measurement, self._window)
         return np.array([self._index[key] for key in keys], dtype="int64")
 
     def put(
@@ -146,19 +146,6 @@ class Wide:
             tag: _categories(column, rows)
             for tag, column in zip(self._measurement.all_tags, columns, strict=True)
         }
-
-    def _exceeded(self) -> SeriesExceeded:
-        columns = zip(*self._index, strict=True)
-        counts = [len(set(values)) for values in columns]
-        distinct = dict(zip(self._measurement.tags, counts, strict=True))
-        label = max(distinct, key=distinct.__getitem__)
-        return SeriesExceeded(
-            measurement=self._measurement.name,
-            series=len(self._index),
-            limit=self._measurement.max_series,
-            label=label,
-            distinct=distinct[label],
-        )
 
 
 def _cells(

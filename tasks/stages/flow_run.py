@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from tasks.core.errors import FedvitalsError
 from tasks.core.receipt import FailOn, Receipt
 from tasks.core.settings import load_settings
-from tasks.runs.base.run import Run, logger, sentence_of
+from tasks.runs.base.run import Run, logger
 from tasks.runs.base.step import Step
 from tasks.stages.artifacts import publish
 from tasks.stages.progress import ProgressArtifact
@@ -62,7 +62,7 @@ def final_state(receipt: Receipt) -> State[Receipt]:
     A Completed is named Degraded when a part failed or is pending, and Findings when the work was
     done and the data are at least as bad as `fail_on`.
     """
-    message = sentence_of(receipt)
+    message = receipt.sentence
     if receipt.status == "failed":
         return Failed(message=message, data=receipt)
     if receipt.status == "degraded":

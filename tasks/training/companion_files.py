@@ -1,5 +1,6 @@
 """Companion files of fl-progress.json: privacy and participation of its run."""
 
+from codecs import BOM_UTF8
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,11 +10,12 @@ from pydantic import BaseModel, Field, ValidationError
 from tasks.analysis.client_columns import DROPPED, STATES
 from tasks.analysis.participation import Counts
 from tasks.core.finding import Finding
+from tasks.core.outside import check_size
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, TrainingRun
 from tasks.training.files import PARTICIPATION_FILE, PRIVACY_FILE, PROGRESS_FILE
 
-MOST_BYTES = 100 * 1024**2
+MOST_BYTES, MOST_VALUES = 16 * 1024**2, 500_000
 Reported = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
@@ -108,11 +110,15 @@ def _read(file: Path, model: type[Content]) -> Content:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise _SkippedError("it is too large")
-        return model.model_validate_json(file.read_bytes())
+        content = file.read_bytes().removeprefix(BOM_UTF8)
+        check_size(content, most=MOST_VALUES)
+        return model.model_validate_json(content)
     except OSError as error:
         raise _SkippedError(error.strerror or str(error)) from error
     except ValidationError as error:
         raise _SkippedError(_problem(error)) from error
+    except ValueError as error:
+        raise _SkippedError(str(error)) from error
 
 
 def _problem(error: ValidationError) -> str:

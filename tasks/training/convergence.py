@@ -40,8 +40,14 @@ class Analysed:
 
     @property
     def sentence(self) -> str:
-        """Return the verdict in one sentence."""
-        return self.analysis.verdict.sentence if self.has_rounds else NO_ROUNDS
+        """Return the verdict in one sentence, with a requested metric and its direction."""
+        if not self.has_rounds:
+            return NO_ROUNDS
+        sentence = self.analysis.sentence
+        if self.metric is None:
+            return sentence
+        better = "lower" if self.analysis.curve.metric == "loss" else "higher"
+        return f"{sentence.removesuffix('.')} ({self.metric}: {better} is better)."
 
     @property
     def every_finding(self) -> tuple[Finding, ...]:

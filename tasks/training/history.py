@@ -11,6 +11,7 @@ from typing import Any
 from tasks.core.catalogue import Catalogue
 from tasks.core.history import CLIENT_TAGS, ROUND_TAGS
 from tasks.core.measurement import Measurement
+from tasks.core.returns import in_force
 from tasks.core.snapshots import Repeat, Snapshot, Watched
 from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
 from tasks.core.window import EPOCH, Window
@@ -112,7 +113,8 @@ def _by_run(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def _run(rows: Sequence[Row]) -> TrainingRun:
-    last = {row["round"]: row for row in rows}
+    found = in_force([row["round"] for row in rows])
+    last = {rows[place]["round"]: rows[place] for place in found.runs[-1]}
     return TrainingRun(
         run_id=rows[0]["run_id"],
         rounds=tuple(_round(last[number]) for number in sorted(last)),
@@ -137,8 +139,9 @@ def _repeats(rows: Sequence[Row]) -> Iterator[Repeat]:
     starts: dict[int, list[datetime]] = {}
     for row in rows:
         starts.setdefault(row["round"], []).append(row["time"])
+    kept = {rows[place]["round"] for place in in_force([row["round"] for row in rows]).runs[-1]}
     for number, times in sorted(starts.items()):
-        if len(times) > 1:
+        if len(times) > 1 or number not in kept:
             yield Repeat(rows[0]["run_id"], number, tuple(times))
 
 

@@ -51,4 +51,4 @@ def review(folder: Path, measurements: Iterable[Measurement], fix: bool) -> Iter
 def _is_odd(suite: Suite) -> bool:
     # without a file the shipped one is in force
     is_there = suite.path.is_file()
-    return is_there and suite.path.read_text(encoding="utf-8") != canonical_json(suite.content)
+    return is_there and suite.path.read_text(encoding="utf-8-sig") != canonical_json(suite.content)

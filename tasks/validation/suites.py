@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from tasks.core.errors import ConfigurationInvalid, SuiteInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.settings import shipped
+from tasks.core.whole_file import replace_file
 from tasks.validation import engine, trial
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.structure import (
@@ -102,15 +102,9 @@ def suite_of(content: Any, measurement: Measurement, path: Path) -> Suite:
 
 def write_suite(suite: Suite) -> None:
     """Replace the suite's file atomically; raise ConfigurationInvalid."""
-    draft = suite.path.with_name(f".{suite.path.name}.draft")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(canonical_json(suite.content))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(suite.path)
+        replace_file(suite.path, canonical_json(suite.content).encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ConfigurationInvalid(
             where=suite.path,
             problem=f"cannot be written: {error.strerror}",
@@ -121,7 +115,7 @@ def write_suite(suite: Suite) -> None:
 def _read(path: Path) -> Any:
     complain = Complaint(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         others = [other.stem for other in path.parent.glob("*.json")]
         fix = did_you_mean(path.stem, others, "Write it, or name another one under `suite`")

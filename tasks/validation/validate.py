@@ -10,9 +10,10 @@ import pandas as pd
 from tasks.core.batch import Batch, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, Scope, no_records, records
-from tasks.core.receipt import CheckResult, Verdict
 from tasks.core.severity import Severity
+from tasks.core.verdict import CheckResult, Verdict
 from tasks.validation import engine, plain
+from tasks.validation.breach import breach_of
 from tasks.validation.engine import Ran
 from tasks.validation.first_samples import first_samples
 from tasks.validation.model import NOT_NULL, Expectation, Suite
@@ -50,7 +51,7 @@ def validate(batch: Batch, suite: Suite) -> Validated:
     ran |= _not_yet_possible(batch, suite)
     pairs = [(expectation, ran[expectation.check_id]) for expectation in suite.expectations]
     good, bad = _sift(frame, batch.measurement, pairs)
-    checks = tuple(_check(expectation, result, frame) for expectation, result in pairs)
+    checks = tuple(_check(expectation, result, batch) for expectation, result in pairs)
     return Validated(good, bad, Verdict(suite.name, checks))
 
 
@@ -64,7 +65,7 @@ def _not_yet_possible(batch: Batch, suite: Suite) -> dict[str, Ran]:
     }
 
 
-def _check(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> CheckResult:
+def _check(expectation: Expectation, ran: Ran, batch: Batch) -> CheckResult:
     columns = expectation.columns
     return CheckResult(
         check_id=expectation.check_id,
@@ -72,11 +73,12 @@ def _check(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> CheckResu
         success=ran.success,
         severity=Severity.CRITICAL if ran.problem else expectation.severity,
         column=columns[0] if len(columns) == 1 else None,
-        observed=observed_by(expectation, ran, frame),
+        observed=observed_by(expectation, ran, batch.frame),
         limit=limit_of(expectation),
         origin=expectation.origin,
         offending=0 if ran.positions is None else len(ran.positions),
         problem=ran.problem,
+        breach=None if ran.success else breach_of(expectation, ran.positions, batch),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.core.outside import escaped
 from tasks.validation.engine import Ran
 from tasks.validation.model import (
     IN_SET,
@@ -33,13 +34,13 @@ def limit_of(expectation: Expectation) -> str:
         limits = [_FIXED[expectation.type]]
     elif expectation.type in (IN_SET, NOT_IN_SET):
         word = "one of" if expectation.type == IN_SET else "none of"
-        limits = [f"{word} {_shown(arguments['value_set'])}"]
+        limits = [f"{word} {shown(arguments['value_set'])}"]
     elif expectation.type == PAIR:
         least = "at least" if arguments.get("or_equal") else "more than"
         limits = [f"{arguments['column_A']} {least} {arguments['column_B']}"]
     else:
         others = {key: value for key, value in arguments.items() if key not in named}
-        limits = _bounds(arguments) + [f"{key} {_shown(value)}" for key, value in others.items()]
+        limits = _bounds(arguments) + [f"{key} {shown(value)}" for key, value in others.items()]
     if arguments.get("mostly", 1) != 1:
         limits.append(f"in {100 * arguments['mostly']:g} % of rows at least")
     return ", ".join(limits)
@@ -49,12 +50,12 @@ def _bounds(arguments: dict[str, Any]) -> list[str]:
     least, most = arguments.get("min_value"), arguments.get("max_value")
     over, under = arguments.get("strict_min", False), arguments.get("strict_max", False)
     if least is not None and most is not None and not over and not under:
-        return [f"{_shown(least)} to {_shown(most)}"]
+        return [f"{shown(least)} to {shown(most)}"]
     bounds = []
     if least is not None:
-        bounds.append(f"{'more than' if over else 'at least'} {_shown(least)}")
+        bounds.append(f"{'more than' if over else 'at least'} {shown(least)}")
     if most is not None:
-        bounds.append(f"{'less than' if under else 'at most'} {_shown(most)}")
+        bounds.append(f"{'less than' if under else 'at most'} {shown(most)}")
     return bounds
 
 
@@ -63,7 +64,7 @@ def observed_by(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> str:
     if ran.problem:
         return "could not run"
     if ran.positions is None:
-        return "" if ran.observed is None else _shown(ran.observed)
+        return "" if ran.observed is None else shown(ran.observed)
     if not len(ran.positions):
         return f"none of {len(frame)} rows"
     text = f"{len(ran.positions)} of {len(frame)} rows"
@@ -72,17 +73,18 @@ def observed_by(expectation: Expectation, ran: Ran, frame: pd.DataFrame) -> str:
         return text
     columns = list(dict.fromkeys(expectation.columns))
     rows = frame[columns].iloc[ran.positions[:_SAMPLES]]
-    samples = dict.fromkeys(" ".join(map(_shown, row)) for row in rows.itertuples(index=False))
+    samples = dict.fromkeys(" ".join(map(shown, row)) for row in rows.itertuples(index=False))
     return f"{text}, such as {', '.join(samples)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Format a value of any type as text."""
     if isinstance(value, list | tuple | set):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(shown, value))
     if value is None or value is pd.NaT or value is pd.NA or value != value:
         return "–"
     if isinstance(value, float | np.floating):
         return f"{value:.12g}"
     if isinstance(value, pd.Timestamp):
         return str(value.isoformat()).replace("+00:00", "Z")
-    return str(value)
+    return escaped(str(value))

@@ -7,7 +7,7 @@ from typing import Any
 
 from werkzeug import Response
 
-from tests.fakes.prometheus import FakePrometheus, FakeSeries, Refused, _time
+from tests.fakes.prometheus import FakePrometheus, FakeSeries
 
 COUNTS = re.compile(r'count by \(__name__\) \(\{__name__!=""(.*)\}\)')
 MATCH = re.compile(r'\{__name__=~"(.*?)"(, job.*)?\}')
@@ -27,8 +27,6 @@ class FakeInventory(FakePrometheus):
     keeps_metadata: bool = True
 
     def _routed(self, path: str, method: str, form: Mapping[str, str]) -> Response:
-        if path == "/api/v1/series" and method in ("GET", "POST"):
-            return self._success(self._matching(form))
         if path == "/api/v1/metadata" and method == "GET" and self.keeps_metadata:
             keys = ("type", "unit", "help")
             return self._success(
@@ -44,18 +42,13 @@ class FakeInventory(FakePrometheus):
             return [_constant(name, n) for name, n in (counts | self.counts).items() if n]
         if query in self.queries:
             return super()._series(form)
-        return []
+        return self._matching(match) if (match := MATCH.fullmatch(query)) else []
 
-    def _matching(self, form: Mapping[str, str]) -> list[dict[str, str]]:
-        match = MATCH.fullmatch(form.get("match[]", ""))
-        if match is None:
-            raise Refused(400, "bad_data", "no match[] parameter provided")
-        if _time("end", form) < _time("start", form):
-            raise Refused(400, "bad_data", "end timestamp must not be before start time")
+    def _matching(self, match: re.Match[str]) -> list[FakeSeries]:
         # a string of PromQL, then a pattern
         pattern = re.compile(match[1].replace(r"\"", '"').replace("\\\\", "\\"))
         return [
-            {"__name__": name, **labels}
+            FakeSeries({"__name__": name, **labels}, lambda _: "1")
             for name, series in self._of_job(match[2] or "").items()
             if pattern.fullmatch(name)
             for labels in series

@@ -61,7 +61,7 @@ class MemorySink:
     name: str = "memory"
     target: str = "memory"
     error: FedvitalsError | None = None
-    defect: Exception | None = None
+    defect: BaseException | None = None
     refuses: Callable[[str, Any], bool] = lambda field, value: False
     held: dict[Key, Any] = field(default_factory=dict)
     calls: list[list[CellToLoad]] = field(default_factory=list)

@@ -24,7 +24,7 @@ class RawServer:
         with suppress(OSError):
             connection, _ = self._listener.accept()
             with connection:
-                _read_request(connection)
+                read_request(connection)
                 for part in self._parts:
                     connection.sendall(part)
                     if self._done.wait(self._pause):
@@ -48,7 +48,7 @@ class RawServer:
         self._thread.join(5)
 
 
-def _read_request(connection: socket.socket) -> None:
+def read_request(connection: socket.socket) -> None:
     """All of it: a hang-up with bytes unread would reset the connection."""
     head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
     length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)

@@ -76,7 +76,7 @@ PROBLEMS = {
         "Fix: aggregate the query by the tags, or move the field to a measurement with these labels as tags"
     ),
     "many_series": (
-        "many_series: 9 series, max_series is 5; the label with the most values is client (9). "
+        "many_series: 9 series from 2026-03-01T01:00:00Z to 2026-03-01T02:00:00Z, max_series is 5; the label with the most values is client (9). "
         "Fix: aggregate it away in the query, or raise max_series in the catalogue"
     ),
     "twice": (

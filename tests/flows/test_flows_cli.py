@@ -67,6 +67,18 @@ def test_the_help_of_a_command_shows_how_it_is_called(words: tuple[str, ...]) ->
     assert f"fedvitals {' '.join(words)}" in " ".join(helps()[words].split())
 
 
+@pytest.mark.parametrize("words", [(), ("collect",), ("lake", "query")], ids=" ".join)
+def test_the_help_is_short_to_ask_for_and_names_no_type_of_a_flag(
+    bare: Installation, words: tuple[str, ...]
+) -> None:
+    ran = bare.here(*words, "-h")
+    assert ran.code == 0
+    assert "Usage: fedvitals" in ran.out
+    assert "bool" not in ran.out
+    assert ran.out == bare.here(*words, "--help").out
+    assert "<str>" in ran.out or words != ("collect",)
+
+
 def test_version(bare: Installation) -> None:
     assert bare.here("--version") == Ran(0, f"fedvitals {version('fedvitals')}\n", "")
 

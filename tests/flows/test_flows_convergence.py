@@ -252,7 +252,7 @@ def test_a_matrix_of_sites_is_fairness_alone(bare: Installation, folder: Path) -
     ("arguments", "complaint"),
     [
         (["none.csv"], "none.csv: No such file or directory. Fix: name a file of a training run"),
-        (["."], ".: it is a folder. Fix: name the files in it; --history takes a folder of earlier runs"),
+        (["."], ".: it is a folder without event files of TensorBoard. Fix: name the files in it; --history takes a folder of earlier runs"),
         (["run.csv", "--metric", "auc"], "run.csv: there is no column auc. Fix: name the column with --metric; there are round, accuracy"),
         (["run.csv", "--metric", "loss"], "run.csv: it has no loss. Fix: name the column with --metric; there are round, accuracy"),
         (["run.csv", "--target", "1.5"], "--target 1.5: it is out of range: an accuracy is a share, 0 to 1. Fix: give an accuracy such as 0.9 or 90%, or a loss such as 0.25"),

@@ -36,11 +36,11 @@ def test_every_run_is_annotated_once(collecting: Installation, grafana: FakeGraf
 
     assert [(one["text"], one["tags"]) for one in grafana.annotations] == [
         (
-            "fedvitals collect in production: ok; 60 values landed, 0 quarantined",
+            "fedvitals collect in production: all well: 60 values landed",
             ["automation", "metrics", f"run:{first['run_id']}"],
         ),
         (
-            "fedvitals collect in production: ok; 0 values landed, 0 quarantined",
+            "fedvitals collect in production: all well: nothing new",
             ["automation", "metrics", f"run:{second['run_id']}"],
         ),
     ]
@@ -118,5 +118,6 @@ def test_doctor_asks_grafana(bare: Installation, grafana: FakeGrafana) -> None:
     checks = {(each["service"], each["what"]): each for each in bare.here("doctor", "--json").document["checks"]}  # fmt: skip
     assert checks["Grafana", "answers"]["ok"]
     assert (
-        checks["settings", "grafana"]["detail"] == f"{grafana.url} (from GRAFANA_URL), with a token"
+        checks["settings", "grafana"]["detail"]
+        == f"{grafana.url} (from GRAFANA_URL), token from GRAFANA_API_KEY"
     )

@@ -89,9 +89,9 @@ def test_replay_of_one_measurement_and_window(landed: Installation, influxdb: Fa
     )  # fmt: skip
 
     assert ran.code == 0
-    assert ran.out.splitlines()[2:] == [
+    assert ran.out.splitlines()[3:] == [
         "influxdb 1 owed: 1 loaded, 0 pending, 0 refused, 0 skipped by rule",
-        "  b                            unchanged            0 values",
+        "  1 measurement good",
     ]
     assert (influxdb.count_values("a"), influxdb.count_values("b")) == (0, 1)
 
@@ -129,7 +129,8 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     del influxdb.points[gone]
     differs = landed.here("reconcile", "--measurement", "a")
     assert differs.code == 1
-    lines = differs.out.splitlines()
+    sentence, *lines = differs.out.splitlines()
+    assert sentence == "3 cells compared, 1 differ, 0 fixed"
     assert lines[0].endswith(" in production: ok, worst high")
     assert lines[1] == "compared with influxdb"
     assert lines[3:] == [

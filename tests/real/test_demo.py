@@ -124,6 +124,14 @@ def test_it_ends_well_and_says_where_the_report_is(demo: Demo) -> None:
     assert all(line.startswith("demo: ") for line in demo.said)
 
 
+def test_its_one_alarm_is_the_planted_one(demo: Demo) -> None:
+    found = [each for each in demo.receipt["findings"] if each["severity"] != "info"]
+    assert [each["evidence"]["check"] for each in found] == ["packet_loss_ratio_within_limit"]
+    assert "more series" not in demo.receipt["sentence"]
+    assert demo.receipt["sentence"].startswith("1 warning: edge_devices: packet loss of ")
+    assert any(line.startswith("demo: planted: ") for line in demo.said)
+
+
 def test_the_report_needs_nothing_else(demo: Demo) -> None:
     page = Path(demo.receipt["report"]).read_text("utf-8")
 

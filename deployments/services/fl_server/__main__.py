@@ -38,6 +38,7 @@ OPTIONS = {
     "seed": "seed (drawn at random)",
     "sampling_rate": "probability that a client is drawn (0.4)",
     "noise_multiplier": "noise in units of the clip norm (2.2)",
+    "lossy_clients": "clients whose network loses a fifth of its packets (0)",
     "epsilon_budget": "training ends before it is exceeded (10)",
 }
 

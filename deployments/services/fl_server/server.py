@@ -57,7 +57,7 @@ def build_service(settings: ServerSettings, folder: Path) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     metrics, store = ServiceMetrics(), ModelStore(folder)
     federation = Federation(settings.federation)
-    fleet = Fleet(federation.ids, settings.federation.seed)
+    fleet = Fleet(federation.ids, settings.federation.seed, settings.federation.lossy_clients)
     return Service(
         settings=settings,
         trainer=Trainer(federation, fleet, store, metrics),

@@ -39,6 +39,7 @@ class FederationSettings(BaseModel):
     learning_rate: float = Field(0.5, gt=0)  # step size of these gradient steps
     clip_norm: float = Field(1.0, gt=0)  # largest L2 norm of a client's update
     noise_multiplier: float = Field(2.2, gt=0)  # of the sum of updates, in clip norms
+    lossy_clients: int = Field(0, ge=0)  # clients whose network loses a fifth of its packets
     delta: float = Field(1e-5, gt=0, lt=1)  # the delta at which epsilon is counted
     epsilon_budget: float = Field(10.0, gt=0)  # training ends before it costs more
 

@@ -27,7 +27,8 @@ FULL = 97.0
 MEMORY_STEP = 0.01
 USUAL_LOSS = 0.006
 LOSS_MEMORY = 0.92
-LOSS_STEP = 0.25
+LOSS_STEP = 0.1
+LOSS_OF_LOSSY = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class EdgeReading:
 class Fleet:
     """All devices; step() is one tick. Arrays have one entry a client."""
 
-    def __init__(self, clients: tuple[str, ...], seed: int) -> None:
+    def __init__(self, clients: tuple[str, ...], seed: int, lossy: int = 0) -> None:
         rng = np.random.default_rng(seed)
         count = len(clients)
         self._rng = rng
@@ -55,11 +56,12 @@ class Fleet:
         self._usual_load = rng.uniform(15.0, 55.0, count)
         self._load = self._usual_load.copy()
         self._temperature = IDLE_DEGREES + DEGREES_AT_FULL_LOAD * self._load / 100
-        self._battery = rng.uniform(30.0, 100.0, count)
-        self._low = rng.uniform(12.0, 25.0, count)
+        self._battery = rng.uniform(45.0, 100.0, count)
+        self._low = rng.uniform(25.0, 40.0, count)
         self._charging: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._memory_share = rng.uniform(0.3, 0.6, count)
-        self._usual_loss = np.log(USUAL_LOSS) + rng.normal(0.0, 0.5, count)
+        self._usual_loss = np.log(USUAL_LOSS) + rng.normal(0.0, 0.25, count)
+        self._usual_loss[:lossy] = np.log(LOSS_OF_LOSSY)
         self._loss = self._usual_loss.copy()
 
     def step(self) -> None:

@@ -27,6 +27,8 @@ from tasks.reports.convergence.records import (
 )
 from tasks.training.convergence import Analysed
 
+ASSUMED = "Its intervals assume that nothing else changes: no other learning rate, no collapse."
+
 
 def artifacts_of(
     one: Analysed, files: ConvergenceFiles, environment: str, link: str | None
@@ -91,7 +93,7 @@ def section_of(one: Analysed) -> RunSection:
     """Build the page's section of one run."""
     analysis = one.analysis
     forecast = analysis.forecast
-    lead, further = _advice(analysis.advice)
+    lead, further = (None, None) if analysis.is_finished else _advice(analysis.advice)
     return RunSection(
         name=analysis.run_id,
         source=one.file or analysis.source,
@@ -99,6 +101,7 @@ def section_of(one: Analysed) -> RunSection:
         sentence=one.sentence,
         metric=one.metric_name,
         rounds_seen=one.rounds_seen,
+        is_finished=analysis.is_finished,
         curve=curve_of(one),
         numbers=parts.numbers_of(analysis, one.metric_name),
         advice=lead,
@@ -122,17 +125,17 @@ def _advice(advice: Advice) -> tuple[str, str | None]:
     return f"{OPENINGS[advice.action]}: {advice.reasons[0]}.", f"{further[0].upper()}{further[1:]}."
 
 
-def _forecast_note(forecast: Forecast | NoForecast) -> str:
+def _forecast_note(forecast: Forecast | NoForecast) -> str | None:
     if isinstance(forecast, NoForecast):
         return f"No forecast: {forecast.reason}."
     if not len(forecast.rounds):
-        return "The plan is over: there is nothing left to forecast."
+        return None
     if not forecast.neighbours:
-        return f"The forecast rests on the {forecast.n} rounds of this run alone."
+        return f"The forecast rests on the {forecast.n} rounds of this run alone. {ASSUMED}"
     count = len(forecast.neighbours)
     return (
         f"The forecast rests on the {forecast.n} rounds of this run and, for "
-        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it."
+        f"{forecast.history_share:.0%}, on {count} earlier {'run' if count == 1 else 'runs'} like it. {ASSUMED}"
     )
 
 

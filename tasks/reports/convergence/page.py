@@ -11,12 +11,12 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from tasks.analysis.convergence import VerdictKind
+from tasks.core.units import counted
 from tasks.core.whole_file import replace_file, replace_json
 from tasks.reports.convergence.drawing import burn_svg, compared_svg, curve_png, curve_svg, heat_svg
 from tasks.reports.convergence.records import ConvergenceReport, RunSection
 from tasks.reports.summary import plain
 from tasks.reports.templating import template
-from tasks.reports.units import counted
 
 PAGE, EXPORT = "convergence-report.html", "convergence-analysis.json"
 PICTURE = "convergence-chart.png"
@@ -46,6 +46,7 @@ STYLES: dict[VerdictKind, Style] = {
     "improving": Style("Improving", "succeeded", "still gets better"),
     "converged": Style("Converged", "succeeded", "flat, and hardly anything is left to gain"),
 }
+FINISHED = Style("Finished", "succeeded", "the plan is done")
 MOST_CLIENTS = 50
 MOST_COMPARED = 8
 MOST_FINDINGS = 20
@@ -71,11 +72,15 @@ def write(report: ConvergenceReport, folder: Path) -> ConvergenceFiles:
     return made
 
 
+def _style(section: RunSection) -> Style:
+    return FINISHED if section.is_finished else STYLES[section.verdict]
+
+
 def markdown(section: RunSection, environment: str) -> str:
     """Return the verdict, the advice and findings, for a Prefect artifact."""
     odd = [finding.sentence for finding in section.findings[:MOST_FINDINGS]]
     lines = [
-        f"# {STYLES[section.verdict].name}: {plain(section.name)} in {plain(environment)}",
+        f"# {_style(section).name}: {plain(section.name)} in {plain(environment)}",
         plain(section.sentence),
         " ".join(plain(text) for text in (section.advice, section.advice_further) if text),
         plain(section.forecast_note or ""),
@@ -87,8 +92,8 @@ def markdown(section: RunSection, environment: str) -> str:
 def render(report: ConvergenceReport) -> str:
     """Return the page: deterministic UTF-8 text without scripts or external resources."""
     sections = report.sections
-    kinds = {one.verdict for one in sections}
-    worst = next((style for kind, style in STYLES.items() if kind in kinds), STYLES["converged"])
+    styles = {_style(one) for one in sections}
+    worst = next((style for style in STYLES.values() if style in styles), FINISHED)
     return _template().render(
         report=report,
         colour=worst.colour,
@@ -101,16 +106,17 @@ def render(report: ConvergenceReport) -> str:
 
 def _headline(sections: Sequence[RunSection]) -> str:
     if len(sections) == 1:
-        return STYLES[sections[0].verdict].name
-    counts = Counter(one.verdict for one in sections)
-    parts = [f"{counts[kind]} {STYLES[kind].name.lower()}" for kind in STYLES if counts[kind]]
+        return _style(sections[0]).name
+    counts = Counter(map(_style, sections))
+    styles = (*STYLES.values(), FINISHED)
+    parts = [f"{counts[style]} {style.name.lower()}" for style in styles if counts[style]]
     return f"{counted(len(sections), 'run')}: {', '.join(parts)}"
 
 
 def _sentence(report: ConvergenceReport) -> str:
     if len(report.sections) == 1:
         section = report.sections[0]
-        rest = section.sentence.removeprefix(f"{STYLES[section.verdict].name}: ")
+        rest = section.sentence.removeprefix(f"{_style(section).name}: ")
         return rest[:1].upper() + rest[1:]
     lines = report.comparison
     if len(lines) < 2:
@@ -132,7 +138,7 @@ def _entry(section: RunSection, index: int) -> dict[str, Any]:
     of_heat = f"Clients of {section.name} by rounds: {clients}"
     return {
         "run": section,
-        "colour": STYLES[section.verdict].colour,
+        "style": _style(section),
         "curve": curve_svg(curve, of_curve, f"c{index}") if curve.rounds else None,
         "burn": burn_svg(burn, of_burn, f"b{index}") if burn else None,
         "heat": heat_svg(heat, of_heat) if heat else None,

@@ -59,7 +59,7 @@ def _trend(analysis: RunAnalysis) -> Number:
         ends = (trend.estimate, trend.high, trend.low)
         estimate, low, high = (-analysis.curve.worst * end for end in ends)
         trend = Interval(estimate, low, high, trend.level)
-    return _changed("trend a round", metric, trend, NO_VERDICT)
+    return _changed("trend per round", metric, trend, NO_VERDICT)
 
 
 def _changed(label: str, metric: Metric, interval: Interval | None, why_not: str | None) -> Number:
@@ -83,6 +83,8 @@ def _final(analysis: RunAnalysis) -> list[Number]:
     if isinstance(forecast, NoForecast):
         return [Number("final level", None, None, NO_FORECAST)]
     label = f"final level (round {analysis.final_round}, the last of {analysis.planned_rounds})"
+    if analysis.is_over:
+        return [Number(label, value_text(analysis, forecast.now))]
     return [Number(label, *_scaled(analysis, forecast.final))]
 
 
@@ -92,12 +94,12 @@ def _target(analysis: RunAnalysis) -> list[Number]:
     label = f"rounds to {value_text(analysis, analysis.target)}"
     if isinstance(analysis.forecast, NoForecast):
         return [Number(label, None, None, NO_FORECAST)]
-    reach = analysis.forecast.reach(analysis.target)
+    reach, at = analysis.forecast.reach(analysis.target), analysis.reached_round
+    if analysis.is_over or reach.estimate == 0:
+        return [Number(label, "missed" if at is None else f"reached at round {at}")]
     chance = f"chance within the plan {reach.probability:.0%}"
     if reach.estimate is None:
         return [Number(label, "beyond the plan", chance)]
-    if reach.estimate == 0 and reach.probability == 1.0:
-        return [Number(label, "reached", None)]
     high = "beyond the plan" if reach.high is None else f"{reach.high:.0f}"
     span = f"{reach.low:.0f} to {high} ({reach.level:.0%}); {chance}"
     return [Number(label, f"{reach.estimate:.0f}", span)]
@@ -111,7 +113,7 @@ def time_of(analysis: RunAnalysis) -> Part:
         "until the target": time.to_target,
         "one round": time.a_round,
     }
-    known = [_length(label, length) for label, length in lengths.items() if length is not None]
+    known = [_length(label, length) for label, length in lengths.items() if length and length.high]
     return Part("Time", time.sentence, tuple(known), time.why_not if known else ())
 
 
@@ -125,19 +127,21 @@ def privacy_of(analysis: RunAnalysis) -> Part | None:
     race = analysis.race
     if race is None:
         return None
+    chance = Number(
+        "chance that the target comes first",
+        None if race.probability is None else f"{race.probability:.0%}",
+        None,
+        "needs a forecast, a target and a budget",
+    )
     numbers = [
         Number("epsilon spent", _epsilon(race.spent), None, "not reported"),
         Number("budget", _epsilon(race.budget), None, "not reported"),
-        _lasts(race.exhausted),
+        *([] if analysis.is_over else [_lasts(race.exhausted), chance]),
         Number(
-            "chance that the target comes first",
-            None if race.probability is None else f"{race.probability:.0%}",
-            None,
-            "needs a forecast, a target and a budget",
+            "recomputed by dp-accounting", _epsilon(race.recomputed), None, "terms not reported"
         ),
-        Number("recomputed by dp-accounting", _epsilon(race.recomputed), None, "terms not reported"),
-    ]  # fmt: skip
-    if race.forgone is not None:
+    ]
+    if race.forgone is not None and not analysis.is_over:
         given_up = _change(analysis.curve.metric, race.forgone)
         numbers.append(Number("given up by stopping now", *given_up))
     return Part("Privacy", race.sentence, tuple(numbers), race.why_not)
@@ -182,7 +186,9 @@ def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
 def _reached(analysis: RunAnalysis, last: int) -> Interval | None:
     if analysis.target is None or not isinstance(analysis.forecast, Forecast):
         return None
-    reach = analysis.forecast.reach(analysis.target)
+    reach, at = analysis.forecast.reach(analysis.target), analysis.reached_round
+    if at is not None and (analysis.is_over or reach.estimate == 0):
+        return Interval(float(at), float(at), float(at), 1.0)
     if reach.estimate is None or reach.low is None:
         return None
     high = reach.high

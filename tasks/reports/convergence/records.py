@@ -132,6 +132,7 @@ class RunSection:
     clients: tuple[ClientLine, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    is_finished: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tasks.core.receipt import Outcome, Receipt, joined
 from tasks.core.state import CellState
 from tasks.core.window import follows, groups_of, iso
 from tasks.ledger.locks import RunLock
-from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.chunk import Chunk, Tools, halves_of
 from tasks.pipeline.collect import (
     MOST_FAILURES_IN_A_ROW,
     OF_THE_ANSWER,
@@ -180,6 +180,9 @@ def _worked(
             break
         chunk, future = waiting.popleft()
         error = future.exception()
+        if not first_error and (halves := halves_of(chunk, error)):
+            waiting.extendleft((half, submit(half, tools)) for half in reversed(halves))
+            continue
         in_a_row = in_a_row + 1 if isinstance(error, OF_THE_ANSWER) else 0
         if isinstance(error, OF_THE_ANSWER) and in_a_row < MOST_FAILURES_IN_A_ROW:
             yield chunk, _failed(chunk, error)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 
-from tasks.core.batch import Batch
+from tasks.core.batch import Batch, check_series
 from tasks.core.errors import FedvitalsError, SeriesExceeded, SourceUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Source, SourceKind, SourceOpening
@@ -58,6 +58,8 @@ class Live:
         try:
             sampler = self._sampler(kind)
             batch = sampler.extract(measurement, self._environment.name, window)
+            if kind.history == "sample":
+                check_series(batch.frame, measurement, window)
         except SeriesExceeded as error:
             yield FieldFinding(measurement.name, WHOLE, "too_many_series", 0, str(error))
         except FedvitalsError as error:

@@ -11,8 +11,9 @@ from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.batch import Batch, count_values
 from tasks.core.errors import ReportNotWritten
 from tasks.core.measurement import Measurement
-from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.receipt import MeasurementReceipt, Outcome, Receipt, Values, write_receipt
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 from tasks.lake.history import means
 from tasks.lake.tables import Lake
@@ -28,8 +29,6 @@ from tasks.runs.base.run import Run
 from tasks.validation.limits import limits_of
 from tasks.validation.validate import validate
 
-# earlier runs to search for a measurement: a day of hourly ones
-EARLIER_RUNS = 24
 NOTHING_LANDED = "the lake has no values in this window"
 CHECKED_AS_LANDED = (
     "This report was built from the lake: the checks ran over landed values, without those in "
@@ -102,16 +101,14 @@ def write_report(
 
     Raises ReportNotWritten, LakeDamaged, LedgerUnavailable.
     """
-    ledger = run.ledger
-    kept = ledger.last_runs(receipt.flow, receipt.environment, receipt.run_id, EARLIER_RUNS)
-    sections = _sections(plan, window, receipt, run.outcomes, held, ledger)
+    sections = _sections(plan, window, receipt, run.outcomes, held, run.ledger)
     sections += _own_section(plan, window, receipt)
     report = RunReport(
         receipt=receipt,
         generated_at=datetime.now(run.settings.timezone),
         sections=sections,
         notes=receipt.remarks,
-        changes=changes_of(receipt, [Receipt.model_validate_json(text) for text in kept]),
+        changes=changes_of(receipt, run.receipts_before),
     )
     try:
         return Report(files=write(report, plan.output), markdown=markdown(report))
@@ -139,6 +136,7 @@ def report(run: Run, request: Request) -> Receipt:
         seconds={"read_and_check": time.perf_counter() - started},
         places=run.settings.places,
         notes=(CHECKED_AS_LANDED,),
+        at=run.now.astimezone(run.settings.timezone),
     )
     written = write_report(run, plan, window, receipt, held)
     return receipt.model_copy(update={"report": str(written.files.html)})

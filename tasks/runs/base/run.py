@@ -24,6 +24,7 @@ from tasks.core.retry import counted_retries
 from tasks.core.run_id import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
+from tasks.core.whole_file import make_private
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
@@ -35,6 +36,8 @@ logger = logging.getLogger("fedvitals")
 
 Publish = Callable[[Iterable[Artifact]], None]
 
+# earlier runs to search for a measurement: a day of hourly ones
+EARLIER_RUNS = 24
 GOOD_STATES = frozenset({"landed", "unchanged", "no_data", "retained"})
 
 
@@ -157,10 +160,12 @@ class Run:
             sinks=self.targets,
             places=self.settings.places,
             lag_seconds=self._lag(),
+            at=self.now.astimezone(self.settings.timezone),
+            earlier=self._earlier,
             **details,
         )
         receipt = self._stored(receipt)
-        logger.info("%s", sentence_of(receipt))
+        logger.info("%s", receipt.sentence)
         return receipt
 
     @contextmanager
@@ -195,6 +200,22 @@ class Run:
         self.ledger.keep_receipt(receipt)
         return receipt
 
+    def _earlier(self, finding: Finding) -> Finding | None:
+        """Return the finding of the last run that checked its measurement, if it found it too."""
+        for receipt in self.receipts_before:
+            lines = {line.name: line for line in receipt.measurements}
+            line = lines.get(finding.evidence["measurement"])
+            if line is not None and line.verdict is not None:
+                same = (one for one in receipt.findings if one.fingerprint == finding.fingerprint)
+                return next(same, None)
+        return None
+
+    @cached_property
+    def receipts_before(self) -> list[Receipt]:
+        """Return the receipts of earlier runs of this flow, newest first."""
+        before = self.ledger.last_runs(self.flow, self.environment.name, self.id, EARLIER_RUNS)
+        return [Receipt.model_validate_json(text) for text in before]
+
     def _lag(self) -> float | None:
         """Return the age of the newest loaded data of the slowest measurement."""
         names = [outcome.measurement for outcome in self.outcomes]
@@ -209,7 +230,7 @@ class Run:
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger for a block; raise ConfigurationInvalid without a folder for it."""
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_private(settings.home)
     except OSError as error:
         problem = f"{settings.home} cannot be created: {error.strerror}"
         fix = "Name a writable folder"
@@ -228,26 +249,3 @@ def log_outcome(outcome: Outcome) -> None:
     counts = f"{outcome.values.landed} values landed, {outcome.values.quarantined} quarantined"
     problem = f": {outcome.problems[0]}" if outcome.problems else ""
     logger.warning("%s: %s, %s%s", outcome.measurement, outcome.state, counts, problem)
-
-
-def sentence_of(receipt: Receipt) -> str:
-    """Summarise a run in one sentence: values and sinks, or details; failures."""
-    details = receipt.details
-    parts = _moved(receipt) if details is None else [details.sentence]
-    failed = [line for line in receipt.measurements if line.state == "failed"]
-    if receipt.status == "failed":
-        problems = [problem for line in failed for problem in line.problems]
-        what = "nothing landed" if details is None else "failed"
-        return f"{what}: {(problems or parts)[0]}"
-    if failed:
-        parts.append(f"failed: {', '.join(line.name for line in failed)}")
-    return "; ".join(parts)
-
-
-def _moved(receipt: Receipt) -> list[str]:
-    values = receipt.values
-    sinks = [
-        f"{name}: {counts.loaded} loaded, {counts.pending} pending, {counts.refused} refused"
-        for name, counts in receipt.sinks.items()
-    ]
-    return [f"{values.landed} values landed, {values.quarantined} quarantined", *sinks]

@@ -54,7 +54,7 @@ class Draft:
     unit: str
     description: str
     low: int | None = None
-    high: int | None = None
+    high: float | None = None
     gauge: str = ""
     divisor: int = 1
     # a limit guessed from a name must not quarantine values
@@ -164,7 +164,7 @@ def _of_gauge(family: Family, labels: tuple[str, ...]) -> Iterator[Draft]:
         _aggregated("max", labels, source),
         _help(family),
         low=0 if limited else None,
-        high=1 if is_share else None,
+        high=1.000001 if is_share else None,
         gauge=source if limited else "",
         divisor=unit.divisor,
         # seconds may be an offset, and a size may be -1 for unknown

@@ -128,11 +128,20 @@ def compare(
         shared, here, there = np.intersect1d(mine.times, theirs.times, True, return_indices=True)
         missing, extra = (np.setdiff1d(side.times, shared, True) for side in (mine, theirs))
         if mine.kind == theirs.kind:
-            shared = shared[np.asarray(mine.values[here] != theirs.values[there], dtype=bool)]
+            shared = shared[
+                np.asarray(_comparable(mine)[here] != _comparable(theirs)[there], dtype=bool)
+            ]
         for keys, times in zip(found, (missing, extra, shared), strict=True):
             if len(times):
                 keys[key] = times
     return Difference(*found) if any(found) else None
+
+
+def _comparable(side: Points) -> np.ndarray[Any, np.dtype[Any]]:
+    """The values; of texts without carriage returns, since an answer as CSV changes line ends."""
+    if side.kind != "string":
+        return side.values
+    return np.array([text.replace("\r", "") for text in side.values], dtype="object")
 
 
 _NOTHING = Points("", np.array([], dtype="int64"), np.array([], dtype="object"))

@@ -12,9 +12,10 @@ from tasks.core.digest import digest_rows
 from tasks.core.errors import FedvitalsError
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import no_records
-from tasks.core.receipt import Outcome, Values, Verdict, given_up, joined
+from tasks.core.receipt import Outcome, Values, given_up, joined
 from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
+from tasks.core.verdict import Verdict
 from tasks.core.window import Cell, Window, follows, groups_of
 from tasks.pipeline.chunk import Stopwatch, Tools, source_digest
 from tasks.pipeline.load import load

@@ -5,53 +5,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tasks.sources.run_files.table import Table, invalid
+from tasks.core.finding import Finding
+from tasks.sources.run_files.metrics import candidates, direction_of, passed_over
+from tasks.sources.run_files.table import Table, invalid, is_count
+from tasks.sources.run_files.words import (
+    ACCURACY,
+    CLIENTS,
+    FILLERS,
+    LOSS,
+    PLACES,
+    ROUNDS,
+    RUNS,
+    SINGLE,
+    Kind,
+    MetricOptions,
+    metric_kind,
+    normal,
+)
 
-Kind = Literal["accuracy", "loss"]
 ClientPart = Literal["accuracy", "examples", "seconds", "state", "data_quality"]
-
-# the first in a file counts; a round comes before an epoch, an epoch before a step
-ROUNDS = (
-    "server_round", "round", "fl_round", "global_round", "comm_round", "communication_round",
-    "round_number", "round_num", "round_idx", "round_id", "rounds", "rnd", "current_round",
-    "communication_rounds", "comm_rounds", "epoch", "global_epoch", "epochs", "step",
-    "global_step", "iteration", "iter",
-)  # fmt: skip
-RUNS = ("run_id", "run", "run_name", "run_uuid", "experiment_id", "experiment", "trial_id", "trial", "job_id")  # fmt: skip
-CLIENTS = ("client_id", "client", "cid", "site", "site_id", "site_name", "node_id", "node", "partition_id", "client_name")  # fmt: skip
-SINGLE: dict[str, tuple[str, ...]] = {
-    "epsilon": ("epsilon", "eps", "epsilon_spent", "spent_epsilon", "dp_epsilon", "privacy_epsilon"),
-    "epsilon_remaining": ("epsilon_remaining", "remaining_epsilon", "epsilon_left"),
-    "epsilon_budget": ("epsilon_budget", "target_epsilon", "privacy_budget", "epsilon_total"),
-    "delta": ("delta", "dp_delta", "target_delta"),
-    "noise_multiplier": ("noise_multiplier",),
-    "sampling_rate": ("sampling_rate", "sample_rate"),
-    "seconds": (
-        "seconds", "round_seconds", "round_time", "round_time_s", "round_duration", "duration",
-        "duration_s", "duration_seconds", "time_s", "time_seconds",
-    ),
-    "started": ("started", "started_at", "start_time", "timestamp", "wall_time", "datetime", "time"),
-    "total_rounds": ("total_rounds", "num_rounds", "max_rounds", "n_rounds"),
-    "examples": ("examples", "num_examples", "n_examples", "samples", "num_samples", "n_samples"),
-    "state": ("state", "status"),
-    "data_quality": ("data_quality", "quality"),
-}  # fmt: skip
-ACCURACY = {"accuracy", "acc", "top1", "accuracies"}
-LOSS = {"loss", "losses"}
-LOWER_IS_BETTER = LOSS | {"error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl"}
-# data that it was measured on: the least number is preferred
-PLACES: dict[str, int] = {
-    **dict.fromkeys(("centralized", "centralised", "central", "server", "serverapp", "global", "test"), 0),
-    **dict.fromkeys(("val", "valid", "validation", "eval", "evaluate", "evaluation", "dev"), 1),
-    **dict.fromkeys(("train", "training", "fit", "local"), 4),
-}  # fmt: skip
-PLAIN = 2
-# words without meaning for a column's role
-FILLERS = {
-    "mean", "avg", "average", "aggregated", "distributed", "federated", "metrics", "metric", "model",
-    "percent", "pct", "clientapp", "weighted", "score", "top", "1", "epoch", "round", "losses",
-    "history", "s", "set",
-}  # fmt: skip
 _CLIENT = re.compile(r"(?:client|site|node|worker|party|silo)_?(\d+|[a-z]\d*)")
 _WORDS: dict[str, ClientPart] = {
     **dict.fromkeys(ACCURACY, "accuracy"),
@@ -63,55 +35,51 @@ _WORDS: dict[str, ClientPart] = {
 @dataclass(frozen=True)
 class Roles:
     """Columns by role; `client` has the clients of rows, `wide` those of columns as
-    (column, client, part)."""
+    (column, client, part). `kind` is that of the requested metric."""
 
     round: str | None
     run: str | None
     client: str | None
     accuracy: str | None
     loss: str | None
+    kind: Kind | None = None
     single: dict[str, str] = field(default_factory=dict)
     wide: tuple[tuple[str, str, ClientPart], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
-def normal(name: str) -> str:
-    """Normalise a name: lower case, words joined by _, percent signs as a word."""
-    spaced = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name.replace("%", " percent "))
-    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
-
-
-def roles_of(table: Table, metric: str | None) -> Roles:
-    """Assign roles to columns, with `wanted` (accuracy, loss or a name) as the metric."""
+def roles_of(table: Table, options: MetricOptions) -> Roles:
+    """Assign roles to columns; raise RunFileInvalid where the metric is missing or unclear."""
+    metric = options.metric
     words = {name: normal(name) for name in table.columns}
     wide = tuple(found for name in words if (found := _wide(name, words[name])) is not None)
     others = [name for name in words if name not in {column for column, _, _ in wide}]
-    chosen = None if metric in (None, "accuracy", "loss") else _column(table, others, str(metric))
-    accuracy, loss = _metric(others, words, ACCURACY), _metric(others, words, LOSS)
-    if chosen is not None:
-        falls = bool(set(words[chosen].split("_")) & LOWER_IS_BETTER)
-        accuracy, loss = (accuracy, chosen) if falls else (chosen, loss)
+    accuracies = candidates(table, {name: words[name] for name in others}, ACCURACY)
+    losses = candidates(table, {name: words[name] for name in others}, LOSS)
+    accuracy, loss, kind = accuracies.best, losses.best, metric_kind(metric)
+    findings: list[Finding] = []
+    if metric not in (None, "accuracy", "loss"):
+        chosen = _column(table, others, str(metric))
+        kind, findings = direction_of(table, chosen, options.better)
+        accuracy, loss = (accuracy, chosen) if kind == "loss" else (chosen, loss)
+    elif metric != "loss":
+        is_alone = loss is None and not any(part == "accuracy" for _, _, part in wide)
+        accuracy = accuracy or (accuracies.alike[0] if is_alone and accuracies.alike else None)
+        findings = list(passed_over(accuracies, accuracy, loss))
     single = [(role, _first(others, words, names)) for role, names in SINGLE.items()]
     roles = Roles(
-        round=_first(others, words, ROUNDS),
+        round=_counter(table, others, words),
         run=_first(others, words, RUNS),
         client=_first(others, words, CLIENTS),
         accuracy=None if metric == "loss" else accuracy,
         loss=loss,
+        kind=kind,
         single={role: column for role, column in single if column is not None},
         wide=wide,
+        findings=tuple(findings),
     )
     _check(table, roles, metric, accuracy)
     return roles
-
-
-def is_percent(name: str) -> bool:
-    """Return whether a column's name says percent."""
-    return bool({"percent", "pct"} & set(normal(name).split("_")))
-
-
-def metric_kind(name: str) -> Kind:
-    """Return whether more of a metric is better, or less, as for a loss."""
-    return "loss" if set(normal(name).split("_")) & LOWER_IS_BETTER else "accuracy"
 
 
 def _check(table: Table, roles: Roles, metric: str | None, accuracy: str | None) -> None:
@@ -137,21 +105,23 @@ def _column(table: Table, names: Sequence[str], metric: str) -> str:
     return found[0]
 
 
+def _counter(table: Table, names: Sequence[str], words_of: dict[str, str]) -> str | None:
+    """Return the column of rounds: the first known one without fractions."""
+    known = [name for each in ROUNDS for name in names if words_of[name] == each]
+    return next((name for name in known if _is_whole(table, name)), next(iter(known), None))
+
+
+def _is_whole(table: Table, name: str) -> bool:
+    numbers = table.numbers(name)
+    if numbers is None:
+        return True
+    known = [each for each in numbers if each is not None]
+    return bool(known) and all(map(is_count, known))
+
+
 def _first(names: Iterable[str], words_of: dict[str, str], known: Sequence[str]) -> str | None:
     by_name = {words_of[name]: name for name in reversed(list(names))}
     return next((by_name[each] for each in known if each in by_name), None)
-
-
-def _metric(names: Iterable[str], words_of: dict[str, str], words: set[str]) -> str | None:
-    """Return the column of this metric that was measured on the most independent data."""
-    ranked = []
-    for place, name in enumerate(names):
-        parts = set(words_of[name].split("_"))
-        if not parts & words or parts - words - set(PLACES) - FILLERS:
-            continue
-        ranks = [PLACES[part] for part in parts if part in PLACES]
-        ranked.append((min(ranks, default=PLAIN), place, name))
-    return min(ranked)[2] if ranked else None
 
 
 def _wide(name: str, text: str) -> tuple[str, str, ClientPart] | None:

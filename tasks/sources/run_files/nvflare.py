@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.core.training import ClientRound, Round, TrainingRun
-from tasks.sources.run_files.names import ACCURACY, metric_kind, normal
+from tasks.sources.run_files.shares import ONE, SHARE_FIX, above_one
 from tasks.sources.run_files.table import RunFile, invalid, odd
+from tasks.sources.run_files.words import ACCURACY, MetricOptions, Unit, metric_kind, normal
 
 FINAL_MODEL = "SRV_FL_global_model.pt"
 SERVER = "SRV_"
@@ -29,25 +31,29 @@ def is_cross_validation(content: Any) -> bool:
     )
 
 
-def runs_of(content: Matrix, file: str, run_id: str, wanted: str | None) -> RunFile:
+def runs_of(content: Matrix, file: str, run_id: str, options: MetricOptions) -> RunFile:
     """Return one record of the server's model at each site, else of the models' mean."""
     models = dict.fromkeys(model for at_site in content.values() for model in at_site)
     servers = [model for model in models if model.startswith(SERVER)]
     chosen = FINAL_MODEL if FINAL_MODEL in servers else servers[0] if servers else None
-    metric = _metric(content, file, wanted)
+    metric = _metric(content, file, options.metric)
     values = {site: _of_site(at_site, chosen, metric) for site, at_site in content.items()}
-    scale = 100.0 if any(value > 1.0 for value in values.values() if value is not None) else 1.0
+    known = [value for value in values.values() if value is not None]
+    scale = 100.0 if (options.unit or _unit(known)) == "percent" else 1.0
     for site, value in values.items():
-        if value is not None and not 0.0 <= value <= 100.0:
-            problem = f"{site}: {value:g} is not a share of {metric}"
-            raise invalid(file, problem, "Name another metric with --metric")
+        if value is not None and not 0.0 <= value <= scale * ONE:
+            raise invalid(file, f"{site}: {value:g} is not a share of {metric}", SHARE_FIX)
     clients = tuple(
-        ClientRound(site, None, None if value is None else value / scale, None, None, None)
+        ClientRound(site, None, None if value is None else min(value / scale, 1.0), *[None] * 3)
         for site, value in values.items()
     )
     mean = _mean([client.accuracy for client in clients if client.accuracy is not None])
     run = TrainingRun(run_id, (Round(0, None, None, None, mean, None, clients),), None, None, file)
     return RunFile((run,), (_matrix(content, chosen, metric, len(models)),), scale > 1.0)
+
+
+def _unit(values: list[float]) -> Unit:
+    return "percent" if above_one(values) >= 0.5 else "ratio"
 
 
 def _metric(content: Matrix, file: str, wanted: str | None) -> str:
@@ -76,7 +82,10 @@ def _of_site(
 
 
 def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    # JSON's integers may be larger than any float
+    with suppress(OverflowError):
+        return math.fsum(values) / len(values) if values else None
+    return None
 
 
 def _matrix(content: Matrix, model: str | None, metric: str, models: int) -> Finding:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tasks.core.finding import Finding
+from tasks.core.returns import Return
 from tasks.core.severity import Severity
-from tasks.core.training import TrainingRun
+from tasks.core.training import TrainingRun, end_of_values
 from tasks.sources.run_files.rows import Row
 from tasks.sources.run_files.table import odd
 
@@ -14,10 +15,9 @@ MOST_NAMED = 20
 
 
 def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Find repeated and missing rounds, and a wrong epsilon; rows are in file order."""
-    if all(row.client is None for row in rows):
-        yield from _went_back(run.run_id, rows)
+    """Find missing rounds and a wrong epsilon; rows are in force and in file order."""
     yield from _missing(run)
+    yield from _ended(run)
     name = run.run_id
     spent = [(each.round, each.epsilon) for each in run.rounds if each.epsilon is not None]
     for earlier, before, later, after in _steps(spent, -1):
@@ -37,12 +37,24 @@ def oddness_of(run: TrainingRun, rows: Sequence[Row]) -> Iterator[Finding]:
         )
 
 
-def _went_back(name: str, rows: Sequence[Row]) -> Iterator[Finding]:
-    for before, row in pairwise(rows):
-        earlier, later = before.facts.round, row.facts.round
-        if later < earlier:
-            sentence = f"The round counter of {name} goes back from {earlier} to {later} ({row.place}); of a repeated round the last counts."
-            yield odd("counter_went_back", sentence, before=earlier, after=later, place=row.place)
+def went_back_of(name: str, rows: Sequence[Row], found: Return) -> Finding:
+    """Report a return to a checkpoint; rows are in the order of the file."""
+    before, after, place = found.before, found.after, rows[found.at].place
+    abandoned = f"round {after}" if before == after else f"rounds {after} to {before}"
+    sentence = f"The round counter of {name} goes back from {before} to {after} ({place}): {abandoned} of the earlier try were abandoned and do not count."
+    return odd("counter_went_back", sentence, before=before, after=after, place=place)
+
+
+def _ended(run: TrainingRun) -> Iterator[Finding]:
+    numbers = [each.round for each in run.rounds]
+    values = {"accuracy": [r.accuracy for r in run.rounds], "loss": [r.loss for r in run.rounds]}
+    for metric, cells in values.items():
+        end = end_of_values(numbers, [cell is not None for cell in cells])
+        if end is not None:
+            sentence = (
+                f"The {metric} of {run.run_id} ends at round {end}, the run at round {numbers[-1]}."
+            )
+            yield odd("metric_ended", sentence, metric=metric, end=end, last=numbers[-1])
 
 
 def _missing(run: TrainingRun) -> Iterator[Finding]:

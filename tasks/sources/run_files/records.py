@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.sources.run_files.flower import PLACES
-from tasks.sources.run_files.table import NO_ROUND, About, Table, invalid
+from tasks.sources.run_files.flower import PLACES, round_of, wide
+from tasks.sources.run_files.table import NO_ROUND, About, Table, check_cells, invalid
+from tasks.sources.run_files.words import ROUNDS, normal
 
-LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data")
+LISTS = ("rounds", "history", "results", "metrics", "log", "records", "data", "log_history")
 
 
 def is_records(content: Any) -> bool:
@@ -18,12 +19,15 @@ def table_of(content: Any, file: str, run_id: str) -> Table:
     """Return the rows; a nested object's columns are named by its key and theirs."""
     columns = _columns(content)
     if columns is not None:
+        if len(set(map(len, columns.values()))) > 1:
+            return Table(About(run_id, file), *wide(_by_round(columns, file), file))
         length = len(next(iter(columns.values())))
         return Table(About(run_id, file), columns, [f"entry {place}" for place in range(length)])
     rows = [_flat(row) for row in _rows(content) or []]
     if not rows:
         raise invalid(file, *NO_ROUND)
     names = dict.fromkeys(name for row in rows for name in row)
+    check_cells(file, len(rows), len(names))
     reported = {name: [row.get(name) for row in rows] for name in names}
     return Table(About(run_id, file), reported, [f"entry {place}" for place in range(len(rows))])
 
@@ -43,12 +47,27 @@ def _columns(content: Any) -> dict[str, list[Any]] | None:
     found = {name: cells for name, cells in content.items() if _is_column(cells)}
     if not found and isinstance(content.get("history"), Mapping):
         return _columns(content["history"])
-    lengths = {len(cells) for cells in found.values()}
-    return found if len(lengths) == 1 and lengths != {0} else None
+    return found or None
 
 
 def _is_column(cells: Any) -> bool:
-    return isinstance(cells, list) and all(c is None or isinstance(c, int | float) for c in cells)
+    is_list = isinstance(cells, list) and bool(cells)
+    return is_list and all(c is None or isinstance(c, int | float) for c in cells)
+
+
+def _by_round(columns: Mapping[str, list[Any]], file: str) -> list[tuple[int, str, Any]]:
+    """Return the values of lists of several lengths by the list of rounds of each length."""
+    counters = {len(c): n for n, c in columns.items() if set(normal(n).split("_")) & set(ROUNDS)}
+    if counters.keys() < {len(cells) for cells in columns.values()}:
+        lengths = ", ".join(f"{name} {len(cells)}" for name, cells in columns.items())
+        fix = "Add a list of rounds for each length, such as round and eval_round, or write null where a round has no value"
+        raise invalid(file, f"its lists have several lengths ({lengths})", fix)
+    return [
+        (round_of(columns[counters[len(cells)]][place], file, name), name, value)
+        for name, cells in columns.items()
+        if name not in counters.values()
+        for place, value in enumerate(cells)
+    ]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

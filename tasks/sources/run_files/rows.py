@@ -9,6 +9,7 @@ from tasks.core.training import ClientRound, Round
 from tasks.sources.run_files.names import ClientPart, Roles
 from tasks.sources.run_files.shares import shares_of
 from tasks.sources.run_files.table import MOST_ROUNDS, Table, is_count, moment, number, text, whole
+from tasks.sources.run_files.words import Unit
 
 SERVERS = {"server", "global", "central", "centralized", "centralised", "aggregated", "all"}
 Shares = Mapping[str, Sequence[float | None]]
@@ -20,11 +21,17 @@ T_co = TypeVar("T_co", covariant=True)
 class Row:
     """One row of the table; client is None for the server's own."""
 
+    index: int
     place: str
     run: str | None
     facts: Round
     client: ClientRound | None
     remaining: float | None
+
+    @property
+    def value(self) -> float | None:
+        """Return the accuracy of the server or the client."""
+        return self.facts.accuracy if self.client is None else self.client.accuracy
 
 
 class _Cells(Protocol[T_co]):
@@ -62,14 +69,15 @@ class _Columns:
     wide: tuple[tuple[str, ClientPart, _Cells[float | None]], ...]
 
 
-def rows_of(table: Table, roles: Roles) -> Iterator[Row]:
+def rows_of(table: Table, roles: Roles, unit: Unit | None = None) -> Iterator[Row]:
     """Yield the rows that have a round, in the file's order."""
-    columns = _columns(table, roles)
+    columns = _columns(table, roles, unit)
     for index, place in enumerate(table.places):
         number = columns.round[index]
         if number is None:
             continue
         yield Row(
+            index,
             place,
             columns.run[index],
             Round(
@@ -93,11 +101,12 @@ def rounds_of(table: Table, roles: Roles) -> _Cells[int | None]:
     return _whole(table, roles.round, "a round")
 
 
-def _columns(table: Table, roles: Roles) -> _Columns:
+def _columns(table: Table, roles: Roles, unit: Unit | None) -> _Columns:
     single = roles.single
-    names = [column for column, _, part in roles.wide if part == "accuracy"]
-    names += [roles.accuracy] if roles.accuracy is not None else []
-    shares = {name: shares_of(table, name) for name in names}
+    wide = [column for column, _, part in roles.wide if part == "accuracy"]
+    shares = {name: shares_of(table, name, unit, wide) for name in wide}
+    if roles.accuracy is not None:
+        shares[roles.accuracy] = shares_of(table, roles.accuracy, unit)
     nothing: Sequence[None] = [None] * len(table.places)
     started, examples = single.get("started"), single.get("examples")
     return _Columns(

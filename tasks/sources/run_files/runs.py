@@ -3,42 +3,51 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from statistics import median
 from typing import TypeVar
 
 from tasks.core.finding import Finding
+from tasks.core.returns import in_force
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round, TrainingRun
+from tasks.sources.run_files.labels import distinguish, repeated
 from tasks.sources.run_files.names import Roles, roles_of
-from tasks.sources.run_files.oddness import oddness_of
+from tasks.sources.run_files.oddness import oddness_of, went_back_of
 from tasks.sources.run_files.rows import Row, rows_of
 from tasks.sources.run_files.shares import in_percent
 from tasks.sources.run_files.table import NO_ROUND, RunFile, Table, all_numbers, invalid, odd
+from tasks.sources.run_files.words import MetricOptions
 
 Group = tuple[str, list[Row]]
 T = TypeVar("T")
+PAUSE = 10.0
+"""What takes so many times the median is a pause."""
 MOST_ANALYSED = 200_000
 """More rounds would take a minute and a gigabyte."""
 
 
-def runs_of(table: Table, metric: str | None) -> RunFile:
-    """Return the runs with `wanted` (accuracy, loss or a column) as the metric."""
-    roles = roles_of(table, metric)
+def runs_of(table: Table, options: MetricOptions) -> RunFile:
+    """Return the runs with their metric; raise RunFileInvalid."""
+    roles = roles_of(table, options)
     _check_count(table, roles)
-    rows = list(rows_of(table, roles))
+    rows = list(rows_of(table, roles, options.unit))
     if not rows:
         raise invalid(table.about.source, *NO_ROUND)
-    groups, findings = _groups(table, roles, rows)
+    rows, columns, labelled = distinguish(table, roles, rows)
+    groups, findings = _groups(table, columns, rows)
     counted = odd("rounds_counted", "No column is named like a round: each row counts as one.")
-    found = [*table.findings, *([counted] if roles.round is None else []), *findings]
+    found = [*table.findings, *roles.findings, *labelled]
+    found += [*([counted] if roles.round is None else []), *findings]
     runs = []
     for name, members in groups:
         run = _run(table, roles, name, members)
         # a file's total does not apply to one of several runs
         runs.append(run if len(groups) == 1 else replace(run, total_rounds=None))
-        found += oddness_of(run, members)
-    percent = roles.accuracy is not None and in_percent(table, roles.accuracy)
-    return RunFile(tuple(runs), tuple(found), percent)
+        found += [*repeated(name, members), *oddness_of(run, members)]
+    percent = roles.accuracy is not None and in_percent(table, roles.accuracy, options.unit)
+    return RunFile(tuple(runs), tuple(found), percent, roles.kind)
 
 
 def _check_count(table: Table, roles: Roles) -> None:
@@ -54,40 +63,42 @@ def _check_count(table: Table, roles: Roles) -> None:
         raise invalid(table.about.source, problem, fix)
 
 
-def _groups(table: Table, roles: Roles, rows: list[Row]) -> tuple[list[Group], list[Finding]]:
-    """Return the rows of each run, in the order in which the runs begin in the file."""
-    run_id = table.about.run_id
-    if any(row.run is not None for row in rows):
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row.run or run_id, []).append(row)
-        groups = list(by_name.items())
-        how = f"by column {roles.run}"
-    elif roles.client is not None:
-        return [(run_id, rows)], []
-    else:
-        pieces = _pieces(rows)
-        groups = [(f"{run_id} ({place})", piece) for place, piece in enumerate(pieces, 1)]
-        how = "the round counter starts anew at " + ", ".join(p[0].place for p in pieces[1:])
+def _groups(table: Table, columns: list[str], rows: list[Row]) -> tuple[list[Group], list[Finding]]:
+    """Return the rows in force of each run, in the order in which the runs begin."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.run or table.about.run_id, []).append(row)
+    groups: list[Group] = []
+    went_back: list[Finding] = []
+    restarts: list[str] = []
+    for name, members in by_name.items():
+        members = _oldest_first(members)
+        found = in_force([row.facts.round for row in members], partial(_streams, members))
+        many = len(found.runs) > 1
+        for place, run in enumerate(found.runs, 1):
+            groups.append((f"{name} ({place})" if many else name, [members[i] for i in run]))
+        restarts += [members[each.at].place for each in found.returns if each.to_start]
+        went_back += [went_back_of(name, members, r) for r in found.returns if not r.to_start]
     if len(groups) == 1:
-        return [(groups[0][0] if roles.run else run_id, groups[0][1])], []
-    sentence = f"The file holds {len(groups)} runs ({how}); each is analysed by itself."
-    return groups, [odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])]
+        return groups, went_back
+    how = [f"by column {' and '.join(columns)}"] if len(by_name) > 1 else []
+    how += [f"the round counter starts anew at {', '.join(restarts)}"] if restarts else []
+    sentence = f"The file holds {len(groups)} runs ({'; '.join(how)}); each is analysed by itself."
+    several = odd("several_runs", sentence, Severity.INFO, runs=[name for name, _ in groups])
+    return groups, [several, *went_back]
 
 
-def _pieces(rows: list[Row]) -> list[list[Row]]:
-    """Cut the rows where the counter restarts, the oldest round first."""
-    rounds = [row.facts.round for row in rows]
-    if len(rounds) > 1 and all(later < earlier for earlier, later in pairwise(rounds)):
-        return [rows[::-1]]
-    pieces = [[rows[0]]]
-    for before, row in pairwise(rows):
-        first = max(1, pieces[-1][0].facts.round)
-        if row.facts.round < before.facts.round and row.facts.round <= first:
-            pieces.append([row])
-        else:
-            pieces[-1].append(row)
-    return pieces
+def _oldest_first(rows: list[Row]) -> list[Row]:
+    steps = {later.facts.round - row.facts.round for row, later in pairwise(rows)}
+    return rows[::-1] if steps and max(steps) <= 0 and min(steps) < 0 else rows
+
+
+def _streams(rows: Sequence[Row], place: int) -> list[tuple[str | None, str]]:
+    """Return what a row has a value of, by client."""
+    row = rows[place]
+    client = None if row.client is None else row.client.id
+    values = {"accuracy": row.value, "loss": row.facts.loss, "clients": row.facts.clients or None}
+    return [(client, name) for name, value in values.items() if value is not None]
 
 
 def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
@@ -96,11 +107,29 @@ def _run(table: Table, roles: Roles, name: str, rows: list[Row]) -> TrainingRun:
         by_round.setdefault(row.facts.round, []).append(row)
     return TrainingRun(
         run_id=name,
-        rounds=tuple(_merged(by_round[number]) for number in sorted(by_round)),
+        rounds=_timed([_merged(by_round[number]) for number in sorted(by_round)]),
         total_rounds=table.about.total_rounds or _plan(table, roles),
         privacy=table.about.privacy or _terms(table, roles),
         source=table.about.source,
     )
+
+
+def _timed(rounds: list[Round]) -> tuple[Round, ...]:
+    """Fill the seconds of rounds, where none has them, by the times of their neighbours."""
+    if any(each.seconds is not None or each.started is None for each in rounds):
+        return tuple(rounds)
+    lengths = [
+        (each.started - before.started).total_seconds() / (each.round - before.round)
+        for before, each in pairwise(rounds)
+        if each.started is not None and before.started is not None
+    ]
+    # a pause is no round
+    most = PAUSE * median(lengths) if lengths else 0.0
+    timed = (
+        replace(each, seconds=length) if 0.0 < length <= most else each
+        for each, length in zip(rounds[1:], lengths, strict=True)
+    )
+    return (*rounds[:1], *timed)
 
 
 def _plan(table: Table, roles: Roles) -> int | None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from typing import Any, Literal
 
 from tasks.core.errors import RunFileInvalid
 from tasks.core.finding import Finding
@@ -14,6 +14,8 @@ from tasks.core.training import PrivacyTerms, TrainingRun
 
 MOST_ROUNDS = 1_000_000_000
 """A greater number is not a round."""
+MOST_CELLS = 5_000_000
+"""A run of 1,000 rounds and 200 clients has two million."""
 NO_ROUND = ("it has no round", "Name a file of a run that has finished a round")
 NOTHING = ("none", "null", "n/a", "na", "-", "–")
 """Usual texts for a missing number."""
@@ -54,11 +56,21 @@ class Table:
 @dataclass(frozen=True)
 class RunFile:
     """The runs of one file in its order, findings on the file, and whether its
-    accuracy is in percent (the runs have shares)."""
+    accuracy is in percent (the runs have shares). kind is that of a requested column."""
 
     runs: tuple[TrainingRun, ...]
     findings: tuple[Finding, ...]
     in_percent: bool
+    kind: Literal["accuracy", "loss"] | None = None
+
+
+def check_cells(file: str, rows: int, columns: int) -> None:
+    """Refuse a table, before it is built, that would fill the memory."""
+    if rows * columns > MOST_CELLS:
+        problem = (
+            f"it has {rows:,} rows of {columns:,} columns, at most {MOST_CELLS:,} cells are read"
+        )
+        raise invalid(file, problem, "Keep the columns of round, loss and accuracy")
 
 
 def invalid(file: str, problem: str, fix: str) -> RunFileInvalid:
@@ -171,7 +183,7 @@ def moment(cell: Any) -> datetime | None:
     """Parse ISO 8601, or seconds or milliseconds since 1970; None for anything else."""
     try:
         since = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         since = math.nan
     if 1e11 <= since < 1e14:
         since /= 1000.0
@@ -181,6 +193,8 @@ def moment(cell: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(cell.strip())
-    except ValueError:
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    # else it could not be shown in every zone
+    return time if MINYEAR < time.year < MAXYEAR else None

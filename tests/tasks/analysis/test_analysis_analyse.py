@@ -310,3 +310,15 @@ def test_no_numbers_break_it(
     document = of(run, target=target).document()
     json.dumps(document, allow_nan=False)
     assert document["rounds_seen"] == len(reported)
+
+
+@pytest.mark.promise("Training: equal runs get equal forecasts")
+def test_a_copy_of_a_run_in_the_history_changes_nothing() -> None:
+    values = [0.9 - 0.8 * 0.9**n for n in range(30)]
+    rounds = tuple(Round(n, None, None, None, v, None, None) for n, v in enumerate(values, 1))
+    one, copy = (TrainingRun(name, rounds, 60, None, "file") for name in ("a", "b"))
+
+    first, second = analyse(one, [one]), analyse(copy, [one])
+    assert isinstance(first.forecast, Forecast)
+    assert isinstance(second.forecast, Forecast)
+    assert first.forecast.final == second.forecast.final

@@ -93,7 +93,7 @@ def test_a_round_that_ran_twice() -> None:
     repeat = Repeat("run-a", 2, (START, START + MINUTE))
     finding = only(Watched((a_run(),), repeats=(repeat,)))
     assert finding.kind == "rounds_repeated"
-    assert finding.sentence.startswith("1 round of run-a ran more than once (2)")
+    assert finding.sentence.startswith("1 round of run-a (2) ran more than once")
     other = replace(repeat, run_id="run-b")
     assert oddities(Watched((a_run(),), repeats=(other,))) == []
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.analysis.convergence import Verdict, judge
-from tasks.analysis.curve import Curve, curve_of, from_arrays
+from tasks.analysis.curve import Curve, Floats, curve_of, from_arrays
 from tasks.core.severity import Severity
 from tasks.core.training import Round, TrainingRun
 
@@ -236,3 +236,33 @@ def test_the_verdict_does_not_depend_on_where_the_count_starts(
 
     assert here.kind == there.kind
     assert here.trend == there.trend
+
+
+def every(distance: int, values: Floats) -> Curve:
+    """These values, and rounds without one between them."""
+    rounds = np.arange(1, distance * len(values) + 1)
+    sparse = np.full(len(rounds), np.nan)
+    sparse[distance - 1 :: distance] = values
+    return from_arrays("run", rounds, sparse)
+
+
+@pytest.mark.promise("Training: a metric that ends before its run is never improving")
+@pytest.mark.parametrize(
+    ("distance", "missing", "kind"),
+    [(1, 2, "improving"), (1, 3, "too_short"), (5, 9, "improving"), (5, 20, "too_short")],
+)
+def test_values_that_end_before_the_run(distance: int, missing: int, kind: str) -> None:
+    curve = every(distance, np.linspace(0.1, 0.8, 20))
+    rounds = np.arange(1, len(curve) + missing + 1)
+    longer = from_arrays("run", rounds, np.append(curve.values, np.full(missing, np.nan)))
+
+    assert judge(longer).kind == kind
+
+
+def test_a_wave_of_values_far_apart_is_as_long_in_rounds() -> None:
+    values = 0.5 + 0.1 * np.sin(np.arange(64) * 2 * np.pi / 8)
+    near, far = judge(every(1, values)), judge(every(10, values))
+
+    assert (near.kind, far.kind) == ("oscillating", "oscillating")
+    assert near.evidence["period_rounds"] == pytest.approx(8, abs=0.5)
+    assert far.evidence["period_rounds"] == pytest.approx(10 * near.evidence["period_rounds"])

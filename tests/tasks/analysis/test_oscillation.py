@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.analysis.curve import Floats
 from tasks.analysis.oscillation import swing_of
 
 
@@ -70,3 +71,20 @@ def test_noise_of_twenty_rounds_is_none() -> None:
     found = [swing_of(0.8 + noise(20, 0.02, seed), 8).period for seed in range(200)]
 
     assert sum(period is not None for period in found) <= 1
+
+
+@pytest.mark.promise("Training: a curve that only rises is never oscillating")
+@pytest.mark.parametrize(
+    ("values", "oscillates"),
+    [
+        # one step up after a calm start, steps up again and again, and swings of that size
+        (np.append(np.linspace(0.1, 0.115, 16), np.linspace(0.3, 0.308, 8)), False),
+        (np.repeat(np.linspace(0.1, 0.9, 8), 4), False),
+        (np.append(np.full(24, 0.5), [0.5, 0.6, 0.4, 0.6, 0.4, 0.6, 0.4, 0.6]), True),
+    ],
+)
+def test_swings_of_both_signs_are_needed(values: Floats, oscillates: bool) -> None:
+    swing = swing_of(values, 8)
+
+    rough = swing.ratio is not None and swing.ratio >= max(3.0, swing.by_chance)
+    assert (rough or swing.period is not None) is oscillates

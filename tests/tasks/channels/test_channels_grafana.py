@@ -57,14 +57,14 @@ def test_a_message_says_how_the_run_ended() -> None:
 
     assert message_of(receipt(landed, failed), NOW) == Message(
         time=NOW,
-        text="fedvitals collect in staging: degraded; 7 values landed, 2 quarantined, failed: gpu",
+        text="fedvitals collect in staging: 2 values quarantined; gpu failed: no",
         run_id="20260301T070501-a1b2c3",
     )
 
 
 def test_a_run_without_failure_names_none() -> None:
     assert message_of(receipt(), NOW).text == (
-        "fedvitals collect in staging: no_data; 0 values landed, 0 quarantined"
+        "fedvitals collect in staging: no data: none was asked"
     )
 
 

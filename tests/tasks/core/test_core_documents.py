@@ -99,6 +99,11 @@ def test_missing_unreadable_and_wrongly_encoded_files_are_named(tmp_path: Path) 
         read_yaml(path)
 
 
+def test_the_mark_of_an_editor_on_windows_is_no_part_of_a_key(tmp_path: Path) -> None:
+    path = written(tmp_path, "\ufeffas: value\r\n")
+    assert parse(Outer, read_yaml(path), "here").as_ == "value"
+
+
 def test_a_merged_mapping_may_be_overridden(tmp_path: Path) -> None:
     assert read_yaml(written(tmp_path, "a: &x {b: 1, c: 2}\nd: {<<: *x, b: 3}"))["d"] == {
         "b": 3,

@@ -11,7 +11,6 @@ from tasks.core.finding import CHECK, Finding
 from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
 from tasks.core.receipt import (
     STATE_ORDER,
-    CheckResult,
     Delivery,
     ExitCode,
     FailOn,
@@ -20,12 +19,12 @@ from tasks.core.receipt import (
     Receipt,
     SinkValues,
     Values,
-    Verdict,
     joined,
     write_receipt,
 )
 from tasks.core.reconciliation import MeasurementLine, Reconciliation
 from tasks.core.severity import Severity
+from tasks.core.verdict import CheckResult, Verdict
 from tasks.core.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -247,7 +246,10 @@ def test_failed_checks_are_findings_of_the_run_worst_first() -> None:
         (CHECK, "m: a", "warning"),
         ("odd", "", "info"),
     ]
-    assert found[0].evidence == {"check": "c", "offending": 7}
+    assert found[0].evidence == {
+        "measurement": "m", "check": "c", "field": None, "observed": "", "limit": "",
+        "offending": 7, "series": None, "first": None, "last": None, "holds": None,
+    }  # fmt: skip
 
 
 def test_the_same_finding_of_another_run_has_the_same_fingerprint() -> None:

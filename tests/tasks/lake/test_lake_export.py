@@ -1,5 +1,6 @@
 """Landed rows as a file: exact values, in the order of time, whole or not there."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -90,3 +91,16 @@ def test_a_torn_table_leaves_the_file_of_before(lake: Lake, tmp_path: Path) -> N
         export(lake, "example", None, None, "csv", file)
     assert file.read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "x"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "it = 1", "'=1", ""])
+def test_safe_csv_has_no_formulas(tmp_path: Path, text: str) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.land(M, rows([0.5], note=[text]), [cell(0)], "production", None)
+    written = []
+    for is_safe in (False, True):
+        export(lake, "example", None, None, "csv", tmp_path / "out.csv", is_safe)
+        with (tmp_path / "out.csv").open(newline="") as file:
+            written.append(list(csv.reader(file))[1][-2])
+    is_formula = text[:1] in ("=", "+", "-", "@", "\t", "\r")
+    assert written == [text, f"'{text}" if is_formula else text]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import LakeDamaged, QueryInvalid
+from tasks.core.settings import LakeQuery
 from tasks.core.state import CellState
 from tasks.lake.query import TableFacts, describe, query
 from tasks.lake.tables import Lake
@@ -236,3 +237,28 @@ def test_facts_are_taken_from_the_log(lake: Lake) -> None:
     put(lake, [], 0, 1)
     (emptied,) = describe(lake)
     assert (emptied.rows, emptied.files, emptied.first, emptied.last) == (0, 0, None, None)
+
+
+@pytest.mark.promise("Security: a lake query has bounds on memory and rows")
+@pytest.mark.parametrize(
+    ("sql", "limits", "problem"),
+    [
+        ("SELECT * FROM range(11)", LakeQuery(rows=10), "it has more than 10 rows"),
+        ("SELECT max(a) FROM (SELECT string_agg(range::VARCHAR, 'x') a FROM range(40000000))",
+         LakeQuery(memory="50MB"), "it needs more than 50MB"),
+    ],
+)  # fmt: skip
+def test_a_query_that_takes_too_much_is_refused(
+    lake: Lake, tmp_path: Path, sql: str, limits: LakeQuery, problem: str
+) -> None:
+    with pytest.raises(QueryInvalid) as caught:
+        query(lake, sql, limits, tmp_path)
+    assert caught.value.problem == problem
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("query-")] == []
+
+
+def test_a_query_within_its_bounds_spills_to_the_home(lake: Lake, tmp_path: Path) -> None:
+    sql = "SELECT sum(a) s FROM (SELECT range a FROM range(3000000) ORDER BY hash(range))"
+    limits = LakeQuery(memory="60MB", rows=10)
+    assert query(lake, sql, limits, tmp_path).to_pylist() == [{"s": 3_000_000 * 2_999_999 // 2}]
+    assert answer(lake, "SELECT * FROM range(10)") == [{"range": n} for n in range(10)]

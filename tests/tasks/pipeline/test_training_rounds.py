@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Values
 from tasks.core.window import Cell, Window
 from tasks.ledger.ledger import Ledger
+from tasks.training.history import training_runs
 from tests.fakes.memory import MemorySink
 from tests.fakes.training import HISTORY, ROUND, START, FakeTraining, a_round
-from tests.tasks.training_bench import CLIENTS, NOW, ROUNDS, TrainingBench
+from tests.tasks.training_bench import CATALOGUE, CLIENTS, DAY, NOW, ROUNDS, TrainingBench
 
 HOUR = timedelta(hours=1)
 FIELDS = 14
@@ -122,6 +124,63 @@ def test_a_return_to_a_checkpoint_keeps_what_was_run_before(bench: TrainingBench
         ("run-a", 1, 1.0), ("run-a", 2, 0.5), ("run-a", 3, 1 / 3), ("run-a", 3, 7.0),
     ]  # fmt: skip
     assert outcome.values.quarantined == 0
+
+
+def marks(bench: TrainingBench, measurement: Measurement = ROUNDS) -> list[tuple[int, bool]]:
+    """Number of each landed round, and whether it is superseded, in order of time."""
+    frame = bench.lake.read(measurement, "production", DAY).sort_values("time", kind="stable")
+    return list(
+        zip(frame["round"].tolist(), frame["superseded"].eq("yes").fillna(False), strict=True)
+    )
+
+
+AGAIN = [a_round(n, START + HOUR + n * ROUND, loss=7.0) for n in (3, 4)]
+LEFT = [(1, False), (2, False), (3, True), (4, True), (5, True), (3, False), (4, False)]
+
+
+@pytest.mark.promise(
+    "Training: rounds that a return to a checkpoint left stay in the lake, marked as superseded"
+)
+@pytest.mark.parametrize("appends", [False, True])
+@pytest.mark.parametrize("run_id", ["run-a", None])
+def test_a_return_marks_the_rounds_that_it_left(
+    bench: TrainingBench, appends: bool, run_id: str | None
+) -> None:
+    bench.training.run_id = run_id
+    first = [a_round(n) for n in (1, 2, 3, 4, 5)]
+    bench.training.rounds = list(first)
+    bench.poll()
+    bench.training.rounds = [*(first if appends else first[:2]), *AGAIN]
+    bench.poll(NOW + ROUND)
+    # the second try passes the first one
+    bench.training.rounds += [a_round(n, START + HOUR + n * ROUND) for n in (5, 6)]
+    bench.poll(NOW + 2 * ROUND)
+
+    assert marks(bench) == [*LEFT, (5, False), (6, False)]
+    assert sorted(bench.sink.values("superseded")) == ["yes"] * 3
+    (run,) = training_runs(bench.lake, "production", CATALOGUE)
+    assert [(r.round, r.loss) for r in run.rounds][2:4] == [(3, 7.0), (4, 7.0)]
+    # nothing changes, and no mark is taken back
+    assert bench.poll(NOW + 3 * ROUND).values.landed == 0
+
+
+def test_the_clients_of_superseded_rounds_are_marked(bench: TrainingBench) -> None:
+    bench.training.rounds = [a_round(n) for n in (1, 2, 3, 4, 5)]
+    bench.poll(measurement=CLIENTS)
+    bench.training.rounds[2:] = AGAIN
+    outcome = bench.poll(NOW + ROUND, CLIENTS)
+
+    assert outcome.state == "landed"
+    assert set(marks(bench, CLIENTS)) == set(LEFT)
+    assert len(marks(bench, CLIENTS)) == 3 * len(LEFT)
+
+
+def test_a_return_to_the_first_round_leaves_all_of_them(bench: TrainingBench) -> None:
+    bench.poll()
+    bench.training.rounds = [a_round(1, START + HOUR)]
+    bench.poll(NOW + ROUND)
+
+    assert marks(bench) == [(1, True), (2, True), (3, True), (1, False)]
 
 
 def test_a_key_that_is_reported_twice_in_one_answer_goes_to_quarantine(

@@ -12,16 +12,15 @@ from tasks.core.batch import build_frame, count_values, empty_frame
 from tasks.core.measurement import FieldSpec, Measurement, MetricType
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.receipt import (
-    CheckResult,
     MeasurementReceipt,
     MeasurementState,
     Outcome,
     SinkValues,
     Values,
-    Verdict,
     write_receipt,
 )
 from tasks.core.severity import Severity
+from tasks.core.verdict import CheckResult, Verdict
 from tasks.core.window import Window
 from tasks.reports.comparison import shifts_of
 from tasks.reports.page import Limits, MeasurementSection, RunReport
@@ -301,6 +300,7 @@ CHANGES = Changes(
     stop=START,
     status="ok",
     worst=None,
+    sentence="all well: 18,310 values landed",
     values=Values(18_310, 18_310),
     measurements=(
         MeasurementChange("inference", "landed", "failed", (), (), None, None),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.core.receipt import MeasurementState, Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.receipt import MeasurementState, Outcome, Receipt, Values, write_receipt
 from tasks.core.severity import Severity
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 from tasks.reports.changes import changes_of
 from tasks.reports.records import MeasurementChange

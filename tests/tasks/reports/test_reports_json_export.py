@@ -7,7 +7,7 @@ import pytest
 from tasks.core.batch import empty_frame
 from tasks.core.quarantine import Reason, records
 from tasks.core.severity import Severity
-from tasks.reports.page import export
+from tasks.reports.page import export, render
 from tests.tasks.reports.report_samples import (
     check,
     field,
@@ -34,6 +34,7 @@ RANGE = {
     "origin": "suite",
     "offending": 1,
     "problem": "",
+    "breach": None,
 }
 COUNTED = {
     **RANGE, "check_id": "rows.counted", "success": True, "column": None, "observed": "6",
@@ -199,3 +200,24 @@ def test_at_most_twenty_samples_worst_first_and_infinity_only_as_text() -> None:
     assert found["by_check"] == {"v.critical": 1, "v.warning": 39}
     assert (found["samples"][0]["number"], found["samples"][0]["text"]) == (None, "inf")
     assert [sample["number"] for sample in found["samples"][1:]] == [float(n) for n in range(1, 20)]
+
+
+def test_a_label_of_70_kb_leaves_the_page_small() -> None:
+    statement = "select " + "a_long_column_name, " * 3600 + "from wide"
+    entry = measurement("statements", {"calls": field()}, ("query",))
+    frame = frame_of(
+        entry,
+        {"time": times(30) * 2, "query": [statement] * 30 + ["select 1"] * 30, "calls": [5.0] * 60},
+    )
+    why = Reason("sink", "value", "series_key_too_long", "e", Severity.HIGH, "", "too long")
+    held = records(frame, entry, np.arange(30, 60), ["calls"], why)
+    of_it = report(section(entry, frame, quarantine=held))
+
+    assert len(render(of_it)) < 200_000
+    (one,) = export(of_it)["measurements"]
+    tags = {sample["tags"]["query"] for sample in one["quarantine"]["samples"]}
+    (cut,) = tags
+    assert cut.startswith("select a_long")
+    assert cut.endswith("from wide")
+    # as data it is whole, once
+    assert statement in {shown["tags"]["query"] for shown in one["series"]["shown"]}

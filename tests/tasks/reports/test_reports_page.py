@@ -7,17 +7,27 @@ from collections import Counter
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
+from markupsafe import Markup
 
+from tasks.core.finding import Finding
 from tasks.core.receipt import Values
+from tasks.core.severity import Severity
 from tasks.core.window import Window
+from tasks.reports.charts import Panel
+from tasks.reports.drawing import panel_svg
 from tasks.reports.multiples import MOST_OF_A_PAGE
-from tasks.reports.page import RunReport, export, render, write
+from tasks.reports.page import MOST_PANELS, RunReport, export, render, write
+from tasks.reports.records import MeasurementChange
 from tests.tasks.reports.report_samples import (
+    CHANGES,
     HOUR,
+    START,
+    check,
     edge,
     field,
     frame_of,
@@ -97,15 +107,13 @@ def test_the_page_holds_exactly_the_numbers_of_the_twin(day: RunReport, html: st
 def test_the_page_says_what_the_run_was(html: str) -> None:
     text = " ".join(Page(html).text.split())
     for part in (
-        "Degraded, 1 measurement out of limits in staging",
-        "8 measurements, 18,329 values landed, 5 quarantined; loaded to InfluxDB: all; "
-        "1 failed, 2 without data.",
+        "edge_devices: temperature.possible: observed 31.2 to 8,500, limit -40 to 90; 1 more problem; 5 values quarantined; inference failed: Prometheus at",
         "31 Jan 2026 06:00 – 07:00 UTC (1 h)",
         "31 Jan 2026 07:01:12 UTC",
         "20260131T070112-a1b2c3",
         "client_ids is hashed",
-        "Compared with the last run, whose window ended 31 Jan 2026 06:00:00 UTC. The run before was all well.",
-        "inference landed → failed",
+        "Compared with the last run, whose window ended 31 Jan 2026 06:00:00 UTC. It ended with: all well: 18,310 values landed.",
+        "inference landed → failed: Prometheus at http://prometheus.internal:9090 could not answer",
         "edge_devices fails now: temperature.possible; no longer fails: memory.free; quarantined 0 → 5",
         "model_files read for the first time",
         "31 Jan 2026 06:09 – 07:00: 5 values quarantined",
@@ -179,7 +187,7 @@ def test_equal_reports_are_equal_bytes(day: RunReport, html: str) -> None:
 
 def test_a_report_without_measurements() -> None:
     text = Page(render(report())).text
-    assert "No data" in text
+    assert "no data: none was asked" in text
     assert "This run read no measurement." in text
 
 
@@ -201,7 +209,7 @@ def test_a_line_of_the_receipt_without_a_section_is_listed_too() -> None:
     one = dataclasses.replace(small(), sections=())
     page = Page(render(one))
     assert "requests" in page.text
-    assert page.addresses == ["#measurements"]
+    assert page.addresses == ["#measurements", "#runbook-values"]
 
 
 def test_two_hundred_series_of_a_day_are_a_page_of_two_megabytes_at_most() -> None:
@@ -236,6 +244,114 @@ def test_many_series_are_small_multiples_and_those_that_stand_out_are_marked() -
     assert "1 stands out from the others; the other named ones are the most extreme." in text
     assert "6 more" in text
     assert re.search(r"c07\s*[\d.]+ σ w", text)
+
+
+def failing(one: RunReport, name: str, severity: Severity, **facts: Any) -> RunReport:
+    """The report with a finding on the measurement."""
+    evidence = {"measurement": name, "check": "c", "field": "v", "holds": True, **facts}
+    found = Finding("check", severity, f"{name}: v is 9 (limit 7)", evidence)
+    receipt = one.receipt.model_copy(update={"findings": (found,)})
+    return dataclasses.replace(one, receipt=receipt)
+
+
+def spaced(html: str) -> str:
+    """The text with a space between cells."""
+    return " ".join(re.sub("<[^>]+>", " ", html).split())
+
+
+def test_what_is_wrong_is_the_first_table_with_links_to_chart_and_runbook() -> None:
+    entry = measurement("m", {"w": field("seconds"), "v": field("seconds")}, ("job",))
+    frame = frame_of(entry, {"time": times(2), "job": ["a"] * 2, "w": [1.0, 1.0], "v": [5.0, 9.0]})
+    broken = check("c", Severity.HIGH, success=False, column="v")
+    facts = {
+        "series": "a", "observed": "9 s", "limit": "7",
+        "first": "2026-01-31T06:00:15Z", "last": "2026-01-31T06:00:15Z",
+    }  # fmt: skip
+    one = failing(report(section(entry, frame, checks=(broken,))), "m", Severity.HIGH, **facts)
+    row = "m high v a 9 s 7 01-31 06:00 01-31 06:00 still failing chart runbook"
+    html = render(one)
+    text = spaced(html)
+    assert row in text
+    assert text.index("What is wrong") < text.index("What changed") < text.index("Measurements")
+    assert '<a href="#m">chart</a>' in html
+    # the overview shows the failing field, not the first, and its worst value
+    assert re.search(r'class="trending"><svg.*?</svg> v</span>', html, re.S)
+    assert '<td class="number alarm">9 s</td>' in html
+    over = failing(report(section(entry, frame)), "m", Severity.HIGH, **facts, holds=False)
+    assert "06:00 over chart" in spaced(render(over))
+    assert "What is wrong" not in render(report(section(entry, frame)))
+
+
+def test_failures_and_changes_of_the_same_kind_are_one_line() -> None:
+    problem = "Prometheus at http://p did not answer for 60 s. Fix: start it"
+    one = report(*(silent(f"m{i}", "failed", problems=(problem,)) for i in range(68)))
+    moved = tuple(
+        MeasurementChange(f"m{i}", "landed", "failed", (), (), None, None) for i in range(68)
+    )
+    changes = dataclasses.replace(CHANGES, measurements=moved, new=())
+    html = render(dataclasses.replace(one, changes=changes))
+    text = " ".join(Page(html).text.split())
+    reason = "Prometheus at http://p did not answer for 60 s"
+    assert f"68 measurements: landed → failed: {reason}" in text
+    assert text.count("68 measurements: ") == 1
+    assert f"68 measurements failed {reason} runbook" in spaced(html)
+
+
+def test_the_charts_of_a_first_run_begin_with_its_first_data() -> None:
+    entry = measurement("m", {"v": field()})
+    late = times(4, start=START + timedelta(minutes=50))
+    one = report(section(entry, frame_of(entry, {"time": late, "v": [1.0] * 4})))
+    labels = re.compile(r">(\d\d:\d\d)(?::\d\d)?</text>")
+    assert set(labels.findall(render(one))) == {
+        f"06:{minute}" for minute in (50, 52, 54, 56, 58)
+    } | {"07:00"}
+    later = render(dataclasses.replace(one, changes=CHANGES))
+    assert "06:10" in labels.findall(later)
+
+
+def test_one_unit_stands_beside_the_numbers_of_a_chart() -> None:
+    entry = measurement("m", {"v_seconds": field("seconds")})
+    frame = frame_of(entry, {"time": times(3), "v_seconds": [0.00123456, 0.5, 0.75]})
+    text = " ".join(Page(render(report(section(entry, frame)))).text.split())
+    assert "last 750 · min 1.23 · mean 417 · max 750 ms" in text
+
+
+def test_what_matters_less_is_folded() -> None:
+    html = render(morning())
+    opened = html.index('<details class="sums">')
+    assert html.index("<h2>Values") > opened
+    assert html.index("<h2>Seconds") > opened
+    folded = set(re.findall(r'<details class="good">\n<summary><code>(.*?)<', html))
+    assert folded == {"requests", "model_files", "deployments"}
+
+
+def test_a_home_of_68_measurements_is_a_page_of_a_megabyte_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # drawing takes most of the time: one real panel stands for all
+    drawn: list[str] = []
+
+    def draw(panel: Panel, label: str, prefix: str) -> Markup:
+        drawn.append(drawn[0] if drawn else panel_svg(panel, label, prefix))
+        return Markup(drawn[0])
+
+    monkeypatch.setattr("tasks.reports.page.panel_svg", draw)
+    rng = np.random.default_rng(3)
+    checks = tuple(check(f"check_{k}", limit="0 to 1") for k in range(10))
+    names = [f"metric_{j}_seconds" for j in range(3)]
+    sections = []
+    for index in range(68):
+        entry = measurement(f"m{index}", {n: field("seconds") for n in names}, ("instance",))
+        columns = {name: rng.gamma(2, 0.1, 4 * 60) for name in names}
+        nodes = np.repeat([f"node{k}:9100" for k in range(4)], 60)
+        frame = frame_of(entry, {"time": times(60) * 4, "instance": nodes, **columns})
+        sections.append(section(entry, frame, checks=checks))
+    worst = section(sections[-1].measurement, sections[-1].frame, "failed", problems=("it broke",))
+    html = render(report(*sections[:-1], worst))
+    assert len(html.encode()) <= 1_000_000
+    # a bad one is drawn whatever the others need
+    assert len(drawn) == MOST_PANELS
+    assert html.count("Not drawn, since") == 68 - MOST_PANELS // 3
 
 
 def test_files_are_written_whole(tmp_path: Path) -> None:

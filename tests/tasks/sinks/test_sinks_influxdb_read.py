@@ -124,6 +124,30 @@ def test_tags_that_a_series_lacks_or_has_more(fake: FakeInfluxDB) -> None:
     }
 
 
+NAMED_AS_COLUMNS = [
+    {"table": "orders", "result": "success"},
+    {"error": "timeout", "reference": "897"},
+    {"error": "", "result": "_result", "annotation": "#datatype"},
+]
+
+
+@pytest.mark.parametrize("tags", NAMED_AS_COLUMNS, ids=lambda tags: "+".join(tags))
+def test_a_tag_may_have_the_name_of_a_column_of_the_answer(
+    fake: FakeInfluxDB, tags: dict[str, str]
+) -> None:
+    put(fake, 0, tags, x=1.0)
+    put(fake, 0, {name: f"{text}2" for name, text in tags.items()}, x=2.0)
+    with reader_of(fake) as reader:
+        found = reader.points(MIXED, "production", ALL_TIME)
+        sums = reader.sums(MIXED, "production", ALL_TIME, HOUR)[make_cell(0)]
+        assert reader.counts(MIXED, "production", ALL_TIME, HOUR) == {make_cell(0): 2}
+        assert reader.last(MIXED, "production", "x", ALL_TIME) is not None
+    given = {"environment": "production", **{name: text for name, text in tags.items() if text}}
+    assert SeriesKey(tuple(sorted(given.items())), "x") in found
+    assert len(found) == len(sums) == 2
+    assert {each.sum for each in sums.values()} == {1.0, 2.0}
+
+
 NAMES = ['say "hi"', "back\\slash", "${now()}", 'x") |> drop(columns: ["_value"']
 
 
@@ -172,13 +196,34 @@ def test_a_failure_is_asked_again_and_then_reported(fake: FakeInfluxDB, fault: F
         assert reader.counts(MIXED, "production", ALL_TIME, HOUR) == {make_cell(0): 1}
 
 
+ERRORS = {
+    "bare": "error,reference\r\nshard is gone,\r\n",
+    "annotated": "#datatype,string,long\r\n,error,reference\r\n,shard is gone,897\r\n",
+}
+
+
+@pytest.mark.parametrize("text", ERRORS.values(), ids=ERRORS)
+def test_an_error_table_is_known_by_its_whole_header(fake: FakeInfluxDB, text: str) -> None:
+    with reader_of(fake) as reader:
+        with pytest.raises(SinkRefused, match="shard is gone"):
+            list(reader._rows(text.encode()))
+        # the failing twin: the names are tags, behind the columns of every table
+        data = (
+            "#datatype,string,long,dateTime:RFC3339,long,string,string\r\n"
+            ",result,table,_time,_value,error,reference\r\n"
+            ",_result,0,2026-01-01T00:00:00Z,7,shard is gone,897\r\n"
+        )
+        (row,) = reader._rows(data.encode())
+    assert (row.value, row.key.tags) == (7, (("error", "shard is gone"), ("reference", "897")))
+
+
 @pytest.mark.parametrize("page", ["<html>", "<html>\n<body>Sign in, please</body>\n</html>"])
 def test_a_page_is_no_answer_without_rows(fake: FakeInfluxDB, page: str) -> None:
     with reader_of(fake) as reader:
         with pytest.raises(SinkRefused, match="not the answer of an InfluxDB 2: <html>"):
-            list(reader._rows(page))
+            list(reader._rows(page.encode()))
         # the failing twin
-        assert list(reader._rows("\r\n")) == []
+        assert list(reader._rows(b"\r\n")) == []
 
 
 def test_an_error_behind_good_rows_is_reported(fake: FakeInfluxDB) -> None:
@@ -188,7 +233,7 @@ def test_an_error_behind_good_rows_is_reported(fake: FakeInfluxDB) -> None:
             ",_result,0,2026-01-01T00:00:00Z,240\r\n\r\n"
             "error,reference\r\nruntime error: shard is gone,897\r\n"
         )
-        rows = reader._rows(text)
+        rows = reader._rows(text.encode())
         assert next(rows).value == 240
         with pytest.raises(SinkRefused, match="shard is gone"):
             next(rows)

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.core.receipt import SinkValues
+from tasks.sinks import influxdb
 from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
 from tests.tasks.sinks.sink_samples import (
     LATENCY,
@@ -81,12 +83,73 @@ def test_a_post_that_is_refused_as_a_whole_is_sent_once(fake: FakeInfluxDB) -> N
     assert len(answers[0].refusals) == 240
 
 
+# name of the measurement, tags, separator of four and the field's name, up to the tag's value
+KEY = len("latency,environment=production,room=") + 4 + len("x")
+UNWRITABLE = {
+    "C:\\": "tag_trailing_backslash",
+    "a\nb": "tag_line_break",
+    "a\rb": "tag_line_break",
+    "a\n\\": "tag_trailing_backslash",
+    "a" * (65_536 - KEY): "series_key_too_long",
+    # each is escaped, and a letter of two bytes
+    "=" * 32_000 + "é" * 1000: "series_key_too_long",
+}
+WRITABLE = ["C:\\x", "a\tb", "a\x1bb", "a" * (65_535 - KEY), "=" * 32_000]
+
+
+@pytest.mark.parametrize(
+    ("room", "check_id"), UNWRITABLE.items(), ids=[repr(room[:9]) for room in UNWRITABLE]
+)
+def test_what_no_line_can_express_is_refused_without_a_post(
+    fake: FakeInfluxDB, room: str, check_id: str
+) -> None:
+    content = [*rows(3), *rows(2, room=room), *rows(1, room="b")]
+    cells = [to_load(LATENCY, make_cell(hour), content) for hour in range(2)]
+    answers = load_all(fake, cells)
+
+    # one post, of nothing but what can be written
+    assert [post.lines for post in fake.posts] == [8]
+    for answer in answers:
+        assert (answer.values, answer.error) == (SinkValues(owed=6, loaded=4, refused=2), None)
+        found = answer.refusals
+        assert set(zip(found["stage"], found["scope"], found["check_id"], strict=True)) == {
+            ("sink", "value", check_id)
+        }
+        assert {json.loads(tags)["room"] for tags in found["tags"]} == {room}
+        assert found["reason"].str.contains("tag room|65535 bytes").all()
+    assert fake.count_values("latency") == 8
+
+
+@pytest.mark.parametrize("room", WRITABLE, ids=[repr(room[:9]) for room in WRITABLE])
+def test_what_a_line_can_express_is_sent(fake: FakeInfluxDB, room: str) -> None:
+    (answer,) = load_all(fake, [to_load(LATENCY, make_cell(0), rows(2, room=room))])
+    assert answer.values == SinkValues(owed=2, loaded=2)
+    assert {dict(tags)["room"] for _, tags, _ in fake.points} == {room}
+
+
+def test_a_key_is_as_long_as_the_fields_of_its_row(fake: FakeInfluxDB) -> None:
+    wide = make_measurement(("room",), x="float", longer="float")
+    room = "a" * (65_535 - KEY)
+    content = [{"time": 0, "room": room, "x": 1.0}, {"time": 15, "room": room, "longer": 2.0}]
+    with sink_to(service_of(fake)) as sink:
+        (answer,) = sink.load(wide, "production", [to_load(wide, make_cell(0), content)])
+    assert answer.values == SinkValues(owed=2, loaded=1, refused=1)
+    assert answer.refusals["field"].tolist() == ["longer"]
+
+
+def test_a_load_of_nothing_that_can_be_written_posts_nothing(fake: FakeInfluxDB) -> None:
+    (answer,) = load_all(fake, [to_load(LATENCY, make_cell(0), rows(4, room="C:\\"))])
+    assert answer.values == SinkValues(owed=4, refused=4)
+    assert not fake.posts
+
+
 @pytest.mark.promise("Loading: one bad line costs only itself")
 @pytest.mark.parametrize("offenders", [1, 3])
 def test_lines_that_cannot_be_parsed_are_found_by_halving(
-    fake: FakeInfluxDB, offenders: int
+    fake: FakeInfluxDB, monkeypatch: pytest.MonkeyPatch, offenders: int
 ) -> None:
-    # the door keeps such tags out; should one ever pass, its neighbours must load
+    # such tags are not sent; should one ever be, its neighbours must load
+    monkeypatch.setattr(influxdb, "unwritable", lambda *_: ())
     content = [{"time": i, "room": f"r{i}", "x": float(i)} for i in range(256)]
     for i in np.linspace(10, 240, offenders).astype(int):
         content[i]["room"] = "ends in dropped=1\\"
@@ -97,11 +160,18 @@ def test_lines_that_cannot_be_parsed_are_found_by_halving(
     assert answers[0].refusals["reason"].str.startswith("unable to parse 'latency,").all()
 
 
-def test_a_long_answer_is_cut_short(fake: FakeInfluxDB) -> None:
+def test_a_long_answer_is_cut_in_its_middle(
+    fake: FakeInfluxDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(influxdb, "unwritable", lambda *_: ())
     content = [{"time": 0, "room": "r" * 5000 + "\\", "x": 1.0}]
     answers = load_all(fake, [to_load(LATENCY, make_cell(0), content)])
     (reason,) = answers[0].refusals["reason"]
     assert len(reason) == 300
+    assert reason.startswith("unable to parse 'latency,environment=production,room=rrr")
+    # the cause stands at the end
+    assert " … " in reason
+    assert reason.endswith("': invalid tag format")
 
 
 def test_a_post_that_is_too_large_is_halved(fake: FakeInfluxDB) -> None:

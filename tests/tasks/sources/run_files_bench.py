@@ -10,6 +10,7 @@ import pytest
 from tasks.core.errors import RunFileInvalid
 from tasks.core.training import TrainingRun
 from tasks.sources.files import read_file
+from tasks.sources.run_files.words import MetricOptions
 
 Reported = list[tuple[int, float | None, float | None]]
 
@@ -32,7 +33,7 @@ def reported(run: TrainingRun) -> Reported:
 
 
 def only(path: Path, metric: str | None = None) -> TrainingRun:
-    (run,) = read_file(path, metric).runs
+    (run,) = read_file(path, MetricOptions(metric)).runs
     return run
 
 
@@ -43,7 +44,7 @@ def kinds(path: Path) -> list[str]:
 def complaint(path: Path, metric: str | None = None) -> str:
     """What a file that cannot be read is answered with, without its folder."""
     with pytest.raises(RunFileInvalid) as refused:
-        read_file(path, metric)
+        read_file(path, MetricOptions(metric))
     return str(refused.value).replace(f"{path.parent}/", "")
 
 

@@ -175,8 +175,8 @@ def test_a_counter_that_goes_back_part_of_the_way_is_one_run(tmp_path: Path) -> 
     ]
     (finding,) = read_file(path).findings
     assert finding.sentence == (
-        "The round counter of run goes back from 3 to 2 (line 5); of a repeated round the "
-        "last counts."
+        "The round counter of run goes back from 3 to 2 (line 5): rounds 2 to 3 of the earlier try "
+        "were abandoned and do not count."
     )
 
 

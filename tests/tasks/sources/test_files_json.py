@@ -162,3 +162,13 @@ def test_a_matrix_without_an_accuracy_names_what_it_has(tmp_path: Path) -> None:
     assert complaint(json_file(tmp_path, {"a": {"m": {"acc": 140}}})).startswith(
         "run.json: a: 140 is not a share of acc"
     )
+
+
+def test_a_history_that_was_appended_to_after_a_return_is_one_run(tmp_path: Path) -> None:
+    losses = [[1, 0.9], [2, 0.8], [3, 7.0], [2, 0.7]]
+    accuracies = [[1, 0.1], [2, 0.2], [3, 0.01], [2, 0.3]]
+    content = {"losses_centralized": losses, "metrics_centralized": {"accuracy": accuracies}}
+    path = json_file(tmp_path, content)
+
+    assert reported(only(path)) == [(1, 0.9, 0.1), (2, 0.7, 0.3)]
+    assert kinds(path) == ["counter_went_back"]

@@ -78,3 +78,26 @@ def test_without_tensorboard_it_is_said_how_to_get_it(tmp_path: Path) -> None:
         "event files are read by TensorBoard, which is missing. Fix: install it: pip install "
         "'fedvitals[tensorboard]'"
     )
+
+
+def test_a_folder_of_two_files_with_a_return_is_one_run(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    events(first, [(n, "acc", 0.1 * n) for n in range(1, 8)])
+    again = events(second, [(n, "acc", 0.05 * n) for n in (4, 5)])
+    again.rename(first / f"{again.name.replace('tfevents.', 'tfevents.9')}")
+    run = only(first)
+
+    assert [n for n, _, _ in reported(run)] == [1, 2, 3, 4, 5]
+    assert reported(run)[-1][2] == pytest.approx(0.25)
+    assert kinds(first) == ["counter_went_back"]
+
+
+def test_an_evaluation_at_a_lower_step_is_no_return(tmp_path: Path) -> None:
+    scalars = [(1, "loss", 0.9), (2, "loss", 0.8), (1, "acc", 0.5), (3, "loss", 0.7)]
+    path = events(tmp_path, scalars)
+
+    assert reported(only(path)) == [
+        (n, pytest.approx(loss), acc)
+        for n, loss, acc in [(1, 0.9, 0.5), (2, 0.8, None), (3, 0.7, None)]
+    ]
+    assert kinds(path) == []

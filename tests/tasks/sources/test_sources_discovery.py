@@ -140,7 +140,7 @@ def test_a_range_is_refused_and_a_scalar_is_one_series(prometheus: FakePrometheu
         (Response("", 302, headers={"Location": "http://a.invalid/"}), SourceRefused, "it redirects to a.invalid"),
         (Response("no such page", 404), SourceRefused, "no such page"),
         (Response("down", 503), SourceUnavailable, "HTTP 503: down"),
-        (Response("<html>"), AnswerInvalid, "it is not JSON"),
+        (Response("<html>"), AnswerInvalid, "it is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (Response("{}"), AnswerInvalid, "its JSON is not an answer's envelope"),
         (Response("[]"), AnswerInvalid, "its JSON is not an answer's envelope"),
     ],

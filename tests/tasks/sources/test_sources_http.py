@@ -13,8 +13,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tasks.core.errors import SourceRefused, SourceUnavailable
+from tasks.core.outside import LONGEST_QUOTE
 from tasks.core.services import Service
-from tasks.http import LONGEST_QUOTE, Answer
+from tasks.http import Answer
 from tasks.sources.http import API, PROMETHEUS, Client
 from tests.fakes.raw_http import RawServer
 
@@ -143,4 +144,6 @@ def test_retry_after_a_date() -> None:
 def test_quotes_are_short_and_secret(httpserver: HTTPServer) -> None:
     client = client_of(httpserver, "t0ken")
     assert client.quoted(" two\n lines t0ken ") == "two lines ***"
-    assert client.quoted("x" * 999) == "x" * (LONGEST_QUOTE - 1) + "…"
+    cut = client.quoted("x" * 999 + ": the cause t0ken")
+    assert len(cut) == LONGEST_QUOTE
+    assert cut.endswith("x: the cause ***")

@@ -37,15 +37,15 @@ def test_metrics_with_their_series_and_what_is_said_of_them(prometheus: FakeInve
     assert look(service(prometheus, TOKEN), NOW) == Inventory(
         {"up": [{"job": "a"}, {"job": "b"}], odd: [{}]}, {"up": [Described("gauge", "", "Up")]}, {}
     )
-    (series,) = [one for one in prometheus.asked if "match[]" in one]
-    assert (series["start"], series["end"]) == ("1772358900.000", "1772359200.000")
+    # at one moment: series of an hour ago are none of today's
+    assert {one["time"] for one in prometheus.asked if "query" in one} == {"1772359200.000"}
 
 
 def test_many_metrics_are_asked_for_in_portions(prometheus: FakeInventory) -> None:
     prometheus.metrics = {f"m{number}": [{}] for number in range(201)}
 
     assert len(look(service(prometheus), NOW).series) == 201
-    assert sum("match[]" in one for one in prometheus.asked) == 2
+    assert sum("=~" in one.get("query", "") for one in prometheus.asked) == 2
 
 
 def test_portions_of_many_series() -> None:

@@ -16,7 +16,7 @@ from tasks.core.errors import (
     SeriesExceeded,
 )
 from tasks.core.measurement import FieldSpec, FieldType
-from tasks.core.window import Window
+from tasks.core.window import Window, iso
 from tests.fakes.prometheus import FakePrometheus, FakeSeries
 from tests.tasks.sources.prometheus_samples import (
     START,
@@ -252,6 +252,8 @@ def test_too_many_series_over_the_fields_name_the_label(prometheus: FakePromethe
     assert caught.value.facts == {
         "measurement": "m",
         "series": 4,
+        "start": iso(WINDOW.start),
+        "stop": iso(WINDOW.stop),
         "limit": 3,
         "label": "client",
         "distinct": 4,

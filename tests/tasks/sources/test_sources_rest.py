@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
-from tasks.core.batch import Batch, empty_frame
+from tasks.core.batch import Batch, check_series, empty_frame
 from tasks.core.errors import AnswerInvalid, SeriesExceeded
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA
@@ -288,12 +288,13 @@ def test_a_missing_list_is_reported(api: Api) -> None:
     )
 
 
-def test_more_rows_than_max_series_are_refused(api: Api) -> None:
+def test_rows_are_counted_by_cell_and_not_by_the_source(api: Api) -> None:
     entry = rest_measurement({"n": "$.n"}, tags={"id": "$.id"}, rows="$", max_series=2)
     items = [{"id": name, "n": 1} for name in "aab"]
     assert len(extract(api, entry, items).frame) == 3
+    batch = extract(api, entry, [*items, {"id": "c", "n": 1}])
     with pytest.raises(SeriesExceeded) as caught:
-        extract(api, entry, [*items, {"id": "c", "n": 1}])
+        check_series(batch.frame, entry, batch.window)
     assert (caught.value.series, caught.value.label) == (3, "id")
 
 

@@ -274,7 +274,7 @@ def test_too_many_series() -> None:
     entry = measurement("a", max_series=2, x={"metric": "g", "as": "value"})
     lines = [f'g{{a="{n}"}} 1\n' for n in range(3)]
     assert len(extract(entry, "".join(lines[:2])).frame) == 2
-    with pytest.raises(SeriesExceeded, match="m: 3 series, max_series is 2"):
+    with pytest.raises(SeriesExceeded, match=r"m: 3 series from .+ to .+, max_series is 2"):
         extract(entry, "".join(lines))
 
 
@@ -327,6 +327,85 @@ def test_a_page_is_fetched_with_its_time(httpserver: HTTPServer) -> None:
     fetched = fetch_page(service(url, "t0ken"))
     assert before <= fetched.time <= datetime.now(UTC)
     assert (fetched.url, fetched.text) == (url, GAUGES)
+
+
+def fetched_from(httpserver: HTTPServer, body: bytes) -> Page:
+    httpserver.expect_request("/metrics").respond_with_data(body, content_type="text/plain")
+    return fetch_page(service(httpserver.url_for("")))
+
+
+BAD_LINES = {
+    "no number": (b"up one", "could not convert string to float: 'one'"),
+    "a line break in a label": (b'up{a="x', "could not convert string to float"),
+    "another encoding": (b'up{a="caf\xe9"} 1', "it is not UTF-8"),
+    "a type of nothing": (b"# TYPE up", "a malformed line"),
+    "a page of HTML below": (b"<br>", "invalid metric name:<br>"),
+}
+
+
+@pytest.mark.parametrize(("line", "problem"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_is_skipped_and_named(httpserver: HTTPServer, line: bytes, problem: str) -> None:
+    found = fetched_from(httpserver, b"# TYPE g gauge\ng 1\n" + line + b"\nh 2\n")
+    entry = measurement(g={"metric": "g", "as": "value"}, h={"metric": "h", "as": "value"})
+    batch = ScrapeSource(found, None, NOW).extract(entry, "production", WINDOW)
+
+    assert rows(batch, "g", "h") == [(1.0, 2.0)]
+    (warning,) = batch.warnings
+    assert warning.startswith("malformed lines of the metrics page are skipped (1): line 3: ")
+    assert problem in warning
+    # it is kept for the rates of the next run as it was read
+    assert Page(found.url, found.time, found.text).samples == found.samples
+
+
+def test_many_bad_lines_are_counted_and_some_named(httpserver: HTTPServer) -> None:
+    found = fetched_from(httpserver, b"g 1\n" + b"up one\n" * 9)
+    assert found.warnings[0].startswith("malformed lines of the metrics page are skipped (9): ")
+    assert found.warnings[0].count("line ") == 3
+    assert found.warnings[0].endswith("; …")
+
+
+@pytest.mark.parametrize("lead", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_good_page_has_no_warning(httpserver: HTTPServer, lead: bytes, end: bytes) -> None:
+    found = fetched_from(
+        httpserver, lead + end.join([b"# HELP g G", b"# TYPE g gauge", b"g 1", b""])
+    )
+    assert (found.samples["g"], found.warnings) == ({(): 1.0}, ())
+
+
+OPENMETRICS = r"""# HELP jobs Jobs that were done: "all" of them\nsecond line, C:\\temp
+# TYPE jobs counter
+# UNIT jobs
+jobs_total{queue="a\"b\\c\nd # {",x=""} 7 # {trace_id="abc",span="}"} 1.0 1772359200.000
+jobs_created{queue="a\"b\\c\nd # {",x=""} 1772359000.000
+# TYPE wait_seconds histogram
+wait_seconds_bucket{le="0.1"} 5 # {} 0.06
+wait_seconds_bucket{le="+Inf"} 9
+wait_seconds_count 9
+# TYPE plain counter
+plain_total 3 # {trace_id="x"} 0.5
+# TYPE temperature_celsius gauge
+temperature_celsius{room="a"} 21.5 1772359200.000
+temperature_celsius{room="b"} NaN
+temperature_celsius{room="c"} +Inf
+# TYPE build info
+build_info{version="1.2"} 1
+# TYPE mode stateset
+mode{mode="on"} 1
+# EOF
+"""
+
+
+def test_a_page_of_openmetrics_is_read(httpserver: HTTPServer) -> None:
+    found = fetched_from(httpserver, OPENMETRICS.encode())
+    assert found.warnings == ()
+    assert found.samples["jobs_total"] == {(("queue", 'a"b\\c\nd # {'), ("x", "")): 7.0}
+    assert found.samples["wait_seconds_bucket"][("le", "0.1"),] == 5.0
+    assert found.samples["plain_total"] == {(): 3.0}
+    entry = measurement("room", t={"metric": "temperature_celsius", "as": "value"})
+    batch = ScrapeSource(found, None, NOW).extract(entry, "production", WINDOW)
+    assert rows(batch, "room", "t") == [("a", 21.5)]
+    assert batch.dropped == {"nan": 1, "inf": 1}
 
 
 def test_a_wrong_token_is_refused(httpserver: HTTPServer) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tasks.core.batch import Batch, empty_frame
-from tasks.core.errors import ConfigurationInvalid, SourceUnavailable
+from tasks.core.errors import AnswerInvalid, ConfigurationInvalid, SourceUnavailable
 from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.sources.tls import TlsSource
@@ -187,3 +191,20 @@ def test_a_folder_of_cas_is_one_too(
     folder.mkdir()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder))
     assert facts(certificates, "good")["trusted"] is False
+
+
+@pytest.mark.parametrize(
+    "names", [b"\x30\x04\xa3\x02\x05\x00", b"\x30\x02\xa5\x00", b"\x30\x01", b"no"]
+)
+def test_names_that_the_library_does_not_know_are_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, names: bytes
+) -> None:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    san = x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, names)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    der = built.add_extension(san, False).sign(key, SHA256()).public_bytes(Encoding.DER)
+    monkeypatch.setattr(TlsSource, "_presented", lambda *_: (der, True))
+    source = TlsSource(Service(url="https://h.example", origin="X"))
+    with pytest.raises(AnswerInvalid, match="its certificate cannot be read"):
+        source.extract(ENTRY, "production", around_now())

@@ -17,6 +17,7 @@ from tasks.sources.prometheus import MAX_POINTS
 from tasks.sources.wide_frame import Grid, Wide, key_of, unfit
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = Window(START, START + timedelta(days=1))
 STEPS = [
     timedelta(milliseconds=500),
     timedelta(seconds=7),
@@ -81,7 +82,7 @@ def test_the_frame_is_what_build_frame_makes(
 ) -> None:
     entry = measurement(("a", "b"), {"x": "float", "n": "int", "ok": "bool", "text": "string"})
     grid = Grid(START, timedelta(seconds=15), 4)
-    wide, rows = Wide(entry), []
+    wide, rows = Wide(entry, DAY), []
     table = {
         (key, slot, field): data.draw(value if field != "ok" else st.sampled_from([None, 0, 1]))
         for key in keys
@@ -119,7 +120,7 @@ def test_the_frame_is_what_build_frame_makes(
 
 def test_series_without_a_value_leave_no_trace() -> None:
     entry = measurement(("a",), {"x": "float"})
-    wide = Wide(entry)
+    wide = Wide(entry, DAY)
     index = wide.index([("kept",), ("bare",)])
     wide.add("x", index[:1], np.array([0]), np.array([1.0]))
     frame = wide.frame("production", np.array([micros(START)]))
@@ -127,13 +128,15 @@ def test_series_without_a_value_leave_no_trace() -> None:
 
 
 def test_the_series_that_is_one_too_many() -> None:
-    wide = Wide(measurement(("a", "b"), {"x": "float"}))
+    wide = Wide(measurement(("a", "b"), {"x": "float"}), DAY)
     wide.index([("1", "1"), ("1", "2"), ("1", None)])
     with pytest.raises(SeriesExceeded) as caught:
         wide.index([("1", "3")])
     assert caught.value.facts == {
         "measurement": "m",
         "series": 4,
+        "start": "2026-03-01T00:00:00Z",
+        "stop": "2026-03-02T00:00:00Z",
         "limit": 3,
         "label": "b",
         "distinct": 4,

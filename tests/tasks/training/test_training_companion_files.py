@@ -52,7 +52,7 @@ def change(path: Path, **keys: Any) -> None:
 
 
 def read(folder: Path) -> FileRun:
-    (found,) = read_runs_of([folder / "fl-progress.json"], None)
+    (found,) = read_runs_of([folder / "fl-progress.json"])
     return found
 
 
@@ -76,6 +76,13 @@ def test_privacy_and_participation_are_read_with_the_progress(folder: Path) -> N
     assert done.analysis.participation is not None
     assert done.analysis.participation.drop_outs is not None
     assert done.analysis.participation.drop_outs.estimate == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_files_with_a_byte_order_mark_are_read(folder: Path) -> None:
+    before = said(read(folder))
+    for path in folder.glob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert said(read(folder)) == before
 
 
 def test_alone_the_progress_tells_of_neither(folder: Path) -> None:
@@ -128,10 +135,10 @@ def test_a_service_without_names_has_its_totals(folder: Path) -> None:
 def test_a_file_of_another_name_has_no_twins(folder: Path) -> None:
     other = folder / "progress.json"
     (folder / "fl-progress.json").rename(other)
-    (found,) = read_runs_of([other], None)
+    (found,) = read_runs_of([other])
     assert (found.run.privacy, found.findings) == (None, ())
 
 
 def test_twins_are_no_runs_of_a_history(folder: Path) -> None:
-    runs, notes = history_of_folder(folder, (), None)
+    runs, notes = history_of_folder(folder, ())
     assert ([run.run_id for run in runs], notes) == (["fl-progress.json: run-a"], [])

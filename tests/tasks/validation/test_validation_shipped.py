@@ -55,7 +55,7 @@ TEAM_LIMITS = {
 }
 # what is physically possible, by the unit of a field
 POSSIBLE = {
-    "ratio": "0 to 1",
+    "ratio": "0 to 1.000001",  # a mean of ones in float32 is a little above 1
     "seconds": "0 to 1000000000",
     "bytes": "0 to 1e+18",
     "celsius": "-273.15 to 1000",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.core.batch import Batch
 from tasks.core.quarantine import SCHEMA
-from tasks.validation.structural_check import LARGEST_TEXT, check_structure
+from tasks.validation.structural_check import check_structure
 from tests.tasks.validation.examples import a_batch, a_frame, a_measurement
 
 MEASUREMENT = a_measurement()
@@ -34,6 +34,12 @@ def methods(*values: str | None) -> Batch:
     )
 
 
+def with_surrogate(tags: pd.Series, value: str) -> pd.Series:
+    """The tags with a lone surrogate behind the value; no text to pandas, only an object."""
+    texts = [f"{text}\ud800" if text == value else text for text in tags.cat.categories]
+    return tags.cat.rename_categories(pd.Index(texts, dtype="object"))
+
+
 def taken(bad: pd.DataFrame) -> list[tuple[Any, ...]]:
     """(number, stage, scope, check_id, tags) of each record."""
     columns = ["number", "stage", "scope", "check_id", "tags"]
@@ -50,61 +56,36 @@ def test_nothing_wrong_gives_the_batch_itself() -> None:
     assert bad.columns.tolist() == SCHEMA.names
 
 
-@pytest.mark.parametrize(
-    ("wrong", "written"),
-    [
-        ("a\nb", "a\\nb"),
-        ("a\tb", "a\\tb"),
-        ("a\x00b", "a\\u0000b"),
-        ("a\x7fb", "a\x7fb"),
-        ("a\x85b", "a\x85b"),
-        ("a\x9fb", "a\x9fb"),
-        ("a\ud800b", "a\\\\ud800b"),
-    ],
-)
-def test_a_control_character_takes_the_rows(wrong: str, written: str) -> None:
-    good, bad = check_structure(methods("GET", wrong, "GET", wrong))
+def test_a_lone_surrogate_takes_the_rows() -> None:
+    good, bad = check_structure(methods("GET", "a\ud800b", "GET", "a\ud800b"))
 
     assert good.frame["share_ratio"].tolist() == [0.0, 2.0]
     assert good.frame["method"].cat.categories.tolist() == ["GET"]
     assert good.frame.index.equals(pd.RangeIndex(2))
-    tags = f'{{"method": "{written}"}}'
+    tags = '{"method": "a\\\\ud800b"}'
     assert taken(bad) == [
-        (1.0, "structural", "row", "tag_control_character", tags),
-        (3.0, "structural", "row", "tag_control_character", tags),
+        (1.0, "structural", "row", "tag_lone_surrogate", tags),
+        (3.0, "structural", "row", "tag_lone_surrogate", tags),
     ]
     assert bad["reason"].unique().tolist() == ["the tag method has a value that no store can hold"]
-    assert bad["limit"].unique().tolist() == ["no control character and no lone surrogate"]
+    assert bad["limit"].unique().tolist() == ["no lone surrogate"]
 
 
-def test_the_first_character_beyond_the_control_characters_passes() -> None:
-    batch = methods("a\xa0b", "a~b")
+@pytest.mark.parametrize("text", ["C:\\", "a\nb", "a\tb", "a\x7fb", "x" * 70_000])
+def test_what_only_a_sink_cannot_hold_passes(text: str) -> None:
+    batch = methods("GET", text)
 
     assert check_structure(batch)[0] is batch
-
-
-def test_a_backslash_at_the_end_takes_the_rows() -> None:
-    good, bad = check_structure(methods("C:\\", "C:\\x"))
-
-    assert good.frame["method"].tolist() == ["C:\\x"]
-    assert taken(bad) == [
-        (0.0, "structural", "row", "tag_trailing_backslash", '{"method": "C:\\\\"}')
-    ]
-
-
-def test_a_row_with_two_faults_is_recorded_once() -> None:
-    good, bad = check_structure(methods("a\n\\", "GET"))
-
-    assert good.frame["method"].tolist() == ["GET"]
-    assert bad["check_id"].tolist() == ["tag_control_character"]
 
 
 def test_every_tag_is_looked_at() -> None:
     two = a_measurement(tags=("method", "zone"))
     frame = a_frame(
-        two, [0, 15, 30], method=["a\n", "b", "c"], zone=["x", "y\\", "z"],
+        two, [0, 15, 30], method=["a", "b", "c"], zone=["x", "y", "z"],
         share_ratio=[0.0, 1.0, 2.0], size_bytes=[7, None, None],
     )  # fmt: skip
+    frame["method"] = with_surrogate(frame["method"], "a")
+    frame["zone"] = with_surrogate(frame["zone"], "y")
 
     good, bad = check_structure(a_batch(two, frame))
 
@@ -115,12 +96,12 @@ def test_every_tag_is_looked_at() -> None:
 
 def test_the_environment_is_looked_at() -> None:
     frame = a_frame(MEASUREMENT, [0], share_ratio=[0.5])
-    frame["environment"] = frame["environment"].cat.rename_categories(["prod\\"])
+    frame["environment"] = with_surrogate(frame["environment"], "production")
 
     good, bad = check_structure(a_batch(MEASUREMENT, frame))
 
     assert len(good.frame) == 0
-    assert bad["environment"].tolist() == ["prod\\"]
+    assert bad["environment"].tolist() == ["production\\ud800"]
 
 
 def test_an_empty_tag_becomes_null_and_keeps_its_row() -> None:
@@ -134,33 +115,17 @@ def test_an_empty_tag_becomes_null_and_keeps_its_row() -> None:
 
 
 def test_a_category_that_no_row_has_is_no_fault() -> None:
-    batch = methods("GET", "a\n")
+    batch = methods("GET", "a\ud800")
     batch = Batch(MEASUREMENT, "production", batch.window, batch.frame.iloc[[0]])
 
     assert check_structure(batch)[0] is batch
 
 
-@pytest.mark.parametrize("text", ["x" * LARGEST_TEXT, "é" * (LARGEST_TEXT // 2), "line\nbreak"])
-def test_a_text_that_fits_passes(text: str) -> None:
+@pytest.mark.parametrize("text", ["x" * 70_000, "line\nbreak"])
+def test_a_text_of_any_length_passes(text: str) -> None:
     batch = a_batch(NOTED, a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[text, None]))
 
     assert check_structure(batch)[0] is batch
-
-
-@pytest.mark.parametrize("text", ["x" * (LARGEST_TEXT + 1), "é" * (LARGEST_TEXT // 2) + "x"])
-def test_a_text_that_is_too_long_goes_alone(text: str) -> None:
-    batch = a_batch(NOTED, a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[text, "ok"]))
-
-    good, bad = check_structure(batch)
-
-    expected = a_frame(NOTED, [0, 15], share_ratio=[1.0, 2.0], note=[None, "ok"])
-    pd.testing.assert_frame_equal(good.frame, expected)
-    (record,) = bad.to_dict("records")
-    assert (record["field"], record["scope"], record["check_id"]) == (
-        "note", "value", "field_too_long",
-    )  # fmt: skip
-    assert record["text"] == text
-    assert batch.frame["note"][0] == text
 
 
 @given(
@@ -179,5 +144,5 @@ def test_every_value_is_let_in_or_recorded(values: list[str | None]) -> None:
     assert batch.values == good.values + len(bad)
     assert np.isin(good.frame["share_ratio"], batch.frame["share_ratio"]).all()
     kept = [text for text in good.frame["method"].dropna().tolist()]
-    assert all(text.isprintable() and text and not text.endswith("\\") for text in kept)
+    assert all(text and "\ud800" not in text for text in kept)
     pd.testing.assert_frame_equal(batch.frame, before)

@@ -85,6 +85,14 @@ def test_what_is_not_json_is_refused(tmp_path: Path, text: str, problem: str) ->
     assert problem in caught.value.problem
 
 
+def test_the_mark_of_an_editor_on_windows_is_no_part_of_a_suite(tmp_path: Path) -> None:
+    write(tmp_path, a_content(MEASUREMENT))
+    path = tmp_path / "example.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert read_suite(tmp_path, MEASUREMENT).name == "example"
+
+
 def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "example.json").write_bytes(b"\xff\xfe")
 

@@ -8,8 +8,8 @@ CLIENTS = tuple(f"client-{number:02d}" for number in range(20))
 TICKS = 400
 
 
-def readings_over_time(seed: int) -> list[tuple[EdgeReading, ...]]:
-    fleet = Fleet(CLIENTS, seed)
+def readings_over_time(seed: int, lossy: int = 0) -> list[tuple[EdgeReading, ...]]:
+    fleet = Fleet(CLIENTS, seed, lossy)
     seen = []
     for _ in range(TICKS):
         fleet.step()
@@ -38,6 +38,16 @@ def test_batteries_drain_and_are_charged_again() -> None:
     assert (changes > 0).any()
     # a device is charged long before it is empty
     assert levels.min() > 5
+
+
+def test_only_a_client_with_a_lossy_network_is_beyond_the_limits_of_the_catalogue() -> None:
+    rows = readings_over_time(1, lossy=1)
+    over = {r.client for row in rows for r in row if r.packet_loss_ratio > 0.05}
+    assert over == {CLIENTS[0]}
+    assert all(row[0].packet_loss_ratio > 0.05 for row in rows)
+    assert min(r.battery_percent for row in rows for r in row) > 20
+    usual = [r.packet_loss_ratio for row in readings_over_time(1) for r in row]
+    assert max(usual) < 0.05
 
 
 def test_temperature_follows_the_load() -> None:

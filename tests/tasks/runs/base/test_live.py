@@ -87,7 +87,7 @@ def test_an_endpoint_is_asked_once_for_all_its_measurements(httpserver: HTTPServ
     [
         ("<html>", "refused", "it is not JSON"),
         ("[]", "refused", "the body is a list, not an object"),
-        ('{"items": [{"id": "a"}, {"id": "b"}]}', "too_many_series", "id"),
+        ('{"items": [{"id": "a", "x": 1}, {"id": "b", "x": 1}]}', "too_many_series", "id"),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_one_finding(

@@ -15,9 +15,10 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ReportNotWritten, UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, records
-from tasks.core.receipt import Outcome, Receipt, Values, Verdict, write_receipt
+from tasks.core.receipt import Outcome, Receipt, Values, write_receipt
 from tasks.core.settings import load_settings
 from tasks.core.severity import Severity
+from tasks.core.verdict import Verdict
 from tasks.core.window import Cell, Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
@@ -93,12 +94,12 @@ def hold_back(installation: Installation, lake: Lake, cell: Cell) -> None:
     lake.quarantine(load(installation), held, [cell], "production")
 
 
-def a_run(installation: Installation, run_id: str | None = None) -> Run:
+def a_run(installation: Installation, run_id: str | None = None, flow: str = "report") -> Run:
     variables = {
         "FEDVITALS_CONFIG": str(installation.config),
         "FEDVITALS_HOME": str(installation.home),
     }
-    return Run("report", load_settings(variables), run_id=run_id)
+    return Run(flow, load_settings(variables), run_id=run_id)
 
 
 def asked(window: Window = ONE_HOUR, **more: Any) -> Request:
@@ -158,7 +159,7 @@ def test_a_window_without_data_is_a_report_that_says_so(installation: Installati
 
     assert (receipt.status, receipt.exit_code, receipt.values) == ("no_data", 0, Values())
     page = Path(str(receipt.report)).read_text("utf-8")
-    assert "No data <small>in production</small>" in page
+    assert "<h1>no data: 2 measurements without values</h1>" in page
     assert page.count("the lake has no values in this window") == 2
 
 
@@ -215,7 +216,7 @@ def test_a_run_is_compared_with_the_one_before_and_its_hours_have_events(
     receipt, outcomes = receipt_of("20260301T130000-b", "two")
     receipt = receipt.model_copy(update={"notes": ("a note",)})
 
-    with a_run(installation, receipt.run_id) as run:
+    with a_run(installation, receipt.run_id, "collect") as run:
         run.outcomes += outcomes
         plan = make_report_plan(run, asked())
         with run.delivery("self metrics") as problems:
@@ -255,7 +256,7 @@ def test_a_run_whose_report_cannot_be_written_did_its_work_all_the_same(
     receipt, outcomes = receipt_of("20260301T130000-b")
     (installation.home / "reports").write_text("a file")
 
-    with a_run(installation, receipt.run_id) as run:
+    with a_run(installation, receipt.run_id, "collect") as run:
         run.outcomes += outcomes
         report_run(run, make_report_plan(run, asked()), receipt)
         reported = run.complete(receipt)

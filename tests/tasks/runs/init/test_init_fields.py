@@ -66,8 +66,8 @@ def test_a_counter_without_a_unit_is_counted_in_its_last_word() -> None:
         ("load1", "load1", "max by (instance, job) (load1)", (None, None)),
         ("mem_bytes", "mem_bytes", "max by (instance, job) (mem_bytes)", (0, None)),
         ("up_seconds", "up_seconds", "max by (instance, job) (up_seconds)", (0, None)),
-        ("hit_ratio", "hit_ratio", "max by (instance, job) (hit_ratio)", (0, 1)),
-        ("cpu_percent", "cpu_ratio", "max by (instance, job) (cpu_percent) / 100", (0, 1)),
+        ("hit_ratio", "hit_ratio", "max by (instance, job) (hit_ratio)", (0, 1.000001)),
+        ("cpu_percent", "cpu_ratio", "max by (instance, job) (cpu_percent) / 100", (0, 1.000001)),
         ("t_celsius", "t_celsius", "max by (instance, job) (t_celsius)", (None, None)),
         (
             "clock_adjustment_ratio",

@@ -106,7 +106,7 @@ def test_a_limit_that_the_last_hour_speaks_against_is_not_proposed(
         "offset_seconds": (None, None),
         "wait_seconds": (0, None),
         "fan_ratio": (None, None),
-        "load_ratio": (0, 1),
+        "load_ratio": (0, 1.000001),
         "new_seconds": (0, None),
     }
 

@@ -44,7 +44,7 @@ def test_obligations_and_what_is_possible(proposed: Proposed) -> None:
         "mem_bytes_possible": (not_negative("mem_bytes"), "warning"),
         "wait_seconds_possible": (not_negative("wait_seconds"), "warning"),
         "hit_ratio_possible": (
-            {"column": "hit_ratio", "min_value": 0, "max_value": 1},
+            {"column": "hit_ratio", "min_value": 0, "max_value": 1.000001},
             "warning",
         ),
         "hits_per_second_possible": (not_negative("hits_per_second"), "critical"),

@@ -103,6 +103,17 @@ def test_another_type_is_another_value() -> None:
     assert list(found.changed) == [SHARE]
 
 
+@pytest.mark.parametrize(
+    ("stored", "is_equal"), [("a\r\nb", True), ("ab", False), ("a\n b", False)]
+)
+def test_line_ends_of_texts_are_those_of_the_transport(stored: str, is_equal: bool) -> None:
+    landed, read = (
+        Points("string", np.array([nanos(0)]), np.array([text], dtype="object"))
+        for text in ("a\nb", stored)
+    )
+    assert (compare({SHARE: landed}, {SHARE: read}) is None) == is_equal
+
+
 def test_facts_do_not_depend_on_order_and_tell_keys_apart() -> None:
     other = SeriesKey(PUT, "share_ratio")
     both = facts_of({SHARE: of((0, 0.5), (1, 0.25)), other: of((0, 1.0))})

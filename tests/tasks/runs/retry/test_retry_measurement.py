@@ -402,8 +402,8 @@ def test_after_a_crash_at_the_sink_its_refusals_are_reported_again(bench: Bench)
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
     bench.run(NOW)
-    bench.sink.defect = RuntimeError("crashed on purpose")
-    with pytest.raises(RuntimeError):
+    bench.sink.defect = KeyboardInterrupt("killed on purpose")
+    with pytest.raises(KeyboardInterrupt):
         again(bench)
     bench.sink.defect = None
     assert bench.run(NOW).sinks == {"memory": SinkValues(owed=2, loaded=1, refused=1)}

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.reports.units import Scale, counted, digits, human, scale_for, share, signed
+from tasks.core.units import Scale, counted, digits, human, scale_for, share, signed
 
 
 @pytest.mark.parametrize(

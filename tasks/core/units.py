@@ -64,6 +64,16 @@ def human(value: float | None, unit: str) -> str:
     return f"{number} {symbol}".strip()
 
 
+def pair(value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Format a value with its unit, and its limit without; both differ when the numbers do."""
+    scale = scale_for(unit, max(abs(value), abs(limit)))
+    numbers = value / scale.divisor, limit / scale.divisor
+    texts = [digits(number) for number in numbers]
+    if texts[0] == texts[1] and value != limit:
+        texts = [f"{number:.12g}" for number in numbers]
+    return f"{texts[0]} {scale.symbol}".strip(), texts[1]
+
+
 def signed(value: float, unit: str) -> str:
     """Format a signed change: +4.2 ms, −3 pp; percentage points for shares."""
     if not value:
