@@ -189,7 +189,8 @@ def test_people_are_reported_each_problem_once(faulty: Faulty) -> None:
     for name in PROBLEMS:
         (problem,) = faulty.line(name)["problems"]
         assert faulty.again.out.count(problem) == 1
-    assert faulty.again.out.count("  failed  ") == len(PROBLEMS)
+    failed = {line.split()[0] for line in faulty.again.out.splitlines() if " failed" in line[2:]}
+    assert failed >= {*PROBLEMS}, faulty.again.out
 
 
 def test_the_report_tells_each_problem(faulty: Faulty) -> None:

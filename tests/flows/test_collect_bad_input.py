@@ -232,7 +232,7 @@ USAGES = {
     "no time to stop": (("--start", "-1h", "--stop", "x"), f"--stop: 'x' is not a time. {HINT}"),
     "unknown measurement": (
         ("--measurement", "modles"),
-        "--measurement: modles is not in the catalogue. Fix: list them: fedvitals catalogue",
+        "--measurement: modles is not in the catalogue. Fix: did you mean models? List them: fedvitals catalogue",
     ),
     "nothing of the type": (
         ("--type", "business"),
@@ -313,7 +313,7 @@ VARIABLES = {
     ),
     "a home that cannot be": (
         {"FEDVITALS_HOME": "/dev/null/x"},
-        "FEDVITALS_HOME: /dev/null/x cannot be created: Not a directory. "
+        "FEDVITALS_HOME: /dev/null/x cannot be created: File exists. "
         "Fix: name a writable folder",
     ),
     "no Prefect server": (
