@@ -99,8 +99,8 @@ def test_grafana_is_a_service_like_the_others(config: Path) -> None:
     assert grafana.token is not None
     assert grafana.token.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
-    entry = staging(grafana_url="http://grafana:3000", grafana_token="MY_GRAFANA")
-    other = load(config, entry, MY_GRAFANA="another").environment("staging").services.get("grafana")
+    entry = staging(grafana_url="http://grafana:3000", grafana_token="MY_GRAFANA_KEY")
+    other = load(config, entry, MY_GRAFANA_KEY="another").environment("staging").services.get("grafana")
     assert other is not None
     assert (other.url, other.token and other.token.get_secret_value()) == (
         "http://grafana:3000", "another",
@@ -342,10 +342,10 @@ def test_empty_variable_is_none_at_all(config: Path) -> None:
 def test_no_secret_is_in_any_text_of_the_settings(config: Path) -> None:
     settings = load(
         config,
-        staging(api_url="http://y", api_token="OTHER"),
+        staging(api_url="http://y", api_token="OTHER_TOKEN"),
         **{variable: "http://x" for key, variable in VARIABLES.items() if key.endswith("_url")},
         **{variable: SECRET for key, variable in VARIABLES.items() if key.endswith("_token")},
-        OTHER=SECRET,
+        OTHER_TOKEN=SECRET,
         FEDVITALS_LEDGER_URL=f"postgresql://user:{SECRET}@host/name",
     )
     texts = [str(settings), repr(settings), *(str(e) for e in settings.environments.values())]
@@ -399,8 +399,8 @@ def test_every_other_secret_may_stand_in_a_file(config: Path, tmp_path: Path) ->
     assert heartbeat.get_secret_value() == url
     ledger = load(config, FEDVITALS_LEDGER_URL_FILE=a_file(tmp_path, "sqlite:///x.db")).ledger_url
     assert ledger == "sqlite:///x.db"
-    entry = staging(api_url="http://y", api_token="OTHER")
-    named = load(config, entry, OTHER_FILE=a_file(tmp_path, SECRET)).environment("staging")
+    entry = staging(api_url="http://y", api_token="OTHER_TOKEN")
+    named = load(config, entry, OTHER_TOKEN_FILE=a_file(tmp_path, SECRET)).environment("staging")
     token = named.services["api"].token
     assert token is not None
     assert token.get_secret_value() == SECRET
