@@ -282,5 +282,6 @@ class QueryInvalid(Terminal):
 class RunFileInvalid(Terminal):
     """A file of a training run cannot be read. Facts: file, problem, fix."""
 
+    longest = 1000  # its fix may be a line of Python with two paths
     message = "{file}: {problem}. Fix: {fix}"
     exit_code = 2

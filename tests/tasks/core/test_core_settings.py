@@ -100,7 +100,9 @@ def test_grafana_is_a_service_like_the_others(config: Path) -> None:
     assert grafana.token.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
     entry = staging(grafana_url="http://grafana:3000", grafana_token="MY_GRAFANA_KEY")
-    other = load(config, entry, MY_GRAFANA_KEY="another").environment("staging").services.get("grafana")
+    other = (
+        load(config, entry, MY_GRAFANA_KEY="another").environment("staging").services.get("grafana")
+    )
     assert other is not None
     assert (other.url, other.token and other.token.get_secret_value()) == (
         "http://grafana:3000", "another",

@@ -23,6 +23,7 @@ from tasks.core.receipt import Receipt
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.settings import Maintenance as Rules
 from tasks.core.settings import Settings, load_settings
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 from tasks.lake.delta import existing_table
 from tasks.lake.windows import append_states, states_in_force
@@ -58,7 +59,7 @@ def settings(bench: Bench) -> Settings:
 
 def unchecked(batch: Batch, suite: object) -> SimpleNamespace:
     """In place of a suite, whose import and runs would take most of the time here."""
-    return SimpleNamespace(good=batch.frame, bad=no_records(), verdict=None)
+    return SimpleNamespace(good=batch.frame, bad=no_records(), verdict=Verdict("none"))
 
 
 @pytest.fixture
@@ -431,8 +432,9 @@ from types import SimpleNamespace
 from tests.tasks.workbench import a_bench, at, rows
 from tasks.pipeline import process
 from tasks.core.quarantine import no_records
+from tasks.core.verdict import Verdict
 from tasks.core.window import Window
-process.validate = lambda batch, suite: SimpleNamespace(good=batch.frame, bad=no_records(), verdict=None)
+process.validate = lambda batch, suite: SimpleNamespace(good=batch.frame, bad=no_records(), verdict=Verdict("none"))
 bench = a_bench(Path(sys.argv[1]))
 print("ready", flush=True)
 for hour in range(60, 90):
