@@ -74,6 +74,7 @@ def service_of(fake: FakeInfluxDB, **changes: Any) -> InfluxService:
         "url": fake.url,
         "token": SecretStr(fake.token),
         "origin": "INFLUXDB_URL",
+        "token_from": "INFLUXDB_TOKEN",
         "org": "fedvitals",
         "bucket": "fedvitals",
     }
