@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from tasks.core.errors import LakeDamaged
@@ -221,9 +222,13 @@ def test_repeated_key_goes_to_quarantine_and_older_values_stay_countable(bench: 
 
 
 def test_value_that_no_tag_can_carry_is_turned_away(bench: Bench) -> None:
-    bench.put(rows(bench.measurement, [at(0.25)], method=["a\\"], share_ratio=[0.5]))
+    bench.put(rows(bench.measurement, [at(0.25)], method=["a"], share_ratio=[0.5]))
+    methods = bench.source.frame["method"].cat
+    lone = pd.Index(["a\ud800"], dtype="object")
+    bench.source.frame["method"] = methods.rename_categories(lone)
     outcome = bench.run(NOW)
-    assert (outcome.state, outcome.verdicts) == ("landed", ())
+    (verdict,) = outcome.verdicts
+    assert (outcome.state, verdict.suite) == ("landed", "structural check")
     assert outcome.values == Values(extracted=1, quarantined=1)
     assert bench.landed(0).empty
 

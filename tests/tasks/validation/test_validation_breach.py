@@ -132,7 +132,7 @@ def test_a_series_is_named_by_the_tags_that_tell_it_apart() -> None:
 def test_names_from_outside_cannot_draw_on_a_terminal() -> None:
     found = breach(batch(LATENCY, **{"b\x1b[31m\n": [9.0]}), max_value=5)
     assert found is not None
-    assert found.what == r"latency p95 of b\x1b[31m\n is 9 s (limit 5)"
+    assert found.what == r"latency p95 of b\u001b[31m\u000a is 9 s (limit 5)"
 
 
 def test_a_check_of_several_columns_or_without_an_offending_row_has_no_breach() -> None:
@@ -158,5 +158,5 @@ def test_rejected_values_are_failed_checks_with_their_times() -> None:
     assert again is not None
     earlier = again.checks[0].breach
     assert earlier is not None
-    assert (earlier.observed, earlier.holds) == (r"\x1b[31m", False)
+    assert (earlier.observed, earlier.holds) == (r"\u001b[31m", False)
     assert rejected(kept.iloc[:0], at(2)) is None
