@@ -155,7 +155,7 @@ EXPECTED = {
     ),
     "the token is wrong": (
         {"PROMETHEUS_API_TOKEN": "wrong"},
-        "refused query of a.a (HTTP 401): the token is not accepted. Fix: set the token in",
+        "refused query of a.a (HTTP 401): the token is not accepted. Fix: set PROMETHEUS_API_TOKEN",
     ),
 }
 
@@ -171,9 +171,12 @@ def test_an_expected_failure_is_one_sentence_without_a_traceback(
     assert (ran.code, ran.err) == (1, "")
     problem = ran.document["measurements"][0]["problems"][0]
     assert words in problem
-    assert ending(run) == ("FAILED", "Failed", f"nothing landed: {problem}")
+    sentence = ran.document["sentence"]
+    assert sentence.startswith("nothing landed: ")
+    assert problem.partition(". Fix: ")[0] in sentence
+    assert ending(run) == ("FAILED", "Failed", sentence)
     reported = [each.message for each in logs(client, run)]
-    assert f"nothing landed: {problem}" in reported
+    assert sentence in reported
     assert [each for each in reported if "Traceback" in each or "Error:" in each] == []
     assert SECRET not in "".join(reported)
 
