@@ -34,7 +34,7 @@ def test_new_table_is_flushed_with_the_folders_above_it(
 ) -> None:
     Lake(str(tmp_path / "lake")).prepare(M)
     draft, *rest = kinds(flushed)
-    assert draft.startswith("_fedvitals.json.")
+    assert draft.startswith("._fedvitals.json.")
     expected = ["lake", "example", f"{0:020d}.json", "_delta_log", "lake", tmp_path.name]
     assert rest == expected
 

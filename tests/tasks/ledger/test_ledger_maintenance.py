@@ -64,7 +64,7 @@ def test_what_is_wrong_otherwise_is_reported(ledger: Ledger) -> None:
 def test_what_a_dead_process_left_of_a_backup_goes_and_what_is_being_written_stays(
     ledger: Ledger, tmp_path: Path
 ) -> None:
-    left, written = (tmp_path / f"ledger-{name}.db.part" for name in ("old", "now"))
+    left, written = (tmp_path / f".ledger-{name}.db.0a1b" for name in ("old", "now"))
     for path in (left, written):
         path.write_bytes(b"half a backup")
     os.utime(left, (0, 0))
