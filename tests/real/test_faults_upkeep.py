@@ -144,7 +144,7 @@ def test_maintain_is_killed(
     assert_whole(here, influxdb, kept.values)
     # old records go whole or not at all
     assert held_back(here) in (Counter(kept.quarantined), Counter())
-    left = next(iter((here.home / "backups").glob("*.part")), None)
+    left = next(iter((here.home / "backups").glob(".ledger-*.db.*")), None)
     if left is not None:
         os.utime(left, (0, 0))
 
@@ -153,7 +153,7 @@ def test_maintain_is_killed(
     assert (maintained.status, maintained.exit_code) == ("ok", 0)
     assert {line.state for line in tables_of(maintained)} == {"done"}
     assert_whole(here, influxdb, kept.values, set())
-    assert list((here.home / "backups").glob("*.part")) == []
+    assert list((here.home / "backups").glob(".ledger-*.db.*")) == []
     # there is nothing left to do
     again = tables_of(one_upkeep(here.environment))
     assert {line.files_compacted for line in again if line.name == NAME} == {0}
