@@ -141,7 +141,7 @@ def test_the_receipt_has_the_promised_shape(twice: Twice) -> None:
         assert list(receipt) == [
             "flow", "run_id", "environment", "status", "worst", "fail_on", "window", "values",
             "sinks", "measurements", "findings", "notes", "seconds", "retries", "lag_seconds",
-            "deliveries", "report", "places", "details",
+            "deliveries", "report", "places", "details", "sentence",
         ]  # fmt: skip
         assert (receipt["flow"], receipt["environment"]) == ("collect", "production")
         assert receipt["window"] == {"start": iso(WINDOW.start), "stop": iso(WINDOW.stop)}
