@@ -93,6 +93,8 @@ def _answers(
         answers = sink.load(measurement, environment, cells)
         if [answer.cell for answer in answers] != [each.cell for each in cells]:
             raise ValueError("the sink answered for other cells")
+    # a defect in one sink must lose neither the count of what is landed nor the other sinks: its
+    # values are pending, and the run ends as degraded
     except Exception as error:
         logger.exception("sink=%s unexpected error", sink.name)
         facts = {"sink": sink.name, "url": sink.target, "problem": defect(error)}
