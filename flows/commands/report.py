@@ -1,7 +1,5 @@
 """`fedvitals report`: build the report of any window from the lake."""
 
-from typing import TYPE_CHECKING
-
 from flows.commands.options import (
     AsJson,
     EnvironmentName,
@@ -14,9 +12,6 @@ from flows.commands.options import (
 from flows.commands.running import show_warnings
 from flows.commands.show import print_json
 from flows.commands.summary import summary
-
-if TYPE_CHECKING:
-    pass
 
 
 def report(

@@ -200,10 +200,7 @@ def _catalogue(settings: "Settings") -> "Catalogue":
 
 
 def _entry(catalogue: "Catalogue", name: str) -> "Entry":
-    if name not in catalogue:
-        problem = f"{name!r} is not in the catalogue"
-        fix = "List them: fedvitals catalogue"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
+    catalogue.require(name)
     return catalogue[name]
 
 

@@ -1,13 +1,12 @@
 """The catalogue: all measurements, and how each is read."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from tasks.core.documents import Duration, Strict, parse, read_yaml
+from tasks.core.documents import Duration, Strict, closest, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
@@ -50,13 +49,6 @@ class _File(Strict):
         return {**content, "measurements": entries}
 
 
-def _alike(unknown: list[str], known: Iterable[str]) -> str:
-    """Return a question for known names that are similar to an unknown one, else nothing."""
-    names = [*known]
-    found = [alike for name in unknown for alike in get_close_matches(name, names)[:1]]
-    return f"Did you mean {', '.join(found)}? " if found else ""
-
-
 class Catalogue(Mapping[str, Measurement]):
     """Maps names to measurements, in the order of the file."""
 
@@ -95,12 +87,19 @@ class Catalogue(Mapping[str, Measurement]):
 
         Raises UsageInvalid when a name is not in the catalogue.
         """
-        if unknown := [name for name in names if name not in self]:
-            raise UsageInvalid(
-                argument="--measurement",
-                problem=f"{', '.join(unknown)} is not in the catalogue",
-                fix=f"{_alike(unknown, self)}List them: fedvitals catalogue",
-            )
+        self.require(*names, argument="--measurement")
         if names:
             return tuple(self[name] for name in names)
         return tuple(entry for entry in self.values() if entry.type in types)
+
+    def require(self, *names: str, argument: str = "MEASUREMENT") -> None:
+        """Raise UsageInvalid with similar names when one is not in the catalogue."""
+        unknown = [name for name in names if name not in self]
+        similar = [close for name in unknown if (close := closest(name, self))]
+        question = f"Did you mean {', '.join(similar)}? " if similar else ""
+        if unknown:
+            raise UsageInvalid(
+                argument=argument,
+                problem=f"{', '.join(unknown)} is not in the catalogue",
+                fix=f"{question}List them: fedvitals catalogue",
+            )

@@ -1,6 +1,7 @@
 """Reading YAML files into models, with errors that name the key."""
 
 import difflib
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -84,8 +85,13 @@ def _describe(model: type[BaseModel], detail: ErrorDetails) -> str:
 
 
 def _suggestion(model: type[BaseModel], key: str) -> str:
-    close = difflib.get_close_matches(key, sorted(_known_keys(model, set())), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = closest(key, _known_keys(model, set()))
+    return f" (did you mean {close}?)" if close else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is most similar, if one is."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), None)
 
 
 def _known_keys(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[str]:

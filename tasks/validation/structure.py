@@ -1,12 +1,12 @@
 """Required structure of suites, checked on the JSON alone."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tasks.core.batch import columns_of
+from tasks.core.documents import closest
 from tasks.core.errors import SuiteInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.severity import NAMES, Severity
@@ -39,8 +39,8 @@ class Complaint:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """Return the fix for an unknown word."""
-    close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"Use {close[0]}" if close else otherwise
+    close = closest(word, known)
+    return f"Use {close}" if close else otherwise
 
 
 def check_structure(content: Any, measurement: Measurement, path: Path) -> None:

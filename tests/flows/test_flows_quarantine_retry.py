@@ -186,7 +186,7 @@ def test_an_unknown_measurement_is_refused(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry", "sharez")
     assert ran.code == 2
     assert ran.complaint == (
-        "MEASUREMENT: 'sharez' is not in the catalogue. Fix: list them: fedvitals catalogue"
+        "MEASUREMENT: sharez is not in the catalogue. Fix: did you mean shares? List them: fedvitals catalogue"
     )
 
 

@@ -218,7 +218,7 @@ def test_an_unknown_measurement_is_refused(shares: Shares, command: str) -> None
     ran = shares.installation.here("suites", command, "sharez")
     assert ran.code == 2
     assert ran.complaint == (
-        "MEASUREMENT: 'sharez' is not in the catalogue. Fix: list them: fedvitals catalogue"
+        "MEASUREMENT: sharez is not in the catalogue. Fix: did you mean shares? List them: fedvitals catalogue"
     )
 
 

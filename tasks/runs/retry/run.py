@@ -5,7 +5,6 @@ from functools import partial
 
 from tasks.core.batch import Batch
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History, Sink
 from tasks.core.receipt import Outcome, Receipt
@@ -62,10 +61,8 @@ def plan_retry(run: Run, request: RetryRequest) -> Plan:
     settings, chosen, name = run.settings, run.environment, request.measurement
     window = asked_window(request.start, request.stop, run.now)
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    if name is not None and name not in catalogue:
-        problem = f"{name!r} is not in the catalogue"
-        fix = "List them: fedvitals catalogue"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
+    if name is not None:
+        catalogue.require(name)
     span = window.widened(settings.pipeline.cell)
     names = [name] if name is not None else dict.fromkeys([*catalogue, *run.lake.names()])
     held = [each for each in names if _holds(run.lake, each, chosen.name, span)]
