@@ -3,17 +3,13 @@
 import itertools
 import multiprocessing
 import resource
-import socket
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 from tasks.core.errors import FedvitalsError
-from tests.fakes.raw_http import read_request
+from tests.fakes.raw_http import RawServer
 
 MEGABYTE = 1 << 20
 ZEROS = bytes(MEGABYTE)
@@ -23,17 +19,13 @@ MOST_SECONDS = 60
 MOST_CHARACTERS = 2000
 
 
-class HostileServer:
+class HostileServer(RawServer):
     """Answers every connection with the parts, `pause` seconds apart, until the client leaves."""
 
     def __init__(self, parts: Callable[[], Iterable[bytes]], pause: float = 0.0) -> None:
-        self._parts = parts
-        self._pause = pause
-        self._done = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__((), pause)
+        self._make = parts
         self.asked = 0
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def _serve(self) -> None:
         with suppress(OSError):
@@ -41,30 +33,7 @@ class HostileServer:
                 connection, _ = self._listener.accept()
                 self.asked += 1
                 with connection, suppress(OSError):
-                    self._answer(connection)
-
-    def _answer(self, connection: socket.socket) -> None:
-        read_request(connection)
-        for part in self._parts():
-            connection.sendall(part)
-            if self._done.wait(self._pause):
-                return
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
+                    self._answer(connection, self._make())
 
 
 def head(status: str = "200 OK", **headers: str) -> bytes:

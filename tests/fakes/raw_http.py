@@ -24,11 +24,14 @@ class RawServer:
         with suppress(OSError):
             connection, _ = self._listener.accept()
             with connection:
-                read_request(connection)
-                for part in self._parts:
-                    connection.sendall(part)
-                    if self._done.wait(self._pause):
-                        return
+                self._answer(connection, self._parts)
+
+    def _answer(self, connection: socket.socket, parts: Iterable[bytes]) -> None:
+        read_request(connection)
+        for part in parts:
+            connection.sendall(part)
+            if self._done.wait(self._pause):
+                return
 
     def __enter__(self) -> Self:
         self._thread.start()
