@@ -29,8 +29,8 @@ from benchmarks.setting import (
     write_config,
 )
 from tasks.core.window import iso
-from tests.real.history import history, selector
-from tests.real.servers import InfluxServer, PrometheusServer
+from tests.support.history import history, selector
+from tests.support.servers import InfluxServer, PrometheusServer
 
 SERIES = 10_000
 HOUR_SECONDS = 3_600

@@ -20,10 +20,10 @@ from typing import Any
 
 from tasks.core.settings import shipped
 from tasks.core.window import floor, iso
-from tests.deployments.services.fl_server.running_server import started
-from tests.real.process import environment
-from tests.real.servers import InfluxServer, PrometheusServer
-from tests.real.service_history import service_history
+from tests.support.process import environment
+from tests.support.running_server import started
+from tests.support.servers import InfluxServer, PrometheusServer
+from tests.support.service_history import service_history
 
 REPETITIONS = 5
 HOUR = timedelta(hours=1)

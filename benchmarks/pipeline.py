@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.setting import TEN, Where, describe, openmetrics, write_config
-from tests.real.servers import InfluxServer, PrometheusServer
+from tests.support.servers import InfluxServer, PrometheusServer
 
 REPETITIONS = 5
 PARTS = ("ours", "plain", "ceiling", "telegraf", "one_day", "ten_days")

@@ -33,8 +33,8 @@ from benchmarks.setting import (  # fmt: skip
 )
 from tasks.core.settings import Pipeline
 from tasks.core.window import iso
-from tests.real.process import environment
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.process import environment
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
 
 COMMAND = Path(sys.executable).with_name("fedvitals")
 CHUNKS = {"6h": 4, "1h": 24}

@@ -11,7 +11,7 @@ import yaml
 
 from tasks.core.settings import shipped
 from tasks.core.window import Window, iso
-from tests.real.history import history, selector
+from tests.support.history import history, selector
 
 SERIES = 100
 STEP_SECONDS = 15

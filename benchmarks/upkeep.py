@@ -45,7 +45,7 @@ from tasks.pipeline.land import Extracted, land
 from tasks.runs.base.run import Run
 from tasks.runs.maintain import UpkeepPlan, maintain_tables
 from tasks.validation.model import Suite
-from tests.real.servers import PostgresServer
+from tests.support.servers import PostgresServer
 
 MEASUREMENTS = 40
 COMMITS = 2_000

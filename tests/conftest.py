@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from absl.logging import get_absl_handler
 from hypothesis import settings
 
-from tests.real.process import QUIET
-from tests.real.servers import (
+from tests.support.process import QUIET
+from tests.support.servers import (
     AlertmanagerServer,
     InfluxServer,
     NodeExporter,
@@ -24,6 +24,10 @@ from tests.real.servers import (
     PrometheusServer,
     find_chromium,
 )
+
+if TYPE_CHECKING:
+    from tests.support.installation import Installation
+    from tests.support.workbench import Bench
 
 # Before anything imports prefect or Great Expectations, which read them at import.
 os.environ.update(QUIET)
@@ -139,6 +143,33 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     """A Prefect server; run flows against it in child processes with its `client_env()`."""
     with PrefectServer(tmp_path_factory.mktemp("prefect")) as server:
         yield server
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> "Iterator[Bench]":
+    """Tools on the local disk for one measurement with the fields share_ratio and size_bytes."""
+    # most tests need none of what it imports
+    from tests.support.workbench import a_bench
+
+    bench = a_bench(tmp_path)
+    yield bench
+    bench.ledger.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> "Installation":
+    """An installation without configuration, and without a Prefect server."""
+    from tests.support.installation import Installation
+
+    return Installation(tmp_path)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, prefect_server: PrefectServer) -> "Installation":
+    """An installation whose runs are recorded in the session's Prefect server."""
+    from tests.support.installation import Installation
+
+    return Installation(tmp_path, {"PREFECT_API_URL": prefect_server.api_url})
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from pytest_httpserver import HTTPServer
 
 from tasks.stages import progress
-from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
-from tests.fakes.prometheus import FakeSeries
-from tests.fakes.training import ROUND, FakeTraining, a_round
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
-from tests.flows.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
-from tests.flows.installation import Installation, Ran, entry
-from tests.real.servers import PrefectServer
+from tests.support.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.support.fakes.prometheus import FakeSeries
+from tests.support.fakes.training import ROUND, FakeTraining, a_round
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus, page
+from tests.support.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
+from tests.support.installation import Installation, Ran, entry
+from tests.support.servers import PrefectServer
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from flows.commands.definitions import read_deployments, to_prefect
 from tasks.core.settings import load_settings
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
-from tests.fakes.prometheus import FakePrometheus, FakeSeries
-from tests.flows.installation import Installation, entry
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.support.installation import Installation, entry
 
 SPAN = ("--start", "2026-01-05T00:00:00Z", "--stop", "2026-01-05T06:00:00Z")
 

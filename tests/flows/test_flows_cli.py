@@ -12,10 +12,10 @@ import pytest
 from typer.main import get_command
 
 from flows.cli import COMMANDS, app
-from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
-from tests.fakes.raw_http import RawServer
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, Ran, entry
+from tests.support.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.support.fakes.raw_http import RawServer
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.support.installation import Installation, Ran, entry
 
 
 def helps() -> dict[tuple[str, ...], str]:

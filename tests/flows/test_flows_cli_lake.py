@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.fakes.prometheus import FakeSeries
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, Ran, entry
-from tests.real.servers import PrefectServer
+from tests.support.fakes.prometheus import FakeSeries
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, Ran, entry
+from tests.support.servers import PrefectServer
 
 pytestmark = pytest.mark.slow
 

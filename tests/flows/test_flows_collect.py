@@ -20,11 +20,11 @@ from tasks.core.receipt import FailOn
 from tasks.runs.base.plan import CollectType
 from tasks.runs.collect import collect as steps
 from tasks.stages.step import as_task
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
-from tests.flows.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
-from tests.flows.installation import Installation, entry
-from tests.flows.serving import eventually, serving
-from tests.tasks.validation.examples import BETWEEN, an_expectation
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus, page
+from tests.support.flow_runs import artifacts, ending, logs, newest_run, runs, task_runs
+from tests.support.installation import Installation, entry
+from tests.support.serving import eventually, serving
+from tests.support.suite_examples import BETWEEN, an_expectation
 
 SECRET = "planted-secret-77d0"
 WINDOW = {"start": "2026-03-01T00:00:00Z", "stop": "2026-03-01T01:00:00Z"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import Installation, Ran
+from tests.support.installation import Installation, Ran
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,7 @@ from prefect.client.schemas.schedules import IntervalSchedule, RRuleSchedule
 from flows.commands.definitions import Deployment, read_deployments, to_prefect, why_idle
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.settings import Settings, load_settings
-from tests.flows.installation import Installation, entry
+from tests.support.installation import Installation, entry
 
 SHIPPED = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
 NAMES = [

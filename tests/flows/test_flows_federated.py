@@ -15,9 +15,17 @@ from pytest_httpserver import HTTPServer
 from flows.commands.summary import summary
 from tasks.core.receipt import Receipt
 from tasks.core.settings import shipped
-from tests.fakes.influxdb import FakeInfluxDB
-from tests.fakes.training import HISTORY, METRICS, PRIVACY, PROGRESS, ROUND, FakeTraining, a_round
-from tests.flows.installation import Installation, Ran
+from tests.support.fakes.influxdb import FakeInfluxDB
+from tests.support.fakes.training import (
+    HISTORY,
+    METRICS,
+    PRIVACY,
+    PROGRESS,
+    ROUND,
+    FakeTraining,
+    a_round,
+)
+from tests.support.installation import Installation, Ran
 
 # each run of the flow reads eight suites, which a busy machine takes its time for
 pytestmark = pytest.mark.timeout(600)

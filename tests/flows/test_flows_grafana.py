@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tests.fakes.grafana import TOKEN, FakeGrafana, fails
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
+from tests.support.fakes.grafana import TOKEN, FakeGrafana, fails
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, entry
 
 WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.real.servers import PrefectServer
+from tests.support.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.support.installation import Installation, entry
+from tests.support.servers import PrefectServer
 
 pytestmark = [
     pytest.mark.slow,

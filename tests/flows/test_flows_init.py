@@ -13,9 +13,9 @@ from werkzeug import Response
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.settings import load_settings, shipped
-from tests.fakes.inventory import FakeInventory
-from tests.flows.installation import COMMAND, Installation
-from tests.real.process import free_port
+from tests.support.fakes.inventory import FakeInventory
+from tests.support.installation import COMMAND, Installation
+from tests.support.process import free_port
 
 A = {"job": "a", "instance": "x"}
 SECRET = "planted-prometheus-token"

@@ -8,8 +8,8 @@ import pytest
 from tasks.core.batch import build_frame
 from tasks.core.catalogue import Catalogue
 from tasks.lake.tables import Lake
-from tests.flows.installation import Installation, entry
-from tests.tasks.lake.lake_samples import HOUR, START, cell
+from tests.support.installation import Installation, entry
+from tests.support.lake_samples import HOUR, START, cell
 
 
 @pytest.fixture

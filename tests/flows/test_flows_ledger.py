@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tasks.ledger.ledger import Ledger
-from tests.fakes.influxdb import fake_influxdb
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, Ran, entry
-from tests.tasks.ledger.behaviours import load, state
+from tests.support.fakes.influxdb import fake_influxdb
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, Ran, entry
+from tests.support.ledger_behaviours import load, state
 
 WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
 LATER = ("--start", "2026-03-01T05:00:00Z", "--stop", "2026-03-01T06:00:00Z")

@@ -11,8 +11,8 @@ from tasks.core.maintenance import LedgerUpkeep, Maintenance, ReportsUpkeep, Tab
 from tasks.core.receipt import Outcome, write_receipt
 from tasks.core.settings import load_settings
 from tasks.ledger.locks import FileLocks
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, Ran, entry
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.support.installation import Installation, Ran, entry
 
 # every run measures itself, also one with nothing to do
 PIPELINE = "fedvitals_pipeline"

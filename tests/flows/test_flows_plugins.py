@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core import plugins
-from tests.fakes import acme
-from tests.flows.installation import Installation, Ran, entry
+from tests.support.fakes import acme
+from tests.support.installation import Installation, Ran, entry
 
 POINTS = {"sources": ("orders", "invoices"), "sinks": ("book",), "channels": ("pager",)}
 NAMES = [name for names in POINTS.values() for name in names]

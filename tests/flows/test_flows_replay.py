@@ -14,10 +14,10 @@ from tasks.lake.windows import append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
 from tasks.validation.suites import read_suite
-from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
-from tests.fakes.memory import MemorySink, MemorySource
-from tests.flows.installation import Installation, Ran, entry
-from tests.tasks.workbench import Bench, at, rows
+from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.support.fakes.memory import MemorySink, MemorySource
+from tests.support.installation import Installation, Ran, entry
+from tests.support.workbench import Bench, at, rows
 
 TOKEN = "planted-influx-5d1c"
 BOTH = [("replay", "--sink", "influxdb"), ("reconcile",)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import Installation, entry
+from tests.support.installation import Installation, entry
 
 DAY = ("--start", "2026-03-01", "--stop", "2026-03-02")
 

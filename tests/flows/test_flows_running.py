@@ -14,8 +14,8 @@ from prefect.states import Completed, Failed
 
 from flows.commands.running import run_command
 from tasks.core.errors import LedgerUnavailable
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import PLACES, Installation, entry
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import PLACES, Installation, entry
 
 HOUR = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")
 

@@ -6,7 +6,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands.schedules import GRACE, Scheduled, check_schedules, judge
-from tests.fakes.raw_http import RawServer
+from tests.support.fakes.raw_http import RawServer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1)

@@ -10,9 +10,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tasks.ledger.locks import FileLocks
-from tests.fakes.prometheus import FakeSeries
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus, page
-from tests.flows.installation import Installation, Ran, entry
+from tests.support.fakes.prometheus import FakeSeries
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus, page
+from tests.support.installation import Installation, Ran, entry
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,8 +17,8 @@ from tasks.core.window import Cell, floor
 from tasks.lake.tables import Lake
 from tasks.validation.boilerplate import TEAM
 from tasks.validation.suites import canonical_json
-from tests.flows.installation import Installation, entry
-from tests.tasks.validation.examples import BETWEEN, an_expectation
+from tests.support.installation import Installation, entry
+from tests.support.suite_examples import BETWEEN, an_expectation
 
 NOTE = "fedvitals: no range for delay: 0 values, 100 are needed\n"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import Installation
+from tests.support.installation import Installation
 
 NAMED = """
 active = "local"

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from flows.commands.running import NOT_RECORDED
-from tests.flows.installation import Installation, entry
-from tests.flows.terminal import CTRL_C, Terminal, on_terminal
+from tests.support.installation import Installation, entry
+from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
 LINE = "fedvitals: stopped. Landed data stays; the next run continues"
 

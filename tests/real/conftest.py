@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real.nursery import Nursery, a_nursery
+from tests.support.nursery import Nursery, a_nursery
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
 from tasks.core.window import Window, iso
-from tests.flows.installation import Installation
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
-from tests.real.service_history import FIRST, answered, requests_to, service_history, stored
+from tests.support.installation import Installation
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.service_history import FIRST, answered, requests_to, service_history, stored
 
 HOUR = timedelta(hours=1)
 WINDOW = Window(FIRST + HOUR, FIRST + 4 * HOUR)

@@ -21,10 +21,10 @@ from pytest_httpserver import HTTPServer
 from tasks.core.catalogue import Catalogue
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
-from tests.fakes.prometheus import FakePrometheus, FakeSeries
-from tests.flows.installation import COMMAND, Installation, entry
-from tests.real.servers import InfluxServer, PrefectServer
-from tests.real.service_history import stored
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.support.installation import COMMAND, Installation, entry
+from tests.support.servers import InfluxServer, PrefectServer
+from tests.support.service_history import stored
 
 HOURS = 12
 START = datetime(2026, 1, 5, tzinfo=UTC)

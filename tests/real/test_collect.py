@@ -14,9 +14,9 @@ from tasks.core.self_metrics import SELF_METRICS
 from tasks.core.settings import shipped
 from tasks.core.window import Window, iso
 from tasks.lake.windows import WINDOWS
-from tests.flows.installation import Installation, Ran, entry
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
-from tests.real.service_history import (
+from tests.support.installation import Installation, Ran, entry
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.service_history import (
     BAD_TAGS,
     FIRST,
     GOOD_TAGS,

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tasks.reports.convergence.page import write
 from tests.real.test_report_in_browser import CONTRAST, QUIET
-from tests.tasks.reports.convergence.convergence_samples import several, single
+from tests.support.convergence_samples import several, single
 
 
 @pytest.fixture(scope="module")

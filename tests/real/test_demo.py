@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tasks.core.window import floor, iso
-from tests.flows.installation import COMMAND, FOREIGN, Installation
-from tests.real.process import environment, program
+from tests.support.installation import COMMAND, FOREIGN, Installation
+from tests.support.process import environment, program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

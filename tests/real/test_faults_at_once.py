@@ -14,11 +14,11 @@ from tasks.core.maintenance import Maintenance, TableUpkeep
 from tasks.core.receipt import Receipt
 from tasks.lake.maintenance import keep_up
 from tasks.runs import maintain
-from tests.flows.installation import Installation
-from tests.real.nursery import Nursery
-from tests.real.one_run import one_upkeep
-from tests.real.servers import InfluxServer
-from tests.real.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery
+from tests.support.one_run import one_upkeep
+from tests.support.servers import InfluxServer
+from tests.support.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
 
 WINDOW = hours(3)
 # two rooms and a value a minute

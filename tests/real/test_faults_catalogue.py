@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import Installation, entry
-from tests.real.nursery import Nursery
-from tests.real.servers import InfluxServer
-from tests.real.service_history import Key
-from tests.real.whole_way import PATIENCE, WholeWay, differing, hours, put_two, whole_way
+from tests.support.installation import Installation, entry
+from tests.support.nursery import Nursery
+from tests.support.servers import InfluxServer
+from tests.support.service_history import Key
+from tests.support.whole_way import PATIENCE, WholeWay, differing, hours, put_two, whole_way
 
 pytestmark = pytest.mark.promise(
     "Faults: fields and tags are added, renamed, retyped or removed, and measurements come back"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core.window import Window
-from tests.flows.installation import Installation
-from tests.real.nursery import Nursery
-from tests.real.servers import InfluxServer
-from tests.real.whole_way import HOUR, WholeWay, put_two, whole_way
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery
+from tests.support.servers import InfluxServer
+from tests.support.whole_way import HOUR, WholeWay, put_two, whole_way
 
 BERLIN = "Europe/Berlin"
 # both come at 01:00 UTC

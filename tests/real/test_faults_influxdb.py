@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.receipt import ExitCode, SinkValues
-from tests.flows.installation import Installation
-from tests.real.faults import (
+from tests.support.faults import (
     CELLS,
     DELETE,
     SPAN,
@@ -23,8 +22,9 @@ from tests.real.faults import (
     sums,
     values_of,
 )
-from tests.real.proxy import Fault, Proxy, a_proxy
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.installation import Installation
+from tests.support.proxy import Fault, Proxy, a_proxy
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
 
 # of two rooms and two fields, less the shares that are impossible
 VALUES = 2 * 2 * 60 * CELLS - 2 * 2 * CELLS

@@ -25,8 +25,7 @@ from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sources.prometheus import PrometheusSource, ask_range
 from tasks.stages.artifacts import publish
 from tasks.validation.validate import validate
-from tests.flows.installation import Installation
-from tests.real.faults import (
+from tests.support.faults import (
     DELETE,
     SPAN,
     WRITE,
@@ -40,9 +39,10 @@ from tests.real.faults import (
     run,
     values_of,
 )
-from tests.real.nursery import FAULT_POINT, Nursery
-from tests.real.proxy import Fault, a_proxy
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.installation import Installation
+from tests.support.nursery import FAULT_POINT, Nursery
+from tests.support.proxy import Fault, a_proxy
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
 
 KILLED = -signal.SIGKILL
 # of a whole command, on the slowest machine

@@ -15,11 +15,11 @@ import pytest
 
 from tasks.core.errors import LedgerUnavailable
 from tasks.lake.windows import append_states
-from tests.flows.installation import Installation
-from tests.real.nursery import Nursery
-from tests.real.process import missing
-from tests.real.servers import InfluxServer
-from tests.real.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery
+from tests.support.process import missing
+from tests.support.servers import InfluxServer
+from tests.support.whole_way import PATIENCE, Ended, WholeWay, hours, put_two, wait_until, whole_way
 
 DAY = hours(3)
 NEXT = hours(1, first=3)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.core.receipt import ExitCode, SinkValues
-from tests.flows.installation import Installation
-from tests.real.faults import (
+from tests.support.faults import (
     RANGE,
     SPAN,
     WINDOW,
@@ -27,9 +26,10 @@ from tests.real.faults import (
     sums,
     values_of,
 )
-from tests.real.proxy import Fault, Proxy, a_proxy
-from tests.real.servers import InfluxServer, PrefectServer, PrometheusServer
-from tests.real.service_history import stored
+from tests.support.installation import Installation
+from tests.support.proxy import Fault, Proxy, a_proxy
+from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.service_history import stored
 
 
 @pytest.fixture

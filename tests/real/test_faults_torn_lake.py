@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import Installation
-from tests.real.nursery import Nursery
-from tests.real.servers import InfluxServer
-from tests.real.whole_way import PATIENCE, WholeWay, hours, put_two, whole_way
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery
+from tests.support.servers import InfluxServer
+from tests.support.whole_way import PATIENCE, WholeWay, hours, put_two, whole_way
 
 DAY = hours(3)
 BOTH = hours(4)

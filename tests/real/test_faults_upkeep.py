@@ -18,8 +18,8 @@ from tasks.lake.maintenance import keep_states_up
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.maintenance import _copied, _sync, back_up, clean, shrink
 from tasks.sinks.influxdb_http import InfluxHttp
-from tests.flows.installation import Installation
-from tests.real.faults import (
+from tests.real.test_faults_kill import KILLED, NEEDS_LINUX, point
+from tests.support.faults import (
     NAME,
     SPAN,
     an_installation,
@@ -33,11 +33,11 @@ from tests.real.faults import (
     run,
     values_of,
 )
-from tests.real.nursery import Nursery
-from tests.real.one_run import one_replay, one_upkeep
-from tests.real.servers import InfluxServer, PrometheusServer
-from tests.real.service_history import Key
-from tests.real.test_faults_kill import KILLED, NEEDS_LINUX, point
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery
+from tests.support.one_run import one_replay, one_upkeep
+from tests.support.servers import InfluxServer, PrometheusServer
+from tests.support.service_history import Key
 
 HOURS = 3
 MAINTAIN = [

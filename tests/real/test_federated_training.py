@@ -15,9 +15,9 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
 from tasks.lake.tables import Lake
 from tasks.training.history import training_runs
-from tests.deployments.services.fl_server.running_server import RunningServer, started
-from tests.flows.installation import COMMAND, Installation, Ran
-from tests.real.servers import InfluxServer, PrefectServer, quoted
+from tests.support.installation import COMMAND, Installation, Ran
+from tests.support.running_server import RunningServer, started
+from tests.support.servers import InfluxServer, PrefectServer, quoted
 
 pytestmark = pytest.mark.timeout(600)
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")

@@ -14,9 +14,9 @@ from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import iso
 from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_checks import check, create_bucket
-from tests.fakes.influxdb import fake_influxdb
-from tests.real.servers import InfluxServer, quoted
-from tests.tasks.sinks.sink_samples import (
+from tests.support.fakes.influxdb import fake_influxdb
+from tests.support.servers import InfluxServer, quoted
+from tests.support.sink_samples import (
     LATENCY,
     START,
     make_cell,

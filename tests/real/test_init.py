@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tasks.core.catalogue import Catalogue
-from tests.flows.installation import Installation
-from tests.real.history import history, selector
-from tests.real.servers import VERSIONS, NodeExporter, PrefectServer, PrometheusServer
+from tests.support.history import history, selector
+from tests.support.installation import Installation
+from tests.support.servers import VERSIONS, NodeExporter, PrefectServer, PrometheusServer
 
 STEP = 15
 # what a run leaves to the source; the last slot before that is up to two steps further back

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tasks.core.measurement import FieldType
 from tasks.core.window import Window
-from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import service_at
-from tests.tasks.lake_and_sink import NOW, Standing, reasons, standing_at
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import HOUR, START, at, rows, suite_of
+from tests.support.lake_and_sink import NOW, Standing, reasons, standing_at
+from tests.support.servers import InfluxServer
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import HOUR, START, at, rows, suite_of
 
 Series = Sequence[Mapping[str, str]]
 TIMES = [START + number * HOUR / 6 for number in range(12)]

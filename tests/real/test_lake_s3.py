@@ -19,13 +19,13 @@ from tasks.lake.delta import append_rows, existing_table, replace_rows
 from tasks.lake.history import means
 from tasks.lake.tables import Lake, frame_to_arrow
 from tasks.lake.windows import WINDOWS
-from tests.fakes.prometheus import FakeSeries
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, Ran, entry
-from tests.real.process import free_port
-from tests.real.s3 import SECRET, S3Server
-from tests.real.servers import PrefectServer
-from tests.tasks.lake.lake_samples import DAY, M, put, ratios, refused, rows
+from tests.support.fakes.prometheus import FakeSeries
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.support.installation import Installation, Ran, entry
+from tests.support.lake_samples import DAY, M, put, ratios, refused, rows
+from tests.support.process import free_port
+from tests.support.s3 import SECRET, S3Server
+from tests.support.servers import PrefectServer
 from tests.tasks.lake.test_lake_delta import ROOT, WRITER
 
 pytestmark = pytest.mark.promise(

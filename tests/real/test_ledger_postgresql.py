@@ -22,11 +22,11 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
 from tasks.ledger.pending import pending_cells, pending_values
 from tasks.ledger.watermark import loaded_until
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.real.servers import PrefectServer
-from tests.tasks.ledger.behaviours import CHECKS, DAY, HOUR, START, cell, load, state
-from tests.tasks.ledger.gap_behaviours import GAP_CHECKS
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.gap_behaviours import GAP_CHECKS
+from tests.support.installation import Installation, entry
+from tests.support.ledger_behaviours import CHECKS, DAY, HOUR, START, cell, load, state
+from tests.support.servers import PrefectServer
 
 WINDOW = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T03:00:00Z")
 ROOT = Path(__file__).parents[2]

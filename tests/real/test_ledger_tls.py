@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, text
 
 from tasks.core.errors import LedgerUnavailable
 from tasks.ledger.ledger import Ledger
-from tests.flows.installation import Installation
-from tests.real.servers import PostgresServer
+from tests.support.installation import Installation
+from tests.support.servers import PostgresServer
 
 
 @pytest.fixture(scope="module")

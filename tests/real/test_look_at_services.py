@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.services.fl_server.running_server import started
-from tests.flows.installation import Installation, entry
-from tests.real.history import history, selector
-from tests.real.servers import VERSIONS, InfluxServer, PrefectServer, PrometheusServer
 from tests.real.test_servers import eventually
+from tests.support.history import history, selector
+from tests.support.installation import Installation, entry
+from tests.support.running_server import started
+from tests.support.servers import VERSIONS, InfluxServer, PrefectServer, PrometheusServer
 
 SETTLE_SECONDS = 2
 

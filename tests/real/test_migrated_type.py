@@ -13,9 +13,9 @@ from tasks.ledger.locks import FileLocks
 from tasks.pipeline.recovery import Rebuilding
 from tasks.runs.migrate import erase_with, migrate
 from tasks.sinks.influxdb import InfluxSink
-from tests.real.servers import InfluxServer
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import HOUR, a_bench, at, cell, rows
+from tests.support.servers import InfluxServer
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import HOUR, a_bench, at, cell, rows
 
 pytestmark = pytest.mark.promise(
     "Migration: an int that became a float loads completely, although InfluxDB refuses mixed types in a shard"

@@ -15,9 +15,9 @@ from tasks.sources.counting import SeriesCount, count_series
 from tasks.sources.discovery import check, probe
 from tasks.sources.histogram import quantile_of
 from tasks.sources.prometheus import RANGE, PrometheusSource
-from tests.real.history import history, selector
-from tests.real.servers import VERSIONS, PrometheusServer, PrometheusVersion
-from tests.real.service_history import requests_to
+from tests.support.history import history, selector
+from tests.support.servers import VERSIONS, PrometheusServer, PrometheusVersion
+from tests.support.service_history import requests_to
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 T0 = int(START.timestamp())

@@ -16,7 +16,7 @@ from tasks.runs.init.families import Family
 from tasks.runs.init.fields import drafted
 from tasks.runs.init.groups import grouped
 from tasks.sinks.line_protocol import to_lines
-from tests.real.servers import InfluxServer
+from tests.support.servers import InfluxServer
 
 README = Path(__file__).parents[2] / "README.md"
 VALUES: dict[FieldType, Any] = {"float": 0.5, "int": 3, "string": "a", "bool": True}

@@ -8,7 +8,7 @@ import yaml
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
-from tests.real.process import program
+from tests.support.process import program
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 

@@ -12,12 +12,12 @@ from tasks.core.series import ALL_TIME
 from tasks.core.services import InfluxTuning
 from tasks.core.window import iso
 from tasks.sinks.influxdb_read import InfluxReader
-from tests.fakes.influxdb import fake_influxdb
-from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import MIXED, service_at
-from tests.tasks.lake_and_sink import Standing, reasons, standing_at
-from tests.tasks.ledger.behaviours import owed
-from tests.tasks.workbench import HOUR, at, cell
+from tests.support.fakes.influxdb import fake_influxdb
+from tests.support.lake_and_sink import Standing, reasons, standing_at
+from tests.support.ledger_behaviours import owed
+from tests.support.servers import InfluxServer
+from tests.support.workbench import HOUR, at, cell
 
 PLACE = "example,environment=production,method=GET"
 NEIGHBOURS = (

@@ -9,11 +9,11 @@ import pytest
 from tasks.core.receipt import SinkValues
 from tasks.core.window import Window
 from tasks.runs.reconcile.compare import compare, landed_points
-from tests.real.servers import InfluxServer
 from tests.real.test_influxdb_sink import service_at
-from tests.tasks.lake_and_sink import Standing, standing_at
-from tests.tasks.ledger.behaviours import owed
-from tests.tasks.workbench import at
+from tests.support.lake_and_sink import Standing, standing_at
+from tests.support.ledger_behaviours import owed
+from tests.support.servers import InfluxServer
+from tests.support.workbench import at
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tasks.reports.page import write
-from tests.tasks.reports.report_samples import morning
+from tests.support.report_samples import morning
 
 QUIET = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",

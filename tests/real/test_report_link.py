@@ -16,11 +16,11 @@ import requests
 from playwright.sync_api import Page, Route, expect, sync_playwright
 from pytest_httpserver import HTTPServer
 
-from tests.fakes.training import ROUND, FakeTraining, a_round
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.real.servers import PrefectServer
 from tests.real.test_report_in_browser import QUIET
+from tests.support.fakes.training import ROUND, FakeTraining, a_round
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, entry
+from tests.support.servers import PrefectServer
 
 pytestmark = pytest.mark.timeout(600)
 SPAN = ("--start", "2026-03-01T00:00:00Z", "--stop", "2026-03-01T01:00:00Z")

@@ -23,7 +23,7 @@ from tasks.sources.scrape import ScrapeSource, fetch_page
 from tasks.sources.tls import TlsSource
 from tasks.validation.suites import read_suite
 from tasks.validation.validate import validate
-from tests.deployments.services.fl_server.running_server import RunningServer, started
+from tests.support.running_server import RunningServer, started
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 REST = [entry for entry in CATALOGUE.values() if entry.source == "rest"]

@@ -22,11 +22,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy.engine import make_url
 
-from tests.flows.faulty import FaultyPrometheus, constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.flows.serving import eventually, serving
-from tests.real.process import environment
-from tests.real.servers import PostgresServer, PrefectServer
+from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
+from tests.support.installation import Installation, entry
+from tests.support.process import environment
+from tests.support.servers import PostgresServer, PrefectServer
+from tests.support.serving import eventually, serving
 
 # a schedule of every minute, a scheduler that comes round each minute, and a busy machine
 pytestmark = pytest.mark.timeout(900)

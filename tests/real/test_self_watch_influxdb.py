@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from influxdb_client import Permission, PermissionResource
 
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.real.servers import InfluxServer, PrefectServer
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, entry
+from tests.support.servers import InfluxServer, PrefectServer
 
 pytestmark = pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"

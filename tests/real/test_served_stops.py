@@ -12,11 +12,11 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from tests.flows.faulty import constant, faulty_prometheus
-from tests.flows.installation import Installation, entry
-from tests.flows.serving import eventually, serving
-from tests.flows.terminal import CTRL_C, on_terminal
-from tests.real.servers import PrefectServer
+from tests.support.faulty import constant, faulty_prometheus
+from tests.support.installation import Installation, entry
+from tests.support.servers import PrefectServer
+from tests.support.serving import eventually, serving
+from tests.support.terminal import CTRL_C, on_terminal
 
 pytestmark = pytest.mark.timeout(600)
 LINE = "fedvitals: stopped. Landed data stays; the next run continues"

@@ -15,9 +15,9 @@ import sqlalchemy
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tests.real.history import history, selector
-from tests.real.process import Process, environment, free_port, missing, program
-from tests.real.servers import (
+from tests.support.history import history, selector
+from tests.support.process import Process, environment, free_port, missing, program
+from tests.support.servers import (
     AlertmanagerServer,
     InfluxServer,
     NodeExporter,

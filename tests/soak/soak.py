@@ -24,8 +24,8 @@ import numpy as np
 from tasks.core.receipt import Receipt
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
-from tests.flows.installation import Installation
-from tests.real.faults import (
+from tests.real.test_faults_kill import CHANGED, FIRST
+from tests.support.faults import (
     NAME,
     RANGE,
     ROOMS,
@@ -35,13 +35,13 @@ from tests.real.faults import (
     measurement,
     possible,
 )
-from tests.real.history import history, selector
-from tests.real.nursery import Nursery, a_nursery
-from tests.real.one_run import one_run
-from tests.real.proxy import Fault, Proxy, a_proxy
-from tests.real.servers import InfluxServer, PrometheusServer
-from tests.real.service_history import Key, answered, stored
-from tests.real.test_faults_kill import CHANGED, FIRST
+from tests.support.history import history, selector
+from tests.support.installation import Installation
+from tests.support.nursery import Nursery, a_nursery
+from tests.support.one_run import one_run
+from tests.support.proxy import Fault, Proxy, a_proxy
+from tests.support.servers import InfluxServer, PrometheusServer
+from tests.support.service_history import Key, answered, stored
 
 EVERY_SECONDS = 10
 STEP = 5

@@ -24,7 +24,14 @@ from tasks.sources.http import Request
 from tasks.sources.json_body import json_of
 from tasks.sources.run_files.table import moment
 from tasks.sources.scrape import Page, ScrapeSource
-from tests.fakes.hostile_calls import ALWAYS, CATALOGUE, LAST_MINUTES, NOW, influxdb, service
+from tests.support.fakes.hostile_calls import (
+    ALWAYS,
+    CATALOGUE,
+    LAST_MINUTES,
+    NOW,
+    influxdb,
+    service,
+)
 
 FUZZ = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

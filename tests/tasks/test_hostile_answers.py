@@ -11,8 +11,8 @@ from tasks.core.errors import AnswerTooLarge, FedvitalsError, SourceTimedOut
 from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.http import API, Client
-from tests.fakes import hostile_calls as calls
-from tests.fakes.hostile import MOST_MEGABYTES, HostileServer, bomb, head, in_child, zeros
+from tests.support.fakes import hostile_calls as calls
+from tests.support.fakes.hostile import MOST_MEGABYTES, HostileServer, bomb, head, in_child, zeros
 
 CALLS = [
     calls.metrics_page,

@@ -10,9 +10,9 @@ import pytest
 from tasks.sources.files import read_file
 from tasks.sources.run_files.table import MOST_CELLS
 from tasks.training.companion_files import terms_beside
-from tests.fakes.hostile import MOST_MEGABYTES, in_child
-from tests.fakes.hostile_calls import read_history, read_run
-from tests.tasks.sources.run_files_bench import complaint, only
+from tests.support.fakes.hostile import MOST_MEGABYTES, in_child
+from tests.support.fakes.hostile_calls import read_history, read_run
+from tests.support.run_files_bench import complaint, only
 
 MEGABYTES = 20
 

@@ -31,9 +31,9 @@ from tasks.sinks.influxdb import InfluxSink
 from tasks.sinks.influxdb_http import InfluxHttp
 from tasks.sources.http import API, Client
 from tasks.sources.scrape import fetch_page
-from tests.fakes.certificates import HOST, Certificates, over_tls
-from tests.fakes.forward_proxy import ForwardProxy, a_forward_proxy
-from tests.tasks.sinks.sink_samples import LATENCY, make_cell, to_load
+from tests.support.fakes.certificates import HOST, Certificates, over_tls
+from tests.support.fakes.forward_proxy import ForwardProxy, a_forward_proxy
+from tests.support.sink_samples import LATENCY, make_cell, to_load
 
 KEY = "planted-key"
 TOKEN = SecretStr("t0ken")

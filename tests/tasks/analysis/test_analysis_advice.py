@@ -15,7 +15,7 @@ from tasks.analysis.privacy import Race, race
 from tasks.analysis.remaining_time import remaining_time
 from tasks.analysis.spending import reported
 from tasks.core.training import PrivacyTerms, Round
-from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
+from tests.support.drawn_runs import a_curve, a_loss_curve, drawn
 
 ROUNDS = tuple(Round(n, None, 30.0, None, None, 0.1 * n, None) for n in range(1, 11))
 CURVE = a_curve([0.05 * n for n in range(1, 11)])

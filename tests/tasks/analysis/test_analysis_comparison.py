@@ -6,7 +6,7 @@ import pytest
 from tasks.analysis.comparison import Compared, Comparison, compare_runs, compare_two
 from tasks.analysis.curve import Curve
 from tasks.analysis.forecast import Forecast, NoForecast
-from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
+from tests.support.drawn_runs import a_curve, a_loss_curve, drawn
 
 NONE = NoForecast("no plan")
 LEARNING = 0.9 * (1.0 - np.exp(-np.arange(1, 41) / 8.0))

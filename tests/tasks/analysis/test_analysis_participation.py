@@ -9,7 +9,7 @@ from tasks.analysis.client_columns import DROPPED, LATE, REPORTED, UNKNOWN, colu
 from tasks.analysis.fairness import client_accuracies, fairness
 from tasks.analysis.participation import Counts, Participation, effect, participation, stragglers
 from tasks.core.training import ClientRound, Round
-from tests.tasks.analysis.drawn import a_curve
+from tests.support.drawn_runs import a_curve
 
 
 def a_client(name: str, **reported: object) -> ClientRound:

@@ -11,7 +11,7 @@ from tasks.analysis.privacy import Race, passages, race, wins
 from tasks.analysis.spending import reported
 from tasks.core.severity import Severity
 from tasks.core.training import PrivacyTerms, Round
-from tests.tasks.analysis.drawn import a_curve, a_loss_curve, drawn
+from tests.support.drawn_runs import a_curve, a_loss_curve, drawn
 
 INF = float("inf")
 CURVE = a_curve([0.05 * n for n in range(1, 11)])

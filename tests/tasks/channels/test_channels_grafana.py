@@ -17,8 +17,8 @@ from tasks.core.message import Message, message_of
 from tasks.core.receipt import Outcome, Receipt, Values, write_receipt
 from tasks.core.services import Service
 from tasks.core.window import Window
-from tests.fakes.grafana import TOKEN, FakeGrafana, Fault, fails
-from tests.fakes.raw_http import RawServer
+from tests.support.fakes.grafana import TOKEN, FakeGrafana, Fault, fails
+from tests.support.fakes.raw_http import RawServer
 
 NOW = datetime(2026, 3, 1, 7, 5, 1, 250_000, tzinfo=UTC)
 MESSAGE = Message("r1", NOW, "it ran")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tasks.core.batch import build_frame, canonical, empty_frame, slice_cell
 from tasks.core.digest import digest_rows
 from tasks.core.window import Cell
-from tests.tasks.validation.examples import a_measurement
+from tests.support.suite_examples import a_measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 M = a_measurement(

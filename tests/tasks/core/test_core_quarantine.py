@@ -11,7 +11,7 @@ import pytest
 from tasks.core.batch import build_frame
 from tasks.core.quarantine import SCHEMA, Reason, Scope, no_records, records
 from tasks.core.severity import Severity
-from tests.tasks.validation.examples import a_measurement
+from tests.support.suite_examples import a_measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 M = a_measurement(

@@ -8,7 +8,7 @@ from tasks.core.series import ALL_TIME
 from tasks.core.window import Cell, Window
 from tasks.lake.cells import Held, held_cells
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import HOUR, START, M, cell, put, rows
+from tests.support.lake_samples import HOUR, START, M, cell, put, rows
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from tasks.core.errors import LakeDamaged, SchemaChanged
 from tasks.lake.delta import append_rows, existing_table, local_path, open_table, replace_rows
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import DAY, M, cell, log_of, put, ratios, rows
+from tests.support.lake_samples import DAY, M, cell, log_of, put, ratios, rows
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = pa.schema([("environment", pa.string()), ("number", pa.int64())])
@@ -150,7 +150,7 @@ WRITER = """
 import sys, time
 from tasks.core.retry import retrying
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import put
+from tests.support.lake_samples import put
 lake, environment, start = Lake(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 time.sleep(max(0.0, start - time.time()))
 for hour in range(6):

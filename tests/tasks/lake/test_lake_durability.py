@@ -8,7 +8,7 @@ import pytest
 from tasks.core.errors import LakeDamaged
 from tasks.lake.durability import empty_entry, sync_commit
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import M, cell, put, ratios, refused
+from tests.support.lake_samples import M, cell, put, ratios, refused
 
 
 @pytest.fixture

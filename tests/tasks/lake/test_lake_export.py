@@ -11,7 +11,7 @@ from tasks.core.errors import LakeDamaged, UsageInvalid
 from tasks.core.window import Window
 from tasks.lake.export import Format, export
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import HOUR, START, M, cell, rows
+from tests.support.lake_samples import HOUR, START, M, cell, rows
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tasks.core.errors import LakeDamaged
 from tasks.core.window import Window
 from tasks.lake.history import means
 from tasks.lake.tables import Lake
-from tests.tasks.lake.lake_samples import DAY, HOUR, START, M, cell, put, rows
+from tests.support.lake_samples import DAY, HOUR, START, M, cell, put, rows
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tasks.lake.compaction import compact, files_of
 from tasks.lake.delta import existing_table, replace_rows
 from tasks.lake.maintenance import Rules, Upkeep, keep_up
 from tasks.lake.tables import Lake, frame_to_arrow
-from tests.tasks.lake.lake_samples import HOUR, START, M, cell, log_of, put, ratios, refused, rows
+from tests.support.lake_samples import HOUR, START, M, cell, log_of, put, ratios, refused, rows
 
 YEAR = Window(START - 100 * HOUR, START + 9000 * HOUR)
 FOR_EVER = Rules(kept_from=None, until=YEAR.stop, files=timedelta(hours=2))

@@ -13,7 +13,7 @@ from tasks.lake.maintenance import Upkeep, keep_states_up
 from tasks.lake.query import query
 from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, WINDOWS, append_states, states_in_force
-from tests.tasks.lake.lake_samples import HOUR, START, cell
+from tests.support.lake_samples import HOUR, START, cell
 
 
 @pytest.fixture

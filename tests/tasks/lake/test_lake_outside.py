@@ -12,8 +12,8 @@ from tasks.lake.durability import is_outside
 from tasks.lake.export import export
 from tasks.lake.query import describe, query
 from tasks.runs.repair import find_damage, repair
+from tests.support.workbench import Bench, at, rows
 from tests.tasks.runs.test_repair import work
-from tests.tasks.workbench import Bench, at, rows
 
 SECRET = b"the user's own"
 PATHS = [

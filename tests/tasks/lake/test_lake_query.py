@@ -15,8 +15,8 @@ from tasks.core.state import CellState
 from tasks.lake.query import TableFacts, describe, query
 from tasks.lake.tables import Lake
 from tasks.lake.windows import append_states
-from tests.tasks.lake.lake_samples import HOUR, START, M, cell, put, refused, rows
-from tests.tasks.validation.examples import a_measurement
+from tests.support.lake_samples import HOUR, START, M, cell, put, refused, rows
+from tests.support.suite_examples import a_measurement
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.window import Cell
 from tasks.lake.delta import existing_table
 from tasks.lake.tables import Lake, frame_to_arrow
-from tests.tasks.lake.lake_samples import (
+from tests.support.lake_samples import (
     DAY,
     HOUR,
     START,
@@ -25,7 +25,7 @@ from tests.tasks.lake.lake_samples import (
     refused,
     rows,
 )
-from tests.tasks.validation.examples import a_measurement
+from tests.support.suite_examples import a_measurement
 
 ODD = ["o'brien", "' OR '1'='1", "a\\", 'q"x', "täst 日本", "''"]
 

@@ -8,7 +8,7 @@ import pytest
 from tasks.core.errors import LakeDamaged, MadeByNewer
 from tasks.lake.tables import Lake
 from tasks.lake.version import check_version, write_version
-from tests.tasks.lake.lake_samples import M, put, ratios
+from tests.support.lake_samples import M, put, ratios
 
 
 def test_first_table_writes_it_and_looking_does_not(tmp_path: Path) -> None:

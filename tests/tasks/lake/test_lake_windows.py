@@ -11,7 +11,7 @@ from tasks.core.state import CellState
 from tasks.lake.query import query
 from tasks.lake.tables import Lake
 from tasks.lake.windows import SCHEMA, append_states, states_in_force
-from tests.tasks.lake.lake_samples import cell
+from tests.support.lake_samples import cell
 
 MADE = datetime(2026, 2, 1, tzinfo=UTC)
 STATE = CellState(

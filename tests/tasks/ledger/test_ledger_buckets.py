@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, select
 from tasks.core.window import Window
 from tasks.ledger.buckets import MOST_SLICES, SLICE_CELLS, slices_of
 from tasks.ledger.schema import as_text
-from tests.tasks.ledger.behaviours import HOUR, START
+from tests.support.ledger_behaviours import HOUR, START
 
 
 def rows(window: Window, length: timedelta) -> list[tuple[str, str, int]]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tasks.core.window import Window
 from tasks.ledger.gaps import SEPARATOR, Gaps
 from tasks.ledger.ledger import Ledger
-from tests.tasks.ledger.behaviours import HOUR, START, cell
-from tests.tasks.ledger.gap_behaviours import GAP_CHECKS, cover, gaps
+from tests.support.gap_behaviours import GAP_CHECKS, cover, gaps
+from tests.support.ledger_behaviours import HOUR, START, cell
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tasks.core.errors import LedgerUnavailable
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
-from tests.tasks.ledger.behaviours import CHECKS, DAY, cell, load, state
+from tests.support.ledger_behaviours import CHECKS, DAY, cell, load, state
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tasks.core.errors import LedgerUnavailable
 from tasks.ledger.deferred import deferred_cells, put_aside
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.maintenance import back_up, clean, forget_before, shrink
-from tests.tasks.ledger.behaviours import cell
+from tests.support.ledger_behaviours import cell
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

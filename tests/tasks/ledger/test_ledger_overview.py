@@ -8,7 +8,7 @@ import pytest
 
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.overview import overview
-from tests.tasks.ledger.behaviours import cell, load, state
+from tests.support.ledger_behaviours import cell, load, state
 
 pytestmark = pytest.mark.promise(
     "Ledger: pending values are counted for the environment's own sinks only"

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.watermark import loaded_until
-from tests.tasks.ledger.behaviours import HOUR, START, load, state
+from tests.support.ledger_behaviours import HOUR, START, load, state
 
 LAST = timedelta(microseconds=1)
 

@@ -16,7 +16,7 @@ from tasks.lake.windows import states_in_force
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.collect import Job
 from tasks.pipeline.due import find_due, late_before
-from tests.tasks.workbench import HOUR, MINUTE, START, Bench, at, cell, rows
+from tests.support.workbench import HOUR, MINUTE, START, Bench, at, cell, rows
 
 DAY = timedelta(days=1)
 SHORT = Pipeline(source_retention=DAY)

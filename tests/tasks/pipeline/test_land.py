@@ -14,7 +14,7 @@ from tasks.core.receipt import SinkValues, Values
 from tasks.core.state import CellState
 from tasks.lake.delta import existing_table
 from tasks.ledger.ledger import Ledger
-from tests.tasks.workbench import MINUTE, Bench, at, cell, rows, suite_of
+from tests.support.workbench import MINUTE, Bench, at, cell, rows, suite_of
 
 NOW = at(1.5)
 

@@ -9,8 +9,8 @@ from tasks.core.errors import LedgerUnavailable, SinkRefused, SinkUnavailable
 from tasks.core.receipt import SinkValues, Values
 from tasks.core.state import LoadState
 from tasks.ledger.ledger import Ledger
-from tests.fakes.memory import MemorySink
-from tests.tasks.workbench import Bench, at, rows, suite_of
+from tests.support.fakes.memory import MemorySink
+from tests.support.workbench import Bench, at, rows, suite_of
 
 NOW = at(1.5)
 DOWN = SinkUnavailable(sink="memory", url="http://localhost:1", problem="down", retry_after=None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tasks.core.batch import count_values
 from tasks.pipeline.merge import retain_older, united
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import FIELDS, START, at, rows
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import FIELDS, START, at, rows
 
 M = a_measurement(fields=FIELDS)
 Key = tuple[str | None, datetime]

@@ -14,7 +14,7 @@ from tasks.core.settings import Pipeline
 from tasks.core.window import Window
 from tasks.pipeline.collect import Job
 from tasks.pipeline.due import Due, find_due
-from tests.tasks.workbench import HOUR, MINUTE, START, Bench, a_bench, at, rows
+from tests.support.workbench import HOUR, MINUTE, START, Bench, a_bench, at, rows
 
 BROKEN = LabelsDiffer(measurement="example", field="share_ratio", tags=("method",), labels=())
 UNAVAILABLE = SourceUnavailable(

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.core.errors import LakeDamaged
 from tasks.core.receipt import SinkValues, Values
-from tests.tasks.workbench import Bench, at, rows, suite_of
+from tests.support.workbench import Bench, at, rows, suite_of
 
 NOW = at(1.5)  # cells 0 and 1 are due, the second up to 1:29
 

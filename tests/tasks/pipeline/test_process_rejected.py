@@ -11,8 +11,8 @@ from tasks.core.quarantine import Reason, records
 from tasks.core.receipt import Values
 from tasks.core.severity import Severity
 from tasks.core.window import Window
-from tests.fakes.memory import MemorySource
-from tests.tasks.workbench import Bench, at, rows
+from tests.support.fakes.memory import MemorySource
+from tests.support.workbench import Bench, at, rows
 
 NOW = at(0.5)
 REASON = Reason(

@@ -18,10 +18,10 @@ from tasks.lake.windows import append_states, states_in_force
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
 from tasks.pipeline.recovery import Rebuilding, Rebuilt, catch_up, is_behind, rebuild
-from tests.fakes.memory import MemorySource
-from tests.tasks.lake.lake_samples import refused
-from tests.tasks.ledger.behaviours import owed
-from tests.tasks.workbench import HOUR, Bench, a_bench, at, cell, rows
+from tests.support.fakes.memory import MemorySource
+from tests.support.lake_samples import refused
+from tests.support.ledger_behaviours import owed
+from tests.support.workbench import HOUR, Bench, a_bench, at, cell, rows
 
 DOWN = SourceUnavailable(service="Prometheus", url="http://x", what="all", problem="down")
 

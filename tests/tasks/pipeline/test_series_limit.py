@@ -13,8 +13,8 @@ from tasks.core.settings import Pipeline
 from tasks.core.window import Cell, Window
 from tasks.ledger.deferred import deferred_cells
 from tasks.pipeline.chunk import Chunk, halves_of
-from tests.fakes.memory import MemorySource
-from tests.tasks.workbench import Bench, at, cell, rows, suite_of
+from tests.support.fakes.memory import MemorySource
+from tests.support.workbench import Bench, at, cell, rows, suite_of
 
 LIMIT = 3
 WHOLE = Window(at(0), at(8))

@@ -13,9 +13,9 @@ from tasks.core.receipt import Values
 from tasks.core.window import Cell, Window
 from tasks.ledger.ledger import Ledger
 from tasks.training.history import training_runs
-from tests.fakes.memory import MemorySink
-from tests.fakes.training import HISTORY, ROUND, START, FakeTraining, a_round
-from tests.tasks.training_bench import CATALOGUE, CLIENTS, DAY, NOW, ROUNDS, TrainingBench
+from tests.support.fakes.memory import MemorySink
+from tests.support.fakes.training import HISTORY, ROUND, START, FakeTraining, a_round
+from tests.support.training_bench import CATALOGUE, CLIENTS, DAY, NOW, ROUNDS, TrainingBench
 
 HOUR = timedelta(hours=1)
 FIELDS = 14

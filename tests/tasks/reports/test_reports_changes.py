@@ -11,7 +11,7 @@ from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 from tasks.reports.changes import changes_of
 from tasks.reports.records import MeasurementChange
-from tests.tasks.reports.report_samples import check
+from tests.support.report_samples import check
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

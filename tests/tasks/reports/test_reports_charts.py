@@ -23,7 +23,7 @@ from tasks.reports.charts import (
 )
 from tasks.reports.records import Event, Limits
 from tasks.reports.series import Floats, table_of
-from tests.tasks.reports.report_samples import HOUR, field, frame_of, measurement, times
+from tests.support.report_samples import HOUR, field, frame_of, measurement, times
 
 SPAN = 1000
 

@@ -12,7 +12,7 @@ from tasks.core.quarantine import no_records
 from tasks.reports.charts import Mark, Panel, panels_of
 from tasks.reports.drawing import HEIGHT, WIDTH, panel_svg, png, sparkline
 from tasks.reports.series import table_of
-from tests.tasks.reports.report_samples import HOUR, edge, field, frame_of, measurement, times
+from tests.support.report_samples import HOUR, edge, field, frame_of, measurement, times
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.reports.events import events_of
 from tasks.reports.records import Event
-from tests.tasks.ledger.behaviours import START, cell, state
+from tests.support.ledger_behaviours import START, cell, state
 
 HOUR = timedelta(hours=1)
 MORNING = Window(START, START + 4 * HOUR)

@@ -8,7 +8,7 @@ from tasks.core.batch import empty_frame
 from tasks.core.quarantine import Reason, records
 from tasks.core.severity import Severity
 from tasks.reports.page import export, render
-from tests.tasks.reports.report_samples import (
+from tests.support.report_samples import (
     check,
     field,
     frame_of,

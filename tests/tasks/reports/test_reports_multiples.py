@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.reports.multiples import BUCKETS, HEIGHT, WIDTH, multiples_of, names_of, ranked
 from tasks.reports.series import Table, table_of
-from tests.tasks.reports.report_samples import HOUR, field, frame_of, measurement, times
+from tests.support.report_samples import HOUR, field, frame_of, measurement, times
 
 
 def table(values: list[list[float]], count: int = 240) -> Table:

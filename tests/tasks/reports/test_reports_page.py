@@ -23,7 +23,7 @@ from tasks.reports.drawing import panel_svg
 from tasks.reports.multiples import MOST_OF_A_PAGE
 from tasks.reports.page import MOST_PANELS, RunReport, export, render, write
 from tasks.reports.records import MeasurementChange
-from tests.tasks.reports.report_samples import (
+from tests.support.report_samples import (
     CHANGES,
     HOUR,
     START,
@@ -174,7 +174,7 @@ def test_text_from_outside_stays_text() -> None:
 def test_equal_reports_are_equal_bytes(day: RunReport, html: str) -> None:
     assert render(morning()) == html
     code = (
-        "import hashlib, tests.tasks.reports.report_samples as s, tasks.reports.page as p;"
+        "import hashlib, tests.support.report_samples as s, tasks.reports.page as p;"
         "print(hashlib.sha256(p.render(s.small()).encode()).hexdigest())"
     )
     run = [sys.executable, "-c", code]

@@ -5,7 +5,7 @@ import pytest
 from tasks.core.receipt import MeasurementReceipt, MeasurementState, Values
 from tasks.core.severity import Severity
 from tasks.reports.records import attention_of
-from tests.tasks.reports.report_samples import check, morning, report, section, silent, small
+from tests.support.report_samples import check, morning, report, section, silent, small
 
 
 def line(state: MeasurementState = "landed", **changes: object) -> MeasurementReceipt:

@@ -3,7 +3,7 @@ import pytest
 
 from tasks.core.batch import empty_frame
 from tasks.reports.series import COLOURS, NAMED, labels, statistics, table_of
-from tests.tasks.reports.report_samples import field, frame_of, measurement, times
+from tests.support.report_samples import field, frame_of, measurement, times
 
 
 def test_rows_in_any_order_become_series_in_order_of_time() -> None:

@@ -2,7 +2,7 @@ import dataclasses
 
 from tasks.reports.page import markdown
 from tasks.reports.records import MeasurementChange
-from tests.tasks.reports.report_samples import (
+from tests.support.report_samples import (
     CHANGES,
     check,
     field,

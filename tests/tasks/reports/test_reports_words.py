@@ -24,7 +24,7 @@ from tasks.reports.words import (
     usual_text,
     window_text,
 )
-from tests.tasks.reports.report_samples import CHANGES, HOUR, START, check
+from tests.support.report_samples import CHANGES, HOUR, START, check
 
 
 def receipt(*outcomes: Outcome) -> Receipt:

@@ -15,8 +15,8 @@ from tasks.core.settings import Settings, load_settings
 from tasks.core.training import Round, TrainingRun
 from tasks.ledger.ledger import Ledger
 from tasks.runs.convergence import ConvergenceOptions, FileRun, analyse_all, history_of_lake
-from tests.fakes.training import ROUND, START, FakeTraining, a_round
-from tests.tasks.training_bench import NOW, TrainingBench
+from tests.support.fakes.training import ROUND, START, FakeTraining, a_round
+from tests.support.training_bench import NOW, TrainingBench
 
 PLANNED = 40
 

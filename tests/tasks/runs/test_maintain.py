@@ -38,9 +38,9 @@ from tasks.runs.maintain import (
     maintain_tables,
     make_upkeep_plan,
 )
-from tests.tasks.lake.lake_samples import refused
-from tests.tasks.ledger.behaviours import owed, receipt
-from tests.tasks.workbench import Bench, at, cell, rows
+from tests.support.lake_samples import refused
+from tests.support.ledger_behaviours import owed, receipt
+from tests.support.workbench import Bench, at, cell, rows
 
 NOW = 50.0  # hours: the newest cell is 49, the one before it is read again
 
@@ -429,7 +429,7 @@ import sys
 from pathlib import Path
 from tasks.core.errors import LockHeld
 from types import SimpleNamespace
-from tests.tasks.workbench import a_bench, at, rows
+from tests.support.workbench import a_bench, at, rows
 from tasks.pipeline import process
 from tasks.core.quarantine import no_records
 from tasks.core.verdict import Verdict

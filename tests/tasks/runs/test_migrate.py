@@ -17,9 +17,9 @@ from tasks.ledger.locks import FileLocks
 from tasks.pipeline.recovery import Rebuilding
 from tasks.runs import migrate as migrating
 from tasks.runs.migrate import Migrated, migrate
-from tests.tasks.lake.lake_samples import refused
-from tests.tasks.validation.examples import a_measurement, a_suite
-from tests.tasks.workbench import HOUR, Bench, a_bench, at, cell, rows
+from tests.support.lake_samples import refused
+from tests.support.suite_examples import a_measurement, a_suite
+from tests.support.workbench import HOUR, Bench, a_bench, at, cell, rows
 
 
 def filled(folder: Path, **columns: list[Any]) -> Bench:

@@ -13,7 +13,7 @@ from tasks.ledger.locks import FileLocks
 from tasks.pipeline.recovery import Rebuilding
 from tasks.runs import repair as repairing
 from tasks.runs.repair import Repaired, find_damage, repair
-from tests.tasks.workbench import HOUR, Bench, a_bench, at, cell, rows
+from tests.support.workbench import HOUR, Bench, a_bench, at, cell, rows
 
 Tear = Callable[[Path], None]
 

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from tasks.core.errors import SinkRefused, SinkUnavailable
 from tasks.core.ports import CellAnswer, CellToLoad, Sink
 from tasks.core.receipt import SinkValues
-from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
-from tests.tasks.sinks.sink_samples import (
+from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.support.sink_samples import (
     LATENCY,
     START,
     load_all,

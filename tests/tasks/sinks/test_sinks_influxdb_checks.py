@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from tasks.core.checks import ServiceCheck
 from tasks.sinks.influxdb_checks import check, create_bucket
-from tests.fakes.influxdb import fake_influxdb
-from tests.tasks.sinks.sink_samples import service_of
+from tests.support.fakes.influxdb import fake_influxdb
+from tests.support.sink_samples import service_of
 
 GOOD = ("reachable", "token", "organisation", "bucket", "may write", "may read")
 

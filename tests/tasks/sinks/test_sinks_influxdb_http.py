@@ -8,8 +8,8 @@ import pytest
 
 from tasks.core.errors import SinkUnavailable
 from tasks.sinks.influxdb_http import Answer, InfluxHttp, quoted
-from tests.fakes.influxdb import Fault, fake_influxdb
-from tests.tasks.sinks.sink_samples import service_of
+from tests.support.fakes.influxdb import Fault, fake_influxdb
+from tests.support.sink_samples import service_of
 
 CONFLICT = (
     b'{"code":"unprocessable entity","message":"failure writing points to database: partial write: '

@@ -11,8 +11,8 @@ from tasks.core.series import ALL_TIME, SeriesKey, SeriesSum
 from tasks.core.services import InfluxTuning
 from tasks.core.window import Window
 from tasks.sinks.influxdb_read import InfluxReader
-from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
-from tests.tasks.sinks.sink_samples import HOUR, START, make_cell, make_measurement, service_of
+from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.support.sink_samples import HOUR, START, make_cell, make_measurement, service_of
 
 MIXED = make_measurement(("room",), x="float", n="int", s="string", ok="bool")
 SECOND = int(START.timestamp())

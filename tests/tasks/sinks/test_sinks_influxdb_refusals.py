@@ -9,8 +9,8 @@ import pytest
 
 from tasks.core.receipt import SinkValues
 from tasks.sinks import influxdb
-from tests.fakes.influxdb import FakeInfluxDB, fake_influxdb
-from tests.tasks.sinks.sink_samples import (
+from tests.support.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.support.sink_samples import (
     LATENCY,
     load_all,
     make_cell,

@@ -11,8 +11,8 @@ from influxdb_client.domain.write_precision import WritePrecision
 from tasks.core.batch import empty_frame
 from tasks.core.measurement import FieldSpec, FieldType
 from tasks.sinks.line_protocol import Lines, to_lines
-from tests.fakes.lines import Line, read_lines
-from tests.tasks.sinks.sink_samples import make_frame, make_measurement
+from tests.support.fakes.lines import Line, read_lines
+from tests.support.sink_samples import make_frame, make_measurement
 
 
 def texts(lines: Lines) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from tasks.core.errors import RunFileInvalid
 from tasks.sources.files import read_file
 from tasks.sources.run_files.words import Better, MetricOptions, Unit
-from tests.tasks.sources.run_files_bench import complaint, csv_file, kinds, only, reported
+from tests.support.run_files_bench import complaint, csv_file, kinds, only, reported
 
 
 def rounds_with(values: list[float], name: str = "acc") -> str:

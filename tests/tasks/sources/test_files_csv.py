@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.core.training import PrivacyTerms
 from tasks.sources.files import read_file
-from tests.tasks.sources.run_files_bench import (
+from tests.support.run_files_bench import (
     clients_of,
     complaint,
     csv_file,

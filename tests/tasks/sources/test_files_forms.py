@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.tasks.sources.run_files_bench import (
+from tests.support.run_files_bench import (
     Reported,
     complaint,
     csv_file,

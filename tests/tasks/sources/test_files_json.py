@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.sources.files import read_file
-from tests.tasks.sources.run_files_bench import (
+from tests.support.run_files_bench import (
     clients_of,
     complaint,
     csv_file,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.sources import files
-from tests.tasks.sources.run_files_bench import complaint, only
+from tests.support.run_files_bench import complaint, only
 
 pytestmark = pytest.mark.promise(
     "Training: an unreadable file of a training run is refused in one line with its place"

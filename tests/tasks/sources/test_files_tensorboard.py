@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from tests.tasks.sources.run_files_bench import complaint, kinds, only, reported
+from tests.support.run_files_bench import complaint, kinds, only, reported
 
 pytest.importorskip("tensorboard", reason="pip install 'fedvitals[tensorboard]'")
 

@@ -15,8 +15,8 @@ from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
 from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.services import Service
 from tasks.sources.discovery import FieldFinding, check, probe
-from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer
-from tests.fakes.raw_http import RawServer
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries, answer
+from tests.support.fakes.raw_http import RawServer
 
 NOW = datetime(2026, 3, 1, 10, 0, 0, 250_000, tzinfo=UTC)
 TOKEN = "s3cr3t-token"

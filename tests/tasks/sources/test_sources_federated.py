@@ -16,7 +16,7 @@ from tasks.core.history import KnownRun
 from tasks.core.settings import shipped
 from tasks.core.window import Window
 from tasks.sources.federated import FederatedSource
-from tests.fakes.training import HISTORY, ROUND, START, FakeTraining, a_client, a_round
+from tests.support.fakes.training import HISTORY, ROUND, START, FakeTraining, a_client, a_round
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 ROUNDS, CLIENTS = CATALOGUE["fl_rounds"], CATALOGUE["fl_round_clients"]

@@ -17,7 +17,7 @@ from tasks.core.outside import LONGEST_QUOTE
 from tasks.core.services import Service
 from tasks.http import Answer
 from tasks.sources.http import API, PROMETHEUS, Client
-from tests.fakes.raw_http import RawServer
+from tests.support.fakes.raw_http import RawServer
 
 
 def client_of(server: HTTPServer, token: str | None = None) -> Client:

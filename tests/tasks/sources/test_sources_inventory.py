@@ -11,8 +11,8 @@ from tasks.core.errors import AnswerInvalid, SourceRefused, SourceUnavailable
 from tasks.core.services import Service
 from tasks.sources import inventory
 from tasks.sources.inventory import Described, Inventory, Selection, look, lowest_and_highest
-from tests.fakes.inventory import FakeInventory
-from tests.fakes.prometheus import FakeSeries
+from tests.support.fakes.inventory import FakeInventory
+from tests.support.fakes.prometheus import FakeSeries
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 TOKEN = "s3cr3t-token"

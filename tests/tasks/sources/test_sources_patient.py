@@ -17,9 +17,9 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.window import Window
 from tasks.sources.patient import PatientSource
-from tests.fakes.memory import MemorySource
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import at, rows
+from tests.support.fakes.memory import MemorySource
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import at, rows
 
 M = a_measurement()
 WINDOW = Window(at(0), at(1))

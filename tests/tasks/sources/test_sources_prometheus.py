@@ -17,8 +17,8 @@ from tasks.core.errors import (
 )
 from tasks.core.measurement import FieldSpec, FieldType
 from tasks.core.window import Window, iso
-from tests.fakes.prometheus import FakePrometheus, FakeSeries
-from tests.tasks.sources.prometheus_samples import (
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.support.prometheus_samples import (
     START,
     T0,
     WINDOW,

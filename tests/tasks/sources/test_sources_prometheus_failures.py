@@ -18,9 +18,9 @@ from tasks.core.errors import (
 from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.prometheus import PrometheusSource
-from tests.fakes.prometheus import FakePrometheus, FakeSeries, answer
-from tests.fakes.raw_http import RawServer
-from tests.tasks.sources.prometheus_samples import T0, TOKEN, WINDOW, at, extract, measurement
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries, answer
+from tests.support.fakes.raw_http import RawServer
+from tests.support.prometheus_samples import T0, TOKEN, WINDOW, at, extract, measurement
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.counting import SeriesCount, count_series
 from tasks.sources.prometheus import PrometheusSource
-from tests.fakes.prometheus import FakePrometheus, FakeSeries, Refused
-from tests.fakes.raw_http import RawServer
-from tests.tasks.sources.prometheus_samples import START, T0, measurement
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries, Refused
+from tests.support.fakes.raw_http import RawServer
+from tests.support.prometheus_samples import START, T0, measurement
 
 STEP = 15
 TOO_MANY = "query processing would load too many samples into memory in query execution"

@@ -15,8 +15,8 @@ from tasks.core.quarantine import Reason, records
 from tasks.core.settings import Settings, load_settings, shipped
 from tasks.core.severity import Severity
 from tasks.sources.pseudonyms import KEY_FILE, NamedSource, Namer, namer_of
-from tests.fakes.memory import MemorySource
-from tests.tasks.training_bench import DAY, START
+from tests.support.fakes.memory import MemorySource
+from tests.support.training_bench import DAY, START
 
 CLIENTS = Catalogue.read(shipped("config") / "metrics.yaml")["fl_round_clients"]
 KEY = "a key that is long enough"

@@ -18,8 +18,8 @@ from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA
 from tasks.core.window import Window, floor
 from tasks.sources.rest import RestSource
-from tests.fakes.api import ENDPOINT, TOKEN, Api
-from tests.tasks.sources.rest_samples import HOUR, around_now, rest_measurement, rows_of
+from tests.support.fakes.api import ENDPOINT, TOKEN, Api
+from tests.support.rest_samples import HOUR, around_now, rest_measurement, rows_of
 
 MINUTE = timedelta(minutes=1)
 

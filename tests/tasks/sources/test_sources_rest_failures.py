@@ -20,10 +20,10 @@ from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.http import API, service_checks
 from tasks.sources.rest import LIMITS, RestSource
-from tests.fakes.api import ENDPOINT, TOKEN, Api
-from tests.fakes.certificates import Certificates, Kind, over_tls
-from tests.fakes.raw_http import RawServer
-from tests.tasks.sources.rest_samples import around_now, rest_measurement, rows_of
+from tests.support.fakes.api import ENDPOINT, TOKEN, Api
+from tests.support.fakes.certificates import Certificates, Kind, over_tls
+from tests.support.fakes.raw_http import RawServer
+from tests.support.rest_samples import around_now, rest_measurement, rows_of
 
 ENTRY = rest_measurement({"a": "$.a"})
 SHORT = Limits(connect=1.0, silence=0.3, total=0.6, largest=1000)

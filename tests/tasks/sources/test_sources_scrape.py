@@ -18,7 +18,7 @@ from tasks.core.measurement import FieldSpec, Measurement
 from tasks.core.services import Service
 from tasks.core.window import Window
 from tasks.sources.scrape import Page, ScrapeSource, check_api, fetch_page
-from tests.fakes.raw_http import RawServer
+from tests.support.fakes.raw_http import RawServer
 
 SLOT = datetime(2026, 3, 1, 10, 5, tzinfo=UTC)
 NOW = SLOT + timedelta(seconds=42)

@@ -17,9 +17,9 @@ from tasks.core.errors import AnswerInvalid, ConfigurationInvalid, SourceUnavail
 from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.sources.tls import TlsSource
-from tests.fakes.certificates import Certificates, Kind, over_tls
-from tests.fakes.raw_http import RawServer
-from tests.tasks.sources.rest_samples import HOUR, around_now, rows_of, tls_measurement
+from tests.support.fakes.certificates import Certificates, Kind, over_tls
+from tests.support.fakes.raw_http import RawServer
+from tests.support.rest_samples import HOUR, around_now, rows_of, tls_measurement
 
 ENTRY = tls_measurement()
 FIELDS = ("days_left", "issuer", "subject", "host_matches", "trusted")

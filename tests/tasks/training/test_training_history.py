@@ -15,8 +15,8 @@ from tasks.core.training import ClientRound, PrivacyTerms, Round, TrainingRun
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
 from tasks.training.history import training_runs, watched
-from tests.fakes.training import ROUND, START, FakeTraining, a_round
-from tests.tasks.training_bench import CATALOGUE, CLIENTS, DAY, NOW, TrainingBench
+from tests.support.fakes.training import ROUND, START, FakeTraining, a_round
+from tests.support.training_bench import CATALOGUE, CLIENTS, DAY, NOW, TrainingBench
 
 HOUR = timedelta(hours=1)
 

@@ -14,7 +14,7 @@ from tasks.core.severity import Severity
 from tasks.core.verdict import Breach
 from tasks.validation.breach import breach_of, rejected
 from tasks.validation.model import BETWEEN, IN_SET, NOT_NULL, UNIQUE, Expectation
-from tests.tasks.validation.examples import START, WINDOW
+from tests.support.suite_examples import START, WINDOW
 
 
 def entry(field: str, tags: tuple[str, ...] = ("host",), **spec: Any) -> Measurement:

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.validation.difference import Difference, difference
 from tasks.validation.model import Suite
 from tasks.validation.suites import suite_of
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     NOT_NULL,
     a_content,

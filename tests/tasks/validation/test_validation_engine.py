@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.validation import engine
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     a_content,
     a_frame,
@@ -100,7 +100,7 @@ FIRST_USE = """
 import sys, threading
 from pathlib import Path
 from tasks.validation import suites, validate
-from tests.tasks.validation.examples import *
+from tests.support.suite_examples import *
 measurement = a_measurement()
 suite = suites.read_suite(Path(sys.argv[1]), measurement)
 assert not any(name.startswith("great_expectations") for name in sys.modules), "imported early"

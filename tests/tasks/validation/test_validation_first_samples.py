@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.measurement import FieldSpec
 from tasks.validation.validate import validate
-from tests.tasks.validation.examples import a_batch, a_frame, a_measurement, a_suite
+from tests.support.suite_examples import a_batch, a_frame, a_measurement, a_suite
 
 PLAIN = a_measurement()
 RATE = FieldSpec(query="sum by (method) (rate(x_total[5m]))", required=True)

@@ -15,7 +15,7 @@ from tasks.core.measurement import FieldType, Measurement
 from tasks.validation.learn import FEWEST, fences, learn
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.suites import suite_of, verify
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     WINDOW,
     a_content,

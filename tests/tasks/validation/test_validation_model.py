@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.severity import Severity
 from tasks.validation.model import Expectation
-from tests.tasks.validation.examples import BETWEEN, ROW_COUNT, UNIQUE
+from tests.support.suite_examples import BETWEEN, ROW_COUNT, UNIQUE
 
 
 @pytest.mark.parametrize(

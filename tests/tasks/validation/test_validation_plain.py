@@ -18,7 +18,7 @@ from tasks.validation import engine, plain
 from tasks.validation.model import IN_SET
 from tasks.validation.suites import read_suite
 from tasks.validation.validate import validate
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     a_frame,
     a_measurement,

@@ -16,7 +16,7 @@ from tasks.validation.suites import (
     suite_of,
     write_suite,
 )
-from tests.tasks.validation.examples import BETWEEN, a_content, a_measurement, an_expectation
+from tests.support.suite_examples import BETWEEN, a_content, a_measurement, an_expectation
 
 
 def named(name: str, **more: Any) -> Measurement:

@@ -12,7 +12,7 @@ from tasks.core.severity import Severity
 from tasks.validation.model import Expectation, Suite
 from tasks.validation.suites import canonical_json, read_suite, verify
 from tasks.validation.wording import limit_of
-from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
+from tests.support.suite_examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 FOLDER = shipped("expectations")

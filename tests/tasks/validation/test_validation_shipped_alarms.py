@@ -8,7 +8,7 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.settings import shipped
 from tasks.validation.suites import read_suite
 from tasks.validation.validate import Validated, validate
-from tests.tasks.validation.examples import a_batch, a_frame
+from tests.support.suite_examples import a_batch, a_frame
 
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 GOOD: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.core.batch import Batch
 from tasks.core.quarantine import SCHEMA
 from tasks.validation.structural_check import check_structure
-from tests.tasks.validation.examples import a_batch, a_frame, a_measurement
+from tests.support.suite_examples import a_batch, a_frame, a_measurement
 
 MEASUREMENT = a_measurement()
 NOTED = a_measurement(fields={"share_ratio": "float", "note": "string"})

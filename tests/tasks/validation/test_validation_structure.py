@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.errors import SuiteInvalid
 from tasks.validation.structure import check_structure, structural_flaws
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     NOT_NULL,
     ROW_COUNT,

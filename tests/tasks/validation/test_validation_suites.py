@@ -9,7 +9,7 @@ import pytest
 from tasks.core.errors import SuiteInvalid
 from tasks.core.severity import Severity
 from tasks.validation.suites import canonical_json, read_suite, verify
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     a_content,
     a_measurement,

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.validation import engine, trial
 from tasks.validation.trial import obstacles
-from tests.tasks.validation.examples import BETWEEN, a_measurement, a_suite, an_expectation
+from tests.support.suite_examples import BETWEEN, a_measurement, a_suite, an_expectation
 
 MEASUREMENT = a_measurement(fields={"share_ratio": "float", "rest_ratio": "float", "count": "int"})
 

@@ -11,7 +11,7 @@ from tasks.core.batch import columns_of
 from tasks.core.severity import Severity
 from tasks.validation.model import Suite
 from tasks.validation.validate import Validated, validate
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     NOT_NULL,
     ROW_COUNT,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.core.batch import Batch, build_frame, canonical
 from tasks.core.measurement import Measurement
 from tasks.validation.validate import validate
-from tests.tasks.validation.examples import (
+from tests.support.suite_examples import (
     BETWEEN,
     NOT_NULL,
     ROW_COUNT,

@@ -10,7 +10,7 @@ from tasks.core.severity import Severity
 from tasks.validation.engine import Ran
 from tasks.validation.model import IN_SET, NOT_IN_SET, NULL, PAIR, Expectation
 from tasks.validation.wording import limit_of, observed_by
-from tests.tasks.validation.examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
+from tests.support.suite_examples import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
 
 
 def an(kind: str, **arguments: Any) -> Expectation:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deployments.services.fl_server.running_server import RunningServer, started
+from tests.support.running_server import RunningServer, started
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deployments.services.fl_server.running_server import RunningServer
+from tests.support.running_server import RunningServer
 
 TIMEOUT_SECONDS = 10.0
 TOKEN = {"Authorization": "Bearer s3cret"}

@@ -14,7 +14,7 @@ from deployments.services.fl_server.middleware import (
     RequestTally,
     TokenMiddleware,
 )
-from tests.deployments.services.fl_server.asgi_call import call
+from tests.support.asgi_call import call
 
 RIGHT = ("Authorization", "Bearer s3cret")
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from deployments.services.fl_server.__main__ import main
-from tests.deployments.services.fl_server.running_server import (
+from tests.support.running_server import (
     RunningServer,
     started,
 )

@@ -15,7 +15,7 @@ from tasks.analysis.convergence import VerdictKind
 from tasks.reports.convergence.drawing import MOST_COLUMNS, burn_svg, curve_svg, heat_svg
 from tasks.reports.convergence.page import STYLES, markdown, render, write
 from tasks.reports.convergence.records import NOT_DRAWN, CurveChart, HeatChart
-from tests.tasks.reports.convergence.convergence_samples import NASTY, section, several, single
+from tests.support.convergence_samples import NASTY, section, several, single
 
 
 def text_of(page: str) -> str:

@@ -22,8 +22,8 @@ from tasks.runs.backfill.plan import Backfill, BackfillRequest, make_backfill, w
 from tasks.runs.backfill.progress import ChunkDone, Course
 from tasks.runs.backfill.survey import ASSUMED_PACE, Pace, Share, Survey, survey
 from tasks.runs.base.run import Run, opened_ledger
-from tests.fakes.prometheus import FakePrometheus, FakeSeries
-from tests.flows.installation import Installation, entry
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.support.installation import Installation, entry
 
 START, STOP = "2026-01-05T00:00:00Z", "2026-01-05T12:00:00Z"
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

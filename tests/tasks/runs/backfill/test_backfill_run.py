@@ -29,8 +29,8 @@ from tasks.runs.base import run as base
 from tasks.runs.base import toolbox
 from tasks.runs.base.plan import Plan
 from tasks.runs.base.run import Run
-from tests.fakes.memory import MemorySource
-from tests.tasks.workbench import START, Bench, a_bench, at, cell, rows, suite_of
+from tests.support.fakes.memory import MemorySource
+from tests.support.workbench import START, Bench, a_bench, at, cell, rows, suite_of
 
 NOW = at(100)
 BROKEN = LabelsDiffer(measurement="example", field="share_ratio", tags=("method",), labels=())

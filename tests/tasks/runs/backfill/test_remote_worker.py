@@ -19,8 +19,8 @@ from tasks.ledger.locks import FileLocks
 from tasks.pipeline.chunk import Chunk
 from tasks.runs.backfill.remote_worker import Order, process_apart
 from tasks.validation.suites import read_suite
-from tests.fakes.prometheus import FakePrometheus, FakeSeries
-from tests.flows.installation import Installation, entry
+from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
+from tests.support.installation import Installation, entry
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 CELL = Cell(START, START + timedelta(hours=1))

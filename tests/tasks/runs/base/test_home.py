@@ -17,10 +17,10 @@ from tasks.ledger.ledger import Ledger
 from tasks.runs.base import home
 from tasks.runs.base.home import ledger_id, new_home, other_writer, places_line
 from tasks.runs.base.run import opened_ledger
-from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
-from tests.flows.installation import Installation, entry
-from tests.tasks.lake.lake_samples import put
-from tests.tasks.ledger.behaviours import state
+from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.support.installation import Installation, entry
+from tests.support.lake_samples import put
+from tests.support.ledger_behaviours import state
 
 pytestmark = pytest.mark.promise(
     "Accounts: every run names its config and home, and warns of a new home or a bucket that another home wrote last"

@@ -16,9 +16,9 @@ from tasks.core.settings import shipped
 from tasks.runs.base import live
 from tasks.runs.base.live import WHOLE, Live
 from tasks.sources.discovery import FieldFinding
-from tests.fakes.api import Api
-from tests.fakes.training import HISTORY, FakeTraining, a_round
-from tests.tasks.sources.rest_samples import rest_measurement, tls_measurement
+from tests.support.fakes.api import Api
+from tests.support.fakes.training import HISTORY, FakeTraining, a_round
+from tests.support.rest_samples import rest_measurement, tls_measurement
 
 SHIPPED = Catalogue.read(shipped("config") / "metrics.yaml")
 NOBODY = Service(url="http://127.0.0.1:9", origin="FED_VIT_API_URL")

@@ -9,7 +9,7 @@ from tasks.core.errors import ConfigurationInvalid, NothingConfigured, SuiteInva
 from tasks.core.settings import load_settings
 from tasks.runs.base.plan import Plan, Request, make_plan
 from tasks.runs.base.run import Run
-from tests.flows.installation import Installation, entry
+from tests.support.installation import Installation, entry
 
 REST = {
     "type": "performance",

@@ -25,9 +25,9 @@ from tasks.ledger.ledger import Ledger
 from tasks.runs.base.plan import Request, make_report_plan
 from tasks.runs.base.report import report, report_run
 from tasks.runs.base.run import Run
-from tests.flows.installation import Installation, entry
-from tests.tasks.ledger.behaviours import state
-from tests.tasks.reports.report_samples import check
+from tests.support.installation import Installation, entry
+from tests.support.ledger_behaviours import state
+from tests.support.report_samples import check
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -23,9 +23,9 @@ from tasks.lake.query import query
 from tasks.runs.base import self_metrics
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics, measured
-from tests.fakes.memory import MemorySink
-from tests.flows.installation import Installation, entry
-from tests.tasks.ledger.behaviours import owed, state
+from tests.support.fakes.memory import MemorySink
+from tests.support.installation import Installation, entry
+from tests.support.ledger_behaviours import owed, state
 
 pytestmark = pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"

@@ -10,7 +10,7 @@ from tasks.core.settings import Settings, load_settings
 from tasks.runs.base.plan import Request, make_plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.toolbox import opened_toolbox
-from tests.flows.installation import Installation, entry
+from tests.support.installation import Installation, entry
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tasks.core.services import Service
 from tasks.runs.init.families import Skipped
 from tasks.runs.init.propose import Dropped, NothingFound, Proposal, propose
 from tasks.sources.inventory import Selection
-from tests.fakes.inventory import FakeInventory
-from tests.fakes.prometheus import FakeSeries
+from tests.support.fakes.inventory import FakeInventory
+from tests.support.fakes.prometheus import FakeSeries
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 A = {"job": "a"}

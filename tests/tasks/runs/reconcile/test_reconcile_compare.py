@@ -17,8 +17,8 @@ from tasks.runs.reconcile.compare import (
     sums_of,
     suspects,
 )
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import FIELDS, at, cell, rows
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import FIELDS, at, cell, rows
 
 M = a_measurement(fields=FIELDS)
 GET = (("environment", "production"), ("method", "GET"))

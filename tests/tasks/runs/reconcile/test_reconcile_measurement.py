@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
-from tests.tasks.lake_and_sink import Standing, reasons, standing_at
-from tests.tasks.ledger.behaviours import owed
-from tests.tasks.sinks.sink_samples import service_of
-from tests.tasks.workbench import at
+from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
+from tests.support.lake_and_sink import Standing, reasons, standing_at
+from tests.support.ledger_behaviours import owed
+from tests.support.sink_samples import service_of
+from tests.support.workbench import at
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from tasks.core.receipt import Outcome, SinkValues
 from tasks.core.series import ALL_TIME
 from tasks.core.window import Window
 from tasks.runs.replay.measurement import Replay, Stores, replay
-from tests.tasks.ledger.behaviours import owed
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import HOUR, START, Bench, at, rows
+from tests.support.ledger_behaviours import owed
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import HOUR, START, Bench, at, rows
 
 DOWN = SinkUnavailable(sink="memory", url="http://127.0.0.1:9", problem="no", retry_after=None)
 

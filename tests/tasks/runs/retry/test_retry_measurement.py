@@ -17,9 +17,9 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
 from tasks.pipeline.chunk import Tools
 from tasks.runs.retry.measurement import Retry, retry
-from tests.fakes.memory import MemorySource
-from tests.tasks.validation.examples import BETWEEN, a_suite, an_expectation
-from tests.tasks.workbench import Bench, at, rows, suite_of
+from tests.support.fakes.memory import MemorySource
+from tests.support.suite_examples import BETWEEN, a_suite, an_expectation
+from tests.support.workbench import Bench, at, rows, suite_of
 
 NOW = at(1.5)  # cells 0 and 1 are due
 ALL = Window(at(0), at(2))

@@ -10,8 +10,8 @@ from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.severity import Severity
 from tasks.runs.retry.quarantined import take_up
-from tests.tasks.validation.examples import a_measurement
-from tests.tasks.workbench import FIELDS, at, rows
+from tests.support.suite_examples import a_measurement
+from tests.support.workbench import FIELDS, at, rows
 
 REASON = Reason("suite", "row", "limit", "between", Severity.CRITICAL, "0 to 1", "why not")
 MEASUREMENT = a_measurement(fields=dict(FIELDS))
