@@ -93,8 +93,7 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        # the PostgreSQL driver raises plain OSErrors for a broken session
-        except (SQLAlchemyError, OSError) as error:
+        except SQLAlchemyError as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
             problem = str(reason).strip().splitlines()
             raise LedgerUnavailable(

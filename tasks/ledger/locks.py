@@ -17,8 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
 
-# the PostgreSQL driver raises plain OSErrors for a broken session
-LOST = (SQLAlchemyError, OSError)
 # for incomplete notes of a holder
 UNREAD = (OSError, ValueError, TypeError, KeyError)
 
@@ -34,7 +32,7 @@ class RunLock:
         """Raise LockLost when the lock no longer holds. Call it before each commit."""
         try:
             is_held = self._is_held()
-        except (*LOST, *UNREAD) as error:
+        except (SQLAlchemyError, *UNREAD) as error:
             raise LockLost(**self._names) from error
         if not is_held:
             raise LockLost(**self._names)
@@ -125,7 +123,7 @@ class DatabaseLocks:
                 connection.execute(_TAKE_NAME, name)
                 is_mine = connection.execute(_TAKE, key).scalar()
                 holder = None if is_mine else connection.execute(_HOLDER, key).scalar()
-            except LOST as error:
+            except SQLAlchemyError as error:
                 raise LedgerUnavailable(
                     url=self._engine.url.render_as_string(hide_password=True),
                     problem=f"no run lock: {str(error).splitlines()[0]}",
@@ -144,7 +142,7 @@ class DatabaseLocks:
         """Unlock explicitly: the connection returns to a pool and its session lives on."""
         try:
             connection.execute(_GIVE_BACK, {"key": _as_number(measurement, environment)})
-        except LOST:
+        except SQLAlchemyError:
             # the server frees the locks of a broken session
             connection.invalidate()
         connection.close()

@@ -1,7 +1,6 @@
 """The ledger's tables, on SQLite or on PostgreSQL."""
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -21,12 +20,11 @@ from sqlalchemy import (
     create_engine,
     event,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import TypeEngine
 
 from tasks.core.errors import ConfigurationInvalid
-from tasks.ledger.tls import tls_context
 
 BUSY_SECONDS = 30
 
@@ -146,14 +144,19 @@ def open_engine(url: str) -> Engine:
         return engine
     if not parsed.username:
         raise _wrong("names no user")
-    context = tls_context(parsed.query)
-    # other drivers' settings would end in a TypeError of this one
-    parsed = parsed.set(drivername="postgresql+pg8000", query={})
+    return _server_engine(parsed.set(drivername="postgresql+psycopg"))
+
+
+def _server_engine(url: URL) -> Engine:
     try:
-        engine = create_engine(parsed, connect_args={"ssl_context": context})
+        engine = create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise _wrong("needs the driver: pip install 'fedvitals[postgresql]'") from error
-    event.listen(engine, "checkout", _trying_out((engine.dialect.loaded_dbapi.Error, OSError)))
+    driver: Any = engine.dialect.loaded_dbapi
+    try:
+        driver.conninfo.make_conninfo(**url.query)
+    except driver.ProgrammingError as error:
+        raise _wrong(f"has settings that PostgreSQL lacks: {error}") from error
     return engine
 
 
@@ -170,19 +173,6 @@ def _wrong(problem: str) -> ConfigurationInvalid:
         problem=problem,
         fix="Give one such as sqlite:////var/lib/fedvitals/ledger.db or postgresql://user@host/name",
     )
-
-
-def _trying_out(broken: tuple[type[Exception], ...]) -> Callable[[Any, Any, Any], None]:
-    """Make the pool replace a broken session; its ping lets OSErrors through."""
-
-    def try_out(connection: Any, _record: Any, _proxy: Any) -> None:
-        try:
-            connection.cursor().execute("SELECT 1")
-            connection.rollback()
-        except broken as error:
-            raise DisconnectionError from error
-
-    return try_out
 
 
 def _write_through(connection: Any, _record: Any) -> None:

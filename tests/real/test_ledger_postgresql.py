@@ -56,7 +56,7 @@ def locks(ledger: Ledger, tmp_path: Path) -> DatabaseLocks:
 
 def end_sessions(database: str, like: str = "fedvitals %") -> None:
     """Has the server end the sessions of that application name."""
-    engine = create_engine(make_url(database).set(drivername="postgresql+pg8000"))
+    engine = create_engine(make_url(database).set(drivername="postgresql+psycopg"))
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -77,7 +77,7 @@ def test_ledger_does_what_every_ledger_does(
 
 def run_sql(database: str, *statements: str) -> list[Any]:
     """What the last one answers."""
-    engine = create_engine(make_url(database).set(drivername="postgresql+pg8000"))
+    engine = create_engine(make_url(database).set(drivername="postgresql+psycopg"))
     rows: list[Any] = []
     with engine.begin() as connection:
         for statement in statements:
@@ -366,7 +366,7 @@ def test_lock_is_checked_from_other_threads(locks: DatabaseLocks) -> None:
 
 
 def test_server_that_is_down_gives_no_lock(tmp_path: Path) -> None:
-    engine = create_engine("postgresql+pg8000://user:s3cr3t@127.0.0.1:1/name")
+    engine = create_engine("postgresql+psycopg://user:s3cr3t@127.0.0.1:1/name")
     with (
         pytest.raises(LedgerUnavailable, match="no run lock") as caught,
         DatabaseLocks(engine).hold("m", "production", "run-1"),

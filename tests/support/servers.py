@@ -338,7 +338,7 @@ class PostgresServer(Process):
     def url(self, database: str = "postgres") -> str:
         """The SQLAlchemy URL of a database."""
         server = f"{self.role}:{self.password}@127.0.0.1:{self.port}"
-        return f"postgresql+pg8000://{server}/{database}"
+        return f"postgresql+psycopg://{server}/{database}"
 
     def make_database(self) -> str:
         """The SQLAlchemy URL of a fresh, empty database."""
