@@ -43,7 +43,7 @@ soak: setup  ## runs with faults by chance for SOAK_MINUTES (20), then nothing m
 	$(BIN)/python -m tests.soak.soak
 
 check: lint types  ## what to run before each commit
-	$(BIN)/pytest -m "not real and not slow" -x -q
+	$(BIN)/pytest -m "not real and not slow" -x -q -n logical --dist loadfile
 
 lint: setup  ## ruff and the layers of the design
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ class TestB:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_as_its_source(name: str) -> None:
     """`make docs` writes it anew."""
@@ -59,6 +60,7 @@ def test_a_promise_without_a_topic_of_the_page_is_refused(text: str, tmp_path: P
         reliability_page(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_promise_is_lost() -> None:
     held = list(promises(ROOT / "tests"))
 

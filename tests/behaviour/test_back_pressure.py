@@ -102,6 +102,7 @@ def fill(bench: Bench) -> None:
     bench.put(rows(bench.measurement, times, share_ratio=[0.5] * HOURS))
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Loading: a slow or absent sink drops no value, and memory holds only the chunks under way"
 )
@@ -123,6 +124,7 @@ def test_no_more_chunks_are_alive_than_are_under_way(
     assert live.count <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Loading: a slow or absent sink drops no value, and memory holds only the chunks under way"
 )
@@ -143,6 +145,7 @@ def test_days_that_a_sink_missed_are_loaded_by_one_run_a_few_rows_at_a_time(benc
     assert [window.start for window in bench.source.asked] == [at(0)]
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_still_down_is_asked_once_for_all_that_is_pending(bench: Bench) -> None:
     bench.pipeline = Pipeline(chunk_rows=5)
     fill(bench)
@@ -155,6 +158,7 @@ def test_a_sink_that_is_still_down_is_asked_once_for_all_that_is_pending(bench: 
     assert outcome.sinks == {"memory": SinkValues(owed=HOURS, pending=HOURS)}
 
 
+@pytest.mark.slow
 def test_cells_apart_are_loaded_apart(bench: Bench) -> None:
     fill(bench)
     bench.sink.error = DOWN

@@ -192,6 +192,7 @@ def test_a_wrong_suite_names_the_check(
     assert refused(installation) == f"suite /expectations/models.json: {complaint}"
 
 
+@pytest.mark.slow
 def test_a_suite_of_another_measurement_does_not_matter(installation: Installation) -> None:
     with installation.changed_suite("models") as content:
         content["expectation"] = []
@@ -341,6 +342,7 @@ def test_a_choice_that_there_is_not(installation: Installation) -> None:
     assert "'busines' is not one of 'all'" in ran.err
 
 
+@pytest.mark.slow
 def test_as_a_process_it_is_the_same_line(installation: Installation) -> None:
     with installation.changed("environments.yaml") as content:
         content["pipeline"]["cel"] = "1h"

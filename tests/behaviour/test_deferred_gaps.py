@@ -43,6 +43,7 @@ def receipt_code(outcome: Outcome, now: datetime) -> int:
     return int(write_receipt("f", "r", "production", Window(at(0), now), [outcome], {}).exit_code)
 
 
+@pytest.mark.slow
 def test_a_gap_that_cannot_be_read_holds_nothing_up(gap: Bench) -> None:
     gap.source.errors_at[at(3)] = BROKEN
     outcome = gap.run(at(7.9))

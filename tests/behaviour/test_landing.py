@@ -98,6 +98,7 @@ HOLES = [Step(minutes, None, 4, None, False) for minutes in (10, 600, 600)]
 EACH_HOUR = [(60 * hour + 30, 0) for hour in range(HOURS)]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Gaps: over any schedule of runs, kills, late rows and retention, every row lands once and only reported cells are lost"
 )

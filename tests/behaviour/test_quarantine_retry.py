@@ -82,6 +82,7 @@ def landed(held: Held) -> list[float]:
         return [float(value) for value in bench.landed(0, 2)["share"]]
 
 
+@pytest.mark.slow
 def test_after_the_suite_was_fixed(held: Held) -> None:
     fix(held)
     ran = held.installation.here("quarantine", "retry", "--json")
@@ -118,6 +119,7 @@ def test_the_windows_tell_of_the_retry(held: Held) -> None:
     assert (row["values"], row["quarantined"]) == (2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
 )
@@ -134,6 +136,7 @@ def test_a_retry_is_a_row_of_the_pipeline_outside_of_its_own_sums(held: Held) ->
     assert json.loads(kept)["lag_seconds"] == document["lag_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> None:
     fix(held)
     with FileLocks(held.installation.home / "locks").hold(SELF_METRICS, "production", "other"):
@@ -145,6 +148,7 @@ def test_a_retry_that_cannot_tell_of_itself_says_so_and_is_good(held: Held) -> N
     assert "is locked by run other" in lost["message"]
 
 
+@pytest.mark.slow
 def test_without_fixing_it_stays(held: Held) -> None:
     ran = held.installation.here("quarantine", "retry", "shares")
     assert ran.code == 1
@@ -238,6 +242,7 @@ def refused(held: Held, influxdb: FakeInfluxDB) -> None:
     held.installation.variables |= {"INFLUXDB_URL": influxdb.url, "INFLUXDB_TOKEN": TOKEN}
 
 
+@pytest.mark.slow
 def test_after_the_bucket_was_fixed(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
     influxdb.retention = None
@@ -249,6 +254,7 @@ def test_after_the_bucket_was_fixed(held: Held, influxdb: FakeInfluxDB) -> None:
     assert held.installation.here("quarantine", "ls").out == "nothing is in quarantine\n"
 
 
+@pytest.mark.slow
 def test_a_bucket_that_still_refuses_is_reported_again(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
     fix(held)
@@ -259,6 +265,7 @@ def test_a_bucket_that_still_refuses_is_reported_again(held: Held, influxdb: Fak
     assert (row["stage"], row["values"]) == ("sink", 2)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_gone_leaves_it_pending(held: Held, influxdb: FakeInfluxDB) -> None:
     refused(held, influxdb)
     influxdb.bucket = None

@@ -88,6 +88,7 @@ def expected(
     return sorted(landed), sorted(held), values
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: a retry of the quarantine accounts for every value, whatever the two suites are"
 )

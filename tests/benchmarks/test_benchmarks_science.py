@@ -69,6 +69,7 @@ def test_what_has_no_break_shows_none() -> None:
     assert first_shown(curve) is None
 
 
+@pytest.mark.slow
 def test_all_cores_find_what_one_finds() -> None:
     with on_all_cores() as each:
         spread = verdicts(EARLY_SEED, 3, 0.02, each)

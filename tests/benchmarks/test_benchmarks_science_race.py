@@ -56,6 +56,7 @@ def test_a_contest_is_called_while_it_is_open() -> None:
     assert all(0.0 <= call.chance <= 1.0 for call in found)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_contests() -> None:
     first, again = synthetic_contests(EARLY_SEED, 4)[:2], synthetic_contests(EARLY_SEED, 4)[:2]
 

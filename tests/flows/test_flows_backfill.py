@@ -107,6 +107,7 @@ def test_a_mistake_is_one_line(
     assert prometheus.asked == []
 
 
+@pytest.mark.slow
 def test_it_is_read_once_and_the_receipt_is_kept(
     installed: Installation, prometheus: FakePrometheus
 ) -> None:

@@ -47,6 +47,7 @@ sys.exit(repr([name for name in {slow!r} if name in sys.modules]))
 """
 
 
+@pytest.mark.slow
 def test_help_of_every_command_is_there_and_imports_little() -> None:
     code = IMPORTED.format(commands=HELPS, slow=SLOW_MODULES)
     done = subprocess.run(

@@ -71,6 +71,7 @@ def line(ran: Ran, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Secrets: client names are hashed everywhere, unless `client_ids` says otherwise"
 )
@@ -120,6 +121,7 @@ def test_a_training_is_followed(
     assert CLIENT not in sent
 
 
+@pytest.mark.slow
 def test_an_output_may_be_a_relative_path(
     followed: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_an_output_may_be_a_relative_path(
     assert ran.document["report"] == str(followed.folder / "fl" / "metrics-report.html")
 
 
+@pytest.mark.slow
 def test_what_is_not_offered_is_said_and_what_is_odd_is_reported(
     followed: Installation, training: FakeTraining
 ) -> None:
@@ -152,6 +155,7 @@ def test_what_is_not_offered_is_said_and_what_is_odd_is_reported(
     assert [each["round"] for each in progress["rounds"]] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Training: goals are checked before any work; without a target the chance is null with its reason"
 )
@@ -189,6 +193,7 @@ def test_a_target_makes_a_race_and_its_absence_is_said(
     assert (judged["metric"], judged["target"], judged["planned_rounds"]) == ("loss", None, 30)
 
 
+@pytest.mark.slow
 def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     followed: Installation, training: FakeTraining
 ) -> None:
@@ -239,6 +244,7 @@ def test_a_goal_that_cannot_be_is_refused_before_any_work(
     assert ran.complaint.startswith(complaint)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Training: a grave finding ends with exit code 1, a minor one does not")
 def test_a_grave_finding_ends_with_1_and_an_odd_one_does_not(
     followed: Installation, training: FakeTraining
@@ -274,6 +280,7 @@ def pipeline_rows(installation: Installation) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
 )
@@ -292,6 +299,7 @@ def test_a_collapse_is_in_the_row_of_the_poll_that_finds_it(
     ]
 
 
+@pytest.mark.slow
 def test_clients_are_left_out_when_they_are_off(
     followed: Installation, training: FakeTraining
 ) -> None:
@@ -305,6 +313,7 @@ def test_clients_are_left_out_when_they_are_off(
     assert line(ran, "fl_rounds")["values"]["landed"] == 42
 
 
+@pytest.mark.slow
 def test_clients_keep_their_names_when_they_are_plain(
     followed: Installation, influxdb: FakeInfluxDB
 ) -> None:

@@ -250,6 +250,7 @@ def typed(bare: Installation) -> Callable[[str], tuple[int, str]]:
     return run
 
 
+@pytest.mark.slow
 def test_addresses_are_asked_for_on_a_terminal(
     bare: Installation, prometheus: FakeInventory, typed: Callable[[str], tuple[int, str]]
 ) -> None:
@@ -278,6 +279,7 @@ def test_only_what_is_selected(bare: Installation, prometheus: FakeInventory) ->
     assert "five minutes for --job c, so nothing was written. Fix: check its" in ran.err
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_the_answer_is_no(
     bare: Installation, prometheus: FakeInventory, typed: Callable[[str], tuple[int, str]]
 ) -> None:

@@ -41,6 +41,7 @@ def versions(bare: Installation) -> dict[str, int]:
     return {table["name"]: table["version"] for table in tables if table["name"] != PIPELINE}
 
 
+@pytest.mark.slow
 def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> None:
     for start in ("-5h", "-4h", "-3h"):
         assert two.here("collect", "--start", start, "--stop", "-2h").code == 0
@@ -64,6 +65,7 @@ def test_after_upkeep_a_run_finds_everything_unchanged(two: Installation) -> Non
     assert versions(two) == left
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: only reports that runs wrote into FEDVITALS_HOME expire, never the newest one"
 )
@@ -87,6 +89,7 @@ def test_old_reports_go_and_the_others_stay(two: Installation) -> None:
     assert two.here("maintain", "--json").document["details"]["reports"]["removed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
 )
@@ -111,6 +114,7 @@ def test_people_are_reported_the_same(two: Installation) -> None:
     assert lines[7] == "reports  done, 1 retained"
 
 
+@pytest.mark.slow
 def test_what_another_run_holds_is_left_and_reported(two: Installation) -> None:
     assert two.here("collect").code == 0
 
@@ -128,6 +132,7 @@ def test_what_another_run_holds_is_left_and_reported(two: Installation) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_ledger_that_could_not_be_kept_up_is_work_left(two: Installation) -> None:
     assert two.here("collect").code == 0
     (two.home / "backups").write_text("a file is in the way")

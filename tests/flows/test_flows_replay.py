@@ -96,6 +96,7 @@ def test_replay_of_one_measurement_and_window(landed: Installation, influxdb: Fa
     assert (influxdb.count_values("a"), influxdb.count_values("b")) == (0, 1)
 
 
+@pytest.mark.slow
 def test_replay_with_the_sink_down_is_pending(landed: Installation, influxdb: FakeInfluxDB) -> None:
     influxdb.always = Fault()
     ran = landed.here("replay", "--sink", "influxdb", "--json")
@@ -114,6 +115,7 @@ def test_replay_names_tables_that_left_the_catalogue(landed: Installation) -> No
     assert ran.document["notes"] == ["left out, since no longer in the catalogue: b"]
 
 
+@pytest.mark.slow
 def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB) -> None:
     pending = landed.here("reconcile", "--json")
     assert (pending.code, pending.warnings) == (3, "")
@@ -151,6 +153,7 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     assert landed.holding(TOKEN) == []
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
 )
@@ -178,6 +181,7 @@ def test_a_reconcile_is_a_row_of_the_pipeline(landed: Installation, influxdb: Fa
     assert landed.kept("reconcile") == tolerated.document
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Reconcile: `--fix` erases nothing that was never landed, has expired, or could not be written again"
 )
@@ -193,6 +197,7 @@ def test_what_the_lake_was_reported_to_expire_stays_in_the_sink(
     assert influxdb.count_values("a") == 3
 
 
+@pytest.mark.slow
 def test_reconcile_while_the_measurement_is_locked(
     landed: Installation, influxdb: FakeInfluxDB
 ) -> None:

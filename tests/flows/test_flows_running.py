@@ -90,6 +90,7 @@ def imported(here: Installation, *arguments: str) -> list[str]:
     return PLACES.sub("", done.stderr).splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Prefect: without Prefect a run lands, loads and reports as a flow run does")
 def test_without_prefects_address_nothing_of_prefect_is_imported_and_a_line_says_so(
     bare: Installation,
@@ -108,6 +109,7 @@ def test_without_prefects_address_nothing_of_prefect_is_imported_and_a_line_says
     assert bare.files("prefect") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["replay", "reconcile", "maintain", "federated", "backfill"])
 def test_no_other_command_needs_prefect_either(bare: Installation, name: str) -> None:
     """An installation of which each command has something to do, and nothing answers."""

@@ -56,6 +56,7 @@ def lines_of(text: str) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [("key", 130), ("signal", 143)])
 @pytest.mark.parametrize("where", ["bare", "installed"])
 def test_collect_ends_at_once_with_one_line(
@@ -81,6 +82,7 @@ def test_collect_ends_at_once_with_one_line(
     assert [each for each in children if each.is_running()] == []
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_a_gap_that_the_next_one_reads(
     bare: Installation, silent: socket.socket, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Security: no answer of a service takes more than a gigabyte of memory")
 @pytest.mark.parametrize(
     ("call", "body"), CASES, ids=[f"{c.__name__}-{b.__name__}" for c, b in CASES]

@@ -115,6 +115,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Security: no file of a training run takes more than a gigabyte of memory")
 @pytest.mark.parametrize("write", FILES)
 def test_a_file_does_not_multiply(tmp_path: Path, write: Callable[[Path], Path]) -> None:

@@ -271,6 +271,7 @@ def test_the_worst_client_comes_first() -> None:
 reported = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width=32))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -93,6 +93,7 @@ def test_nothing_spent_lasts_for_ever() -> None:
     assert np.isinf(going.rounds_for(2.0)).all()
 
 
+@pytest.mark.slow
 def test_the_pace_of_the_accountant_is_held() -> None:
     held = 0
     cases = [

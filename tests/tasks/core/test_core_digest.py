@@ -83,6 +83,7 @@ def test_other_rows_have_another_digest(rows: list[Row], others: list[Row]) -> N
     assert (digest_rows(mine, M) == digest_rows(other, M)) == same
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(tables, st.data())
 def test_any_changed_value_changes_the_digest(rows: list[Row], data: st.DataObject) -> None:

@@ -111,6 +111,7 @@ def raises() -> Iterator[tuple[str, type[FedvitalsError], set[str], bool]]:
                     yield place, known[name], given, has_more
 
 
+@pytest.mark.slow
 def test_every_place_that_raises_gives_all_facts_of_the_message() -> None:
     places = list(raises())
     assert len(places) > 30

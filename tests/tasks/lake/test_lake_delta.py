@@ -102,6 +102,7 @@ def test_damaged_parquet_is_reported_by_a_write_that_needs_it(lake: Lake, damage
         put(lake, [0.7], 0)
 
 
+@pytest.mark.slow
 def test_checkpoints_keep_a_long_log_readable(lake: Lake) -> None:
     for hour in range(22):
         put(lake, [hour + 0.5], hour)
@@ -135,6 +136,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, table: pa.Table) -> No
     assert append_rows(opened, "t", pa.table({"environment": ["p"], "number": [1]})) == 1
 
 
+@pytest.mark.slow
 def test_threads_that_write_one_table_lose_nothing(lake: Lake) -> None:
     def write(first: int) -> None:
         for hour in range(first, 24, 3):
@@ -158,6 +160,7 @@ for hour in range(6):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Two runs: processes that write one table at once lose nothing")
 def test_processes_that_make_and_write_one_table_lose_nothing(lake: Lake) -> None:
     import time

@@ -188,6 +188,7 @@ CELLS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: compaction changes no row and no digest, and the next run finds everything unchanged"
 )

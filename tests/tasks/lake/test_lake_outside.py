@@ -59,6 +59,7 @@ COMMANDS: dict[str, Callable[[Bench], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Security: a lake names no file outside of its table")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("command", COMMANDS)

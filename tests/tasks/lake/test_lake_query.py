@@ -82,6 +82,7 @@ def test_anything_but_one_select_is_refused(lake: Lake, sql: str) -> None:
     assert not Path("/tmp/stolen.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [
@@ -257,6 +258,7 @@ def test_a_query_that_takes_too_much_is_refused(
     assert [path for path in tmp_path.iterdir() if path.name.startswith("query-")] == []
 
 
+@pytest.mark.slow
 def test_a_query_within_its_bounds_spills_to_the_home(lake: Lake, tmp_path: Path) -> None:
     sql = "SELECT sum(a) s FROM (SELECT range a FROM range(3000000) ORDER BY hash(range))"
     limits = LakeQuery(memory="60MB", rows=10)

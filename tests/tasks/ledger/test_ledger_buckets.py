@@ -3,6 +3,7 @@
 import io
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, select
@@ -20,6 +21,7 @@ def rows(window: Window, length: timedelta) -> list[tuple[str, str, int]]:
         return [tuple(row) for row in connection.execute(query)]
 
 
+@pytest.mark.slow
 @given(count=st.integers(1, 200_000), minutes=st.sampled_from([1, 30, 60]))
 def test_slices_are_the_window_cut_up(count: int, minutes: int) -> None:
     length = timedelta(minutes=minutes)

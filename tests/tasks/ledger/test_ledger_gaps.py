@@ -30,6 +30,7 @@ def test_gaps_are_what_every_ledger_answers(
     check(ledger)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -47,6 +48,7 @@ def test_covered_and_gaps_are_all_there_is(
     assert all(stop < start for (_, stop), (start, _) in pairwise(stretches))
 
 
+@pytest.mark.slow
 def test_a_gap_in_years_is_found_from_indexes_and_few_rows(tmp_path: Path) -> None:
     """100,000 windows: one gap costs the counts of two indexes and the cells of one slice."""
     path = tmp_path / "ledger.db"

@@ -37,6 +37,7 @@ def test_a_lock_of_another_run_measurement_or_environment_is_lost(locks: FileLoc
                 locks.watch(name, environment, run_id).check()
 
 
+@pytest.mark.slow
 def test_a_lock_whose_process_is_gone_is_lost(locks: FileLocks, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tasks.ledger.locks import FileLocks\n"

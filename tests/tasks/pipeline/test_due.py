@@ -207,6 +207,7 @@ def test_what_is_older_than_the_lake_keeps_is_never_due(bench: Bench) -> None:
     assert due(bench, at(200.5))[:3] == [200, 149, 150]
 
 
+@pytest.mark.slow
 def test_start_at_is_filled_over_several_runs_and_after_a_run_that_failed(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=10, max_gaps_per_run=4)
     hourly(bench, 0, 40)
@@ -275,6 +276,7 @@ def test_no_data_is_covered_and_a_failed_cell_is_not(bench: Bench) -> None:
     assert 5 in due(bench, at(8.8))
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Gaps: a clock that ran ahead and is set back leaves no hole")
 def test_time_that_a_clock_ran_through_too_early_is_read_when_it_comes(bench: Bench) -> None:
     bench.pipeline = Pipeline(max_gaps_per_run=50)

@@ -44,6 +44,7 @@ def values(data: pd.DataFrame) -> dict[tuple[str | None, datetime, str], Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Landing: values that vanished from the source are kept and counted")
 @settings(max_examples=40, deadline=None)
 @given(older=tables, seen=tables, refused=st.sets(st.tuples(keys, st.sampled_from(list(FIELDS)))))

@@ -79,6 +79,7 @@ def test_next_run_reads_the_overlap_again_and_what_came_since(bench: Bench) -> N
     assert due(bench, at(10.75)) == [10, 9]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Gaps: gaps left to later runs are counted in a warning, and the exit code is 3"
 )
@@ -104,6 +105,7 @@ def test_heal_limit_bounds_how_many_gaps_a_run_reads_and_the_next_goes_on(bench:
     assert due(bench, at(10.7)) == [10, 9]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
 )
@@ -144,6 +146,7 @@ def test_window_is_widened_to_cells_and_clipped_at_now(bench: Bench) -> None:
     assert (outcome.state, asked(bench)) == ("no_data", [])
 
 
+@pytest.mark.slow
 def test_newest_comes_first_then_the_rest_oldest_first(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1)
     hourly(bench, 5)
@@ -153,6 +156,7 @@ def test_newest_comes_first_then_the_rest_oldest_first(bench: Bench) -> None:
     assert bench.progress == [("example", done, 5) for done in (1, 2, 3, 4, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Accounts: an error in one measurement leaves the others alone")
 def test_error_in_one_chunk_keeps_what_the_others_landed(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1)
@@ -168,6 +172,7 @@ def test_error_in_one_chunk_keeps_what_the_others_landed(bench: Bench) -> None:
     assert outcome.sinks == {"memory": SinkValues(owed=len(landed), loaded=len(landed))}
 
 
+@pytest.mark.slow
 def test_run_with_a_failed_chunk_is_degraded_and_one_without_any_is_failed(bench: Bench) -> None:
     bench.pipeline = Pipeline(first_run_cells=4, chunk_rows=1, workers=1)
     hourly(bench, 5)
@@ -179,6 +184,7 @@ def test_run_with_a_failed_chunk_is_degraded_and_one_without_any_is_failed(bench
     assert (none.status, none.exit_code) == ("failed", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
 )
@@ -270,11 +276,13 @@ def test_chunks_hold_about_chunk_rows(
     assert sorted(asked(bench)[1:]) == sorted(windows)
 
 
+@pytest.mark.slow
 def test_chunk_is_never_longer_than_a_week(bench: Bench) -> None:
     bench.run(at(400), Window(at(0), at(400)))
     assert sorted(asked(bench)[1:]) == [(0, 168), (168, 336), (336, 399)]
 
 
+@pytest.mark.slow
 def test_source_that_changed_is_refused(bench: Bench) -> None:
     hourly(bench, 2)
     bench.run(at(1.75))
@@ -299,6 +307,7 @@ def test_column_of_another_type_is_refused_before_anything_is_asked(bench: Bench
     assert asked(bench) == []
 
 
+@pytest.mark.slow
 def test_sample_is_taken_once_a_slot(bench: Bench) -> None:
     bench.source.name, bench.source.history = "scrape", "sample"
     bench.put(rows(bench.measurement, [at(0), at(0) + MINUTE], share_ratio=[0.25, 0.5]))
@@ -335,6 +344,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Gaps: cells of a run that was missed, killed or cut off are read later, `max_gaps_per_run` cells per run"
 )

@@ -244,6 +244,7 @@ RUNS = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: between a landing and `_windows`, with the ledger lost: `ledger rebuild` reads the commits"
 )

@@ -52,6 +52,7 @@ def landed(bench: Bench) -> list[int]:
     return [len(bench.landed(hour)) for hour in range(8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 3, 8], ids="{}h at a time".format)
 @pytest.mark.parametrize("is_limited", [True, False])
 def test_the_same_hours_land_the_same_however_they_are_cut(
@@ -64,6 +65,7 @@ def test_the_same_hours_land_the_same_however_they_are_cut(
     assert landed(bench) == [6] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_limited", [True, False])
 def test_only_the_hour_with_too_many_is_refused(bench: Bench, is_limited: bool) -> None:
     churning(bench, [3, 3, 4, 3, 1, 0, 3, 3], is_limited)
@@ -79,6 +81,7 @@ def test_only_the_hour_with_too_many_is_refused(bench: Bench, is_limited: bool) 
     assert set(deferred_cells(bench.ledger, "example", "production")) == {cell(2)}
 
 
+@pytest.mark.slow
 def test_a_label_that_explodes_is_still_refused(bench: Bench) -> None:
     churning(bench, [40] * 8)
     outcome = bench.run(at(8.5), WHOLE)

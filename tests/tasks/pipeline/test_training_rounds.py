@@ -77,6 +77,7 @@ def test_rounds_fall_into_the_cell_of_their_start(bench: TrainingBench) -> None:
     assert found == {1: 1, 2: 1, 3: 1, 4: 0, 5: 0, 6: 0}
 
 
+@pytest.mark.slow
 def test_a_round_with_other_values_is_replaced(bench: TrainingBench) -> None:
     bench.poll()
     bench.training.rounds[2] = a_round(3, loss=9.0)
@@ -138,6 +139,7 @@ AGAIN = [a_round(n, START + HOUR + n * ROUND, loss=7.0) for n in (3, 4)]
 LEFT = [(1, False), (2, False), (3, True), (4, True), (5, True), (3, False), (4, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Training: rounds that a return to a checkpoint left stay in the lake, marked as superseded"
 )
@@ -164,6 +166,7 @@ def test_a_return_marks_the_rounds_that_it_left(
     assert bench.poll(NOW + 3 * ROUND).values.landed == 0
 
 
+@pytest.mark.slow
 def test_the_clients_of_superseded_rounds_are_marked(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(n) for n in (1, 2, 3, 4, 5)]
     bench.poll(measurement=CLIENTS)
@@ -175,6 +178,7 @@ def test_the_clients_of_superseded_rounds_are_marked(bench: TrainingBench) -> No
     assert len(marks(bench, CLIENTS)) == 3 * len(LEFT)
 
 
+@pytest.mark.slow
 def test_a_return_to_the_first_round_leaves_all_of_them(bench: TrainingBench) -> None:
     bench.poll()
     bench.training.rounds = [a_round(1, START + HOUR)]
@@ -183,6 +187,7 @@ def test_a_return_to_the_first_round_leaves_all_of_them(bench: TrainingBench) ->
     assert marks(bench) == [(1, True), (2, True), (3, True), (1, False)]
 
 
+@pytest.mark.slow
 def test_a_key_that_is_reported_twice_in_one_answer_goes_to_quarantine(
     bench: TrainingBench,
 ) -> None:
@@ -193,6 +198,7 @@ def test_a_key_that_is_reported_twice_in_one_answer_goes_to_quarantine(
     assert {check for _, _, check in bench.quarantined()} == {"key_unique"}
 
 
+@pytest.mark.slow
 def test_a_round_number_with_two_starts_is_reported_and_stays(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1), a_round(2), a_round(2, START + 5 * ROUND)]
     outcome = bench.poll()
@@ -200,6 +206,7 @@ def test_a_round_number_with_two_starts_is_reported_and_stays(bench: TrainingBen
     assert [check.check_id for check in outcome.verdicts[0].failed] == ["round_once"]
 
 
+@pytest.mark.slow
 def test_what_is_impossible_is_held_back_once_and_stays_on_record(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1), a_round(2, accuracy=1.5, loss="low")]
     first = bench.poll()
@@ -234,6 +241,7 @@ def test_a_crash_between_landing_and_loading_loses_nothing(bench: TrainingBench)
     assert bench.loaded() == [("run-a", n) for n in (1, 2, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: between the rounds of a training and their clients: each table goes on from its own last round"
 )
@@ -285,6 +293,7 @@ def test_time_up_to_now_is_covered(bench: TrainingBench) -> None:
     assert all(isinstance(cell, Cell) for cell in states)
 
 
+@pytest.mark.slow
 def test_many_rounds_are_landed_in_few_commits(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(n) for n in range(1, 301)]
     outcome = bench.poll(START + 6 * HOUR)

@@ -76,6 +76,7 @@ def test_a_unit_is_text_and_never_a_formula_or_markup() -> None:
     assert "&lt;i&gt;$x" in panel_svg(plain("<i>$x$ $"), "", "p")
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_png_of_the_same_bytes(hot: Panel) -> None:
     first = png([hot, hot], "edge $x", ["_a", "client-01"])
     assert first == png([hot, hot], "edge $x", ["_a", "client-01"])

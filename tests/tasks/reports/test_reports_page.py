@@ -171,6 +171,7 @@ def test_text_from_outside_stays_text() -> None:
     assert ' onload="' not in html
 
 
+@pytest.mark.slow
 def test_equal_reports_are_equal_bytes(day: RunReport, html: str) -> None:
     assert render(morning()) == html
     code = (
@@ -212,6 +213,7 @@ def test_a_line_of_the_receipt_without_a_section_is_listed_too() -> None:
     assert page.addresses == ["#measurements", "#runbook-values"]
 
 
+@pytest.mark.slow
 def test_two_hundred_series_of_a_day_are_a_page_of_two_megabytes_at_most() -> None:
     window = Window(HOUR.start, HOUR.start + timedelta(days=1))
     one = edge(np.random.default_rng(1), clients=200, count=5760)
@@ -325,6 +327,7 @@ def test_what_matters_less_is_folded() -> None:
     assert folded == {"requests", "model_files", "deployments"}
 
 
+@pytest.mark.slow
 def test_a_home_of_68_measurements_is_a_page_of_a_megabyte_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -354,6 +357,7 @@ def test_a_home_of_68_measurements_is_a_page_of_a_megabyte_at_most(
     assert html.count("Not drawn, since") == 68 - MOST_PANELS // 3
 
 
+@pytest.mark.slow
 def test_files_are_written_whole(tmp_path: Path) -> None:
     one = morning()
     folder = tmp_path / "2026" / "run"
@@ -367,6 +371,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_type_has_a_file_of_its_own(tmp_path: Path) -> None:
     one = morning()
     whole = export(one)
@@ -381,6 +386,7 @@ def test_each_type_has_a_file_of_its_own(tmp_path: Path) -> None:
         assert document["measurements"] == of_kind
 
 
+@pytest.mark.slow
 def test_a_report_is_written_over_the_older_one(tmp_path: Path) -> None:
     write(morning(), tmp_path)
     files = write(report(), tmp_path)

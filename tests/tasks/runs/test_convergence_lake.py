@@ -43,6 +43,7 @@ def settings(home: Path, **variables: str) -> Settings:
     return load_settings({"FEDVITALS_HOME": str(home), **variables})
 
 
+@pytest.mark.slow
 def test_the_lakes_runs_are_read_without_their_clients(
     bench: TrainingBench, tmp_path: Path
 ) -> None:
@@ -54,6 +55,7 @@ def test_the_lakes_runs_are_read_without_their_clients(
     assert {one.clients for one in run.rounds} == {None}
 
 
+@pytest.mark.slow
 def test_a_file_without_a_plan_is_forecast_beside_the_lakes_run_and_not_without(
     bench: TrainingBench, tmp_path: Path
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_file_without_a_plan_is_forecast_beside_the_lakes_run_and_not_without(
     assert isinstance(alone.analysis.forecast, NoForecast)
 
 
+@pytest.mark.slow
 def test_a_damaged_lake_is_left_out_and_said_so(bench: TrainingBench, tmp_path: Path) -> None:
     for file in (tmp_path / "lake" / "fl_rounds").rglob("*.parquet"):
         file.write_bytes(b"torn")
@@ -91,6 +94,7 @@ def test_without_a_lake_there_is_no_history_and_nothing_to_say(tmp_path: Path) -
     assert not (tmp_path / "lake").exists()
 
 
+@pytest.mark.slow
 def test_an_environment_that_is_not_there_is_refused(bench: TrainingBench, tmp_path: Path) -> None:
     with pytest.raises(UsageInvalid, match="there is no environment 'moon'"):
         history_of_lake(settings(tmp_path), "moon")

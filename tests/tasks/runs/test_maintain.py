@@ -120,6 +120,7 @@ def test_nothing_is_there_yet(bench: Bench, settings: Settings) -> None:
     assert bench.lake.names() == [SELF_METRICS]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: compaction changes no row and no digest, and the next run finds everything unchanged"
 )
@@ -141,6 +142,7 @@ def test_rows_and_digests_stay_and_the_next_run_finds_all_unchanged(
     assert (filled.version(), len(filled.sink.calls)) == (version, calls)
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_nothing_to_do(filled: Bench, settings: Settings) -> None:
     maintained(filled, settings)
     version = filled.version()
@@ -155,6 +157,7 @@ def test_a_second_run_finds_nothing_to_do(filled: Bench, settings: Settings) -> 
     assert filled.version() == version
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: expired rows are counted, and a crash between ledger and rows leaves them to the next run"
 )
@@ -183,6 +186,7 @@ def test_old_rows_records_and_cells_go_everywhere(filled: Bench, settings: Setti
     assert line_of(done, "_windows").rows_expired == 24
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: expired rows are counted, and a crash between ledger and rows leaves them to the next run"
 )
@@ -202,6 +206,7 @@ def test_a_crash_between_ledger_and_rows_leaves_the_rows_to_the_next_run(
     assert line_of(maintained(filled, settings, retention="26")).rows_expired == 48
 
 
+@pytest.mark.slow
 def test_quarantine_expires_after_its_own_time(filled: Bench, settings: Settings) -> None:
     filled.lake.quarantine_more(filled.measurement, refused([1.0, 30.0]))
     soon = replace(settings, maintenance=Rules(quarantine=timedelta(hours=24)))
@@ -211,6 +216,7 @@ def test_quarantine_expires_after_its_own_time(filled: Bench, settings: Settings
     assert (line.quarantine_expired, line.rows_expired, line.cells_expired) == (1, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
 )
@@ -237,6 +243,7 @@ def test_a_measurement_that_another_run_holds_is_left_alone(
     assert maintained(filled, both, NOW + 1).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: tables locked by another run are skipped, damaged tables are reported, and the others go on"
 )
@@ -261,6 +268,7 @@ def test_a_damaged_table_is_reported_and_the_others_are_kept_up(
     assert details_of(done).ledger.backup is not None
 
 
+@pytest.mark.slow
 def test_a_torn_log_is_reported_and_nothing_of_it_is_touched(
     filled: Bench, settings: Settings
 ) -> None:
@@ -275,6 +283,7 @@ def test_a_torn_log_is_reported_and_nothing_of_it_is_touched(
     assert max(log.glob("*.json")) == last
 
 
+@pytest.mark.slow
 def test_a_defect_in_one_table_is_reported_without_its_text(
     filled: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +298,7 @@ def test_a_defect_in_one_table_is_reported_without_its_text(
     assert "planted" not in done.model_dump_json()
 
 
+@pytest.mark.slow
 def test_the_receipt_is_kept(filled: Bench, settings: Settings) -> None:
     done = maintained(filled, settings)
 
@@ -297,6 +307,7 @@ def test_the_receipt_is_kept(filled: Bench, settings: Settings) -> None:
     assert Receipt.model_validate_json(kept) == done
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every run writes its own figures to `fedvitals_pipeline`, outside of its sums; a failure there leaves the run good"
 )
@@ -319,6 +330,7 @@ def backups(bench: Bench) -> list[str]:
     return sorted(path.name for path in (bench.folder / "backups").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: a ledger backup is complete before an older one is removed; a partial one is removed"
 )
@@ -332,6 +344,7 @@ def test_a_backup_is_a_whole_ledger(filled: Bench, settings: Settings) -> None:
     copy.close()
 
 
+@pytest.mark.slow
 def test_so_many_backups_stay(filled: Bench, settings: Settings) -> None:
     two = replace(settings, maintenance=Rules(backups=2))
     done = [maintained(filled, two, NOW + n) for n in range(4)]
@@ -343,6 +356,7 @@ def test_so_many_backups_stay(filled: Bench, settings: Settings) -> None:
     assert len(backups(filled)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: a ledger backup is complete before an older one is removed; a partial one is removed"
 )
@@ -411,6 +425,7 @@ def test_space_is_given_back_where_it_is_much(bench: Bench) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.slow
 def test_suites_that_cannot_be_read_leave_the_proofs(filled: Bench, settings: Settings) -> None:
     filled.ledger.keep_verified("proof")
     broken = replace(settings, expectations=filled.folder / "nowhere")
@@ -450,6 +465,7 @@ for hour in range(60, 90):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Maintenance: a landing at the same time wins or is retried, and loses nothing"
 )

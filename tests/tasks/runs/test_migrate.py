@@ -174,6 +174,7 @@ def test_a_rename_that_cannot_be(tmp_path: Path, rename: dict[str, str], problem
         change(bench, **rename)
 
 
+@pytest.mark.slow
 def test_dry_changes_nothing_and_a_second_time_finds_nothing(tmp_path: Path) -> None:
     bench = filled(tmp_path)
     becomes(bench, a_measurement(fields={"part_ratio": "float", "size_bytes": "int"}))
@@ -195,6 +196,7 @@ def test_dry_changes_nothing_and_a_second_time_finds_nothing(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: in `lake migrate`: runs refuse the table until the same command completes it"
 )
@@ -220,6 +222,7 @@ def test_after_a_crash_runs_refuse_it_until_the_same_command_ends_it(
     assert (bench.sink.values("share_ratio"), bench.sink.values("part_ratio")) == ([], [0.25, 0.5])
 
 
+@pytest.mark.slow
 def test_another_source(tmp_path: Path) -> None:
     bench = filled(tmp_path)
     bench.source = replace(bench.source, name="scrape")

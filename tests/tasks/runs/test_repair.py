@@ -110,6 +110,7 @@ def test_torn_log_entry(filled: Bench, tear: Tear) -> None:
     assert repair(work(filled, "run-91")) == Repaired((), ())
 
 
+@pytest.mark.slow
 def test_torn_entry_under_sound_ones_takes_them_along(filled: Bench) -> None:
     entries = sorted((table(filled) / "_delta_log").glob("*.json"))
     empty(entries[2])
@@ -122,6 +123,7 @@ def test_torn_entry_under_sound_ones_takes_them_along(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.slow
 def test_missing_entry(filled: Bench) -> None:
     entries = sorted((table(filled) / "_delta_log").glob("*.json"))
     entries[2].unlink()
@@ -129,6 +131,7 @@ def test_missing_entry(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.slow
 def test_no_state_left_moves_the_whole_table(filled: Bench) -> None:
     empty(min((table(filled) / "_delta_log").glob("*.json")))
     done = repair(work(filled))
@@ -138,6 +141,7 @@ def test_no_state_left_moves_the_whole_table(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Repair: files torn by a power cut are moved aside, and their data are read again"
 )
@@ -159,6 +163,7 @@ def test_torn_parquet(filled: Bench, tear: Tear, problem: str) -> None:
     again(filled)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Repair: files torn by a power cut are moved aside, and their data are read again"
 )
@@ -175,6 +180,7 @@ def test_torn_checkpoint_is_done_without(tmp_path: Path) -> None:
     assert bench.landed(0)["share_ratio"].tolist() == [0.2]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Repair: files torn by a power cut are moved aside, and their data are read again"
 )
@@ -188,6 +194,7 @@ def test_torn_quarantine_is_found_out_again(filled: Bench) -> None:
     again(filled)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Repair: files torn by a power cut are moved aside, and their data are read again"
 )
@@ -199,6 +206,7 @@ def test_torn_states_are_reported_again_by_the_ledger(filled: Bench) -> None:
     assert {state.cell: state for state in states_in_force(filled.lake)} == before
 
 
+@pytest.mark.slow
 def test_torn_version_file(filled: Bench) -> None:
     file = filled.folder / "lake" / "_fedvitals.json"
     halve(file)
@@ -215,6 +223,7 @@ def test_only_one_measurement(filled: Bench) -> None:
     assert [each.table for each in find_damage(work(filled)).tables] == ["_windows"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Crash: in `lake repair`: the same command completes it")
 def test_a_crash_before_the_cells_were_marked_is_made_good(
     filled: Bench, monkeypatch: pytest.MonkeyPatch

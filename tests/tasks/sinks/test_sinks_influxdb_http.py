@@ -137,6 +137,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.slow
 def test_threads_may_be_the_first_to_ask_together() -> None:
     with fake_influxdb() as fake:
         done = subprocess.run(

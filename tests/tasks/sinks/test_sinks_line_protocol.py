@@ -212,6 +212,7 @@ def as_point(line: Line, precision: str) -> str:
     return str(point.to_line_protocol())
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ROWS)
 def test_lines_read_back_as_the_frame_and_as_the_vendors_points(rows: list[dict[str, Any]]) -> None:

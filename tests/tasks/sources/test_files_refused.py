@@ -52,6 +52,7 @@ def test_a_file_of_200_mb_is_refused_before_it_is_opened(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Training: too many rounds or lines are refused before they are read into memory"
 )

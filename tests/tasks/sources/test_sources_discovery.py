@@ -206,6 +206,7 @@ def test_check_of_nobody() -> None:
     assert (reachable.what, reachable.ok) == ("reachable", False)
 
 
+@pytest.mark.slow
 def test_the_heavy_package_comes_late() -> None:
     code = (
         "import sys, tasks.sources.discovery, tasks.sources.prometheus, tasks.sources.scrape;"

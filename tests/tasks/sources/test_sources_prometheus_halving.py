@@ -89,6 +89,7 @@ def test_ten_slots_that_are_too_much_are_the_end(prometheus: SmallPrometheus) ->
     source.close()
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Sources: a query that is too large for Prometheus is halved, and every slot arrives once"
 )

@@ -335,6 +335,7 @@ def test_what_cannot_be_a_tag(api: Api, tag: str, kind: str) -> None:
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([1])
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every value of a REST answer is landed, quarantined or dropped by rule; a wrong JSON type affects only its value"
 )

@@ -73,6 +73,7 @@ tag = st.one_of(st.none(), st.text(min_size=1, max_size=3))
 value = st.one_of(st.none(), st.integers(-3, 3))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(tag, tag), max_size=3, unique=True),
     st.data(),

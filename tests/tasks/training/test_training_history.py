@@ -70,6 +70,7 @@ def test_a_run_is_read_back_as_it_was_reported(bench: TrainingBench) -> None:
     assert training_runs(bench.lake, "staging", CATALOGUE) == []
 
 
+@pytest.mark.slow
 def test_all_runs_come_in_order_and_the_newest_with_clients(bench: TrainingBench) -> None:
     bench.training.run_id = "run-z"
     bench.poll()
@@ -96,6 +97,7 @@ def test_of_a_round_that_ran_twice_the_later_counts(bench: TrainingBench) -> Non
     assert (repeat.round, repeat.starts) == (2, (START + ROUND, START + HOUR))
 
 
+@pytest.mark.slow
 def test_nan_stays_nan_and_missing_stays_missing(bench: TrainingBench) -> None:
     bench.training.rounds = [a_round(1, loss=float("nan"), accuracy=None)]
     bench.poll()
@@ -133,6 +135,7 @@ def test_without_a_history_the_rounds_that_polls_saw_are_read(bench: TrainingBen
     assert second.rounds == (Round(1, None, None, None, 0.1, None, None),)
 
 
+@pytest.mark.slow
 def test_what_the_history_has_is_not_read_from_polls_again(bench: TrainingBench) -> None:
     bench.poll()
     put(
@@ -147,6 +150,7 @@ def test_what_the_history_has_is_not_read_from_polls_again(bench: TrainingBench)
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plan_is_that_of_its_own_run(bench: TrainingBench) -> None:
     bench.training.run_id = None
     bench.poll()

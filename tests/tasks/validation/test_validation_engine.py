@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tasks.validation import engine
 from tests.support.suite_examples import (
@@ -47,6 +48,7 @@ def test_what_great_expectations_offers() -> None:
     assert "cannot both be None" in engine.problem_with(BETWEEN, {"column": "a"})
 
 
+@pytest.mark.slow
 def test_threads_do_not_see_each_other(tmp_path: Path) -> None:
     suite = a_suite(tmp_path, MEASUREMENT, SHARE)
 
@@ -115,6 +117,7 @@ assert found == [1, 1], found
 """
 
 
+@pytest.mark.slow
 def test_first_use_from_two_threads_is_late_and_says_nothing(tmp_path: Path) -> None:
     odd = an_expectation("odd", "expect_column_values_to_be_odd", "info", column="size_bytes")
     write(tmp_path, a_content(MEASUREMENT, SHARE, odd))

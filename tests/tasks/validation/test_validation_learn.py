@@ -191,6 +191,7 @@ def test_values_that_no_range_can_hold_have_none(measurement: Measurement) -> No
         learn(a_suite(measurement), measurement, frame, WINDOW)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(-1e12, 1e12), min_size=FEWEST, max_size=300),
 )

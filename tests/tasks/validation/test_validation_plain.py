@@ -38,6 +38,7 @@ def own_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return build_frame(M, {name: frame[name] for name in frame})
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

@@ -127,6 +127,7 @@ def limits(name: str) -> list[Expectation]:
     return [each for each in suite_of(name).expectations if each.type == BETWEEN]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_great_expectations_takes_it_whole(name: str) -> None:
     verify(suite_of(name), CATALOGUE[name])

@@ -48,6 +48,7 @@ def failed(found: Validated) -> list[tuple[str, str]]:
     return sorted((check.check_id, check.severity.value) for check in found.verdict.failed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOOD)
 def test_just_good_enough_is_good(name: str) -> None:
     assert failed(verdict(name)) == []

@@ -128,6 +128,7 @@ def test_a_text_of_any_length_passes(text: str) -> None:
     assert check_structure(batch)[0] is batch
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.one_of(st.none(), st.text(st.sampled_from('aé\\\n\x00\x85\ud800 ,="'), max_size=3)),

@@ -66,6 +66,7 @@ def typed_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Accounts: every value is landed, quarantined, dropped by rule or unchanged; otherwise the run fails"
 )

@@ -138,6 +138,7 @@ def set_fault(server: RunningServer, **fault: object) -> requests.Response:
     return requests.post(f"{server.http}/testing/faults", json=fault, timeout=TIMEOUT_SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "fields"), BODIES.items())
 def test_each_path_has_exactly_its_fields(
     testing_server: RunningServer, path: str, fields: set[str]
@@ -243,6 +244,7 @@ def test_every_series_has_exactly_its_labels(testing_server: RunningServer) -> N
             assert set(sample.labels) - {"le"} == LABELS.get(name, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*BODIES, "/metrics", "/nowhere", "/openapi.json"])
 def test_without_the_token_only_health_is_open(guarded_server: RunningServer, path: str) -> None:
     answer = get(guarded_server, path)

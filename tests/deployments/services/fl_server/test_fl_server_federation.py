@@ -32,6 +32,7 @@ def changed(**values: float) -> FederationSettings:
     return FederationSettings.model_validate({**SMALL.model_dump(), **values})
 
 
+@pytest.mark.slow
 def test_the_default_run_learns(history: list[RoundResult]) -> None:
     assert len(history) == 60
     assert history[0].accuracy < 0.6

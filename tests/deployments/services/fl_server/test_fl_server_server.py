@@ -31,6 +31,7 @@ def figures(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_https_is_trusted_with_the_ca_and_refused_without(testing_server: RunningServer) -> None:
     assert testing_server.ca_file is not None
     url = f"{testing_server.https}/api/status"
@@ -52,6 +53,7 @@ def test_a_refused_handshake_is_counted(testing_server: RunningServer) -> None:
     assert failures() != before
 
 
+@pytest.mark.slow
 def test_testing_runs_are_equal_but_for_their_id_and_end_cleanly(
     testing_server: RunningServer, tmp_path: Path
 ) -> None:
@@ -65,6 +67,7 @@ def test_testing_runs_are_equal_but_for_their_id_and_end_cleanly(
         requests.get(f"{again.http}/health", timeout=TIMEOUT_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_run_with_another_seed_is_another(
     testing_server: RunningServer, guarded_server: RunningServer
 ) -> None:

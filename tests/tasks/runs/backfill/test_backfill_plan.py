@@ -55,6 +55,7 @@ def made(settings: Settings, **more: Any) -> Backfill:
         return make_backfill(run, BackfillRequest(**asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "variables", "error", "words"),
     [

@@ -150,6 +150,7 @@ def test_what_may_have_late_rows_is_left_to_the_next_run(site: Site) -> None:
     assert cell(0) in find_due(job, site.bench.ledger).cells
 
 
+@pytest.mark.slow
 def test_another_suite_reads_again(site: Site) -> None:
     site.run()
     site.asked()
@@ -159,6 +160,7 @@ def test_another_suite_reads_again(site: Site) -> None:
     assert outcome.values == Values(extracted=6, quarantined=6)
 
 
+@pytest.mark.slow
 def test_another_catalogue_entry_reads_again(site: Site) -> None:
     site.run()
     site.asked()
@@ -180,6 +182,7 @@ def test_pending_is_loaded_without_the_source(site: Site) -> None:
     assert site.bench.sink.values("share_ratio") == [0.5] * 6
 
 
+@pytest.mark.slow
 def test_vanished_values_stay_and_go_only_when_replaced(site: Site) -> None:
     site.run()
     fill(site.bench, range(4))

@@ -298,6 +298,7 @@ def test_who_holds_the_lock_for_long_is_reported(run: Run, monkeypatch: pytest.M
     assert "another-run" in delivery.message
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_imports_no_great_expectations(run: Run) -> None:
     # a suite is verified once, with Great Expectations
     watch(run, a_receipt(run))

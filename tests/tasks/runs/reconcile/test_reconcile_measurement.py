@@ -45,6 +45,7 @@ def test_a_difference_is_looked_at_under_the_lock(equal: Standing, fake: FakeInf
     assert "is locked by run other" in line.problems[0]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Reconcile: a failed fix leaves the cell pending")
 def test_fixing_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxDB) -> None:
     fake.points.pop(next(iter(fake.points)))
@@ -61,6 +62,7 @@ def test_fixing_that_fails_leaves_it_pending(equal: Standing, fake: FakeInfluxDB
     assert state.cell.start == at(0)
 
 
+@pytest.mark.slow
 def test_fixing_erases_only_where_the_sink_has_more(equal: Standing, fake: FakeInfluxDB) -> None:
     fake.points.pop(next(iter(fake.points)))
     equal.reconcile(fix=True)

@@ -201,6 +201,7 @@ def test_only_the_cells_of_the_window_are_tried(bench: Bench) -> None:
     assert (landed(bench), bench.quarantined()) == ([(at(1.25), 1.5)], [("share_ratio", 1.5)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chunk_rows", "commits"), [(1000, 1), (1, 2)])
 def test_one_commit_a_chunk(bench: Bench, chunk_rows: int, commits: int) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5), (1.25, 1.5))
@@ -232,6 +233,7 @@ def test_a_sinks_refusals_are_offered_again(bench: Bench) -> None:
     assert bench.version() == version
 
 
+@pytest.mark.slow
 def test_what_the_sink_refuses_again_is_reported_once(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
@@ -244,6 +246,7 @@ def test_what_the_sink_refuses_again_is_reported_once(bench: Bench) -> None:
     assert bench.quarantined() == [("share_ratio", 0.7)]
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_down_is_owed_the_refusals(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
@@ -256,6 +259,7 @@ def test_a_sink_that_is_down_is_owed_the_refusals(bench: Bench) -> None:
     assert bench.quarantined() == [("share_ratio", 0.7)]
 
 
+@pytest.mark.slow
 def test_without_a_sink_its_refusals_wait(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 0.7))
     bench.sink.refuses = lambda field, value: value == 0.7
@@ -265,6 +269,7 @@ def test_without_a_sink_its_refusals_wait(bench: Bench) -> None:
     assert (outcome.state, bench.quarantined()) == ("unchanged", [("share_ratio", 0.7)])
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_released_tells_the_sinks_refusals_anew(bench: Bench) -> None:
     put(bench, (0.25, 0.7), (0.5, 1.5))
     bench.sink.refuses = lambda field, value: value == 0.7
@@ -276,6 +281,7 @@ def test_a_cell_that_is_released_tells_the_sinks_refusals_anew(bench: Bench) -> 
     assert bench.quarantined() == [("share_ratio", 0.7)]
 
 
+@pytest.mark.slow
 def test_samples_that_are_released_survive_the_next_sample(bench: Bench) -> None:
     bench.source = MemorySource(bench.source.frame, name="rest", history="sample")
     moments = [at(0.25), at(0.5), at(0.75)]
@@ -293,6 +299,7 @@ def test_samples_that_are_released_survive_the_next_sample(bench: Bench) -> None
     assert state.quarantined == 1
 
 
+@pytest.mark.slow
 def test_what_the_door_turned_away_stays(bench: Bench) -> None:
     bad = rows(bench.measurement, [at(0.25)], share_ratio=[0.5], method=["a"])
     bench.put(bad, rows(bench.measurement, [at(0.5)], share_ratio=[1.5]))
@@ -309,6 +316,7 @@ def test_what_the_door_turned_away_stays(bench: Bench) -> None:
     assert state.quarantined == 1
 
 
+@pytest.mark.slow
 def test_a_field_that_is_gone_has_no_place(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
@@ -350,6 +358,7 @@ def test_a_cell_that_the_ledger_does_not_know_is_left_alone(bench: Bench) -> Non
     assert (outcome.values, bench.quarantined()) == (Values(), [("share_ratio", 1.5)])
 
 
+@pytest.mark.slow
 def test_a_lost_lock_writes_nothing(bench: Bench) -> None:
     put(bench, (0.25, 0.5), (0.5, 1.5))
     bench.run(NOW)
@@ -361,6 +370,7 @@ def test_a_lost_lock_writes_nothing(bench: Bench) -> None:
     assert (bench.version(), bench.quarantined()) == (version, [("share_ratio", 1.5)])
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
 )
@@ -381,6 +391,7 @@ def test_after_a_crash_at_the_ledger_no_value_is_lost(
     assert _healed(bench, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
 )
@@ -398,6 +409,7 @@ def test_after_a_crash_between_commits_no_value_is_lost(
     assert _healed(bench, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(
     "Crash: in a retry of the quarantine: no value is lost, and the next retry or collect completes it"
 )
