@@ -45,7 +45,9 @@ def init(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -77,10 +79,10 @@ def init(
     proposal = _proposal(chosen, Selection(tuple(select or ()), tuple(job or ())))
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
-    if asks or not json:
+    if not (yes and json):
         _show(_contents(proposal), sys.stderr if json else sys.stdout)
-    if asks:
-        typer.confirm(f"Write {len(texts)} files to {output.resolve()}?", abort=True, err=True)
+    if not yes:
+        _confirm(f"Write {len(texts)} files to {output.resolve()}?", asks)
     _write(output, texts)
     measurements = _checked(output)
     if json:
@@ -148,6 +150,13 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
         raise UsageInvalid(argument="--output", problem=problem, fix=fix)
 
 
+def _confirm(question: str, asks: bool) -> None:
+    if not asks:
+        problem = "nothing was written, since there is no terminal to ask at"
+        raise UsageInvalid(argument="--yes", problem=problem, fix="Write the files with --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
 def _write(output: Path, texts: Mapping[Path, str]) -> None:
     try:
         for path, text in texts.items():
@@ -177,14 +186,14 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
 
 
 def _contents(proposal: "Proposal") -> list[str]:
-    """List what is left out by reason, then what will be written."""
+    """List what is kept, what is left out by reason, then what is proposed."""
     left_out = [("dropped", one.reason, one.measurement) for one in proposal.dropped]
     left_out += [("skipped", one.reason, one.metric) for one in proposal.skipped]
     by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
     for how, reason, name in left_out:
         by_reason[how, reason].append(name)
-    lines = [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
-    lines.append(f"kept     {_names([entry.name for entry in proposal.kept])}")
+    lines = [f"kept     {_names([entry.name for entry in proposal.kept])}"]
+    lines += [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
     return lines + [
         f"proposed {one.measurement.name}: {_some(list(one.drafts))}" for one in proposal.proposed
     ]
