@@ -85,7 +85,8 @@ def finding_of(
     if before is not None and _goes_on(before.evidence, breach):
         first = min(first, datetime.fromisoformat(before.evidence["first"]))
     evidence["first"] = iso(first)
-    sentence = f"{measurement}: {breach.what}, {_times(first, breach, at)}"
+    what = breach.what if _is_current(breach, at) else breach.was
+    sentence = f"{measurement}: {what}, {_times(first, breach, at)}"
     return Finding(CHECK, check.severity, sentence, evidence, subject=subject)
 
 
@@ -98,9 +99,13 @@ def _goes_on(before: Mapping[str, Any], breach: Breach) -> bool:
     )
 
 
+def _is_current(breach: Breach, at: datetime) -> bool:
+    return breach.holds and at - breach.last <= _RECENT
+
+
 def _times(first: datetime, breach: Breach, at: datetime) -> str:
     begin, end = (_clock(moment, at) for moment in (first, breach.last))
-    if breach.holds and at - breach.last <= _RECENT:
+    if _is_current(breach, at):
         return f"since {begin}, still failing"
     span = f"at {begin}" if begin == end else f"{begin} to {end}"
     return f"{span}, where its data end" if breach.holds else f"{span}, no longer failing"
