@@ -131,7 +131,7 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     assert differs.code == 1
     sentence, *lines = differs.out.splitlines()
     assert sentence == "3 cells compared, 1 differ, 0 fixed"
-    assert lines[0].endswith(" in production: ok, worst high")
+    assert lines[0].endswith(" in production: work ok, data high")
     assert lines[1] == "compared with influxdb"
     assert lines[3:] == [
         "  a                            differs        3          3          2       1       0",

@@ -47,7 +47,7 @@ GOOD = [outcome("a"), outcome("b", "unchanged"), outcome("c", "no_data")]
 def test_a_measurement_that_is_not_good_has_a_line_and_the_others_a_number() -> None:
     bad = outcome("scrape_health", "landed", "two_up", bad=36)
     assert lines(receipt(bad, *GOOD)) == [
-        "  scrape_health                36 landed, 36 quarantined: two_up (critical)",
+        "  scrape_health  36 landed, 36 quarantined: two_up (critical)",
         "  2 others good, 1 without data",
     ]
     assert lines(receipt(*GOOD)) == ["  2 measurements good, 1 without data"]
@@ -55,18 +55,18 @@ def test_a_measurement_that_is_not_good_has_a_line_and_the_others_a_number() -> 
 
 def test_verbose_shows_all() -> None:
     assert lines(receipt(*GOOD), verbose=True) == [
-        "  a                            36 landed",
-        "  b                            unchanged",
-        "  c                            no data",
+        "  a  36 landed",
+        "  b  unchanged",
+        "  c  no data",
     ]
 
 
 def test_measurements_that_failed_alike_share_the_reason() -> None:
     failed = [outcome(name, "failed") for name in "defghi"]
     assert lines(receipt(*failed, outcome("a", "landed", "x", "y"))) == [
-        "  d, e, f and 3 more           failed",
+        "  d, e, f and 3 more  failed",
         f"    {DOWN}",
-        "  a                            36 landed: x (critical) and 1 more",
+        "  a                   36 landed: x (critical) and 1 more",
     ]
 
 
