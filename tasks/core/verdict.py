@@ -14,7 +14,8 @@ class Breach:
 
     `what` says it in words: `latency p95 of GET is 812 ms (limit 500)`, or `was as high as` when
     its newest value is better; `was` once it is over. `observed` and `limit` are its two values. `first` and `last` are the times of its first and last offending row; `holds`
-    says whether its newest row offends, `from_start` whether its oldest does.
+    says whether its newest row offends, `from_start` whether its oldest does, `others` how many series fail
+    beside it.
     """
 
     what: str
@@ -26,6 +27,7 @@ class Breach:
     last: datetime
     holds: bool
     from_start: bool
+    others: int = 0
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def with_limit(
     name = field or (known[0] if len(known) == 1 else "")
     if name not in known:
         problem = f"{entry.name} has no numeric field {name!r}" if name else "no field is named"
-        similar = [each for each in known if name in each] or get_close_matches(name, known)
+        similar = [each for each in known if name.lower() in each] or get_close_matches(name, known)
         fix = f"Name one of: {', '.join(similar or known)}"
         raise UsageInvalid(argument="--field", problem=problem, fix=fix)
     kwargs = {"column": name, "min_value": bounds[0], "max_value": bounds[1]}

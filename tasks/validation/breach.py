@@ -59,6 +59,7 @@ def breach_of(expectation: Expectation, rows: Integers | None, batch: Batch) -> 
         last=last,
         holds=bool(len(failing)),
         from_start=own[0] in oldest,
+        others=others,
     )
 
 
