@@ -72,19 +72,15 @@ def finding_of(
         "observed": breach.observed if breach else check.observed,
         "limit": breach.limit if breach else check.limit,
         "offending": check.offending,
-        **dict.fromkeys(("series", "others", "first", "last", "holds")),
+        "others": breach.others if breach else 0,
+        **dict.fromkeys(("series", "first", "last", "holds")),
     }
     what = f"{check.check_id}: observed {check.observed}, limit {check.limit}"
     if check.problem:
         what = f"{check.check_id} could not run: {check.problem}"
     if breach is None:
         return Finding(CHECK, check.severity, f"{measurement}: {what}", evidence, subject=subject)
-    evidence |= {
-        "series": breach.series,
-        "others": breach.others,
-        "last": iso(breach.last),
-        "holds": breach.holds,
-    }
+    evidence |= {"series": breach.series, "last": iso(breach.last), "holds": breach.holds}
     first, now = breach.first, Finding(CHECK, check.severity, "", evidence, subject=subject)
     before = earlier(now) if breach.from_start else None
     if before is not None and _goes_on(before.evidence, breach):

@@ -28,15 +28,15 @@ class Scale:
     symbol: str
 
 
-# of seconds since 1970, from 2001 on: no duration is as long
+# of seconds since 1970
 EPOCH = Scale(1.0, "UTC")
-_EPOCHS = (1e9, 1e11)
 
 
 def scale_for(unit: str, magnitude: float) -> Scale:
     """Return the best scale for values of this magnitude (of the base unit)."""
     base, rate = unit, ""
-    if unit == "seconds" and _EPOCHS[0] <= magnitude < _EPOCHS[1]:
+    # from 2001 on: no duration is as long
+    if unit == "seconds" and 1e9 <= magnitude < 1e11:
         return EPOCH
     if f"_{unit}".endswith(_PER_SECOND):
         base, rate = f"_{unit}".removesuffix(_PER_SECOND).removeprefix("_"), "/s"

@@ -134,7 +134,9 @@ def _panel(
     drawn = _limits(limits.get(name, (None, None)), scale, reach)
     near, far = _crosses(time_micros(marks), numbers / scale.divisor, window, reach)
     tops = np.concatenate([reference / scale.divisor, near[1], [limit.y for limit in drawn]])
-    y_range = _around(tops) if scale == EPOCH else _padded(tops)
+    # half an hour around moments
+    low, high = float(tops.min()) - 1800, float(tops.max()) + 1800
+    y_range = (low, high) if scale == EPOCH else _padded(tops)
     return Panel(
         field=name,
         window=window,
@@ -181,13 +183,6 @@ def _crosses(
     x, y = (times[kept] - start) / 1e6, numbers[kept]
     near = (y >= reach[0]) & (y <= reach[1])
     return (x[near], y[near]), (x[~near], y[~near])
-
-
-def _around(times: Floats) -> tuple[float, float]:
-    """Return the axis around moments, of an hour at least."""
-    low, high = float(times.min()), float(times.max())
-    room = max(0.07 * (high - low), 1800.0)
-    return low - room, high + room
 
 
 def _padded(values: Floats) -> tuple[float, float]:

@@ -44,10 +44,13 @@ class _Content:
 
     @property
     def window(self) -> Window:
-        """Return the window of the charts: of a first run, from its first data on."""
-        window, receipt = self.report.window, self.report.receipt
-        firsts = [int(table.times.min()) for table in self.tables if len(table.times)]
-        if self.report.changes is not None or receipt.flow == words.REPORT or not firsts:
+        """Return the window of the charts: without earlier data, from the first ones on."""
+        window = self.report.window
+        both = zip(self.sections, self.tables, strict=True)
+        theirs = [(one, table.times) for one, table in both if not one.measurement.is_own]
+        firsts = [int(times.min()) for _, times in theirs if len(times)]
+        has_past = any(means for one, _ in theirs for means in one.earlier.values())
+        if has_past or self.report.receipt.flow == words.REPORT or not firsts:
             return window
         first = datetime.fromtimestamp(min(firsts) // 1_000_000, UTC)
         return Window(first, window.stop) if window.start < first < window.stop else window

@@ -99,6 +99,7 @@ def test_of_failing_series_the_worst_is_named_and_the_others_are_counted() -> No
     found = breach(batch(LATENCY, a=[6.0], b=[8.0], c=[7.0], d=[1.0]), max_value=5)
     assert found is not None
     assert found.what == "latency p95 of b and 2 more series is 8 s (limit 5)"
+    assert found.others == 2
 
 
 @pytest.mark.parametrize(
