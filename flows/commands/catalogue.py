@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.options import AsJson, EnvironmentName, Verbose
 from flows.commands.show import print_clean, print_json, print_table
 from tasks.core.units import counted
 
@@ -22,21 +22,15 @@ WIDTH = 100  # of a terminal
 
 def catalogue(
     live: Annotated[
-        bool,
-        typer.Option(
-            "--live",
-            help="Read every field once and show its state.",
-        ),
+        bool, typer.Option("--live", help="Read every field once and show its state.")
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="With --live: show every field, also those ok.")
-    ] = False,
+    verbose: Verbose = False,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
     """List the measurements, and check the catalogue and its suites.
 
-    With --live every field is read once, and its state is one of:
+    With --live every field is read once and those not ok are shown. Its state is one of:
 
     - `ok`: it answers
     - `no_data`: no series now, or the service does not offer it; no error
@@ -68,13 +62,18 @@ def catalogue(
     rows = _findings(settings, chosen, entries) if live else [_row(entry) for entry in entries]
     if json:
         print_json({"live" if live else "measurements": rows})
-    elif live:
-        print_clean("\n".join(_lines(rows, verbose)))
     else:
-        # built-in measurements have no key to look up, and are wider than a terminal
-        print_table([row for row in rows if row.get("type") != "pipeline"], empty="none")
+        _print(rows, live, verbose)
     if live and any(row["state"] not in ("ok", "no_data") for row in rows):
         raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
+    if live:
+        print_clean("\n".join(_lines(rows, verbose)))
+        return
+    # built-in measurements have no key to look up, and are wider than a terminal
+    print_table([row for row in rows if row["type"] != "pipeline"], empty="none")
 
 
 def _lines(rows: list[dict[str, Any]], verbose: bool) -> list[str]:

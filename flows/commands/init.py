@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
     from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
-    from tasks.sources.inventory import Selection
 
 # the addresses to ask for, with their prompts
 ADDRESSES = {
@@ -72,11 +71,10 @@ def init(
     """
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
-    from tasks.sources.inventory import Selection
 
     asks = sys.stdin.isatty() and not yes
     chosen, entry = _environment(addresses(prometheus_url, os.environ, asks))
-    proposal = _proposal(chosen, Selection(tuple(select or ()), tuple(job or ())))
+    proposal = _proposal(chosen, select, job)
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
     if not (yes and json):
@@ -91,11 +89,13 @@ def init(
         _show(_next(output, measurements), sys.stdout)
 
 
-def _proposal(chosen: "Environment", selection: "Selection") -> "Proposal":
+def _proposal(chosen: "Environment", select: list[str] | None, job: list[str] | None) -> "Proposal":
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.propose import propose
+    from tasks.sources.inventory import Selection
 
+    selection = Selection(tuple(select or ()), tuple(job or ()))
     prometheus = chosen.services["prometheus"]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     _tell(f"looking at {prometheus.url}")

@@ -101,7 +101,7 @@ def _worded(
         return text, limit, f"is {text} (limit {limit})", f"was {text} (limit {limit})"
     low = arguments.get("min_value")
     is_low = low is not None and value <= low
-    crossed = low if is_low else arguments["max_value"]
+    crossed: Any = low if is_low else arguments["max_value"]
     # a field such as rounds_per_hour is its own unit
     text, limit = pair(float(value), float(crossed), "" if column == spec.unit else spec.unit)
     if spec.unit == "days" and spec.better == "higher":

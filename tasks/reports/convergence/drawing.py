@@ -218,4 +218,6 @@ def _bar(axes: Any, spread: Interval, y: float, text: str, colour: str) -> None:
     drawing.dots(axes, spread.estimate, y, colour, "o", 6)
     is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
     x, place, ha = (spread.high, 8, "left") if is_beyond else (spread.low, -8, "right")
-    drawing.note(axes, text, (x, y), (place, 0), "data", colour, ha=ha, va="center")
+    # a point may stand on the curve, which falls to the right
+    va = "center" if spread.low < spread.high else "bottom"
+    drawing.note(axes, text, (x, y), (place, 0), "data", colour, ha=ha, va=va)
