@@ -3,33 +3,34 @@
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson, EnvironmentName
-from flows.commands.show import print_json, print_table
+from flows.commands.options import AsJson, EnvironmentName, Verbose
+from flows.commands.show import print_clean, print_json, print_table
+from tasks.core.units import counted
 
 if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
     from tasks.core.services import Environment
     from tasks.core.settings import Settings
 
+WIDTH = 100  # of a terminal
+
 
 def catalogue(
     live: Annotated[
-        bool,
-        typer.Option(
-            "--live",
-            help="Read every field once and show its state.",
-        ),
+        bool, typer.Option("--live", help="Read every field once and show its state.")
     ] = False,
+    verbose: Verbose = False,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
     """List the measurements, and check the catalogue and its suites.
 
-    With --live every field is read once, and its state is one of:
+    With --live every field is read once and those not ok are shown. Its state is one of:
 
     - `ok`: it answers
     - `no_data`: no series now, or the service does not offer it; no error
@@ -62,10 +63,32 @@ def catalogue(
     if json:
         print_json({"live" if live else "measurements": rows})
     else:
-        # built-in measurements have no key to look up, and are wider than a terminal
-        print_table([row for row in rows if row.get("type") != "pipeline"], empty="none")
+        _print(rows, live, verbose)
     if live and any(row["state"] not in ("ok", "no_data") for row in rows):
         raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
+    if live:
+        print_clean("\n".join(_lines(rows, verbose)))
+        return
+    # built-in measurements have no key to look up, and are wider than a terminal
+    print_table([row for row in rows if row["type"] != "pipeline"], empty="none")
+
+
+def _lines(rows: list[dict[str, Any]], verbose: bool) -> list[str]:
+    """Return the fields that are not ok, equal ones of a measurement together, and a count."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if verbose or row["state"] != "ok":
+            about = (row["state"], row["measurement"], row["detail"], row["fix"])
+            alike.setdefault(about, []).append(row["field"])
+    lines = []
+    for (state, measurement, detail, fix), fields in alike.items():
+        text = f"{state:<16} {measurement}: {', '.join(fields)}: {detail}"
+        text += f". Fix: {fix[0].lower()}{fix[1:]}" if fix else ""
+        lines += wrap(text, WIDTH, subsequent_indent=" " * 17, break_on_hyphens=False)
+    return [*lines, f"{counted(sum(row['state'] == 'ok' for row in rows), 'field')} ok"]
 
 
 def _row(entry: "Measurement") -> dict[str, Any]:

@@ -64,8 +64,9 @@ def examine(
 
 
 def _print(check: ServiceCheck) -> None:
-    print(f"{'ok  ' if check.ok else 'BAD '} {check.service:<12} {check.what}: {check.detail}")
-    if not check.ok and check.fix:
+    state = ("WARN" if check.fix else "ok  ") if check.ok else "BAD "
+    print(f"{state} {check.service:<12} {check.what}: {check.detail}")
+    if check.fix:
         print(f"     {'':<12} → {check.fix}")
 
 
@@ -88,7 +89,8 @@ def _in_force(settings: "Settings", environment: "Environment") -> Iterator[Serv
             detail = f"{service.url} (from {service.origin}), {token}"
         yield ServiceCheck("settings", name, True, detail)
     for variable, why in settings.unused.items():
-        yield ServiceCheck("settings", variable, True, f"is set and not used: {why}")
+        problem, _, fix = f"is set and not used: {why}".partition(". Fix: ")
+        yield ServiceCheck("settings", variable, True, problem, f"{fix[0].upper()}{fix[1:]}")
 
 
 def _report_url(settings: "Settings") -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tasks.core.measurement import Measurement
     from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
-    from tasks.sources.inventory import Selection
 
 # the addresses to ask for, with their prompts
 ADDRESSES = {
@@ -45,7 +44,9 @@ def init(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for config/ and expectations/.")
     ] = Path("."),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -70,17 +71,16 @@ def init(
     """
     from tasks.core.settings import shipped
     from tasks.runs.init.files import document_of, texts_of
-    from tasks.sources.inventory import Selection
 
     asks = sys.stdin.isatty() and not yes
     chosen, entry = _environment(addresses(prometheus_url, os.environ, asks))
-    proposal = _proposal(chosen, Selection(tuple(select or ()), tuple(job or ())))
+    proposal = _proposal(chosen, select, job)
     texts = texts_of(proposal, shipped("config"), shipped("expectations"), (chosen.name, entry))
     _refuse_existing(output, texts, force)
-    if asks or not json:
+    if not (yes and json):
         _show(_contents(proposal), sys.stderr if json else sys.stdout)
-    if asks:
-        typer.confirm(f"Write {len(texts)} files to {output.resolve()}?", abort=True, err=True)
+    if not yes:
+        _confirm(f"Write {len(texts)} files to {output.resolve()}?", asks)
     _write(output, texts)
     measurements = _checked(output)
     if json:
@@ -89,11 +89,13 @@ def init(
         _show(_next(output, measurements), sys.stdout)
 
 
-def _proposal(chosen: "Environment", selection: "Selection") -> "Proposal":
+def _proposal(chosen: "Environment", select: list[str] | None, job: list[str] | None) -> "Proposal":
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import shipped
     from tasks.runs.init.propose import propose
+    from tasks.sources.inventory import Selection
 
+    selection = Selection(tuple(select or ()), tuple(job or ()))
     prometheus = chosen.services["prometheus"]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     _tell(f"looking at {prometheus.url}")
@@ -148,6 +150,13 @@ def _refuse_existing(output: Path, texts: Mapping[Path, str], force: bool) -> No
         raise UsageInvalid(argument="--output", problem=problem, fix=fix)
 
 
+def _confirm(question: str, asks: bool) -> None:
+    if not asks:
+        problem = "nothing was written, since there is no terminal to ask at"
+        raise UsageInvalid(argument="--yes", problem=problem, fix="Write the files with --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
 def _write(output: Path, texts: Mapping[Path, str]) -> None:
     try:
         for path, text in texts.items():
@@ -177,14 +186,14 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
 
 
 def _contents(proposal: "Proposal") -> list[str]:
-    """List what is left out by reason, then what will be written."""
+    """List what is kept, what is left out by reason, then what is proposed."""
     left_out = [("dropped", one.reason, one.measurement) for one in proposal.dropped]
     left_out += [("skipped", one.reason, one.metric) for one in proposal.skipped]
     by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
     for how, reason, name in left_out:
         by_reason[how, reason].append(name)
-    lines = [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
-    lines.append(f"kept     {_names([entry.name for entry in proposal.kept])}")
+    lines = [f"kept     {_names([entry.name for entry in proposal.kept])}"]
+    lines += [f"{how:8} {', '.join(names)}: {why}" for (how, why), names in by_reason.items()]
     return lines + [
         f"proposed {one.measurement.name}: {_some(list(one.drafts))}" for one in proposal.proposed
     ]

@@ -9,7 +9,6 @@ from flows.commands.options import AsJson, EnvironmentName, FailOnOption, Start,
 from flows.commands.running import run_plain
 from flows.commands.show import print_json, print_table
 from flows.commands.summary import finish
-from tasks.core.errors import UsageInvalid
 from tasks.core.window import asked_window
 
 if TYPE_CHECKING:
@@ -72,10 +71,7 @@ def show(
 
     settings = load_settings()
     lake = Lake(settings.lake_url)
-    if measurement not in lake.names():
-        problem = f"the lake has no table {measurement!r}"
-        fix = "See the tables: fedvitals lake ls"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
+    lake.required_table(measurement)
     window = asked_window(start, stop, datetime.now(UTC)) if start or stop else None
     rows = _rows(lake.quarantined(measurement, environment, window).tail(limit))
     if not rows:

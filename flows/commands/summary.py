@@ -1,6 +1,6 @@
 """Summary of a run on the command line, as text or JSON, and its exit code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_LINES = 40
 MOST_NAMES = 3
 _GOOD = ("landed", "unchanged", "no_data")
-_COLUMNS = f"  {'measurement':<28} {'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'fixed':>7}"
+_COLUMNS = f"{'state':<9} {'cells':>6} {'lake':>10} {'sink':>10} {'differ':>7} {'fixed':>7}"
 
 
 def finish(receipt: "Receipt", as_json: bool, verbose: bool = False) -> NoReturn:
@@ -38,9 +38,10 @@ def finish(receipt: "Receipt", as_json: bool, verbose: bool = False) -> NoReturn
 def summary(receipt: "Receipt", settings: "Settings | None" = None, verbose: bool = False) -> str:
     """Return the receipt in a few lines; with settings, including the report's URL."""
     details = _DETAILS.get(type(receipt.details).__name__)
-    worst = f", worst {receipt.worst.value}" if receipt.worst else ""
-    about = f"{receipt.flow} {receipt.run_id} in {receipt.environment}: {receipt.status}{worst}"
-    lines = [receipt.sentence, f"run      {about}"]
+    data = f", data {receipt.worst.value}" if receipt.worst else ""
+    work = "no data" if receipt.status == "no_data" else f"work {receipt.status}"
+    about = f"{receipt.flow} {receipt.run_id} in {receipt.environment}"
+    lines = [receipt.sentence, f"run      {about}: {work}{data}"]
     if receipt.window:
         lines.append(window_line(receipt, settings))
     lines += details(receipt.details) if details else _values(receipt, settings, verbose)
@@ -94,12 +95,21 @@ def _measurements(receipt: "Receipt", verbose: bool) -> list[str]:
         # those with the same text share it
         key = (_about(line, checks.get(line.name)), texts, "" if texts else line.name)
         alike.setdefault(key, []).append(line.name)
-    lines = []
-    for (about, texts, _), names in alike.items():
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        lines.append(f"  {', '.join(names[:MOST_NAMES]) + more:<28} {about}")
+    labels = [_several(names) for names in alike.values()]
+    width, lines = _widest(labels), []
+    for label, (about, texts, _) in zip(labels, alike, strict=True):
+        lines.append(f"  {label:<{width}}  {about}")
         lines += [f"    {text}" for text in texts]
     return [*lines, *_others(others, "other" if lines else "measurement")]
+
+
+def _several(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _widest(names: Iterable[str]) -> int:
+    return max(map(len, names), default=0)
 
 
 def _others(states: list[str], noun: str) -> list[str]:
@@ -139,10 +149,11 @@ def _without_data(receipt: "Receipt", settings: "Settings | None") -> list[str]:
 def _reconciliation(found: "Reconciliation") -> list[str]:
     """Return a line a measurement, followed by its first differing cells."""
     left, shown = MOST_LINES, [line for line in found.measurements if line.cells or line.problems]
-    lines = [f"compared with {found.sink}", _COLUMNS]
+    width = _widest(["measurement", *(line.name for line in shown)])
+    lines = [f"compared with {found.sink}", f"  {'measurement':<{width}}  {_COLUMNS}"]
     for line in shown:
         lines.append(
-            f"  {line.name:<28} {line.state:<9} {line.cells:>6} {line.lake_values:>10} "
+            f"  {line.name:<{width}}  {line.state:<9} {line.cells:>6} {line.lake_values:>10} "
             f"{line.sink_values:>10} {line.differing:>7} {line.fixed:>7}"
         )
         lines += [f"    {problem}" for problem in line.problems]
@@ -164,9 +175,9 @@ def _cell(each: "CellDifference") -> str:
 
 
 def _maintenance(maintained: "Maintenance") -> list[str]:
-    lines = []
+    width, lines = _widest(table.name for table in maintained.tables), []
     for table in maintained.tables:
-        lines.append(f"  {table.name:<28} {table.state:<8} {_table(table)}")
+        lines.append(f"  {table.name:<{width}}  {table.state:<8} {_table(table)}")
         lines += [f"    {problem}" for problem in table.problems]
     lines.append(f"ledger   {_ledger(maintained.ledger)}")
     lines += [f"    {problem}" for problem in maintained.ledger.problems]

@@ -7,7 +7,7 @@ from tasks.core.outside import shortened
 
 @dataclass(frozen=True)
 class ServiceCheck:
-    """One check of a service; `fix` is the advice when it is not ok."""
+    """One check of a service; `fix` is the advice when it is not ok, or a warning."""
 
     service: str
     what: str

@@ -72,6 +72,7 @@ def finding_of(
         "observed": breach.observed if breach else check.observed,
         "limit": breach.limit if breach else check.limit,
         "offending": check.offending,
+        "others": breach.others if breach else 0,
         **dict.fromkeys(("series", "first", "last", "holds")),
     }
     what = f"{check.check_id}: observed {check.observed}, limit {check.limit}"
@@ -85,7 +86,8 @@ def finding_of(
     if before is not None and _goes_on(before.evidence, breach):
         first = min(first, datetime.fromisoformat(before.evidence["first"]))
     evidence["first"] = iso(first)
-    sentence = f"{measurement}: {breach.what}, {_times(first, breach, at)}"
+    what = breach.what if _is_current(breach, at) else breach.was
+    sentence = f"{measurement}: {what}, {_times(first, breach, at)}"
     return Finding(CHECK, check.severity, sentence, evidence, subject=subject)
 
 
@@ -98,9 +100,13 @@ def _goes_on(before: Mapping[str, Any], breach: Breach) -> bool:
     )
 
 
+def _is_current(breach: Breach, at: datetime) -> bool:
+    return breach.holds and at - breach.last <= _RECENT
+
+
 def _times(first: datetime, breach: Breach, at: datetime) -> str:
     begin, end = (_clock(moment, at) for moment in (first, breach.last))
-    if breach.holds and at - breach.last <= _RECENT:
+    if _is_current(breach, at):
         return f"since {begin}, still failing"
     span = f"at {begin}" if begin == end else f"{begin} to {end}"
     return f"{span}, where its data end" if breach.holds else f"{span}, no longer failing"

@@ -54,19 +54,40 @@ def _count_one(retry_state: RetryCallState) -> None:
     with _counting:
         for count in _counts:
             count.value += 1
-            if not count.is_logged and _is_long(retry_state):
-                count.is_logged = True
-                _log_wait(retry_state)
+    if _is_long(retry_state):
+        _log_once(_waiting(retry_state))
+
+
+@contextmanager
+def noticed(what: str) -> Iterator[None]:
+    """Log, once in a run, that the block has waited LONG_SECONDS for it."""
+    text = f"waiting for {what}, which has not answered for {LONG_SECONDS:g} s"
+    timer = threading.Timer(LONG_SECONDS, _log_once, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _log_once(text: str) -> None:
+    with _counting:
+        waiting = [count for count in _counts if not count.is_logged]
+        for count in waiting:
+            count.is_logged = True
+    if waiting:
+        logger.warning(text)
 
 
 def _is_long(retry_state: RetryCallState) -> bool:
     return (retry_state.seconds_since_start or 0.0) + retry_state.upcoming_sleep > LONG_SECONDS
 
 
-def _log_wait(retry_state: RetryCallState) -> None:
+def _waiting(retry_state: RetryCallState) -> str:
     error = str(retry_state.outcome.exception() if retry_state.outcome else "")
     most: float = getattr(retry_state.retry_object.stop, "max_delay", 0.0)
-    logger.warning("waiting up to %.0f s: %s", most, error.split(". Fix: ")[0])
+    return f"waiting up to {most:.0f} s: {error.split('. Fix: ')[0]}"
 
 
 class _WaitAsAsked(wait_base):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 _DAY = 86400.0
 # (from this magnitude on, divide by, symbol), largest first
@@ -27,9 +28,16 @@ class Scale:
     symbol: str
 
 
+# of seconds since 1970
+EPOCH = Scale(1.0, "UTC")
+
+
 def scale_for(unit: str, magnitude: float) -> Scale:
     """Return the best scale for values of this magnitude (of the base unit)."""
     base, rate = unit, ""
+    # from 2001 on: no duration is as long
+    if unit == "seconds" and 1e9 <= magnitude < 1e11:
+        return EPOCH
     if f"_{unit}".endswith(_PER_SECOND):
         base, rate = f"_{unit}".removesuffix(_PER_SECOND).removeprefix("_"), "/s"
     if base in _PLAIN:
@@ -53,12 +61,19 @@ def digits(value: float) -> str:
     return f"{rounded + 0.0:.3g}"
 
 
+def in_scale(value: float, scale: Scale) -> str:
+    """Format a value of the base unit without its unit; the seconds of an epoch as a time."""
+    if scale != EPOCH:
+        return digits(value / scale.divisor)
+    return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def human(value: float | None, unit: str) -> str:
     """Format a value of the base unit, e.g. 48.2 ms, 1.5 GiB, 92 %; a dash for none."""
     if value is None:
         return "–"
     scale = scale_for(unit, value)
-    number, symbol = digits(value / scale.divisor), scale.symbol
+    number, symbol = in_scale(value, scale), scale.symbol
     if number == "1" and symbol == unit:
         symbol = symbol.removesuffix("s")
     return f"{number} {symbol}".strip()
@@ -67,10 +82,9 @@ def human(value: float | None, unit: str) -> str:
 def pair(value: float, limit: float, unit: str) -> tuple[str, str]:
     """Format a value with its unit, and its limit without; both differ when the numbers do."""
     scale = scale_for(unit, max(abs(value), abs(limit)))
-    numbers = value / scale.divisor, limit / scale.divisor
-    texts = [digits(number) for number in numbers]
+    texts = [in_scale(each, scale) for each in (value, limit)]
     if texts[0] == texts[1] and value != limit:
-        texts = [f"{number:.12g}" for number in numbers]
+        texts = [f"{each / scale.divisor:.12g}" for each in (value, limit)]
     return f"{texts[0]} {scale.symbol}".strip(), texts[1]
 
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from tasks.core.errors import UsageInvalid
 from tasks.core.whole_file import draft_of
@@ -40,18 +39,7 @@ class Exported:
 
 def environments(lake: Lake, name: str) -> frozenset[str]:
     """Return the environments in the table; raise UsageInvalid without a table."""
-    return environments_of(_table(lake, name), name)
-
-
-def _table(lake: Lake, name: str) -> DeltaTable:
-    table = lake.table(name)
-    if table is None:
-        raise UsageInvalid(
-            argument="MEASUREMENT",
-            problem=f"the lake has no table {name!r}",
-            fix="See the tables: fedvitals lake ls",
-        )
-    return table
+    return environments_of(lake.required_table(name), name)
 
 
 def export(
@@ -70,7 +58,7 @@ def export(
     to a spreadsheet: one that begins as such gets an apostrophe in front. The file is written atomically.
     Raises UsageInvalid when there is no such table, or the file cannot be written.
     """
-    table = _table(lake, name)
+    table = lake.required_table(name)
     schema, rows = arrow_schema_of(table), 0
     days = days_of(table, name, window)
     order = [(column, "ascending") for column in _order(schema)]

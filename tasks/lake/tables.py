@@ -10,6 +10,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from tasks.core.batch import arrow_schema, build_frame, columns_of, empty_frame
+from tasks.core.documents import closest
+from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from tasks.core.quarantine import no_records
@@ -83,6 +85,18 @@ class Lake:
         there = folder.iterdir() if folder.is_dir() else iter(())
         return sorted(
             path.name for path in there if not path.name.startswith("_") and (path / LOG).is_dir()
+        )
+
+    def required_table(self, name: str) -> DeltaTable:
+        """Return the measurement's table; raise UsageInvalid with a similar name for none."""
+        if (table := self.table(name)) is not None:
+            return table
+        similar = closest(name, self.names())
+        question = f"Did you mean {similar}? " if similar else ""
+        raise UsageInvalid(
+            argument="MEASUREMENT",
+            problem=f"the lake has no table {name!r}",
+            fix=f"{question}See the tables: fedvitals lake ls",
         )
 
     def try_writing(self) -> None:

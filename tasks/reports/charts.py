@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.core.batch import time_micros
 from tasks.core.measurement import Measurement
-from tasks.core.units import Scale, digits, scale_for
+from tasks.core.units import EPOCH, Scale, in_scale, scale_for
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
 from tasks.reports.series import COLOURS, Floats, Integers, Series, Table, bucket_means
@@ -134,7 +134,9 @@ def _panel(
     drawn = _limits(limits.get(name, (None, None)), scale, reach)
     near, far = _crosses(time_micros(marks), numbers / scale.divisor, window, reach)
     tops = np.concatenate([reference / scale.divisor, near[1], [limit.y for limit in drawn]])
-    y_range = _padded(tops)
+    # half an hour around moments
+    low, high = float(tops.min()) - 1800, float(tops.max()) + 1800
+    y_range = (low, high) if scale == EPOCH else _padded(tops)
     return Panel(
         field=name,
         window=window,
@@ -163,7 +165,7 @@ def _limits(
     pair: tuple[float | None, float | None], scale: Scale, reach: tuple[float, float]
 ) -> tuple[Limit, ...]:
     limits = [
-        Limit(y, f"{'≥' if lower else '≤'} {digits(y)} {scale.symbol}".strip(), lower)
+        Limit(y, f"{'≥' if lower else '≤'} {in_scale(value, scale)} {scale.symbol}".strip(), lower)
         for value, lower in zip(pair, (True, False), strict=True)
         if value is not None and reach[0] <= (y := value / scale.divisor) <= reach[1]
     ]
@@ -245,6 +247,18 @@ def trend_of(times: Integers, values: Floats, window: Window) -> Floats:
     """Return the means of TREND_BUCKETS equal parts of the window, NaN without values."""
     trend: Floats = bucket_means(times, values, window, TREND_BUCKETS, [len(times)])[0]
     return trend
+
+
+def value_ticks(panel: Panel) -> list[tuple[float, str]]:
+    """Choose round values within the axis, with their texts; of an epoch round moments."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = sorted(panel.y_range)
+    if panel.scale == EPOCH:
+        ends = Window(datetime.fromtimestamp(low, UTC), datetime.fromtimestamp(high, UTC))
+        return [(low + at, text) for at, text in time_ticks(ends, 4)]
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [(at, f"{at + 0.0:,.6g}") for at in np.asarray(ticks) if low <= at <= high]
 
 
 def time_ticks(window: Window, most: int = 6, zone: tzinfo = UTC) -> list[tuple[float, str]]:

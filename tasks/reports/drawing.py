@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from tasks.reports.charts import Panel, Trace, time_ticks
+from tasks.reports.charts import Panel, Trace, time_ticks, value_ticks
 from tasks.reports.series import Floats
 
 WIDTH, HEIGHT = 440, 172  # of a panel, in its own units, about CSS pixels
@@ -180,21 +180,16 @@ def dots(axes: Any, x: Any, y: Any, colour: str, marker: str, size: float, **mor
 
 def _scaffold(axes: Any, panel: Panel, paint: Paint) -> None:
     """Draw grid and labels as plain lines and texts: an Axis takes half of a panel's time."""
-    from matplotlib.ticker import MaxNLocator
-
     seconds = panel.window.length.total_seconds()
     axes.set_axis_off()
     axes.set(xlim=(0, seconds), ylim=panel.y_range)
-    low, high = sorted(panel.y_range)
-    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    levels = [at for at in np.asarray(ticks) if low <= at <= high]
-    axes.hlines(levels, 0, seconds, colors=paint.grid, linewidths=0.8, zorder=0.5)
+    levels = value_ticks(panel)
+    axes.hlines([at for at, _ in levels], 0, seconds, colors=paint.grid, linewidths=0.8, zorder=0.5)
     axes.hlines(panel.y_range[0], 0, seconds, colors=paint.grid, linewidths=1, clip_on=False)
     across, up = ("data", "axes fraction"), ("axes fraction", "data")
     for at, text in time_ticks(panel.window, zone=panel.zone):
         note(axes, text, (at, 0), (0, -8), across, paint.text, ha="center", va="top")
-    for at in levels:
-        text = f"{at + 0.0:,.6g}"
+    for at, text in levels:
         note(axes, text, (0, at), (-5, 0), up, paint.text, ha="right", va="center_baseline")
     note(axes, panel.scale.symbol, (0, 1), (5 - _LEFT, 9), "axes fraction", paint.text)
 

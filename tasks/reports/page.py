@@ -12,7 +12,7 @@ from jinja2 import Template
 
 from tasks.core.receipt import MeasurementReceipt, Receipt
 from tasks.core.sentence import failures_of, worst_first
-from tasks.core.units import human, share, signed
+from tasks.core.units import human, in_scale, share, signed
 from tasks.core.whole_file import replace_file, replace_json
 from tasks.core.window import Window
 from tasks.reports import multiples, words
@@ -44,10 +44,13 @@ class _Content:
 
     @property
     def window(self) -> Window:
-        """Return the window of the charts: of a first run, from its first data on."""
-        window, receipt = self.report.window, self.report.receipt
-        firsts = [int(table.times.min()) for table in self.tables if len(table.times)]
-        if self.report.changes is not None or receipt.flow == words.REPORT or not firsts:
+        """Return the window of the charts: without earlier data, from the first ones on."""
+        window = self.report.window
+        both = zip(self.sections, self.tables, strict=True)
+        theirs = [(one, table.times) for one, table in both if not one.measurement.is_own]
+        firsts = [int(times.min()) for _, times in theirs if len(times)]
+        has_past = any(means for one, _ in theirs for means in one.earlier.values())
+        if has_past or self.report.receipt.flow == words.REPORT or not firsts:
             return window
         first = datetime.fromtimestamp(min(firsts) // 1_000_000, UTC)
         return Window(first, window.stop) if window.start < first < window.stop else window
@@ -180,7 +183,10 @@ def _excess(comparison: Mapping[str, Any]) -> float:
 
 
 def _entry(content: _Content, index: int, small: int) -> dict[str, Any]:
-    entry, panels = content.export["measurements"][index], _panels(content, index)
+    entry = content.export["measurements"][index]
+    checks = (entry["verdict"] or {"checks": []})["checks"]
+    failing = {check["column"] for check in checks if not check["success"]}
+    panels = sorted(_panels(content, index), key=lambda panel: panel.field not in failing)
     before = sum(len(table.fields) for table in content.tables[: index + 1] if table.series)
     is_drawn = before <= MOST_PANELS or not _is_good(entry)
     return {
@@ -268,7 +274,7 @@ def _template() -> Template:
         "event": words.event_text,
         "clock": words.clock,
         "sink": words.sink_name,
-        "numbers": words.numbers,
+        "numbers": in_scale,
         "names": words.names_text,
     }
     names = ("window_text", "mood", "STATES", "NO_DATA")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from tasks.core.receipt import MeasurementState, Receipt
 from tasks.core.severity import Severity
-from tasks.core.units import Scale, counted, digits, human, signed
+from tasks.core.units import counted, human, signed
 from tasks.core.window import Window
 from tasks.reports.records import Changes
 
@@ -22,11 +22,6 @@ JUDGEMENTS = {
     "unknown": "",
 }
 _SINKS = {"influxdb": "InfluxDB"}
-
-
-def numbers(value: float, scale: Scale) -> str:
-    """Format a value without its unit, which stands beside it."""
-    return digits(value / scale.divisor)
 
 
 def sink_name(name: str) -> str:

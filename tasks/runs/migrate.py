@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.batch import empty_frame
-from tasks.core.errors import UsageInvalid
+from tasks.core.catalogue import Catalogue
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellToLoad
 from tasks.core.series import ALL_TIME
@@ -89,11 +89,8 @@ def migrate(
         LockHeld: when a run is under way; nothing was changed.
         LakeBusy, LakeDamaged, LedgerUnavailable, SinkUnavailable, SinkRefused: try again.
     """
-    measurement = _measurement(work, name)
-    table = existing_table(work.lake.table_url(name), name)
-    if table is None:
-        problem, fix = f"the lake has no table {name!r}", "See the tables: fedvitals lake ls"
-        raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)
+    Catalogue(work.catalogue).require(name)
+    measurement, table = work.catalogue[name], work.lake.required_table(name)
     change = find_change(table, measurement, renames)
     check_change(table, measurement, change)
     migration = _Migration(work, measurement, renames, sources, _reported(work, name))
@@ -214,11 +211,3 @@ def _reported(work: Rebuilding, name: str) -> dict[str, dict[Cell, CellState]]:
     for (environment, cell), state in with_commits(work.lake, name, keyed).items():
         reported.setdefault(environment, {})[cell] = state
     return reported
-
-
-def _measurement(work: Rebuilding, name: str) -> Measurement:
-    if name in work.catalogue:
-        return work.catalogue[name]
-    problem = f"{name!r} is not in the catalogue, which says what its columns are to be"
-    fix = "List them: fedvitals catalogue"
-    raise UsageInvalid(argument="MEASUREMENT", problem=problem, fix=fix)

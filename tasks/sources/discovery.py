@@ -113,9 +113,12 @@ def _of_values(series: list["_Series"], count: int) -> tuple[FieldState, int, st
     if series and all(one.histogram for one in series):
         fix = "Convert them to numbers, with histogram_quantile for example"
         return "no_data", count, "native histograms only, which are dropped", fix
-    numbers = [one.value[1] for one in series if one.value]
+    numbers = [one.number for one in series if one.number is not None]
     if numbers and not any(math.isfinite(number) for number in numbers):
         fix = "Check the query's divisors"
+        if all(map(math.isnan, numbers)):
+            # a quantile or ratio of nothing
+            fix = "Nothing while the service is idle; else check the query's divisors"
         return "no_data", count, "only NaN or Inf now, which are dropped", fix
     return "ok", count, f"{count} series", ""
 
@@ -174,10 +177,15 @@ class _Series(msgspec.Struct):
     """One series of an instant query, or of a range."""
 
     metric: dict[str, str] = {}
-    value: tuple[float, float] | None = None
+    number: float | None = None
+    value: tuple[float, float | str] | None = None
     values: list[Any] = []
     histogram: Any = None
     histograms: list[Any] = []
+
+    def __post_init__(self) -> None:
+        # Prometheus writes +Inf, which msgspec does not read
+        self.number = float(self.value[1]) if self.value else None
 
 
 @dataclass(frozen=True)

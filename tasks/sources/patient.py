@@ -4,7 +4,7 @@ from tasks.core.batch import Batch
 from tasks.core.errors import SourceUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Source
-from tasks.core.retry import retrying
+from tasks.core.retry import noticed, retrying
 from tasks.core.window import Window
 
 
@@ -18,8 +18,10 @@ class PatientSource:
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Extract as the source does; raise its Transient errors only after the deadline."""
+        extract = self._source.extract
         try:
-            return retrying(self._deadline)(self._source.extract, measurement, environment, window)
+            with noticed(f"{self.name} ({measurement.name})"):
+                return retrying(self._deadline)(extract, measurement, environment, window)
         except SourceUnavailable:
             self._deadline = 0.0
             raise

@@ -1,5 +1,6 @@
 """Boilerplate of suites: the required checks, limits of units, and limits of the team."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from tasks.core.errors import UsageInvalid
@@ -7,7 +8,7 @@ from tasks.core.measurement import Measurement
 from tasks.core.severity import Severity
 from tasks.validation.limits import Bounds
 from tasks.validation.model import BETWEEN, NOT_NULL, ROW_COUNT, UNIQUE
-from tasks.validation.structure import Origin, did_you_mean
+from tasks.validation.structure import Origin
 
 Expectation = dict[str, Any]
 TEAM: Origin = "operating limit of the team"
@@ -70,10 +71,11 @@ def with_limit(
     name = field or (known[0] if len(known) == 1 else "")
     if name not in known:
         problem = f"{entry.name} has no numeric field {name!r}" if name else "no field is named"
-        fix = did_you_mean(name, known, f"Name one of: {', '.join(known)}")
+        similar = [each for each in known if name.lower() in each] or get_close_matches(name, known)
+        fix = f"Name one of: {', '.join(similar or known)}"
         raise UsageInvalid(argument="--field", problem=problem, fix=fix)
     kwargs = {"column": name, "min_value": bounds[0], "max_value": bounds[1]}
-    check_id, reason = f"{name}_within_limit", "The team's limit; write here why."
+    check_id, reason = f"{name}_within_limit", "The team's limit; look at the service beyond it."
     new = expectation(check_id, BETWEEN, kwargs, reason, severity, TEAM)
     others = [one for one in content["expectations"] if one["meta"]["check_id"] != check_id]
     return {**content, "expectations": [*others, new]}

@@ -37,8 +37,11 @@ def breach_of(expectation: Expectation, rows: Integers | None, batch: Batch) -> 
     among = rows[np.isin(series[rows], failing)] if len(failing) else rows
     worst = among[_worst(expectation, frame[columns[0]].iloc[among])]
     own = rows[series[rows] == series[worst]]
+    # of equal values the newest
+    if frame[columns[0]].iloc[own[-1]] == frame[columns[0]].iloc[worst]:
+        worst = own[-1]
     named = _name(batch.measurement, frame, worst)
-    observed, limit, what = _worded(expectation, batch, worst, len(own))
+    observed, limit, now, then = _worded(expectation, batch, worst, len(own))
     others = len(np.unique(series[among])) - 1
     more = f" and {counted(others, 'more series', 'more series')}" if others else ""
     subject = f"{_label(columns[0], batch.measurement)}{f' of {named}' if named else ''}{more}"
@@ -47,7 +50,8 @@ def breach_of(expectation: Expectation, rows: Integers | None, batch: Batch) -> 
         return None
     first, last = (time.to_pydatetime() for time in times)
     return Breach(
-        what=f"{subject} {what}",
+        what=f"{subject} {now if worst in newest else then}",
+        was=f"{subject} {then}",
         series=named,
         observed=observed,
         limit=limit,
@@ -55,6 +59,7 @@ def breach_of(expectation: Expectation, rows: Integers | None, batch: Batch) -> 
         last=last,
         holds=bool(len(failing)),
         from_start=own[0] in oldest,
+        others=others,
     )
 
 
@@ -80,23 +85,29 @@ def _has_limits(expectation: Expectation, values: pd.Series) -> bool:
     return expectation.type == BETWEEN and pd.api.types.is_numeric_dtype(values)
 
 
-def _worded(expectation: Expectation, batch: Batch, worst: int, count: int) -> tuple[str, str, str]:
-    """Return the worst value, its limit, and both in a clause."""
+def _worded(
+    expectation: Expectation, batch: Batch, worst: int, count: int
+) -> tuple[str, str, str, str]:
+    """Return the worst value, its limit, and both in a clause of now and one of then."""
     column, arguments = expectation.columns[0], expectation.arguments
     spec = batch.measurement.fields.get(column, FieldSpec())
     if expectation.type == NOT_NULL:
         rows = counted(count, "row")
-        return f"missing in {rows}", limit_of(expectation), f"has no value in {rows}"
+        clauses = f"has no value in {rows}", f"had no value in {rows}"
+        return f"missing in {rows}", limit_of(expectation), *clauses
     value = batch.frame[column].iloc[worst]
     if not _has_limits(expectation, batch.frame[column]):
         text, limit = shown(value), limit_of(expectation)
-        return text, limit, f"is {text} (limit {limit})"
+        return text, limit, f"is {text} (limit {limit})", f"was {text} (limit {limit})"
     low = arguments.get("min_value")
-    crossed = low if low is not None and value <= low else arguments["max_value"]
+    is_low = low is not None and value <= low
+    crossed: Any = low if is_low else arguments["max_value"]
     # a field such as rounds_per_hour is its own unit
     text, limit = pair(float(value), float(crossed), "" if column == spec.unit else spec.unit)
-    is_left = spec.unit == "days" and spec.better == "higher"
-    return text, limit, f"{f'has {text} left' if is_left else f'is {text}'} (limit {limit})"
+    if spec.unit == "days" and spec.better == "higher":
+        return text, limit, f"has {text} left (limit {limit})", f"had {text} left (limit {limit})"
+    then = f"was as {'low' if is_low else 'high'} as {text} (limit {limit})"
+    return text, limit, f"is {text} (limit {limit})", then
 
 
 def _label(column: str, measurement: Measurement) -> str:
@@ -127,8 +138,10 @@ def _rejection(check_id: str, records: pd.DataFrame, newest: datetime) -> CheckR
     tags = json.loads(last["tags"]).items()
     series = _cut(", ".join(f"{tag}={value}" for tag, value in tags))
     text = "no value" if pd.isna(last["text"]) else _cut(str(last["text"]))
+    what = f"{last['reason']} ({f'{series}; ' if series else ''}limit {last['limit']})"
     breach = Breach(
-        what=f"{last['reason']} ({f'{series}; ' if series else ''}limit {last['limit']})",
+        what=what,
+        was=what,
         series=series,
         observed=text,
         limit=last["limit"],

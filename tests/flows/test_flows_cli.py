@@ -280,6 +280,25 @@ def test_catalogue_refuses_a_wrong_one(bare: Installation) -> None:
     assert ran.complaint.startswith(f"suite {bare.expectations}/a.json: the file is missing")
 
 
+def test_catalogue_live_lists_what_is_not_ok_in_a_terminals_width(
+    whole: Installation, prometheus: FaultyPrometheus
+) -> None:
+    empty = [f"a_field_of_some_length_{number}" for number in range(9)]
+    prometheus.queries |= {name: [] for name in empty}
+    whole.configure({"a": entry("a"), "b": entry(*empty)})
+
+    ran = whole.here("catalogue", "--live")
+
+    lines = ran.out.splitlines()
+    assert (ran.code, lines[-1]) == (0, "1 field ok")
+    assert lines[0].startswith("no_data          b: a_field_of_some_length_0, ")
+    assert max(map(len, lines)) <= 100
+    assert all(name in ran.out for name in empty)
+    assert ran.out.count("series now. Fix: check the metric's name") == 1
+    assert "a: a: 1 series" not in ran.out
+    assert "ok               a: a: 1 series" in whole.here("catalogue", "--live", "--verbose").out
+
+
 def test_catalogue_live_without_any_source(bare: Installation) -> None:
     ran = bare.configure({"a": entry("x")}).here("catalogue", "--live")
 

@@ -51,11 +51,11 @@ def collected(
 
 def test_collect_tells_people_what_it_did(collected: Collected) -> None:
     home = re.escape(str(collected.installation.home))
-    expected = rf"""shares: share of b\\u001b\[31m\\u000a is 125 % \(limit 100\), 1 Mar 00:00 to 1 Mar 00:59, where its data end; 66 values quarantined
-run      collect (\S+) in production: ok, worst critical
+    expected = rf"""shares: share of b\\u001b\[31m\\u000a was as high as 125 % \(limit 100\), 1 Mar 00:00 to 1 Mar 00:59, where its data end; 66 values quarantined
+run      collect (\S+) in production: work ok, data critical
 window   2026-03-01T00:00:00Z to 2026-03-01T01:00:00Z
 values   120 extracted: 54 landed, 66 quarantined, 0 dropped by rule, 0 unchanged; 0 retained
-  shares                       54 landed, 66 quarantined: share_possible \(critical\)
+  shares  54 landed, 66 quarantined: share_possible \(critical\)
   1 without data
 report   {home}/reports/\1/metrics-report.html
 """

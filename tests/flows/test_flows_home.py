@@ -176,11 +176,12 @@ def test_a_variable_that_has_no_effect(homes: tuple[Installation, Installation])
     warned = [text.removeprefix("fedvitals: ").split()[0] for text in ran.err.splitlines()]
     assert warned == ["INFLUXDB_URL", "INFLUXDB_TOKEN", "GRAFANA_API_KEY"]
     assert line in ran.err
-    assert line.replace(" is set", ": is set") in doctor.out
+    assert f"WARN settings     {line.replace(' is set', ': is set')}" in doctor.out
+    assert "→ Set influxdb_url there, or unset INFLUXDB_URL" in doctor.out
     assert "planted-key" not in ran.err + doctor.out
     # the failing twin
     with one.changed("environments.yaml") as content:
         content["environments"] = {}
     del one.variables["GRAFANA_API_KEY"]
     assert one.here("collect", *HOUR).err == ""
-    assert "not used" not in one.here("doctor").out
+    assert "WARN" not in one.here("doctor").out

@@ -38,7 +38,9 @@ def written(folder: Path) -> list[str]:
 
 
 def test_files_and_what_comes_next(bare: Installation, prometheus: FakeInventory) -> None:
-    ran = bare.here("init", "--prometheus-url", prometheus.url, "-o", str(bare.folder / "out"))
+    ran = bare.here(
+        "init", "--yes", "--prometheus-url", prometheus.url, "-o", str(bare.folder / "out")
+    )
 
     assert (ran.code, ran.err.splitlines()) == (
         0,
@@ -49,6 +51,7 @@ def test_files_and_what_comes_next(bare: Installation, prometheus: FakeInventory
         ],
     )
     lines = ran.out.splitlines()
+    assert lines[0].startswith("kept  ")
     assert "kept     none of the shipped catalogue has data there" in lines
     assert "dropped  training: training_loss: no series now" in lines
     assert "proposed app: load" in lines
@@ -62,7 +65,7 @@ def test_files_and_what_comes_next(bare: Installation, prometheus: FakeInventory
 def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> None:
     bare.variables["PROMETHEUS_URL"] = prometheus.url
     out = bare.folder / "out"
-    ran = bare.here("init", "--output", str(out), "--yes", "--json")
+    ran = bare.here("init", "--yes", "--output", str(out), "--json")
 
     assert ran.code == 0
     assert list(ran.document) == ["written", "kept", "dropped", "proposed", "skipped"]
@@ -102,7 +105,7 @@ def test_the_configuration_names_the_services_and_holds_no_token(
     }
     out = bare.folder / "out"
 
-    assert bare.here("init", "-o", str(out)).code == 0
+    assert bare.here("init", "--yes", "-o", str(out)).code == 0
     entry = yaml.safe_load((out / "config/environments.yaml").read_text())["environments"]
     assert entry == {
         "production": {
@@ -129,7 +132,7 @@ def test_what_the_service_itself_tells_is_kept_with_its_suite_and_comments(
         "FED_VIT_API_URL": "http://fl.example.com",
     }
     out = bare.folder / "out"
-    ran = bare.here("init", "-o", str(out), "--json")
+    ran = bare.here("init", "--yes", "-o", str(out), "--json")
 
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     of_the_service = [
@@ -149,7 +152,7 @@ def test_files_that_are_there_are_kept_unless_forced(
     bare.variables["PROMETHEUS_URL"] = prometheus.url
     bare.config.mkdir()
     (bare.config / "metrics.yaml").write_text("mine")
-    arguments = ("init", "-o", str(bare.folder))
+    arguments = ("init", "--yes", "-o", str(bare.folder))
     ran = bare.here(*arguments)
 
     assert (ran.code, ran.out) == (2, "")
@@ -165,10 +168,26 @@ def test_files_that_are_there_are_kept_unless_forced(
 
 def test_a_folder_that_cannot_be_written(bare: Installation, prometheus: FakeInventory) -> None:
     (bare.folder / "out").write_text("a file")
-    ran = bare.here("init", "--prometheus-url", prometheus.url, "-o", str(bare.folder / "out"))
+    ran = bare.here(
+        "init", "--yes", "--prometheus-url", prometheus.url, "-o", str(bare.folder / "out")
+    )
 
     assert ran.code == 2
     assert "cannot be written: Not a directory. Fix: name another folder" in ran.err
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_without_a_terminal_or_a_yes_the_list_is_shown_and_nothing_is_written(
+    bare: Installation, prometheus: FakeInventory, how: tuple[str, ...]
+) -> None:
+    out = ("-o", str(bare.folder / "out"))
+    ran = bare.here("init", "--prometheus-url", prometheus.url, *out, *how)
+
+    assert ran.code == 2
+    assert "proposed app: load" in (ran.err if how else ran.out)
+    assert "nothing was written" in ran.err
+    assert "with --yes" in ran.err
+    assert not (bare.folder / "out").exists()
 
 
 def failing(prometheus: FakeInventory, how: str) -> str:
@@ -196,7 +215,9 @@ def test_a_prometheus_of_which_nothing_comes(
     bare: Installation, prometheus: FakeInventory, how: str, words: str
 ) -> None:
     url = failing(prometheus, how)
-    ran = bare.here("init", "--prometheus-url", url, "-o", str(bare.folder / "out"), "--json")
+    ran = bare.here(
+        "init", "--yes", "--prometheus-url", url, "-o", str(bare.folder / "out"), "--json"
+    )
 
     assert (ran.code, ran.out) == (1, "")
     reported, error = ran.err.splitlines()
@@ -214,7 +235,7 @@ def test_a_prometheus_of_which_nothing_comes(
     ],
 )
 def test_no_address(bare: Installation, arguments: tuple[str, ...], words: str) -> None:
-    ran = bare.here("init", *arguments, "-o", str(bare.folder / "out"))
+    ran = bare.here("init", "--yes", *arguments, "-o", str(bare.folder / "out"))
 
     assert ran.code == 2
     assert ran.complaint.startswith(words)
@@ -270,11 +291,11 @@ def test_addresses_are_asked_for_on_a_terminal(
 def test_only_what_is_selected(bare: Installation, prometheus: FakeInventory) -> None:
     prometheus.metrics |= {"db_load": [A, {"job": "b"}], "db_size": [A]}
     out = ("-o", str(bare.folder / "out"), "--prometheus-url", prometheus.url)
-    ran = bare.here("init", *out, "--select", "db_*", "--job", "b", "--json")
+    ran = bare.here("init", "--yes", *out, "--select", "db_*", "--job", "b", "--json")
 
     assert [one["fields"] for one in ran.document["proposed"]] == [["load"]]
     assert ran.document["skipped"] == []
-    ran = bare.here("init", *out, "--force", "--job", "c")
+    ran = bare.here("init", "--yes", *out, "--force", "--job", "c")
     assert (ran.code, ran.out) == (1, "")
     assert "five minutes for --job c, so nothing was written. Fix: check its" in ran.err
 

@@ -104,7 +104,7 @@ def test_people_are_reported_the_same(two: Installation) -> None:
 
     assert ran.code == 1
     _, *lines = (line for line in ran.out.splitlines() if PIPELINE not in line)
-    assert lines[0].endswith(" in production: degraded")
+    assert lines[0].endswith(" in production: work degraded")
     assert lines[1].split()[:2] == ["a", "locked"]
     assert "a in production is locked by run run-x" in lines[2]
     assert lines[3].split()[:2] == ["b", "damaged"]
@@ -194,8 +194,8 @@ def test_the_summary_counts_what_went() -> None:
 
     assert summary(done).splitlines() == [
         done.sentence,
-        "run      maintain r in production: ok",
-        f"  {'a':<28} done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
+        "run      maintain r in production: work ok",
+        "  a  done     9 → 2 files, 900 → 300 bytes; expired: 5 rows, 1 of quarantine, 2 cells",
         "ledger   done, no backup; removed: 3 receipts",
         "reports  done, 4 retained; removed: 2, 99 bytes",
         "    one is left",

@@ -133,10 +133,10 @@ def test_reconcile_tells_and_fixes(landed: Installation, influxdb: FakeInfluxDB)
     assert differs.code == 1
     sentence, *lines = differs.out.splitlines()
     assert sentence == "3 cells compared, 1 differ, 0 fixed"
-    assert lines[0].endswith(" in production: ok, worst high")
+    assert lines[0].endswith(" in production: work ok, data high")
     assert lines[1] == "compared with influxdb"
     assert lines[3:] == [
-        "  a                            differs        3          3          2       1       0",
+        "  a            differs        3          3          2       1       0",
         "    2026-01-01T00:00:00Z  lake 1, sink 0: 1 missing",
         "note     a: 1 of 3 cells differ from the lake",
     ]

@@ -147,7 +147,15 @@ def test_new_adds_a_limit_in_place_of_the_one_before(canonical: Shares) -> None:
     ("arguments", "words"),
     [
         ((), "--field: no field is named. Fix: name one of: share, delay"),
-        (("--field", "shar"), "--field: shares has no numeric field 'shar'. Fix: use share"),
+        (
+            ("--field", "shar"),
+            "--field: shares has no numeric field 'shar'. Fix: name one of: share",
+        ),
+        # of several that match none is guessed
+        (
+            ("--field", "a"),
+            "--field: shares has no numeric field 'a'. Fix: name one of: share, delay",
+        ),
     ],
 )
 def test_new_needs_a_field_for_the_limit(

@@ -1,7 +1,9 @@
 """What a command prints at its end: what is not good, in as few lines as it can."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -15,6 +17,7 @@ from tasks.core.settings import Settings, load_settings, shipped
 from tasks.core.severity import Severity
 from tasks.core.verdict import CheckResult, Verdict
 from tasks.core.window import Window
+from tasks.sources.patient import PatientSource
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOWN = "Prometheus at http://p did not answer. Fix: check that it runs"
@@ -47,7 +50,7 @@ GOOD = [outcome("a"), outcome("b", "unchanged"), outcome("c", "no_data")]
 def test_a_measurement_that_is_not_good_has_a_line_and_the_others_a_number() -> None:
     bad = outcome("scrape_health", "landed", "two_up", bad=36)
     assert lines(receipt(bad, *GOOD)) == [
-        "  scrape_health                36 landed, 36 quarantined: two_up (critical)",
+        "  scrape_health  36 landed, 36 quarantined: two_up (critical)",
         "  2 others good, 1 without data",
     ]
     assert lines(receipt(*GOOD)) == ["  2 measurements good, 1 without data"]
@@ -55,18 +58,18 @@ def test_a_measurement_that_is_not_good_has_a_line_and_the_others_a_number() -> 
 
 def test_verbose_shows_all() -> None:
     assert lines(receipt(*GOOD), verbose=True) == [
-        "  a                            36 landed",
-        "  b                            unchanged",
-        "  c                            no data",
+        "  a  36 landed",
+        "  b  unchanged",
+        "  c  no data",
     ]
 
 
 def test_measurements_that_failed_alike_share_the_reason() -> None:
     failed = [outcome(name, "failed") for name in "defghi"]
     assert lines(receipt(*failed, outcome("a", "landed", "x", "y"))) == [
-        "  d, e, f and 3 more           failed",
+        "  d, e, f and 3 more  failed",
         f"    {DOWN}",
-        "  a                            36 landed: x (critical) and 1 more",
+        "  a                   36 landed: x (critical) and 1 more",
     ]
 
 
@@ -105,6 +108,19 @@ def test_a_long_wait_is_logged_once(
     assert len(waits) == count
     assert all("waiting up to 60 s: s at u: refused" in each for each in waits)
     assert not any("Fix" in each for each in waits)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.3, 1), (0.0, 0)])
+def test_a_source_that_hangs_is_named_before_its_time_out(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, seconds: float, count: int
+) -> None:
+    monkeypatch.setattr("tasks.core.retry.LONG_SECONDS", 0.1)
+    source = mock.Mock(extract=lambda *_: time.sleep(seconds))
+    source.name = "prometheus"
+    with counted_retries():
+        for _ in range(2):
+            PatientSource(source, 60).extract(mock.Mock(), "e", mock.Mock())
+    assert sum("waiting for prometheus" in each.message for each in caplog.records) == count
 
 
 @pytest.mark.parametrize(

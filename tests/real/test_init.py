@@ -44,7 +44,7 @@ def installed(folder: Path, prefect: PrefectServer, prometheus: PrometheusServer
 
 def initialised(installation: Installation) -> Any:
     """The document of init, whose files the installation uses from then on."""
-    ran = installation.run("init", "--output", str(installation.folder), "--json")
+    ran = installation.run("init", "--yes", "--output", str(installation.folder), "--json")
     assert ran.code == 0, ran.err
     # from here on the written address counts
     del installation.variables["PROMETHEUS_URL"]

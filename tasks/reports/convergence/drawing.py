@@ -88,12 +88,13 @@ def burn_svg(chart: BurnChart, label: str, prefix: str) -> Markup:
     right = [spread.high for spread in (chart.exhausted, chart.reached) if spread is not None]
     low, high = axes.get_xlim()
     axes.set_xlim(low, min(max([high, *right]), 3 * high))
-    for spread, height, text, colour in (
-        (chart.exhausted, 0.10, "budget ends", STAND_IN.bad),
-        (chart.reached, 0.24, "target reached", STAND_IN.series[2]),
-    ):
-        if spread is not None:
-            _bar(axes, spread, height * top, text, colour)
+    if chart.exhausted is not None:
+        _bar(axes, chart.exhausted, 0.10 * top, "budget ends", STAND_IN.bad)
+    if (reached := chart.reached) is not None:
+        is_past = reached.estimate <= chart.rounds[-1]
+        # what is known stands on the curve
+        y = np.interp(reached.estimate, chart.rounds, chart.left) if is_past else 0.24 * top
+        _bar(axes, reached, float(y), "target reached", STAND_IN.series[2])
     return drawing.svg_of(figure, label, prefix, SMALL, KIND)
 
 
@@ -217,4 +218,6 @@ def _bar(axes: Any, spread: Interval, y: float, text: str, colour: str) -> None:
     drawing.dots(axes, spread.estimate, y, colour, "o", 6)
     is_beyond = spread.high < low + TEXT_BEYOND * (high - low)
     x, place, ha = (spread.high, 8, "left") if is_beyond else (spread.low, -8, "right")
-    drawing.note(axes, text, (x, y), (place, 0), "data", colour, ha=ha, va="center")
+    # a point may stand on the curve, which falls to the right
+    va = "center" if spread.low < spread.high else "bottom"
+    drawing.note(axes, text, (x, y), (place, 0), "data", colour, ha=ha, va=va)

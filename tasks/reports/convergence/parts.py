@@ -178,7 +178,7 @@ def burn_of(analysis: RunAnalysis, rounds: Sequence[Round]) -> BurnChart | None:
         budget=race.budget,
         fan_rounds=() if fan is None else tuple(map(int, ahead)),
         fan=() if fan is None else tuple(tuple(map(float, row)) for row in fan),
-        exhausted=race.exhausted,
+        exhausted=None if analysis.is_over else race.exhausted,
         reached=_reached(analysis, last),
     )
 

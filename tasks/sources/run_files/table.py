@@ -165,7 +165,7 @@ def whole(table: Table, name: str, row: int, what: str) -> int | None:
         return None
     if is_count(value):
         return int(value)
-    fix = "Write a whole number from 0 on"
+    fix = "Write a whole number from 0 on, or leave the cell empty"
     raise bad_cell(table, row, name, f"{what} cannot be {value:g}", fix)
 
 

@@ -248,7 +248,7 @@ def test_failed_checks_are_findings_of_the_run_worst_first() -> None:
     ]
     assert found[0].evidence == {
         "measurement": "m", "check": "c", "field": None, "observed": "", "limit": "",
-        "offending": 7, "series": None, "first": None, "last": None, "holds": None,
+        "offending": 7, "others": 0, "series": None, "first": None, "last": None, "holds": None,
     }  # fmt: skip
 
 

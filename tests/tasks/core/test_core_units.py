@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.core.units import Scale, counted, digits, human, scale_for, share, signed
+from tasks.core.units import Scale, counted, digits, human, pair, scale_for, share, signed
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,8 @@ from tasks.core.units import Scale, counted, digits, human, scale_for, share, si
         ("seconds", 600.0, Scale(60.0, "min")),
         ("seconds", 10_000.0, Scale(3600.0, "h")),
         ("seconds", 200_000.0, Scale(86400.0, "d")),
+        ("seconds", 1.7e9, Scale(1.0, "UTC")),
+        ("bytes_per_second", 1.7e9, Scale(2.0**30, "GiB/s")),
         ("bytes", 1000.0, Scale(1.0, "B")),
         ("bytes", 3.0 * 2**20, Scale(2.0**20, "MiB")),
         ("bytes", 3.0 * 2**30, Scale(2.0**30, "GiB")),
@@ -52,6 +54,8 @@ def test_a_value_is_said_with_its_unit() -> None:
     assert human(0.04826, "seconds") == "48.3 ms"
     assert human(0.914, "ratio") == "91.4 %"
     assert human(5431.0, "") == "5,431"
+    assert human(1.7e9, "seconds") == "2023-11-14 22:13:20 UTC"
+    assert pair(1.7e9, 1.8e9, "seconds") == ("2023-11-14 22:13:20 UTC", "2027-01-15 08:00:00")
     assert (human(1.0, "devices"), human(2.0, "devices")) == ("1 device", "2 devices")
     assert (human(1.0, "seconds"), human(1.0, "bytes")) == ("1 s", "1 B")
 

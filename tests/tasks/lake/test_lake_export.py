@@ -78,6 +78,8 @@ def test_nothing_in_the_window_is_a_file_without_rows(
 def test_what_cannot_be_exported(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(UsageInvalid, match="the lake has no table 'other'"):
         export(lake, "other", None, None, "csv", tmp_path / "x")
+    with pytest.raises(UsageInvalid, match=r"did you mean example\? See the tables"):
+        lake.required_table("exampel")
     with pytest.raises(UsageInvalid, match=r"--output: .* cannot be written: No such file"):
         export(lake, "example", None, None, "csv", tmp_path / "none" / "x")
 

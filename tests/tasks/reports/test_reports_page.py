@@ -266,7 +266,7 @@ def test_what_is_wrong_is_the_first_table_with_links_to_chart_and_runbook() -> N
     frame = frame_of(entry, {"time": times(2), "job": ["a"] * 2, "w": [1.0, 1.0], "v": [5.0, 9.0]})
     broken = check("c", Severity.HIGH, success=False, column="v")
     facts = {
-        "series": "a", "observed": "9 s", "limit": "7",
+        "series": "a", "observed": "9 s", "limit": "7", "others": 0,
         "first": "2026-01-31T06:00:15Z", "last": "2026-01-31T06:00:15Z",
     }  # fmt: skip
     one = failing(report(section(entry, frame, checks=(broken,))), "m", Severity.HIGH, **facts)
@@ -307,8 +307,43 @@ def test_the_charts_of_a_first_run_begin_with_its_first_data() -> None:
     assert set(labels.findall(render(one))) == {
         f"06:{minute}" for minute in (50, 52, 54, 56, 58)
     } | {"07:00"}
-    later = render(dataclasses.replace(one, changes=CHANGES))
-    assert "06:10" in labels.findall(later)
+    # an earlier run that found no data is no history
+    assert "06:10" not in labels.findall(render(dataclasses.replace(one, changes=CHANGES)))
+    (before,) = one.sections
+    before = dataclasses.replace(before, earlier={"v": {timedelta(hours=1): 1.0}})
+    assert "06:10" in labels.findall(render(dataclasses.replace(one, sections=(before,))))
+
+
+def test_seconds_since_1970_are_drawn_as_moments() -> None:
+    entry = measurement("m", {"start_time_seconds": field("seconds")})
+    boot = START.timestamp() - 86400
+    frame = frame_of(entry, {"time": times(3), "start_time_seconds": [boot] * 3})
+    html = render(report(section(entry, frame)))
+    assert "last 2026-01-30 06:00:00 · min" in spaced(html)
+    # the axis of values, half an hour around
+    assert {">05:45</text>", ">06:15</text>"} <= set(re.findall(r">\d\d:\d\d</text>", html))
+
+
+def test_the_failed_field_is_drawn_first_and_more_failing_ones_are_counted() -> None:
+    entry = measurement("m", {"w": field(), "v": field()})
+    frame = frame_of(entry, {"time": times(2), "w": [1.0] * 2, "v": [9.0] * 2})
+    facts = {
+        "others": 2,
+        "series": None,
+        "observed": "9",
+        "limit": "7",
+        "first": None,
+        "last": None,
+    }
+    bad = [check(name, Severity.HIGH, success=False, column="v") for name in "ab"]
+    for checks, order, more in ((bad, "vw", True), (bad[:1], "vw", False), ([], "wv", False)):
+        one = report(section(entry, frame, checks=tuple(checks)))
+        one = failing(one, "m", Severity.HIGH, **facts)
+        html = render(one)
+        assert re.findall(r'<span class="field">(\w)</span>', html) == list(order)
+        assert ("v +1 more" in spaced(html)) is more
+        assert "– +2 more" in spaced(html)
+        assert 'data-label="observed"' in html
 
 
 def test_one_unit_stands_beside_the_numbers_of_a_chart() -> None:

@@ -245,5 +245,5 @@ def test_what_is_no_table_or_not_in_the_catalogue(tmp_path: Path) -> None:
     bench = a_bench(tmp_path)
     with pytest.raises(UsageInvalid, match="the lake has no table 'example'"):
         change(bench)
-    with pytest.raises(UsageInvalid, match="'other' is not in the catalogue"):
+    with pytest.raises(UsageInvalid, match="other is not in the catalogue"):
         migrate(work(bench), "other", {}, {}, dry=False, erase=no_erasure)

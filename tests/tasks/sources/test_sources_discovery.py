@@ -114,6 +114,9 @@ def test_a_query_that_is_too_much_is_a_finding(prometheus: FakePrometheus) -> No
 def test_values_that_would_be_left_out(prometheus: FakePrometheus) -> None:
     nan = FakeSeries({"method": "GET"}, lambda _: "NaN")
     assert found(prometheus, nan).detail == "only NaN or Inf now, which are dropped"
+    assert "idle" in found(prometheus, nan).fix
+    inf = FakeSeries({"method": "POST"}, lambda _: "+Inf")
+    assert "idle" not in found(prometheus, nan, inf).fix
     assert found(prometheus, nan, FakeSeries({})).state == "ok"
     native = found(prometheus, FakeSeries({}, histogram=True))
     assert (native.state, native.series) == ("no_data", 1)

@@ -66,6 +66,7 @@ def test_the_worst_value_against_its_limit_with_series_and_times() -> None:
     found = breach(batch(CERTIFICATE, fl=[8.0, 6.5, 6.0], other=[90.0] * 3), min_value=7)
     assert found == Breach(
         "certificate of fl has 6 days left (limit 7)",
+        "certificate of fl had 6 days left (limit 7)",
         "fl", "6 days", "7", at(1), at(2), holds=True, from_start=False,
     )  # fmt: skip
 
@@ -98,6 +99,7 @@ def test_of_failing_series_the_worst_is_named_and_the_others_are_counted() -> No
     found = breach(batch(LATENCY, a=[6.0], b=[8.0], c=[7.0], d=[1.0]), max_value=5)
     assert found is not None
     assert found.what == "latency p95 of b and 2 more series is 8 s (limit 5)"
+    assert found.others == 2
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,25 @@ def test_the_words_of_a_breach(
     found = breach(batch(measurement, a=values), **check)
     assert found is not None
     assert found.what == what
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "what", "was"),
+    [
+        ([8.32, 6.0], {"max_value": 5}, "was as high as 8.32 s", "was as high as 8.32 s"),
+        ([8.32, 1.0], {"max_value": 5}, "was as high as 8.32 s", "was as high as 8.32 s"),
+        ([1.0, 4.0], {"min_value": 5}, "was as low as 1 s", "was as low as 1 s"),
+        ([6.0, 8.32], {"max_value": 5}, "is 8.32 s", "was as high as 8.32 s"),
+        ([8.32, 6.0, 8.32], {"max_value": 5}, "is 8.32 s", "was as high as 8.32 s"),
+    ],
+)
+def test_only_the_newest_value_is_said_in_the_present(
+    values: list[Any], check: dict[str, Any], what: str, was: str
+) -> None:
+    found = breach(batch(LATENCY, a=values), **check)
+    assert found is not None
+    texts = [text.removeprefix("latency p95 of a ") for text in (found.what, found.was)]
+    assert texts == [f"{what} (limit 5)", f"{was} (limit 5)"]
 
 
 def test_a_series_is_named_by_the_tags_that_tell_it_apart() -> None:

@@ -47,6 +47,8 @@ def test_a_finished_run_reads_what_it_reached(target: float | None, sentence: st
     assert section.privacy.sentence == "Epsilon 8 of 10 is spent."
     reached = section.burn.reached if section.burn else None
     assert (reached and reached.estimate) == (24 if target == 0.9 else None)
+    assert section.burn is not None
+    assert section.burn.exhausted is None
 
 
 def test_a_run_that_goes_on_and_one_that_collapsed_are_not_finished() -> None:
@@ -54,6 +56,8 @@ def test_a_run_that_goes_on_and_one_that_collapsed_are_not_finished() -> None:
     collapsed = finished([*RISING, 0.1, 0.1, 0.1, 0.1], 0.9)
 
     assert (going.is_finished, collapsed.is_finished) == (False, False)
+    assert going.burn is not None
+    assert going.burn.exhausted is not None
     assert going.sentence.startswith("Converged")
     assert collapsed.sentence.startswith("Collapsed")
     assert (going.advice or "").startswith("Stop")
