@@ -34,7 +34,12 @@ def run_command(
     **options: object,
 ) -> "Receipt":
     """Run the steps of this name; the fields of `request` are its parameters."""
+    from tasks.core.disk import require_space
+    from tasks.core.settings import load_settings
+
     show_warnings()
+    # before Prefect, which fails on a full disk with a traceback
+    require_space(load_settings().home)
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}
         return _run_flow(name, {**asdict(request), **of_run})

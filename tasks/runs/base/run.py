@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
+from tasks.core.disk import full_disk_named
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
@@ -31,6 +32,7 @@ from tasks.lake.windows import WINDOWS, append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
 from tasks.ledger.watermark import loaded_until
+from tasks.runs.base.space import low_space, require_disks
 
 logger = logging.getLogger("fedvitals")
 
@@ -82,6 +84,7 @@ class Run:
         self._retries = self._stack.enter_context(counted_retries())
 
     def __enter__(self) -> Self:
+        require_disks(self.settings)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -106,7 +109,10 @@ class Run:
     def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
         """Process one measurement under its lock; an error becomes its outcome."""
         try:
-            with self.locks.hold(measurement, self.environment.name, self.id) as lock:
+            with (
+                full_disk_named(self.settings.home),
+                self.locks.hold(measurement, self.environment.name, self.id) as lock,
+            ):
                 outcome = do(lock)
         except FedvitalsError as error:
             outcome = given_up(measurement, error)
@@ -155,7 +161,7 @@ class Run:
             seconds={"work": time.perf_counter() - self._began},
             retries=self._retries.value,
             findings=self.findings,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *low_space(self.settings)),
             fail_on=self.fail_on,
             sinks=self.targets,
             places=self.settings.places,
