@@ -1,6 +1,7 @@
 """A run: its id, clock, settings, ledger, lake and locks, and its results."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from tasks.core.retry import counted_retries
 from tasks.core.run_id import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
-from tasks.core.whole_file import make_private
+from tasks.core.whole_file import PRIVATE, make_private
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
@@ -84,6 +85,8 @@ class Run:
         self._retries = self._stack.enter_context(counted_retries())
 
     def __enter__(self) -> Self:
+        # in a worker too; it holds for the libraries, which create most files
+        os.umask(PRIVATE)
         require_disks(self.settings)
         return self
 
