@@ -71,8 +71,9 @@ def run_plain(
 
 
 def show_warnings() -> None:
-    """Show warnings of the plan on standard error, before the work begins."""
-    logger = logging.getLogger("fedvitals.plan")
+    """Show warnings of the plan on standard error, or with PREFECT_LOGGING_LEVEL=INFO all lines."""
+    is_wordy = os.environ.get("PREFECT_LOGGING_LEVEL", "").upper() in ("INFO", "DEBUG")
+    logger = logging.getLogger("fedvitals" if is_wordy else "fedvitals.plan")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
     shown = logging.StreamHandler(sys.stderr)

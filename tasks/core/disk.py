@@ -3,8 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ByteSize
@@ -13,7 +12,7 @@ from tasks.core.errors import DiskFull
 
 # with less, neither the ledger nor a commit can be written to its end
 LEAST_BYTES = 4_000_000
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def free_space(folder: Path) -> ByteSize:
@@ -42,14 +41,3 @@ def require_space(folder: Path, more_bytes: int = 0) -> None:
     """Raise DiskFull unless a run can write there, and so many bytes besides."""
     if free_space(folder) < LEAST_BYTES + more_bytes:
         raise disk_full(folder)
-
-
-@contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Raise DiskFull for the system's error of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise disk_full(folder) from error

@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tasks.core.disk import require_space
-from tasks.core.errors import DiskFull, FedvitalsError, LedgerUnavailable
+from tasks.core.errors import LedgerUnavailable
 from tasks.core.receipt import Receipt
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
@@ -42,9 +42,6 @@ from tasks.ledger.schema import (
     verified_suites,
 )
 from tasks.ledger.version import bring_up_to_date
-
-# SQLite's codes when a file cannot grow
-_OF_DISK = ("SQLITE_FULL", "SQLITE_IOERR")
 
 
 class Ledger:
@@ -99,18 +96,14 @@ class Ledger:
                 yield connection
         # the PostgreSQL driver raises plain OSErrors for a broken session
         except (SQLAlchemyError, OSError) as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> FedvitalsError:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        file = None if self.is_on_server else self._engine.url.database
-        if file and getattr(reason, "sqlite_errorname", "").startswith(_OF_DISK):
-            try:
-                require_space(Path(file).parent)
-            except DiskFull as full:
-                return full
-        problem = str(reason).strip().splitlines()
-        return LedgerUnavailable(url=self.url, problem=problem[0] if problem else "no answer")
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            if "disk" in str(reason) and not self.is_on_server:
+                # SQLite calls a full one an I/O error, too
+                require_space(Path(self._engine.url.database or "").parent)
+            problem = str(reason).strip().splitlines()
+            raise LedgerUnavailable(
+                url=self.url, problem=problem[0] if problem else "no answer"
+            ) from error
 
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
         """Return the known states of the window's cells."""

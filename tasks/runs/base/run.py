@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
-from tasks.core.disk import full_disk_named
+from tasks.core.disk import FULL, disk_full
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
@@ -112,13 +112,14 @@ class Run:
     def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
         """Process one measurement under its lock; an error becomes its outcome."""
         try:
-            with (
-                full_disk_named(self.settings.home),
-                self.locks.hold(measurement, self.environment.name, self.id) as lock,
-            ):
+            with self.locks.hold(measurement, self.environment.name, self.id) as lock:
                 outcome = do(lock)
         except FedvitalsError as error:
             outcome = given_up(measurement, error)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            outcome = given_up(measurement, disk_full(self.settings.home))
         self.add(outcome)
 
     def add(self, outcome: Outcome) -> None:

@@ -80,6 +80,7 @@ class FakeInfluxDB:
 
     def __post_init__(self) -> None:
         expect = self.server.expect_request
+        expect("/", method="GET").respond_with_data("", 404)
         expect("/health", method="GET").respond_with_handler(self._health)
         expect("/api/v2/write", method="POST").respond_with_handler(self._write)
         expect("/api/v2/delete", method="POST").respond_with_handler(self._delete)
