@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from flows.commands import stopping
+from tasks.core.whole_file import PRIVATE
 
 COMMANDS = (
     "demo",
@@ -73,14 +74,20 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+# they write the user's own configuration, which others may have to read
+OPEN = ("init", "suites")
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand not in OPEN:
+        os.umask(PRIVATE)
 
 
 def command() -> Any:

@@ -1,6 +1,7 @@
 """`fedvitals demo`: run a small training and monitor it."""
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,9 @@ from flows.commands.options import AsJson, Output
 
 if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
+
+# of the extra `demo`, by the names that are imported
+EXTRA = ("dp_accounting", "fastapi", "sklearn", "trustme", "uvicorn")
 
 
 def demo(
@@ -38,6 +42,7 @@ def demo(
 
         fedvitals demo --output demo-report --json
     """
+    _require_extra()
     from deployments.services.processes import STOP_SECONDS, NotStarted
     from flows.commands.summary import summary
     from flows.demo import demo as run
@@ -60,3 +65,12 @@ def demo(
         raise typer.Exit(1) from error
     # findings in the demo's training do not fail the run
     raise typer.Exit(1 if receipt.status in ("failed", "no_data") else 0)
+
+
+def _require_extra() -> None:
+    from tasks.core.errors import ConfigurationInvalid
+
+    missing = ", ".join(name for name in EXTRA if find_spec(name) is None)
+    if missing:
+        fix = "Install them: pip install 'fedvitals[demo]'"
+        raise ConfigurationInvalid(where="demo", problem=f"lacks the packages {missing}", fix=fix)

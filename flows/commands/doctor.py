@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tasks.core.services import Environment
     from tasks.core.settings import Settings
 
+# of two clocks; more than the default settle_delay would make hours that have not ended
+MOST_SECONDS_APART = 60
+
 
 def doctor(
     create: Annotated[
@@ -53,13 +56,17 @@ def examine(
     settings: "Settings", environment: "Environment", create: bool
 ) -> Iterator[ServiceCheck]:
     """Every check, one after the other; a failed one does not stop the rest."""
+    from tasks.runs.base.space import check_disks
+
     yield from _in_force(settings, environment)
-    yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
     yield _tried("home", "can be written", lambda: _home(settings))
+    yield from check_disks(settings)
     yield _tried("ledger", "answers", lambda: _ledger(settings))
+    yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
     yield _tried("lake", "can be read and written", lambda: _lake(settings))
     yield from _source(environment)
     yield from _adapters(settings, environment, create)
+    yield from _clocks(environment)
     yield from _prefect(settings)
 
 
@@ -113,15 +120,23 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
-    from tasks.runs.base.plan import verified_suites
+    from tasks.core.errors import DiskFull, LedgerUnavailable
+    from tasks.runs.base.plan import read_suites, verify_new
     from tasks.runs.base.run import opened_ledger
     from tasks.sources.promql import check_queries
+    from tasks.validation.suites import verify
 
     path = settings.config / "metrics.yaml"
     entries = tuple(Catalogue.read(path).values())
     check_queries(entries, path)
-    with opened_ledger(settings) as ledger:
-        suites = verified_suites(settings, ledger, entries)
+    suites = read_suites(settings, entries)
+    try:
+        with opened_ledger(settings) as ledger:
+            verify_new(suites, entries, ledger)
+    # it only remembers sound suites, and has a check of its own
+    except (DiskFull, LedgerUnavailable):
+        for entry in entries:
+            verify(suites[entry.name], entry)
     return f"{len(entries)} measurements, {len(suites)} suites"
 
 
@@ -199,6 +214,30 @@ def _source(environment: "Environment") -> Iterator[ServiceCheck]:
         check_source(environment)
     except NothingConfigured as error:
         yield ServiceCheck("source", "is configured", False, "no", error.fix)
+
+
+def _clocks(environment: "Environment") -> Iterator[ServiceCheck]:
+    """Compare this machine's clock with that of each service that answers."""
+    from tasks.core.errors import FedvitalsError
+    from tasks.core.retry import seconds_ahead
+    from tasks.http import Limits
+    from tasks.sources.http import Client, Kind
+
+    for name, service in environment.services.items():
+        try:
+            with Client(service, Kind(name), Limits(silence=10, total=10)) as client:
+                date = client.call("GET", service.url, "its time").headers.get("Date", "")
+        # the service's own check reports it
+        except FedvitalsError:
+            continue
+        ahead = seconds_ahead(date)
+        if ahead is not None:
+            agrees = abs(ahead) < MOST_SECONDS_APART
+            detail = f"{abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} {name}"
+            fix = (
+                "Set the clocks of both machines, best by NTP: hours would be read before they end"
+            )
+            yield ServiceCheck("clock", f"agrees with {name}", agrees, detail, fix)
 
 
 def _prefect(settings: "Settings") -> Iterator[ServiceCheck]:

@@ -34,7 +34,12 @@ def run_command(
     **options: object,
 ) -> "Receipt":
     """Run the steps of this name; the fields of `request` are its parameters."""
+    from tasks.core.disk import require_space
+    from tasks.core.settings import load_settings
+
     show_warnings()
+    # before Prefect, which fails on a full disk with a traceback
+    require_space(load_settings().home)
     if os.environ.get(VARIABLE):
         of_run = {"environment": environment, "fail_on": fail_on}
         return _run_flow(name, {**asdict(request), **of_run})
@@ -66,8 +71,9 @@ def run_plain(
 
 
 def show_warnings() -> None:
-    """Show warnings of the plan on standard error, before the work begins."""
-    logger = logging.getLogger("fedvitals.plan")
+    """Show warnings of the plan on standard error, or with PREFECT_LOGGING_LEVEL=INFO all lines."""
+    is_wordy = os.environ.get("PREFECT_LOGGING_LEVEL", "").upper() in ("INFO", "DEBUG")
+    logger = logging.getLogger("fedvitals" if is_wordy else "fedvitals.plan")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
     shown = logging.StreamHandler(sys.stderr)

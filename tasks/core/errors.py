@@ -204,6 +204,12 @@ class LakeRefused(Terminal):
     message = "lake table {table}: {problem}. Fix: {fix}"
 
 
+class DiskFull(Terminal):
+    """A disk has no space for a run's files. Facts: folder, free."""
+
+    message = "the disk is full: {folder} has {free} free. Fix: free space; nothing was lost, the next run continues"
+
+
 class LedgerUnavailable(Transient):
     """The ledger did not answer. Facts: url, problem."""
 

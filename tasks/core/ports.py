@@ -54,13 +54,14 @@ class CellAnswer:
     """What a sink did with one cell. A cell is loaded only when no value of it is pending.
 
     `refusals` are quarantine records of the values that the sink refused for good; `error` is why
-    the cell is pending.
+    the cell is pending; `skipped` is the rule by which values were skipped.
     """
 
     cell: Cell
     values: SinkValues
     refusals: pd.DataFrame = field(default_factory=no_records)
     error: FedvitalsError | None = None
+    skipped: str = ""
 
 
 class Sink(Protocol):

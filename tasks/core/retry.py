@@ -133,10 +133,16 @@ def seconds_asked(header: str | None) -> float | None:
         return None
     if header.strip().isdecimal():
         return float(header)
+    ahead = seconds_ahead(header)
+    return None if ahead is None else max(0.0, ahead)
+
+
+def seconds_ahead(header: str) -> float | None:
+    """Return by how much an HTTP date is ahead of now, in seconds; None if it is no date."""
     try:
         moment = parsedate_to_datetime(header)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - time.time())
+        return moment.timestamp() - time.time()
     # a date may have no such day, or lie beyond the years that can be counted
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, create_model, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, create_model, field_validator
 
 from tasks.core import plugins
 from tasks.core.addresses import (
@@ -71,6 +71,9 @@ class Pipeline(Strict):
     retry_timeout: Duration = Field(
         default=parse_duration("60s"),
         description="how long a service that fails is asked again, before the next run tries",
+    )
+    min_free_space: ByteSize = Field(
+        default=ByteSize(10**9), description="free space of a disk, below which a run warns"
     )
 
 

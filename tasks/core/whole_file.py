@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# the umask of a process that writes below FEDVITALS_HOME
+PRIVATE = 0o077
+
 
 @contextmanager
 def draft_of(path: Path, mode: int = 0o666) -> Iterator[Path]:

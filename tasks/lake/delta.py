@@ -15,6 +15,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from tasks.core.disk import require_space
 from tasks.core.errors import LakeBusy, LakeDamaged, SchemaChanged
 from tasks.core.window import Window, iso
 from tasks.lake.durability import empty_entry, is_outside, last_checkpoint, sync_commit
@@ -142,6 +143,10 @@ def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:
 
 def _write(table: DeltaTable, name: str, rows: Any, metadata: Any = None, **how: Any) -> int:
     properties = CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)})
+    path = local_path(table.table_uri)
+    if path is not None:
+        # the Delta library panics on a disk that fills up
+        require_space(path, getattr(rows, "nbytes", 0))
     with _WRITING[_place(table.table_uri)], lake_errors(name):
         write_deltalake(table, rows, commit_properties=properties, **how)
         _flush(table)

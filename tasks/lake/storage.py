@@ -55,6 +55,9 @@ def storage_options(url: str, variables: Mapping[str, str] | None = None) -> dic
         return None
     env = os.environ if variables is None else variables
     prefix = _VARIABLES[scheme]
+    for name in [n for n, value in os.environ.items() if n.startswith(prefix) and not value]:
+        # the Delta library reads them by itself, and panics on an empty address
+        del os.environ[name]
     given = {name: value for name, value in env.items() if name.startswith(prefix) and value}
     return {**_RETRY_TIMEOUT, **(_s3_defaults(given) if scheme == "s3" else {}), **given}
 

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from tasks.core.disk import require_space
 from tasks.core.errors import LedgerUnavailable
 from tasks.core.receipt import Receipt
 from tasks.core.state import CellState, LoadState
@@ -95,6 +96,9 @@ class Ledger:
                 yield connection
         except SQLAlchemyError as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
+            if "disk" in str(reason) and not self.is_on_server:
+                # SQLite calls a full one an I/O error, too
+                require_space(Path(self._engine.url.database or "").parent)
             problem = str(reason).strip().splitlines()
             raise LedgerUnavailable(
                 url=self.url, problem=problem[0] if problem else "no answer"

@@ -71,6 +71,7 @@ def deliver(
     answers = _answers(sink, measurement, environment, cells) if cells else []
     values = sum((answer.values for answer in answers), SinkValues())
     problems = [str(answer.error) for answer in answers if answer.error is not None]
+    problems += [f"{sink.name} {each.skipped}. {_KEEP_MORE}" for each in answers if each.skipped]
     refusals = [answer.refusals for answer in answers if len(answer.refusals)]
     if refusals:
         # before the ledger records the load, or a crash in between would lose the reason
@@ -147,6 +148,7 @@ def _quarantine(
             lake.quarantine_more(measurement, new)
 
 
+_KEEP_MORE = "The lake has them. Fix: keep more there, then run fedvitals replay"
 # identifies one record of a refusal
 _SAME = ("time", "tags", "field", "text", "check_id")
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -19,8 +20,16 @@ from tasks.core.receipt import SinkValues
 from tasks.core.retry import retrying
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
-from tasks.core.window import Cell, groups_of
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, quoted
+from tasks.core.window import Cell, groups_of, micros
+from tasks.sinks.influxdb_http import (
+    NAME,
+    Answer,
+    InfluxHttp,
+    Lists,
+    found,
+    quoted,
+    retention_of,
+)
 from tasks.sinks.line_protocol import Integers, Lines, to_lines, unwritable, values_of_rows
 
 CHECK_ID = "influxdb_refused"
@@ -30,8 +39,8 @@ class InfluxSink:
     """One bucket as a Sink. Two threads may load at once.
 
     Of a post with bad lines everything else is loaded. What the server refuses for good counts as
-    refused and comes back as quarantine records with the server's answer; so do lines older than
-    the bucket's retention, which are not skipped_by_rule: the rule is the server's, not ours.
+    refused and comes back as quarantine records with the server's answer. Values older than the
+    bucket's retention are skipped by rule; they are sent only when the token may not read it.
     """
 
     name = NAME
@@ -45,6 +54,7 @@ class InfluxSink:
         self._lines_per_post = tuning.lines_per_post
         self._deadline = deadline_seconds
         self._is_answered = True
+        self._bucket: Lists | None = None
 
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
@@ -74,12 +84,21 @@ class InfluxSink:
         self, load: "_Load", group: list[CellToLoad], environment: str
     ) -> FedvitalsError | None:
         try:
+            load.skip_before(self._kept_since(load))
             load.erase([entry.cell for entry in group if entry.erase_first], environment)
             load.write(self._lines_per_post)
         except FedvitalsError as error:
             _forget_traces(error)
             return error
         return None
+
+    def _kept_since(self, load: "_Load") -> datetime | None:
+        """Return when the bucket's retention begins; None for ever, or when it is not shown."""
+        if self._bucket is None:
+            with suppress(ValueError):
+                self._bucket = found(load.ask(self._http.find_bucket))
+        retention = retention_of(self._bucket or Lists())
+        return datetime.now(UTC) - retention if retention else None
 
     def close(self) -> None:
         """Gives connections back."""
@@ -118,15 +137,25 @@ class _Load:
         measurement: Measurement,
     ) -> None:
         self._http = http
-        self._retry_timeout = retry_timeout
+        self.ask = retry_timeout.ask
         self._frame = frame
         self._measurement = measurement
         self._values = values_of_rows(frame, measurement)
         self._settled = self._values == 0
+        self._skipped = np.zeros(len(frame), dtype="bool")
         self._refused: dict[Reason, list[Integers]] = {}
         self._is_erased = False
         for check_id, why, rows in unwritable(frame, measurement):
             self._refuse(np.flatnonzero(rows & ~self._settled), _reason(check_id, why))
+
+    def skip_before(self, kept_since: datetime | None) -> None:
+        """Leave out the rows that the bucket would keep no more."""
+        if kept_since is not None:
+            self._skip(np.flatnonzero(time_micros(self._frame) < micros(kept_since)))
+
+    def _skip(self, rows: Integers) -> None:
+        rows = rows[~self._settled[rows]]
+        self._skipped[rows] = self._settled[rows] = True
 
     def erase(self, cells: list[Cell], environment: str) -> None:
         """Deletes what the server holds of the measurement and environment in these cells."""
@@ -136,7 +165,7 @@ class _Load:
             # the server's stop is inclusive, the cell's is not
             stop = f"{_clock(cell.stop - timedelta(microseconds=1))}999Z"
             start = f"{_clock(cell.start)}Z"
-            self._retry_timeout.ask(partial(self._http.delete, start, stop, predicate))
+            self.ask(partial(self._http.delete, start, stop, predicate))
         self._is_erased = True
 
     def write(self, lines_per_post: int) -> None:
@@ -158,13 +187,15 @@ class _Load:
             write = partial(
                 self._http.write, _body(lines, np.searchsorted(rows, part)), lines.precision
             )
-            answer = self._retry_timeout.ask(write)
+            answer = self.ask(write)
             if answer.written:
                 self._settled[part] = True
-            elif len(part) == 1 or answer.dropped == len(part):
-                self._refuse(part, _reason(CHECK_ID, answer.short))
-            else:
+            elif not (len(part) == 1 or answer.dropped == len(part)):
                 parts.extend(reversed(self._split(part, answer)))
+            elif answer.past_retention:
+                self._skip(part)
+            else:
+                self._refuse(part, _reason(CHECK_ID, answer.short))
 
     def _refuse(self, rows: Integers, reason: Reason) -> None:
         if len(rows):
@@ -203,9 +234,16 @@ class _Load:
             return _pending(entry, self._measurement, error)
         owed = int(self._values[rows].sum())
         refusals = self._records(rows)
-        refused = len(refusals)
-        values = SinkValues(owed=owed, loaded=owed - refused, refused=refused)
-        return CellAnswer(entry.cell, values, refusals)
+        refused, skipped = len(refusals), int(self._values[rows][self._skipped[rows]].sum())
+        values = SinkValues(
+            owed=owed, loaded=owed - refused - skipped, refused=refused, skipped_by_rule=skipped
+        )
+        rule = (
+            f"skips values older than its bucket {self._http.service.bucket} keeps"
+            if skipped
+            else ""
+        )
+        return CellAnswer(entry.cell, values, refusals, skipped=rule)
 
     def _records(self, rows: slice) -> pd.DataFrame:
         """A record for each refused value among the rows."""

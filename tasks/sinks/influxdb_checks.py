@@ -8,7 +8,16 @@ from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.outside import read_json
 from tasks.core.services import InfluxService
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, Listed, Lists, fix_of, found, quoted
+from tasks.sinks.influxdb_http import (
+    NAME,
+    Answer,
+    InfluxHttp,
+    Lists,
+    fix_of,
+    found,
+    quoted,
+    retention_of,
+)
 
 TIMEOUT = timedelta(seconds=10)
 CREATE = "bucket created"
@@ -85,13 +94,10 @@ def _has_organisation(http: InfluxHttp) -> ServiceCheck:
 
 
 def _has_bucket(http: InfluxHttp) -> ServiceCheck:
-    service = http.service
-    answer = http.ask("GET", "/api/v2/buckets", {"org": service.org, "name": service.bucket})
-    # a token that may only write gets an empty list
-    listed = _lists(answer).buckets or [Listed()]
-    seconds = [rule.every_seconds for rule in listed[0].retention_rules]
-    keeps = f", keeps {timedelta(seconds=max(seconds))}" if any(seconds) else ""
-    return _judged(http, "bucket", answer, f"{service.bucket}{keeps}")
+    answer = http.find_bucket()
+    kept = retention_of(_lists(answer))
+    keeps = f", keeps {kept}" if kept else ""
+    return _judged(http, "bucket", answer, f"{http.service.bucket}{keeps}")
 
 
 def _may_write(http: InfluxHttp) -> ServiceCheck:

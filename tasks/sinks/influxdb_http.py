@@ -82,7 +82,9 @@ class Answer(http.Answer):
     @property
     def past_retention(self) -> bool:
         """The lines left out are older than the bucket keeps (2.9: outside, 2.0: beyond)."""
-        return "retention policy" in self.message
+        return (
+            "outside retention policy" in self.message or "beyond retention policy" in self.message
+        )
 
 
 class Rule(msgspec.Struct, rename="camel"):
@@ -111,6 +113,13 @@ def found(answer: Answer) -> Lists:
         return msgspec.json.decode(answer.body, type=Lists)
     except UNREADABLE as error:
         raise ValueError("it is no list of InfluxDB 2") from error
+
+
+def retention_of(lists: Lists) -> timedelta | None:
+    """Return how long the found bucket keeps points; None for ever, or when none is shown."""
+    listed = lists.buckets or [Listed()]
+    seconds = max((rule.every_seconds for rule in listed[0].retention_rules), default=0)
+    return timedelta(seconds=seconds) if seconds else None
 
 
 class InfluxHttp(http.Transport):
@@ -168,6 +177,11 @@ class InfluxHttp(http.Transport):
         if not answer.written:
             raise self.error_of(answer)
         return answer
+
+    def find_bucket(self) -> Answer:
+        """Ask for the bucket; a token that may only write is shown none."""
+        place = {"org": self.service.org, "name": self.service.bucket}
+        return self.ask("GET", "/api/v2/buckets", place)
 
     def ask(
         self,

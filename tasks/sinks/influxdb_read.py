@@ -20,7 +20,7 @@ from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, Listed, found, quoted
+from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, found, quoted, retention_of
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # every table begins with its annotation, the name of its result and its number, by position: the
@@ -54,11 +54,9 @@ class InfluxReader:
         place = {"org": self._service.org, "name": self._service.bucket}
         answer = self._ask("GET", "/api/v2/buckets", place)
         try:
-            listed = found(answer).buckets or [Listed()]
-            seconds = max((rule.every_seconds for rule in listed[0].retention_rules), default=0)
+            return retention_of(found(answer))
         except ValueError as error:
             raise self._improper(answer.short) from error
-        return timedelta(seconds=seconds) if seconds else None
 
     def counts(
         self, measurement: Measurement, environment: str, window: Window, cell: timedelta

@@ -1,9 +1,12 @@
 """The commands: what they say, with and without --json, and how they end."""
 
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -170,6 +173,24 @@ def whole(bare: Installation, prometheus: FaultyPrometheus, influxdb: FakeInflux
         "INFLUXDB_TOKEN": "planted-influx",
     }
     return bare.configure({"a": entry("a")})
+
+
+@pytest.mark.parametrize(
+    ("hours", "detail"), [(-3, r"1080\d s ahead of api"), (2, r"7[12]\d\d s behind api"), (0, "")]
+)
+def test_doctor_notices_a_clock_that_is_hours_off(
+    bare: Installation, hours: int, detail: str
+) -> None:
+    """The service's is off, which is the same from here."""
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    answer = f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n"
+    with RawServer([answer.encode()], connections=9) as server:
+        bare.variables["FED_VIT_API_URL"] = server.url
+        checks = checks_of(bare.here("doctor", "--json"))
+
+    found = checks["clock", "agrees with api"]
+    assert found["ok"] == (not detail)
+    assert re.search(detail, found["detail"])
 
 
 def test_doctor_creates_the_bucket(whole: Installation, influxdb: FakeInfluxDB) -> None:

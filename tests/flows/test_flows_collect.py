@@ -113,6 +113,14 @@ def test_a_run_leaves_its_artifacts_and_state(two: Installation, client: SyncPre
 
 
 @pytest.mark.slow
+def test_a_flow_runs_lines_are_shown_when_asked_for(two: Installation) -> None:
+    two.variables["PREFECT_LOGGING_LEVEL"] = "INFO"
+    ran = two.here("collect", "--start", WINDOW["start"], "--stop", WINDOW["stop"])
+    assert ran.code == 0
+    assert "fedvitals: prometheus: 2 measurements read, 120 values extracted" in ran.err
+
+
+@pytest.mark.slow
 def test_a_run_of_which_something_failed_is_degraded(
     two: Installation, prometheus: FaultyPrometheus, client: SyncPrefectClient
 ) -> None:

@@ -1,7 +1,10 @@
 """The demo's configuration, and what `--keep` says; tests/real/test_demo.py runs it whole."""
 
 import json
+import re
+import sys
 import threading
+import tomllib
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +13,13 @@ import pytest
 
 from deployments.services import processes
 from flows import demo
+from flows.commands.demo import EXTRA
 from tasks.core.receipt import Receipt, write_receipt
 from tasks.core.settings import load_settings, shipped
 from tasks.core.window import Window
+from tests.support.installation import Installation
+
+ROOT = Path(__file__).parents[2]
 
 
 def checks(folder: Path, suite: str) -> set[str]:
@@ -72,3 +79,22 @@ def test_the_flux_query_is_one_of_the_started_influxdb_and_no_token_of_the_user_
         demo._influxdb(load_settings(own), tmp_path, stack, told.append, found)
     assert found == []
     assert "own-token" not in "".join(told)
+
+
+def test_without_its_extra_the_demo_says_which_to_install(
+    monkeypatch: pytest.MonkeyPatch, bare: Installation
+) -> None:
+    """As pip installs it; with the extra it runs (tests/real/test_demo.py)."""
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ran = bare.here("demo")
+    assert (ran.code, ran.complaint) == (
+        2, "demo: lacks the packages uvicorn. Fix: install them: pip install 'fedvitals[demo]'",
+    )  # fmt: skip
+
+
+def test_the_packages_of_the_extra_are_those_of_the_project() -> None:
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    names = {
+        re.split("[<>=]", each)[0] for each in content["project"]["optional-dependencies"]["demo"]
+    }
+    assert {each.replace("-", "_").replace("scikit_learn", "sklearn") for each in names} == {*EXTRA}

@@ -1,6 +1,8 @@
 """A run says which config and home it uses, and warns where they may be the wrong ones."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,4 +186,29 @@ def test_a_variable_that_has_no_effect(homes: tuple[Installation, Installation])
         content["environments"] = {}
     del one.variables["GRAFANA_API_KEY"]
     assert one.here("collect", *HOUR).err == ""
-    assert "WARN" not in one.here("doctor").out
+    assert "not used" not in one.here("doctor").out
+
+
+def modes(folder: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+@pytest.mark.promise("Security: FEDVITALS_HOME and all in it are made for their owner alone")
+def test_all_below_home_is_private_and_the_configuration_is_not(
+    homes: tuple[Installation, Installation],
+) -> None:
+    """Lake, ledger, locks, reports and backups, as Python, Rust and SQLite make them."""
+    here, _ = homes
+    before = os.umask(0o022)
+    try:
+        here.configure({"loads": entry("load")})
+        assert here.here("collect", *HOUR).code == 0
+        assert here.here("maintain").code == 0
+        os.umask(0o022)
+        assert here.here("suites", "check", "--fix").code == 0
+    finally:
+        os.umask(before)
+    names = {path.name for path in here.home.iterdir()}
+    assert names >= {"lake", "ledger.db", "locks", "reports", "backups"}
+    assert modes(here.home) == {0o600, 0o700}
+    assert modes(here.expectations) == {0o644}

@@ -109,6 +109,30 @@ def test_without_prefects_address_nothing_of_prefect_is_imported_and_a_line_says
     assert bare.files("prefect") == []
 
 
+@pytest.mark.parametrize(("level", "shown"), [("INFO", True), ("WARNING", False), ("", False)])
+def test_the_lines_of_a_run_are_shown_when_asked_for(
+    bare: Installation, level: str, shown: bool
+) -> None:
+    bare.variables |= {"PROMETHEUS_URL": "http://127.0.0.1:9", "PREFECT_LOGGING_LEVEL": level}
+    bare.configure({"m": entry("a")})
+    ran = bare.here("collect", *HOUR)
+    assert ("in production: 1 measurements, 2026-03-01T00:00:00Z to" in ran.err) == shown
+    # warnings are there in any case
+    assert ran.places.count("is a new home") == 1
+
+
+def test_another_flows_on_pythonpath_does_not_take_the_place_of_ours(bare: Installation) -> None:
+    for name in ("flows", "tasks"):
+        (bare.folder / name).mkdir()
+        (bare.folder / name / "__init__.py").touch()
+    bare.variables["PYTHONPATH"] = "."
+    assert bare.run("--version").code == 0
+    # they are in the way indeed
+    code = [sys.executable, "-c", "import flows.cli"]
+    done = subprocess.run(code, cwd=bare.folder, env=bare.environment, capture_output=True)
+    assert b"No module named 'flows.cli'" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["replay", "reconcile", "maintain", "federated", "backfill"])
 def test_no_other_command_needs_prefect_either(bare: Installation, name: str) -> None:

@@ -25,6 +25,7 @@ from tests.support.faults import (
 from tests.support.installation import Installation
 from tests.support.proxy import Fault, Proxy, a_proxy
 from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
+from tests.support.whole_way import hours, put_two, whole_way
 
 # of two rooms and two fields, less the shares that are impossible
 VALUES = 2 * 2 * 60 * CELLS - 2 * 2 * CELLS
@@ -232,3 +233,29 @@ def test_what_is_erased_and_written_anew_is_pending_as_a_whole(
     good = run(here)
     assert sums(good) == SinkValues(owed=len(expected), loaded=len(expected))
     assert_whole(here, influxdb, expected)
+
+
+@pytest.mark.promise(
+    "Loading: values older than a bucket keeps are skipped by rule, with the reason; nothing goes to quarantine"
+)
+def test_a_bucket_that_keeps_less_than_is_loaded(
+    tmp_path: Path, influxdb: InfluxServer, make_bucket: Callable[..., str]
+) -> None:
+    name = make_bucket(retention_seconds=3600)
+    with whole_way(Installation(tmp_path), influxdb, name) as way:
+        put_two(way, "alpha")
+        receipt, again = way.collect(hours(2)), way.collect(hours(2))
+
+        assert (receipt.status, receipt.exit_code, receipt.values.quarantined) == ("ok", 0, 0)
+        assert receipt.sinks["influxdb"] == SinkValues(owed=240, skipped_by_rule=240)
+        assert receipt.sentence == "all well: 240 values landed, 240 too old for influxdb"
+        (line,) = receipt.measurements
+        assert line.problems == (
+            f"influxdb skips values older than its bucket {name} keeps. The lake has them. "
+            "Fix: keep more there, then run fedvitals replay",
+        )
+        assert again.sinks["influxdb"].owed == 0
+
+        # one that keeps them gets them
+        way.installed.variables["INFLUXDB_BUCKET"] = make_bucket()
+        assert way.collect(hours(2)).sinks["influxdb"] == SinkValues(owed=240, loaded=240)

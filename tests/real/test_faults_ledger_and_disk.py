@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -254,5 +254,74 @@ def test_disk_full(way: WholeWay, nursery: Nursery, small_disk: Path, what: str)
     for left in (0, 3 * page):
         with filled_up(small_disk, left):
             ended = way.run(nursery, NEXT)
-        assert re.search("disk I/O error|disk is full", complaint(ended)), left
+        assert f"the disk is full: {FOLDER[what](way)} has " in complaint(ended), left
     ends_whole(way)
+
+
+FOLDER: Mapping[str, Callable[[WholeWay], Path]] = {
+    "home": lambda way: way.installed.home.resolve(),
+    "lake": lambda way: way.installed.home / "lake",
+    "ledger": lambda way: Path(way.installed.variables["FEDVITALS_LEDGER_URL"][10:]).parent,
+}
+
+
+@pytest.mark.promise("Faults: the disk is full under home, lake or ledger")
+def test_disk_that_fills_up_in_the_midst_of_a_run(
+    way: WholeWay, nursery: Nursery, small_disk: Path
+) -> None:
+    """Nothing is begun that has no space: the Delta library would panic on it."""
+    on_the_disk(way, small_disk, "home")
+    assert way.collect(DAY).exit_code == 0
+    way.source.gate.clear()
+    with way.begun(nursery, NEXT) as running:
+        assert way.source.reached.wait(PATIENCE)
+        with filled_up(small_disk, 1_000_000):
+            way.source.gate.set()
+            ended = running.ended()
+    table = way.installed.home.resolve() / "lake" / "alpha"
+    assert re.search(f"the disk is full: .*{table.name} has [0-9.]+(KB|MB) free", complaint(ended))
+    assert "panicked" not in ended.text
+    (warning,) = [note for note in ended.receipt["notes"] if "little space" in note]
+    assert f"{way.installed.home.resolve()} has " in warning
+    ends_whole(way)
+
+
+def processor_seconds() -> float:
+    """Of commands that ended; others use the machine too."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.promise("Faults: the disk is full under home, lake or ledger")
+def test_a_full_disk_is_one_line_within_ten_seconds(way: WholeWay, small_disk: Path) -> None:
+    """With Prefect too, which has its files there: its server is not even asked."""
+    on_the_disk(way, small_disk, "home")
+    way.installed.variables["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    with filled_up(small_disk, 0):
+        began = processor_seconds()
+        ran = way.installed.run("collect")
+        took = processor_seconds() - began
+        checks = way.command("doctor", "--json").document["checks"]
+    line = f"the disk is full: {way.installed.home.resolve()} has 0B free. Fix: free space"
+    assert (ran.code, ran.complaint[: len(line)]) == (1, line)
+    assert took < 10
+    found = {(each["service"], each["what"]): each for each in checks if not each["ok"]}
+    assert found["disk", "has space"]["detail"] == f"{way.installed.home.resolve()} has 0B free"
+    assert ("catalogue", "catalogue and suites are sound") not in found
+
+    # with space again, the next thing is looked at
+    assert way.command("collect").complaint.startswith("PREFECT_API_URL: no server answers")
+
+
+@pytest.mark.parametrize(("least", "warns"), [("1GB", True), ("1MB", False)])
+def test_little_space_is_a_warning_of_each_run(
+    way: WholeWay, small_disk: Path, least: str, warns: bool
+) -> None:
+    on_the_disk(way, small_disk, "home")
+    put_two(way, "alpha", min_free_space=least)
+    for _ in range(2):
+        notes = [note for note in way.collect(NEXT).notes if "little space is left" in note]
+        assert bool(notes) == warns
+    checks = way.command("doctor", "--json").document["checks"]
+    (home, _) = [each for each in checks if each["service"] == "disk"]
+    assert home["ok"] != warns

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import requests
 
-from tasks.core.errors import LakeBusy, LakeDamaged
+from tasks.core.errors import LakeBusy, LakeDamaged, LakeUnavailable
 from tasks.core.retry import retrying
 from tasks.lake.delta import append_rows, existing_table, replace_rows
 from tasks.lake.history import means
@@ -104,6 +104,22 @@ def test_whole_runs(
         key for key in before if WINDOWS not in key
     ]
     assert not (installation.home / "lake").exists()
+
+
+@pytest.mark.promise("Settings: an empty variable is the same as none")
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The Delta library panics on an empty address; without one it asks Amazon's."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    for each in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(each, proxy)
+    for each in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(each, SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv(name, "")
+    with pytest.raises(LakeUnavailable, match="Connection refused"):
+        Lake("s3://bucket/lake").names()
 
 
 def test_looking_into_it(

@@ -148,7 +148,8 @@ def test_doctor_with_everything_there(
         ("catalogue", "catalogue and suites are sound"), ("ledger", "answers"),
         ("lake", "can be read and written"), ("Prometheus", "authorised"), ("Prometheus", "has data"),
         ("influxdb", "token"), ("influxdb", "bucket"), ("influxdb", "may write"),
-        ("influxdb", "may read"), ("prefect", "reachable"),
+        ("influxdb", "may read"), ("prefect", "reachable"), ("disk", "has space"),
+        ("clock", "agrees with prometheus"), ("clock", "agrees with influxdb"),
     } <= seen  # fmt: skip
     assert influxdb.token not in ran.out
 

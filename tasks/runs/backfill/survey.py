@@ -142,12 +142,18 @@ def _cells_of_rows(rows: int, job: Job, ledger: Ledger) -> int:
 
 
 def _known_pace(ledger: Ledger, environment: str, before: str) -> Pace:
-    """Return the pace of earlier backfills, else of collects."""
+    """Return the pace of earlier backfills that loaded something, else of such collects."""
     for flow in (FLOW, "collect"):
         texts = ledger.last_runs(flow, environment, before, PACE_RUNS)
-        receipts = [Receipt.model_validate_json(text) for text in texts]
-        values = sum(receipt.values.extracted for receipt in receipts)
+        receipts = [each for each in map(Receipt.model_validate_json, texts) if _moved(each)]
+        values = sum(receipt.values.landed for receipt in receipts)
         took = sum(receipt.seconds.get("work", 0.0) for receipt in receipts)
         if values >= PACE_VALUES and took:
             return Pace(values / took, f"the last {len(receipts)} runs of {flow}")
     return Pace(ASSUMED_PACE, "assumed, since no earlier run was large enough to measure")
+
+
+def _moved(receipt: Receipt) -> bool:
+    """Return whether a run landed values and, where it has sinks, loaded some."""
+    sinks = receipt.sinks.values()
+    return bool(receipt.values.landed) and (not sinks or any(each.loaded for each in sinks))

@@ -1,6 +1,7 @@
 """A run: its id, clock, settings, ledger, lake and locks, and its results."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
+from tasks.core.disk import FULL, disk_full
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
@@ -24,13 +26,14 @@ from tasks.core.retry import counted_retries
 from tasks.core.run_id import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
-from tasks.core.whole_file import make_private
+from tasks.core.whole_file import PRIVATE, make_private
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
 from tasks.ledger.watermark import loaded_until
+from tasks.runs.base.space import low_space, require_disks
 
 logger = logging.getLogger("fedvitals")
 
@@ -82,6 +85,9 @@ class Run:
         self._retries = self._stack.enter_context(counted_retries())
 
     def __enter__(self) -> Self:
+        # in a worker too; it holds for the libraries, which create most files
+        os.umask(PRIVATE)
+        require_disks(self.settings)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -110,6 +116,10 @@ class Run:
                 outcome = do(lock)
         except FedvitalsError as error:
             outcome = given_up(measurement, error)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            outcome = given_up(measurement, disk_full(self.settings.home))
         self.add(outcome)
 
     def add(self, outcome: Outcome) -> None:
@@ -155,7 +165,7 @@ class Run:
             seconds={"work": time.perf_counter() - self._began},
             retries=self._retries.value,
             findings=self.findings,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *low_space(self.settings)),
             fail_on=self.fail_on,
             sinks=self.targets,
             places=self.settings.places,

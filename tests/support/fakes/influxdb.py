@@ -64,6 +64,7 @@ class FakeInfluxDB:
     may_write: bool = True
     may_read: bool = True
     retention: timedelta | None = None
+    shown: bool = True  # whether the token may see the bucket
     most_bytes: int | None = None
     version: Literal["2.9.1", "2.0"] = "2.9.1"
     faults: deque[Fault | None] = field(default_factory=deque)
@@ -79,6 +80,7 @@ class FakeInfluxDB:
 
     def __post_init__(self) -> None:
         expect = self.server.expect_request
+        expect("/", method="GET").respond_with_data("", 404)
         expect("/health", method="GET").respond_with_handler(self._health)
         expect("/api/v2/write", method="POST").respond_with_handler(self._write)
         expect("/api/v2/delete", method="POST").respond_with_handler(self._delete)
@@ -256,6 +258,8 @@ class FakeInfluxDB:
             return _error(404, "not found", f'bucket "{name}" not found')
         seconds = self.retention // timedelta(seconds=1) if self.retention else 0
         rules = [{"type": "expire", "everySeconds": seconds}] if seconds else []
+        if not self.shown:
+            return _json(200, {"buckets": []})
         return _json(200, {"buckets": [{"name": name, "retentionRules": rules}]})
 
     def _make_bucket(self, request: Request) -> Response:

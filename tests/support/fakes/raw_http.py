@@ -10,10 +10,11 @@ from typing import Self
 
 
 class RawServer:
-    """Answers one connection with the parts, `pause` seconds apart, and then hangs up."""
+    """Answers so many connections with the parts, `pause` seconds apart, and then hangs up."""
 
-    def __init__(self, parts: Iterable[bytes], pause: float = 0.0) -> None:
+    def __init__(self, parts: Iterable[bytes], pause: float = 0.0, connections: int = 1) -> None:
         self._parts = parts
+        self._connections = connections
         self._done = threading.Event()
         self._pause = pause
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -22,9 +23,10 @@ class RawServer:
 
     def _serve(self) -> None:
         with suppress(OSError):
-            connection, _ = self._listener.accept()
-            with connection:
-                self._answer(connection, self._parts)
+            for _ in range(self._connections):
+                connection, _ = self._listener.accept()
+                with connection:
+                    self._answer(connection, self._parts)
 
     def _answer(self, connection: socket.socket, parts: Iterable[bytes]) -> None:
         read_request(connection)

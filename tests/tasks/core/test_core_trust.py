@@ -106,7 +106,7 @@ def test_a_password_that_would_be_cut_is_refused(here: Path, password: str) -> N
     load(here, FEDVITALS_LEDGER_URL=url.replace(password, "half%40rest"))
 
 
-@pytest.mark.promise("Security: FEDVITALS_HOME and the ledger in it are made for their owner alone")
+@pytest.mark.promise("Security: FEDVITALS_HOME and all in it are made for their owner alone")
 def test_home_and_ledger_are_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

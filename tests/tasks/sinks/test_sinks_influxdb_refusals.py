@@ -55,23 +55,27 @@ def test_a_field_of_another_type_refuses_just_its_lines(version: Any) -> None:
     assert 'field type conflict: input field "n" on measurement "latency" is type integer' in reason
 
 
+TOO_OLD = "skips values older than its bucket fedvitals keeps"
+
+
 @pytest.mark.parametrize("version", ["2.9.1", "2.0"])
-def test_lines_past_the_retention_are_refused_and_the_rest_loaded(version: Any) -> None:
-    with fake_influxdb(version=version, retention=timedelta(days=1)) as fake:
+@pytest.mark.parametrize("shown", [True, False])
+def test_lines_past_the_retention_are_skipped_and_the_rest_loaded(
+    version: Any, shown: bool
+) -> None:
+    with fake_influxdb(version=version, retention=timedelta(days=1), shown=shown) as fake:
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         old, new = make_cell(-48, now), make_cell(-1, now)
         per_room = [{"time": 60 * i, "room": room, "x": 1.0} for room in "abc" for i in range(10)]
         cells = [to_load(LATENCY, old, per_room), to_load(LATENCY, new, per_room)]
         answers = load_all(fake, cells)
-    # all, then the oldest as many as were dropped, then the rest
-    assert [(post.lines, post.status == 204) for post in fake.posts] == [
-        (60, False), (30, False), (30, True),
-    ]  # fmt: skip
-    assert [answer.values for answer in answers] == [
-        SinkValues(owed=30, refused=30),
-        SinkValues(owed=30, loaded=30),
+    # else all, then the oldest as many as were dropped, then the rest
+    refused = [] if shown else [(60, False), (30, False)]
+    assert [(post.lines, post.status == 204) for post in fake.posts] == [*refused, (30, True)]
+    assert [(answer.values, answer.skipped, len(answer.refusals)) for answer in answers] == [
+        (SinkValues(owed=30, skipped_by_rule=30), TOO_OLD, 0),
+        (SinkValues(owed=30, loaded=30), "", 0),
     ]
-    assert answers[0].refusals["reason"].str.contains("retention policy").all()
     assert fake.count_values("latency") == 30
 
 

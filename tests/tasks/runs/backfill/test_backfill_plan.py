@@ -14,7 +14,7 @@ from tasks.core.errors import (
     NothingConfigured,
     UsageInvalid,
 )
-from tasks.core.receipt import Outcome, Values, write_receipt
+from tasks.core.receipt import Outcome, SinkValues, Values, write_receipt
 from tasks.core.settings import Settings, load_settings
 from tasks.core.window import Window, format_duration
 from tasks.ledger.ledger import Ledger
@@ -177,8 +177,28 @@ def test_pace_is_that_of_earlier_runs(installed: Installation, counted: FakeProm
     assert found.seconds == pytest.approx(14_400 / 50_000)
 
 
-def keep(ledger: Ledger, flow: str, values: int, seconds: float) -> None:
-    outcome = Outcome("a", "landed", values=Values(extracted=values, landed=values))
+@pytest.mark.parametrize(
+    ("values", "sink"),
+    [
+        (Values(extracted=900_000, unchanged=900_000), SinkValues()),
+        (Values(extracted=900_000, landed=900_000), SinkValues(owed=900_000, pending=900_000)),
+    ],
+)
+def test_pace_is_not_that_of_runs_that_loaded_nothing(
+    installed: Installation, counted: FakePrometheus, values: Values, sink: SinkValues
+) -> None:
+    """Nothing is faster than to find that nothing changed, or that InfluxDB is down."""
+    with opened_ledger(settings_of(installed)) as ledger:
+        loaded = SinkValues(owed=400_000, loaded=400_000)
+        keep(ledger, "collect", values=400_000, seconds=1.0, sinks={"influxdb": loaded})
+        idle = Outcome("a", "unchanged", values=values, sinks={"influxdb": sink})
+        took = {"work": 1.0}
+        ledger.keep_receipt(write_receipt("collect", "2025-9", "production", WINDOW, [idle], took))
+        assert surveyed(installed).pace == Pace(400_000.0, "the last 1 runs of collect")
+
+
+def keep(ledger: Ledger, flow: str, values: int, seconds: float, **more: Any) -> None:
+    outcome = Outcome("a", "landed", values=Values(extracted=values, landed=values), **more)
     run_id = f"2025-{values}"
     receipt = write_receipt(flow, run_id, "production", WINDOW, [outcome], {"work": seconds})
     ledger.keep_receipt(receipt)

@@ -1,5 +1,6 @@
 """A chunk worked on in another process: its own tools, the run's lock and the run's suite."""
 
+import os
 import pickle
 from contextlib import nullcontext
 from dataclasses import replace
@@ -55,9 +56,14 @@ def asked(most: int) -> "nullcontext[None]":
 
 def test_it_is_landed_under_the_lock_of_the_run(settings: Settings) -> None:
     order = pickle.loads(pickle.dumps(order_of(settings)))
-    with FileLocks(settings.home / "locks").hold("a", "production", "run-1"):
-        done = pickle.loads(pickle.dumps(process_apart(order, settings, asked)))
+    before = os.umask(0o022)
+    try:
+        with FileLocks(settings.home / "locks").hold("a", "production", "run-1"):
+            done = pickle.loads(pickle.dumps(process_apart(order, settings, asked)))
+    finally:
+        os.umask(before)
     assert done.outcome.values == Values(extracted=60, landed=60)
+    assert {path.stat().st_mode & 0o77 for path in (settings.home / "lake").rglob("*")} == {0}
     assert [(state.cell, state.run_id) for state in done.states] == [(CELL, "run-1")]
     frame = Lake(settings.lake_url).read(order.chunk.measurement, "production", CELL)
     assert frame["a"].tolist() == [1.0] * 60

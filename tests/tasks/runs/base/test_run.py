@@ -1,7 +1,9 @@
 """A delivery that fails is noted; one that meets a defect makes the run degraded."""
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -63,3 +65,24 @@ def test_problems_that_a_delivery_collects_are_one_message(run: Run) -> None:
         problems += ["one", "two"]
 
     assert [each.message for each in run.deliveries] == ["incomplete: one; two"]
+
+
+def raising(error: OSError) -> Callable[[object], NoReturn]:
+    def do(_: object) -> NoReturn:
+        raise error
+
+    return do
+
+
+def test_a_full_disk_fails_the_measurement_and_names_the_folder(run: Run, tmp_path: Path) -> None:
+    run.work("one", raising(OSError(errno.ENOSPC, "No space left on device")))
+
+    (outcome,) = run.outcomes
+    assert outcome.state == "failed"
+    assert outcome.problems[0].startswith(f"the disk is full: {tmp_path} has ")
+
+
+def test_another_error_of_the_system_is_none_of_a_full_disk(run: Run) -> None:
+    with pytest.raises(PermissionError):
+        run.work("one", raising(PermissionError(errno.EACCES, "Permission denied")))
+    assert run.outcomes == []
