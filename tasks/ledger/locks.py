@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
+from tasks.core.errors import LedgerAway, LockHeld, LockLost
 
 # the PostgreSQL driver raises plain OSErrors for a broken session
 LOST = (SQLAlchemyError, OSError)
@@ -29,15 +29,18 @@ class RunLock:
     def __init__(self, is_held: Callable[[], bool], measurement: str, environment: str) -> None:
         self._is_held = is_held
         self._names = {"measurement": measurement, "environment": environment}
+        # whether a check found so
+        self.is_lost = False
 
     def check(self) -> None:
         """Raise LockLost when the lock no longer holds. Call it before each commit."""
+        cause = None
         try:
-            is_held = self._is_held()
+            self.is_lost = not self._is_held()
         except (*LOST, *UNREAD) as error:
-            raise LockLost(**self._names) from error
-        if not is_held:
-            raise LockLost(**self._names)
+            self.is_lost, cause = True, error
+        if self.is_lost:
+            raise LockLost(**self._names) from cause
 
 
 class FileLocks:
@@ -126,9 +129,9 @@ class DatabaseLocks:
                 is_mine = connection.execute(_TAKE, key).scalar()
                 holder = None if is_mine else connection.execute(_HOLDER, key).scalar()
             except LOST as error:
-                raise LedgerUnavailable(
+                raise LedgerAway(
                     url=self._engine.url.render_as_string(hide_password=True),
-                    problem=f"no run lock: {str(error).splitlines()[0]}",
+                    problem=f"no run lock: {reason_of(error)}",
                 ) from error
             if not is_mine:
                 raise LockHeld(
@@ -148,6 +151,19 @@ class DatabaseLocks:
             # the server frees the locks of a broken session
             connection.invalidate()
         connection.close()
+
+
+def reason_of(error: Exception) -> str:
+    """Describe a database's error in one line: by the system's word, or the server's."""
+    cause: BaseException = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    told = cause.args[0] if cause.args else None
+    # the PostgreSQL driver gives a server's error as a dictionary
+    words = str(told["M"] if isinstance(told, dict) and "M" in told else cause)
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OSError) and cause.strerror:
+        words = cause.strerror
+    return next(iter(words.strip().splitlines()), "no answer")
 
 
 _TAKE_NAME = text("SELECT set_config('application_name', :name, false)")

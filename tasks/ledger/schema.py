@@ -1,5 +1,6 @@
 """The ledger's tables, on SQLite or on PostgreSQL."""
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -149,6 +150,8 @@ def open_engine(url: str) -> Engine:
     context = tls_context(parsed.query)
     # other drivers' settings would end in a TypeError of this one
     parsed = parsed.set(drivername="postgresql+pg8000", query={})
+    # it logs tracebacks of broken sessions, which are replaced
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         engine = create_engine(parsed, connect_args={"ssl_context": context})
     except ModuleNotFoundError as error:
