@@ -25,7 +25,7 @@ from tasks.ledger.gaps import most_of
 from tasks.ledger.maintenance import environments_of
 from tasks.pipeline.cell_audit import AuditRequest, as_held, frames_of, stand, torn
 from tasks.pipeline.recovery import Rebuilding, retell, share_id
-from tasks.runs.base.registry import source_in
+from tasks.runs.base.registry import source, source_in
 
 TORN_FOLDER = "_torn"
 _DONE = "done"
@@ -74,9 +74,13 @@ def reach_of(settings: Settings, now: datetime) -> Reach:
     oldest = floor(now - pipeline.settle_delay - pipeline.source_retention, pipeline.cell)
 
     def reach(measurement: Measurement, environment: str) -> datetime:
-        known = None if measurement.is_own else settings.environments.get(environment)
-        kind = source_in(measurement.source, known) if known is not None else None
-        return {"range": oldest, "rounds": EPOCH}.get(kind.history if kind else "", now)
+        if measurement.is_own:
+            return now
+        known = settings.environments.get(environment)
+        kind = (source_in(measurement.source, known) if known else None) or source(
+            measurement.source
+        )
+        return {"range": oldest, "rounds": EPOCH}.get(kind.history, now)
 
     return reach
 
