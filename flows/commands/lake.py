@@ -195,7 +195,7 @@ def repair(
         heads = {
             False: f"read again by the next runs, {limit} cells each (max_gaps_per_run), or at once by "
             "fedvitals backfill --start START --stop STOP:",
-            True: "lost, since the source has no history, or none that goes back so far:",
+            True: "lost, since the source has no history, or none that goes back so far (source_retention):",
         }
         for is_lost, head in heads.items():
             rows = [asdict(each) for each in done.cells if each.is_lost is is_lost]

@@ -171,7 +171,7 @@ def retell(work: Rebuilding) -> None:
     }
     missing = [
         state
-        for name in work.lake.names()
+        for name in {*work.lake.names(), *work.catalogue}
         for environment in ledger_side.environments_of(work.ledger, name)
         for state in work.ledger.cells(name, environment, ALL_TIME).values()
         if recorded.get((name, environment, state.cell), "") < state.run_id

@@ -77,10 +77,9 @@ def reach_of(settings: Settings, now: datetime) -> Reach:
         if measurement.is_own:
             return now
         known = settings.environments.get(environment)
-        kind = (source_in(measurement.source, known) if known else None) or source(
-            measurement.source
-        )
-        return {"range": oldest, "rounds": EPOCH}.get(kind.history, now)
+        kind = source_in(measurement.source, known) if known else None
+        history = (kind or source(measurement.source)).history
+        return {"range": oldest, "rounds": EPOCH}.get(history, now)
 
     return reach
 
@@ -114,7 +113,7 @@ def repair(work: Rebuilding, only: str | None = None, reach: Reach = lambda *_: 
                 stack.enter_context(work.locks.hold(name, environment, work.run_id))
         _give_version(work)
         tables = tuple(_fixed(work, name, url) for name, url in found.items())
-        broken = {table.table for table in tables if table.damage} | _unfinished(work, found)
+        broken = {table.table for table in tables if table.damage} | _unfinished(work)
         if broken:
             retell(work)
         cells = tuple(
@@ -183,16 +182,12 @@ def _fixed(work: Rebuilding, name: str, url: str) -> TornTable:
         target.mkdir(parents=True, exist_ok=True)
         whole = [Damage(path.name, "") for path in (root / name).glob("*")]
         move_aside(root / name, target, whole if damage[0].path == _ALL else list(damage))
-    measurement = work.catalogue.get(name.removeprefix(f"{QUARANTINE}/"))
     if damage and (table := existing_table(url, name)) is not None:
         remove_missing_files(table, name)
-    elif damage and measurement is not None:
-        if measurement.name == name:
-            work.lake.prepare(measurement)
-        else:
-            work.lake.prepare_quarantine(measurement.name)
-    moved_to = None if target is None or _MISSING in damage else str(target)
-    return TornTable(name, damage, moved_to)
+    elif damage and name.startswith(QUARANTINE):
+        work.lake.prepare_quarantine(name.removeprefix(f"{QUARANTINE}/"))
+    is_moved = target is not None and _MISSING not in damage
+    return TornTable(name, damage, str(target) if is_moved else None)
 
 
 def _recount(work: Rebuilding, name: str, broken: set[str], reach: Reach) -> Iterator[TornCells]:
@@ -322,13 +317,13 @@ def _is_version_torn(work: Rebuilding) -> bool:
     return False
 
 
-def _unfinished(work: Rebuilding, present: Iterable[str]) -> set[str]:
+def _unfinished(work: Rebuilding) -> set[str]:
     """Return the tables that an earlier repair fixed without marking their cells.
 
     On an object store nothing says so, and every table is counted.
     """
     if local_path(work.lake.url) is None:
-        return set(present)
+        return set(work.lake.names())
     found = set()
     for run in _torn_runs(work):
         if not (run / _DONE).exists():

@@ -184,7 +184,7 @@ def test_what_is_older_than_the_source_is_lost(place: Place) -> None:
 
     counts = {each["is_lost"]: (each["cells"], each["values"]) for each in found}
     assert counts[True][0] + counts[False][0] == 6
-    assert counts[True][0] in (1, 2)
+    assert 0 < counts[True][0] < 6
     assert counts[True][1] == 60 * counts[True][0]
     later = place.run("collect", "--json", "--fail-on", "never")
     assert later.code == 0
