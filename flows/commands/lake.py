@@ -149,6 +149,9 @@ def migrate(
         facts.append("nothing to change: the table fits the catalogue")
     elif dry_run:
         facts.append("nothing was changed: --dry-run")
+    if done["untagged"]:
+        fix = "fedvitals backfill --start START --stop STOP"
+        facts.append(f"these hours lack the new tag until they are read again: {fix}")
     print("\n".join(facts))
 
 
@@ -156,15 +159,16 @@ def migrate(
 def repair(
     measurement: Annotated[str | None, typer.Option(help="Only this measurement.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the corrupt files and exit.")
+        bool, typer.Option("--dry-run", help="Show what is damaged and exit.")
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Repair torn tables: move corrupt files aside, and have their data read again.
+    """Repair torn and missing tables, and have their data read again.
 
-    Nothing is deleted: files go to `_torn` in the lake, and the table returns to its last good
-    state. The next run reads the lost hours, as far as the source has them. An object store is
-    refused. Exit code 1 when something was torn.
+    Nothing is deleted: corrupt files go to `_torn` in the lake, and the table returns to its last
+    good state; on an object store missing objects are left out. A table that the ledger knows and
+    the lake lacks is created anew. The next runs read the missing hours, as far as the source has
+    them; what no source has any more is listed as lost. Exit code 1 when something was damaged.
 
     Examples:
 
@@ -172,11 +176,13 @@ def repair(
 
         fedvitals lake repair
     """
-    from tasks.runs.repair import find_damage
+    from tasks.runs.repair import find_damage, reach_of
     from tasks.runs.repair import repair as fix
 
-    with _opened() as (_, work):
-        done = find_damage(work, measurement) if dry_run else fix(work, measurement)
+    with _opened() as (settings, work):
+        reach = reach_of(settings, datetime.now(UTC))
+        done = (find_damage if dry_run else fix)(work, measurement, reach)
+        limit = settings.pipeline.max_gaps_per_run
     if json:
         print_json({"is_dry_run": dry_run, **asdict(done)})
     else:
@@ -185,10 +191,17 @@ def repair(
             for t in done.tables
             for d in t.damage
         ]
-        print_table(torn, empty="no file is corrupt")
-        if done.cells:
-            print("\nread again by the next collect, if the source still has it:")
-            print_table([asdict(each) for each in done.cells], empty="")
+        print_table(torn, empty="nothing is damaged")
+        heads = {
+            False: f"read again by the next runs, {limit} cells each (max_gaps_per_run), or at once by "
+            "fedvitals backfill --start START --stop STOP:",
+            True: "lost, since the source has no history, or none that goes back so far (source_retention):",
+        }
+        for is_lost, head in heads.items():
+            rows = [asdict(each) for each in done.cells if each.is_lost is is_lost]
+            if rows:
+                print(f"\n{head}")
+                print_table(rows, empty="")
     raise typer.Exit(1 if done.tables or done.cells else 0)
 
 
@@ -203,7 +216,8 @@ def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
     settings = load_settings()
     run_id = new_run_id(datetime.now(UTC))
     with opened_ledger(settings) as ledger:
-        yield settings, rebuilding(settings, Lake(settings.lake_url), ledger, run_id)
+        lake = Lake(settings.lake_url, ledger.lake_id)
+        yield settings, rebuilding(settings, lake, ledger, run_id)
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def ls(json: AsJson = False) -> None:
     settings = load_settings()
     with opened_ledger(settings) as ledger:
         known = overview(ledger, settings.sink_targets)
-        url, own, rows = ledger.url, ledger.own_id(), [asdict(each) for each in known]
+        url, own, rows = ledger.url, ledger.known_id(), [asdict(each) for each in known]
     if json:
         facts = {"ledger": url, "version": LEDGER_VERSION, "id": own}
         print_json({**facts, "measurements": rows})

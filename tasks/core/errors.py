@@ -167,8 +167,18 @@ class LakeDamaged(Terminal):
     """A lake table cannot be read or written. Facts: table, problem."""
 
     message = (
-        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list corrupt files, then "
-        "without --dry-run: they are moved aside, and the next run reads their data again"
+        "lake table {table}: {problem}. Fix: run `fedvitals lake repair --dry-run` to list what is damaged, "
+        "then without --dry-run: corrupt files are moved aside, and the next runs read their data again"
+    )
+
+
+class LakeDiffers(Terminal):
+    """The lake is not the ledger's. Facts: url, found (its id, or None), known."""
+
+    message = (
+        "lake {url}: its id is {found}, the ledger's lake has the id {known}, so nothing was written. "
+        "Fix: set FEDVITALS_LAKE_URL to the ledger's lake. If that is lost, and this place empty: `fedvitals "
+        "lake repair --dry-run`. To continue with this lake and what it has: `fedvitals ledger rebuild`"
     )
 
 
@@ -214,6 +224,10 @@ class LedgerUnavailable(Transient):
     """The ledger did not answer. Facts: url, problem."""
 
     message = "ledger {url}: {problem}. Fix: check the database; nothing was lost, the next run tries again"
+
+
+class LedgerAway(LedgerUnavailable):
+    """The ledger's server did not answer within the patience of a run. Facts: url, problem."""
 
 
 class LockHeld(Terminal):

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from tasks.core.errors import FedvitalsError, LakeBusy, LockHeld, LockLost, SumsDiffer
+from tasks.core.errors import FedvitalsError, LakeBusy, LedgerAway, LockHeld, LockLost, SumsDiffer
 from tasks.core.finding import CHECK, Earlier, Finding, finding_of, no_earlier
 from tasks.core.maintenance import Maintenance
 from tasks.core.outside import shortened
@@ -130,8 +130,8 @@ def _bounded(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 # outcomes without a time of their own, such as loads, come first
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# another run works on the same measurement: not a failure, the next run does it
-_IN_THE_WAY = (LakeBusy, LockHeld, LockLost)
+# another run works on the same measurement, or the ledger's server is away: the next run does it
+_IN_THE_WAY = (LakeBusy, LedgerAway, LockHeld, LockLost)
 
 
 def given_up(measurement: str, error: FedvitalsError) -> Outcome:

@@ -105,15 +105,15 @@ def replace_table(table: DeltaTable, name: str, rows: pa.RecordBatchReader, meta
     return _write(table, name, rows, metadata, mode="overwrite", schema_mode="overwrite")
 
 
-def remove_missing_files(table: DeltaTable, name: str) -> int:
+def remove_missing_files(table: DeltaTable, name: str, *, dry: bool = False) -> list[str]:
     """Remove missing files from the table in one commit, if any; raise LakeBusy."""
     with _WRITING[_place(table.table_uri)], lake_errors(name):
-        missing = table.repair(dry_run=True)["files_removed"]
-        if missing:
+        missing: list[str] = table.repair(dry_run=True)["files_removed"]
+        if missing and not dry:
             table.repair()
             table.update_incremental()
             _flush(table)
-    return len(missing)
+    return missing
 
 
 def remove_old_files(table: DeltaTable, name: str, keep: timedelta) -> int:

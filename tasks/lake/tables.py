@@ -1,7 +1,7 @@
 """The lake: a table and its quarantine for each measurement."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from tasks.lake.delta import (
     replace_rows,
 )
 from tasks.lake.storage import folders, try_writing
-from tasks.lake.version import check_version, ledger_id_of, write_version
+from tasks.lake.version import check_id, check_version, ledger_id_of, write_version
 
 QUARANTINE = "_quarantine"
 LOG = "_delta_log"
@@ -40,15 +40,20 @@ class Lake:
     """All tables below one URL: a local folder, or an object store.
 
     The lake's version is checked before the first table, so every access to a table raises
-    MadeByNewer for a layout that this fedvitals does not know.
+    MadeByNewer for a layout that this fedvitals does not know, and LakeDiffers for a lake that is
+    not the ledger's, if `known_id` gives the id of that one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, known_id: Callable[[], str | None] = lambda: None) -> None:
         self.url = url.rstrip("/")
+        self._known_id = known_id
 
     @cached_property
     def _says_version(self) -> bool:
-        return check_version(self.url)
+        says_version, known = check_version(self.url), self._known_id()
+        if known is not None:
+            check_id(self.url, known)
+        return says_version
 
     def say_version(self) -> None:
         """Write the lake's version if it has none yet. Call it before creating a table."""
@@ -58,7 +63,7 @@ class Lake:
 
     def ledger_id(self) -> str | None:
         """Return the id of the lake's ledger; None when it keeps none."""
-        return ledger_id_of(self.url) if self._says_version else None
+        return ledger_id_of(self.url)
 
     def keep_ledger_id(self, ledger_id: str) -> None:
         """Keep the id of the lake's ledger, so that a rebuilt one gets it too."""
@@ -162,7 +167,7 @@ class Lake:
         environment: str,
     ) -> None:
         """Replace the windows' records in one atomic commit."""
-        table = self._open_quarantine(measurement.name)
+        table = self.prepare_quarantine(measurement.name)
         replace_rows(
             table,
             f"{QUARANTINE}/{measurement.name}",
@@ -174,12 +179,12 @@ class Lake:
 
     def quarantine_more(self, measurement: Measurement, records: pd.DataFrame) -> None:
         """Append records in one atomic commit."""
-        table = self._open_quarantine(measurement.name)
+        table = self.prepare_quarantine(measurement.name)
         append_rows(table, f"{QUARANTINE}/{measurement.name}", _records_to_arrow(records))
 
     def replace_quarantine(self, name: str, records: pd.DataFrame) -> None:
         """Replace all records of the measurement in one atomic commit."""
-        table = self._open_quarantine(name)
+        table = self.prepare_quarantine(name)
         replace_all_rows(table, f"{QUARANTINE}/{name}", _records_to_arrow(records))
 
     def quarantined(
@@ -198,7 +203,8 @@ class Lake:
         url = self.table_url(measurement.name)
         return open_table(url, measurement.name, arrow_schema(measurement), measurement.all_tags)
 
-    def _open_quarantine(self, name: str) -> DeltaTable:
+    def prepare_quarantine(self, name: str) -> DeltaTable:
+        """Open the measurement's quarantine, created if missing. Raises as prepare."""
         self.say_version()
         label = f"{QUARANTINE}/{name}"
         return open_table(self.quarantine_url(name), label, QUARANTINE_SCHEMA)

@@ -5,7 +5,7 @@ from typing import Any
 
 from deltalake._internal import DeltaFileSystemHandler
 
-from tasks.core.errors import LakeDamaged, MadeByNewer
+from tasks.core.errors import LakeDamaged, LakeDiffers, MadeByNewer
 from tasks.core.whole_file import replace_file
 from tasks.lake.delta import lake_errors, local_path
 from tasks.lake.durability import sync
@@ -22,20 +22,20 @@ def check_version(url: str) -> bool:
     Raises MadeByNewer for an unknown version, LakeDamaged when the file is corrupt, LakeUnavailable,
     LakeRefused of an object store.
     """
-    content = _read(url)
-    if content is None:
-        return False
-    version = _parse(content)["lake"]
-    if version > LAKE_VERSION:
-        raise MadeByNewer(what=f"lake {url}", version=version, known=LAKE_VERSION)
-    return True
+    return _facts(url) is not None
 
 
 def ledger_id_of(url: str) -> str | None:
     """Return the id of the lake's ledger, if any. Raises as check_version does."""
-    content = _read(url)
-    found = None if content is None else _parse(content).get("ledger")
+    found = (_facts(url) or {}).get("ledger")
     return found if isinstance(found, str) else None
+
+
+def check_id(url: str, known: str) -> None:
+    """Raise LakeDiffers when the lake has another id, or none."""
+    found = ledger_id_of(url)
+    if found != known:
+        raise LakeDiffers(url=url, found=found, known=known)
 
 
 def write_version(url: str, ledger_id: str | None = None) -> None:
@@ -66,7 +66,10 @@ def _read(url: str) -> bytes | None:
             return None
 
 
-def _parse(content: bytes) -> dict[str, Any]:
+def _facts(url: str) -> dict[str, Any] | None:
+    content = _read(url)
+    if content is None:
+        return None
     try:
         facts: dict[str, Any] = json.loads(content)
         version = facts["lake"]
@@ -74,6 +77,8 @@ def _parse(content: bytes) -> dict[str, Any]:
         version = None
     if not isinstance(version, int) or version < 1:
         raise LakeDamaged(table=FILE, problem="it has no version")
+    if version > LAKE_VERSION:
+        raise MadeByNewer(what=f"lake {url}", version=version, known=LAKE_VERSION)
     return facts
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, FromClause, Select, and_, func, not_, select
 
@@ -93,16 +93,18 @@ def covered_beyond(
     return [cell_state(row) for row in ledger.ask(query)]
 
 
-def most_rows(ledger: Ledger, measurement: str, environment: str) -> int:
-    """Return the rows of the fullest among the newest thousand cells."""
+def most_of(
+    ledger: Ledger, fact: Literal["rows", "quarantined"], measurement: str, environment: str
+) -> int:
+    """Return the most rows or quarantined values of the newest thousand cells."""
     newest = (
-        select(cells.c.rows)
+        select(cells.c[fact].label("fact"))
         .where(of_measurement(cells, measurement, environment))
         .order_by(cells.c.cell_start.desc())
         .limit(NEWEST_CELLS)
         .subquery()
     )
-    rows = ledger.ask(select(func.coalesce(func.max(newest.c.rows), 0).label("most")))
+    rows = ledger.ask(select(func.coalesce(func.max(newest.c.fact), 0).label("most")))
     return int(rows[0]["most"])
 
 

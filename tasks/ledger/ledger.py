@@ -1,11 +1,11 @@
 """The ledger: the landed digest of each cell, and the sinks that have it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -22,14 +22,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.core.disk import require_space
-from tasks.core.errors import LedgerUnavailable
+from tasks.core.errors import LedgerAway, LedgerUnavailable
 from tasks.core.receipt import Receipt
+from tasks.core.retry import retrying
 from tasks.core.state import CellState, LoadState
 from tasks.core.window import Cell, Window
-from tasks.ledger.locks import DatabaseLocks, FileLocks
+from tasks.ledger.locks import DatabaseLocks, FileLocks, reason_of
 from tasks.ledger.schema import (
     as_text,
     cells,
@@ -39,19 +40,24 @@ from tasks.ledger.schema import (
     open_engine,
     pages,
     runs,
+    set_aside,
     verified_suites,
 )
 from tasks.ledger.version import bring_up_to_date
+
+Answer = TypeVar("Answer")
 
 
 class Ledger:
     """The state database; every method may raise LedgerUnavailable."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, retry_timeout: float = 0.0) -> None:
+        """Open it; a server that goes away later is waited for, `retry_timeout` seconds in all."""
         self._engine = open_engine(url)
         self.url = make_url(url).render_as_string(hide_password=True)
         with self.transaction() as connection:
             bring_up_to_date(connection, self.url)
+        self._deadline = retry_timeout if self.is_on_server else 0.0
 
     @property
     def is_on_server(self) -> bool:
@@ -64,23 +70,46 @@ class Ledger:
 
     def own_id(self) -> str:
         """Return the ledger's id, created on first use."""
-        known = self._known_id()
+        known = self.known_id()
         if known is None:
             insert = self._insert(meta).on_conflict_do_nothing()
             with self.transaction() as connection:
                 connection.execute(insert, {"key": "id", "value": uuid4().hex[:16]})
-            known = self._known_id()
+            known = self.known_id()
         assert known is not None, "it was just written"
         return known
 
     def take_id(self, known: str) -> None:
         """Take over the id that the lake keeps."""
-        if self._known_id() != known:
-            self._upsert(meta, [{"key": "id", "value": known}])
+        if self.known_id() != known:
+            self._keep_fact("id", known)
 
-    def _known_id(self) -> str | None:
-        query = select(meta.c.value).where(meta.c.key == "id")
+    def known_id(self) -> str | None:
+        """Return the ledger's id; None before its first run."""
+        return self._fact("id")
+
+    def lake_id(self) -> str | None:
+        """Return the id that its lake must have; None while no cell is known."""
+        return self.known_id() if self.newest_run() else None
+
+    def is_complete(self) -> bool:
+        """Return whether it has no fewer cells than when it last knew all of the lake's."""
+        before = self._fact("cells")
+        return bool(before) and self._count() >= int(before or 0)
+
+    def keep_complete(self, is_complete: bool) -> None:
+        """Remember whether it knows all cells of the lake, and how many."""
+        self._keep_fact("cells", str(self._count()) if is_complete else "")
+
+    def _count(self) -> int:
+        return int(self.ask(select(func.count().label("cells")).select_from(cells))[0]["cells"])
+
+    def _fact(self, key: str) -> str | None:
+        query = select(meta.c.value).where(meta.c.key == key)
         return next((row["value"] for row in self.ask(query)), None)
+
+    def _keep_fact(self, key: str, value: str) -> None:
+        self._upsert(meta, [{"key": key, "value": value}])
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
         """Return the ledger's run locks: in the folder, or in the PostgreSQL server."""
@@ -95,14 +124,25 @@ class Ledger:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            if "disk" in str(reason) and not self.is_on_server:
+            reason = reason_of(error)
+            if "disk" in reason and not self.is_on_server:
                 # SQLite calls a full one an I/O error, too
                 require_space(Path(self._engine.url.database or "").parent)
-            problem = str(reason).strip().splitlines()
-            raise LedgerUnavailable(
-                url=self.url, problem=problem[0] if problem else "no answer"
-            ) from error
+            kind = LedgerAway if self.is_on_server else LedgerUnavailable
+            raise kind(url=self.url, problem=reason) from error
+
+    def _patiently(self, do: Callable[[Connection], Answer]) -> Answer:
+        """Do what may be done twice in a transaction, again while a server is away."""
+
+        def once() -> Answer:
+            with self.transaction() as connection:
+                return do(connection)
+
+        try:
+            return retrying(self._deadline)(once)
+        except LedgerUnavailable:
+            self._deadline = 0.0
+            raise
 
     def cells(self, measurement: str, environment: str, window: Window) -> dict[Cell, CellState]:
         """Return the known states of the window's cells."""
@@ -118,9 +158,11 @@ class Ledger:
         """Return the state of the oldest known cell."""
         return self._first(measurement, environment, cells.c.cell_start.asc())
 
-    def forget(self, measurement: str, environment: str) -> None:
-        """Drop all cell states of a measurement without rows; loads are retained."""
-        self._do(delete(cells).where(of_measurement(cells, measurement, environment)))
+    def forget_all(self) -> None:
+        """Drop all states of cells and sinks, which are of another lake."""
+        with self.transaction() as connection:
+            for table in (cells, loads, set_aside):
+                connection.execute(delete(table))
 
     def relearn(
         self, measurement: str, environment: str, states: Iterable[CellState], *, is_all: bool
@@ -229,12 +271,10 @@ class Ledger:
 
     def ask(self, query: Select[Any]) -> list[dict[str, Any]]:
         """Run a query of the schema's tables; return its rows by column."""
-        with self.transaction() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return self._patiently(lambda c: [dict(row) for row in c.execute(query).mappings()])
 
     def _do(self, statement: Delete) -> None:
-        with self.transaction() as connection:
-            connection.execute(statement)
+        self._patiently(lambda connection: connection.execute(statement))
 
     def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         if not rows:
@@ -246,8 +286,7 @@ class Ledger:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        with self.transaction() as connection:
-            connection.execute(statement, rows)
+        self._patiently(lambda connection: connection.execute(statement, rows))
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_on_server else sqlite).insert(table)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tasks.core.errors import LedgerUnavailable, LockHeld, LockLost
+from tasks.core.errors import LedgerAway, LockHeld, LockLost
 
 # for incomplete notes of a holder
 UNREAD = (OSError, ValueError, TypeError, KeyError)
@@ -27,15 +27,18 @@ class RunLock:
     def __init__(self, is_held: Callable[[], bool], measurement: str, environment: str) -> None:
         self._is_held = is_held
         self._names = {"measurement": measurement, "environment": environment}
+        # whether a check found so
+        self.is_lost = False
 
     def check(self) -> None:
         """Raise LockLost when the lock no longer holds. Call it before each commit."""
+        cause = None
         try:
-            is_held = self._is_held()
+            self.is_lost = not self._is_held()
         except (SQLAlchemyError, *UNREAD) as error:
-            raise LockLost(**self._names) from error
-        if not is_held:
-            raise LockLost(**self._names)
+            self.is_lost, cause = True, error
+        if self.is_lost:
+            raise LockLost(**self._names) from cause
 
 
 class FileLocks:
@@ -124,9 +127,9 @@ class DatabaseLocks:
                 is_mine = connection.execute(_TAKE, key).scalar()
                 holder = None if is_mine else connection.execute(_HOLDER, key).scalar()
             except SQLAlchemyError as error:
-                raise LedgerUnavailable(
+                raise LedgerAway(
                     url=self._engine.url.render_as_string(hide_password=True),
-                    problem=f"no run lock: {str(error).splitlines()[0]}",
+                    problem=f"no run lock: {reason_of(error)}",
                 ) from error
             if not is_mine:
                 raise LockHeld(
@@ -146,6 +149,12 @@ class DatabaseLocks:
             # the server frees the locks of a broken session
             connection.invalidate()
         connection.close()
+
+
+def reason_of(error: SQLAlchemyError) -> str:
+    """Describe a database's error in one line, as the driver does."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return next(iter(str(cause).strip().splitlines()), "no answer")
 
 
 _TAKE_NAME = text("SELECT set_config('application_name', :name, false)")

@@ -1,5 +1,6 @@
 """The ledger's tables, on SQLite or on PostgreSQL."""
 
+import logging
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -148,6 +149,8 @@ def open_engine(url: str) -> Engine:
 
 
 def _server_engine(url: URL) -> Engine:
+    # it logs tracebacks of broken sessions, which are replaced
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as error:

@@ -35,7 +35,8 @@ def begins_at(
 
 def _oldest(measurement: str, environment: str, blank: set[str]) -> Select[Any]:
     """Select the oldest cell with data, or read by another run than these."""
-    has_something = or_(cells.c.rows > 0, cells.c.quarantined > 0)
+    # a torn cell had rows
+    has_something = or_(cells.c.rows > 0, cells.c.quarantined > 0, cells.c.state == "torn")
     query = select(
         cells.c.cell_start, cells.c.cell_stop, cells.c.run_id, has_something.label("found")
     ).where(of_measurement(cells, measurement, environment))

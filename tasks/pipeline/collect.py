@@ -21,7 +21,7 @@ from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
 from tasks.core.window import Cell, Window, floor, follows, groups_of, iso
 from tasks.ledger.deferred import put_aside, take_up
-from tasks.ledger.gaps import Gaps, covered_beyond, most_rows
+from tasks.ledger.gaps import Gaps, covered_beyond, most_of
 from tasks.ledger.pending import pending_cells, pending_values
 from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools, halves_of
 from tasks.pipeline.due import Job, find_due
@@ -105,8 +105,8 @@ def reopen(job: Job, late: tuple[Cell, ...], newest: Cell, tools: Tools) -> None
     )
 
 
-def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Prepare the table; warn when it is gone but the ledger knows it."""
+def prepare(job: Job, tools: Tools) -> None:
+    """Prepare the table; refuse a migration that is not complete, and another source."""
     name = job.measurement.name
     last = tools.ledger.newest(name, job.environment)
     if last is not None and last.state == "migrating":
@@ -116,15 +116,11 @@ def prepared(job: Job, tools: Tools) -> Iterator[Outcome]:
             table=name,
             problem=f"in {job.environment} its source was {last.source}, this run reads {tools.source.name}",
         )
-    if last is not None and not tools.lake.has(name):
-        tools.ledger.forget(name, job.environment)
-        warning = "the lake no longer has its table: due data is read as if for the first time"
-        yield Outcome(measurement=name, state="lost", warnings=(warning,))
     tools.lake.prepare(job.measurement)
 
 
 def _outcomes(job: Job, tools: Tools, progress: Progress) -> Iterator[Outcome]:
-    yield from prepared(job, tools)
+    prepare(job, tools)
     if tools.source.history == "rounds":
         yield from new_rounds(job, tools)
         return
@@ -235,7 +231,7 @@ def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
     """Return the cells of about `chunk_rows` rows, judged by the fullest known cell."""
     name, environment = job.measurement.name, job.environment
     last = tools.ledger.newest(name, environment)
-    rows = max(first.rows, most_rows(tools.ledger, name, environment))
+    rows = max(first.rows, most_of(tools.ledger, "rows", name, environment))
     if last is not None and last.covered_until < last.cell.stop:
         covered = (last.covered_until - last.cell.start) / last.cell.length
         rows = max(rows, int(last.rows / max(covered, 0.01)))

@@ -1,5 +1,6 @@
 """Landing: quarantine first, then the good rows in one commit, then the ledger."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +13,7 @@ from tasks.core.retry import COMMIT_DEADLINE_SECONDS, retrying
 from tasks.core.state import CellState
 from tasks.core.window import Cell, Window
 from tasks.pipeline.chunk import Chunk, Tools
-from tasks.pipeline.merge import retain_older, united
+from tasks.pipeline.merge import retain_older, times_with, united, without_untagged
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class _Landing:
             if older.empty:
                 continue
             seen = self.extracted.rows[cell]
-            stays = retain_older(slice_cell(good, cell), older, seen, chunk.measurement)
+            same = without_untagged(older, seen, chunk.measurement.tags)
+            stays = retain_older(slice_cell(good, cell), same, seen, chunk.measurement)
             stayed, gone = _vanished(stays.rows, chunk)
             parts.append(stayed)
             retained += 0 if chunk.allow_deletes else count_values(gone, chunk.measurement)
@@ -130,7 +132,7 @@ class _Landing:
                 shrunk.add(cell)
             held[cell] = digest_rows(older, chunk.measurement)
             # where the ledger is behind the lake, it is unknown what sinks have
-            if stays.lost or held[cell] != self._digest_before(cell):
+            if stays.lost or len(same) < len(older) or held[cell] != self._digest_before(cell):
                 shrunk.add(cell)
         frame = united(parts, chunk.measurement) if any(map(len, parts[1:])) else good
         return _Merged(
@@ -179,6 +181,10 @@ class _Landing:
             return bad
         records = pd.concat(parts, ignore_index=True)
         new = {*keys_within(self.extracted.batch.frame, self.chunk.measurement), *keys_of(bad)}
+        for tag in self.chunk.measurement.tags:
+            without = [key for key in keys_of(records) if tag not in json.loads(key[1])]
+            known = set(times_with(self.extracted.batch.frame, tag)) if without else ()
+            new |= {key for key in without if key[0] in known}
         records = records[[key not in new for key in keys_of(records)]]
         stayed, _ = _vanished(records, self.chunk)
         filled = [part for part in (bad, stayed) if len(part)]

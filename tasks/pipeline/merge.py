@@ -42,6 +42,28 @@ def retain_older(
     )
 
 
+def without_untagged(
+    older: pd.DataFrame, seen: pd.DataFrame, tags: tuple[str, ...]
+) -> pd.DataFrame:
+    """Drop older rows without a tag that a migration added since, where it is known now.
+
+    That is at a time at which no older row has the tag, and all new rows have it: they are the same
+    values, and would be added up twice.
+    """
+    for tag in tags:
+        is_without = older[tag].isna()
+        if is_without.any():
+            had = older["time"][~is_without]
+            is_known = older["time"].isin(times_with(seen, tag)) & ~older["time"].isin(had)
+            older = older[~(is_without & is_known)]
+    return older
+
+
+def times_with(seen: pd.DataFrame, tag: str) -> pd.Index:
+    """Return the times at which all rows have the tag."""
+    return pd.Index(seen["time"]).difference(pd.Index(seen["time"][seen[tag].isna()]))
+
+
 def united(parts: list[pd.DataFrame], measurement: Measurement) -> pd.DataFrame:
     """Unite the parts in canonical order; of one key the first part's values win."""
     key, fields = list(measurement.key), list(measurement.fields)

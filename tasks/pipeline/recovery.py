@@ -4,21 +4,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 from tasks.core.batch import arrow_schema
 from tasks.core.catalogue import Catalogue
-from tasks.core.errors import LakeBusy, LakeDamaged, LakeUnavailable, LockHeld
+from tasks.core.errors import LakeBusy, LakeDamaged, LakeDiffers, LakeUnavailable, LockHeld
 from tasks.core.measurement import Measurement
 from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
 from tasks.core.window import Cell
-from tasks.lake.delta import misfits
+from tasks.lake.delta import existing_table, misfits
 from tasks.lake.maintenance import environments_of
 from tasks.lake.recorded_states import newest_run, with_commits
-from tasks.lake.tables import Lake
+from tasks.lake.tables import QUARANTINE, Lake
+from tasks.lake.version import check_id
 from tasks.lake.windows import append_states, states_in_force
+from tasks.ledger import maintenance as ledger_side
+from tasks.ledger.gaps import most_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
 from tasks.pipeline.cell_audit import AuditRequest, CellAudit, stand
@@ -60,9 +64,15 @@ class Rebuilt:
 def rebuild(work: Rebuilding) -> list[Rebuilt]:
     """Replace the ledger's cells with the lake's; every sink is treated as empty.
 
-    No source is queried. Cells of measurements without a table in the lake stay.
-    Raises LockHeld when a run is under way, with nothing changed; LakeDamaged, LedgerUnavailable.
+    No source is queried. Cells of measurements without a table in the lake stay, unless it is another
+    lake than the ledger's: then the ledger is that one's from now on.
+    Raises LockHeld when a run is under way, LakeDiffers when the lake of a ledger with cells is empty,
+    with nothing changed; LakeDamaged, LedgerUnavailable.
     """
+    found, known = work.lake.ledger_id(), work.ledger.lake_id()
+    is_other = known not in (None, found)
+    if is_other and not work.lake.names():
+        check_id(work.lake.url, str(known))
     with ExitStack() as stack:
         # otherwise the ledger would miss what another run lands in the meantime
         locks = {
@@ -70,13 +80,37 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
         }
         recorded = _recorded(states_in_force(work.lake))
         rebuilt = []
+        if is_other:
+            work.ledger.forget_all()
         for pair, lock in locks.items():
             audit, unchecked = _audit(work, pair, recorded.get(pair, {}))
             lock.check()
             work.ledger.relearn(*pair, audit.states, is_all=True)
             append_states(work.lake, audit.corrected)
             rebuilt.append(_rebuilt(pair, audit, unchecked))
+        if is_other:
+            share_id(work.lake, work.ledger)
         return rebuilt
+
+
+def share_id(lake: Lake, ledger: Ledger) -> None:
+    """Give the lake's id to the ledger, or a new one to both."""
+    known = lake.ledger_id() or uuid4().hex[:16]
+    # first, so that a crash leaves the lake without an id
+    ledger.take_id(known)
+    if lake.ledger_id() is None:
+        lake.keep_ledger_id(known)
+
+
+def require_tables(lake: Lake, ledger: Ledger, measurement: str, environment: str) -> None:
+    """Raise LakeDamaged when the lake lacks a table that the ledger knows, or its quarantine."""
+    label, of = f"{QUARANTINE}/{measurement}", (measurement, environment)
+    problem = "it is missing, and the ledger knows cells of it"
+    if ledger.newest(*of) and not lake.has(measurement):
+        raise LakeDamaged(table=measurement, problem=problem)
+    is_there = existing_table(lake.quarantine_url(measurement), label) is not None
+    if not is_there and most_of(ledger, "quarantined", *of):
+        raise LakeDamaged(table=label, problem=problem)
 
 
 def is_behind(lake: Lake, ledger: Ledger) -> bool:
@@ -89,18 +123,21 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
 
     Returns warnings. Raises LakeDamaged, LedgerUnavailable.
     """
-    notes = []
-    for pair, recorded in sorted(_recorded(states_in_force(work.lake)).items()):
+    notes, is_complete = [], True
+    recorded = _recorded(states_in_force(work.lake))
+    for pair in sorted(recorded or _held_pairs(work.lake)):
         try:
             with work.locks.hold(*pair, work.run_id) as lock:
-                news = _news(work, pair, recorded)
+                news = _news(work, pair, recorded.get(pair, {}))
                 lock.check()
                 work.ledger.relearn(*pair, news, is_all=False)
                 append_states(work.lake, [s for s in news if s.run_id == work.run_id])
         except LockHeld:
+            is_complete = False
             continue
         if news:
             notes.append(_note(pair, news))
+    work.ledger.keep_complete(is_complete)
     return tuple(notes)
 
 
@@ -111,11 +148,35 @@ def caught_up(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> tu
     Raises ConfigurationInvalid, LedgerUnavailable.
     """
     try:
-        return (
-            catch_up(rebuilding(settings, lake, ledger, run_id)) if is_behind(lake, ledger) else ()
-        )
+        is_complete = ledger.is_complete()
+        if is_complete and ledger.newest_run() and not newest_run(lake):
+            retell(rebuilding(settings, lake, ledger, run_id))
+            return (
+                "the lake lacked the states of its cells: they are written again by the ledger",
+            )
+        if is_complete and not is_behind(lake, ledger):
+            return ()
+        return catch_up(rebuilding(settings, lake, ledger, run_id))
+    except LakeDiffers:
+        return ()
     except (LakeDamaged, LakeBusy, LakeUnavailable) as error:
+        ledger.keep_complete(False)
         return (f"the ledger was not compared with the lake: {error}",)
+
+
+def retell(work: Rebuilding) -> None:
+    """Append the ledger's states that `_windows` lacks, since it may be corrupt."""
+    recorded = {
+        (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
+    }
+    missing = [
+        state
+        for name in {*work.lake.names(), *work.catalogue}
+        for environment in ledger_side.environments_of(work.ledger, name)
+        for state in work.ledger.cells(name, environment, ALL_TIME).values()
+        if recorded.get((name, environment, state.cell), "") < state.run_id
+    ]
+    append_states(work.lake, missing)
 
 
 def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> Rebuilding:
@@ -135,7 +196,8 @@ def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> R
 
 def _news(work: Rebuilding, pair: Pair, recorded: Mapping[Cell, CellState]) -> list[CellState]:
     known = work.ledger.cells(*pair, ALL_TIME)
-    if not any(_is_news(state, known.get(cell)) for cell, state in recorded.items()):
+    is_told = any(_is_news(state, known.get(cell)) for cell, state in recorded.items())
+    if not is_told and (recorded or known):
         return []
     audit, _ = _audit(work, pair, recorded)
     return [state for state in audit.states if _is_news(state, known.get(state.cell))]

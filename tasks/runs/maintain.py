@@ -22,6 +22,7 @@ from tasks.lake.tables import QUARANTINE, Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger import maintenance as ledger_upkeep
 from tasks.ledger.ledger import Ledger
+from tasks.pipeline.recovery import require_tables
 from tasks.reports.expiry import clean_reports
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.home import begin
@@ -124,6 +125,8 @@ def _measurement(name: str, plan: UpkeepPlan, run: Run) -> TableUpkeep | None:
         known = ledger_upkeep.environments_of(run.ledger, name)
         if not tables and not known:
             return None
+        for environment in known:
+            require_tables(run.lake, run.ledger, name, environment)
         environments = known.union(plan.settings.environments, *starmap(environments_of, tables))
         with _locked(name, environments, plan, run) as check:
             work.line = _forgotten(work.line, plan, run)

@@ -13,7 +13,7 @@ from tasks.core.ports import CellToLoad
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
-from tasks.core.window import Cell
+from tasks.core.window import Cell, iso
 from tasks.lake.delta import existing_table
 from tasks.lake.maintenance import environments_of
 from tasks.lake.migration import (
@@ -36,7 +36,10 @@ Erase = Callable[[Measurement, str, Sequence[Cell]], None]
 
 @dataclass(frozen=True)
 class Migrated:
-    """What was changed, or would be; cells are those that sinks get again, erased first."""
+    """What was changed, or would be; cells are those that sinks get again, erased first.
+
+    `untagged` are the hours of each environment whose rows lack an added tag until they are read again.
+    """
 
     measurement: str
     renamed: Mapping[str, str]
@@ -44,6 +47,7 @@ class Migrated:
     dropped: tuple[str, ...]
     cast: Mapping[str, tuple[str, str]]
     sources: Mapping[str, tuple[str, str]]
+    untagged: Mapping[str, str]
     quarantine: int = 0
     cells: int = 0
 
@@ -65,6 +69,14 @@ class _Migration:
             environment: (source, wanted)
             for environment, source in newest.items()
             if (wanted := self.sources.get(environment)) not in (None, source)
+        }
+
+    def hours(self) -> dict[str, str]:
+        """By environment the time from the first to the last cell with rows."""
+        return {
+            environment: f"{iso(min(held).start)} to {iso(max(held).stop)}"
+            for environment, states in self.reported.items()
+            if (held := [cell for cell, state in states.items() if state.rows])
         }
 
 
@@ -95,7 +107,8 @@ def migrate(
     check_change(table, measurement, change)
     migration = _Migration(work, measurement, renames, sources, _reported(work, name))
     columns = (change.renamed, change.added, change.dropped, change.cast)
-    reported = Migrated(name, *columns, migration.moved())
+    untagged = migration.hours() if set(change.added) & set(measurement.tags) else {}
+    reported = Migrated(name, *columns, migration.moved(), untagged)
     if dry:
         return reported
     environments = sorted(environments_of(table, name) | set(migration.reported))

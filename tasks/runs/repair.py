@@ -1,6 +1,6 @@
-"""`lake repair`: fixes corrupt tables and marks their cells to be read again."""
+"""`lake repair`: fixes corrupt and missing tables; marks their cells to be read again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -8,24 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.batch import slice_cell
-from tasks.core.errors import ConfigurationInvalid, LakeDamaged, UsageInvalid
+from tasks.core.errors import LakeDamaged, LakeRefused, UsageInvalid
+from tasks.core.measurement import Measurement
 from tasks.core.series import ALL_TIME
+from tasks.core.settings import Settings
 from tasks.core.state import CellState
-from tasks.core.window import Cell
+from tasks.core.window import EPOCH, Cell, floor
 from tasks.lake.cells import Held
 from tasks.lake.delta import existing_table, local_path, remove_missing_files
 from tasks.lake.recorded_states import with_commits
 from tasks.lake.repair import Damage, damage_of_files, damage_of_log, move_aside
-from tasks.lake.tables import QUARANTINE
+from tasks.lake.tables import LOG, QUARANTINE
 from tasks.lake.version import FILE, check_version, write_version
 from tasks.lake.windows import WINDOWS, append_states, states_in_force
+from tasks.ledger.gaps import most_of
 from tasks.ledger.maintenance import environments_of
 from tasks.pipeline.cell_audit import AuditRequest, as_held, frames_of, stand, torn
-from tasks.pipeline.recovery import Rebuilding
+from tasks.pipeline.recovery import Rebuilding, retell, share_id
+from tasks.runs.base.registry import source, source_in
 
 TORN_FOLDER = "_torn"
 _DONE = "done"
 _ALL = "."
+_MISSING = Damage(_ALL, "the table is missing", is_there=False)
+# from when on the source of a measurement in an environment can be read again
+Reach = Callable[[Measurement, str], datetime]
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,10 @@ class TornTable:
 
 @dataclass(frozen=True)
 class TornCells:
-    """Cells that may have lost rows, with the number of missing values."""
+    """Cells that may have lost rows, with the number of missing values.
+
+    `is_lost` when their source has no history, or none that goes back so far.
+    """
 
     measurement: str
     environment: str
@@ -47,6 +57,7 @@ class TornCells:
     stop: datetime
     cells: int
     values: int
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,84 +68,129 @@ class Repaired:
     cells: tuple[TornCells, ...]
 
 
-def find_damage(work: Rebuilding, only: str | None = None) -> Repaired:
-    """Find corrupt files in each table of a local lake; raise as `repair`."""
-    _check_known(work, only)
-    found = [(name, _damage(folder)) for name, folder in _tables(work, only)]
-    found += [(FILE, (Damage(FILE, "it has no version"),))] * _is_version_torn(work)
-    return Repaired(tuple(TornTable(name, damage) for name, damage in found if damage), ())
+def reach_of(settings: Settings, now: datetime) -> Reach:
+    """Return a function for the start of what a measurement's source still has."""
+    pipeline = settings.pipeline
+    oldest = floor(now - pipeline.settle_delay - pipeline.source_retention, pipeline.cell)
+
+    def reach(measurement: Measurement, environment: str) -> datetime:
+        if measurement.is_own:
+            return now
+        known = settings.environments.get(environment)
+        kind = source_in(measurement.source, known) if known else None
+        history = (kind or source(measurement.source)).history
+        return {"range": oldest, "rounds": EPOCH}.get(history, now)
+
+    return reach
 
 
-def repair(work: Rebuilding, only: str | None = None) -> Repaired:
-    """Move corrupt files aside and restore each table's last good state.
+def find_damage(
+    work: Rebuilding, only: str | None = None, reach: Reach = lambda *_: EPOCH
+) -> Repaired:
+    """Find corrupt and missing files and tables; raise as `repair`."""
+    _check_lake(work, only)
+    found = [TornTable(name, _damage(work, name, url)) for name, url in _tables(work, only)]
+    found += [TornTable(FILE, (Damage(FILE, "it has no version"),))] * _is_version_torn(work)
+    missing = [table.table for table in found if _MISSING in table.damage]
+    cells = [each for name in missing for each in _all_cells(work, name, reach)]
+    return Repaired(tuple(table for table in found if table.damage), tuple(cells))
 
-    Cells that lost rows are marked torn in the lake and the ledger: the next run reads them again.
-    After a crash anywhere, run it again to complete the repair. Raises ConfigurationInvalid when
-    the lake is on an object store, UsageInvalid when no measurement has the name `only`, LockHeld
-    when a run is under way, with nothing changed; LakeDamaged, LakeBusy, LedgerUnavailable.
+
+def repair(work: Rebuilding, only: str | None = None, reach: Reach = lambda *_: EPOCH) -> Repaired:
+    """Move corrupt files aside, restore each table's last good state, create missing tables.
+
+    Cells that lost rows are marked torn in the lake and the ledger: the next runs read them again, as
+    far as `reach` goes. After a crash anywhere, run it again to complete the repair. Raises
+    LakeDiffers when the lake has another id, LakeRefused when a log on an object store is corrupt,
+    UsageInvalid when no measurement has the name `only`, LockHeld when a run is under way, with
+    nothing changed; LakeDamaged, LakeBusy, LedgerUnavailable.
     """
-    root = _root(work)
-    _check_known(work, only)
-    if _is_version_torn(work):
-        move_aside(root, root / TORN_FOLDER / work.run_id, [Damage(FILE, "")])
-        write_version(work.lake.url)
+    _check_lake(work, only)
     with ExitStack() as stack:
-        folders = dict(_tables(work, only))
-        for name in _measurements(folders):
+        found = dict(_tables(work, only))
+        for name in _measurements(found):
             for environment in sorted(environments_of(work.ledger, name)):
                 stack.enter_context(work.locks.hold(name, environment, work.run_id))
-        tables = tuple(_fixed(work, name, folder) for name, folder in folders.items())
+        _give_version(work)
+        tables = tuple(_fixed(work, name, url) for name, url in found.items())
         broken = {table.table for table in tables if table.damage} | _unfinished(work)
         if broken:
-            _retell(work)
+            retell(work)
         cells = tuple(
-            found for name in _measurements(broken) for found in _recount(work, name, broken)
+            lost for name in _measurements(broken) for lost in _recount(work, name, broken, reach)
         )
-        for run in (_root(work) / TORN_FOLDER).glob("*"):
+        for run in _torn_runs(work):
             (run / _DONE).touch()
     return Repaired(tuple(table for table in tables if table.damage), cells)
 
 
-def _damage(folder: Path) -> tuple[Damage, ...]:
-    log = damage_of_log(folder)
-    files = damage_of_files(folder, log)
+def _check_lake(work: Rebuilding, only: str | None) -> None:
+    _check_known(work, only)
+    # one without an id was lost, and is repaired
+    if not _is_version_torn(work) and work.lake.ledger_id() is not None:
+        work.lake.table_url(WINDOWS)
+
+
+def _give_version(work: Rebuilding) -> None:
+    """Write a lost version file; a lost lake becomes another one, with an id of its own."""
+    root = local_path(work.lake.url)
+    if _is_version_torn(work):
+        if root is not None:
+            move_aside(root, root / TORN_FOLDER / work.run_id, [Damage(FILE, "")])
+        write_version(work.lake.url, work.ledger.known_id())
+    elif work.ledger.lake_id() is not None and work.lake.ledger_id() is None:
+        share_id(work.lake, work.ledger)
+
+
+def _damage(work: Rebuilding, name: str, url: str) -> tuple[Damage, ...]:
+    folder = local_path(url)
+    files: list[Damage] | None
+    log: list[Damage] = []
+    if folder is None:
+        files = _missing_objects(name, url)
+    elif not folder.is_dir() or not any(folder.iterdir()):
+        files = [_MISSING]
+    elif (folder / LOG).is_dir():
+        log = damage_of_log(folder)
+        files = damage_of_files(folder, log)
+    else:
+        files = None
     if files is None:
         return (Damage(_ALL, "it has no readable state"),)
+    if files == [_MISSING] and not _is_known(work, name):
+        return ()
     return (*log, *files)
 
 
-def _fixed(work: Rebuilding, name: str, folder: Path) -> TornTable:
-    damage = _damage(folder)
-    if not damage:
-        return TornTable(name, ())
-    target = _root(work) / TORN_FOLDER / work.run_id / name
-    if damage[0].path == _ALL:
-        move_aside(folder.parent, target.parent, [Damage(folder.name, damage[0].problem)])
-        return TornTable(name, damage, str(target))
-    target.mkdir(parents=True, exist_ok=True)
-    move_aside(folder, target, list(damage))
-    table = existing_table(str(folder), name)
-    assert table is not None
-    remove_missing_files(table, name)
-    return TornTable(name, damage, str(target))
+def _missing_objects(name: str, url: str) -> list[Damage]:
+    try:
+        table = existing_table(url, name)
+    except LakeDamaged as error:
+        fix = "Move all its objects to another bucket, then run `fedvitals lake repair` again"
+        raise LakeRefused(table=name, problem=error.problem, fix=fix) from error
+    if table is None:
+        return [_MISSING]
+    missing = remove_missing_files(table, name, dry=True)
+    return [Damage(path, "a missing object", is_there=False) for path in missing]
 
 
-def _retell(work: Rebuilding) -> None:
-    """Append the ledger's states that `_windows` lacks, since it may be corrupt."""
-    recorded = {
-        (s.measurement, s.environment, s.cell): s.run_id for s in states_in_force(work.lake)
-    }
-    missing = [
-        state
-        for name in work.lake.names()
-        for environment in environments_of(work.ledger, name)
-        for state in work.ledger.cells(name, environment, ALL_TIME).values()
-        if recorded.get((name, environment, state.cell), "") < state.run_id
-    ]
-    append_states(work.lake, missing)
+def _fixed(work: Rebuilding, name: str, url: str) -> TornTable:
+    damage, root, target = _damage(work, name, url), local_path(work.lake.url), None
+    if damage and root is not None:
+        # names the table to the next repair after a crash
+        target = root / TORN_FOLDER / work.run_id / name
+        target.mkdir(parents=True, exist_ok=True)
+        whole = [Damage(path.name, "") for path in (root / name).glob("*")]
+        move_aside(root / name, target, whole if damage[0].path == _ALL else list(damage))
+    if damage and (table := existing_table(url, name)) is not None:
+        remove_missing_files(table, name)
+    elif damage and name.startswith(QUARANTINE):
+        work.lake.prepare_quarantine(name.removeprefix(f"{QUARANTINE}/"))
+    is_moved = target is not None and _MISSING not in damage
+    return TornTable(name, damage, str(target) if is_moved else None)
 
 
-def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCells]:
+def _recount(work: Rebuilding, name: str, broken: set[str], reach: Reach) -> Iterator[TornCells]:
     """Mark cells that lost rows or records, or got older rows back."""
     measurement = work.catalogue.get(name)
     if measurement is None:
@@ -150,7 +206,7 @@ def _recount(work: Rebuilding, name: str, broken: set[str]) -> Iterator[TornCell
         scope = AuditRequest(measurement, environment, work.length, work.run_id)
         if f"{QUARANTINE}/{name}" in broken:
             states |= _without_records(work, scope, states)
-        yield from _mark(work, scope, states)
+        yield from _mark(work, scope, states, reach)
 
 
 def _without_records(
@@ -171,7 +227,7 @@ def _without_records(
 
 
 def _mark(
-    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState]
+    work: Rebuilding, scope: AuditRequest, recorded: dict[Cell, CellState], reach: Reach
 ) -> Iterator[TornCells]:
     states = {state.cell: state for state in stand(work.lake, scope, recorded).states}
     # an equal number of rows may predate a lost commit
@@ -189,50 +245,63 @@ def _mark(
     ]
     append_states(work.lake, marked)
     work.ledger.record(marked)
-    lost = [state for state in marked if state.state == "torn"]
-    if lost:
-        yield TornCells(
-            measurement=scope.measurement.name,
-            environment=scope.environment,
-            start=min(state.cell.start for state in lost),
-            stop=max(state.cell.stop for state in lost),
-            cells=len(lost),
-            values=sum(max(0, recorded[state.cell].values - state.values) for state in lost),
-        )
+    gone = {s.cell: recorded[s.cell].values - s.values for s in marked if s.state == "torn"}
+    yield from _summed(scope, gone, reach)
 
 
-def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, Path]]:
-    """Yield the folders with a log, `_windows` first, by their names in messages."""
-    root = _root(work)
-    here = sorted(path.parent.name for path in root.glob("[!_]*/_delta_log") if path.is_dir())
-    for name in [WINDOWS, *here] if only is None else {only}.intersection(here):
+def _all_cells(work: Rebuilding, name: str, reach: Reach) -> Iterator[TornCells]:
+    for environment in sorted(environments_of(work.ledger, name)):
+        scope = AuditRequest(work.catalogue[name], environment, work.length, work.run_id)
+        known = work.ledger.cells(name, environment, ALL_TIME).values()
+        yield from _summed(scope, {s.cell: s.values for s in known if s.rows}, reach)
+
+
+def _summed(scope: AuditRequest, gone: dict[Cell, int], reach: Reach) -> Iterator[TornCells]:
+    """Sum up the missing values of cells that can be read again, and of those that cannot."""
+    since = reach(scope.measurement, scope.environment)
+    for is_lost in (False, True):
+        cells = [cell for cell in gone if (cell.start < since) is is_lost]
+        if cells:
+            yield TornCells(
+                measurement=scope.measurement.name,
+                environment=scope.environment,
+                start=min(cell.start for cell in cells),
+                stop=max(cell.stop for cell in cells),
+                cells=len(cells),
+                values=sum(max(0, gone[cell]) for cell in cells),
+                is_lost=is_lost,
+            )
+
+
+def _tables(work: Rebuilding, only: str | None) -> Iterator[tuple[str, str]]:
+    """Yield all tables that may be there, `_windows` first, with their URLs."""
+    root = local_path(work.lake.url)
+    # a table that lost its log is there too
+    here = work.lake.names() if root is None else [path.name for path in root.glob("[!_]*")]
+    names = {*here, *work.catalogue}
+    for name in [WINDOWS, *sorted(names)] if only is None else [only]:
         for label in (name, f"{QUARANTINE}/{name}"):
-            if (root / label / "_delta_log").is_dir():
-                yield label, root / label
+            yield label, f"{work.lake.url}/{label}"
+
+
+def _is_known(work: Rebuilding, label: str) -> bool:
+    """Return whether the ledger knows something that must be in the table."""
+    name = label.removeprefix(f"{QUARANTINE}/")
+    environments = environments_of(work.ledger, name) if name in work.catalogue else ()
+    return any(
+        name == label or most_of(work.ledger, "quarantined", name, each) for each in environments
+    )
 
 
 def _check_known(work: Rebuilding, only: str | None) -> None:
     # a table that a crash left moved aside is only in the catalogue
-    if only is None or only in work.catalogue or any(_tables(work, only)):
+    if only is None or only in work.catalogue or only in work.lake.names():
         return
     raise UsageInvalid(
         argument="--measurement",
         problem=f"neither the catalogue nor the lake has {only!r}",
         fix="List them: fedvitals catalogue, fedvitals lake ls",
     )
-
-
-def _root(work: Rebuilding) -> Path:
-    path = local_path(work.lake.url)
-    if path is None:
-        raise ConfigurationInvalid(
-            where="FEDVITALS_LAKE_URL",
-            problem="names an object store; repair fixes a lake in a local folder",
-            fix="Restore a missing object from the bucket's own versions. Or move all "
-            "objects of the table to another bucket: the next collect begins it "
-            "anew with due data, and fedvitals backfill reads older data from the source",
-        )
-    return path
 
 
 def _measurements(labels: Iterable[str]) -> list[str]:
@@ -249,10 +318,20 @@ def _is_version_torn(work: Rebuilding) -> bool:
 
 
 def _unfinished(work: Rebuilding) -> set[str]:
-    """Return the tables that an earlier repair fixed without marking their cells."""
+    """Return the tables that an earlier repair fixed without marking their cells.
+
+    On an object store nothing says so, and every table is counted.
+    """
+    if local_path(work.lake.url) is None:
+        return set(work.lake.names())
     found = set()
-    for run in (_root(work) / TORN_FOLDER).glob("*"):
+    for run in _torn_runs(work):
         if not (run / _DONE).exists():
             quarantined = {f"{QUARANTINE}/{path.name}" for path in (run / QUARANTINE).glob("*")}
             found |= {path.name for path in run.glob("[!_]*")} | quarantined
     return found
+
+
+def _torn_runs(work: Rebuilding) -> list[Path]:
+    root = local_path(work.lake.url)
+    return [] if root is None else list((root / TORN_FOLDER).glob("*"))

@@ -106,7 +106,7 @@ def test_whole_runs(
     assert not (installation.home / "lake").exists()
 
 
-@pytest.mark.promise("Settings: an empty variable is the same as none")
+@pytest.mark.promise("Accounts: an empty variable is the same as none")
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The Delta library panics on an empty address; without one it asks Amazon's."""
@@ -187,8 +187,10 @@ def test_upkeep(
     assert (again.code, again.document["values"]["landed"]) == (0, 0)
 
 
-@pytest.mark.promise("Repair: a missing object is reported, and `lake repair` says how to fix it")
-def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
+@pytest.mark.promise(
+    "Repair: on an object store missing objects are reported, and `lake repair` has their data read again"
+)
+def test_objects_that_are_gone_are_reported_and_read_again_after_a_repair(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
     installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
@@ -199,21 +201,40 @@ def test_an_object_that_is_gone_is_reported_and_what_repair_says_fixes_it(
 
     reported = installation.here("report", *THREE_HOURS, "--measurement", "loads")
     asked = installation.here("lake", "query", "SELECT sum(load) FROM loads")
-    refused = [installation.here("lake", "repair", *options) for options in ((), ("--dry-run",))]
+    found, repaired = (
+        installation.here("lake", "repair", *options, "--json") for options in (("--dry-run",), ())
+    )
 
     for ran in (reported, asked):
         assert (ran.code, "lake table loads: " in ran.complaint) == (1, True)
-    for ran in refused:
-        assert ran.code == 2
-        assert ran.complaint.startswith("FEDVITALS_LAKE_URL: names an object store")
-        assert "the next collect begins it anew with due data" in ran.complaint
+    for ran in (found, repaired):
+        assert ran.code == 1
+        (torn,) = ran.document["tables"]
+        assert (torn["table"], torn["damage"][0]["problem"]) == ("loads", "a missing object")
+    (cells,) = repaired.document["cells"]
+    assert (cells["cells"], cells["values"]) == (3, 180)
     assert [key for key in s3.keys(bucket) if key.startswith("lake/_torn")] == []
-    s3.delete(bucket, [key for key in table if not key.endswith(".parquet")])
     anew = installation.here("collect", *THREE_HOURS, "--measurement", "loads", "--json")
     (line,) = anew.document["measurements"]
     assert (anew.code, line["state"], line["values"]["landed"]) == (0, "landed", 180)
-    assert "the lake no longer has its table" in line["warnings"][0]
     assert rows_of(installation, "loads") == before
+
+
+def test_a_table_whose_log_is_gone_is_moved_by_hand(
+    s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
+) -> None:
+    installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
+    assert installation.here("collect", *HOUR).code == 1
+    table = [key for key in s3.keys(bucket) if key.startswith("lake/loads/")]
+    s3.delete(bucket, [key for key in table if "_delta_log" in key])
+
+    ran = installation.here("lake", "repair")
+
+    assert ran.code == 1
+    assert "Move all its objects to another bucket" in ran.complaint.replace("move", "Move")
+    s3.delete(bucket, [key for key in table if "_delta_log" not in key])
+    assert installation.here("lake", "repair").code == 1
+    assert installation.here("collect", *HOUR, "--measurement", "loads").code == 0
 
 
 def test_every_kind_of_value_comes_back(lake: Lake) -> None:

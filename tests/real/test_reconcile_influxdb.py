@@ -189,7 +189,7 @@ def test_a_pending_hour(equal: Standing) -> None:
 
 
 def test_the_ledger_is_lost(equal: Standing) -> None:
-    equal.bench.ledger.forget("example", "production")
+    equal.bench.ledger.forget_all()
     erase(equal, 2, 2.9)
     assert reasons(equal.reconcile()) == [("02", {"missing": 48})]
 

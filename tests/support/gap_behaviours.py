@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from tasks.core.window import Window
-from tasks.ledger.gaps import covered_beyond, find_gaps, most_rows
+from tasks.ledger.gaps import covered_beyond, find_gaps, most_of
 from tasks.ledger.ledger import Ledger
 from tests.support.ledger_behaviours import HOUR, START, cell, state
 
@@ -63,11 +63,11 @@ def what_is_covered_beyond_now_is_found(ledger: Ledger) -> None:
 
 
 def the_fullest_of_the_newest_cells_is_known(ledger: Ledger) -> None:
-    assert most_rows(ledger, "m", "production") == 0
+    assert most_of(ledger, "rows", "m", "production") == 0
     cover(ledger, [0], rows=900)
     cover(ledger, range(1, 1001), rows=7)
     cover(ledger, [1001], rows=8)
-    assert most_rows(ledger, "m", "production") == 8
+    assert most_of(ledger, "rows", "m", "production") == 8
 
 
 GAP_CHECKS: list[Callable[[Ledger], None]] = [

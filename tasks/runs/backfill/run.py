@@ -21,7 +21,7 @@ from tasks.pipeline.collect import (
     OF_THE_ANSWER,
     chunk_of,
     pending_loaded,
-    prepared,
+    prepare,
     reopen,
     until_error,
 )
@@ -142,7 +142,7 @@ def _read(
     submit: Submit,
     notify: Notify,
 ) -> Iterator[Outcome]:
-    yield from prepared(job, tools)
+    prepare(job, tools)
     # under the lock: another run may have read some since the survey
     cells = cells_to_read(job, tools.suite, tools.ledger, planned.options.replace)
     if not cells:

@@ -36,14 +36,15 @@ def places_line(settings: Settings) -> str:
 
 
 def ledger_id(lake: Lake, ledger: Ledger) -> str:
-    """Return the shared id of lake and ledger; the lake's wins, so a rebuild keeps it."""
-    known = lake.ledger_id()
-    if known is not None:
+    """Return the shared id of lake and ledger; a ledger without cells takes the lake's.
+
+    An empty lake beside a ledger with cells gets none: it is lost, or another one.
+    """
+    if ledger.lake_id() is None and (known := lake.ledger_id()) is not None:
         ledger.take_id(known)
-        return known
-    made = ledger.own_id()
-    lake.keep_ledger_id(made)
-    return made
+    elif ledger.lake_id() is None and (lake.names() or not ledger.newest_run()):
+        lake.keep_ledger_id(ledger.own_id())
+    return ledger.own_id()
 
 
 def new_home(settings: Settings, ledger: Ledger) -> tuple[str, ...]:

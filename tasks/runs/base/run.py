@@ -4,22 +4,25 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
 from tasks.core.disk import FULL, disk_full
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, defect
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError, LedgerAway, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
 from tasks.core.receipt import (
     Delivery,
     FailOn,
+    MeasurementState,
     Outcome,
     Receipt,
     given_up,
+    joined,
     write_receipt,
 )
 from tasks.core.retry import counted_retries
@@ -33,6 +36,7 @@ from tasks.lake.windows import WINDOWS, append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
 from tasks.ledger.watermark import loaded_until
+from tasks.pipeline.recovery import require_tables
 from tasks.runs.base.space import low_space, require_disks
 
 logger = logging.getLogger("fedvitals")
@@ -68,7 +72,7 @@ class Run:
         self.now = now or datetime.now(UTC)
         self.id = run_id or new_run_id(self.now)
         self.progress, self.publish = progress, publish
-        self.lake = Lake(settings.lake_url)
+        self.lake = Lake(settings.lake_url, lambda: self.ledger.lake_id())
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
@@ -110,17 +114,32 @@ class Run:
         logger.info("%s: %d measurements, %s", where, measurements, about)
 
     def work(self, measurement: str, do: Callable[[RunLock], Outcome]) -> None:
-        """Process one measurement under its lock; an error becomes its outcome."""
+        """Process one measurement under its lock; an error becomes its outcome.
+
+        With a ledger's server that was away the lock is lost: the rest is done under a new one.
+        """
+        outcome, is_lost = self._attempted(measurement, do)
+        if is_lost and self.ledger.is_on_server:
+            state: MeasurementState = "landed" if outcome.values.landed else "unchanged"
+            first = replace(outcome, state=state, problems=(), warnings=outcome.problems)
+            outcome = joined(measurement, [first, self._attempted(measurement, do)[0]])
+        self.add(outcome)
+
+    def _attempted(
+        self, measurement: str, do: Callable[[RunLock], Outcome]
+    ) -> tuple[Outcome, bool]:
+        """Return the outcome, and whether the lock was lost meanwhile."""
+        name, lock = self.environment.name, None
         try:
-            with self.locks.hold(measurement, self.environment.name, self.id) as lock:
-                outcome = do(lock)
+            require_tables(self.lake, self.ledger, measurement, name)
+            with self.locks.hold(measurement, name, self.id) as lock:
+                return do(lock), lock.is_lost
         except FedvitalsError as error:
-            outcome = given_up(measurement, error)
+            return given_up(measurement, error), lock is not None and lock.is_lost
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            outcome = given_up(measurement, disk_full(self.settings.home))
-        self.add(outcome)
+            return given_up(measurement, disk_full(self.settings.home)), False
 
     def add(self, outcome: Outcome) -> None:
         """Add the outcome of a measurement, and log it when it is not good."""
@@ -153,6 +172,10 @@ class Run:
         else:
             # other threads may have added more meanwhile
             del self._states[: len(states)]
+            # without it the next run compares ledger and lake
+            with suppress(LedgerAway):
+                if states and self.ledger.is_complete():
+                    self.ledger.keep_complete(True)
 
     def account(self, window: Window | None, **details: Any) -> Receipt:
         """Build the receipt, and keep it in the ledger; raise SumsDiffer."""
@@ -207,7 +230,10 @@ class Run:
     def _stored(self, receipt: Receipt) -> Receipt:
         if self.is_partial and receipt.status in ("ok", "no_data"):
             receipt = receipt.model_copy(update={"status": "degraded"})
-        self.ledger.keep_receipt(receipt)
+        try:
+            self.ledger.keep_receipt(receipt)
+        except LedgerAway as error:
+            self.deliveries.append(Delivery("receipt", False, f"it is not kept: {error}"))
         return receipt
 
     def _earlier(self, finding: Finding) -> Finding | None:
@@ -223,14 +249,18 @@ class Run:
     @cached_property
     def receipts_before(self) -> list[Receipt]:
         """Return the receipts of earlier runs of this flow, newest first."""
-        before = self.ledger.last_runs(self.flow, self.environment.name, self.id, EARLIER_RUNS)
+        before: list[str] = []
+        with suppress(LedgerAway):
+            before = self.ledger.last_runs(self.flow, self.environment.name, self.id, EARLIER_RUNS)
         return [Receipt.model_validate_json(text) for text in before]
 
     def _lag(self) -> float | None:
         """Return the age of the newest loaded data of the slowest measurement."""
         names = [outcome.measurement for outcome in self.outcomes]
         targets = list(self.targets.values())
-        reached = loaded_until(self.ledger, names, self.environment.name, targets).values()
+        reached: Iterable[datetime] = ()
+        with suppress(LedgerAway):
+            reached = loaded_until(self.ledger, names, self.environment.name, targets).values()
         # a sample covers its slot, which may end after now
         now = datetime.now(UTC)
         return max((max(0.0, (now - until).total_seconds()) for until in reached), default=None)
@@ -245,7 +275,7 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
         problem = f"{settings.home} cannot be created: {error.strerror}"
         fix = "Name a writable folder"
         raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, fix=fix) from error
-    ledger = Ledger(settings.ledger_url)
+    ledger = Ledger(settings.ledger_url, settings.pipeline.retry_timeout.total_seconds())
     try:
         yield ledger
     finally:

@@ -23,6 +23,7 @@ from tasks.ledger.locks import RunLock
 from tasks.ledger.pending import pending_cells
 from tasks.pipeline.chunk import Chunk, Tools
 from tasks.pipeline.process import load_pending, process
+from tasks.pipeline.recovery import require_tables
 from tasks.runs.base.home import ledger_id
 from tasks.runs.base.plan import verified_suites
 from tasks.runs.base.run import Run
@@ -116,10 +117,7 @@ def _reported(outcome: Outcome) -> Iterator[str]:
 def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome]:
     """Yield the run's row, then the cells that a sink still lacks."""
     measurement, environment = batch.measurement, batch.environment
-    is_known = tools.ledger.newest(SELF_METRICS, environment) is not None
-    if is_known and not tools.lake.has(SELF_METRICS):
-        # the table was moved away
-        tools.ledger.forget(SELF_METRICS, environment)
+    require_tables(tools.lake, tools.ledger, SELF_METRICS, environment)
     tools.lake.prepare(measurement)
     cell = next(batch.window.cells(length))
     yield process(Chunk(measurement, environment, (cell,), batch.window), tools)

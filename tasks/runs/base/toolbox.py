@@ -1,17 +1,18 @@
 """The opened tools of a run: its sources and sinks, closed at the end."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import FedvitalsError, LakeDamaged, LedgerAway
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Sink, Source, SourceKind, SourceOpening
-from tasks.core.receipt import Outcome
+from tasks.core.receipt import Outcome, given_up
+from tasks.core.self_metrics import SELF_METRICS
 from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.lake.landed_rounds import known_run
@@ -19,8 +20,8 @@ from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.chunk import Tools
-from tasks.pipeline.recovery import caught_up
-from tasks.runs.base.home import other_writer
+from tasks.pipeline.recovery import caught_up, require_tables
+from tasks.runs.base.home import ledger_id, other_writer
 from tasks.runs.base.plan import Plan
 from tasks.runs.base.registry import sinks_in, source_in
 from tasks.runs.base.run import Run
@@ -74,7 +75,9 @@ def opened_toolbox(
     `queries_at_once` of them.
     """
     with ExitStack() as stack:
-        sinks = stack.enter_context(opened_stores(run))
+        # another process of the run compared them before
+        opened = opened_stores(run) if gate is None else opened_sinks(run.settings, run.environment)
+        sinks = stack.enter_context(opened)
         toolbox = Toolbox(
             run=run,
             sources=dict(_open_sources(run, plan, gate, stack)),
@@ -95,6 +98,14 @@ def opened_stores(run: Run) -> Iterator[tuple[Sink, ...]]:
     A ledger that is behind its lake is taught what it missed, and an outcome says so. That another
     home wrote the bucket last is a note.
     """
+    try:
+        ledger_id(run.lake, run.ledger)
+        require_tables(run.lake, run.ledger, SELF_METRICS, run.environment.name)
+    except LakeDamaged as error:
+        run.add(given_up(SELF_METRICS, error))
+    except FedvitalsError:
+        # every measurement will meet it
+        pass
     missed = caught_up(run.settings, run.lake, run.ledger, run.id)
     if missed:
         run.outcomes.append(Outcome(WINDOWS, "unchanged", warnings=missed))
@@ -151,8 +162,10 @@ def _opening(
     def keep_page(url: str, time: datetime, text: bytes) -> None:
         # only a run that ends well may move the page that the next rates are measured from
         def keep(error: object, *_: object) -> None:
-            if error is None:
-                run.ledger.keep_page(reader, url, time, text)
+            # the next rates span more time, if the ledger's server is away
+            with suppress(LedgerAway):
+                if error is None:
+                    run.ledger.keep_page(reader, url, time, text)
 
         stack.push(keep)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from tasks.core.artifact import MOST_ROWS, Artifact, artifact_key
+from tasks.core.errors import FedvitalsError
 from tasks.core.finding import Finding
 from tasks.core.measurement import Measurement
 from tasks.core.ports import Reader, Sink
@@ -18,6 +19,7 @@ from tasks.core.reconciliation import (
 )
 from tasks.core.severity import Severity
 from tasks.core.window import Window
+from tasks.pipeline.recovery import require_tables
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.lake_plan import LakeRequest, plan_of_lake, sink_of, whole_cells
 from tasks.runs.base.plan import Plan
@@ -90,6 +92,11 @@ def _compare(
         deep=asked.deep,
         fix=asked.fix,
     )
+    try:
+        require_tables(run.lake, run.ledger, name, environment)
+    except FedvitalsError as error:
+        line = MeasurementLine(name=name, state="failed", problems=(str(error),))
+        return reconciling.Found(line)
     hold = partial(run.locks.hold, name, environment, run.id)
     sides = reconciling.Sides(run.lake, run.ledger, sink, reader, hold)
     return reconciling.reconcile(wanted, sides, run.progress)

@@ -1,7 +1,6 @@
 """Rounds: which cells are due, how they are cut into chunks, and what a failed one leaves."""
 
 import re
-import shutil
 from datetime import datetime
 
 import pytest
@@ -380,15 +379,3 @@ def test_whatever_happened_all_of_it_is_there_in_the_end(
     assert bench.sink.values("share_ratio") == [0.5] * len(settled)
     assert bench.run(now).values.landed == 0
     bench.ledger.close()
-
-
-def test_table_that_was_moved_away_is_filled_again_with_a_word(bench: Bench) -> None:
-    hourly(bench, 2)
-    bench.run(at(2))
-    before = bench.landed(0, 2)
-    shutil.rmtree(bench.lake.table_url(bench.measurement.name))
-    outcome = bench.run(at(2))
-    assert outcome.state == "landed"
-    assert "the lake no longer has its table" in outcome.warnings[0]
-    assert bench.landed(0, 2).equals(before)
-    assert bench.run(at(2)).warnings == ()

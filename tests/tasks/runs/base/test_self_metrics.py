@@ -21,6 +21,7 @@ from tasks.core.settings import load_settings
 from tasks.core.window import Cell, Window
 from tasks.lake.query import query
 from tasks.runs.base import self_metrics
+from tasks.runs.base.home import ledger_id
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics, measured
 from tests.support.fakes.memory import MemorySink
@@ -178,6 +179,7 @@ def test_lag_is_of_the_measurement_that_is_furthest_behind(run: Run, sink: Memor
 
 def test_a_sample_whose_slot_has_not_ended_is_not_behind(run: Run) -> None:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    ledger_id(run.lake, run.ledger)
     known(run, "loads", Cell(start, start + 2 * HOUR))
     run.outcomes.append(Outcome("loads", "landed"))
 
@@ -246,12 +248,17 @@ def test_whatever_goes_wrong_is_a_note(
     assert run.complete(good).exit_code == (3 if is_defect else 0)
 
 
-def test_a_table_that_was_moved_away_begins_anew(run: Run, tmp_path: Path) -> None:
+def test_a_table_that_was_moved_away_is_reported_and_not_begun_anew(
+    run: Run, tmp_path: Path
+) -> None:
     watch(run, a_receipt(run))
-    (Path(run.settings.lake_url) / SELF_METRICS).rename(tmp_path / "away")
+    there = Path(run.settings.lake_url) / SELF_METRICS
+    there.rename(tmp_path / "away")
 
-    assert watch_later(run, 1) == ARRIVED
-    assert len(own_rows(run)) == 1
+    assert "lake table fedvitals_pipeline: it is missing" in watch_later(run, 1).message
+    assert not there.exists()
+    (tmp_path / "away").rename(there)
+    assert watch_later(run, 2) == ARRIVED
 
 
 def test_the_row_has_the_id_of_the_home(run: Run, sink: MemorySink) -> None:

@@ -117,7 +117,7 @@ def test_the_lock_is_lost_in_the_middle(landed: Bench) -> None:
 
 @pytest.mark.promise("Replay: cells that the ledger lost are replayed too")
 def test_cells_that_the_ledger_does_not_know_are_sent_and_erased_first(landed: Bench) -> None:
-    landed.ledger.forget("example", "production")
+    landed.ledger.forget_all()
     outcome = send(landed)
 
     assert outcome.sinks == {"memory": SinkValues(owed=8, loaded=8)}
