@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import delete
 
 from tasks.core.reconciliation import Facts
 from tasks.core.series import ALL_TIME
 from tasks.core.services import InfluxTuning
 from tasks.core.window import iso
+from tasks.ledger.schema import cells
 from tasks.sinks.influxdb_read import InfluxReader
 from tests.real.test_influxdb_sink import MIXED, service_at
 from tests.support.fakes.influxdb import fake_influxdb
@@ -189,7 +191,8 @@ def test_a_pending_hour(equal: Standing) -> None:
 
 
 def test_the_ledger_is_lost(equal: Standing) -> None:
-    equal.bench.ledger.forget_all()
+    with equal.bench.ledger.transaction() as connection:
+        connection.execute(delete(cells))
     erase(equal, 2, 2.9)
     assert reasons(equal.reconcile()) == [("02", {"missing": 48})]
 
