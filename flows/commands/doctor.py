@@ -20,6 +20,10 @@ def doctor(
     create: Annotated[
         bool, typer.Option("--create", help="Make the InfluxDB bucket when it is missing.")
     ] = False,
+    sink: Annotated[
+        str | None,
+        typer.Option("--sink", help="Say what this sink would be sent in a day, as the last one."),
+    ] = None,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
@@ -33,13 +37,16 @@ def doctor(
         fedvitals doctor
 
         fedvitals doctor --create --environment staging
+
+        fedvitals doctor --sink datadog
     """
     from tasks.core.settings import load_settings
 
     settings = load_settings()
     chosen = settings.environment(environment)
     checks: list[ServiceCheck] = []
-    for check in examine(settings, chosen, create):
+    asked = examine(settings, chosen, create) if sink is None else volume(settings, chosen, sink)
+    for check in asked:
         checks.append(check)
         if not json:
             _print(check)
@@ -61,6 +68,13 @@ def examine(
     yield from _source(environment)
     yield from _adapters(settings, environment, create)
     yield from _prefect(settings)
+
+
+def volume(settings: "Settings", environment: "Environment", sink: str) -> Iterator[ServiceCheck]:
+    """Say what a sink for metrics would be sent in a day."""
+    from tasks.runs.base.volume import volume_of
+
+    yield ServiceCheck(sink, "would be sent a day", True, volume_of(settings, environment, sink))
 
 
 def _print(check: ServiceCheck) -> None:
@@ -165,6 +179,11 @@ def _adapters(
     for load, group, name in ours + theirs:
         try:
             kind = load(group, name)
+            tuning = settings.sinks.get(name)
+            if tuning is not None and not tuning.enabled and name in environment.services:
+                off = f"off (sinks.yaml: {name}.enabled); before: fedvitals doctor --sink {name}"
+                yield ServiceCheck(name, "is used", True, off)
+                continue
             yield from _checks_of(kind, service_of(kind, settings, environment), create)
         except FedvitalsError as error:
             yield ServiceCheck(name, "can be used", False, "no", str(error))

@@ -16,6 +16,20 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
         "bucket": "INFLUXDB_BUCKET",
     },
     "grafana": {"url": "GRAFANA_URL", "token": "GRAFANA_API_KEY"},
+    "datadog": {"url": "DATADOG_URL", "token": "DATADOG_API_KEY"},
+    "cloudwatch": {"url": "CLOUDWATCH_URL", "role": "AWS_CLOUDWATCH_ROLE"},
+    "gcp": {
+        "url": "GCP_MONITORING_URL",
+        "service_account": "GCP_MONITORING_SA",
+        "project": "GCP_PROJECT",
+    },
+    "otlp": {"url": "OTLP_URL", "token": "OTLP_TOKEN", "user": "OTLP_USER"},
+}
+# where a service is that has one address for everyone; another key configures it then
+DEFAULT_URLS: Mapping[str, str] = {
+    "datadog": "https://api.datadoghq.com",
+    "cloudwatch": "https://monitoring.us-west-2.amazonaws.com",
+    "gcp": "https://monitoring.googleapis.com",
 }
 # the default environment's variable for each key of environments.yaml
 VARIABLES: Mapping[str, str] = {
@@ -65,7 +79,7 @@ def unused_variables(
             if not env.get(given) or (is_token and variable in tokens):
                 continue
             place = f"{service}_{key}"
-            if replaced is None and not env.get(keys["url"]):
+            if replaced is None and not env.get(keys["url"]) and service not in DEFAULT_URLS:
                 unused[given] = f"{keys['url']} is not set. Fix: set it, or unset {given}"
             # the same address in both places makes no difference
             elif replaced is not None and (

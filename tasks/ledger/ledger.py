@@ -42,6 +42,9 @@ from tasks.ledger.schema import (
 )
 from tasks.ledger.version import bring_up_to_date
 
+# the key in `meta` of the time of the last rebuild
+REBUILT = "rebuilt_at"
+
 
 class Ledger:
     """The state database; every method may raise LedgerUnavailable."""
@@ -76,6 +79,15 @@ class Ledger:
         """Take over the id that the lake keeps."""
         if self._known_id() != known:
             self._upsert(meta, [{"key": "id", "value": known}])
+
+    def note_rebuilt(self, now: datetime) -> None:
+        """Note that nothing is known any more of what sinks were sent before."""
+        self._upsert(meta, [{"key": REBUILT, "value": as_text(now)}])
+
+    def rebuilt_at(self) -> datetime | None:
+        """Return when the ledger was last rebuilt; None when it never was."""
+        query = select(meta.c.value).where(meta.c.key == REBUILT)
+        return next((datetime.fromisoformat(row["value"]) for row in self.ask(query)), None)
 
     def _known_id(self) -> str | None:
         query = select(meta.c.value).where(meta.c.key == "id")
@@ -288,4 +300,7 @@ def cell_state(row: dict[str, Any]) -> CellState:
 
 
 def _load_state(row: dict[str, Any]) -> LoadState:
-    return LoadState(cell=_cell_of(row), **row)
+    until = row.pop("sent_until")
+    return LoadState(
+        cell=_cell_of(row), sent_until=datetime.fromisoformat(until) if until else None, **row
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from tasks.core.batch import arrow_schema
 from tasks.core.catalogue import Catalogue
@@ -63,6 +63,7 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
     No source is queried. Cells of measurements without a table in the lake stay.
     Raises LockHeld when a run is under way, with nothing changed; LakeDamaged, LedgerUnavailable.
     """
+    work.ledger.note_rebuilt(datetime.now(UTC))
     with ExitStack() as stack:
         # otherwise the ledger would miss what another run lands in the meantime
         locks = {
