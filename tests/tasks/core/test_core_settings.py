@@ -396,6 +396,7 @@ def token_of(settings: Settings, service: str) -> str:
         ("api", ("FED_VIT_API_URL", "FED_VIT_API_TOKEN_FILE")),
         ("influxdb", ("INFLUXDB_URL", "INFLUXDB_TOKEN_FILE")),
         ("grafana", ("GRAFANA_URL", "GRAFANA_API_KEY_FILE")),
+        ("datadog", ("DATADOG_URL", "DATADOG_API_KEY_FILE")),
     ],
 )
 def test_a_token_may_stand_in_a_file(
