@@ -1,5 +1,6 @@
 """Settings of sinks that are services for metrics, which charge for each series."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal, Self
@@ -78,6 +79,15 @@ class DatadogTuning(MetricsTuning):
             "fl_progress.accuracy_ratio": Metric(name="fed_vit_autorl.training_accuracy"),
         }
     )
+
+    @model_validator(mode="after")
+    def _names_can_be_metrics(self) -> Self:
+        for key, metric in self.send.items():
+            # Datadog would change others, or cut them
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,199}", metric.name or key):
+                rule = "at most 200 letters, digits, _ and ., and begins with a letter"
+                raise ValueError(f"send.{key}.name is {metric.name!r}: a metric's name has {rule}")
+        return self
 
 
 class CloudWatchTuning(MetricsTuning):
