@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -101,6 +101,13 @@ class MetricsSink(ABC):
     def ages(self) -> Ages:
         """Which times the service takes."""
 
+    def takes(self, point: Point) -> bool:
+        """Return whether the service takes a point that is of `ages`; if not it is skipped.
+
+        Raises what `send` does.
+        """
+        return True
+
     @abstractmethod
     def prepare(self, points: Sequence[Point]) -> Iterator["Prepared | Unfit"]:
         """Cut the points, ordered by time, into requests within the service's limits."""
@@ -129,7 +136,7 @@ class MetricsSink(ABC):
             error = self._given_up
             if error is None:
                 try:
-                    for points, refused in self._sent(load.points):
+                    for points, refused in self._sent(load.only(self.takes)):
                         yield from load.settle(points, refused)
                 except FedvitalsError as failed:
                     error = failed
@@ -146,7 +153,9 @@ class MetricsSink(ABC):
     def _taken(self, load: "_Load") -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Mark the rows that were not sent before, and are neither too old nor too new."""
         times, now = time_micros(load.frame), datetime.now(UTC)
-        is_old = times < micros(now - self.ages.back + MARGIN)
+        step = self.tuning.step // timedelta(microseconds=1)
+        # a point is as old as its step's start
+        is_old = times // step * step < micros(now - self.ages.back + MARGIN)
         is_new = times > micros(now + self.ages.ahead - MARGIN)
         taken: np.ndarray[Any, np.dtype[np.bool_]] = (times >= load.sent_before) & ~is_old & ~is_new
         return taken
@@ -198,6 +207,17 @@ class _Load:
         for point in points:
             self._open_points[point.cell] += 1
             self._pending[point.cell] += len(point.rows)
+
+    def only(self, takes: Callable[[Point], bool]) -> list[Point]:
+        """Return the points that the service takes; the others are skipped."""
+        taken = []
+        for point in self.points:
+            if takes(point):
+                taken.append(point)
+            else:
+                self._open_points[point.cell] -= 1
+                self._pending[point.cell] -= len(point.rows)
+        return taken
 
     def settle(self, points: Sequence[Point], refused: Mapping[int, str]) -> Iterator[CellAnswer]:
         """Note what became of the points; yield how far their cells are."""

@@ -27,6 +27,7 @@ CELL = Cell(HERE - HOUR, HERE)
 SENT = {"latency.x": Metric(name="x.there")}
 DOWN = SinkUnavailable(sink="list", url="http://127.0.0.1:9", problem="down", retry_after=None)
 KILLED = KeyboardInterrupt()
+MINUTE = timedelta(minutes=1)
 
 
 def tuning(**changed: object) -> MetricsTuning:
@@ -42,6 +43,7 @@ class ListSink(MetricsSink):
     errors: list[BaseException | None] = field(default_factory=list)
     requests: list[list[Point]] = field(default_factory=list)
     back: timedelta = timedelta(days=1)
+    unwanted: float | None = None
 
     name = "list"
     check_id = "list_refused"
@@ -52,6 +54,9 @@ class ListSink(MetricsSink):
     @property
     def ages(self) -> Ages:
         return Ages(self.back, HOUR)
+
+    def takes(self, point: Point) -> bool:
+        return point.value != self.unwanted
 
     def prepare(self, points: Sequence[Point]) -> Iterator[Prepared | Unfit]:
         fit = [point for point in points if point.value != 14]
@@ -148,6 +153,24 @@ def test_what_is_too_old_is_skipped_and_counted() -> None:
     assert early.values.loaded == 29
     assert early.values.skipped_by_rule == 180 - 29
     assert late.values.loaded == 1
+
+
+def test_a_point_is_as_old_as_the_start_of_its_step() -> None:
+    sink = ListSink(settings=tuning(step="10m"), back=datetime.now(UTC) - HERE + 115 * MINUTE)
+    (answer,) = load(sink, cell([1.0] * 60, EARLY))
+    # of the step at 0:00 the rows from 0:06 on would be young enough
+    assert [point.time - EARLY.start.timestamp() for point in sink.requests[0]] == [600, 1200]
+    assert (answer.values.loaded, answer.values.pending) == (50, 0)
+
+
+def test_points_that_the_service_does_not_take_are_skipped_and_counted() -> None:
+    sink = ListSink(unwanted=2)
+    answers = load(sink, cell([2, 2], EARLY), cell([1, 2, 3]))
+    (first, second) = sorted(answers, key=lambda answer: answer.cell.start)
+    assert sink.sent == [1, 3]
+    assert first.values == SinkValues(owed=6, skipped_by_rule=6)
+    assert second.values == SinkValues(owed=9, loaded=2, skipped_by_rule=7)
+    assert (first.error, second.error) == (None, None)
 
 
 def test_refusals_are_quarantined_with_their_reason_and_the_rest_is_loaded() -> None:
