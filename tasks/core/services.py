@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from tasks.core import plugins
 from tasks.core.addresses import checked_url
@@ -113,8 +113,21 @@ class CloudWatchService(Service):
 class GcpService(Service):
     """The Google Cloud Monitoring of an environment; a service account is impersonated."""
 
-    project: str = ""
+    project: str = Field(default="", description="that of the service account by default")
     service_account: str = ""
+
+    @model_validator(mode="after")
+    def _project_of_account(self) -> Self:
+        _, _, host = self.service_account.partition("@")
+        project, _, domain = host.partition(".")
+        if not self.project and domain == "iam.gserviceaccount.com":
+            self.project = project
+        return self
+
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another project is another sink."""
+        return f"{self.url} {self.project}"
 
 
 class OtlpService(Service):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.core.errors import FedvitalsError, SinkUnavailable, TooManySeries
+from tasks.core.measurement import FieldSpec
 from tasks.core.metric_services import Metric, MetricsTuning
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.receipt import SinkValues
@@ -122,6 +123,17 @@ def test_values_of_a_step_become_one_point(reduce: str, expected: list[float]) -
     (answer,) = load(sink, cell([1, 2, 3, 5]))
     assert sink.sent == expected
     assert answer.values.loaded == 4
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1.0, "seconds"), (1000.0, "")])
+def test_a_point_has_the_catalogue_s_unit_unless_it_is_scaled(scale: float, unit: str) -> None:
+    spec = FieldSpec(query="q", unit="seconds", description="how long")
+    measurement = MEASUREMENT.model_copy(update={"fields": {"x": spec}})
+    settings = tuning(send={"latency.x": {"scale": scale}})
+    sink = ListSink(settings=settings)
+    list(sink.load(measurement, "production", [cell([1])]))
+    (point,) = sink.requests[0]
+    assert (point.unit, point.description) == (unit, "how long")
 
 
 def test_a_tag_that_is_not_sent_is_averaged_over_and_one_that_is_makes_series() -> None:
