@@ -28,7 +28,7 @@ from tasks.core.receipt import SinkValues
 from tasks.core.retry import retrying
 from tasks.core.services import Service
 from tasks.core.severity import Severity
-from tasks.core.window import micros
+from tasks.core.window import EPOCH, micros
 from tasks.sinks.frames import joined_rows
 from tasks.sinks.points import Labels, Point, points_of
 
@@ -181,6 +181,7 @@ class _Load:
         self._cells = cells
         lengths = [len(each.frame) for each in cells]
         self.frame = joined_rows([each.frame for each in cells], measurement)
+        self._times = time_micros(self.frame)
         self.cell_of = np.repeat(np.arange(len(cells)), lengths)
         earlier = [micros(each.sent_until) if each.sent_until else LONG_AGO for each in cells]
         self.sent_before = np.repeat(np.array(earlier, dtype="int64"), lengths)
@@ -209,7 +210,7 @@ class _Load:
                 self._refused.setdefault(point.cell, []).append((point, refused[position]))
             else:
                 self._loaded[point.cell] += len(point.rows)
-            last = self.frame["time"].iloc[point.rows[-1]].to_pydatetime() + JUST_AFTER
+            last = EPOCH + timedelta(microseconds=int(self._times[point.rows[-1]])) + JUST_AFTER
             self._ends[point.cell] = max(last, self._ends.get(point.cell, last))
         for number in sorted({point.cell for point in points}):
             if self._open_points[number]:
