@@ -90,6 +90,17 @@ class DatadogTuning(MetricsTuning):
         return self
 
 
+_SIZES = [
+    f"{prefix}{unit}" for prefix in ("kilo", "mega", "giga", "tera") for unit in ("bytes", "bits")
+]
+_AMOUNTS = ["Count", "Bytes", "Bits", *(size.capitalize() for size in _SIZES)]
+# all that CloudWatch knows
+UNITS = frozenset(
+    ["Seconds", "Milliseconds", "Microseconds", "Percent", "None", *_AMOUNTS]
+    + [f"{amount}/Second" for amount in _AMOUNTS]
+)
+
+
 class CloudWatchTuning(MetricsTuning):
     """What is sent to CloudWatch."""
 
@@ -111,6 +122,17 @@ class CloudWatchTuning(MetricsTuning):
             ),
         }
     )
+
+    @model_validator(mode="after")
+    def _is_taken(self) -> Self:
+        if self.namespace.startswith("AWS/"):
+            raise ValueError(f"namespace is {self.namespace}, and AWS/ is for those of AWS itself")
+        for key, metric in self.send.items():
+            if metric.unit and metric.unit not in UNITS:
+                raise ValueError(
+                    f"send.{key}.unit is {metric.unit}, and not one of {', '.join(sorted(UNITS))}"
+                )
+        return self
 
 
 class GcpTuning(MetricsTuning):

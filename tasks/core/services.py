@@ -109,6 +109,11 @@ class CloudWatchService(Service):
 
     role: str = Field(default="", pattern=r"^(arn:aws[a-z-]*:iam::\S+:role/\S+)?$")
 
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: the account of another role is another sink."""
+        return f"{self.url} {self.role.split(':')[4]}" if self.role else self.url
+
 
 class GcpService(Service):
     """The Google Cloud Monitoring of an environment; a service account is impersonated."""

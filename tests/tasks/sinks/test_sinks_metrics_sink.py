@@ -266,6 +266,19 @@ def test_what_ends_a_load_midway_doubles_nothing_that_was_answered(
     assert ledgered.digest(fresh) == "one"
 
 
+@pytest.mark.parametrize("unfit", [(), (14,)], ids=["all fit", "one is unfit"])
+def test_a_request_that_ends_within_a_step_leaves_the_rest_of_the_step_owed(
+    unfit: tuple[float, ...],
+) -> None:
+    sink = ListSink(settings=tuning(tags={"room": "room"}), size=1, errors=[None, DOWN])
+    start = CELL.start.timestamp()
+    rows = [{"time": start, "room": room, "x": n} for n, room in enumerate("abc")]
+    rows += [{"time": start + 60, "room": "d", "x": value} for value in unfit]
+    (answer,) = load(sink, CellToLoad(CELL, make_frame(MEASUREMENT, rows)))
+    assert (sink.sent, answer.values.pending) == ([0], 2)
+    assert answer.sent_until == CELL.start
+
+
 def test_after_the_loss_of_the_ledger_it_starts_at_now(ledgered: Ledgered, bench: Bench) -> None:
     bench.ledger.note_rebuilt(CELL.start + timedelta(minutes=1))
     sink = ListSink()
