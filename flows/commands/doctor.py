@@ -23,6 +23,10 @@ def doctor(
     create: Annotated[
         bool, typer.Option("--create", help="Make the InfluxDB bucket when it is missing.")
     ] = False,
+    sink: Annotated[
+        str | None,
+        typer.Option("--sink", help="Say what this sink would be sent in a day, as the last one."),
+    ] = None,
     environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
@@ -36,13 +40,16 @@ def doctor(
         fedvitals doctor
 
         fedvitals doctor --create --environment staging
+
+        fedvitals doctor --sink datadog
     """
     from tasks.core.settings import load_settings
 
     settings = load_settings()
     chosen = settings.environment(environment)
     checks: list[ServiceCheck] = []
-    for check in examine(settings, chosen, create):
+    asked = examine(settings, chosen, create) if sink is None else volume(settings, chosen, sink)
+    for check in asked:
         checks.append(check)
         if not json:
             _print(check)
@@ -68,6 +75,13 @@ def examine(
     yield from _adapters(settings, environment, create)
     yield from _clocks(environment)
     yield from _prefect(settings)
+
+
+def volume(settings: "Settings", environment: "Environment", sink: str) -> Iterator[ServiceCheck]:
+    """Say what a sink for metrics would be sent in a day."""
+    from tasks.runs.base.volume import volume_of
+
+    yield ServiceCheck(sink, "would be sent a day", True, volume_of(settings, environment, sink))
 
 
 def _print(check: ServiceCheck) -> None:
@@ -175,14 +189,22 @@ def _adapters(
     """Check configured sources, sinks and channels, and that plugins load."""
     from tasks.core import plugins
     from tasks.core.errors import FedvitalsError
-    from tasks.runs.base.registry import OURS, find, service_of
+    from tasks.runs.base.registry import OURS, find, lacks_library, service_of
 
     ours = [(find, group, kind.name) for group in OURS for kind in OURS[group]]
     theirs = [(plugins.load, group, name) for group, name in plugins.installed()]
     for load, group, name in ours + theirs:
         try:
             kind = load(group, name)
-            yield from _checks_of(kind, service_of(kind, settings, environment), create)
+            tuning = settings.sinks.get(name)
+            if tuning is not None and not tuning.enabled and name in environment.services:
+                off = f"off (sinks.yaml: {name}.enabled); before: fedvitals doctor --sink {name}"
+                yield ServiceCheck(name, "is used", True, off)
+                continue
+            service = service_of(kind, settings, environment)
+            if service is not None and (lacking := lacks_library(kind, service)):
+                raise lacking
+            yield from _checks_of(kind, service, create)
         except FedvitalsError as error:
             yield ServiceCheck(name, "can be used", False, "no", str(error))
 

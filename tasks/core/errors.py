@@ -263,6 +263,12 @@ class SinkRefused(Terminal):
     message = "{sink} at {url} refused (HTTP {status}): {problem}. Fix: {fix}"
 
 
+class TooManySeries(Terminal):
+    """A sink would be sent more series than it may. Facts: sink, series, limit."""
+
+    message = "{sink} would be sent {series} series (max_series {limit}), which cost. Fix: send less, or raise {sink}.max_series in sinks.yaml"
+
+
 class ChannelUnavailable(Transient):
     """A channel took no message. Facts: channel, url, problem, retry_after (seconds)."""
 

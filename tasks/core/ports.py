@@ -42,11 +42,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class CellToLoad:
-    """The landed rows of one cell, and whether the sink may hold values that are no longer true."""
+    """The landed rows of one cell, and whether the sink may hold values that are no longer true.
+
+    Rows before `sent_until` were sent, or may have been, to a sink that takes nothing twice.
+    """
 
     cell: Cell
     frame: pd.DataFrame
     erase_first: bool = False
+    sent_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class CellAnswer:
     """What a sink did with one cell. A cell is loaded only when no value of it is pending.
 
     `refusals` are quarantine records of the values that the sink refused for good; `error` is why
-    the cell is pending; `skipped` is the rule by which values were skipped.
+    the cell is pending; `skipped` is the rule by which values were skipped. An answer that is not
+    whole says of a cell under way how far it is sent.
     """
 
     cell: Cell
@@ -62,6 +67,8 @@ class CellAnswer:
     refusals: pd.DataFrame = field(default_factory=no_records)
     error: FedvitalsError | None = None
     skipped: str = ""
+    sent_until: datetime | None = None
+    is_whole: bool = True
 
 
 class Sink(Protocol):
@@ -76,8 +83,11 @@ class Sink(Protocol):
 
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
-    ) -> list[CellAnswer]:
-        """Load the cells; one answer a cell, in order. Raises nothing: an error is in the answer."""
+    ) -> Iterable[CellAnswer]:
+        """Load the cells; one whole answer a cell, in any order, and none is raised as an error.
+
+        A list is recorded at once; of an iterator each answer is, before the next is asked for.
+        """
 
     def close(self) -> None:
         """Give connections back."""
@@ -207,10 +217,16 @@ class SourceKind(Adapter):
 
 @dataclass(frozen=True, kw_only=True)
 class SinkKind(Adapter):
-    """Declare a sink: how to load it, read it back, and create what is missing."""
+    """Declare a sink: how to load it, read it back, and create what is missing.
+
+    One without a reader takes nothing twice, and cannot be compared with the lake. `library` is the
+    module that it needs, and `extra` the extra of fedvitals that has it.
+    """
 
     open: Callable[[Opening], Sink]
-    reader: Callable[[Opening], Reader]
+    reader: Callable[[Opening], Reader] | None = None
+    library: str = ""
+    extra: str = ""
     tuning: type[Tuning] = Tuning
     create: Callable[[Any], ServiceCheck] | None = None
 

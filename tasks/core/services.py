@@ -3,16 +3,23 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from tasks.core import plugins
 from tasks.core.addresses import checked_url
 from tasks.core.documents import Duration, Strict, parse
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid
 from tasks.core.secrets import read_secret, secret_of
-from tasks.core.variables import SECRETS, SERVICES, Entry, is_token_variable, variable_of
+from tasks.core.variables import (
+    DEFAULT_URLS,
+    SERVICES,
+    Entry,
+    is_secret,
+    is_token_variable,
+    variable_of,
+)
 from tasks.core.window import parse_duration
 
 # of a Service, what nothing sets
@@ -87,6 +94,53 @@ class InfluxService(Service):
         return f"{self.url} {self.org}/{self.bucket}"
 
 
+class DatadogService(Service):
+    """The Datadog of an environment: the API's address is that of its site.
+
+    With an application key, what the account says of historical metrics is read.
+    """
+
+    needs_token = True
+    app_token: SecretStr | None = None
+
+
+class CloudWatchService(Service):
+    """The CloudWatch of an environment; without a role boto3's own credentials are used."""
+
+    role: str = Field(default="", pattern=r"^(arn:aws[a-z-]*:iam::\S+:role/\S+)?$")
+
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: the account of another role is another sink."""
+        return f"{self.url} {self.role.split(':')[4]}" if self.role else self.url
+
+
+class GcpService(Service):
+    """The Google Cloud Monitoring of an environment; a service account is impersonated."""
+
+    project: str = Field(default="", description="that of the service account by default")
+    service_account: str = ""
+
+    @model_validator(mode="after")
+    def _project_of_account(self) -> Self:
+        _, _, host = self.service_account.partition("@")
+        project, _, domain = host.partition(".")
+        if not self.project and domain == "iam.gserviceaccount.com":
+            self.project = project
+        return self
+
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another project is another sink."""
+        return f"{self.url} {self.project}"
+
+
+class OtlpService(Service):
+    """What takes OTLP metrics at this address: by bearer token, or with a user by basic login."""
+
+    user: str = ""
+
+
 class GrafanaService(Service):
     """The Grafana of an environment."""
 
@@ -98,6 +152,10 @@ MODELS: Mapping[str, type[Service]] = {
     **dict.fromkeys(SERVICES, Service),
     "influxdb": InfluxService,
     "grafana": GrafanaService,
+    "datadog": DatadogService,
+    "cloudwatch": CloudWatchService,
+    "gcp": GcpService,
+    "otlp": OtlpService,
 }
 
 
@@ -123,13 +181,14 @@ def read_environment(
     services: dict[str, Service] = {}
     for group, service in (*(("", ours) for ours in SERVICES), *plugins.installed()):
         key = f"{service}_url"
-        if service in services or not _said(key, entry, env):
+        url = _said(key, entry, env) or _default_url(service, entry, env)
+        if service in services or not url:
             continue
         origin = variable_of(key) if entry is None else f"{file}: environments.{name}.{key}"
         with suppress(PluginInvalid):
-            services[service] = Service(url=str(_said(key, entry, env)), origin=origin)
+            services[service] = Service(url=url, origin=origin)
             model = MODELS.get(service) or plugins.load(group, service).settings or Service
-            services[service] = _service(service, model, entry, env, origin)
+            services[service] = _service(service, model, entry, env, url, origin)
     return Environment(name=name, services=services, is_of_file=entry is not None)
 
 
@@ -138,11 +197,27 @@ def _said(key: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:
     if entry is not None:
         return entry.get(key)
     variable = variable_of(key)
-    return variable if key.rpartition("_")[2] in SECRETS else env.get(variable)
+    return variable if is_secret(key) else env.get(variable)
+
+
+def _default_url(service: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:
+    """Return where a service is that has one address for all, once another key of it is set."""
+    keys = [f"{service}_{key}" for key in SERVICES.get(service, ())]
+    is_set = any(
+        env.get(said) or env.get(f"{said}_FILE") if entry is None and is_secret(key) else said
+        for key in keys
+        if (said := _said(key, entry, env))
+    )
+    return DEFAULT_URLS.get(service) if is_set else None
 
 
 def _service(
-    name: str, model: type[Service], entry: Entry | None, env: Mapping[str, str], origin: str
+    name: str,
+    model: type[Service],
+    entry: Entry | None,
+    env: Mapping[str, str],
+    url: str,
+    origin: str,
 ) -> Service:
     prefix = f"{name}_"
     keys = {f"{prefix}{field}" for field in model.model_fields if field not in _DERIVED}
@@ -150,16 +225,17 @@ def _service(
         # what its model does not know is refused there
         keys |= {key for key in entry or () if key.startswith(prefix)}
     facts: dict[str, Any] = {k.removeprefix(prefix): v for k in keys if (v := _said(k, entry, env))}
-    if model.is_http:
-        facts["url"] = checked_url(facts["url"], origin)
+    facts["url"] = checked_url(url, origin) if model.is_http else url
     facts["token_from"] = facts.get("token") or f"{origin.removesuffix('url')}token"
-    if named := facts.pop("token", None):
-        if entry is not None and not is_token_variable(named):
-            where = f"{origin.removesuffix('url')}token"
-            raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)
-        token = secret_of(env, named)
-        facts["token"] = checked_token(token, named) if token else None
+    if named := facts.get("token"):
         facts["token_file"] = env.get(f"{named}_FILE") or None
+    for key in filter(is_secret, facts):
+        named = facts[key]
+        if entry is not None and not is_token_variable(named):
+            where = f"{origin.removesuffix('url')}{key}"
+            raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)
+        secret = secret_of(env, named)
+        facts[key] = checked_token(secret, named) if secret else None
     return parse(model, {**facts, "origin": origin}, origin)
 
 

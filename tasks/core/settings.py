@@ -24,6 +24,7 @@ from tasks.core.addresses import (
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid, UsageInvalid
 from tasks.core.goal import Goal
+from tasks.core.metric_services import CloudWatchTuning, DatadogTuning, GcpTuning, OtlpTuning
 from tasks.core.secrets import secret_of
 from tasks.core.services import Environment, InfluxTuning, Service, Tuning, read_environment
 from tasks.core.variables import VARIABLES, unused_variables
@@ -156,6 +157,10 @@ class _EnvironmentsFile(Strict):
 
 class _SinksFile(Strict):
     influxdb: InfluxTuning = InfluxTuning()
+    datadog: DatadogTuning = DatadogTuning()
+    cloudwatch: CloudWatchTuning = CloudWatchTuning()
+    gcp: GcpTuning = GcpTuning()
+    otlp: OtlpTuning = OtlpTuning()
 
 
 @dataclass(frozen=True)

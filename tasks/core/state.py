@@ -101,7 +101,10 @@ _BRIEF = {
 
 @dataclass(frozen=True)
 class LoadState:
-    """State of a cell in one sink; `sink` is its target."""
+    """State of a cell in one sink; `sink` is its target.
+
+    `sent_until` is how far rows were sent to a sink that takes nothing twice.
+    """
 
     sink: str
     measurement: str
@@ -111,3 +114,4 @@ class LoadState:
     delete_count: int
     loaded: int
     refused: int
+    sent_until: datetime | None = None

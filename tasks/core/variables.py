@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping
 
-# what names a variable in environments.yaml, since it is a secret
-SECRETS = frozenset({"token"})
 # of each service its keys (in environments.yaml: prometheus_url), and their variables
 SERVICES: Mapping[str, Mapping[str, str]] = {
     "prometheus": {"url": "PROMETHEUS_URL", "token": "PROMETHEUS_API_TOKEN"},
@@ -16,6 +14,24 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
         "bucket": "INFLUXDB_BUCKET",
     },
     "grafana": {"url": "GRAFANA_URL", "token": "GRAFANA_API_KEY"},
+    "datadog": {
+        "url": "DATADOG_URL",
+        "token": "DATADOG_API_KEY",
+        "app_token": "DATADOG_APP_KEY",
+    },
+    "cloudwatch": {"url": "CLOUDWATCH_URL", "role": "AWS_CLOUDWATCH_ROLE"},
+    "gcp": {
+        "url": "GCP_MONITORING_URL",
+        "service_account": "GCP_MONITORING_SA",
+        "project": "GCP_PROJECT",
+    },
+    "otlp": {"url": "OTLP_URL", "token": "OTLP_TOKEN", "user": "OTLP_USER"},
+}
+# where a service is that has one address for everyone; another key configures it then
+DEFAULT_URLS: Mapping[str, str] = {
+    "datadog": "https://api.datadoghq.com",
+    "cloudwatch": "https://monitoring.us-west-2.amazonaws.com",
+    "gcp": "https://monitoring.googleapis.com",
 }
 # the default environment's variable for each key of environments.yaml
 VARIABLES: Mapping[str, str] = {
@@ -31,6 +47,11 @@ _OF_OTHERS = re.compile(
     "|OPENAI|ANTHROPIC|WANDB|MLFLOW|SLACK|SSH|KUBE|VAULT|PREFECT|PG|POSTGRES|FEDVITALS)(_|[A-Z]*_)"
 )
 _TOKEN = re.compile(r"[A-Z][A-Z0-9_]*_(TOKEN|KEY|PASSWORD)", re.IGNORECASE)
+
+
+def is_secret(key: str) -> bool:
+    """Return whether a key names a variable in environments.yaml, since it is a secret."""
+    return key.rpartition("_")[2] == "token"
 
 
 def is_token_variable(name: str) -> bool:
@@ -60,12 +81,12 @@ def unused_variables(
     unused = {}
     for service, keys in SERVICES.items():
         for key, variable in keys.items():
-            is_token = key in SECRETS
+            is_token = is_secret(key)
             given = f"{variable}_FILE" if is_token and not env.get(variable) else variable
             if not env.get(given) or (is_token and variable in tokens):
                 continue
             place = f"{service}_{key}"
-            if replaced is None and not env.get(keys["url"]):
+            if replaced is None and not env.get(keys["url"]) and service not in DEFAULT_URLS:
                 unused[given] = f"{keys['url']} is not set. Fix: set it, or unset {given}"
             # the same address in both places makes no difference
             elif replaced is not None and (
@@ -76,8 +97,8 @@ def unused_variables(
 
 
 def _tokens(entry: Entry) -> set[str | None]:
-    pairs = ((entry.get(f"{name}_url"), entry.get(f"{name}_token")) for name in SERVICES)
-    return {token for url, token in pairs if url}
+    secrets = ((name, key) for name, keys in SERVICES.items() for key in keys if is_secret(key))
+    return {entry.get(f"{name}_{key}") for name, key in secrets if entry.get(f"{name}_url")}
 
 
 def _replaced(key: str, variable: str, default: str) -> str:

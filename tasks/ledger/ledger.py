@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -46,6 +47,8 @@ from tasks.ledger.schema import (
 from tasks.ledger.version import bring_up_to_date
 
 Answer = TypeVar("Answer")
+# the key in `meta` of the time of the last rebuild
+REBUILT = "rebuilt_at"
 
 
 class Ledger:
@@ -83,6 +86,15 @@ class Ledger:
         """Take over the id that the lake keeps."""
         if self.known_id() != known:
             self._keep_fact("id", known)
+
+    def note_rebuilt(self, now: datetime) -> None:
+        """Note that nothing is known any more of what sinks were sent before."""
+        self._keep_fact(REBUILT, as_text(now))
+
+    def rebuilt_at(self) -> datetime | None:
+        """Return when the ledger was last rebuilt; None when it never was."""
+        found = self._fact(REBUILT)
+        return datetime.fromisoformat(found) if found else None
 
     def known_id(self) -> str | None:
         """Return the ledger's id; None before its first run."""
@@ -169,18 +181,20 @@ class Ledger:
     ) -> None:
         """Write states recovered from the lake in one transaction; no sink has them.
 
-        Known states of their cells are dropped first, of all cells of the measurement if `is_all`.
+        Known states of their cells are dropped first, of all cells of the measurement if `is_all`. How
+        far a sink was sent that takes nothing twice stays known.
         """
         rows = [_row_of(state) for state in states]
+        starts = [{"start": row["cell_start"]} for row in rows]
+        unloaded = update(loads).values(landed_digest="", delete_count=0)
         with self.transaction() as connection:
-            for table in (cells, loads):
-                statement = delete(table).where(of_measurement(table, measurement, environment))
+            for table, statement in ((cells, delete(cells)), (loads, unloaded)):
+                of_all = statement.where(of_measurement(table, measurement, environment))
                 if is_all:
-                    connection.execute(statement)
+                    connection.execute(of_all)
                 elif rows:
-                    starts = [{"start": row["cell_start"]} for row in rows]
                     is_one = table.c.cell_start == bindparam("start")
-                    connection.execute(statement.where(is_one), starts)
+                    connection.execute(of_all.where(is_one), starts)
             if rows:
                 connection.execute(cells.insert(), rows)
 
@@ -331,4 +345,7 @@ def cell_state(row: dict[str, Any]) -> CellState:
 
 
 def _load_state(row: dict[str, Any]) -> LoadState:
-    return LoadState(cell=_cell_of(row), **row)
+    until = row.pop("sent_until")
+    return LoadState(
+        cell=_cell_of(row), sent_until=datetime.fromisoformat(until) if until else None, **row
+    )

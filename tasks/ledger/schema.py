@@ -79,6 +79,7 @@ loads = Table(
     *_columns(TIME, "cell_stop"),
     *_columns(String(64), "landed_digest"),
     *_columns(BigInteger(), "delete_count", "loaded", "refused"),
+    Column("sent_until", TIME),
 )
 loads_digests = Index("loads_digests", *loads.primary_key.columns, loads.c.landed_digest)
 # gaps with an unusable answer, with the run that tried them last

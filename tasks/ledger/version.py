@@ -14,14 +14,15 @@ from tasks.ledger.schema import (
     cells_digests,
     cells_of_run,
     cells_read_in_part,
+    loads,
     loads_digests,
     meta,
     metadata,
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
-# 3: with times that PostgreSQL sorts by its collation
-LEDGER_VERSION = 4
+# 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads
+LEDGER_VERSION = 5
 _INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1
@@ -44,6 +45,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
         _copy(connection, version)
     metadata.create_all(connection)
     if version is not None:
+        _add_sent_until(connection)
         _sort_times_by_bytes(connection)
         for index in _INDEXES:
             connection.execute(CreateIndex(index, if_not_exists=True))
@@ -73,6 +75,13 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _add_sent_until(connection: Connection) -> None:
+    column = loads.c.sent_until
+    if column.name not in {each["name"] for each in inspect(connection).get_columns(loads.name)}:
+        kind = TIME.compile(connection.dialect)
+        connection.execute(text(f"ALTER TABLE {loads.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _sort_times_by_bytes(connection: Connection) -> None:

@@ -1,7 +1,8 @@
 """Loading of landed cells into every sink that lacks their landed digest."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pandas as pd
@@ -45,14 +46,17 @@ def load(
 
     A failing sink raises nothing: its values are pending, and the next run loads them.
     """
-    counts: dict[str, SinkValues] = {}
-    problems: list[str] = []
-    for sink in tools.sinks:
+
+    def load_one(sink: Sink) -> Loaded:
         owed = _owed(sink, measurement, environment, frames, tools)
-        loaded = deliver(sink, measurement, environment, owed, tools.lake, tools.ledger)
-        counts |= loaded.sinks
-        problems += loaded.problems
-    return Loaded(counts, tuple(dict.fromkeys(problems)))
+        return deliver(sink, measurement, environment, owed, tools.lake, tools.ledger)
+
+    # side by side: several that hang cost no more time than one
+    with ThreadPoolExecutor(max(1, len(tools.sinks))) as pool:
+        parts = list(pool.map(load_one, tools.sinks))
+    counts = {name: values for part in parts for name, values in part.sinks.items()}
+    problems = dict.fromkeys(each for part in parts for each in part.problems)
+    return Loaded(counts, tuple(problems))
 
 
 def deliver(
@@ -67,45 +71,64 @@ def deliver(
 
     Raises LakeBusy, LakeDamaged, LedgerUnavailable; the sink's own failures are in the result.
     """
-    cells = list(owed.values())
-    answers = _answers(sink, measurement, environment, cells) if cells else []
-    values = sum((answer.values for answer in answers), SinkValues())
-    problems = [str(answer.error) for answer in answers if answer.error is not None]
-    problems += [f"{sink.name} {each.skipped}. {_KEEP_MORE}" for each in answers if each.skipped]
-    refusals = [answer.refusals for answer in answers if len(answer.refusals)]
-    if refusals:
-        # before the ledger records the load, or a crash in between would lose the reason
-        _quarantine(measurement, environment, pd.concat(refusals, ignore_index=True), cells, lake)
-        problems.append(_refusal(sink, values.refused, refusals[0]))
     states = {state.cell: state for state in owed}
-    ledger.record_loads(
-        _load_state(sink.target, states[answer.cell], answer)
-        for answer in answers
-        if answer.error is None
-    )
+    answers: list[CellAnswer] = []
+    problems: list[str] = []
+    for group in _answers(sink, measurement, environment, list(owed.values())):
+        problems += _refused(sink, measurement, environment, group, lake)
+        ledger.record_loads(
+            _load_state(sink.target, states[answer.cell], answer)
+            for answer in group
+            if answer.error is None or answer.sent_until is not None
+        )
+        answers += [answer for answer in group if answer.is_whole]
+    problems += [str(answer.error) for answer in answers if answer.error is not None]
+    problems += [f"{sink.name} {each.skipped}. {_KEEP_MORE}" for each in answers if each.skipped]
+    values = sum((answer.values for answer in answers), SinkValues())
     return Loaded({sink.name: values}, tuple(dict.fromkeys(problems)))
 
 
 def _answers(
     sink: Sink, measurement: Measurement, environment: str, cells: list[CellToLoad]
-) -> list[CellAnswer]:
-    """Load the cells; whatever comes out of the sink, they are landed, so they are pending."""
+) -> Iterator[list[CellAnswer]]:
+    """Load the cells; yield answers to be recorded together, in the end a whole one a cell.
+
+    Whatever comes out of the sink, the cells are landed, so they are pending.
+    """
+    open_cells = {each.cell: each for each in cells}
     try:
-        answers = sink.load(measurement, environment, cells)
-        if [answer.cell for answer in answers] != [each.cell for each in cells]:
-            raise ValueError("the sink answered for other cells")
+        answers = sink.load(measurement, environment, cells) if cells else []
+        for group in [answers] if isinstance(answers, list) else ([each] for each in answers):
+            for answer in group:
+                if answer.is_whole:
+                    del open_cells[answer.cell]
+            yield group
+        if open_cells:
+            raise ValueError("the sink did not answer for every cell")
     # a defect in one sink must lose neither the count of what is landed nor the other sinks: its
     # values are pending, and the run ends as degraded
     except Exception as error:
         logger.exception("sink=%s unexpected error", sink.name)
         facts = {"sink": sink.name, "url": sink.target, "problem": defect(error)}
         unforeseen = SinkUnavailable(**facts, retry_after=None)
-        owed = [count_values(each.frame, measurement) for each in cells]
-        return [
-            CellAnswer(each.cell, SinkValues(owed=values, pending=values), error=unforeseen)
-            for each, values in zip(cells, owed, strict=True)
+        owed = {cell: count_values(each.frame, measurement) for cell, each in open_cells.items()}
+        yield [
+            CellAnswer(cell, SinkValues(owed=values, pending=values), error=unforeseen)
+            for cell, values in owed.items()
         ]
-    return answers
+
+
+def _refused(
+    sink: Sink, measurement: Measurement, environment: str, answers: list[CellAnswer], lake: Lake
+) -> list[str]:
+    """Quarantine the refusals; return a problem that names the first."""
+    refusals = [answer.refusals for answer in answers if len(answer.refusals)]
+    if not refusals:
+        return []
+    # before the ledger records the load, or a crash in between would lose the reason
+    cells = [answer.cell for answer in answers]
+    _quarantine(measurement, environment, pd.concat(refusals, ignore_index=True), cells, lake)
+    return [_refusal(sink, sum(answer.values.refused for answer in answers), refusals[0])]
 
 
 def _owed(
@@ -119,9 +142,13 @@ def _owed(
         return {}
     span = Window(min(s.cell.start for s in frames), max(s.cell.stop for s in frames))
     had = tools.ledger.loads(sink.target, measurement.name, environment, span)
+    rebuilt = tools.ledger.rebuilt_at()
     return {
         state: CellToLoad(
-            state.cell, frame, erase_first=_delete_count(state.cell, had) < state.delete_count
+            state.cell,
+            frame,
+            erase_first=_delete_count(state.cell, had) < state.delete_count,
+            sent_until=had[state.cell].sent_until if state.cell in had else rebuilt,
         )
         for state, frame in frames.items()
         if _lacks(state, had)
@@ -132,11 +159,11 @@ def _quarantine(
     measurement: Measurement,
     environment: str,
     refusals: pd.DataFrame,
-    cells: list[CellToLoad],
+    cells: list[Cell],
     lake: Lake,
 ) -> None:
     """Quarantine the refusals, but none twice, as after a reload."""
-    span = Window(min(each.cell.start for each in cells), max(each.cell.stop for each in cells))
+    span = Window(min(cell.start for cell in cells), max(cell.stop for cell in cells))
     held = lake.quarantined(measurement.name, environment, span)
     keys = zip(*(refusals[name] for name in _SAME), strict=True)
     known = set(zip(*(held[name] for name in _SAME), strict=True))
@@ -168,10 +195,12 @@ def _load_state(sink: str, state: CellState, answer: CellAnswer) -> LoadState:
         measurement=state.measurement,
         environment=state.environment,
         cell=state.cell,
-        landed_digest=state.landed_digest,
+        # what is still under way stays owed
+        landed_digest=state.landed_digest if answer.is_whole and answer.error is None else "",
         delete_count=state.delete_count,
         loaded=answer.values.loaded,
         refused=answer.values.refused,
+        sent_until=answer.sent_until,
     )
 
 

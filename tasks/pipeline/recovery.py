@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from tasks.core.batch import arrow_schema
@@ -73,6 +73,7 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
     is_other = known not in (None, found)
     if is_other and not work.lake.names():
         check_id(work.lake.url, str(known))
+    _note_loss(work.ledger)
     with ExitStack() as stack:
         # otherwise the ledger would miss what another run lands in the meantime
         locks = {
@@ -91,6 +92,12 @@ def rebuild(work: Rebuilding) -> list[Rebuilt]:
         if is_other:
             share_id(work.lake, work.ledger)
         return rebuilt
+
+
+def _note_loss(ledger: Ledger) -> None:
+    """Note in a ledger without cells that sinks may have been sent anything before now."""
+    if not ledger.newest_run():
+        ledger.note_rebuilt(datetime.now(UTC))
 
 
 def share_id(lake: Lake, ledger: Ledger) -> None:
@@ -125,6 +132,8 @@ def catch_up(work: Rebuilding) -> tuple[str, ...]:
     """
     notes, is_complete = [], True
     recorded = _recorded(states_in_force(work.lake))
+    if recorded:
+        _note_loss(work.ledger)
     for pair in sorted(recorded or _held_pairs(work.lake)):
         try:
             with work.locks.hold(*pair, work.run_id) as lock:

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
-from tasks.core.batch import columns_of, count_values, time_micros
+from tasks.core.batch import count_values, time_micros
 from tasks.core.errors import FedvitalsError, SinkUnavailable
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
@@ -21,6 +19,7 @@ from tasks.core.retry import retrying
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.severity import Severity
 from tasks.core.window import Cell, groups_of, micros
+from tasks.sinks.frames import joined_rows
 from tasks.sinks.influxdb_http import (
     NAME,
     Answer,
@@ -71,7 +70,12 @@ class InfluxSink:
         # whole cells: one cell's answer is never in two posts
         for group in groups_of(cells, self._lines_per_post, lambda entry: len(entry.frame)):
             if error is None:
-                load = _Load(self._http, retry_timeout, _rows_of(group, measurement), measurement)
+                load = _Load(
+                    self._http,
+                    retry_timeout,
+                    joined_rows([entry.frame for entry in group], measurement),
+                    measurement,
+                )
                 error = self._send(load, group, environment)
                 answers += load.answers(group, error)
             else:
@@ -282,19 +286,6 @@ def _reason(check_id: str, why: str) -> Reason:
 def _pending(entry: CellToLoad, measurement: Measurement, error: FedvitalsError) -> CellAnswer:
     owed = count_values(entry.frame, measurement)
     return CellAnswer(entry.cell, SinkValues(owed=owed, pending=owed), error=error)
-
-
-def _rows_of(cells: list[CellToLoad], measurement: Measurement) -> pd.DataFrame:
-    """The rows of all cells as one frame; tags stay categories."""
-    frames = [entry.frame for entry in cells]
-    if len(frames) == 1:
-        return frames[0]
-    data: dict[str, Any] = {}
-    for name in columns_of(measurement):
-        parts = [frame[name] for frame in frames]
-        is_tag = name in measurement.all_tags
-        data[name] = union_categoricals(parts) if is_tag else pd.concat(parts, ignore_index=True)
-    return pd.DataFrame(data)
 
 
 def _clock(moment: datetime) -> str:

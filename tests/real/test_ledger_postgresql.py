@@ -21,6 +21,7 @@ from tasks.ledger.gaps import find_gaps
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks
 from tasks.ledger.pending import pending_cells, pending_values
+from tasks.ledger.version import LEDGER_VERSION
 from tasks.ledger.watermark import loaded_until
 from tests.support.faulty import constant, faulty_prometheus
 from tests.support.gap_behaviours import GAP_CHECKS
@@ -116,7 +117,10 @@ def test_an_older_ledger_is_brought_up_to_date(database: str, version: int) -> N
             assert ledger.cells("m", "production", DAY) == {cell(0): state()}
             ledger.close()
 
-    assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (["4"], indexes)
+    assert (run_sql(database, VERSION), run_sql(database, INDEXES)) == (
+        [str(LEDGER_VERSION)],
+        indexes,
+    )
 
 
 @pytest.mark.promise(
@@ -138,7 +142,7 @@ def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(datab
         assert ledger.loads("influxdb", "m", "production", DAY) == {cell(0): load()}
 
     assert (run_sql(database, BY_BYTES), run_sql(database, INDEXES)) == (times, indexes)
-    assert run_sql(database, VERSION) == ["4"]
+    assert run_sql(database, VERSION) == [str(LEDGER_VERSION)]
     # and the server knows them again, which it forgets with their order
     known = "SELECT tablename FROM pg_stats WHERE attname = 'cell_start' ORDER BY 1"
     assert run_sql(database, known) == ["cells", "loads"]
@@ -149,8 +153,8 @@ def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(datab
 )
 def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
     ledger.record([state()])
-    run_sql(database, "UPDATE meta SET value = '5'")
-    with pytest.raises(MadeByNewer, match="has version 5, this one supports 4"):
+    run_sql(database, "UPDATE meta SET value = '6'")
+    with pytest.raises(MadeByNewer, match="has version 6, this one supports 5"):
         Ledger(database)
     assert run_sql(database, "SELECT count(*) FROM cells") == [1]
 

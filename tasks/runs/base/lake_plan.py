@@ -11,7 +11,7 @@ from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.runs.base.plan import Plan, Request, make_report_plan
-from tasks.runs.base.registry import INFLUXDB, names, why_off
+from tasks.runs.base.registry import INFLUXDB, find, names, why_off
 from tasks.runs.base.run import Run
 
 
@@ -42,6 +42,10 @@ def check_sink(name: str, settings: Settings, environment: Environment) -> None:
     error = why_off(plugins.SINKS, name, settings, environment)
     if error is not None:
         raise error
+    if find(plugins.SINKS, name).reader is None:
+        problem = f"{name} takes nothing twice and cannot be read, so what it holds is unknown"
+        fix = "See what it was sent: fedvitals ledger ls"
+        raise UsageInvalid(argument="--sink", problem=problem, fix=fix)
 
 
 def sink_of(sinks: tuple[Sink, ...], name: str) -> Sink:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tasks.core import plugins
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, PluginInvalid
+from tasks.core.metric_services import CloudWatchTuning, DatadogTuning, GcpTuning, OtlpTuning
 from tasks.core.ports import (
     Adapter,
     ChannelKind,
@@ -21,7 +23,17 @@ from tasks.core.ports import (
     SourceOpening,
 )
 from tasks.core.retry import retrying
-from tasks.core.services import Environment, GrafanaService, InfluxService, InfluxTuning
+from tasks.core.services import (
+    CloudWatchService,
+    DatadogService,
+    Environment,
+    GcpService,
+    GrafanaService,
+    InfluxService,
+    InfluxTuning,
+    OtlpService,
+    Service,
+)
 from tasks.core.settings import Settings
 
 API = "api"
@@ -92,6 +104,44 @@ INFLUXDB = SinkKind(
     check=_at("tasks.sinks.influxdb_checks:check"),
     create=_at("tasks.sinks.influxdb_checks:create_bucket"),
 )
+DATADOG = SinkKind(
+    name="datadog",
+    title="Datadog",
+    settings=DatadogService,
+    tuning=DatadogTuning,
+    open=lambda o: _at("tasks.sinks.datadog:DatadogSink")(o.service, o.tuning, o.seconds),
+    check=_at("tasks.sinks.datadog:check"),
+)
+CLOUDWATCH = SinkKind(
+    name="cloudwatch",
+    title="CloudWatch",
+    settings=CloudWatchService,
+    tuning=CloudWatchTuning,
+    open=lambda o: _at("tasks.sinks.cloudwatch:CloudWatchSink")(o.service, o.tuning, o.seconds),
+    check=_at("tasks.sinks.cloudwatch:check"),
+    library="boto3",
+    extra="aws",
+)
+GCP = SinkKind(
+    name="gcp",
+    title="Google Cloud Monitoring",
+    settings=GcpService,
+    tuning=GcpTuning,
+    open=lambda o: _at("tasks.sinks.gcp:GcpSink")(o.service, o.tuning, o.seconds),
+    check=_at("tasks.sinks.gcp:check"),
+    library="google.cloud.monitoring_v3",
+    extra="gcp",
+)
+OTLP = SinkKind(
+    name="otlp",
+    title="OTLP",
+    settings=OtlpService,
+    tuning=OtlpTuning,
+    open=lambda o: _at("tasks.sinks.otlp:OtlpSink")(o.service, o.tuning, o.seconds),
+    check=_at("tasks.sinks.otlp:check"),
+    library="opentelemetry.proto",
+    extra="otlp",
+)
 GRAFANA = ChannelKind(
     name="grafana",
     title="Grafana",
@@ -106,7 +156,7 @@ HEARTBEAT = ChannelKind(
 )
 OURS: Mapping[str, tuple[Adapter, ...]] = {
     plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED),
-    plugins.SINKS: (INFLUXDB,),
+    plugins.SINKS: (INFLUXDB, DATADOG, CLOUDWATCH, GCP, OTLP),
     plugins.CHANNELS: (GRAFANA, HEARTBEAT),
 }
 
@@ -158,7 +208,7 @@ def sinks_in(settings: Settings, environment: Environment) -> Iterator[tuple[Sin
     """Yield the sinks that the environment's runs load, with their openings."""
     for name in names(plugins.SINKS):
         service = settings.sink_service(name, environment)
-        if service is not None:
+        if service is not None and why_off(plugins.SINKS, name, settings, environment) is None:
             timeout = settings.pipeline.retry_timeout
             yield find(plugins.SINKS, name), Opening(service, timeout, settings.sinks[name])
 
@@ -196,8 +246,26 @@ def why_off(
         elif tuning is not None and not tuning.enabled:
             where, problem, fix = f"sinks.yaml: {name}.enabled", f"{title} is off", "Set it to true"
         else:
-            return None
+            return lacks_library(ours, service)
     return NothingConfigured(where=where, problem=problem, fix=fix)
+
+
+def lacks_library(kind: Adapter | None, service: Service) -> NothingConfigured | None:
+    """Return why a sink is off whose library is not installed; None when it is, or none is needed."""
+    if not isinstance(kind, SinkKind) or not kind.library or _is_installed(kind.library):
+        return None
+    return NothingConfigured(
+        where=service.origin,
+        problem=f"{kind.title} is off, since its library is not installed",
+        fix=f"Install it: pip install 'fedvitals[{kind.extra}]'",
+    )
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 def mistakes(settings: Settings, environment: Environment) -> Iterator[ConfigurationInvalid]:

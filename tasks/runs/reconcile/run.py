@@ -53,6 +53,7 @@ def reconcile(run: Run, asked: ReconcileRequest, step: Step = plain) -> Receipt:
 def _reconcile(run: Run, plan: Plan, asked: ReconcileRequest) -> Reconciliation:
     openings = sinks_in(run.settings, run.environment)
     kind, opening = next(each for each in openings if each[0].name == asked.sink)
+    assert kind.reader is not None, "the plan refuses a sink without one"
     with closing(kind.reader(opening)) as reader, opened_stores(run) as sinks:
         sink = sink_of(sinks, asked.sink)
         found = [_compare(run, plan, asked, sink, reader, each) for each in plan.measurements]

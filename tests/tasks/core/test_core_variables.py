@@ -25,7 +25,7 @@ def unused(tmp_path: Path, entries: dict[str, Any], **variables: str) -> dict[st
 
 EVERY = {
     variable: "http://x" if key.endswith("_url") else "some" for key, variable in VARIABLES.items()
-}
+} | {"AWS_CLOUDWATCH_ROLE": "arn:aws:iam::1:role/cloudwatch"}
 
 
 def test_all_are_used_by_the_default_environment(tmp_path: Path) -> None:

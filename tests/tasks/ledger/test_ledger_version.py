@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.errors import MadeByNewer
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.version import LEDGER_VERSION
 from tests.tasks.lake.test_lake_windows import STATE
 
 pytestmark = pytest.mark.promise(
@@ -52,7 +53,7 @@ def test_new_ledger_says_its_version(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     for _ in range(2):
         with opened(path):
-            assert ask(path, "SELECT key, value FROM meta") == [("version", "4")]
+            assert ask(path, "SELECT key, value FROM meta") == [("version", str(LEDGER_VERSION))]
     assert indexes(path) >= INDEXES
     assert not list(tmp_path.glob("*.version-*"))
 
@@ -60,7 +61,7 @@ def test_new_ledger_says_its_version(tmp_path: Path) -> None:
 def test_older_ledger_is_brought_up_to_date_behind_a_copy(older: Path) -> None:
     with opened(older) as ledger:
         assert ledger.newest("example", "production") == STATE
-    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [("4",)]
+    assert ask(older, "SELECT value FROM meta WHERE key = 'version'") == [(str(LEDGER_VERSION),)]
     assert indexes(older) >= INDEXES
     copy = older.with_name("ledger.db.version-1")
     assert ask(copy, "SELECT count(*) FROM cells") == [(1,)]
@@ -73,6 +74,7 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
     with opened(path) as ledger:
         ledger.record([STATE])
     for sql in (
+        "ALTER TABLE loads DROP COLUMN sent_until",
         "DROP TABLE set_aside",
         "DROP INDEX cells_digests",
         "DROP INDEX loads_digests",
@@ -82,6 +84,7 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
     with opened(path) as ledger:
         assert ledger.newest("example", "production") == STATE
         assert ask(path, "SELECT count(*) FROM set_aside") == [(0,)]
+        assert ask(path, "SELECT sent_until FROM loads") == []
     assert indexes(path) >= INDEXES
     assert len(list(tmp_path.glob("*.version-2"))) == 1
 
@@ -89,8 +92,8 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
 def test_newer_ledger_is_refused_untouched(older: Path) -> None:
     with opened(older):
         pass
-    ask(older, "UPDATE meta SET value = '5' WHERE key = 'version'")
-    with pytest.raises(MadeByNewer, match="has version 5, this one supports 4"):
+    ask(older, "UPDATE meta SET value = '6' WHERE key = 'version'")
+    with pytest.raises(MadeByNewer, match="has version 6, this one supports 5"):
         Ledger(f"sqlite:///{older}")
     assert ask(older, "SELECT count(*) FROM cells") == [(1,)]
 
