@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -161,10 +162,11 @@ def _metric(point: Point) -> dict[str, Any]:
     }
     if point.metric.reduce != "statistics":
         return {**made, "Value": point.value}
-    values, counts = np.unique(point.values, return_counts=True)
-    if len(values) <= MOST_VALUES:
-        return {**made, "Values": values.tolist(), "Counts": counts.astype(float).tolist()}
-    facts = len(point.values), point.values.sum(), values[0], values[-1]
+    values = point.values
+    counts = Counter(values.tolist())
+    if len(counts) <= MOST_VALUES:
+        return {**made, "Values": [*counts], "Counts": [float(n) for n in counts.values()]}
+    facts = len(values), values.sum(), values.min(), values.max()
     names = "SampleCount", "Sum", "Minimum", "Maximum"
     return {**made, "StatisticValues": dict(zip(names, map(float, facts), strict=True))}
 
@@ -225,7 +227,9 @@ class _Aws(http.Transport):
 
         core = botocore.session.Session()
         core.set_config_variable("region", self.region)
-        core.set_default_client_config(Config(retries={"total_max_attempts": 1}))
+        once = {"total_max_attempts": 1}
+        # what could be wrong is found before
+        core.set_default_client_config(Config(retries=once, parameter_validation=False))
         core.register("before-send", self._carry)
         return core
 

@@ -59,6 +59,8 @@ MEASUREMENT = make_measurement(("room",), x="float")
 NOW = floor(datetime.now(UTC), HOUR)
 CELL = Cell(NOW - HOUR, NOW)
 LOADER = create_loader()
+# moto warns of errors that its model lacks, and the service has
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not match an error shape")
 BUSY = CloudWatchException("InternalServiceFault", "try later")
 
 
@@ -73,7 +75,7 @@ def fake(server: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch) -> FakeCloudWa
     """An empty one, at the address that AWS_ENDPOINT_URL names."""
     server.__dict__.update(FakeCloudWatch(url=server.url).__dict__)
     # it reads the models of AWS once
-    monkeypatch.setattr("botocore.loaders.create_loader", lambda _: LOADER)
+    monkeypatch.setattr("botocore.session.create_loader", lambda _: LOADER)
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -234,6 +236,15 @@ def test_what_no_request_may_hold_is_refused_with_its_reason_and_never_sent(
     load(sink_of(tags={"room": "room"}), cell([value], room=room), cell([7.0], other))
     assert 7.0 in [each["Value"] for each in fake.metrics]
     assert fake.refused == 0
+
+
+def test_long_dimensions_are_cut_by_their_bytes(fake: FakeCloudWatch) -> None:
+    start = CELL.start.timestamp()
+    rows = [{"time": start, "room": f"{n:04}" + 996 * "r", "x": 1.0} for n in range(950)]
+    sink = sink_of(tags={"room": "room"}, max_series=1000)
+    (answer,) = load(sink, CellToLoad(CELL, make_frame(MEASUREMENT, rows)))
+    assert (answer.values.loaded, len(fake.metrics)) == (950, 950)
+    assert 1_000_000 / 1200 < len(fake.taken[0]) < 950
 
 
 points_drawn = st.lists(
