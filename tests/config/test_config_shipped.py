@@ -126,7 +126,8 @@ def test_the_settings_are_the_defaults_written_out() -> None:
 
     assert settings.config == CONFIG
     assert settings.pipeline == Pipeline()
-    assert settings.sinks == {"influxdb": InfluxTuning()}
+    assert list(settings.sinks) == ["influxdb", "datadog", "cloudwatch", "gcp", "otlp"]
+    assert settings.sinks == {name: type(each)() for name, each in settings.sinks.items()}
     assert list(settings.environments) == ["production"]
     assert settings.default_environment == "production"
 
