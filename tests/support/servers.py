@@ -219,16 +219,15 @@ class PrometheusServer(HttpServer):
 
 
 class VictoriaServer(HttpServer):
-    """A single-node VictoriaMetrics; flags are as on its command line."""
+    """A single-node VictoriaMetrics."""
 
-    def __init__(self, home: Path, *flags: str) -> None:
+    def __init__(self, home: Path) -> None:
         port = free_port()
         command = [
             program("victoria-metrics", "make servers", CACHE),
             f"-storageDataPath={home / 'data'}",
             f"-httpListenAddr=127.0.0.1:{port}",
             "-retentionPeriod=10y",
-            *flags,
         ]
         super().__init__("victoria-metrics", command, home, port, "/health")
 
