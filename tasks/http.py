@@ -123,12 +123,14 @@ class Transport(ABC):
     def call(self, method: str, url: str, what: str, **content: Any) -> Answer:
         """Return the answer, whatever its status; `content` is as requests takes it.
 
-        A token that is refused is asked for again, and sent once more if it has changed. Raises what
+        A token that is refused (by some services with 403) is asked for again, and sent once more if
+        it has changed. Raises what
         `unanswered` returns.
         """
         sent = bearer(self.service)
         answer = self._call(method, url, what, content)
-        if answer.status == HTTPStatus.UNAUTHORIZED and self.service.refresh_token(sent):
+        is_refused = answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        if is_refused and self.service.refresh_token(sent):
             answer = self._call(method, url, what, content)
         return answer
 

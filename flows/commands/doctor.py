@@ -172,7 +172,7 @@ def _adapters(
     """Check configured sources, sinks and channels, and that plugins load."""
     from tasks.core import plugins
     from tasks.core.errors import FedvitalsError
-    from tasks.runs.base.registry import OURS, find, service_of
+    from tasks.runs.base.registry import OURS, find, lacks_library, service_of
 
     ours = [(find, group, kind.name) for group in OURS for kind in OURS[group]]
     theirs = [(plugins.load, group, name) for group, name in plugins.installed()]
@@ -184,7 +184,10 @@ def _adapters(
                 off = f"off (sinks.yaml: {name}.enabled); before: fedvitals doctor --sink {name}"
                 yield ServiceCheck(name, "is used", True, off)
                 continue
-            yield from _checks_of(kind, service_of(kind, settings, environment), create)
+            service = service_of(kind, settings, environment)
+            if service is not None and (lacking := lacks_library(kind, service)):
+                raise lacking
+            yield from _checks_of(kind, service, create)
         except FedvitalsError as error:
             yield ServiceCheck(name, "can be used", False, "no", str(error))
 

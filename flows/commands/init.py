@@ -127,7 +127,7 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
 
 def _environment(variables: Mapping[str, str]) -> "tuple[Environment, dict[str, str]]":
     from tasks.core.settings import load_settings, shipped
-    from tasks.core.variables import SECRETS, SERVICES
+    from tasks.core.variables import SERVICES, is_secret
 
     own = {"FEDVITALS_CONFIG": str(shipped("config"))}
     chosen = load_settings({**variables, **own}).environment(None)
@@ -135,7 +135,7 @@ def _environment(variables: Mapping[str, str]) -> "tuple[Environment, dict[str, 
     for name, keys in SERVICES.items():
         if service := chosen.services.get(name):
             for key, variable in keys.items():
-                entry[f"{name}_{key}"] = variable if key in SECRETS else getattr(service, key)
+                entry[f"{name}_{key}"] = variable if is_secret(key) else getattr(service, key)
     return chosen, entry
 
 

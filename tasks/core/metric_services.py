@@ -1,5 +1,6 @@
 """Settings of sinks that are services for metrics, which charge for each series."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal, Self
@@ -79,6 +80,26 @@ class DatadogTuning(MetricsTuning):
         }
     )
 
+    @model_validator(mode="after")
+    def _names_can_be_metrics(self) -> Self:
+        for key, metric in self.send.items():
+            # Datadog would change others, or cut them
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,199}", metric.name or key):
+                rule = "at most 200 letters, digits, _ and ., and begins with a letter"
+                raise ValueError(f"send.{key}.name is {metric.name!r}: a metric's name has {rule}")
+        return self
+
+
+_SIZES = [
+    f"{prefix}{unit}" for prefix in ("kilo", "mega", "giga", "tera") for unit in ("bytes", "bits")
+]
+_AMOUNTS = ["Count", "Bytes", "Bits", *(size.capitalize() for size in _SIZES)]
+# all that CloudWatch knows
+UNITS = frozenset(
+    ["Seconds", "Milliseconds", "Microseconds", "Percent", "None", *_AMOUNTS]
+    + [f"{amount}/Second" for amount in _AMOUNTS]
+)
+
 
 class CloudWatchTuning(MetricsTuning):
     """What is sent to CloudWatch."""
@@ -101,6 +122,17 @@ class CloudWatchTuning(MetricsTuning):
             ),
         }
     )
+
+    @model_validator(mode="after")
+    def _is_taken(self) -> Self:
+        if self.namespace.startswith("AWS/"):
+            raise ValueError(f"namespace is {self.namespace}, and AWS/ is for those of AWS itself")
+        for key, metric in self.send.items():
+            if metric.unit and metric.unit not in UNITS:
+                raise ValueError(
+                    f"send.{key}.unit is {metric.unit}, and not one of {', '.join(sorted(UNITS))}"
+                )
+        return self
 
 
 class GcpTuning(MetricsTuning):

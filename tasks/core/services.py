@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from tasks.core import plugins
 from tasks.core.addresses import checked_url
@@ -14,9 +14,9 @@ from tasks.core.errors import ConfigurationInvalid, PluginInvalid
 from tasks.core.secrets import read_secret, secret_of
 from tasks.core.variables import (
     DEFAULT_URLS,
-    SECRETS,
     SERVICES,
     Entry,
+    is_secret,
     is_token_variable,
     variable_of,
 )
@@ -95,9 +95,13 @@ class InfluxService(Service):
 
 
 class DatadogService(Service):
-    """The Datadog of an environment: the API's address is that of its site."""
+    """The Datadog of an environment: the API's address is that of its site.
+
+    With an application key, what the account says of historical metrics is read.
+    """
 
     needs_token = True
+    app_token: SecretStr | None = None
 
 
 class CloudWatchService(Service):
@@ -105,12 +109,30 @@ class CloudWatchService(Service):
 
     role: str = Field(default="", pattern=r"^(arn:aws[a-z-]*:iam::\S+:role/\S+)?$")
 
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: the account of another role is another sink."""
+        return f"{self.url} {self.role.split(':')[4]}" if self.role else self.url
+
 
 class GcpService(Service):
     """The Google Cloud Monitoring of an environment; a service account is impersonated."""
 
-    project: str = ""
+    project: str = Field(default="", description="that of the service account by default")
     service_account: str = ""
+
+    @model_validator(mode="after")
+    def _project_of_account(self) -> Self:
+        _, _, host = self.service_account.partition("@")
+        project, _, domain = host.partition(".")
+        if not self.project and domain == "iam.gserviceaccount.com":
+            self.project = project
+        return self
+
+    @property
+    def target(self) -> str:
+        """The sink's name in the ledger: another project is another sink."""
+        return f"{self.url} {self.project}"
 
 
 class OtlpService(Service):
@@ -175,14 +197,14 @@ def _said(key: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:
     if entry is not None:
         return entry.get(key)
     variable = variable_of(key)
-    return variable if key.rpartition("_")[2] in SECRETS else env.get(variable)
+    return variable if is_secret(key) else env.get(variable)
 
 
 def _default_url(service: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:
     """Return where a service is that has one address for all, once another key of it is set."""
     keys = [f"{service}_{key}" for key in SERVICES.get(service, ())]
     is_set = any(
-        env.get(said) if entry is None and key.rpartition("_")[2] in SECRETS else said
+        env.get(said) or env.get(f"{said}_FILE") if entry is None and is_secret(key) else said
         for key in keys
         if (said := _said(key, entry, env))
     )
@@ -205,13 +227,15 @@ def _service(
     facts: dict[str, Any] = {k.removeprefix(prefix): v for k in keys if (v := _said(k, entry, env))}
     facts["url"] = checked_url(url, origin) if model.is_http else url
     facts["token_from"] = facts.get("token") or f"{origin.removesuffix('url')}token"
-    if named := facts.pop("token", None):
-        if entry is not None and not is_token_variable(named):
-            where = f"{origin.removesuffix('url')}token"
-            raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)
-        token = secret_of(env, named)
-        facts["token"] = checked_token(token, named) if token else None
+    if named := facts.get("token"):
         facts["token_file"] = env.get(f"{named}_FILE") or None
+    for key in filter(is_secret, facts):
+        named = facts[key]
+        if entry is not None and not is_token_variable(named):
+            where = f"{origin.removesuffix('url')}{key}"
+            raise ConfigurationInvalid(where=where, problem=NOT_A_TOKEN.format(named), fix=NAME_IT)
+        secret = secret_of(env, named)
+        facts[key] = checked_token(secret, named) if secret else None
     return parse(model, {**facts, "origin": origin}, origin)
 
 

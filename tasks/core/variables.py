@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping
 
-# what names a variable in environments.yaml, since it is a secret
-SECRETS = frozenset({"token"})
 # of each service its keys (in environments.yaml: prometheus_url), and their variables
 SERVICES: Mapping[str, Mapping[str, str]] = {
     "prometheus": {"url": "PROMETHEUS_URL", "token": "PROMETHEUS_API_TOKEN"},
@@ -16,7 +14,11 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
         "bucket": "INFLUXDB_BUCKET",
     },
     "grafana": {"url": "GRAFANA_URL", "token": "GRAFANA_API_KEY"},
-    "datadog": {"url": "DATADOG_URL", "token": "DATADOG_API_KEY"},
+    "datadog": {
+        "url": "DATADOG_URL",
+        "token": "DATADOG_API_KEY",
+        "app_token": "DATADOG_APP_KEY",
+    },
     "cloudwatch": {"url": "CLOUDWATCH_URL", "role": "AWS_CLOUDWATCH_ROLE"},
     "gcp": {
         "url": "GCP_MONITORING_URL",
@@ -47,6 +49,11 @@ _OF_OTHERS = re.compile(
 _TOKEN = re.compile(r"[A-Z][A-Z0-9_]*_(TOKEN|KEY|PASSWORD)", re.IGNORECASE)
 
 
+def is_secret(key: str) -> bool:
+    """Return whether a key names a variable in environments.yaml, since it is a secret."""
+    return key.rpartition("_")[2] == "token"
+
+
 def is_token_variable(name: str) -> bool:
     """Return whether a file may name this variable, whose value is sent to a service."""
     is_ours = name in VARIABLES.values()
@@ -74,7 +81,7 @@ def unused_variables(
     unused = {}
     for service, keys in SERVICES.items():
         for key, variable in keys.items():
-            is_token = key in SECRETS
+            is_token = is_secret(key)
             given = f"{variable}_FILE" if is_token and not env.get(variable) else variable
             if not env.get(given) or (is_token and variable in tokens):
                 continue
@@ -90,8 +97,8 @@ def unused_variables(
 
 
 def _tokens(entry: Entry) -> set[str | None]:
-    pairs = ((entry.get(f"{name}_url"), entry.get(f"{name}_token")) for name in SERVICES)
-    return {token for url, token in pairs if url}
+    secrets = ((name, key) for name, keys in SERVICES.items() for key in keys if is_secret(key))
+    return {entry.get(f"{name}_{key}") for name, key in secrets if entry.get(f"{name}_url")}
 
 
 def _replaced(key: str, variable: str, default: str) -> str:

@@ -8,8 +8,8 @@ new for the service, or sent before), or pending.
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,7 +28,7 @@ from tasks.core.receipt import SinkValues
 from tasks.core.retry import retrying
 from tasks.core.services import Service
 from tasks.core.severity import Severity
-from tasks.core.window import micros
+from tasks.core.window import EPOCH, micros
 from tasks.sinks.frames import joined_rows
 from tasks.sinks.points import Labels, Point, points_of
 
@@ -101,6 +101,13 @@ class MetricsSink(ABC):
     def ages(self) -> Ages:
         """Which times the service takes."""
 
+    def takes(self, point: Point) -> bool:
+        """Return whether the service takes a point that is of `ages`; if not it is skipped.
+
+        Raises what `send` does.
+        """
+        return True
+
     @abstractmethod
     def prepare(self, points: Sequence[Point]) -> Iterator["Prepared | Unfit"]:
         """Cut the points, ordered by time, into requests within the service's limits."""
@@ -129,7 +136,7 @@ class MetricsSink(ABC):
             error = self._given_up
             if error is None:
                 try:
-                    for points, refused in self._sent(load.points):
+                    for points, refused in self._sent(load.only(self.takes)):
                         yield from load.settle(points, refused)
                 except FedvitalsError as failed:
                     error = failed
@@ -146,7 +153,9 @@ class MetricsSink(ABC):
     def _taken(self, load: "_Load") -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Mark the rows that were not sent before, and are neither too old nor too new."""
         times, now = time_micros(load.frame), datetime.now(UTC)
-        is_old = times < micros(now - self.ages.back + MARGIN)
+        step = self.tuning.step // timedelta(microseconds=1)
+        # a point is as old as its step's start
+        is_old = times // step * step < micros(now - self.ages.back + MARGIN)
         is_new = times > micros(now + self.ages.ahead - MARGIN)
         taken: np.ndarray[Any, np.dtype[np.bool_]] = (times >= load.sent_before) & ~is_old & ~is_new
         return taken
@@ -181,39 +190,51 @@ class _Load:
         self._cells = cells
         lengths = [len(each.frame) for each in cells]
         self.frame = joined_rows([each.frame for each in cells], measurement)
+        self._times = time_micros(self.frame)
         self.cell_of = np.repeat(np.arange(len(cells)), lengths)
         earlier = [micros(each.sent_until) if each.sent_until else LONG_AGO for each in cells]
         self.sent_before = np.repeat(np.array(earlier, dtype="int64"), lengths)
         self.points: Sequence[Point] = ()
-        self._open_points: Counter[int] = Counter()
+        # of each cell those that are neither sent nor refused, by time
+        self._open_points: defaultdict[int, dict[int, Point]] = defaultdict(dict)
         self._pending: Counter[int] = Counter()
         self._loaded: Counter[int] = Counter()
         self._refused: dict[int, list[tuple[Point, str]]] = {}
-        self._sent_until = {n: each.sent_until for n, each in enumerate(cells)}
+        self._ends: dict[int, datetime] = {}
         self._answered: set[int] = set()
 
     def owe(self, points: Sequence[Point]) -> None:
         """Note the points that are to be sent."""
         self.points = points
         for point in points:
-            self._open_points[point.cell] += 1
+            self._open_points[point.cell][id(point)] = point
             self._pending[point.cell] += len(point.rows)
+
+    def only(self, takes: Callable[[Point], bool]) -> list[Point]:
+        """Return the points that the service takes; the others are skipped."""
+        taken = []
+        for point in self.points:
+            if takes(point):
+                taken.append(point)
+            else:
+                del self._open_points[point.cell][id(point)]
+                self._pending[point.cell] -= len(point.rows)
+        return taken
 
     def settle(self, points: Sequence[Point], refused: Mapping[int, str]) -> Iterator[CellAnswer]:
         """Note what became of the points; yield how far their cells are."""
         for position, point in enumerate(points):
-            self._open_points[point.cell] -= 1
+            del self._open_points[point.cell][id(point)]
             self._pending[point.cell] -= len(point.rows)
             if position in refused:
                 self._refused.setdefault(point.cell, []).append((point, refused[position]))
             else:
                 self._loaded[point.cell] += len(point.rows)
-            last = self.frame["time"].iloc[point.rows[-1]].to_pydatetime() + JUST_AFTER
-            before = self._sent_until[point.cell]
-            self._sent_until[point.cell] = max(last, before) if before else last
+            last = EPOCH + timedelta(microseconds=int(self._times[point.rows[-1]])) + JUST_AFTER
+            self._ends[point.cell] = max(last, self._ends.get(point.cell, last))
         for number in sorted({point.cell for point in points}):
             if self._open_points[number]:
-                cell, until = self._cells[number].cell, self._sent_until[number]
+                cell, until = self._cells[number].cell, self._sent_until(number)
                 yield CellAnswer(cell, SinkValues(), sent_until=until, is_whole=False)
             else:
                 yield self._answer(number, None)
@@ -231,8 +252,17 @@ class _Load:
         counts = {"loaded": self._loaded[number], "refused": len(refusals)}
         counts["pending"] = self._pending[number]
         values = SinkValues(owed=owed, skipped_by_rule=owed - sum(counts.values()), **counts)
-        cell, until = self._cells[number].cell, self._sent_until[number]
+        cell, until = self._cells[number].cell, self._sent_until(number)
         return CellAnswer(cell, values, refusals, error=error, sent_until=until)
+
+    def _sent_until(self, number: int) -> datetime | None:
+        """Return before which time nothing of the cell is still to be sent."""
+        before, until = self._cells[number].sent_until, self._ends.get(number)
+        first = next(iter(self._open_points[number].values()), None)
+        if until and first:
+            # a request may end within a step, of which other series are still to be sent
+            until = min(until, datetime.fromtimestamp(first.time, UTC))
+        return max(until, before) if until and before else until or before
 
     def _records(self, number: int) -> pd.DataFrame:
         """Return a quarantine record for each value of the cell's refused points."""

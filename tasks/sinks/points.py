@@ -21,7 +21,8 @@ class Point:
     """The values of one series in one step.
 
     `time` is the step's start in seconds since 1970, `values` are in the metric's unit, `rows` are
-    their positions in the frame, and `field` is their column there.
+    their positions in the frame, and `field` is their column there. `unit` is the catalogue's, empty
+    when the values are scaled.
     """
 
     cell: int
@@ -31,6 +32,8 @@ class Point:
     time: int
     values: np.ndarray[Any, np.dtype[np.float64]]
     rows: Integers
+    unit: str = ""
+    description: str = ""
 
     @property
     def series(self) -> tuple[str, Labels]:
@@ -59,12 +62,14 @@ def points_of(
     for field, metric in tuning.metrics_of(measurement).items():
         values = frame[field].to_numpy(dtype="float64", na_value=np.nan) * metric.scale
         rows = np.flatnonzero(taken & np.isfinite(values))
+        spec = measurement.fields[field]
+        unit = spec.unit if metric.scale == 1 else ""
         for group in _groups(rows, cells, steps, series):
             first = group[0]
             points.append(
                 Point(
                     int(cells[first]), metric, field, labels[int(series[first])],
-                    int(steps[first]), values[group], group,
+                    int(steps[first]), values[group], group, unit, spec.description,
                 )
             )  # fmt: skip
     return sorted(points, key=lambda point: point.time)

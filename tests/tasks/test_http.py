@@ -332,11 +332,12 @@ def test_a_refused_token_is_asked_for_again_once(
 
 
 @pytest.mark.promise("Secrets: a token in a file is read again when a service refuses it")
+@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("held", ["n3w\n", "t0ken\n", None])
 def test_a_token_in_a_file_is_read_again(
-    httpserver: HTTPServer, tmp_path: Path, held: str | None
+    httpserver: HTTPServer, tmp_path: Path, held: str | None, status: int
 ) -> None:
-    httpserver.expect_oneshot_request("/metrics").respond_with_data("", 401)
+    httpserver.expect_oneshot_request("/metrics").respond_with_data("", status)
     service = Service(url=serve(httpserver), origin="X", token=TOKEN, token_file=tmp_path / "token")
     if held is not None:
         (tmp_path / "token").write_text(held)

@@ -32,6 +32,7 @@ from tasks.core.services import (
     InfluxService,
     InfluxTuning,
     OtlpService,
+    Service,
 )
 from tasks.core.settings import Settings
 
@@ -244,12 +245,20 @@ def why_off(
             fix = f"Set {service.token_from}"
         elif tuning is not None and not tuning.enabled:
             where, problem, fix = f"sinks.yaml: {name}.enabled", f"{title} is off", "Set it to true"
-        elif isinstance(ours, SinkKind) and ours.library and not _is_installed(ours.library):
-            where, problem = service.origin, f"{title} is off, since its library is not installed"
-            fix = f"Install it: pip install 'fedvitals[{ours.extra}]'"
         else:
-            return None
+            return lacks_library(ours, service)
     return NothingConfigured(where=where, problem=problem, fix=fix)
+
+
+def lacks_library(kind: Adapter | None, service: Service) -> NothingConfigured | None:
+    """Return why a sink is off whose library is not installed; None when it is, or none is needed."""
+    if not isinstance(kind, SinkKind) or not kind.library or _is_installed(kind.library):
+        return None
+    return NothingConfigured(
+        where=service.origin,
+        problem=f"{kind.title} is off, since its library is not installed",
+        fix=f"Install it: pip install 'fedvitals[{kind.extra}]'",
+    )
 
 
 def _is_installed(library: str) -> bool:

@@ -12,7 +12,7 @@ from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
-from tasks.runs.base.registry import find, names
+from tasks.runs.base.registry import find, lacks_library, names
 from tasks.sinks.metrics_sink import Volume
 
 DAY = timedelta(days=1)
@@ -23,7 +23,7 @@ def volume_of(settings: Settings, environment: Environment, sink: str) -> str:
 
     Raises:
         UsageInvalid: there is no such sink for metrics.
-        ConfigurationInvalid: it is not configured in the environment.
+        ConfigurationInvalid: it is not configured in the environment, or lacks its library.
     """
     tuning = settings.sinks.get(sink)
     if sink not in names(plugins.SINKS) or not isinstance(tuning, MetricsTuning):
@@ -34,7 +34,10 @@ def volume_of(settings: Settings, environment: Environment, sink: str) -> str:
     if service is None:
         where, problem = f"environment {environment.name}", f"no {sink} is configured"
         raise ConfigurationInvalid(where=where, problem=problem, fix="See docs/sinks.md")
-    with closing(find(plugins.SINKS, sink).open(Opening(service, timedelta(), tuning))) as opened:
+    kind = find(plugins.SINKS, sink)
+    if error := lacks_library(kind, service):
+        raise error
+    with closing(kind.open(Opening(service, timedelta(), tuning))) as opened:
         parts = [
             opened.volume(each, Lake(settings.lake_url).read(each, environment.name, _last_day()))
             for each in Catalogue.read(settings.config / "metrics.yaml").values()

@@ -11,7 +11,7 @@ import yaml
 
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.goal import Goal
-from tasks.core.services import InfluxService
+from tasks.core.services import DatadogService, InfluxService
 from tasks.core.settings import Settings, load_settings, shipped
 from tasks.core.variables import VARIABLES
 
@@ -396,6 +396,7 @@ def token_of(settings: Settings, service: str) -> str:
         ("api", ("FED_VIT_API_URL", "FED_VIT_API_TOKEN_FILE")),
         ("influxdb", ("INFLUXDB_URL", "INFLUXDB_TOKEN_FILE")),
         ("grafana", ("GRAFANA_URL", "GRAFANA_API_KEY_FILE")),
+        ("datadog", ("DATADOG_URL", "DATADOG_API_KEY_FILE")),
     ],
 )
 def test_a_token_may_stand_in_a_file(
@@ -409,6 +410,28 @@ def test_a_token_may_stand_in_a_file(
     # the failing twin
     error = error_of(config, **{url: "http://x", file: str(tmp_path / "gone")})
     assert (error.where, "cannot be read" in error.problem) == (file, True)
+
+
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_a_service_may_have_a_second_secret(config: Path, tmp_path: Path, is_in_file: bool) -> None:
+    entry = staging(datadog_url="http://y", datadog_app_token="OTHER_KEY")
+    secret = {"OTHER_KEY_FILE": a_file(tmp_path, SECRET)} if is_in_file else {"OTHER_KEY": SECRET}
+    settings = load(config, entry, DATADOG_APP_KEY="other", DATADOG_API_KEY="k", **secret)
+    found = [settings.environment(name).services["datadog"] for name in ("staging", None)]
+    keys = [each.app_token for each in found if isinstance(each, DatadogService)]
+    assert [key.get_secret_value() for key in keys if key] == [SECRET, "other"]
+    assert SECRET not in repr(settings)
+    # the failing twin: what another product keeps in the environment
+    other = staging(datadog_url="http://y", datadog_app_token="AWS_SECRET_ACCESS_KEY")
+    assert error_of(config, other).where.endswith("staging.datadog_app_token")
+
+
+def test_a_key_in_a_file_alone_configures_what_has_one_address(
+    config: Path, tmp_path: Path
+) -> None:
+    settings = load(config, DATADOG_API_KEY_FILE=a_file(tmp_path, SECRET))
+    assert token_of(settings, "datadog") == SECRET
+    assert "datadog" not in load(config).environment(None).services
 
 
 def test_every_other_secret_may_stand_in_a_file(config: Path, tmp_path: Path) -> None:

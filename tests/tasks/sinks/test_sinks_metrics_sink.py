@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.core.errors import FedvitalsError, SinkUnavailable, TooManySeries
+from tasks.core.measurement import FieldSpec
 from tasks.core.metric_services import Metric, MetricsTuning
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.receipt import SinkValues
@@ -26,6 +27,7 @@ CELL = Cell(HERE - HOUR, HERE)
 SENT = {"latency.x": Metric(name="x.there")}
 DOWN = SinkUnavailable(sink="list", url="http://127.0.0.1:9", problem="down", retry_after=None)
 KILLED = KeyboardInterrupt()
+MINUTE = timedelta(minutes=1)
 
 
 def tuning(**changed: object) -> MetricsTuning:
@@ -41,6 +43,7 @@ class ListSink(MetricsSink):
     errors: list[BaseException | None] = field(default_factory=list)
     requests: list[list[Point]] = field(default_factory=list)
     back: timedelta = timedelta(days=1)
+    unwanted: float | None = None
 
     name = "list"
     check_id = "list_refused"
@@ -51,6 +54,9 @@ class ListSink(MetricsSink):
     @property
     def ages(self) -> Ages:
         return Ages(self.back, HOUR)
+
+    def takes(self, point: Point) -> bool:
+        return point.value != self.unwanted
 
     def prepare(self, points: Sequence[Point]) -> Iterator[Prepared | Unfit]:
         fit = [point for point in points if point.value != 14]
@@ -119,6 +125,17 @@ def test_values_of_a_step_become_one_point(reduce: str, expected: list[float]) -
     assert answer.values.loaded == 4
 
 
+@pytest.mark.parametrize(("scale", "unit"), [(1.0, "seconds"), (1000.0, "")])
+def test_a_point_has_the_catalogue_s_unit_unless_it_is_scaled(scale: float, unit: str) -> None:
+    spec = FieldSpec(query="q", unit="seconds", description="how long")
+    measurement = MEASUREMENT.model_copy(update={"fields": {"x": spec}})
+    settings = tuning(send={"latency.x": {"scale": scale}})
+    sink = ListSink(settings=settings)
+    list(sink.load(measurement, "production", [cell([1])]))
+    (point,) = sink.requests[0]
+    assert (point.unit, point.description) == (unit, "how long")
+
+
 def test_a_tag_that_is_not_sent_is_averaged_over_and_one_that_is_makes_series() -> None:
     start = CELL.start.timestamp()
     rows = [{"time": start, "room": room, "x": value} for room, value in (("a", 1.0), ("b", 3.0))]
@@ -136,6 +153,24 @@ def test_what_is_too_old_is_skipped_and_counted() -> None:
     assert early.values.loaded == 29
     assert early.values.skipped_by_rule == 180 - 29
     assert late.values.loaded == 1
+
+
+def test_a_point_is_as_old_as_the_start_of_its_step() -> None:
+    sink = ListSink(settings=tuning(step="10m"), back=datetime.now(UTC) - HERE + 115 * MINUTE)
+    (answer,) = load(sink, cell([1.0] * 60, EARLY))
+    # of the step at 0:00 the rows from 0:06 on would be young enough
+    assert [point.time - EARLY.start.timestamp() for point in sink.requests[0]] == [600, 1200]
+    assert (answer.values.loaded, answer.values.pending) == (50, 0)
+
+
+def test_points_that_the_service_does_not_take_are_skipped_and_counted() -> None:
+    sink = ListSink(unwanted=2)
+    answers = load(sink, cell([2, 2], EARLY), cell([1, 2, 3]))
+    (first, second) = sorted(answers, key=lambda answer: answer.cell.start)
+    assert sink.sent == [1, 3]
+    assert first.values == SinkValues(owed=6, skipped_by_rule=6)
+    assert second.values == SinkValues(owed=9, loaded=2, skipped_by_rule=7)
+    assert (first.error, second.error) == (None, None)
 
 
 def test_refusals_are_quarantined_with_their_reason_and_the_rest_is_loaded() -> None:
@@ -229,6 +264,19 @@ def test_what_ends_a_load_midway_doubles_nothing_that_was_answered(
     ledgered.load(fresh, [1, 2, 3], "one")
     assert (sink.sent, fresh.sent) == ([1, 2], [3])
     assert ledgered.digest(fresh) == "one"
+
+
+@pytest.mark.parametrize("unfit", [(), (14,)], ids=["all fit", "one is unfit"])
+def test_a_request_that_ends_within_a_step_leaves_the_rest_of_the_step_owed(
+    unfit: tuple[float, ...],
+) -> None:
+    sink = ListSink(settings=tuning(tags={"room": "room"}), size=1, errors=[None, DOWN])
+    start = CELL.start.timestamp()
+    rows = [{"time": start, "room": room, "x": n} for n, room in enumerate("abc")]
+    rows += [{"time": start + 60, "room": "d", "x": value} for value in unfit]
+    (answer,) = load(sink, CellToLoad(CELL, make_frame(MEASUREMENT, rows)))
+    assert (sink.sent, answer.values.pending) == ([0], 2)
+    assert answer.sent_until == CELL.start
 
 
 def test_after_the_loss_of_the_ledger_it_starts_at_now(ledgered: Ledgered, bench: Bench) -> None:
