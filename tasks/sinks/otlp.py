@@ -69,7 +69,6 @@ class OtlpSink(MetricsSink):
             stop = _end(rows, start)
             yield Prepared([row.point for row in rows[start:stop]], _pack(rows[start:stop]))
             start = stop
-        # not before earlier points, or these would count as sent
         yield from (Unfit(row.point, row.unfitness) for row in every if row.unfitness)
 
     def send(self, request: Prepared) -> Mapping[int, str]:
@@ -207,7 +206,7 @@ def _end(rows: Sequence[_Row], start: int) -> int:
     most = len(sizes) - 1
     if start + most == len(rows):
         return len(rows)
-    # after a failure in between, the rest of a step would count as sent
+    # of a step in two requests, a failure in between would have the first part sent again
     step = rows[start + most].point.time
     aligned = bisect_left(rows, step, start, start + most, key=lambda row: row.point.time) - start
     is_full = aligned >= FULL * MOST_POINTS or sizes[aligned] >= FULL * MOST_BYTES
