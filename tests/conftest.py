@@ -22,6 +22,7 @@ from tests.support.servers import (
     PostgresServer,
     PrefectServer,
     PrometheusServer,
+    VictoriaServer,
     find_chromium,
 )
 
@@ -108,6 +109,13 @@ def make_prometheus(
             return stack.enter_context(PrometheusServer(home, history, **options))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaServer]:
+    """The session's VictoriaMetrics, which keeps a sample as often as it is sent."""
+    with VictoriaServer(tmp_path_factory.mktemp("victoria")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

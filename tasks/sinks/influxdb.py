@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from tasks.sinks.influxdb_http import (
     retention_of,
 )
 from tasks.sinks.line_protocol import Integers, Lines, to_lines, unwritable, values_of_rows
+from tasks.sinks.victoriametrics import VictoriaMetrics
 
 CHECK_ID = "influxdb_refused"
 
@@ -64,6 +65,23 @@ class InfluxSink:
         pending as a whole, with the error. Until a load is answered again, later ones try only once,
         so that a server that is down costs one wait and not one a load.
         """
+        try:
+            if cells and self._victoria:
+                return self._victoria.load(self._load, measurement, environment, cells)
+        except FedvitalsError as error:
+            _forget_traces(error)
+            self._is_answered = not isinstance(error, SinkUnavailable)
+            return [_pending(entry, measurement, error) for entry in cells]
+        return self._load(measurement, environment, cells)
+
+    @cached_property
+    def _victoria(self) -> VictoriaMetrics | None:
+        seconds = self._deadline if self._is_answered else 0.0
+        return retrying(seconds)(VictoriaMetrics.find, self._http)
+
+    def _load(
+        self, measurement: Measurement, environment: str, cells: list[CellToLoad]
+    ) -> list[CellAnswer]:
         retry_timeout = _Deadline(self._deadline if self._is_answered else 0.0)
         answers: list[CellAnswer] = []
         error: FedvitalsError | None = None

@@ -18,6 +18,7 @@ from tasks.sinks.influxdb_http import (
     quoted,
     retention_of,
 )
+from tasks.sinks.victoriametrics import VictoriaMetrics
 
 TIMEOUT = timedelta(seconds=10)
 CREATE = "bucket created"
@@ -32,6 +33,10 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
     checks: list[ServiceCheck] = []
     with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
+            if victoria := VictoriaMetrics.find(http):
+                keeps = f", keeps {victoria.keeps}" if victoria.keeps else ""
+                is_there = ServiceCheck(NAME, "reachable", True, f"VictoriaMetrics{keeps}")
+                return is_there, _may_write(http)
             for look in (
                 _runs,
                 _takes_token,
@@ -52,6 +57,8 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
     """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
     with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
+            if VictoriaMetrics.find(http):
+                return ServiceCheck(NAME, CREATE, True, "VictoriaMetrics has no buckets")
             answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
             # a token that may not see the organisation gets an empty list
             if orgs := _lists(answer).orgs:

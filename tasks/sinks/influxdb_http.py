@@ -23,6 +23,8 @@ GZIP_LEVEL = 1
 LONGEST_RETENTION = 1000 * 366 * 86_400
 # of which more is never read: an error of a write quotes a line
 LONGEST_MESSAGE = 1 << 20
+# what VictoriaMetrics says to what only InfluxDB has
+UNKNOWN_PATH = "unsupported path requested"
 # no number of lines has more digits
 _DROPPED = re.compile(r"dropped[= ](\d{1,18})(?!\d)")
 _CONFLICT = re.compile(r'field type conflict: input field "([^"]+)"')
@@ -61,7 +63,10 @@ class Answer(http.Answer):
     def names_lines(self) -> bool:
         """Some lines are refused for good: 400 unparsed (nothing is stored), 422 partial; 500 of 2.0."""
         return self.status in (400, 422, 500) and (
-            "unable to parse" in self.message or "partial write:" in self.message
+            "unable to parse" in self.message
+            or "partial write:" in self.message
+            # of VictoriaMetrics
+            or "incorrect influx line" in self.message
         )
 
     @property
@@ -246,6 +251,8 @@ def fix_of(answer: Answer, service: InfluxService) -> str:
         return f"Make the organisation {service.org} in InfluxDB, or correct INFLUXDB_ORG"
     if answer.status == HTTPStatus.NOT_FOUND and "bucket" in answer.message:
         return f"Make the bucket {service.bucket}: fedvitals doctor --create"
+    if answer.message.startswith(UNKNOWN_PATH):
+        return "See docs/sinks.md: a VictoriaMetrics neither deletes a range nor knows Flux"
     return f"Check that {service.origin} is the URL of an InfluxDB 2, and any proxy in front of it"
 
 

@@ -20,7 +20,15 @@ from tasks.core.retry import retrying
 from tasks.core.series import Points, SeriesKey, SeriesSum, Sums
 from tasks.core.services import InfluxService, InfluxTuning
 from tasks.core.window import Cell, Window, iso
-from tasks.sinks.influxdb_http import NAME, Answer, InfluxHttp, found, quoted, retention_of
+from tasks.sinks.influxdb_http import (
+    NAME,
+    UNKNOWN_PATH,
+    Answer,
+    InfluxHttp,
+    found,
+    quoted,
+    retention_of,
+)
 
 KINDS: dict[str, FieldType] = {"double": "float", "long": "int", "boolean": "bool"}
 # every table begins with its annotation, the name of its result and its number, by position: the
@@ -176,7 +184,7 @@ class InfluxReader:
 
         def once() -> Answer:
             answer = self._http.ask(*request)
-            if answer.asks_again:
+            if answer.asks_again or answer.message.startswith(UNKNOWN_PATH):
                 raise self._http.error_of(answer)
             return answer
 

@@ -1,5 +1,6 @@
 """The real servers that tests drive. Each binds to 127.0.0.1 and keeps its data in a folder."""
 
+import json
 import os
 import pwd
 import secrets
@@ -156,6 +157,7 @@ class PrometheusServer(HttpServer):
         config: Mapping[str, Any] | None = None,
         interval: str = "1s",
         lifecycle: bool = False,
+        otlp: bool = False,
         version: PrometheusVersion = "2",
     ) -> None:
         """`history` is OpenMetrics text or a file of it; `scrape` maps a job to host:port targets.
@@ -188,6 +190,7 @@ class PrometheusServer(HttpServer):
             # An alert that fires before the Alertmanagers are discovered (5 s) waits a minute else.
             "--rules.alert.resend-delay=1s",
             *(["--web.enable-lifecycle"] if lifecycle else []),
+            *(["--web.enable-otlp-receiver"] if otlp else []),
         ]
         super().__init__("prometheus", command, home, port, "/-/ready")
 
@@ -213,6 +216,45 @@ class PrometheusServer(HttpServer):
         answer.raise_for_status()
         result: list[dict[str, Any]] = answer.json()["data"]["result"]
         return result
+
+
+class VictoriaServer(HttpServer):
+    """A single-node VictoriaMetrics."""
+
+    def __init__(self, home: Path) -> None:
+        port = free_port()
+        command = [
+            program("victoria-metrics", "make servers", CACHE),
+            f"-storageDataPath={home / 'data'}",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-retentionPeriod=10y",
+        ]
+        super().__init__("victoria-metrics", command, home, port, "/health")
+
+    def stored(self, selector: str) -> dict[str, list[tuple[float, float]]]:
+        """Each sample as (seconds, value), as often as it is kept, by the series as JSON."""
+        requests.get(f"{self.url}/internal/force_flush", timeout=TIMEOUT).raise_for_status()
+        asked = {"match[]": selector}
+        answer = requests.post(f"{self.url}/api/v1/export", data=asked, timeout=TIMEOUT)
+        answer.raise_for_status()
+        lines = map(json.loads, answer.text.splitlines())
+        return {
+            json.dumps(line["metric"], sort_keys=True): [
+                (at / 1000, value)
+                for at, value in zip(line["timestamps"], line["values"], strict=True)
+            ]
+            for line in lines
+        }
+
+    def count_values(self, selector: str) -> int:
+        """How many samples the series have, each as often as it is kept."""
+        return sum(map(len, self.stored(selector).values()))
+
+    def delete_series(self, selector: str) -> None:
+        """Delete whole series, which is all that it can."""
+        path = "/api/v1/admin/tsdb/delete_series"
+        asked = {"match[]": selector}
+        requests.post(self.url + path, data=asked, timeout=TIMEOUT).raise_for_status()
 
 
 class AlertmanagerServer(HttpServer):
