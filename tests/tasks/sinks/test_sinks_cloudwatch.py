@@ -247,6 +247,19 @@ def test_long_dimensions_are_cut_by_their_bytes(fake: FakeCloudWatch) -> None:
     assert 1_000_000 / 1200 < len(fake.taken[0]) < 950
 
 
+@pytest.mark.parametrize(("rooms", "sizes"), [(3, [99, 21]), (30, [100, 20])])
+def test_a_request_ends_between_two_steps_when_it_is_full_then(
+    fake: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch, rooms: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(cloudwatch, "MOST_METRICS", 100)
+    start = CELL.start.timestamp()
+    rows = [
+        {"time": start + 60 * (n // rooms), "room": f"r{n % rooms}", "x": 1.0} for n in range(120)
+    ]
+    load(sink_of(tags={"room": "room"}), CellToLoad(CELL, make_frame(MEASUREMENT, rows)))
+    assert [len(each) for each in fake.taken] == sizes
+
+
 points_drawn = st.lists(
     st.tuples(
         st.integers(0, 12),
