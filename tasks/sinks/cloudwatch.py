@@ -163,7 +163,7 @@ def _metric(point: Point) -> dict[str, Any]:
     if point.metric.reduce != "statistics":
         return {**made, "Value": point.value}
     values = point.values
-    counts: Counter[float] = Counter(values.tolist())
+    counts: Counter[float] = Counter(map(float, values))
     if len(counts) <= MOST_VALUES:
         return {**made, "Values": [*counts], "Counts": [float(n) for n in counts.values()]}
     facts = len(values), values.sum(), values.min(), values.max()
