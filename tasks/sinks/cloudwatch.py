@@ -162,11 +162,11 @@ def _metric(point: Point) -> dict[str, Any]:
     }
     if point.metric.reduce != "statistics":
         return {**made, "Value": point.value}
-    values = point.values
-    counts: Counter[float] = Counter(map(float, values))
+    values = [float(value) for value in point.values]
+    counts = Counter(values)
     if len(counts) <= MOST_VALUES:
         return {**made, "Values": [*counts], "Counts": [float(n) for n in counts.values()]}
-    facts = len(values), values.sum(), values.min(), values.max()
+    facts = len(values), sum(values), min(values), max(values)
     names = "SampleCount", "Sum", "Minimum", "Maximum"
     return {**made, "StatisticValues": dict(zip(names, map(float, facts), strict=True))}
 
