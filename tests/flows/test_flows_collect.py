@@ -156,7 +156,7 @@ def test_a_run_that_finds_the_data_bad_has_done_its_work(
 
     assert (found.code, critical_only.code) == (1, 0)
     assert found.document["worst"] == critical_only.document["worst"] == "high"
-    assert found.document["sentence"].startswith("a: a is ")
+    assert found.document["sentence"].startswith("a: a was as high as 0.5 (limit 0.25)")
     assert ending(first) == ("COMPLETED", "Findings", found.document["sentence"])
     assert ending(second)[:2] == ("COMPLETED", "Completed")
 

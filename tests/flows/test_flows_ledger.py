@@ -31,9 +31,9 @@ def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     url = f"sqlite:///{bare.home}/ledger.db"
     bare.configure({"shares": entry("share")})
     known = bare.here("ledger", "ls", "--json").document
-    assert known == {"ledger": url, "version": 4, "id": known["id"], "measurements": []}
+    assert known == {"ledger": url, "version": 5, "id": known["id"], "measurements": []}
     assert bare.here("ledger", "ls").out == (
-        f"{url}, version 4, id {known['id']}\nthe ledger has no cells\n"
+        f"{url}, version 5, id {known['id']}\nthe ledger has no cells\n"
     )
     assert bare.here("ledger", "rebuild").out == "the lake has no cells\n"
 

@@ -242,7 +242,10 @@ def test_an_unknown_sink(configured: Installation) -> None:
     ran = configured.here("replay", "--sink", "influx")
 
     assert ran.code == 2
-    assert ran.complaint == "--sink: there is no sink 'influx'. Fix: use one of: influxdb"
+    assert (
+        ran.complaint
+        == "--sink: there is no sink 'influx'. Fix: use one of: influxdb, datadog, cloudwatch, gcp, otlp"
+    )
 
 
 @pytest.mark.parametrize("command", BOTH, ids=["replay", "reconcile"])
