@@ -149,7 +149,8 @@ def test_the_first_run_is_killed(
     receipt = run(here)
 
     values = values_of(service.first, here)
-    assert [line.problems for line in receipt.measurements] == [()]
+    # a line may say that the lake got its states again
+    assert not any(line.problems for line in receipt.measurements)
     assert_whole(here, influxdb, possible(values), impossible(values))
 
 
