@@ -1,6 +1,7 @@
 """Numbers for people: a unit that fits the magnitude, three significant digits."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,13 +31,15 @@ class Scale:
 
 # of seconds since 1970
 EPOCH = Scale(1.0, "UTC")
+# seconds; larger numbers are no times
+LATEST_EPOCH = 1e11
 
 
 def scale_for(unit: str, magnitude: float) -> Scale:
     """Return the best scale for values of this magnitude (of the base unit)."""
     base, rate = unit, ""
     # from 2001 on: no duration is as long
-    if unit == "seconds" and 1e9 <= magnitude < 1e11:
+    if unit == "seconds" and 1e9 <= magnitude < LATEST_EPOCH:
         return EPOCH
     if f"_{unit}".endswith(_PER_SECOND):
         base, rate = f"_{unit}".removesuffix(_PER_SECOND).removeprefix("_"), "/s"
@@ -63,9 +66,11 @@ def digits(value: float) -> str:
 
 def in_scale(value: float, scale: Scale) -> str:
     """Format a value of the base unit without its unit; the seconds of an epoch as a time."""
-    if scale != EPOCH:
-        return digits(value / scale.divisor)
-    return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
+    if scale == EPOCH:
+        # exporters give extremes for a time that they do not know yet
+        with suppress(ValueError, OverflowError, OSError):
+            return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
+    return digits(value / scale.divisor)
 
 
 def human(value: float | None, unit: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.core.batch import time_micros
 from tasks.core.measurement import Measurement
-from tasks.core.units import EPOCH, Scale, in_scale, scale_for
+from tasks.core.units import EPOCH, LATEST_EPOCH, Scale, in_scale, scale_for
 from tasks.core.window import Window, micros
 from tasks.reports.records import Event, EventKind, Limits
 from tasks.reports.series import COLOURS, Floats, Integers, Series, Table, bucket_means
@@ -254,7 +254,8 @@ def value_ticks(panel: Panel) -> list[tuple[float, str]]:
     from matplotlib.ticker import MaxNLocator
 
     low, high = sorted(panel.y_range)
-    if panel.scale == EPOCH:
+    # not beside extremes, which stand for an unknown time
+    if panel.scale == EPOCH and low >= 0 and high < LATEST_EPOCH:
         ends = Window(datetime.fromtimestamp(low, UTC), datetime.fromtimestamp(high, UTC))
         return [(low + at, text) for at, text in time_ticks(ends, 4)]
     ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)

@@ -1,6 +1,17 @@
 import pytest
 
-from tasks.core.units import Scale, counted, digits, human, pair, scale_for, share, signed
+from tasks.core.units import (
+    EPOCH,
+    Scale,
+    counted,
+    digits,
+    human,
+    in_scale,
+    pair,
+    scale_for,
+    share,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +110,11 @@ def test_a_change_is_said_beside_what_was(
     change: float, before: float, unit: str, expected: str
 ) -> None:
     assert share(change, before, unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.7e9, "2023-11-14 22:13:20"), (-9.22e15, "-9,220,000,000,000,000"), (9.22e15, "9,220,000,000,000,000")],
+)  # fmt: skip
+def test_an_extreme_beside_moments_is_a_number(value: float, shown: str) -> None:
+    assert in_scale(value, EPOCH) == shown

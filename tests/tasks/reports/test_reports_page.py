@@ -324,6 +324,15 @@ def test_seconds_since_1970_are_drawn_as_moments() -> None:
     assert {">05:45</text>", ">06:15</text>"} <= set(re.findall(r">\d\d:\d\d</text>", html))
 
 
+@pytest.mark.parametrize("extreme", [-9.22e15, 9.22e15])
+def test_a_time_that_an_exporter_does_not_know_yet_does_not_end_the_page(extreme: float) -> None:
+    entry = measurement("m", {"start_time_seconds": field("seconds")})
+    moments = [extreme, *[START.timestamp()] * 39]
+    html = render(report(section(entry, frame_of(entry, {"time": times(40), "start_time_seconds": moments}))))  # fmt: skip
+    assert f"{extreme:,.0f}" in html
+    assert "last 2026-01-31 06:00:00 · min" in spaced(html)
+
+
 def test_the_failed_field_is_drawn_first_and_more_failing_ones_are_counted() -> None:
     entry = measurement("m", {"w": field(), "v": field()})
     frame = frame_of(entry, {"time": times(2), "w": [1.0] * 2, "v": [9.0] * 2})
