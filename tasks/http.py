@@ -123,9 +123,8 @@ class Transport(ABC):
     def call(self, method: str, url: str, what: str, **content: Any) -> Answer:
         """Return the answer, whatever its status; `content` is as requests takes it.
 
-        A token that is refused (by some services with 403) is asked for again, and sent once more if
-        it has changed. Raises what
-        `unanswered` returns.
+        A token that is refused (by some services with 403) is read again, and sent once more if it
+        has changed. Raises what `unanswered` returns.
         """
         sent = bearer(self.service)
         answer = self._call(method, url, what, content)

@@ -189,7 +189,7 @@ def _adapters(
     """Check configured sources, sinks and channels, and that plugins load."""
     from tasks.core import plugins
     from tasks.core.errors import FedvitalsError
-    from tasks.runs.base.registry import OURS, find, lacks_library, service_of
+    from tasks.runs.base.registry import OURS, find, lacks_package, service_of
 
     ours = [(find, group, kind.name) for group in OURS for kind in OURS[group]]
     theirs = [(plugins.load, group, name) for group, name in plugins.installed()]
@@ -202,7 +202,7 @@ def _adapters(
                 yield ServiceCheck(name, "is used", True, off)
                 continue
             service = service_of(kind, settings, environment)
-            if service is not None and (lacking := lacks_library(kind, service)):
+            if service is not None and (lacking := lacks_package(kind, service)):
                 raise lacking
             yield from _checks_of(kind, service, create)
         except FedvitalsError as error:

@@ -219,13 +219,13 @@ class SourceKind(Adapter):
 class SinkKind(Adapter):
     """Declare a sink: how to load it, read it back, and create what is missing.
 
-    One without a reader takes nothing twice, and cannot be compared with the lake. `library` is the
+    One without a reader takes nothing twice, and cannot be compared with the lake. `package` is the
     module that it needs, and `extra` the extra of fedvitals that has it.
     """
 
     open: Callable[[Opening], Sink]
     reader: Callable[[Opening], Reader] | None = None
-    library: str = ""
+    package: str = ""
     extra: str = ""
     tuning: type[Tuning] = Tuning
     create: Callable[[Any], ServiceCheck] | None = None

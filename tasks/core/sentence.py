@@ -104,5 +104,5 @@ def _moved(receipt: "Receipt") -> str:
     loaded = [(name, counts.loaded) for name, counts in receipt.sinks.items() if counts.loaded]
     parts += [f"{number:,} loaded into {name}" for name, number in loaded]
     skipped = ((name, counts.skipped_by_rule) for name, counts in receipt.sinks.items())
-    parts += [f"{number:,} too old for {name}" for name, number in skipped if number]
+    parts += [f"{number:,} skipped by rule for {name}" for name, number in skipped if number]
     return ", ".join(parts) or "nothing new"

@@ -98,7 +98,11 @@ def unused_variables(
 
 def _tokens(entry: Entry) -> set[str | None]:
     secrets = ((name, key) for name, keys in SERVICES.items() for key in keys if is_secret(key))
-    return {entry.get(f"{name}_{key}") for name, key in secrets if entry.get(f"{name}_url")}
+    return {
+        entry.get(f"{name}_{key}")
+        for name, key in secrets
+        if entry.get(f"{name}_url") or name in DEFAULT_URLS
+    }
 
 
 def _replaced(key: str, variable: str, default: str) -> str:

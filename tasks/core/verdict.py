@@ -13,9 +13,9 @@ class Breach:
     """The series in which a check fails worst, and when.
 
     `what` says it in words: `latency p95 of GET is 812 ms (limit 500)`, or `was as high as` when
-    its newest value is better; `was` once it is over. `observed` and `limit` are its two values. `first` and `last` are the times of its first and last offending row; `holds`
-    says whether its newest row offends, `from_start` whether its oldest does, `others` how many series fail
-    beside it.
+    its newest value is better; `was` once it is over. `observed` and `limit` are its two values.
+    `first` and `last` are the times of its first and last offending row; `holds` says whether its
+    newest row offends, `from_start` whether its oldest does, `others` how many series fail beside it.
     """
 
     what: str

@@ -24,7 +24,6 @@ from tasks.sinks.influxdb_http import (
     NAME,
     Answer,
     InfluxHttp,
-    Lists,
     found,
     quoted,
     retention_of,
@@ -54,7 +53,6 @@ class InfluxSink:
         self._lines_per_post = tuning.lines_per_post
         self._deadline = deadline_seconds
         self._is_answered = True
-        self._bucket: Lists | None = None
 
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
@@ -76,8 +74,11 @@ class InfluxSink:
 
     @cached_property
     def _victoria(self) -> VictoriaMetrics | None:
-        seconds = self._deadline if self._is_answered else 0.0
-        return retrying(seconds)(VictoriaMetrics.find, self._http)
+        return VictoriaMetrics.find(self._http, self._bucket)
+
+    @cached_property
+    def _bucket(self) -> Answer:
+        return retrying(self._deadline if self._is_answered else 0.0)(self._http.find_bucket)
 
     def _load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]
@@ -106,7 +107,7 @@ class InfluxSink:
         self, load: "_Load", group: list[CellToLoad], environment: str
     ) -> FedvitalsError | None:
         try:
-            load.skip_before(self._kept_since(load))
+            load.skip_before(self._kept_since())
             load.erase([entry.cell for entry in group if entry.erase_first], environment)
             load.write(self._lines_per_post)
         except FedvitalsError as error:
@@ -114,13 +115,12 @@ class InfluxSink:
             return error
         return None
 
-    def _kept_since(self, load: "_Load") -> datetime | None:
+    def _kept_since(self) -> datetime | None:
         """Return when the bucket's retention begins; None for ever, or when it is not shown."""
-        if self._bucket is None:
-            with suppress(ValueError):
-                self._bucket = found(load.ask(self._http.find_bucket))
-        retention = retention_of(self._bucket or Lists())
-        return datetime.now(UTC) - retention if retention else None
+        with suppress(ValueError):
+            if retention := retention_of(found(self._bucket)):
+                return datetime.now(UTC) - retention
+        return None
 
     def close(self) -> None:
         """Gives connections back."""

@@ -33,7 +33,7 @@ def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
     checks: list[ServiceCheck] = []
     with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
-            if victoria := VictoriaMetrics.find(http):
+            if victoria := VictoriaMetrics.find(http, http.find_bucket()):
                 keeps = f", keeps {victoria.keeps}" if victoria.keeps else ""
                 is_there = ServiceCheck(NAME, "reachable", True, f"VictoriaMetrics{keeps}")
                 return is_there, _may_write(http)
@@ -57,7 +57,7 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
     """Makes the service's bucket, to keep its points for ever; one that is there is left alone."""
     with InfluxHttp(service, TIMEOUT, total_per_timeout=1.0) as http:
         try:
-            if VictoriaMetrics.find(http):
+            if VictoriaMetrics.find(http, http.find_bucket()):
                 return ServiceCheck(NAME, CREATE, True, "VictoriaMetrics has no buckets")
             answer = http.ask("GET", "/api/v2/orgs", {"org": service.org})
             # a token that may not see the organisation gets an empty list

@@ -184,9 +184,12 @@ class InfluxHttp(http.Transport):
         return answer
 
     def find_bucket(self) -> Answer:
-        """Ask for the bucket; a token that may only write is shown none."""
+        """Ask for the bucket; a token that may only write is shown none. Raises as `error_of` says."""
         place = {"org": self.service.org, "name": self.service.bucket}
-        return self.ask("GET", "/api/v2/buckets", place)
+        answer = self.ask("GET", "/api/v2/buckets", place)
+        if answer.asks_again:
+            raise self.error_of(answer)
+        return answer
 
     def ask(
         self,

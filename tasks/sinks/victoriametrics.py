@@ -10,7 +10,7 @@ from tasks.core.batch import count_values, time_micros
 from tasks.core.measurement import Measurement
 from tasks.core.ports import CellAnswer, CellToLoad
 from tasks.core.window import micros
-from tasks.sinks.influxdb_http import UNKNOWN_PATH, InfluxHttp
+from tasks.sinks.influxdb_http import UNKNOWN_PATH, Answer, InfluxHttp
 
 _RETENTION = re.compile(rb'^flag\{name="retentionPeriod", value="([\d.]+)([Mywdhs]?)"', re.M)
 # days of the units of a retention, which counts months by default
@@ -29,12 +29,9 @@ class VictoriaMetrics:
     keeps: timedelta | None
 
     @classmethod
-    def find(cls, http: InfluxHttp) -> "VictoriaMetrics | None":
-        """Return the VictoriaMetrics at the address; None when there is something else."""
-        answer = http.ask("GET", "/api/v2/buckets")
-        if answer.asks_again:
-            raise http.error_of(answer)
-        if not answer.message.startswith(UNKNOWN_PATH):
+    def find(cls, http: InfluxHttp, bucket: Answer) -> "VictoriaMetrics | None":
+        """Return the VictoriaMetrics that answered for the bucket; None when it is something else."""
+        if not bucket.message.startswith(UNKNOWN_PATH):
             return None
         found = _RETENTION.search(http.ask("GET", "/metrics").body)
         keeps = timedelta(days=float(found[1]) * _DAYS[found[2].decode()]) if found else None

@@ -248,7 +248,7 @@ def test_a_bucket_that_keeps_less_than_is_loaded(
 
         assert (receipt.status, receipt.exit_code, receipt.values.quarantined) == ("ok", 0, 0)
         assert receipt.sinks["influxdb"] == SinkValues(owed=240, skipped_by_rule=240)
-        assert receipt.sentence == "all well: 240 values landed, 240 too old for influxdb"
+        assert receipt.sentence == "all well: 240 values landed, 240 skipped by rule for influxdb"
         (line,) = receipt.measurements
         assert line.problems == (
             f"influxdb skips values older than its bucket {name} keeps. The lake has them. "

@@ -119,7 +119,7 @@ CLOUDWATCH = SinkKind(
     tuning=CloudWatchTuning,
     open=lambda o: _at("tasks.sinks.cloudwatch:CloudWatchSink")(o.service, o.tuning, o.seconds),
     check=_at("tasks.sinks.cloudwatch:check"),
-    library="boto3",
+    package="boto3",
     extra="aws",
 )
 GCP = SinkKind(
@@ -129,7 +129,7 @@ GCP = SinkKind(
     tuning=GcpTuning,
     open=lambda o: _at("tasks.sinks.gcp:GcpSink")(o.service, o.tuning, o.seconds),
     check=_at("tasks.sinks.gcp:check"),
-    library="google.cloud.monitoring_v3",
+    package="google.cloud.monitoring_v3",
     extra="gcp",
 )
 OTLP = SinkKind(
@@ -139,7 +139,7 @@ OTLP = SinkKind(
     tuning=OtlpTuning,
     open=lambda o: _at("tasks.sinks.otlp:OtlpSink")(o.service, o.tuning, o.seconds),
     check=_at("tasks.sinks.otlp:check"),
-    library="opentelemetry.proto",
+    package="opentelemetry.proto",
     extra="otlp",
 )
 GRAFANA = ChannelKind(
@@ -246,13 +246,13 @@ def why_off(
         elif tuning is not None and not tuning.enabled:
             where, problem, fix = f"sinks.yaml: {name}.enabled", f"{title} is off", "Set it to true"
         else:
-            return lacks_library(ours, service)
+            return lacks_package(ours, service)
     return NothingConfigured(where=where, problem=problem, fix=fix)
 
 
-def lacks_library(kind: Adapter | None, service: Service) -> NothingConfigured | None:
+def lacks_package(kind: Adapter | None, service: Service) -> NothingConfigured | None:
     """Return why a sink is off whose library is not installed; None when it is, or none is needed."""
-    if not isinstance(kind, SinkKind) or not kind.library or _is_installed(kind.library):
+    if not isinstance(kind, SinkKind) or not kind.package or _is_installed(kind.package):
         return None
     return NothingConfigured(
         where=service.origin,
@@ -261,9 +261,9 @@ def lacks_library(kind: Adapter | None, service: Service) -> NothingConfigured |
     )
 
 
-def _is_installed(library: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
-        return find_spec(library) is not None
+        return find_spec(package) is not None
     except ModuleNotFoundError:  # of the package that it is in
         return False
 

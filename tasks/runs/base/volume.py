@@ -12,7 +12,7 @@ from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
-from tasks.runs.base.registry import find, lacks_library, names
+from tasks.runs.base.registry import find, lacks_package, names
 from tasks.sinks.metrics_sink import Volume
 
 DAY = timedelta(days=1)
@@ -35,7 +35,7 @@ def volume_of(settings: Settings, environment: Environment, sink: str) -> str:
         where, problem = f"environment {environment.name}", f"no {sink} is configured"
         raise ConfigurationInvalid(where=where, problem=problem, fix="See docs/sinks.md")
     kind = find(plugins.SINKS, sink)
-    if error := lacks_library(kind, service):
+    if error := lacks_package(kind, service):
         raise error
     with closing(kind.open(Opening(service, timedelta(), tuning))) as opened:
         parts = [

@@ -231,7 +231,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     service = OtlpService(url="http://127.0.0.1:9/v1/metrics", origin="OTLP_URL")
     environment = Environment(name="production", services={"otlp": service})
     assert registry.why_off(plugins.SINKS, "otlp", shipped_settings, environment) is None
-    lacking = replace(registry.OTLP, library="opentelemetry.no_such_library")
+    lacking = replace(registry.OTLP, package="opentelemetry.no_such_package")
     monkeypatch.setattr(registry, "OURS", {**registry.OURS, plugins.SINKS: (lacking,)})
     error = registry.why_off(plugins.SINKS, "otlp", shipped_settings, environment)
     assert error is not None

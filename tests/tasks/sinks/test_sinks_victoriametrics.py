@@ -24,7 +24,7 @@ def service_at(server: HTTPServer) -> InfluxService:
 
 def find(service: InfluxService) -> VictoriaMetrics | None:
     with InfluxHttp(service, timedelta(seconds=5)) as http:
-        return VictoriaMetrics.find(http)
+        return VictoriaMetrics.find(http, http.find_bucket())
 
 
 @pytest.mark.parametrize(
