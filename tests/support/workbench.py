@@ -17,7 +17,7 @@ from tasks.core.window import Cell, Window
 from tasks.lake.delta import existing_table
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.locks import FileLocks
+from tasks.ledger.locks import FileLocks, RunLock
 from tasks.pipeline.chunk import Tools
 from tasks.pipeline.collect import Job, work
 from tasks.validation.model import Suite
@@ -89,20 +89,24 @@ class Bench:
         run_id = f"run-{self.runs}"
         locks = FileLocks(self.folder / "locks")
         with locks.hold(self.measurement.name, "production", run_id) as lock:
-            tools = Tools(
-                source=self.source,
-                suite=self.suite,
-                lake=self.lake,
-                ledger=self.ledger,
-                sinks=(self.sink,),
-                lock=lock,
-                run_id=run_id,
-                record=self.recorded.extend,
-            )
+            tools = self.tools(run_id, lock)
             job = Job(self.measurement, "production", window, now, self.pipeline, allow_deletes)
             return work(
                 job, replace(tools, **changed), lambda *reported: self.progress.append(reported)
             )
+
+    def tools(self, run_id: str, lock: RunLock) -> Tools:
+        """The bench's parts, as a run takes them."""
+        return Tools(
+            source=self.source,
+            suite=self.suite,
+            lake=self.lake,
+            ledger=self.ledger,
+            sinks=(self.sink,),
+            lock=lock,
+            run_id=run_id,
+            record=self.recorded.extend,
+        )
 
     def landed(self, hour: int, hours: int = 1) -> pd.DataFrame:
         """What the lake has of the hours."""

@@ -15,7 +15,6 @@ from tasks.core.state import CellState
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import FileLocks
-from tasks.pipeline.chunk import Tools
 from tasks.runs.retry.measurement import Retry, retry
 from tests.support.fakes.memory import MemorySource
 from tests.support.suite_examples import BETWEEN, a_suite, an_expectation
@@ -65,16 +64,7 @@ def again(bench: Bench, window: Window = ALL, chunk_rows: int = 1000, **changed:
     bench.runs += 1
     run_id = f"run-{bench.runs}"
     with FileLocks(bench.folder / "locks").hold("example", "production", run_id) as lock:
-        tools = Tools(
-            source=bench.source,
-            suite=bench.suite,
-            lake=bench.lake,
-            ledger=bench.ledger,
-            sinks=(bench.sink,),
-            lock=lock,
-            run_id=run_id,
-            record=bench.recorded.extend,
-        )
+        tools = bench.tools(run_id, lock)
         wanted = Retry(bench.measurement, "production", window, chunk_rows)
         outcome = retry(wanted, replace(tools, **changed))  # type: ignore[arg-type]
     outcome.values.check()
