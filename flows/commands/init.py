@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tasks.core.services import Environment
     from tasks.runs.init.propose import Proposal
 
-# the addresses to ask for, with their prompts
+# the addresses to ask for, with their prompts and defaults
 ADDRESSES = {
-    "prometheus_url": "Prometheus",
-    "api_url": "The service's API (empty for none)",
-    "influxdb_url": "InfluxDB (empty for none)",
+    "prometheus_url": ("Prometheus", "http://localhost:9090"),
+    "api_url": ("The service's API (empty for none)", ""),
+    "influxdb_url": ("InfluxDB (empty for none)", ""),
 }
 MOST_SHOWN = 4  # fields of a measurement in the list
 Select = Annotated[
@@ -112,12 +112,9 @@ def addresses(prometheus_url: str | None, environ: Mapping[str, str], asks: bool
     found = dict(environ)
     if prometheus_url:
         found[VARIABLES["prometheus_url"]] = prometheus_url
-    for key, what in ADDRESSES.items():
-        is_given = key == "prometheus_url" and prometheus_url
-        if asks and not is_given:
-            default = found.get(VARIABLES[key]) or (
-                "http://localhost:9090" if key == "prometheus_url" else ""
-            )
+    for key, (what, default) in ADDRESSES.items():
+        # a variable that is set has answered
+        if asks and not found.get(VARIABLES[key]):
             found[VARIABLES[key]] = typer.prompt(
                 what, default=default, show_default=bool(default), err=True
             )

@@ -1,8 +1,9 @@
 """The report of a run: a self-contained HTML page, and its JSON export."""
 
+import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from jinja2 import Template
 
+from tasks.core.errors import defect
 from tasks.core.receipt import MeasurementReceipt, Receipt
 from tasks.core.sentence import failures_of, worst_first
 from tasks.core.units import human, in_scale, share, signed
@@ -27,6 +29,8 @@ from tasks.reports.templating import template
 
 __all__ = ["Limits", "MeasurementSection", "ReportFiles", "RunReport", "markdown", "render"]
 __all__ += ["export", "write"]
+
+logger = logging.getLogger("fedvitals")
 
 PAGE_VERTICES = 60_000  # points of all lines of a page together, about 0.7 MB
 FEWEST_VERTICES = 150
@@ -68,7 +72,7 @@ def export(report: RunReport) -> dict[str, Any]:
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
     """Write the files atomically, the page last; raise OSError."""
-    content = _content(report)
+    content, picture, page = _drawn_without_broken(report)
     folder.mkdir(parents=True, exist_ok=True)
     by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
     made = ReportFiles(
@@ -77,11 +81,39 @@ def write(report: RunReport, folder: Path) -> ReportFiles:
         chart=folder / "chart.png",
         by_type=tuple(by_type),
     )
-    replace_file(made.chart, _picture(content))
+    replace_file(made.chart, picture)
     for path, document in {made.json: content.export, **by_type}.items():
         replace_json(path, document)
-    replace_file(made.html, _page(content).encode())
+    replace_file(made.html, page.encode())
     return made
+
+
+def _drawn(report: RunReport) -> tuple[_Content, bytes, str]:
+    content = _content(report)
+    return content, _picture(content), _page(content)
+
+
+def _drawn_without_broken(report: RunReport) -> tuple[_Content, bytes, str]:
+    try:
+        return _drawn(report)
+    # a defect in one measurement must not take the page of the others
+    except Exception:
+        logger.exception("the report cannot be drawn as a whole")
+        sections = tuple(_or_empty(report, section) for section in report.sections)
+        return _drawn(replace(report, sections=sections))
+
+
+def _or_empty(report: RunReport, section: MeasurementSection) -> MeasurementSection:
+    """Return the section, without its data when they cannot be drawn."""
+    try:
+        _drawn(replace(report, sections=(section,)))
+    except Exception as error:
+        problem = f"its data cannot be shown: {defect(error)}"
+        logger.exception("%s: %s", section.measurement.name, problem)
+        line = section.line.model_copy(update={"problems": (*section.line.problems, problem)})
+        frame, records = section.frame.iloc[:0], section.quarantine.iloc[:0]
+        return MeasurementSection(section.measurement, frame, records, None, line)
+    return section
 
 
 def _by_type(content: _Content) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ MARGINS = (46, 14, 22, 34)  # left, right, top, bottom
 KIND = "panel broad"
 TEXT_BEYOND = 0.75  # of the width: leaves room for a word after it
 MOST_COLUMNS = 150  # of the heat map
-ROW, NAME_WIDTH = 16, 96
+ROW, NAME_WIDTH = 16, 124
 
 
 def curve_svg(chart: CurveChart, label: str, prefix: str) -> Markup:

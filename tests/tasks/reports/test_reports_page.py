@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import pytest
 from markupsafe import Markup
 
 from tasks.core.finding import Finding
+from tasks.core.measurement import Measurement
 from tasks.core.receipt import Values
 from tasks.core.severity import Severity
 from tasks.core.window import Window
-from tasks.reports.charts import Panel
+from tasks.reports import page
+from tasks.reports.charts import Panel, panels_of
 from tasks.reports.drawing import panel_svg
 from tasks.reports.multiples import MOST_OF_A_PAGE
 from tasks.reports.page import MOST_PANELS, RunReport, export, render, write
 from tasks.reports.records import MeasurementChange
+from tasks.reports.series import Table
 from tests.support.report_samples import (
     CHANGES,
     HOUR,
@@ -448,3 +452,35 @@ def test_a_folder_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "blocked").iterdir()) == [
         "chart.png", "metrics-report.json",
     ]  # fmt: skip
+
+
+def test_a_measurement_that_cannot_be_drawn_takes_no_other_with_it(
+    tmp_path: Path, day: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(measurement: Measurement, table: Table, *facts: Any) -> tuple[Panel, ...]:
+        if measurement.name == "edge_devices" and table.series:
+            raise ValueError("a defect")
+        return panels_of(measurement, table, *facts)
+
+    monkeypatch.setattr(page, "panels_of", broken)
+    made = write(day, tmp_path / "report")
+    (bad, *_), *_ = (
+        entry["problems"]
+        for entry in json.loads(made.json.read_text())["measurements"]
+        if entry["name"] == "edge_devices"
+    )
+    text = made.html.read_text()
+    assert "its data cannot be shown: unexpected ValueError at test_reports_page.py" in bad
+    assert bad in unescape(text)
+    assert text.count("<figure>") > 0
+
+
+def test_a_page_that_cannot_be_drawn_without_data_either_raises(
+    tmp_path: Path, day: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(page, "_overview", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        write(day, tmp_path / "report")
