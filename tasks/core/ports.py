@@ -75,11 +75,13 @@ class Sink(Protocol):
     """Load landed cells into one store.
 
     `name` is its kind, as receipts show it; `target` is what exactly is filled, without a secret:
-    what was loaded into one bucket is still owed to another.
+    what was loaded into one bucket is still owed to another. One that is `in_order` is loaded after
+    all else of a measurement, the oldest cell first; the others as soon as a cell is landed.
     """
 
     name: str
     target: str
+    in_order: bool
 
     def load(
         self, measurement: Measurement, environment: str, cells: list[CellToLoad]

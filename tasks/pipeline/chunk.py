@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import pandas as pd
 
@@ -60,6 +61,11 @@ class Tools:
     lock: RunLock
     run_id: str
     record: Callable[[list[CellState]], None]
+
+    @property
+    def without_order(self) -> Self:
+        """Only the sinks that take cells in any order."""
+        return replace(self, sinks=tuple(sink for sink in self.sinks if not sink.in_order))
 
 
 def source_digest(rows: pd.DataFrame, suite: Suite, measurement: Measurement) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,8 +17,10 @@ from tasks.core.errors import (
     SourceOverloaded,
     defect,
 )
+from tasks.core.ports import Sink
 from tasks.core.progress import Progress
 from tasks.core.receipt import Outcome, SinkValues, given_up, joined
+from tasks.core.state import CellState
 from tasks.core.window import Cell, Window, floor, follows, groups_of, iso
 from tasks.ledger.deferred import put_aside, take_up
 from tasks.ledger.gaps import Gaps, covered_beyond, most_of
@@ -37,7 +39,7 @@ MOST_FAILURES_IN_A_ROW = 3
 
 
 def work(job: Job, tools: Tools, progress: Progress) -> Outcome:
-    """Process a job's chunks, the newest cell first, then the pending loads.
+    """Process a job's chunks, the newest cell first, then the loads that are pending or need order.
 
     An error ends the job's extraction, not the run: it becomes an outcome, and landed data stays.
     """
@@ -239,29 +241,45 @@ def _cells_a_chunk(job: Job, first: Outcome, tools: Tools) -> int:
 
 
 def pending_loaded(job: Job, tools: Tools) -> Iterator[Outcome]:
-    """Load pending cells, the newest first, a chunk's rows at a time.
+    """Load pending cells into each sink; several that hang cost no more time than one."""
+    with ThreadPoolExecutor(max(1, len(tools.sinks))) as pool:
+        for outcomes in pool.map(lambda sink: [*_loaded_into(sink, job, tools)], tools.sinks):
+            yield from outcomes
 
-    Once a sink has taken nothing of a group, the rest is pending without a query of the lake.
+
+def _loaded_into(sink: Sink, job: Job, tools: Tools) -> Iterator[Outcome]:
+    return until_error(job, _pending_of(sink, job, replace(tools, sinks=(sink,))))
+
+
+def _pending_of(sink: Sink, job: Job, tools: Tools) -> Iterator[Outcome]:
+    """Load pending cells, the newest first unless the sink needs order, a chunk's rows at a time.
+
+    Once the sink has taken nothing of a group, the rest is pending without a query of the lake.
     """
-    for sink in tools.sinks:
-        of = (sink.target, job.measurement.name, job.environment)
-        pending = pending_cells(tools.ledger, *of)
-        states = (state for state in pending if state.run_id != tools.run_id)
-        one = replace(tools, sinks=(sink,))
-        for group in groups_of(
-            states,
-            job.pipeline.chunk_rows,
-            size=lambda state: state.rows,
-            fits=lambda one, older: follows(older.cell, one.cell),
-            most_items=MOST_CELLS,
-        ):
-            outcome = load_pending(job.measurement, job.environment, group, one)
-            yield outcome
-            counts = outcome.sinks[sink.name]
-            if counts.pending == counts.owed > 0:
-                rest = pending_values(tools.ledger, *of, group[-1].cell.start, tools.run_id)
-                yield _still_pending(job, sink.name, rest)
-                break
+    of = (sink.target, job.measurement.name, job.environment)
+    states: Iterable[CellState] = pending_cells(tools.ledger, *of)
+    if sink.in_order:
+        states = [*states][::-1]
+    else:
+        states = (state for state in states if state.run_id != tools.run_id)
+    for group in groups_of(
+        states,
+        job.pipeline.chunk_rows,
+        size=lambda state: state.rows,
+        fits=lambda one, other: follows(other.cell, one.cell) or follows(one.cell, other.cell),
+        most_items=MOST_CELLS,
+    ):
+        outcome = load_pending(job.measurement, job.environment, group, tools)
+        yield outcome
+        counts = outcome.sinks[sink.name]
+        if counts.pending == counts.owed > 0:
+            edge = group[-1].cell
+            if isinstance(states, list):
+                rest = sum(state.values for state in states if state.cell > edge)
+            else:
+                rest = pending_values(tools.ledger, *of, edge.start, tools.run_id)
+            yield _still_pending(job, sink.name, rest)
+            break
 
 
 def _still_pending(job: Job, sink: str, owed: int) -> Outcome:

@@ -47,7 +47,7 @@ def process(chunk: Chunk, tools: Tools) -> Outcome:
     with watch.stage("land"):
         landed = land(chunk, extracted, checked.good, checked.bad, known, tools)
     with watch.stage("load"):
-        loaded = load(chunk.measurement, chunk.environment, landed.frames, tools)
+        loaded = load(chunk.measurement, chunk.environment, landed.frames, tools.without_order)
     values = _values(chunk, extracted, checked, landed)
     return Outcome(
         measurement=chunk.measurement.name,

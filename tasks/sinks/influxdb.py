@@ -43,6 +43,7 @@ class InfluxSink:
     """
 
     name = NAME
+    in_order = False
 
     def __init__(
         self, service: InfluxService, tuning: InfluxTuning, deadline_seconds: float = 30.0

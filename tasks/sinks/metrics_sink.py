@@ -86,6 +86,8 @@ class MetricsSink(ABC):
 
     name: str
     check_id: str
+    # of a series no older point is taken, or sent, after a newer one
+    in_order = True
 
     def __init__(self, service: Service, tuning: MetricsTuning, deadline_seconds: float) -> None:
         """`deadline_seconds` is how long one load may try again what fails."""

@@ -97,6 +97,7 @@ def _work(job: dict[str, Any]) -> NoReturn:
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
+    os.environ.update(job["variables"])
     code = 70
     try:
         if job["point"]:

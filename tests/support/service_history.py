@@ -34,8 +34,8 @@ GOOD_TAGS = [
 BAD_TAGS = ["ends\\", "new\nline"]
 
 
-def service_history(first: datetime = FIRST) -> str:
-    """Five hours from there on: counters, histograms, gauges; and `odd`, a gauge of odd labels."""
+def service_history(first: datetime = FIRST, samples: int = SAMPLES) -> str:
+    """Five hours (unless `samples` are more) from there on: counters, histograms, gauges; and `odd`, a gauge of odd labels."""
     rng = np.random.default_rng(11)
     series: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -44,23 +44,23 @@ def service_history(first: datetime = FIRST) -> str:
         series[selector(PREFIX + name, {**where, **labels})] = values
 
     for method, status in (("GET", "200"), ("GET", "404"), ("POST", "201")):
-        put("requests_total", grown(rng.poisson(5, SAMPLES)), method=method, status=status)
-    buckets = [rng.poisson(3, SAMPLES), rng.poisson(2, SAMPLES), rng.poisson(1, SAMPLES)]
+        put("requests_total", grown(rng.poisson(5, samples)), method=method, status=status)
+    buckets = [rng.poisson(3, samples), rng.poisson(2, samples), rng.poisson(1, samples)]
     for bound, counts in zip(("0.1", "1.0", "+Inf"), np.cumsum(buckets, axis=0), strict=True):
         put("request_duration_seconds_bucket", grown(counts), method="GET", le=bound)
         # nothing happens in the second half, so that the quantiles are NaN
-        halved = np.where(np.arange(SAMPLES) < SAMPLES // 2, counts, 0)
+        halved = np.where(np.arange(samples) < samples // 2, counts, 0)
         put("inference_duration_seconds_bucket", grown(halved), model="vit", le=bound)
-    put("inference_requests_total", grown(rng.poisson(4, SAMPLES)), model="vit")
+    put("inference_requests_total", grown(rng.poisson(4, samples)), model="vit")
     for model in ("vit", "vit small"):
-        put("model_size_bytes", np.full(SAMPLES, 3.4e8), model=model)
-    put("training_loss", 2 * np.exp(-np.arange(SAMPLES) / 400) + rng.random(SAMPLES) / 100)
-    put("model_accuracy", 1 - np.exp(-np.arange(SAMPLES) / 400))
-    put("memory_usage_bytes", 1e9 + rng.integers(0, 1000, SAMPLES).astype("float64"))
-    put("cpu_usage_percent", rng.random(SAMPLES) * 100)
+        put("model_size_bytes", np.full(samples, 3.4e8), model=model)
+    put("training_loss", 2 * np.exp(-np.arange(samples) / 400) + rng.random(samples) / 100)
+    put("model_accuracy", 1 - np.exp(-np.arange(samples) / 400))
+    put("memory_usage_bytes", 1e9 + rng.integers(0, 1000, samples).astype("float64"))
+    put("cpu_usage_percent", rng.random(samples) * 100)
     for number, tag in enumerate([*GOOD_TAGS, *BAD_TAGS]):
         labels = {"model": tag} if tag else {"other": "x"}
-        series[selector("odd", labels)] = number + rng.random(SAMPLES)
+        series[selector("odd", labels)] = number + rng.random(samples)
     return history(series, int(first.timestamp()), STEP)
 
 

@@ -123,7 +123,7 @@ def _outcomes(batch: Batch, length: timedelta, tools: Tools) -> Iterator[Outcome
     yield process(Chunk(measurement, environment, (cell,), batch.window), tools)
     for sink in tools.sinks:
         pending = pending_cells(tools.ledger, sink.target, SELF_METRICS, environment)
-        earlier = (state for state in pending if state.run_id != tools.run_id)
+        earlier = (one for one in pending if sink.in_order or one.run_id != tools.run_id)
         states = list(islice(earlier, MOST_PENDING))
         if states:
             yield load_pending(measurement, environment, states, replace(tools, sinks=(sink,)))

@@ -89,6 +89,8 @@ class Book:
 
     name = "book"
 
+    in_order = False
+
     def __init__(self, opening: Opening) -> None:
         self._path = Path(opening.service.url)
         self._indent = opening.tuning.indent

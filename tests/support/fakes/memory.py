@@ -60,6 +60,7 @@ class MemorySink:
 
     name: str = "memory"
     target: str = "memory"
+    in_order: bool = False
     error: FedvitalsError | None = None
     defect: BaseException | None = None
     refuses: Callable[[str, Any], bool] = lambda field, value: False
