@@ -8,6 +8,7 @@ from its start to its exit, beside a process that only imports what the command 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,7 @@ REPETITIONS = 5
 HOUR = timedelta(hours=1)
 # the newest of the five hours of history is still under way
 BEGAN = floor(datetime.now(UTC), HOUR) - 4 * HOUR
-PAST = [iso(BEGAN + HOUR), iso(BEGAN + 2 * HOUR)]
+PAST = [iso(BEGAN + 2 * HOUR), iso(BEGAN + 4 * HOUR)]
 # runs the command in this process, then prints the modules that it imported
 MODULES = """
 import json, sys
@@ -127,12 +128,19 @@ def _commands(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     def fresh() -> dict[str, str]:
         return {**variables, "FEDVITALS_HOME": str(folder / f"command-{next(homes)}")}
 
+    def lived_in() -> dict[str, str]:
+        """A copy of a home that has run before, as that of every hour but the first."""
+        copy = folder / f"command-{next(homes)}"
+        shutil.copytree(again["FEDVITALS_HOME"], copy)
+        return {**variables, "FEDVITALS_HOME": str(copy)}
+
     past = ["collect", "--start", PAST[0], "--stop", PAST[1]]
     again = fresh()
     _timed([*_FEDVITALS, *past], again)
     return {
         "one_measurement": _command(folder, ["collect", "--measurement", "http_latency"], fresh),
-        "hourly_catalogue": _command(folder, ["collect"], fresh),
+        "hourly_catalogue": _command(folder, ["collect"], lived_in),
+        "first_run": _command(folder, ["collect"], fresh),
         "nothing_to_do": _command(folder, past, lambda: again),
     }
 
