@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -32,7 +32,7 @@ def serve() -> None:
     """
     from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid
-    from tasks.core.settings import load_settings
+    from tasks.core.settings import PLACES, load_settings
     from tasks.core.whole_file import make_private
 
     settings = load_settings()
@@ -45,6 +45,8 @@ def serve() -> None:
     # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
     make_private(Path(tempfile.tempdir))
+    # a deployment's run takes nothing from the folder in which it happens to start
+    os.environ |= dict(zip(PLACES, map(str, (settings.home, settings.config)), strict=True))
     from flows.commands.definitions import read_deployments, to_prefect
     from flows.commands.schedules import watch_schedules
 
@@ -62,7 +64,7 @@ def _run(deployments: "list[RunnerDeployment]") -> int:
     # a restart must find its schedules active
     runner = Runner(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
     for each in deployments:
-        runner.add_deployment(each)
+        _take_out_of_pool(runner.add_deployment(each))
         print(f"fedvitals: serving {each.flow_name}/{each.name}", file=sys.stderr)
     # the runner handles both signals itself, and stops its runs
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,6 +73,15 @@ def _run(deployments: "list[RunnerDeployment]") -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 128 + signal.SIGTERM
+
+
+def _take_out_of_pool(deployment: Any) -> None:
+    """Undo an earlier `prefect deploy`: a worker would take our runs, and they lack a path."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentUpdate
+
+    with get_client(sync_client=True) as client:
+        client.update_deployment(deployment, DeploymentUpdate(work_pool_name=None, path="."))
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:
