@@ -6,16 +6,13 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
     from flows.commands.definitions import Deployment
     from tasks.core.settings import Settings
-
-# a long backfill must not delay the scheduled runs
-RUNS_AT_ONCE = 5
 
 
 def serve() -> None:
@@ -54,34 +51,23 @@ def serve() -> None:
     idle = _report_idle(deployments, settings)
     served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]
     watch_schedules([each.name for each in deployments])
-    raise SystemExit(_run(served))
+    raise SystemExit(_run(served, settings.home))
 
 
-def _run(deployments: "list[RunnerDeployment]") -> int:
+def _run(deployments: "list[RunnerDeployment]", home: Path) -> int:
     """Serve until a signal; return 128 + the signal, once running flows have ended."""
-    from prefect.runner import Runner
+    from flows.commands.runner import ServeRunner
+    from flows.commands.served_runs import ServedRuns
 
-    # a restart must find its schedules active
-    runner = Runner(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    runs = ServedRuns(home)
+    runs.watch()
+    runner = ServeRunner(runs)
     for each in deployments:
-        _take_out_of_pool(runner.add_deployment(each))
-        print(f"fedvitals: serving {each.flow_name}/{each.name}", file=sys.stderr)
-    # the runner handles both signals itself, and stops its runs
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        asyncio.run(runner.start())
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 128 + signal.SIGTERM
-
-
-def _take_out_of_pool(deployment: Any) -> None:
-    """Undo an earlier `prefect deploy`: a worker would take our runs, and they lack a path."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentUpdate
-
-    with get_client(sync_client=True) as client:
-        client.update_deployment(deployment, DeploymentUpdate(work_pool_name=None, path="."))
+        runner.add(each)
+        print(f"fedvitals: serving {each.full_name}", file=sys.stderr)
+    signal.signal(signal.SIGINT, runner.handle_sigterm)
+    asyncio.run(runner.start())
+    return runner.code
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:

@@ -35,14 +35,19 @@ def say() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Begin to end; a second signal ends at once."""
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda again, frame: _end_now(128 + again))
-    patience = threading.Timer(seconds_to_end, _end_now, (128 + number,))
-    patience.daemon = True
-    patience.start()
+        signal.signal(each, lambda again, frame: end_now(128 + again))
+    end_after(seconds_to_end, 128 + number)
     raise SystemExit(128 + number)
 
 
-def _end_now(code: int) -> NoReturn:
+def end_after(seconds: float, code: int) -> None:
+    """End the process if it has not ended by then."""
+    patience = threading.Timer(seconds, end_now, (code,))
+    patience.daemon = True
+    patience.start()
+
+
+def end_now(code: int) -> NoReturn:
     """End the process without waiting threads: a run survives a kill."""
     say()
     sys.stderr.flush()
