@@ -2,7 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Timer
 from typing import Any, Self, cast
 from uuid import UUID
 
@@ -14,7 +16,6 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.states import Cancelling
 
 from flows.commands import stopping
@@ -24,10 +25,8 @@ from tasks.core.units import counted
 # a long backfill must not delay the scheduled runs
 RUNS_AT_ONCE = 5
 STOPPED = "fedvitals serve was stopped. Landed data stays; the next run continues"
-# from a stop to the kill of a run that goes on, and to the end of serve
-KILL_AFTER, END_AFTER = 7.0, 13.0
-# within which Prefect's runner reports the end of a process
-REPORT_SECONDS = 8.0
+# from a cancel to the kill of a run that goes on, and from a stop to the end of serve
+KILL_AFTER, END_AFTER = 8.0, 14.0
 
 
 class ServeRunner(Runner):
@@ -37,78 +36,85 @@ class ServeRunner(Runner):
         # a restart must find its schedules active
         super().__init__(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
         self.code = 128 + signal.SIGTERM
-        self._names: dict[UUID | None, str] = {}
-        self._runs = runs
+        self._runs, self._names = runs, dict[UUID | None, str]()
 
     def add(self, deployment: RunnerDeployment) -> None:
-        """Register a deployment, out of the work pool to which it may have been deployed.
-
-        A worker of the pool would take our runs, and they lack the path of the code.
-        """
+        """Register a deployment, also one that was deployed to a work pool before."""
         found = cast(UUID, self.add_deployment(deployment))
         self._names[found] = deployment.full_name
+        # a worker of the pool would take its runs, and they lack the path of the code
         with get_client(sync_client=True) as client:
             client.update_deployment(found, DeploymentUpdate(work_pool_name=None, path="."))
+        print(f"fedvitals: serving {deployment.full_name}", file=sys.stderr)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         poller: Any = self._scheduled_run_poller
-        self._submit: Callable[..., Any] = poller._submit_run
-        poller._submit_run, poller._resolve_starter = self._follow, self._starter
+        manager: Any = self._process_manager
+        # what Prefect's cancel asks for is longer than a stop of serve may take
+        kill = manager.kill
+        manager.kill = lambda run, **_: kill(run, grace_seconds=KILL_AFTER)
+        poller._submit_run = partial(self._follow, poller._submit_run)
+        poller._resolve_starter = partial(self._starter, poller._resolve_starter)
         return self
 
-    def _starter(self, flow_run: FlowRun) -> EngineCommandStarter:
+    def _starter(self, resolve: Any, flow_run: FlowRun) -> Any:
         """Start a run in a session of its own, which Ctrl-C on our terminal does not reach."""
         self._say(flow_run, f"started ({flow_run.name})")
-        return EngineCommandStarter(
-            tmp_dir=self._tmp_dir,
-            deployment_name=self._names[flow_run.deployment_id].split("/")[1],
-            control_channel=self._control_channel,
-            isolate_process_group=True,
-        )
+        starter = resolve(flow_run)
+        starter._isolate_process_group = True
+        return starter
 
-    async def _follow(self, flow_run: FlowRun, *rest: Any) -> None:
+    async def _follow(self, submit: Any, flow_run: FlowRun, *rest: Any) -> None:
         """Record and run a flow run, and report how it ended."""
         run = str(flow_run.id)
-        self._runs.begin(run, self._names[flow_run.deployment_id])
+        record = self._runs.begin(run, self._names[flow_run.deployment_id])
         try:
-            await self._submit(flow_run, *rest)
+            await submit(flow_run, *rest)
             state = await self._state_after(flow_run.id)
-            # else the record stays, from which the run is ended later
-            if state and state.type not in AT_WORK:
-                self._runs.end(run)
-            if state and state.is_final():
-                words = f"{state.name}: {state.message}" if state.message else state.name
-                self._say(flow_run, f"ended as {words}")
-        except (HTTPError, ObjectNotFound) as error:
-            self._say(flow_run, f"ended; Prefect does not say how ({type(error).__name__})")
+            if state is None:
+                # the record stays, so that the run is set to Crashed later
+                return self._say(flow_run, "ended, but Prefect has no result of it")
+            record.unlink()
+            if state.is_final():
+                self._say(flow_run, f"ended as {state.name}: {state.message}")
         finally:
             self._runs.under_way.discard(run)
 
     async def _state_after(self, run: UUID) -> State[Any] | None:
         """Return a run's state once Prefect knows that its process ended."""
-        state = None
-        with anyio.move_on_after(REPORT_SECONDS):
-            while state is None or state.type in AT_WORK:
+        with anyio.move_on_after(KILL_AFTER), suppress(HTTPError, ObjectNotFound):
+            while True:
                 state = (await self._client.read_flow_run(run)).state
+                if state and state.type not in AT_WORK:
+                    return state
                 await anyio.sleep(0.3)
-        return state
+        return None
 
     def _say(self, flow_run: FlowRun, said: str) -> None:
-        text = " ".join(f"fedvitals: {self._names[flow_run.deployment_id]} {said}".split())
-        print(text, file=sys.stderr, flush=True)
+        text = " ".join(f"{self._names[flow_run.deployment_id]} {said}".split())
+        print(f"fedvitals: {text}", file=sys.stderr, flush=True)
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """End all runs and serve; at a second signal, at once."""
-        code = 128 + int(args[0])
+        self.code = 128 + int(args[0])
         if self.stopping:
-            self._kill()
-            stopping.end_now(code)
-        stopping.end_after(END_AFTER, code)
+            self._end_now()
+        patience = Timer(END_AFTER, self._end_now)
+        patience.daemon = True
+        patience.start()
         if not self.started:
-            raise SystemExit(code)
-        self.stopping, self.code = True, code
+            raise SystemExit(self.code)
+        self.stopping = True
         self.execute_in_background(self.astop)
+
+    def _end_now(self) -> None:
+        """End without waiting for runs: they survive a kill."""
+        manager = self._process_manager
+        for handle in filter(None, map(manager.get, manager.flow_run_ids())):
+            with suppress(ProcessLookupError):
+                handle.hard_kill()
+        stopping.end_now(self.code)
 
     async def cancel_all(self) -> None:
         """Cancel the runs together, as a cancel in the UI does."""
@@ -116,7 +122,6 @@ class ServeRunner(Runner):
             runs = counted(len(self._runs.under_way), "run")
             print(f"fedvitals: stopping {runs}…", file=sys.stderr, flush=True)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._kill_late)
             # a run may be on its way to a process
             while self._runs.under_way:
                 for run in self._process_manager.flow_run_ids() - self._cancelling_flow_run_ids:
@@ -124,27 +129,10 @@ class ServeRunner(Runner):
                     self._cancelling_flow_run_ids.add(run)
                     group.start_soon(self._cancel, run)
                 await anyio.sleep(0.1)
-            group.cancel_scope.cancel()
 
     async def _cancel(self, run: UUID) -> None:
-        try:
+        # without its server, a run is killed in the end
+        with suppress(HTTPError, ObjectNotFound):
             flow_run = await self._client.read_flow_run(run)
             await self._client.set_flow_run_state(run, Cancelling(message=STOPPED))
             await self._cancellation_manager.cancel(flow_run, STOPPED)
-        except (HTTPError, ObjectNotFound):
-            # without its server, a run is killed in the end
-            pass
-
-    async def _kill_late(self) -> None:
-        await anyio.sleep(KILL_AFTER)
-        self._kill()
-
-    def _kill(self) -> None:
-        """Kill the processes of all runs, which a run survives."""
-        for run in self._process_manager.flow_run_ids():
-            handle = self._process_manager.get(run)
-            try:
-                if handle:
-                    handle.hard_kill()
-            except ProcessLookupError:
-                pass

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefect.deployments.runner import RunnerDeployment
-
     from flows.commands.definitions import Deployment
     from tasks.core.settings import Settings
 
@@ -19,9 +17,10 @@ def serve() -> None:
     """Serve the flows: scheduled, and ready to start by hand in the Prefect UI.
 
     It needs a Prefect server (`prefect server start`) and PREFECT_API_URL, and runs until it is
-    stopped. Schedules come from `prefect.yaml`; its start undoes pauses made in the UI. A run that
-    is due while another of the same deployment works is cancelled. A schedule without work is
-    inactive, and a line says why.
+    stopped, which cancels its runs. Schedules come from `prefect.yaml`; its start undoes pauses
+    made in the UI, and sets runs that a crash left running to Crashed. A run that is due while
+    another of the same deployment works is cancelled. A schedule without work is inactive, and a
+    line says why.
 
     Example:
 
@@ -45,29 +44,22 @@ def serve() -> None:
     # a deployment's run takes nothing from the folder in which it happens to start
     os.environ |= dict(zip(PLACES, map(str, (settings.home, settings.config)), strict=True))
     from flows.commands.definitions import read_deployments, to_prefect
+    from flows.commands.runner import ServeRunner
     from flows.commands.schedules import watch_schedules
+    from flows.commands.served_runs import ServedRuns
 
     deployments = read_deployments(settings)
     idle = _report_idle(deployments, settings)
     served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]
-    watch_schedules([each.name for each in deployments])
-    raise SystemExit(_run(served, settings.home))
-
-
-def _run(deployments: "list[RunnerDeployment]", home: Path) -> int:
-    """Serve until a signal; return 128 + the signal, once running flows have ended."""
-    from flows.commands.runner import ServeRunner
-    from flows.commands.served_runs import ServedRuns
-
-    runs = ServedRuns(home)
-    runs.watch()
+    runs = ServedRuns(settings.home)
+    runs.end_left()
+    watch_schedules([each.name for each in deployments], runs.end_left)
     runner = ServeRunner(runs)
-    for each in deployments:
+    for each in served:
         runner.add(each)
-        print(f"fedvitals: serving {each.full_name}", file=sys.stderr)
     signal.signal(signal.SIGINT, runner.handle_sigterm)
     asyncio.run(runner.start())
-    return runner.code
+    raise SystemExit(runner.code)
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:

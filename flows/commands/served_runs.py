@@ -1,8 +1,7 @@
 """The record of serve's runs, from which the next serve ends those that a crash left."""
 
 import sys
-import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +20,6 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 # states that hold the place of a deployment
 AT_WORK = {StateType.PENDING, StateType.RUNNING, StateType.CANCELLING}
 GONE = "Its process is gone (killed, or the machine restarted). Landed data stays; the next run continues"
-CHECK_SECONDS = 60
 
 
 class ServedRuns:
@@ -31,41 +29,25 @@ class ServedRuns:
         self._folder = home / "serve"
         make_private(self._folder)
         self.under_way: set[str] = set()
-        self._lock = FileLock(self._folder / "lock")
+        self._lock = FileLock(self._folder / "lock", thread_local=False)
 
-    def begin(self, run: str, deployment: str) -> None:
-        """Record a run before it gets a process."""
+    def begin(self, run: str, deployment: str) -> Path:
+        """Record a run before it gets a process; return the file, which its end removes."""
         self.under_way.add(run)
-        replace_file(self._folder / f"{run}.run", deployment.encode())
+        return replace_file(self._folder / f"{run}.run", deployment.encode())
 
-    def end(self, run: str) -> None:
-        """Forget a run that Prefect has as ended."""
-        (self._folder / f"{run}.run").unlink(missing_ok=True)
-
-    def watch(self) -> None:
-        """End left runs, now and from a thread, unless another serve has this home."""
+    def end_left(self) -> None:
+        """Set runs that no process works on to Crashed, unless another serve has this home."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             return
-        self._end_left()
-        threading.Thread(target=self._watch, name="left runs", daemon=True).start()
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(CHECK_SECONDS)
-            self._end_left()
-
-    def _end_left(self) -> None:
-        left = {path.stem for path in self._folder.glob("*.run")} - self.under_way
-        for run in left - _alive() if left else ():
-            deployment = (self._folder / f"{run}.run").read_text("utf-8")
-            try:
-                _set_crashed(run, deployment)
-            except HTTPError:
-                # the server is away; the next turn asks it again
-                return
-            self.end(run)
+        left = {path.stem: path for path in self._folder.glob("*.run")}
+        for run in left.keys() - self.under_way - _alive() if left else ():
+            # it ended meanwhile, or the server is away and is asked again
+            with suppress(FileNotFoundError, HTTPError):
+                _set_crashed(UUID(run), left[run].read_text("utf-8"))
+                left[run].unlink()
 
 
 def _alive() -> set[str]:
@@ -74,15 +56,12 @@ def _alive() -> set[str]:
     return {variables[RUN_VARIABLE] for variables in found if RUN_VARIABLE in variables}
 
 
-def _set_crashed(run: str, deployment: str) -> None:
+def _set_crashed(run: UUID, deployment: str) -> None:
     """Set a flow run that is at work for Prefect to Crashed, which frees its place."""
-    with get_client(sync_client=True) as client:
-        try:
-            found = client.read_flow_run(UUID(run))
-        except ObjectNotFound:
-            return
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        found = client.read_flow_run(run)
         if found.state_type in AT_WORK:
-            # forced, since Prefect lets a run in Cancelling end as Cancelled only
-            client.set_flow_run_state(found.id, Crashed(message=GONE), force=True)
+            # forced, since a run in Cancelling may become Cancelled only
+            client.set_flow_run_state(run, Crashed(message=GONE), force=True)
             said = f"{deployment}: run {found.name} set to Crashed, since its process is gone"
             print(f"fedvitals: {said}", file=sys.stderr, flush=True)

@@ -36,15 +36,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
     """Begin to end; a second signal ends at once."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda again, frame: end_now(128 + again))
-    end_after(seconds_to_end, 128 + number)
-    raise SystemExit(128 + number)
-
-
-def end_after(seconds: float, code: int) -> None:
-    """End the process if it has not ended by then."""
-    patience = threading.Timer(seconds, end_now, (code,))
+    patience = threading.Timer(seconds_to_end, end_now, (128 + number,))
     patience.daemon = True
     patience.start()
+    raise SystemExit(128 + number)
 
 
 def end_now(code: int) -> NoReturn:

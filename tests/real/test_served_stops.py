@@ -71,8 +71,6 @@ def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
 def test_serve_ends_without_a_warning(here: Installation, how: str, code: int) -> None:
     with on_terminal(here, "serve") as terminal:
         terminal.wait_until(lambda: "serving collect/by-hand" in terminal.text, 240)
-        # once it has registered its deployment, the runner handles signals
-        terminal.pause(5)
         before = len(terminal.text)
         if how == "key":
             terminal.press(CTRL_C)
@@ -131,6 +129,10 @@ class Served:
     def state(self, run: Any) -> Any:
         return self.client.read_flow_run(run.id).state
 
+    def places_held(self) -> int:
+        limit = self.deployed().global_concurrency_limit
+        return int(self.client.read_global_concurrency_limit_by_name(limit.name).active_slots)
+
     def run_next(self) -> str:
         """Serve anew, run to the end, and return what serve wrote."""
         with on_terminal(self.here, "serve") as terminal:
@@ -158,79 +160,87 @@ def served(here: Installation, source: Source, client: SyncPrefectClient) -> Ser
     return Served(here, source, client)
 
 
-def lines_of(text: str) -> list[str]:
-    return [line for line in text.replace("^C", "").split("\r\n") if line.strip()]
+def stop(terminal: Terminal, how: str) -> list[str]:
+    """Stop a serve in the middle of its run; the lines that it wrote since."""
+    before = len(terminal.text)
+    if how == "SIGTERM":
+        terminal.signal(signal.SIGTERM)
+    else:
+        terminal.press(CTRL_C)
+    terminal.wait_until(lambda: "stopping 1 run…" in terminal.text[before:])
+    if how == "twice":
+        terminal.press(CTRL_C)
+    code, seconds = terminal.end(3 if how == "twice" else 18)
+    assert code == (143 if how == "SIGTERM" else 130), (how, seconds)
+    lines = terminal.text[before:].replace("^C", "").split("\r\n")
+    return [line for line in lines if line.strip()]
 
 
 @pytest.mark.promise(
     "Prefect: a stopped or killed `serve` leaves no run that blocks its deployment"
 )
-@pytest.mark.parametrize(("how", "code"), [("key", 130), ("signal", 143)])
 def test_serve_is_stopped_in_the_middle_of_a_run(
-    here: Installation, source: Source, client: SyncPrefectClient, how: str, code: int
-) -> None:
-    one = served(here, source, client)
-    with one.at_work() as (terminal, run):
-        before = len(terminal.text)
-        if how == "key":
-            terminal.press(CTRL_C)
-        else:
-            terminal.signal(signal.SIGTERM)
-        ended = terminal.end(20)[0]
-        state = one.state(run)
-    ending = f"fedvitals: collect/by-hand ended as Cancelled: {STOPPED}"
-    assert lines_of(terminal.text[before:]) == ["fedvitals: stopping 1 run…", ending, LINE]
-    assert (ended, state.name, state.message) == (code, "Cancelled", STOPPED)
-    # nothing is left to be set right
-    assert "set to Crashed" not in one.run_next()
-
-
-@pytest.mark.promise(
-    "Prefect: a stopped or killed `serve` leaves no run that blocks its deployment"
-)
-def test_a_second_ctrl_c_ends_at_once(
     here: Installation, source: Source, client: SyncPrefectClient
 ) -> None:
+    """And each next one begins its run, for which the place must be free."""
     one = served(here, source, client)
+    for how in ("Ctrl-C", "SIGTERM"):
+        with one.at_work() as (terminal, run):
+            lines = stop(terminal, how)
+            state = one.state(run)
+        assert (state.name, state.message) == ("Cancelled", STOPPED)
+        ending = f"fedvitals: collect/by-hand ended as Cancelled: {STOPPED}"
+        assert lines == ["fedvitals: stopping 1 run…", ending, LINE]
+
     with one.at_work() as (terminal, run):
+        # none of the runs before was left
+        assert "set to Crashed" not in terminal.text
         children = psutil.Process(terminal.pid).children(recursive=True)
-        before = len(terminal.text)
-        terminal.press(CTRL_C)
-        terminal.wait_until(lambda: "stopping 1 run" in terminal.text[before:])
-        terminal.press(CTRL_C)
-        ended, seconds = terminal.end(5)
+        assert stop(terminal, "twice") == ["fedvitals: stopping 1 run…", LINE]
         assert psutil.wait_procs(children, 5)[1] == []
-    assert (ended, seconds < 2) == (130, True)
-    assert lines_of(terminal.text[before:]) == ["fedvitals: stopping 1 run…", LINE]
-    assert "Traceback" not in one.run_next()
+    one.run_next()
     assert one.state(run).is_final()
 
 
 @pytest.mark.promise(
     "Prefect: a stopped or killed `serve` leaves no run that blocks its deployment"
 )
-def test_server_and_serve_are_killed_in_the_middle_of_a_run(
+def test_the_server_ends_in_the_middle_of_a_run(
     here: Installation, source: Source, tmp_path: Path
 ) -> None:
-    """As when the machine restarts."""
+    """With serve and its run, as when the machine restarts; and before serve is stopped."""
     home = tmp_path / "prefect"
     home.mkdir()
     server = PrefectServer(home)
     here.variables["PREFECT_API_URL"] = server.api_url
     with server, client_of(server) as client:
-        one = served(here, source, client)
-        with one.at_work() as (terminal, run):
+        with served(here, source, client).at_work() as (terminal, killed):
             for each in psutil.Process(terminal.pid).children(recursive=True):
                 each.kill()
             os.kill(terminal.pid, signal.SIGKILL)
             server.kill()
-    with server, client_of(server) as client:
+
+        server.start()
         one = served(here, source, client)
-        assert one.state(run).name == "Running"
-        text = one.run_next()
-        state = one.state(run)
+        # the server itself keeps the place for ever
+        assert (one.state(killed).name, one.places_held()) == ("Running", 1)
+        with one.at_work() as (terminal, stopped):
+            crashed(terminal.text, one, killed)
+            server.kill()
+            lines = stop(terminal, "Ctrl-C")
+            assert (lines[0], lines[-1]) == ("fedvitals: stopping 1 run…", LINE)
+            assert "Traceback" not in "".join(lines)
+
+        server.start()
+        crashed(one.run_next(), one, stopped)
+        assert one.places_held() == 0
+
+
+def crashed(text: str, one: Served, run: Any) -> None:
+    """Serve set it right, and wrote so once."""
     line = f"collect/by-hand: run {run.name} set to Crashed, since its process is gone"
     assert text.count(f"fedvitals: {line}\r\n") == 1
+    state = one.state(run)
     assert state.name == "Crashed"
     assert state.message.startswith("Its process is gone (killed, or the machine restarted).")
 

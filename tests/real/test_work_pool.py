@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pytest_httpserver import HTTPServer
 
 from tests.support.installation import Installation, entry
+from tests.support.process import environment
 from tests.support.servers import PrefectServer
 from tests.support.serving import eventually, serving
 from tests.support.whole_way import Source
@@ -32,18 +33,12 @@ HOURLY = "collect/hourly"
 
 @dataclass
 class Pool:
-    """A clone with the shipped deployments, an installation of the workers', and their server."""
+    """A clone that is deployed to a work pool, and an installation of its workers."""
 
     clone: Path
     installation: Installation
     client: SyncPrefectClient
     workers: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-
-    def prefect(self, *arguments: str) -> None:
-        """Prefect's own command, in the clone."""
-        command = [str(PREFECT), "--no-prompt", *arguments]
-        env = {**self.installation.environment, "PREFECT_HOME": str(self.clone.parent / "prefect")}
-        subprocess.run(command, cwd=self.clone, env=env, check=True)
 
     @contextmanager
     def worker(self, **places: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -51,12 +46,12 @@ class Pool:
         here = self.installation
         kept = {k: v for k, v in here.environment.items() if not k.startswith("FEDVITALS_")}
         name = f"worker-{len(self.workers)}"
-        home = {"PREFECT_HOME": str(here.folder / name)}
+        own = {"PREFECT_HOME": str(here.folder / name), "PREFECT_WORKER_QUERY_SECONDS": "1"}
         with (here.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [str(PREFECT), "worker", "start", "--pool", "fedvitals", "--name", name],
                 cwd=here.folder,
-                env={**kept, **home, **places},
+                env={**kept, **own, **places},
                 stdout=log,
                 stderr=log,
             )
@@ -111,41 +106,52 @@ def source(httpserver: HTTPServer) -> Iterator[Source]:
     made.gate.set()
 
 
+def prefect(clone: Path, server: PrefectServer, *arguments: str) -> None:
+    """Prefect's own command, in the clone."""
+    env = environment({**server.client_env(), "PREFECT_HOME": str(clone.parent / "prefect")})
+    subprocess.run([str(PREFECT), "--no-prompt", *arguments], cwd=clone, env=env, check=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> Path:
+    """As the guide has it, but for the schedules, and twice: once with folders of its own."""
+    made = tmp_path_factory.mktemp("pool") / "clone"
+    (made / "deployments").mkdir(parents=True)
+    (made / "flows").symlink_to(ROOT / "flows")
+    shipped = (ROOT / "deployments" / "prefect.yaml").read_text("utf-8")
+    content = yaml.safe_load(shipped.replace("active: true", "active: false"))
+    (hourly,) = [each for each in content["deployments"] if each["name"] == "hourly"]
+    here = placed(made)
+    env = {"FEDVITALS_HOME": str(here.home), "FEDVITALS_CONFIG": str(here.config)}
+    pool = {**hourly["work_pool"], "job_variables": {"env": env}}
+    content["deployments"].append({**hourly, "name": "placed", "work_pool": pool})
+    path = made / "deployments" / "prefect.yaml"
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    prefect(made, server, "work-pool", "create", "fedvitals", "--type", "process")
+    names = ("--name", "hourly", "--name", "placed")
+    prefect(made, server, "deploy", *names, "--prefect-file", "deployments/prefect.yaml")
+    return made
+
+
+def placed(clone: Path) -> Installation:
+    """The installation that the deployment itself names."""
+    return Installation(clone.parent / "placed").configure({"a": entry("a")})
+
+
 @pytest.fixture
-def pool(tmp_path: Path, server: PrefectServer, source: Source) -> Iterator[Pool]:
-    """As the guide has it, but for the schedules."""
+def pool(tmp_path: Path, clone: Path, server: PrefectServer, source: Source) -> Iterator[Pool]:
     variables = {"PREFECT_API_URL": server.api_url, "PROMETHEUS_URL": source.url}
     here = Installation(tmp_path / "worker", variables).configure({"a": entry("a")})
-    clone = tmp_path / "clone"
-    (clone / "deployments").mkdir(parents=True)
-    (clone / "flows").symlink_to(ROOT / "flows")
-    shipped = (ROOT / "deployments" / "prefect.yaml").read_text("utf-8")
-    (clone / "deployments" / "prefect.yaml").write_text(
-        shipped.replace("active: true", "active: false"), "utf-8"
-    )
     with (
         temporary_settings({PREFECT_API_URL: server.api_url}),
         get_client(sync_client=True) as client,
     ):
-        made = Pool(clone, here, client)
-        made.prefect("work-pool", "create", "fedvitals", "--type", "process", "--overwrite")
-        made.prefect("deploy", "--name", "hourly", "--prefect-file", "deployments/prefect.yaml")
-        yield made
+        yield Pool(clone, here, client)
 
 
 def places(pool: Pool) -> dict[str, str]:
     here = pool.installation
     return {"FEDVITALS_HOME": str(here.home), "FEDVITALS_CONFIG": str(here.config)}
-
-
-def with_places(pool: Pool) -> None:
-    """Deploys anew, with the folders as job variables."""
-    path = pool.clone / "deployments" / "prefect.yaml"
-    content = yaml.safe_load(path.read_text("utf-8"))
-    for each in content["deployments"]:
-        each["work_pool"]["job_variables"] = {"env": places(pool)}
-    path.write_text(yaml.safe_dump(content), "utf-8")
-    pool.prefect("deploy", "--name", "hourly", "--prefect-file", "deployments/prefect.yaml")
 
 
 @pytest.mark.promise(
@@ -155,17 +161,15 @@ def test_a_worker_that_does_not_say_where_home_is(pool: Pool) -> None:
     before = sorted(pool.clone.rglob("*"))
     with pool.worker():
         name, message = pool.ending()
-
         # what the deployment says does as well
-        with_places(pool)
-        assert pool.ending()[0] == "Completed"
+        assert pool.ending("collect/placed")[0] == "Completed"
 
     assert name == "Failed"
     assert message.startswith("FEDVITALS_HOME and FEDVITALS_CONFIG: no absolute path is set")
     assert "Fix: set it for the worker, or in job_variables.env" in message
     # nothing is made where the code is
     assert sorted(pool.clone.rglob("*")) == before
-    assert pool.installation.kept("collect")["values"]["landed"] > 0
+    assert placed(pool.clone).kept("collect")["values"]["landed"] > 0
 
 
 @pytest.mark.promise(
@@ -174,34 +178,40 @@ def test_a_worker_that_does_not_say_where_home_is(pool: Pool) -> None:
 @pytest.mark.promise(
     "Prefect: after a worker's death its place is free once its run is deleted, and another worker goes on"
 )
-@pytest.mark.parametrize("whole", [True, False])
-def test_one_of_two_workers_dies(pool: Pool, source: Source, whole: bool) -> None:
-    """With its machine, or just by itself."""
-    source.gate.clear()
+def test_workers_die(pool: Pool, source: Source, server: PrefectServer) -> None:
+    """The first by itself, the second with its machine."""
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(pool.worker(**places(pool)))
-        dying = pool.start()
-        assert source.reached.wait(PATIENCE)
-        worker = pool.workers[worker_of(pool, dying)]
-        if whole:
-            kill_whole(worker)
+        alone, worker = at_work(pool, source)
         worker.kill()
         source.gate.set()
+        assert pool.ended(alone).state_name == "Crashed"
 
-        if whole:
-            # the place is held for the dead one
-            name, message = pool.ending()
-            assert (name, "concurrency limit" in message) == ("Cancelled", True)
-            assert pool.client.read_flow_run(dying).state_name == "Running"
-            # as the runbook has it
-            pool.prefect("flow-run", "delete", str(dying))
-        else:
-            assert pool.ended(dying).state_name == "Crashed"
-        assert pool.ending()[0] == "Completed"
+        # the place was free at once; the other worker has it
+        whole, worker = at_work(pool, source)
+        kill_whole(worker)
+        source.gate.set()
+        stack.enter_context(pool.worker(**places(pool)))
+        name, message = pool.ending()
+        assert (name, "concurrency limit" in message) == ("Cancelled", True)
+        assert pool.client.read_flow_run(whole).state_name == "Running"
 
+        # as the runbook has it
+        prefect(pool.clone, server, "flow-run", "delete", str(whole))
+        name, message = pool.ending()
+
+    assert (name, pool.clone.joinpath(".fedvitals").exists()) == ("Completed", False)
     assert pool.installation.kept("collect")["values"]["landed"] > 0
-    assert not (pool.clone / ".fedvitals").exists()
+
+
+def at_work(pool: Pool, source: Source) -> tuple[UUID, "subprocess.Popen[bytes]"]:
+    """A run that waits for the source, and its worker."""
+    source.gate.clear()
+    source.reached.clear()
+    run = pool.start()
+    assert source.reached.wait(PATIENCE)
+    return run, pool.workers[worker_of(pool, run)]
 
 
 def worker_of(pool: Pool, run: UUID) -> int:
@@ -215,6 +225,7 @@ def worker_of(pool: Pool, run: UUID) -> int:
 def test_a_worker_beside_serve(pool: Pool) -> None:
     """Which takes over deployments that were deployed to the pool."""
     log = pool.installation.folder / "serve.log"
+    pool.installation.variables["PREFECT_RUNNER_POLL_FREQUENCY"] = "1"
     with pool.worker(**places(pool)) as worker, serving(pool.installation):
         eventually(lambda: "serving backfill/backfill" in log.read_text(), PATIENCE)
         assert pool.ending()[0] == "Completed"
