@@ -10,12 +10,14 @@ from uuid import UUID
 
 import anyio
 from httpx import HTTPError
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
+from prefect.runner._scheduled_run_poller import ScheduledRunPoller
 from prefect.states import Cancelling
 
 from flows.commands import stopping
@@ -27,6 +29,21 @@ RUNS_AT_ONCE = 5
 STOPPED = "fedvitals serve was stopped. Landed data stays; the next run continues"
 # from a cancel to the kill of a run that goes on, and from a stop to the end of serve
 KILL_AFTER, END_AFTER = 8.0, 14.0
+
+
+def _make_patient(owner: Any, name: str) -> None:
+    """Let a loop of Prefect wait for its server, where it would end at the third error."""
+    ask = getattr(owner, name)
+
+    async def patiently(*args: Any) -> None:
+        with suppress(HTTPError):
+            await ask(*args)
+
+    setattr(owner, name, patiently)
+
+
+_make_patient(ScheduledRunPoller, "_get_and_submit_flow_runs")
+_make_patient(FlowRunCancellingObserver, "_check_for_cancelled_flow_runs")
 
 
 class ServeRunner(Runner):
@@ -75,7 +92,7 @@ class ServeRunner(Runner):
             if state is None:
                 # the record stays, so that the run is set to Crashed later
                 return self._say(flow_run, "ended, but Prefect has no result of it")
-            record.unlink()
+            record.unlink(missing_ok=True)
             if state.is_final():
                 self._say(flow_run, f"ended as {state.name}: {state.message}")
         finally:

@@ -34,7 +34,11 @@ class ServedRuns:
     def begin(self, run: str, deployment: str) -> Path:
         """Record a run before it gets a process; return the file, which its end removes."""
         self.under_way.add(run)
-        return replace_file(self._folder / f"{run}.run", deployment.encode())
+        path = self._folder / f"{run}.run"
+        # the run itself reports a full disk
+        with suppress(OSError):
+            replace_file(path, deployment.encode())
+        return path
 
     def end_left(self) -> None:
         """Set runs that no process works on to Crashed, unless another serve has this home."""

@@ -1,6 +1,7 @@
 """What a new `serve` does with runs that the record of an earlier one lists."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,13 @@ def test_a_server_that_is_away_leaves_the_record(tmp_path: Path) -> None:
         runs.end_left()
 
     assert left(tmp_path) == [run]
+
+
+def test_a_folder_that_takes_no_file_does_not_end_serve(tmp_path: Path) -> None:
+    runs = ServedRuns(tmp_path)
+    shutil.rmtree(tmp_path / "serve")
+
+    assert not runs.begin(str(uuid4()), NAME).exists()
 
 
 def test_its_folder_is_private(tmp_path: Path) -> None:

@@ -133,9 +133,15 @@ class Served:
         limit = self.deployed().global_concurrency_limit
         return int(self.client.read_global_concurrency_limit_by_name(limit.name).active_slots)
 
-    def run_next(self) -> str:
-        """Serve anew, run to the end, and return what serve wrote."""
+    def run_next(self, server: PrefectServer | None = None) -> str:
+        """Serve anew, run to the end, and return what serve wrote; a server is restarted before."""
         with on_terminal(self.here, "serve") as terminal:
+            if server:
+                terminal.wait_until(lambda: "serving collect/by-hand" in terminal.text, 240)
+                terminal.pause(3)
+                server.kill()
+                terminal.pause(8)
+                server.start()
             run = self.start()
             terminal.wait_until(lambda: self.state(run).is_final(), 240)
             assert self.state(run).name == "Completed", self.state(run).message
@@ -228,11 +234,10 @@ def test_the_server_ends_in_the_middle_of_a_run(
             crashed(terminal.text, one, killed)
             server.kill()
             lines = stop(terminal, "Ctrl-C")
-            assert (lines[0], lines[-1]) == ("fedvitals: stopping 1 run…", LINE)
-            assert "Traceback" not in "".join(lines)
+            assert lines == ["fedvitals: stopping 1 run…", LINE]
 
         server.start()
-        crashed(one.run_next(), one, stopped)
+        crashed(one.run_next(server), one, stopped)
         assert one.places_held() == 0
 
 
