@@ -1,6 +1,5 @@
 """Prefect's runner for `serve`: it reports its runs, and ends them when it is stopped."""
 
-import signal
 import sys
 from contextlib import suppress
 from functools import partial
@@ -52,7 +51,7 @@ class ServeRunner(Runner):
     def __init__(self, runs: ServedRuns) -> None:
         # a restart must find its schedules active
         super().__init__(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
-        self.code = 128 + signal.SIGTERM
+        self.code = 0
         self._runs, self._names = runs, dict[UUID | None, str]()
 
     def add(self, deployment: RunnerDeployment) -> None:
@@ -73,6 +72,9 @@ class ServeRunner(Runner):
         manager.kill = lambda run, **_: kill(run, grace_seconds=KILL_AFTER)
         poller._submit_run = partial(self._follow, poller._submit_run)
         poller._resolve_starter = partial(self._starter, poller._resolve_starter)
+        # a signal may have come before
+        if self.code:
+            self.execute_in_background(self.astop)
         return self
 
     def _starter(self, resolve: Any, flow_run: FlowRun) -> Any:
@@ -114,16 +116,14 @@ class ServeRunner(Runner):
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """End all runs and serve; at a second signal, at once."""
-        self.code = 128 + int(args[0])
-        if self.stopping:
+        is_second, self.code = bool(self.code), 128 + int(args[0])
+        if is_second:
             self._end_now()
         patience = Timer(END_AFTER, self._end_now)
         patience.daemon = True
         patience.start()
-        if not self.started:
-            raise SystemExit(self.code)
-        self.stopping = True
-        self.execute_in_background(self.astop)
+        if self.started:
+            self.execute_in_background(self.astop)
 
     def _end_now(self) -> None:
         """End without waiting for runs: they survive a kill."""
