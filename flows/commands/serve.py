@@ -57,7 +57,8 @@ def serve() -> None:
     runner = ServeRunner(runs)
     for each in served:
         runner.add(each)
-    signal.signal(signal.SIGINT, runner.handle_sigterm)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, runner.handle_sigterm)
     asyncio.run(runner.start())
     raise SystemExit(runner.code)
 
