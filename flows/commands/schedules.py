@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Thread
@@ -103,38 +103,30 @@ def _look_up(client: "SyncPrefectClient", name: str, now: datetime) -> Scheduled
 def _next_run(
     client: "SyncPrefectClient", deployment: "DeploymentResponse", now: datetime
 ) -> datetime | None:
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
-        FlowRunFilter,
-        FlowRunFilterNextScheduledStartTime,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
+    time = {"after_": now}
+    ahead = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": time}
     runs = client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(after_=now),
-        ),
+        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment.id]}}),
+        flow_run_filter=FlowRunFilter.model_validate(ahead),
         sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
     )
     # runs scheduled by hand do not show that the scheduler works
     return next((run.next_scheduled_start_time for run in runs if run.auto_scheduled), None)
 
 
-def watch_schedules(names: Sequence[str]) -> None:
-    """Report on standard error, from a thread, when scheduling stops or resumes."""
-    Thread(target=_watch, args=(names,), name="schedules", daemon=True).start()
+def watch_schedules(names: Sequence[str], end_left: Callable[[], None]) -> None:
+    """Report from a thread when scheduling stops or resumes; end runs without a process."""
+    Thread(target=_watch, args=(names, end_left), name="schedules", daemon=True).start()
 
 
-def _watch(names: Sequence[str]) -> None:
+def _watch(names: Sequence[str], end_left: Callable[[], None]) -> None:
     was_ok = True
     while True:
         time.sleep(CHECK_SECONDS)
+        end_left()
         check = check_schedules(names)
         if check.ok != was_ok:
             said = "runs are scheduled again" if check.ok else f"{check.detail}. Fix: {check.fix}"

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefect.deployments.runner import RunnerDeployment
-
     from flows.commands.definitions import Deployment
     from tasks.core.settings import Settings
-
-# a long backfill must not delay the scheduled runs
-RUNS_AT_ONCE = 5
 
 
 def serve() -> None:
     """Serve the flows: scheduled, and ready to start by hand in the Prefect UI.
 
     It needs a Prefect server (`prefect server start`) and PREFECT_API_URL, and runs until it is
-    stopped. Schedules come from `prefect.yaml`; its start undoes pauses made in the UI. A run that
-    is due while another of the same deployment works is cancelled. A schedule without work is
-    inactive, and a line says why.
+    stopped, which cancels its runs. Schedules come from `prefect.yaml`; its start undoes pauses
+    made in the UI, and sets runs that a crash left running to Crashed. A run that is due while
+    another of the same deployment works is cancelled. A schedule without work is inactive, and a
+    line says why.
 
     Example:
 
@@ -32,7 +28,7 @@ def serve() -> None:
     """
     from flows.commands.prefect_server import require_server
     from tasks.core.errors import ConfigurationInvalid
-    from tasks.core.settings import load_settings
+    from tasks.core.settings import PLACES, load_settings
     from tasks.core.whole_file import make_private
 
     settings = load_settings()
@@ -45,32 +41,26 @@ def serve() -> None:
     # and its import warns of a home whose parent is missing
     tempfile.tempdir = str(settings.home / "tmp")
     make_private(Path(tempfile.tempdir))
+    # a deployment's run takes nothing from the folder in which it happens to start
+    os.environ |= dict(zip(PLACES, map(str, (settings.home, settings.config)), strict=True))
     from flows.commands.definitions import read_deployments, to_prefect
+    from flows.commands.runner import ServeRunner
     from flows.commands.schedules import watch_schedules
+    from flows.commands.served_runs import ServedRuns
 
     deployments = read_deployments(settings)
     idle = _report_idle(deployments, settings)
     served = [to_prefect(each, is_active=each.name not in idle) for each in deployments]
-    watch_schedules([each.name for each in deployments])
-    raise SystemExit(_run(served))
-
-
-def _run(deployments: "list[RunnerDeployment]") -> int:
-    """Serve until a signal; return 128 + the signal, once running flows have ended."""
-    from prefect.runner import Runner
-
-    # a restart must find its schedules active
-    runner = Runner(pause_on_shutdown=False, limit=RUNS_AT_ONCE)
-    for each in deployments:
-        runner.add_deployment(each)
-        print(f"fedvitals: serving {each.flow_name}/{each.name}", file=sys.stderr)
-    # the runner handles both signals itself, and stops its runs
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        asyncio.run(runner.start())
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 128 + signal.SIGTERM
+    runs = ServedRuns(settings.home)
+    runs.end_left()
+    watch_schedules([each.name for each in deployments], runs.end_left)
+    runner = ServeRunner(runs)
+    for each in served:
+        runner.add(each)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, runner.handle_sigterm)
+    asyncio.run(runner.start())
+    raise SystemExit(runner.code)
 
 
 def _report_idle(deployments: "list[Deployment]", settings: "Settings") -> set[str]:

@@ -35,14 +35,14 @@ def say() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Begin to end; a second signal ends at once."""
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda again, frame: _end_now(128 + again))
-    patience = threading.Timer(seconds_to_end, _end_now, (128 + number,))
+        signal.signal(each, lambda again, frame: end_now(128 + again))
+    patience = threading.Timer(seconds_to_end, end_now, (128 + number,))
     patience.daemon = True
     patience.start()
     raise SystemExit(128 + number)
 
 
-def _end_now(code: int) -> NoReturn:
+def end_now(code: int) -> NoReturn:
     """End the process without waiting threads: a run survives a kill."""
     say()
     sys.stderr.flush()

@@ -227,6 +227,7 @@ class Settings:
         return tuple(each.target for each, tuning in named if each is not None and tuning.enabled)
 
 
+PLACES = ("FEDVITALS_HOME", "FEDVITALS_CONFIG")
 CLIENT_KEY_VARIABLE = "FEDVITALS_CLIENT_KEY"
 SHORTEST_CLIENT_KEY = 16
 

@@ -1,16 +1,19 @@
 """A run as a flow run of Prefect: steps as tasks, result as state."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from prefect import runtime
 from prefect.client.schemas.objects import State
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
 
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError
 from tasks.core.receipt import FailOn, Receipt
-from tasks.core.settings import load_settings
+from tasks.core.settings import PLACES, load_settings
 from tasks.runs.base.run import Run, logger
 from tasks.runs.base.step import Step
 from tasks.stages.artifacts import publish
@@ -30,6 +33,7 @@ def record(
     """
     with _logged():
         try:
+            _require_places()
             with Run(
                 flow,
                 load_settings(),
@@ -42,6 +46,18 @@ def record(
         except FedvitalsError as error:
             logger.error("%s", error)
             return Failed(message=str(error), data=error)
+
+
+def _require_places() -> None:
+    """Raise ConfigurationInvalid unless a deployment's run knows where home and config are.
+
+    A worker of a work pool changes to the folder of the code, which has neither.
+    """
+    unset = [name for name in PLACES if not Path(os.environ.get(name) or "").is_absolute()]
+    if unset and runtime.deployment.id:
+        problem = "no absolute path is set, so the run would use the folder of its code"
+        fix = "Set it for the worker, or in job_variables.env of the work pool in prefect.yaml"
+        raise ConfigurationInvalid(where=" and ".join(unset), problem=problem, fix=fix)
 
 
 @contextmanager
