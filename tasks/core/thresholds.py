@@ -22,6 +22,10 @@ FILE = "alert-thresholds.yaml"
 RULE = "rule"
 # the rule that always fires, which shows that alerts arrive
 WATCHDOG = "Watchdog"
+# folder of the pages of rules that name no URL
+RUNBOOKS = "docs/runbooks"
+# added to the id, the name of the alert on `no_data_after`
+NO_DATA = "_no_data"
 
 Comparison = Literal[">", ">=", "<", "<=", "==", "!="]
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -32,6 +36,8 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+# what changes an annotation with every evaluation
+OF_VALUE = re.compile(r"\$value|\.Value\b")
 _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _FIELD = r"([a-zA-Z]\w*)\.([a-zA-Z]\w*)"
 _CONDITION = re.compile(rf"\s*{_FIELD}\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
@@ -104,6 +110,10 @@ class Threshold(Strict):
             raise ValueError("`comparison` and `value` go together")
         if self.field is not None and self.comparison is None:
             raise ValueError("a `field` needs a `comparison` and a `value`")
+        if self.no_data_after is not None and self.comparison is None:
+            raise ValueError("`no_data_after` needs a `comparison`, or its absence is not seen")
+        if OF_VALUE.search(" ".join((self.summary, *self.annotations.values()))):
+            raise ValueError("`summary` and `annotations` may not show the value: it is in findings")
         if self.field is not None and self.when is not None:
             _condition(self.when)
         if self.id.lower() == WATCHDOG.lower():
@@ -121,6 +131,16 @@ class Threshold(Strict):
         """Return `when` of a field's threshold."""
         return None if self.field is None or self.when is None else _condition(self.when)
 
+    @property
+    def runbook_page(self) -> str:
+        """Return where its runbook is."""
+        return self.runbook or f"{RUNBOOKS}/{self.id}.md"
+
+    @property
+    def limit(self) -> str:
+        """Return comparison and value, as findings show them; empty for an expr with its own."""
+        return "" if self.value is None else f"{self.comparison} {self.value:g}"
+
     def applies_in(self, environment: str) -> bool:
         """Return whether the environment has it."""
         return self.environment in (None, environment)
@@ -131,14 +151,17 @@ class Threshold(Strict):
             return True
         return COMPARISONS[self.comparison](value, self.value)
 
-    def subject(self, environment: str, labels: Mapping[str, str]) -> str:
-        """Name what a finding is about: rule, environment and the values of its tags."""
+    def subject(self, environment: str, labels: Mapping[str, str], alert: str = "") -> str:
+        """Name what a finding is about: its alert, environment and the values of its tags."""
         tags = (f"{tag}={labels[tag]}" for tag in sorted(self.tags) if labels.get(tag))
-        return " ".join((self.id, environment, *tags))
+        return " ".join((alert or self.id, environment, *tags))
 
-    def fingerprint(self, environment: str, labels: Mapping[str, str]) -> str:
-        """Return the finding's, the same whether Prometheus or fedvitals saw it."""
-        return fingerprint_of(RULE, self.subject(environment, labels))
+    def fingerprint(self, environment: str, labels: Mapping[str, str], alert: str = "") -> str:
+        """Return the finding's, the same whether Prometheus or fedvitals saw it.
+
+        `alert` is the alertname, which differs from the id when there is no data.
+        """
+        return fingerprint_of(RULE, self.subject(environment, labels, alert))
 
 
 def _condition(text: str) -> Condition:
