@@ -20,7 +20,7 @@ from tasks.core.window import format_duration, parse_duration
 FILE = "alert-thresholds.yaml"
 # kind of the findings of thresholds
 RULE = "rule"
-# the rule that always fires, which shows that alerts arrive
+# the built-in rule that always fires
 WATCHDOG = "Watchdog"
 # folder of the pages of rules that name no URL
 RUNBOOKS = "docs/runbooks"
@@ -116,8 +116,6 @@ class Threshold(Strict):
             raise ValueError("`summary` and `annotations` may not show the value: it is in findings")
         if self.field is not None and self.when is not None:
             _condition(self.when)
-        if self.id.lower() == WATCHDOG.lower():
-            raise ValueError(f"{WATCHDOG} is built in")
         return self
 
     @property
@@ -192,6 +190,8 @@ class ThresholdsFile(Strict):
             name: {**entry, "id": name} if isinstance(entry, dict) else entry
             for name, entry in content["thresholds"].items()
         }
+        if taken := {name for name in named if str(name).lower() == WATCHDOG.lower()}:
+            raise ValueError(f"thresholds.{taken.pop()}: the name is built in")
         return {**content, "thresholds": named}
 
 
@@ -239,3 +239,11 @@ def _field_problems(threshold: Threshold, catalogue: Catalogue) -> Iterable[str]
         yield f"`for` {length} is shorter than the step of {entry.name}, {step}"
     if missing := sorted(set(threshold.tags) - set(entry.tags)):
         yield f"{entry.name} has no tag {', '.join(missing)}"
+
+
+WATCHDOG_RULE = Threshold(
+    id=WATCHDOG,
+    expr="vector(1)",
+    severity=Severity.INFO,
+    summary="always fires: its absence shows that alerts do not arrive",
+)

@@ -1,7 +1,6 @@
 """PromQL of a threshold: its text as a rule, its selectors, the labels that it keeps."""
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +8,6 @@ import promql_parser as promql
 
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.thresholds import COMPARISONS, Threshold
-from tasks.core.window import format_duration
 
 # functions that need two samples of each series
 RATES = frozenset({"rate", "irate", "increase", "delta", "idelta", "deriv"})
@@ -58,15 +56,14 @@ def condition(threshold: Threshold) -> str:
     """Return the query of which each series is a breach."""
     text = threshold.expr or ""
     if threshold.comparison is not None:
-        text = f"{_group(text)} {threshold.comparison} {threshold.value!r}"
+        value = repr(threshold.value).removesuffix(".0")
+        text = f"{_group(text)} {threshold.comparison} {value}"
     return f"{_group(text)} and on () {_group(threshold.when)}" if threshold.when else text
 
 
-def absence(threshold: Threshold, interval: timedelta) -> str:
-    """Return the query that has a series while there was no value for `no_data_after`."""
-    assert threshold.no_data_after is not None
-    window = f"[{format_duration(threshold.no_data_after)}:{format_duration(interval)}]"
-    text = f"absent_over_time({_group(threshold.expr or '')}{window})"
+def absence(threshold: Threshold) -> str:
+    """Return the query that has a series while there is no value."""
+    text = f"absent({_group(threshold.expr or '')})"
     return f"{text} and on () {_group(threshold.when)}" if threshold.when else text
 
 

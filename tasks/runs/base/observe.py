@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.analysis.rules.firing import Alert, replay
 from tasks.analysis.rules.judge import Labels, Observed, labels_key
 from tasks.analysis.rules.promql import absence, condition
 from tasks.core.catalogue import Catalogue
 from tasks.core.measurement import Measurement
-from tasks.core.thresholds import COMPARISONS, Condition, Threshold
+from tasks.core.thresholds import COMPARISONS, NO_DATA, Condition, Threshold
 from tasks.core.window import Window, ceil, floor
 from tasks.lake.tables import Lake
 from tasks.sources.prometheus_rules import RulesClient
@@ -27,7 +28,8 @@ def in_prometheus(
 ) -> Observed:
     """Query Prometheus as it would evaluate the rule, whether or not it has the rule."""
     at, what = floor(at, interval), f"rule {threshold.id}"
-    start = at - LOOK_BACK - threshold.for_ - threshold.keep_firing_for
+    start = at - max(LOOK_BACK, threshold.no_data_after or LOOK_BACK) - threshold.for_
+    start -= threshold.keep_firing_for
     window = Window(start, at + timedelta.resolution)
     return Observed(
         start=start,
@@ -37,8 +39,22 @@ def in_prometheus(
         values=client.now(threshold.expr or "", at, what),
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
         is_absent=threshold.no_data_after is not None
-        and bool(client.now(absence(threshold, interval), at, what)),
+        and _is_absent(threshold, threshold.no_data_after, client, window, interval),
     )
+
+
+def _is_absent(
+    threshold: Threshold,
+    length: timedelta,
+    client: RulesClient,
+    window: Window,
+    interval: timedelta,
+) -> bool:
+    what = f"rule {threshold.id}{NO_DATA}"
+    alert = Alert(length, timedelta(0), interval)
+    for moments in client.moments(absence(threshold), window, interval, what).values():
+        replay(alert, moments, window.stop)
+    return alert.state == "firing"
 
 
 def in_lake(
