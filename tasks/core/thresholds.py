@@ -113,7 +113,9 @@ class Threshold(Strict):
         if self.no_data_after is not None and self.comparison is None:
             raise ValueError("`no_data_after` needs a `comparison`, or its absence is not seen")
         if OF_VALUE.search(" ".join((self.summary, *self.annotations.values()))):
-            raise ValueError("`summary` and `annotations` may not show the value: it is in findings")
+            raise ValueError(
+                "`summary` and `annotations` may not show the value: it is in findings"
+            )
         if self.field is not None and self.when is not None:
             _condition(self.when)
         return self

@@ -123,7 +123,9 @@ def look(
 def _described(client: Client) -> dict[str, list[Described]]:
     """Return the targets' metadata; none when the service keeps none."""
     try:
-        return ask_data(client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None)
+        return ask_data(
+            client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None
+        )
     except SourceRefused as error:
         if error.status != 404:
             raise

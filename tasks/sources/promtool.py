@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.core.errors import ConfigurationInvalid
@@ -50,7 +51,7 @@ class Promtool:
         """Return what it refuses of a file of rules; empty when it is good."""
         return self._failure("check", "rules", rules.name, folder=rules.parent)
 
-    def test(self, *tests: Path) -> str:
+    def test(self, tests: Iterable[Path]) -> str:
         """Return which unit tests fail; empty when all pass."""
         return self._failure("test", "rules", *(str(path.resolve()) for path in tests))
 

@@ -75,9 +75,13 @@ def _group(text: str) -> str:
 def normal(query: str) -> str:
     """Return one form of all queries that differ in spelling only; the text if it is not PromQL."""
     try:
-        return repr(promql.transform(parsed(query), post_visit=_inner))
+        return _form(parsed(query))
     except ValueError:
         return query.strip()
+
+
+def _form(node: Any) -> str:
+    return repr(promql.transform(node, post_visit=_inner))
 
 
 def _inner(node: Any) -> Any:
@@ -128,10 +132,15 @@ def _filters(part: Any) -> bool:
 def split_comparison(query: str) -> tuple[str, str | None, float | None]:
     """Return the query's left side, comparison and number; the query itself without such an end."""
     node = _bare(parsed(query))
-    if isinstance(node, promql.BinaryExpr) and operator_of(node) in COMPARISONS and _filters(node):
-        if isinstance(limit := _bare(node.rhs), promql.NumberLiteral):
-            return " ".join(_bare(node.lhs).prettify().split()), operator_of(node), limit.val
-    return query, None, None
+    if not isinstance(node, promql.BinaryExpr) or operator_of(node) not in COMPARISONS:
+        return query, None, None
+    left, limit = _bare(node.lhs), _bare(node.rhs)
+    text = " ".join(left.prettify().split())
+    # a string in it may have lost blanks
+    is_same = isinstance(limit, promql.NumberLiteral) and normal(text) == _form(left)
+    return (
+        (text, operator_of(node), limit.val) if is_same and _filters(node) else (query, None, None)
+    )
 
 
 def is_scalar(node: Any) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from tasks.analysis.rules.promql import absence, condition
-from tasks.core.severity import Severity
 from tasks.core.thresholds import NO_DATA, WATCHDOG_RULE, Threshold
 from tasks.core.window import format_duration
 
@@ -21,7 +20,11 @@ def group_name(environment: str) -> str:
 
 def rule_file(thresholds: Iterable[Threshold], environment: str, interval: timedelta) -> str:
     """Return the rules of the environment as Prometheus reads them, the watchdog first."""
-    rules = [rule for each in with_watchdog(thresholds, environment) for rule in _rules(each, environment)]
+    rules = [
+        rule
+        for each in with_watchdog(thresholds, environment)
+        for rule in _rules(each, environment)
+    ]
     name, every = group_name(environment), format_duration(interval)
     content = {"groups": [{"name": name, "interval": every, "rules": rules}]}
     return HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)

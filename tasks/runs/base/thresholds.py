@@ -68,7 +68,9 @@ def _judged_in_prometheus(
     service = environment.services.get("prometheus")
     problem = NO_PROMETHEUS if service is None else ""
     with ExitStack() as stack:
-        client = service and stack.enter_context(closing(RulesClient(service)))
+        client = None
+        if service is not None:
+            client = stack.enter_context(closing(RulesClient(service)))
         for each in thresholds:
             found: list[Judgement] = []
             # a server that does not answer is asked once
@@ -80,6 +82,7 @@ def _judged_in_prometheus(
                     problem = str(error)
                 except FedvitalsError as error:
                     found = [Judgement(each, environment.name, "failed", at, problem=str(error))]
-            yield each.id, found or [
-                Judgement(each, environment.name, "failed", at, problem=problem)
-            ]
+            yield (
+                each.id,
+                found or [Judgement(each, environment.name, "failed", at, problem=problem)],
+            )

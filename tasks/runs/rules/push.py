@@ -1,0 +1,121 @@
+"""Give a Prometheus its rules: checked before, read back afterwards, or put back."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from tasks.analysis.rules.promql import normal
+from tasks.analysis.rules.rule_file import group_name
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError, RulesRefused
+from tasks.core.services import Environment, PrometheusService
+from tasks.core.settings import Settings
+from tasks.core.whole_file import replace_file
+from tasks.core.window import parse_duration
+from tasks.runs.rules.build import texts_of
+from tasks.sources.prometheus_rules import LiveRule, RulesClient
+from tasks.sources.promtool import Promtool
+
+# Prometheus often runs as another user
+READABLE = 0o644
+
+
+def push(settings: Settings, environment: Environment) -> Path:
+    """Write the rules where Prometheus reads them, reload it, and compare what it runs.
+
+    Raises:
+        ConfigurationInvalid: without a Prometheus, `rules_dir` or the promtool of its version.
+        RulesRefused: promtool or Prometheus refuses them; Prometheus runs what it ran before.
+    """
+    service = environment.services.get("prometheus")
+    if not isinstance(service, PrometheusService):
+        problem, fix = "no Prometheus is configured", "Set it"
+        where = environment.setting("prometheus_url")
+        raise ConfigurationInvalid(where=where, problem=problem, fix=fix)
+    name = f"{group_name(environment.name)}.yml"
+    text = texts_of(settings, environment)[name]
+    if service.rules_dir is None:
+        raise ConfigurationInvalid(
+            where=environment.setting("prometheus_rules_dir"),
+            problem=f"it is not set, so nothing can be written for {service.url}",
+            fix=f"Set it to a folder that this Prometheus reads rule_files from. On another machine: "
+            f"`fedvitals rules build`, copy {name} there, and reload it",
+        )
+    path = service.rules_dir / name
+    with closing(RulesClient(service)) as client:
+        promtool = Promtool()
+        promtool.require_version(client.version())
+        with TemporaryDirectory() as folder:
+            if refused := promtool.check(replace_file(Path(folder, name), text.encode())):
+                raise RulesRefused(path=path, problem=refused, fix="Correct the thresholds")
+        with _put_back(path, client):
+            _write(path, text.encode())
+            client.reload()
+            _compare(path, text, client, environment.name)
+    return path
+
+
+@contextmanager
+def _put_back(path: Path, client: RulesClient) -> Iterator[None]:
+    """Restore the file, and what Prometheus runs, unless the block succeeds."""
+    before = path.read_bytes() if path.is_file() else None
+    is_done = False
+    try:
+        yield
+        is_done = True
+    finally:
+        if not is_done:
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                _write(path, before)
+            # what it ran before is good; if it does not answer, it has not read the new ones
+            with suppress(FedvitalsError):
+                client.reload()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        replace_file(path, data).chmod(READABLE)
+    except OSError as error:
+        fix = "Name a folder that this user may write to"
+        raise ConfigurationInvalid(where=path.parent, problem=str(error), fix=fix) from error
+
+
+def _compare(path: Path, text: str, client: RulesClient, environment: str) -> None:
+    """Raise RulesRefused unless Prometheus runs exactly these rules."""
+    ours = yaml.safe_load(text)["groups"][0]["rules"]
+    name = group_name(environment)
+    loaded = [rule for group in client.groups() if group.name == name for rule in group.rules]
+    if not loaded:
+        fix = f"Add {path.parent}/*.yml to rule_files in its configuration"
+        problem = f"Prometheus did not read the group {name}"
+        raise RulesRefused(path=path, problem=problem, fix=fix)
+    expected = [_facts_of_file(rule) for rule in ours]
+    if wrong := [one for one in expected if one not in [_facts_of_live(rule) for rule in loaded]]:
+        names = ", ".join(one["alert"] for one in wrong)
+        problem = f"Prometheus runs other rules than were written: {names}"
+        raise RulesRefused(path=path, problem=problem, fix="Look for another file with this group")
+
+
+def _facts_of_file(rule: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "alert": rule["alert"],
+        "query": normal(rule["expr"]),
+        "for": parse_duration(rule["for"]).total_seconds() if "for" in rule else 0,
+        "labels": rule["labels"],
+        "annotations": rule["annotations"],
+    }
+
+
+def _facts_of_live(rule: LiveRule) -> dict[str, Any]:
+    return {
+        "alert": rule.name,
+        "query": normal(rule.query),
+        "for": rule.duration,
+        "labels": rule.labels,
+        "annotations": rule.annotations,
+    }
