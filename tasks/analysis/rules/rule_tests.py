@@ -50,7 +50,7 @@ class RuleTest(Strict):
         step = max(1, int(self.evaluations.total_seconds()) // 60)
         around = {minute + beside for minute in edges for beside in (-step, 0, step)}
         evenly = range(0, self.minutes + 1, -(-self.minutes // PROBES // step) * step or step)
-        return sorted(m for m in around.union(evenly) if 0 <= m <= self.minutes)
+        return sorted(m for m in around.union(evenly, {self.minutes}) if 0 <= m <= self.minutes)
 
 
 class TestsFile(Strict):
