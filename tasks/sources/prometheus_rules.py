@@ -22,24 +22,21 @@ LIMITS = Limits(silence=30.0, total=60.0)
 Labels = tuple[tuple[str, str], ...]
 
 
-class LiveRule(msgspec.Struct, rename="camel", frozen=True):
-    """A rule that the server has loaded; durations in seconds."""
+class LiveRule(msgspec.Struct, frozen=True):
+    """A rule that the server has loaded; its duration in seconds."""
 
     name: str
     query: str
     type: str
     duration: float = 0
-    keep_firing_for: float | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
 
 class LiveGroup(msgspec.Struct, frozen=True):
-    """A loaded group of rules; interval in seconds."""
+    """A loaded group of rules."""
 
     name: str
-    file: str
-    interval: float
     rules: list[LiveRule]
 
 

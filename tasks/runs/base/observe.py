@@ -84,7 +84,7 @@ def _applies(threshold: Threshold, rows: pd.DataFrame) -> Any:
     when = threshold.condition
     if when is None:
         return True
-    holds: Any = COMPARISONS[when.comparison](rows[when.field].astype("Float64"), when.value)  # type: ignore[arg-type]
+    holds: Any = COMPARISONS[when.comparison](rows[when.field].astype("Float64"), when.value)
     return holds.fillna(False).astype(bool)
 
 
