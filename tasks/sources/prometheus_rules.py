@@ -23,12 +23,13 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class LiveRule(msgspec.Struct, frozen=True):
-    """A rule that the server has loaded; its duration in seconds."""
+    """A rule that the server has loaded; `for` and keep_firing_for in seconds."""
 
     name: str
     query: str
     type: str
     duration: float = 0
+    kept: float = msgspec.field(default=0, name="keepFiringFor")
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

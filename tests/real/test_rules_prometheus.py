@@ -35,6 +35,7 @@ THRESHOLDS: dict[str, Any] = {
         "value": 1,
         "tags": ["job"],
         "when": "sum(up) > 0",
+        "keep_firing_for": "5m",
     },
     "gone": {"expr": "gone", "comparison": ">", "value": 1, "no_data_after": "10m"},
 }
@@ -217,6 +218,33 @@ def test_rules_that_the_server_does_not_read_are_taken_back(place: Place) -> Non
     place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
     assert (ran.code, "did not read the group" in ran.complaint) == (1, True)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_rules_that_the_server_runs_otherwise_are_taken_back(place: Place) -> None:
+    assert place.installed.here("rules", "push").code == 0
+    beside = place.rules_dir.parent / "beside"
+    beside.mkdir()
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(beside)
+    # it still has the group, from the other folder
+    with place.installed.changed("alert-thresholds.yaml") as content:
+        content["thresholds"]["errors"]["keep_firing_for"] = "6m"
+
+    ran = place.installed.here("rules", "push")
+
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
+    with place.installed.changed("alert-thresholds.yaml") as content:
+        content["thresholds"]["errors"]["keep_firing_for"] = "5m"
+    assert (ran.code, "runs another errors than was written" in ran.complaint) == (1, True)
+    assert list(beside.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(place: Place) -> None:
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir / "missing")
+
+    ran = place.installed.here("rules", "push")
+
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
+    assert (ran.code, "Fix: name a folder" in ran.complaint) == (2, True)
 
 
 def test_the_promtool_of_another_version_is_refused(place: Place) -> None:

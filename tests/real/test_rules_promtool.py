@@ -144,6 +144,9 @@ def test_each_mutant_of_a_rule_fails_its_tests(version: PrometheusVersion, tmp_p
     paths, wanted = [], set[str]()
     for each in THRESHOLDS:
         tests = [test for test in TESTS if test.rule == each.id]
+        # a week of evaluations for one of them
+        if version == "3" and any(test.evaluations > MINUTE for test in tests):
+            continue
         made, names = mutated(each, tests, tmp_path)
         paths += made
         wanted |= names

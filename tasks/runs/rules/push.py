@@ -60,7 +60,8 @@ def push(settings: Settings, environment: Environment) -> Path:
 @contextmanager
 def _put_back(path: Path, client: RulesClient) -> Iterator[None]:
     """Restore the file, and what Prometheus runs, unless the block succeeds."""
-    before = path.read_bytes() if path.is_file() else None
+    with _writable(path):
+        before = path.read_bytes() if path.is_file() else None
     is_done = False
     try:
         yield
@@ -77,8 +78,14 @@ def _put_back(path: Path, client: RulesClient) -> Iterator[None]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with _writable(path):
         replace_file(path, data).chmod(READABLE)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         fix = "Name a folder that this user may write to"
         raise ConfigurationInvalid(where=path.parent, problem=str(error), fix=fix) from error
@@ -92,12 +99,17 @@ def _compare(path: Path, text: str, client: RulesClient, name: str) -> None:
         problem = f"Prometheus did not read the group {name}"
         raise RulesRefused(path=path, problem=problem, fix=fix)
     live = [
-        (one.name, normal(one.query), one.duration, one.labels, one.annotations) for one in loaded
+        (one.name, normal(one.query), one.duration, one.kept, one.labels, one.annotations)
+        for one in loaded
     ]
     for rule in yaml.safe_load(text)["groups"][0]["rules"]:
-        seconds = parse_duration(rule["for"]).total_seconds() if "for" in rule else 0
-        wanted = (rule["alert"], normal(rule["expr"]), seconds, rule["labels"], rule["annotations"])
-        if wanted not in live:
+        held, kept = (_seconds(rule.get(key)) for key in ("for", "keep_firing_for"))
+        wanted = (rule["alert"], normal(rule["expr"]), held, kept)
+        if (*wanted, rule["labels"], rule["annotations"]) not in live:
             problem = f"Prometheus runs another {rule['alert']} than was written"
             fix = "Look for another file with this group"
             raise RulesRefused(path=path, problem=problem, fix=fix)
+
+
+def _seconds(duration: str | None) -> float:
+    return parse_duration(duration).total_seconds() if duration else 0
