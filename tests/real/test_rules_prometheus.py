@@ -37,6 +37,7 @@ THRESHOLDS: dict[str, Any] = {
         "when": "sum(up) > 0",
         "keep_firing_for": "5m",
     },
+    "idle": {"expr": "sum(up) * NaN", "comparison": ">", "value": 1},
     "gone": {"expr": "gone", "comparison": ">", "value": 1, "no_data_after": "10m"},
 }
 TEAM = """\
@@ -140,6 +141,7 @@ def test_thresholds_are_judged_as_of_any_time(
     errors = rows["errors"]
     assert (errors["state"], errors["value"], errors["labels"]) == ("firing", 2.0, {"job": "api"})
     assert rows["gone"]["state"] == "no_data"
+    assert (rows["idle"]["state"], rows["idle"]["value"]) == ("no_data", None)
     # what is gone fires as well, in any case
     assert (ran.code, code in (0, 1)) == (1, True)
 
@@ -175,7 +177,7 @@ def test_rules_are_pushed_and_read_back(place: Place) -> None:
     ran = place.installed.here("rules", "push", "--json")
 
     assert (ran.code, ran.document["written"]) == (0, str(place.path))
-    assert place.loaded() == ["Watchdog", "down", "errors", "gone", "gone_no_data"]
+    assert place.loaded() == ["Watchdog", "down", "errors", "idle", "gone", "gone_no_data"]
     assert place.path.stat().st_mode & 0o777 == 0o644
     # the second time changes nothing
     before = place.path.read_bytes()

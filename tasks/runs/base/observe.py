@@ -1,6 +1,7 @@
 """What a threshold's source shows of it: queries of Prometheus, or a field in the lake."""
 
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -46,7 +47,8 @@ def in_prometheus(
         at=at,
         interval=interval,
         breaches=client.moments(condition(threshold), window, interval, what),
-        values=client.now(threshold.expr or "", at, what),
+        # a quotient of an idle service is NaN
+        values={k: v for k, v in client.now(threshold.expr or "", at, what).items() if isfinite(v)},
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
         is_absent=is_absent,
     )

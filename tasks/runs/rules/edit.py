@@ -1,21 +1,28 @@
 """Change alert-thresholds.yaml: adopt a threshold, or import a team's own rules."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from tasks.analysis.rules.imported import Imported, import_rules
 from tasks.core.documents import closest, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings
 from tasks.core.thresholds import FILE, read_file
 from tasks.core.whole_file import draft_of, replace_file
 from tasks.runs.base.thresholds import thresholds_in_force, thresholds_path
 
+# the files of an installed package are replaced by the next version
+PACKAGED = Path(str(files("tasks"))) / "defaults" / "config"
+
 
 def adopt(settings: Settings, name: str) -> Path:
     """Switch a threshold from observe to alert, and leave all else of the file as it is."""
-    known = thresholds_in_force(settings).thresholds
-    path = thresholds_path(settings)
+    known, path = thresholds_in_force(settings).thresholds, thresholds_path(settings)
+    if path.parent != settings.config or path.parent == PACKAGED:
+        problem = "these are the shipped thresholds"
+        fix = "Copy the file to your config folder, without fields that your catalogue lacks"
+        raise ConfigurationInvalid(where=path, problem=problem, fix=fix)
     if name not in known:
         similar = closest(name, known)
         fix = f"Did you mean {similar}?" if similar else f"See {path}"
@@ -32,19 +39,12 @@ def adopt(settings: Settings, name: str) -> Path:
         if read_file(draft).thresholds != expected:
             problem = f"`mode: observe` of {name} is written in a way that cannot be changed here"
             raise ConfigurationInvalid(where=path, problem=problem, fix="Write `mode: alert` there")
-        return replace_file(_own(settings), draft.read_bytes())
-
-
-def _own(settings: Settings) -> Path:
-    if settings.config == shipped("config") and "defaults" in settings.config.parts:
-        problem, fix = "these are the shipped files", "Make a config folder: fedvitals init"
-        raise ConfigurationInvalid(where=settings.config, problem=problem, fix=fix)
-    return settings.config / FILE
+        return replace_file(path, draft.read_bytes())
 
 
 def import_file(settings: Settings, rules: Path, output: Path | None) -> tuple[Path, Imported]:
     """Write thresholds made of a file of Prometheus's rules; never over another file."""
-    path = output or _own(settings)
+    path = output or settings.config / FILE
     try:
         found = import_rules(read_yaml(rules))
     except (KeyError, TypeError, AttributeError) as error:
