@@ -185,6 +185,9 @@ def test_rules_are_pushed_and_read_back(place: Place) -> None:
     assert place.path.read_bytes() == before
 
 
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
 def test_a_server_that_refuses_the_reload_keeps_its_rules(place: Place) -> None:
     assert place.installed.here("rules", "push").code == 0
     good = place.server.config_path.read_text()
@@ -209,6 +212,9 @@ def ours(place: Place) -> list[dict[str, Any]]:
     return rules
 
 
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
 def test_rules_that_the_server_does_not_read_are_taken_back(place: Place) -> None:
     elsewhere = place.rules_dir.parent / "elsewhere"
     elsewhere.mkdir()
@@ -222,6 +228,9 @@ def test_rules_that_the_server_does_not_read_are_taken_back(place: Place) -> Non
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
 def test_rules_that_the_server_runs_otherwise_are_taken_back(place: Place) -> None:
     assert place.installed.here("rules", "push").code == 0
     beside = place.rules_dir.parent / "beside"
@@ -262,6 +271,7 @@ def test_the_promtool_of_another_version_is_refused(place: Place) -> None:
     assert (place.path.read_bytes() if place.path.exists() else None) == before
 
 
+@pytest.mark.promise("Alerts: a fault has one fingerprint, whether Prometheus or fedvitals saw it")
 def test_an_alert_of_prometheus_has_the_fingerprint_of_our_finding(place: Place) -> None:
     """Both see the same fault: the labels of the alert give the fingerprint of the judgement."""
     from tasks.core.thresholds import read_file

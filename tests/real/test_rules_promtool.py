@@ -139,6 +139,7 @@ def mutated(one: Threshold, tests: list[RuleTest], folder: Path) -> tuple[list[P
     return files(folder, one.id, rules, merged), {f"{one.id}_{n}" for n in range(len(kinds))}
 
 
+@pytest.mark.promise("Alerts: each mutant of a shipped rule fails one of its tests")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_mutant_of_a_rule_fails_its_tests(version: PrometheusVersion, tmp_path: Path) -> None:
     paths, wanted = [], set[str]()
@@ -207,6 +208,7 @@ def healthy() -> tuple[dict[str, str], list[RoundResult]]:
     return healthy_history()
 
 
+@pytest.mark.promise("Alerts: an idle day and a healthy training fire nothing")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_idle_day_and_a_healthy_training_fire_nothing(
     version: PrometheusVersion,
