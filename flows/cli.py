@@ -29,6 +29,7 @@ COMMANDS = (
     "reconcile",
     "report",
     "quarantine",
+    "rules",
     "maintain",
     "lake",
     "ledger",

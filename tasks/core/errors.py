@@ -311,3 +311,10 @@ class RunFileInvalid(Terminal):
     longest = 1000  # its fix may be a line of Python with two paths
     message = "{file}: {problem}. Fix: {fix}"
     exit_code = 2
+
+
+class RulesRefused(Terminal):
+    """Rules are not accepted; Prometheus keeps its own. Facts: path, problem, fix."""
+
+    longest = 2000  # it quotes promtool
+    message = "rules {path}: {problem}. Prometheus runs what it ran before. Fix: {fix}"

@@ -81,6 +81,12 @@ class Service(Strict, frozen=False):
         return self.token is not None and self.token.get_secret_value() != refused
 
 
+class PrometheusService(Service):
+    """The Prometheus of an environment; `rules_dir` is a folder that it reads rules from."""
+
+    rules_dir: Path | None = None
+
+
 class InfluxService(Service):
     """The InfluxDB of an environment."""
 
@@ -150,6 +156,7 @@ class GrafanaService(Service):
 # the settings models of our own services
 MODELS: Mapping[str, type[Service]] = {
     **dict.fromkeys(SERVICES, Service),
+    "prometheus": PrometheusService,
     "influxdb": InfluxService,
     "grafana": GrafanaService,
     "datadog": DatadogService,

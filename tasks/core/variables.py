@@ -5,7 +5,11 @@ from collections.abc import Mapping
 
 # of each service its keys (in environments.yaml: prometheus_url), and their variables
 SERVICES: Mapping[str, Mapping[str, str]] = {
-    "prometheus": {"url": "PROMETHEUS_URL", "token": "PROMETHEUS_API_TOKEN"},
+    "prometheus": {
+        "url": "PROMETHEUS_URL",
+        "token": "PROMETHEUS_API_TOKEN",
+        "rules_dir": "PROMETHEUS_RULES_DIR",
+    },
     "api": {"url": "FED_VIT_API_URL", "token": "FED_VIT_API_TOKEN"},
     "influxdb": {
         "url": "INFLUXDB_URL",

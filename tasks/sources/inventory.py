@@ -81,14 +81,18 @@ class Inventory:
 ALL = Selection()
 
 
-class _Sample(msgspec.Struct):
+class Sample(msgspec.Struct):
+    """One series of a vector."""
+
     metric: Labels
     # none of a native histogram
     value: tuple[float, str] = (0.0, "0")
 
 
-class _Vector(msgspec.Struct):
-    result: list[_Sample]
+class Vector(msgspec.Struct):
+    """The data of an instant query."""
+
+    result: list[Sample]
 
 
 Content = TypeVar("Content")
@@ -102,8 +106,8 @@ def look(
     with Client(service, PROMETHEUS, limits) as client:
         every = _matching(f'{METRIC_NAME}!=""', condition)
         query = f"count by ({METRIC_NAME}) ({every})"
-        form = {"query": query, "time": _seconds(now)}
-        vector = _ask(client, "/api/v1/query", "its metrics", _Vector, form)
+        form = {"query": query, "time": seconds_of(now)}
+        vector = ask_data(client, "/api/v1/query", "its metrics", Vector, form)
         named = [one for one in vector.result if METRIC_NAME in one.metric]
         everything = {one.metric[METRIC_NAME]: int(float(one.value[1])) for one in named}
         counts = {name: count for name, count in everything.items() if selection.has(name)}
@@ -119,7 +123,9 @@ def look(
 def _described(client: Client) -> dict[str, list[Described]]:
     """Return the targets' metadata; none when the service keeps none."""
     try:
-        return _ask(client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None)
+        return ask_data(
+            client, "/api/v1/metadata", "its metadata", dict[str, list[Described]], None
+        )
     except SourceRefused as error:
         if error.status != 404:
             raise
@@ -139,8 +145,8 @@ def lowest_and_highest(
             ends = []
             for how in ("min", "max"):
                 query = f"{how}({how}_over_time({selector}[1h]))"
-                form = {"query": query, "time": _seconds(now)}
-                vector = _ask(client, "/api/v1/query", f"range of {key}", _Vector, form)
+                form = {"query": query, "time": seconds_of(now)}
+                vector = ask_data(client, "/api/v1/query", f"range of {key}", Vector, form)
                 ends += [float(one.value[1]) for one in vector.result]
             if len(ends) == 2 and not any(map(math.isnan, ends)):
                 found[key] = (ends[0], ends[1])
@@ -179,15 +185,16 @@ def _matching(*conditions: str) -> str:
 def _series(client: Client, names: list[str], condition: str, now: datetime) -> list[Labels]:
     # at one moment: /api/v1/series lists those of hours, or of a day in other stores
     query = _matching(f"{METRIC_NAME}=~{quoted(_either(names))}", condition)
-    vector = _ask(
-        client, "/api/v1/query", "its series", _Vector, {"query": query, "time": _seconds(now)}
+    vector = ask_data(
+        client, "/api/v1/query", "its series", Vector, {"query": query, "time": seconds_of(now)}
     )
     return [one.metric for one in vector.result]
 
 
-def _ask(
+def ask_data(
     client: Client, path: str, what: str, kind: type[Content], form: Mapping[str, str] | None
 ) -> Content:
+    """Return the `data` of an answer; raise as `look`."""
     request = client.request(what)
     answer = client.ask(path, what, form)
     refusal = read_refusal(answer.body)
@@ -203,5 +210,6 @@ def _ask(
         raise request.invalid(str(error)) from error
 
 
-def _seconds(moment: datetime) -> str:
+def seconds_of(moment: datetime) -> str:
+    """Return a time as Prometheus reads it."""
     return f"{micros(moment) / 1e6:.3f}"

@@ -1,0 +1,1 @@
+"""Alert rules without I/O: text of rules and of their tests, checks, and when they fire."""

@@ -1,0 +1,78 @@
+"""The thresholds in force, and the state of each now."""
+
+from contextlib import ExitStack, closing
+from datetime import datetime
+from pathlib import Path
+
+from tasks.analysis.rules.judge import Judgement, judge
+from tasks.analysis.rules.promql import require_promql
+from tasks.core.catalogue import Catalogue
+from tasks.core.errors import FedvitalsError, SourceUnavailable
+from tasks.core.services import Environment
+from tasks.core.settings import Settings, shipped
+from tasks.core.thresholds import (
+    FILE,
+    ThresholdsFile,
+    check_thresholds,
+    field_problems,
+    read_file,
+)
+from tasks.lake.tables import Lake
+from tasks.runs.base.observe import in_lake, in_prometheus
+from tasks.sources.prometheus_rules import RulesClient
+
+NO_PROMETHEUS = "no Prometheus is configured. Fix: set PROMETHEUS_URL"
+
+
+def thresholds_path(settings: Settings) -> Path:
+    """Return the file in force: the config folder's, else the shipped one."""
+    own = settings.config / FILE
+    return own if own.is_file() else shipped("config") / FILE
+
+
+def thresholds_in_force(settings: Settings) -> ThresholdsFile:
+    """Read the thresholds; raise ConfigurationInvalid for what fits nothing that is configured.
+
+    Of the shipped ones those are left out whose field the catalogue does not have.
+    """
+    path, catalogue = thresholds_path(settings), Catalogue.read(settings.config / "metrics.yaml")
+    found = read_file(path)
+    if path.parent != settings.config:
+        fit = {k: e for k, e in found.thresholds.items() if not any(field_problems(e, catalogue))}
+        found = found.model_copy(update={"thresholds": fit})
+    entries = tuple(found.thresholds.values())
+    check_thresholds(entries, catalogue, settings.environments, path)
+    require_promql(entries, path)
+    return found
+
+
+def evaluate(
+    settings: Settings, environment: Environment, lake: Lake, at: datetime
+) -> list[Judgement]:
+    """Judge every threshold of the environment; what cannot be judged has the state `failed`."""
+    file, catalogue = (
+        thresholds_in_force(settings),
+        Catalogue.read(settings.config / "metrics.yaml"),
+    )
+    service = environment.services.get("prometheus")
+    # a server that does not answer is asked once
+    problem = NO_PROMETHEUS if service is None else ""
+    found: list[Judgement] = []
+    with ExitStack() as stack:
+        client = stack.enter_context(closing(RulesClient(service))) if service else None
+        for each in file.thresholds.values():
+            if not each.applies_in(environment.name):
+                continue
+            try:
+                if each.field is not None:
+                    observed = in_lake(each, catalogue, lake, environment.name, at)
+                elif client is not None and not problem:
+                    observed = in_prometheus(each, client, at, file.interval)
+                else:
+                    found.append(Judgement(each, environment.name, "failed", at, problem=problem))
+                    continue
+                found += judge(each, environment.name, observed)
+            except FedvitalsError as error:
+                problem = str(error) if isinstance(error, SourceUnavailable) else problem
+                found.append(Judgement(each, environment.name, "failed", at, problem=str(error)))
+    return found

@@ -1,0 +1,1 @@
+"""Build, check, push, import, adopt and evaluate the thresholds."""
