@@ -45,8 +45,12 @@ class Finding:
     @property
     def fingerprint(self) -> str:
         """Return 16 hex digits of kind and subject, equal in every run."""
-        text = f"{self.kind}\0{self.subject}"
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return fingerprint_of(self.kind, self.subject)
+
+
+def fingerprint_of(kind: str, subject: str) -> str:
+    """Return the fingerprint of a finding of this kind and subject."""
+    return hashlib.blake2b(f"{kind}\0{subject}".encode(), digest_size=8).hexdigest()
 
 
 Earlier = Callable[[Finding], Finding | None]

@@ -21,8 +21,9 @@ from tasks.ledger.schema import (
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
-# 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads
-LEDGER_VERSION = 5
+# 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads;
+# 5: without tables of health and maintenance
+LEDGER_VERSION = 6
 _INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1
@@ -37,7 +38,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
     if _is_sound(connection, url):
         return
     # several processes may find this at once; one does it
-    _lock(connection)
+    lock(connection, _LOCK)
     if _is_sound(connection, url):
         return
     version = _version(connection)
@@ -70,9 +71,10 @@ def _version(connection: Connection) -> int | None:
     return 1 if "cells" in there else None
 
 
-def _lock(connection: Connection) -> None:
+def lock(connection: Connection, key: int) -> None:
+    """Let one transaction at a time go on from here; on SQLite whatever its key."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
