@@ -30,6 +30,7 @@ COMMANDS = (
     "report",
     "quarantine",
     "maintain",
+    "maintenance",
     "lake",
     "ledger",
     "serve",

@@ -171,7 +171,9 @@ class Health(Strict):
 
 
 def _of(checks: Mapping[str, Check], environment: str) -> dict[str, Check]:
-    return {n: one for n, one in checks.items() if environment in (one.environments or (environment,))}
+    return {
+        n: one for n, one in checks.items() if environment in (one.environments or (environment,))
+    }
 
 
 def read_health(settings: Settings) -> Health:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, select, update
 
 from tasks.core.health import (
     SAMPLES_KEPT,
@@ -126,6 +126,20 @@ def started_maintenance(ledger: Ledger, at: datetime) -> list[Maintenance]:
     table = maintenance.c
     query = select(maintenance).where(table.start <= as_text(at), table.until > as_text(at))
     return [Maintenance(**_read(row)) for row in ledger.ask(query)]
+
+
+def start_maintenance(ledger: Ledger, one: Maintenance) -> None:
+    """Keep maintenance that was started by hand."""
+    ledger.write(maintenance, [_row(one)])
+
+
+def stop_maintenance(ledger: Ledger, environment: str, check: str, at: datetime) -> int:
+    """End what goes on in an environment, of one check or of all; return how many ended."""
+    table = maintenance.c
+    is_meant = [table.environment == environment, *([table.check == check] if check else [])]
+    goes_on = table.start <= as_text(at), table.until > as_text(at)
+    statement = update(maintenance).where(*is_meant, *goes_on).values(until=as_text(at))
+    return ledger.patiently(lambda connection: connection.execute(statement).rowcount)
 
 
 def forget_health(ledger: Ledger, now: datetime) -> int:
