@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 
-from tasks.core.health import SAMPLES_KEPT, STATES_KEPT
 from tasks.core.measurement import FieldSpec, Measurement
 
+# how long samples are kept, and states
+SAMPLES_KEPT, STATES_KEPT = timedelta(days=14), timedelta(days=400)
 SOURCE = "health"
 CHECKS, HOURS, HOST = "health_checks", "health_hours", "health_host"
 STATES = ("up", "degraded", "down", "no_data")
