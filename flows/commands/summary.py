@@ -209,6 +209,7 @@ def _ledger(ledger: "LedgerUpkeep") -> str:
         "receipts": ledger.runs_removed,
         "pages": ledger.pages_removed,
         "proofs of suites": ledger.suites_removed,
+        "samples and states of health": ledger.health_removed,
     }
     gone = ", ".join(f"{count} {what}" for what, count in removed.items() if count)
     return f"{ledger.state}, {kept}{f'; removed: {gone}' if gone else ''}"

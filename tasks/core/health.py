@@ -19,8 +19,6 @@ from tasks.core.thresholds import Comparison
 from tasks.core.window import parse_duration
 
 FILE = "health.yaml"
-# how long samples are kept, and states
-SAMPLES_KEPT, STATES_KEPT = timedelta(days=14), timedelta(days=400)
 _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 
 State = Literal["up", "degraded", "down", "no_data", "maintenance"]

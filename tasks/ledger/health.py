@@ -8,16 +8,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 from sqlalchemy import Table, delete, select, update
 
-from tasks.core.health import (
-    SAMPLES_KEPT,
-    STATES_KEPT,
-    HostSample,
-    Interval,
-    Key,
-    Push,
-    Sample,
-    Track,
-)
+from tasks.core.health import HostSample, Interval, Key, Push, Sample, Track
+from tasks.core.health_measurements import SAMPLES_KEPT, STATES_KEPT
 from tasks.core.maintenance_windows import Maintenance
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
