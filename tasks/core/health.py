@@ -300,3 +300,13 @@ class HostSample:
     load_1m: float | None = None
     load_5m: float | None = None
     load_15m: float | None = None
+
+
+@dataclass(frozen=True)
+class ResponseTime:
+    """How long a check's answers took in the ten minutes from `start`, in seconds."""
+
+    check: str
+    start: datetime
+    mean: float
+    slowest: float
