@@ -46,8 +46,8 @@ def catalogue(
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
+    from tasks.ledger.opening import opened_ledger
     from tasks.runs.base.plan import verified_suites
-    from tasks.runs.base.run import opened_ledger
     from tasks.sources.promql import check_queries
 
     settings = load_settings()

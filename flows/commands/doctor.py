@@ -132,8 +132,8 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
     from tasks.core.errors import DiskFull, LedgerUnavailable
+    from tasks.ledger.opening import opened_ledger
     from tasks.runs.base.plan import read_suites, verify_new
-    from tasks.runs.base.run import opened_ledger
     from tasks.sources.promql import check_queries
     from tasks.validation.suites import verify
 
@@ -162,7 +162,7 @@ def _home(settings: "Settings") -> str:
 
 
 def _ledger(settings: "Settings") -> str:
-    from tasks.runs.base.run import opened_ledger
+    from tasks.ledger.opening import opened_ledger
 
     with opened_ledger(settings) as ledger:
         return ledger.url

@@ -21,6 +21,9 @@ from tasks.core.window import parse_duration
 FILE = "health.yaml"
 _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 
+# begins the error of an answer that did not come in time
+LATE = "no whole answer within"
+
 State = Literal["up", "degraded", "down", "no_data", "maintenance"]
 SampleStatus = Literal["healthy", "unhealthy", "error"]
 
@@ -222,6 +225,11 @@ class Sample:
     def key(self) -> Key:
         """Return the check that it is of."""
         return Key(self.environment, self.check)
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether the time-out was used up."""
+        return self.error.startswith(LATE)
 
     @property
     def state(self) -> State:

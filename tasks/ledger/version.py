@@ -14,6 +14,7 @@ from tasks.ledger.schema import (
     cells_digests,
     cells_of_run,
     cells_read_in_part,
+    health_samples_by_time,
     loads,
     loads_digests,
     meta,
@@ -24,7 +25,13 @@ from tasks.ledger.schema import (
 # 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads;
 # 5: without tables of health and maintenance
 LEDGER_VERSION = 6
-_INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
+_INDEXES = (
+    cells_read_in_part,
+    cells_of_run,
+    cells_digests,
+    loads_digests,
+    health_samples_by_time,
+)
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1
 

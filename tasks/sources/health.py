@@ -41,6 +41,7 @@ class HealthSource:
 
     def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
         """Return the rows of the window; raise SeriesExceeded for too many checks."""
+        rows: Iterable[Row]
         if measurement.name == CHECKS:
             rows = map(_check_row, self._recorded.samples(environment, window))
         elif measurement.name == HOURS:

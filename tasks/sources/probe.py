@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from tasks.core.errors import FedvitalsError, SourceTimedOut, SourceUnavailable
-from tasks.core.health import BodyCondition, Endpoint, Sample, SampleStatus, Target
+from tasks.core.health import LATE, BodyCondition, Endpoint, Sample, SampleStatus, Target
 from tasks.core.json_path import kind_of, values_at
 from tasks.core.outside import read_json, shown
 from tasks.core.services import Service
@@ -83,7 +83,7 @@ def probe(target: Target, service: Service | None, timeout: timedelta) -> Sample
         answer = _answer(target.url, service, began + timeout.total_seconds())
     except FedvitalsError as error:
         is_silent = isinstance(error, SourceUnavailable)
-        late = f"no whole answer within {timeout.total_seconds():g} s"
+        late = f"{LATE} {timeout.total_seconds():g} s"
         problem = late if isinstance(error, SourceTimedOut) else error.facts["problem"]
         return sample("error", error=problem, answered=not is_silent)
     seconds = time.perf_counter() - began
@@ -166,6 +166,6 @@ def _problem(condition: BodyCondition, value: Any) -> str | None:
         return None if is_met else f"{quoted}does not match {condition.pattern!r}"
     if condition.comparison is None or condition.value is None:
         return None
-    is_kind = kind_of(value) == kind_of(condition.value)
-    is_met = is_kind and COMPARISONS[condition.comparison](value, condition.value)
+    compare: Callable[[Any, Any], bool] = COMPARISONS[condition.comparison]
+    is_met = kind_of(value) == kind_of(condition.value) and compare(value, condition.value)
     return None if is_met else f"is {shown(value)!r}, not {condition.comparison} {condition.value}"

@@ -19,8 +19,8 @@ def excuse(samples: Sequence[Sample], controls: Sequence[Sample]) -> list[Sample
     return [replace(one, excused=True) if is_blind and not one.answered else one for one in samples]
 
 
-def severity_of_blindness(since: datetime, now: datetime) -> Severity | None:
-    """Return how severe it is that the checker has not seen since then; None while it is short."""
+def severity_of_blindness(since: datetime, now: datetime) -> Severity:
+    """Return how severe it is that the checker has not seen since then."""
     if now - since >= _CRITICAL:
         return Severity.CRITICAL
-    return Severity.HIGH if now - since >= _HIGH else None
+    return Severity.HIGH if now - since >= _HIGH else Severity.WARNING

@@ -16,7 +16,9 @@ from tasks.ledger.ledger import Ledger
 from tasks.sources.probe import probe_all
 
 
-def probe_round(ledger: Ledger, health: Health, environments: Iterable[Environment]) -> list[Sample]:
+def probe_round(
+    ledger: Ledger, health: Health, environments: Iterable[Environment]
+) -> list[Sample]:
     """Take one sample of every check of the environments, and record it."""
     named = list(environments)
     samples = take_samples(health, named)
@@ -53,9 +55,7 @@ def record_samples(
     taken = [*samples, *_pushed(ledger, health, environments, known, now)]
     rules = Rules(health.failures, health.successes, health.gap)
     planned = planned_at(ledger, health, now)
-    kept.record_samples(
-        ledger, taken, lambda tracks: advance_all(tracks, taken, rules, planned)
-    )
+    kept.record_samples(ledger, taken, lambda tracks: advance_all(tracks, taken, rules, planned))
     return taken
 
 
@@ -64,9 +64,9 @@ def planned_at(ledger: Ledger, health: Health, at: datetime) -> list[Maintenance
     return maintenance_at(health.maintenance, kept.started_maintenance(ledger, at), at)
 
 
-def is_undecided(track: Track | None, sample: Sample) -> bool:
-    """Return whether more samples would decide on a state."""
-    return track is None or (track.streak is not None and track.interval.state != sample.state)
+def is_undecided(track: Track, sample: Sample) -> bool:
+    """Return whether more samples would decide on a state, and soon."""
+    return track.streak is not None and not sample.is_late
 
 
 def _pushed(
