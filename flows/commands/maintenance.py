@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tasks.core.health import Health
 
 Check = Annotated[
-    str | None, typer.Option("--check", help="Only this check of health.yaml; all without it.")
+    str | None,
+    typer.Option("--check", help="Only this check: an endpoint, a job, training, host_cpu, …"),
 ]
 # of the windows in health.yaml that `ls` shows
 AHEAD = timedelta(days=7)
@@ -47,7 +48,7 @@ def start(
     from tasks.core.maintenance_windows import Maintenance, checked_duration
     from tasks.core.settings import load_settings
     from tasks.ledger.health import start_maintenance
-    from tasks.runs.base.run import opened_ledger
+    from tasks.ledger.opening import opened_ledger
 
     settings = load_settings()
     named = settings.environment(environment).name
@@ -74,7 +75,7 @@ def stop(environment: EnvironmentName = None, check: Check = None) -> None:
     from tasks.core.health import read_health
     from tasks.core.settings import load_settings
     from tasks.ledger.health import stop_maintenance
-    from tasks.runs.base.run import opened_ledger
+    from tasks.ledger.opening import opened_ledger
 
     settings = load_settings()
     named = settings.environment(environment).name
@@ -96,7 +97,7 @@ def ls(json: AsJson = False) -> None:
     from tasks.core.health import read_health
     from tasks.core.settings import load_settings
     from tasks.ledger.health import started_maintenance
-    from tasks.runs.base.run import opened_ledger
+    from tasks.ledger.opening import opened_ledger
 
     settings = load_settings()
     now = datetime.now(UTC)
@@ -113,8 +114,9 @@ def _known(health: "Health", check: str | None) -> str:
     """Return the check, or an empty text for all; raise UsageInvalid for an unknown one."""
     from tasks.core.documents import closest
     from tasks.core.errors import UsageInvalid
+    from tasks.core.health import OTHER_CHECKS
 
-    known = (*health.endpoints, *health.pushed)
+    known = (*health.endpoints, *health.pushed, *OTHER_CHECKS)
     if check is None or check in known:
         return check or ""
     close = closest(check, known)

@@ -18,7 +18,7 @@ from tasks.core.health import Health
 from tasks.core.secrets import secret_of
 from tasks.core.services import checked_token
 from tasks.core.settings import Settings
-from tasks.runs.base.run import opened_ledger
+from tasks.ledger.opening import opened_ledger
 from tasks.runs.health.round import push_report
 
 ADDRESS_VARIABLE, TOKEN_VARIABLE = "FEDVITALS_INTAKE_ADDRESS", "FEDVITALS_INTAKE_TOKEN"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from tasks.analysis.health.controls import excuse
 from tasks.analysis.health.states import Rules, advance_all
 from tasks.core.documents import closest
-from tasks.core.errors import UsageInvalid
+from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.health import FILE, Health, Key, Push, Sample, Track
 from tasks.core.maintenance_windows import Maintenance, maintenance_at
 from tasks.core.services import Environment
@@ -23,6 +23,16 @@ def probe_round(
     named = list(environments)
     samples = take_samples(health, named)
     return record_samples(ledger, health, samples, [one.name for one in named])
+
+
+def require_checks(environment: Environment, config: Health) -> None:
+    """Raise NothingConfigured when the environment has nothing to check."""
+    if not config.targets(environment) and not config.pushed_in(environment.name):
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="there is no address to check",
+            fix=f"Set {environment.setting('api_url')}, or give an endpoint a url in health.yaml",
+        )
 
 
 def take_samples(

@@ -113,7 +113,7 @@ def test_samples_wait_for_a_ledger_that_is_away(settings: Settings, url: str) ->
     found = recorded(settings)
 
     assert said[0].startswith("samples wait in memory: ledger")
-    assert said[1].startswith("recording ")
+    assert said[1].startswith("the ledger is back")
     # none is missing
     assert spacing(found) == pytest.approx(INTERVAL, rel=0.35)
     gaps = [after.at - before.at for before, after in pairwise(found)]
@@ -142,6 +142,24 @@ def test_what_waits_is_recorded_at_the_end(settings: Settings, url: str) -> None
     blocked.mkdir()
     with looping(settings, url) as said:
         eventually(lambda: said)
+        time.sleep(3 * INTERVAL)
         blocked.rmdir()
 
-    assert recorded(settings)
+    assert len(recorded(settings)) >= 2
+
+
+def test_a_defect_of_the_recorder_ends_the_loop(
+    settings: Settings, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that samples and records nothing would look well."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("planted")
+
+    monkeypatch.setattr(probe_loop, "record_samples", fail)
+    health = Health.model_validate({"endpoints": {"/health": {}}, "interval": "1s"})
+    environment = Environment(name="production", services={"api": Service(url=url, origin="here")})
+    loop = ProbeLoop(settings, health, [environment], print)
+
+    with pytest.raises(KeyError, match="planted"):
+        loop.run()
