@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from tasks.analysis.health.controls import excuse
 from tasks.analysis.health.states import Rules, advance_all
 from tasks.core.documents import closest
-from tasks.core.errors import UsageInvalid
+from tasks.core.errors import NothingConfigured, UsageInvalid
 from tasks.core.health import FILE, Health, Key, Push, Sample, Track
 from tasks.core.maintenance_windows import Maintenance, maintenance_at
 from tasks.core.services import Environment
@@ -14,6 +14,16 @@ from tasks.core.window import iso
 from tasks.ledger import health as kept
 from tasks.ledger.ledger import Ledger
 from tasks.sources.probe import probe_all
+
+
+def require_checks(health: Health, environment: Environment) -> None:
+    """Raise NothingConfigured when the environment has nothing to check."""
+    if not health.targets(environment) and not health.pushed_in(environment.name):
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="there is no address to check",
+            fix=f"Set {environment.setting('api_url')}, or give an endpoint a url in {FILE}",
+        )
 
 
 def probe_round(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.core.addresses import check_output
 from tasks.core.artifact import Artifact, artifact_key
-from tasks.core.errors import NothingConfigured, ReportNotWritten
+from tasks.core.errors import ReportNotWritten
 from tasks.core.health import Health, HostSample, Key, Sample, Track, read_health
 from tasks.core.health_report import FederatedLearning, HealthReport
 from tasks.core.receipt import Receipt
@@ -23,7 +23,7 @@ from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
 from tasks.runs.health.judge import Seen, judge
-from tasks.runs.health.round import is_undecided, record_samples, take_samples
+from tasks.runs.health.round import is_undecided, record_samples, require_checks, take_samples
 from tasks.sources.host import local_host, mean_host, node_exporter
 from tasks.sources.training_state import training_state
 
@@ -52,7 +52,7 @@ def health(
     """
     config = read_health(run.settings)
     check_output(Path(request.output) if request.output else None)
-    require_checks(run, config)
+    require_checks(config, run.environment)
     seen = step("probe", look)(run, config, samples)
     report = step("judge", judge)(run, config, seen)
     step("report", write_report)(run, request, report)
@@ -62,17 +62,6 @@ def health(
     receipt = step("account", run.account)(window, details=report)
     step("self metrics", land_self_metrics)(run, receipt)
     return step("deliver", deliver)(run, receipt)
-
-
-def require_checks(run: Run, config: Health) -> None:
-    """Raise NothingConfigured when the environment has nothing to check."""
-    environment = run.environment
-    if not config.targets(environment) and not config.pushed_in(environment.name):
-        raise NothingConfigured(
-            where=f"environment {environment.name}",
-            problem="there is no address to check",
-            fix=f"Set {environment.setting('api_url')}, or give an endpoint a url in health.yaml",
-        )
 
 
 def look(run: Run, config: Health, samples: Sequence[Sample] | None = None) -> Seen:
@@ -119,12 +108,13 @@ def _host(run: Run) -> HostSample | None:
 
 
 def _mean(run: Run, now: HostSample | None) -> HostSample | None:
-    """Return the mean of what the loop measured, else the figures of now."""
+    """Return the mean of 10 minutes; None when the loop measured less than half of them."""
     if now is None or not run.environment.is_local:
         return now
     kept.keep_host(run.ledger, now)
     window = Window(now.at - HOST_MEAN, now.at + timedelta(microseconds=1))
-    return mean_host(kept.host_samples(run.ledger, run.environment.name, window))
+    measured = kept.host_samples(run.ledger, run.environment.name, window)
+    return mean_host(measured) if now.at - measured[0].at >= HOST_MEAN / 2 else None
 
 
 def _training(run: Run, config: Health) -> FederatedLearning | None:
