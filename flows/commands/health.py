@@ -148,7 +148,7 @@ def watch(environment: EnvironmentName = None) -> None:
     settings = load_settings()
     config = read_health(settings)
     chosen = [settings.environment(one) for one in _environments(settings, config, environment)]
-    require_checks(chosen[0], config)
+    require_checks(config, chosen[0])
 
     def notify(text: str) -> None:
         print(f"fedvitals: {text}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from tasks.core.health import Interval, Key, Sample, State, Streak, Track
 from tasks.core.maintenance_windows import Maintenance, covering
 
 NOT_OBSERVED = "not observed"
+_MOMENT = timedelta(microseconds=1)
 # from better to worse; of one without data anything is worse than nothing known
 _ORDER: Mapping[State, int] = {"no_data": -1, "up": 0, "degraded": 1, "down": 2}
 
@@ -59,9 +60,11 @@ def advance(
     if track is None:
         track = Track(Interval(*sample.key, "no_data", sample.at, sample.at, NOT_OBSERVED))
     elif sample.at - track.interval.until > rules.gap:
-        ended.append(track.interval)
-        unseen = track.interval.until, sample.at
-        track = Track(Interval(*sample.key, "no_data", *unseen, NOT_OBSERVED))
+        last = track.interval
+        # one sample is a moment, but no two intervals begin at once
+        last = replace(last, until=max(last.until, last.start + _MOMENT))
+        ended.append(last)
+        track = Track(Interval(*sample.key, "no_data", last.until, sample.at, NOT_OBSERVED))
     # another process may have seen a later one
     at = max(sample.at, track.interval.until)
     current = replace(track.interval, until=at)

@@ -35,7 +35,10 @@ _LIMITS = {"host_cpu": "cpu_ratio", "host_memory": "memory_ratio", "host_disk": 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run saw: the newest samples, states, the machine now and on the mean, the training."""
+    """What a run saw: the newest samples, states, the machine now and on the mean, the training.
+
+    `mean` is None where there are no figures for most of 10 minutes.
+    """
 
     samples: Mapping[Key, Sample]
     tracks: Mapping[Key, Track]
@@ -171,13 +174,13 @@ def _of_training(case: Case) -> Iterator[Finding]:
 def _of_host(case: Case) -> Iterator[Finding]:
     for limit in case.limits:
         figure = _LIMITS.get(limit.id)
-        if figure is None or case.seen.mean is None or not limit.applies_in(case.environment):
+        # one second says nothing of a CPU
+        measured = case.seen.mean or (None if figure == "cpu_ratio" else case.seen.host)
+        if figure is None or measured is None or not limit.applies_in(case.environment):
             continue
-        value = getattr(case.seen.mean, figure)
+        value = getattr(measured, figure)
         if limit.breaks(value):
-            text = (
-                f"{limit.summary}: {value:.0%} on the mean of 10 minutes (limit {limit.value:.0%})"
-            )
+            text = f"{limit.summary}: {value:.0%} (limit {limit.value:.0%})"
             yield case.finding(HOST, limit.id, limit.severity, text, case.at)
 
 
@@ -226,15 +229,17 @@ def _shown(sample: Sample, track: Track) -> CheckHealth:
 
 
 def _resources(case: Case) -> SystemResources:
+    def percent(figures: HostSample) -> dict[str, float]:
+        names = ("cpu", "memory", "disk")
+        return {f"{n}_percent": round(100 * getattr(figures, f"{n}_ratio"), 1) for n in names}
+
     now, mean = case.seen.host, case.seen.mean
-    if now is None or mean is None:
+    if now is None:
         return SystemResources()
-    names = ("cpu", "memory", "disk")
     loads = (now.load_1m, now.load_5m, now.load_15m)
-    figures = {f"{name}_percent": 100 * getattr(now, f"{name}_ratio") for name in names}
     return SystemResources(
         source="local" if case.is_local else "node exporter",
-        **figures,
         load_average=loads if None not in loads else None,
-        mean_10m={f"{name}_percent": 100 * getattr(mean, f"{name}_ratio") for name in names},
+        mean_10m=percent(mean) if mean else {},
+        **percent(now),
     )

@@ -16,6 +16,16 @@ from tasks.ledger.ledger import Ledger
 from tasks.sources.probe import probe_all
 
 
+def require_checks(health: Health, environment: Environment) -> None:
+    """Raise NothingConfigured when the environment has nothing to check."""
+    if not health.targets(environment) and not health.pushed_in(environment.name):
+        raise NothingConfigured(
+            where=f"environment {environment.name}",
+            problem="there is no address to check",
+            fix=f"Set {environment.setting('api_url')}, or give an endpoint a url in {FILE}",
+        )
+
+
 def probe_round(
     ledger: Ledger, health: Health, environments: Iterable[Environment]
 ) -> list[Sample]:
@@ -23,16 +33,6 @@ def probe_round(
     named = list(environments)
     samples = take_samples(health, named)
     return record_samples(ledger, health, samples, [one.name for one in named])
-
-
-def require_checks(environment: Environment, config: Health) -> None:
-    """Raise NothingConfigured when the environment has nothing to check."""
-    if not config.targets(environment) and not config.pushed_in(environment.name):
-        raise NothingConfigured(
-            where=f"environment {environment.name}",
-            problem="there is no address to check",
-            fix=f"Set {environment.setting('api_url')}, or give an endpoint a url in health.yaml",
-        )
 
 
 def take_samples(

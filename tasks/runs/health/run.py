@@ -60,7 +60,7 @@ def health(
     """
     config = read_health(run.settings)
     check_output(Path(request.output) if request.output else None)
-    require_checks(run.environment, config)
+    require_checks(config, run.environment)
     seen = step("probe", look)(run, config, samples)
     report = step("judge", judge)(run, config, seen)
     step("report", write_report)(run, request, config, report)
@@ -116,12 +116,13 @@ def _host(run: Run) -> HostSample | None:
 
 
 def _mean(run: Run, now: HostSample | None) -> HostSample | None:
-    """Return the mean of what the loop measured, else the figures of now."""
+    """Return the mean of 10 minutes; None when the loop measured less than half of them."""
     if now is None or not run.environment.is_local:
         return now
     kept.keep_host(run.ledger, now)
     window = Window(now.at - HOST_MEAN, now.at + timedelta(microseconds=1))
-    return mean_host(kept.host_samples(run.ledger, run.environment.name, window))
+    measured = kept.host_samples(run.ledger, run.environment.name, window)
+    return mean_host(measured) if now.at - measured[0].at >= HOST_MEAN / 2 else None
 
 
 def _training(run: Run, config: Health) -> FederatedLearning | None:
