@@ -18,6 +18,7 @@ TOPICS = (
     "Backfill",
     "Loading",
     "Quarantine",
+    "Health",
     "Accounts",
     "Secrets",
     "Security",

@@ -30,6 +30,7 @@ def note(service: Service, seconds: float, took: float = 0.0, **headers: str) ->
     note_date(service.url, {"Date": date(seconds), **headers}, timedelta(seconds=took))
 
 
+@pytest.mark.promise("Health: a service's clock that is not ours is a finding")
 @pytest.mark.parametrize(
     ("seconds", "severity"),
     [(4, None), (-4, None), (8, "warning"), (-8, "warning"), (58, "warning"), (63, "high"), (-63, "high")],

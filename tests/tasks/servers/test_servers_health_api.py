@@ -43,6 +43,7 @@ def kept(settings: Settings, name: str) -> Push | None:
         return pushes(ledger).get(Key("production", name))
 
 
+@pytest.mark.promise("Health: a job's deadline counts from its last report, on disk")
 def test_a_report_is_kept_on_disk_with_its_deadline(url: str, settings: Settings) -> None:
     before = datetime.now(UTC)
     assert post(url, "/checks/nightly-export").status_code == 204

@@ -102,6 +102,7 @@ def test_a_round_that_takes_too_long_is_followed_by_the_next_at_once(
     assert spacing(recorded(settings)) == pytest.approx(INTERVAL / 2, rel=0.5)
 
 
+@pytest.mark.promise("Health: a ledger that is away for a while costs no sample")
 def test_samples_wait_for_a_ledger_that_is_away(settings: Settings, url: str) -> None:
     blocked = settings.home / "ledger.db"
     blocked.mkdir()

@@ -53,6 +53,7 @@ def false_downs(failures: int, endpoints: int) -> float:
     return found / endpoints
 
 
+@pytest.mark.promise("Health: 0.5 % of lost answers make no check down")
 @pytest.mark.slow
 def test_lost_answers_make_nothing_down() -> None:
     assert false_downs(SETTINGS.failures, ENDPOINTS) <= 0.05

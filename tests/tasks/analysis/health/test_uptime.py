@@ -74,6 +74,7 @@ def test_less_than_95_percent_observed_is_partial(hours: float, is_partial: bool
 STATES = st.sampled_from(["up", "down", "degraded", "no_data", "UP", "DOWN", "DEGRADED", "NO_DATA"])
 
 
+@pytest.mark.promise("Health: bars and percentages of uptime agree")
 @given(st.lists(st.tuples(STATES, st.integers(1, 40)), max_size=12))
 def test_bars_add_up_to_the_percentages(parts: list[tuple[str, int]]) -> None:
     found = intervals(*parts)
