@@ -30,6 +30,7 @@ TOPICS = (
     "Replay",
     "Reconcile",
     "Prefect",
+    "Health",
     "Crash",
     "Faults",
 )
