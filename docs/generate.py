@@ -18,7 +18,6 @@ TOPICS = (
     "Backfill",
     "Loading",
     "Quarantine",
-    "Health",
     "Accounts",
     "Secrets",
     "Security",
@@ -31,6 +30,7 @@ TOPICS = (
     "Replay",
     "Reconcile",
     "Prefect",
+    "Health",
     "Crash",
     "Faults",
 )

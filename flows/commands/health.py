@@ -135,12 +135,11 @@ def watch(environment: EnvironmentName = None) -> None:
 
         fedvitals health watch
     """
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from tasks.core.health import read_health
     from tasks.core.settings import load_settings
     from tasks.runs.health.round import require_checks
-    from tasks.servers.health_api import health_api
     from tasks.servers.probe_loop import ProbeLoop
     from tasks.servers.supervisor import end_with_parent
 
@@ -153,9 +152,12 @@ def watch(environment: EnvironmentName = None) -> None:
     def notify(text: str) -> None:
         print(f"fedvitals: {text}", file=sys.stderr, flush=True)
 
-    with health_api(settings, config) if config.pushed else nullcontext() as address:
+    with ExitStack() as serving:
         names, every = ", ".join(one.name for one in chosen), config.interval.total_seconds()
         notify(f"sampling the checks of {names} every {every:g} s")
-        if address:
+        if config.pushed:
+            from tasks.servers.health_api import health_api
+
+            address = serving.enter_context(health_api(settings, config))
             notify(f"taking reports at {address}/checks/NAME")
         ProbeLoop(settings, config, chosen, notify).run()

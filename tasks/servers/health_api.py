@@ -10,8 +10,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import FastAPI, HTTPException, Request
 
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
 from tasks.core.health import Health
@@ -68,35 +67,27 @@ def make_app(settings: Settings, health: Health, token: str | None) -> FastAPI:
     """Return the application; its pages of documentation would load from elsewhere."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.post("/checks/{name:path}")
+    @app.post("/checks/{name:path}", status_code=HTTPStatus.NO_CONTENT)
     def report(
         name: str, request: Request, environment: str | None = None, failed: bool = False
-    ) -> Response:
+    ) -> None:
         given = request.headers.get("Authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            return _refused(
-                HTTPStatus.UNAUTHORIZED, f"the bearer token of {TOKEN_VARIABLE} is needed"
-            )
+            why = f"the bearer token of {TOKEN_VARIABLE} is needed"
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
         if int(request.headers.get("Content-Length", "0")) > LARGEST:
-            return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a report needs no body")
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a report needs no body")
         try:
             named = settings.environment(environment).name
             with opened_ledger(settings) as ledger:
                 push_report(ledger, health, named, name, failed=failed)
         except UsageInvalid as error:
-            return _refused(HTTPStatus.NOT_FOUND, str(error))
+            raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
         except FedvitalsError as error:
-            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        return Response(status_code=HTTPStatus.NO_CONTENT)
+            later = {"Retry-After": "30"}
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error), later) from error
 
     return app
-
-
-def _refused(status: HTTPStatus, why: str) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "30"
-    return PlainTextResponse(f"{why}\n", status, headers)
 
 
 def _listen(address: str, has_token: bool) -> socket.socket:
