@@ -64,7 +64,9 @@ def record_samples(
     now, known = datetime.now(UTC), kept.pushes(ledger)
     taken = [*samples, *_pushed(ledger, health, environments, known, now)]
     rules = Rules(health.failures, health.successes, health.gap)
-    planned = planned_at(ledger, health, now)
+    # a round may have waited for the ledger
+    oldest = min((one.at for one in taken), default=now)
+    planned = [one for at in (oldest, now) for one in planned_at(ledger, health, at)]
     kept.record_samples(ledger, taken, lambda tracks: advance_all(tracks, taken, rules, planned))
     return taken
 
