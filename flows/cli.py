@@ -31,6 +31,7 @@ COMMANDS = (
     "report",
     "quarantine",
     "maintain",
+    "maintenance",
     "lake",
     "ledger",
     "serve",

@@ -121,3 +121,43 @@ def push(
     print(
         f"{name} in {where} {'failed' if failed else 'ended well'}; next by {iso(kept.deadline, zone)}"
     )
+
+
+@group.command()
+def watch(environment: EnvironmentName = None) -> None:
+    """Sample every check at the `interval` of health.yaml, until Ctrl-C.
+
+    `fedvitals serve` runs it; one for all environments is enough. Where health.yaml has pushed
+    checks it also takes reports: POST /checks/NAME at FEDVITALS_INTAKE_ADDRESS (127.0.0.1:4210), with
+    the bearer token of FEDVITALS_INTAKE_TOKEN, without which only this machine is listened to.
+
+    Example:
+
+        fedvitals health watch
+    """
+    from contextlib import ExitStack
+
+    from tasks.core.health import read_health
+    from tasks.core.settings import load_settings
+    from tasks.runs.health.round import require_checks
+    from tasks.servers.probe_loop import ProbeLoop
+    from tasks.servers.supervisor import end_with_parent
+
+    end_with_parent()
+    settings = load_settings()
+    config = read_health(settings)
+    chosen = [settings.environment(one) for one in _environments(settings, config, environment)]
+    require_checks(config, chosen[0])
+
+    def notify(text: str) -> None:
+        print(f"fedvitals: {text}", file=sys.stderr, flush=True)
+
+    with ExitStack() as serving:
+        names, every = ", ".join(one.name for one in chosen), config.interval.total_seconds()
+        notify(f"sampling the checks of {names} every {every:g} s")
+        if config.pushed:
+            from tasks.servers.health_api import health_api
+
+            address = serving.enter_context(health_api(settings, config))
+            notify(f"taking reports at {address}/checks/NAME")
+        ProbeLoop(settings, config, chosen, notify).run()

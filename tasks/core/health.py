@@ -24,6 +24,8 @@ _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 # begins the error of an answer that did not come in time
 LATE = "no whole answer within"
 
+# checks besides endpoints and pushed ones, as findings and maintenance name them
+OTHER_CHECKS = ("training", "controls", "host_cpu", "host_memory", "host_disk")
 State = Literal["up", "degraded", "down", "no_data", "maintenance"]
 SampleStatus = Literal["healthy", "unhealthy", "error"]
 
@@ -308,3 +310,13 @@ class HostSample:
     load_1m: float | None = None
     load_5m: float | None = None
     load_15m: float | None = None
+
+
+@dataclass(frozen=True)
+class ResponseTime:
+    """How long a check's answers took in the ten minutes from `start`, in seconds."""
+
+    check: str
+    start: datetime
+    mean: float
+    slowest: float

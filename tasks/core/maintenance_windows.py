@@ -9,6 +9,8 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
 from tasks.core.documents import Duration, Strict
+from tasks.core.errors import UsageInvalid
+from tasks.core.window import parse_duration
 
 SCHEDULE = "health.yaml"
 _LONGEST = timedelta(days=31)
@@ -80,6 +82,18 @@ class MaintenanceWindow(Strict):
             # an hour that comes twice may begin again
             if until > start:
                 yield Maintenance(moment, until, self.environment, self.check, self.reason)
+
+
+def checked_duration(text: str) -> timedelta:
+    """Return how long maintenance started by hand lasts; raise UsageInvalid."""
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        raise UsageInvalid(argument="--for", problem=error, fix="Give 15m, 2h or 1d") from error
+    if duration > _LONGEST:
+        problem = f"{text} is longer than {_LONGEST.days} days"
+        raise UsageInvalid(argument="--for", problem=problem, fix="Give a shorter time")
+    return duration
 
 
 def maintenance_at(

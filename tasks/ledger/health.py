@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Table, delete, select
+from sqlalchemy import ColumnElement, Table, and_, delete, func, select, update
 
-from tasks.core.health import HostSample, Interval, Key, Push, Sample, Track
+from tasks.core.health import HostSample, Interval, Key, Push, ResponseTime, Sample, Track
 from tasks.core.health_measurements import SAMPLES_KEPT, STATES_KEPT
 from tasks.core.maintenance_windows import Maintenance
 from tasks.core.window import Window
@@ -68,6 +68,29 @@ def samples(ledger: Ledger, environment: str, window: Window) -> list[Sample]:
     return [Sample(**row) for row in _of_time(ledger, health_samples, environment, window)]
 
 
+def response_times(ledger: Ledger, environment: str, window: Window) -> list[ResponseTime]:
+    """Return response times in steps of ten minutes, oldest first: a day has many samples."""
+    table = health_samples.c
+    # an ISO time up to the tens of its minutes
+    step, mean, slowest = (
+        func.substr(table.at, 1, 15),
+        func.avg(table.seconds),
+        func.max(table.seconds),
+    )
+    query = (
+        select(table.check, step.label("step"), mean.label("mean"), slowest.label("slowest"))
+        .where(_in_window(health_samples, environment, window), table.seconds.is_not(None))
+        .group_by(table.check, step)
+        .order_by(step)
+    )
+    return [
+        ResponseTime(
+            row["check"], datetime.fromisoformat(f"{row['step']}0Z"), row["mean"], row["slowest"]
+        )
+        for row in ledger.ask(query)
+    ]
+
+
 def host_samples(ledger: Ledger, environment: str, window: Window) -> list[HostSample]:
     """Return the figures of the environment's machine in a window, oldest first."""
     return [HostSample(**row) for row in _of_time(ledger, health_hosts, environment, window)]
@@ -120,6 +143,20 @@ def started_maintenance(ledger: Ledger, at: datetime) -> list[Maintenance]:
     return [Maintenance(**_read(row)) for row in ledger.ask(query)]
 
 
+def start_maintenance(ledger: Ledger, one: Maintenance) -> None:
+    """Keep maintenance that was started by hand."""
+    ledger.write(maintenance, [_row(one)])
+
+
+def stop_maintenance(ledger: Ledger, environment: str, check: str, at: datetime) -> int:
+    """End what goes on in an environment, of one check or of all; return how many ended."""
+    table = maintenance.c
+    is_meant = [table.environment == environment, *([table.check == check] if check else [])]
+    goes_on = table.start <= as_text(at), table.until > as_text(at)
+    statement = update(maintenance).where(*is_meant, *goes_on).values(until=as_text(at))
+    return ledger.patiently(lambda connection: connection.execute(statement).rowcount)
+
+
 def forget_health(ledger: Ledger, now: datetime) -> int:
     """Drop samples and states older than they are kept; return their number."""
     ends = (
@@ -139,12 +176,16 @@ def forget_health(ledger: Ledger, now: datetime) -> int:
 def _of_time(
     ledger: Ledger, table: Table, environment: str, window: Window
 ) -> list[dict[str, Any]]:
-    query = select(table).where(
+    query = select(table).where(_in_window(table, environment, window))
+    return [_read(row) for row in ledger.ask(query.order_by(table.c.at))]
+
+
+def _in_window(table: Table, environment: str, window: Window) -> ColumnElement[bool]:
+    return and_(
         table.c.environment == environment,
         table.c.at >= as_text(window.start),
         table.c.at < as_text(window.stop),
     )
-    return [_read(row) for row in ledger.ask(query.order_by(table.c.at))]
 
 
 def _track_row(track: Track) -> dict[str, str]:

@@ -233,10 +233,14 @@ def _server_engine(url: URL) -> Engine:
 
 
 def _make_file(path: str) -> None:
-    """Create the file for its owner alone; SQLite would let everybody read it."""
+    """Create the file for its owner alone; SQLite would let everybody read it.
+
+    One that is there is not opened: to close it would drop the locks of this process's other
+    connections, and SQLite would take away the journal that they write to.
+    """
     with suppress(OSError):  # which SQLite reports
         if path and not path.startswith((":", "file:")):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _wrong(problem: str) -> ConfigurationInvalid:

@@ -11,8 +11,7 @@ from tasks.core.outside import shortened
 from tasks.core.services import Service
 from tasks.http import Limits
 from tasks.sources.http import API, Client
-from tasks.sources.json_body import fetch_json
-from tasks.sources.json_rows import MISSING
+from tasks.sources.json_body import MISSING, fetch_json
 
 
 def training_state(service: Service, check: TrainingCheck, timeout: timedelta) -> FederatedLearning:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
+from tasks.core.clocks import clock_findings
 from tasks.core.disk import FULL, disk_full
 from tasks.core.errors import FedvitalsError, LedgerAway, defect
 from tasks.core.finding import Finding
@@ -188,7 +189,7 @@ class Run:
             outcomes=self.outcomes,
             seconds={"work": time.perf_counter() - self._began},
             retries=self._retries.value,
-            findings=self.findings,
+            findings=(*self.findings, *clock_findings(self.environment)),
             notes=(*self.notes, *low_space(self.settings)),
             fail_on=self.fail_on,
             sinks=self.targets,

@@ -16,6 +16,8 @@ from tasks.core.receipt import Receipt
 from tasks.core.whole_file import make_private, replace_file
 from tasks.core.window import Window, iso
 from tasks.ledger import health as kept
+from tasks.reports.health.build import DAYS, StatusPage, build
+from tasks.reports.health.page import write
 from tasks.runs.base.collecting import collect_by_source
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.plan import covered_window, make_health_plan
@@ -23,7 +25,13 @@ from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
 from tasks.runs.health.judge import Seen, judge
-from tasks.runs.health.round import is_undecided, record_samples, require_checks, take_samples
+from tasks.runs.health.round import (
+    is_undecided,
+    planned_at,
+    record_samples,
+    require_checks,
+    take_samples,
+)
 from tasks.sources.host import local_host, mean_host, node_exporter
 from tasks.sources.training_state import training_state
 
@@ -55,7 +63,7 @@ def health(
     require_checks(config, run.environment)
     seen = step("probe", look)(run, config, samples)
     report = step("judge", judge)(run, config, seen)
-    step("report", write_report)(run, request, report)
+    step("report", write_report)(run, request, config, report)
     plan = step("plan", make_health_plan)(run, request.output)
     collect_by_source(run, plan, step)
     window = covered_window(plan, run.outcomes)
@@ -142,12 +150,13 @@ def folder_of(run: Run, output: str | None = None) -> Path:
     return Path(output) if output else run.settings.reports / "health" / run.environment.name
 
 
-def write_report(run: Run, request: HealthRequest, report: HealthReport) -> None:
-    """Write health-report.json; a failure is a failed delivery."""
+def write_report(run: Run, request: HealthRequest, config: Health, report: HealthReport) -> None:
+    """Write health-report.json and the status page; a failure is a failed delivery."""
     folder = folder_of(run, request.output)
     with run.delivery("report"):
         try:
             make_private(folder)
+            write(_status(run, config, report), folder)
             text = report.model_dump_json(indent=2)
             run.report = str(replace_file(folder / FILE, f"{text}\n".encode()).absolute())
         except OSError as error:
@@ -159,3 +168,16 @@ def write_report(run: Run, request: HealthRequest, report: HealthReport) -> None
         Artifact("markdown", f"{key}-summary", f"{report.sentence}\n"),
         Artifact("table", f"{key}-checks", rows),
     ]
+
+
+def _status(run: Run, config: Health, report: HealthReport) -> StatusPage:
+    now, name = datetime.now(UTC), run.environment.name
+    return build(
+        name,
+        now.astimezone(run.settings.timezone),
+        (*report.api_health, *report.pushed_checks),
+        kept.intervals(run.ledger, name, Window(now - timedelta(days=DAYS), now)),
+        kept.response_times(run.ledger, name, Window(now - timedelta(days=1), now)),
+        run.findings,
+        [one for one in planned_at(run.ledger, config, now) if one.environment in ("", name)],
+    )

@@ -49,6 +49,7 @@ def starts(by: MaintenanceWindow, day: str, days: int = 1) -> list[str]:
     return [f"{one.start:%dT%H:%M}" for one in found]
 
 
+@pytest.mark.promise("Health: a window stays at its hour when the clocks change")
 @pytest.mark.parametrize(
     ("cron", "day", "expected"),
     [

@@ -87,6 +87,7 @@ def child(file: Path, does: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.promise("Health: a server beside serve that dies is started again")
 @pytest.mark.usefixtures("quick")
 def test_a_child_that_is_killed_is_started_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -178,6 +179,7 @@ def test_one_ctrl_c_ends_all(tmp_path: Path) -> None:
     assert "ended" not in terminal.text
 
 
+@pytest.mark.promise("Health: no server of ours outlives the command that started it")
 def test_no_orphan_when_the_parent_is_killed(tmp_path: Path) -> None:
     command = parent(tmp_path)
     with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
