@@ -7,13 +7,14 @@ from typing import Any
 
 from tasks.core.batch import Batch, build_frame, check_series, columns_of, empty_frame
 from tasks.core.health import HostSample, Interval, Sample
-from tasks.core.health_measurements import CHECKS, HOURS, STATES
+from tasks.core.health_measurements import CHECKS, HOURS
 from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.window import Window, floor
 
 _HOUR = timedelta(hours=1)
 _UP: Mapping[str, float | None] = {"up": 1.0, "degraded": 0.5, "down": 0.0, "no_data": None}
+_COUNTED = (*_UP, "maintenance")
 Row = dict[str, Any]
 
 
@@ -65,10 +66,11 @@ def _check_row(sample: Sample) -> Row:
     return {
         "time": sample.at,
         "check": sample.check,
+        "observed_ratio": float(not sample.excused),
         "up_ratio": _UP[sample.state],
         "response_time_seconds": sample.seconds,
         "status_code": sample.status_code,
-        "certificate_days_left": sample.certificate_days,
+        "certificate_days": sample.certificate_days,
     }
 
 
@@ -91,7 +93,7 @@ def _hour_rows(intervals: Iterable[Interval], window: Window, grid: timedelta) -
         while start < stop:
             hour = floor(start, grid)
             end = min(hour + grid, stop)
-            empty = dict.fromkeys((*STATES, "maintenance"), 0.0)
+            empty = dict.fromkeys(_COUNTED, 0.0)
             counts = sums.setdefault((one.check, hour), empty)
             seconds = (end - start).total_seconds()
             counts[one.state] += seconds
