@@ -26,15 +26,6 @@ def require_checks(health: Health, environment: Environment) -> None:
         )
 
 
-def probe_round(
-    ledger: Ledger, health: Health, environments: Iterable[Environment]
-) -> list[Sample]:
-    """Take one sample of every check of the environments, and record it."""
-    named = list(environments)
-    samples = take_samples(health, named)
-    return record_samples(ledger, health, samples, [one.name for one in named])
-
-
 def take_samples(
     health: Health,
     environments: Iterable[Environment],
