@@ -219,11 +219,12 @@ def _ledger(ledger: "LedgerUpkeep") -> str:
 def _health(report: "HealthReport") -> list[str]:
     checks = {**report.api_health, **report.pushed_checks}
     width = _widest(checks)
-    lines = []
-    for name, one in checks.items():
-        took = "" if one.response_time is None else f", {one.response_time:.3f} s"
-        why = f": {one.error}" if one.error else ""
-        lines.append(f"  {name:<{width}}  {one.state:<8} {one.status}{took}{why}")
+    lines = [
+        f"  {name:<{width}}  {one.state:<8} {one.status}"
+        + ("" if one.response_time is None else f", {one.response_time:.3f} s")
+        + (f": {one.error}" if one.error else "")
+        for name, one in checks.items()
+    ]
     host, training = report.system_resources, report.federated_learning
     names = ("cpu", "memory", "disk")
     figures = ((name, getattr(host, f"{name}_percent")) for name in names)

@@ -1,7 +1,10 @@
 """Figures of the machine that a service runs on: of this machine, or from the node exporter."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
 
 from tasks.core.errors import FedvitalsError
 from tasks.core.health import HostSample
@@ -62,14 +65,6 @@ def node_exporter(environment: str, prometheus: Service) -> HostSample | None:
 
 def mean_host(samples: Sequence[HostSample]) -> HostSample:
     """Return the mean of several figures of one machine, dated as the last one."""
-    last, number = samples[-1], len(samples)
-    return HostSample(
-        last.environment,
-        last.at,
-        sum(one.cpu_ratio for one in samples) / number,
-        sum(one.memory_ratio for one in samples) / number,
-        sum(one.disk_ratio for one in samples) / number,
-        last.load_1m,
-        last.load_5m,
-        last.load_15m,
-    )
+    shares = ("cpu_ratio", "memory_ratio", "disk_ratio")
+    means: dict[str, Any] = {name: fmean(getattr(one, name) for one in samples) for name in shares}
+    return replace(samples[-1], **means)

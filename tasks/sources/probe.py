@@ -16,7 +16,7 @@ from tasks.core.json_path import kind_of, values_at
 from tasks.core.outside import read_json, shown
 from tasks.core.services import Service
 from tasks.core.thresholds import COMPARISONS
-from tasks.http import Answer, Limits
+from tasks.http import Answer, Limits, bearer
 from tasks.sources.certificate import days_left_at
 from tasks.sources.http import Client, Kind
 
@@ -76,8 +76,11 @@ def probe(target: Target, service: Service | None, timeout: timedelta) -> Sample
     """
     began, at = time.perf_counter(), datetime.now(UTC)
 
-    def sample(status: SampleStatus, **facts: Any) -> Sample:
-        return Sample(target.environment, target.check, at, status, **facts)
+    def sample(status: SampleStatus, error: str = "", **facts: Any) -> Sample:
+        # a server may echo what it was sent
+        token = bearer(service) if service else ""
+        clean = error.replace(token, "***") if token else error
+        return Sample(target.environment, target.check, at, status, error=clean, **facts)
 
     try:
         answer = _answer(target.url, service, began + timeout.total_seconds())

@@ -57,6 +57,9 @@ def advance(
     the interval before.
     """
     ended: list[Interval] = []
+    if track is not None and sample.at == track.interval.until:
+        # recorded before: controls belong to the rounds of all environments
+        return ended, track
     if track is None:
         track = Track(Interval(*sample.key, "no_data", sample.at, sample.at, NOT_OBSERVED))
     elif sample.at - track.interval.until > rules.gap:

@@ -90,14 +90,12 @@ def judge(run: Run, config: Health, seen: Seen) -> HealthReport:
         limits=read_thresholds(own_file if own_file.is_file() else shipped("config") / FILE),
         at=now.astimezone(run.settings.timezone),
     )
-    run.findings += _open(_findings(case), planned, case)
+    run.findings += (
+        one
+        for one in _findings(case)
+        if covering(planned, name, one.evidence["check"], now) is None
+    )
     return _document(case, run.findings, planned, now)
-
-
-def _open(findings: Iterable[Finding], planned: list[Maintenance], case: Case) -> Iterator[Finding]:
-    for one in findings:
-        if covering(planned, case.environment, one.evidence["check"], case.at) is None:
-            yield one
 
 
 def _findings(case: Case) -> Iterator[Finding]:
@@ -156,8 +154,7 @@ def _of_controls(case: Case) -> Iterator[Finding]:
     if not samples or any(one.answered for one in samples):
         return
     tracks = (case.seen.tracks[key].interval for key in keys)
-    starts = (one.start if one.state == "down" else case.at for one in tracks)
-    since = max(starts)
+    since = max(one.start if one.state == "down" else case.at for one in tracks)
     text = f"the checker cannot see since {clock_of(since, case.at)}: no control answers ({samples[0].error})"
     yield case.finding(BLIND, "controls", severity_of_blindness(since, case.at), text, since)
 

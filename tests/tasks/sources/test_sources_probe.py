@@ -245,6 +245,18 @@ def test_redirects_are_followed_without_the_token_to_another_host(
     assert sample.status == ("error" if error else "healthy")
 
 
+def test_a_token_that_comes_back_is_not_quoted(server: HTTPServer) -> None:
+    def echo(request: Request) -> Response:
+        return Response(json.dumps({"status": request.headers["Authorization"]}))
+
+    server.expect_request("/health").respond_with_handler(echo)
+    url = server.url_for("").rstrip("/")
+    service = Service(url=url, token=SecretStr(TOKEN), origin="x")
+    condition = {"path": "$.status", "comparison": "==", "value": "ok"}
+    sample = ask(f"{url}/health", SECOND, service, body=[condition])
+    assert sample.error == "$.status is 'Bearer ***', not == ok"
+
+
 def test_an_endpoint_with_an_address_of_its_own_gets_no_token(
     server: HTTPServer, heard: list[tuple[str, str | None]]
 ) -> None:

@@ -111,6 +111,14 @@ def test_a_sample_that_is_recorded_late_counts_and_moves_no_time_back() -> None:
     assert (track.interval.until, track.streak and track.streak.count) == (at(3), 1)
 
 
+def test_a_sample_that_is_recorded_twice_counts_once() -> None:
+    up, down = samples("ud")
+    _, track = followed([up, down])
+    assert advance(track, down, RULES) == ([], track)
+    assert track.streak is not None
+    assert track.streak.count == 1
+
+
 @pytest.mark.parametrize(("text", "since"), [("udddd", 1), ("uddd....ddd", 1), ("udddu....ddd", 9)])
 def test_an_outage_goes_on_across_a_time_without_data(text: str, since: int) -> None:
     intervals, track = followed(samples(text))
