@@ -175,22 +175,31 @@ def whole(bare: Installation, prometheus: FaultyPrometheus, influxdb: FakeInflux
     return bare.configure({"a": entry("a")})
 
 
+class Dated:
+    """An answer by a clock that is so many seconds ahead."""
+
+    def __init__(self, seconds: int) -> None:
+        self.ahead = timedelta(seconds=seconds)
+
+    def __iter__(self) -> Iterator[bytes]:
+        date = format_datetime(datetime.now(UTC) + self.ahead, usegmt=True)
+        yield f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
 @pytest.mark.parametrize(
     ("seconds", "is_ok", "detail"),
     [
-        (-3 * 3600, False, r"it is 1080\d s behind this machine's"),
-        (2 * 3600, False, r"it is (7199|720\d) s ahead of this machine's"),
-        (-30, True, r"it is (30|31|29) s behind this machine's"),
-        (0, True, r"it is \d s "),
+        (-3 * 3600, False, r"it is (10799|1080[01]) s behind this machine's"),
+        (2 * 3600, False, r"it is (7199|720[01]) s ahead of this machine's"),
+        (-30, True, r"it is (29|3[01]) s behind this machine's"),
+        (0, True, r"it is [01] s "),
     ],
 )
 def test_doctor_notices_a_clock_that_is_off(
     bare: Installation, seconds: int, is_ok: bool, detail: str
 ) -> None:
     """The service's is off, which is the same from here."""
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-    answer = f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n"
-    with RawServer([answer.encode()], connections=9) as server:
+    with RawServer(Dated(seconds), connections=9) as server:
         bare.variables["FED_VIT_API_URL"] = server.url
         checks = checks_of(bare.here("doctor", "--json"))
 
