@@ -14,3 +14,7 @@ def main() -> None:
     from flows.cli import main as command
 
     command()
+
+
+if __name__ == "__main__":
+    main()

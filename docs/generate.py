@@ -31,6 +31,7 @@ TOPICS = (
     "Replay",
     "Reconcile",
     "Prefect",
+    "Health",
     "Crash",
     "Faults",
 )

@@ -22,6 +22,7 @@ COMMANDS = (
     "catalogue",
     "suites",
     "collect",
+    "health",
     "federated",
     "convergence",
     "backfill",
@@ -31,6 +32,7 @@ COMMANDS = (
     "quarantine",
     "rules",
     "maintain",
+    "maintenance",
     "lake",
     "ledger",
     "serve",
@@ -49,8 +51,8 @@ Exit codes:
 - 3: something is pending, for a sink or for later runs; nothing else is wrong
 - 130, 143: stopped by Ctrl-C or SIGTERM; landed data stay, and the next run continues
 
-With PREFECT_API_URL set, the commands collect, federated, backfill, replay, reconcile and maintain
-are flow runs of that server; without it they run the same steps without Prefect.
+With PREFECT_API_URL set, the commands collect, health, federated, backfill, replay, reconcile and
+maintain are flow runs of that server; without it they run the same steps without Prefect.
 """
 
 app = typer.Typer(

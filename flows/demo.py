@@ -20,12 +20,14 @@ import yaml
 from deployments.services import processes
 from flows.commands.prefect_server import VARIABLE as PREFECT_VARIABLE
 from flows.commands.running import run_command
+from tasks.core.health_report import HealthReport
 from tasks.core.receipt import Receipt
 from tasks.core.services import InfluxService, Service
 from tasks.core.settings import Settings, shipped
 from tasks.core.window import iso
 from tasks.runs.collect import CollectRequest
 from tasks.runs.federated import FederatedRequest
+from tasks.runs.health.run import HealthRequest
 
 ROUNDS = 60
 ROUND_SECONDS = 2.0
@@ -83,11 +85,14 @@ def demo(
     with _stage(settings, folder, notify) as stage, _variables(stage.variables):
         started = datetime.now(UTC)
         end = started + timedelta(seconds=LONGEST_SECONDS)
+        time.sleep(PAUSE_SECONDS)
+        _check_health(notify)
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
             notify(f"{_round(stage.service)}; {receipt.values.landed} values landed")
         receipt = _collect(started, output)
+        _check_health(notify)
         _follow(Path(receipt.report).parent if receipt.report else folder / "reports", notify)
         show(receipt)
         if keep:
@@ -114,6 +119,16 @@ def _follow(folder: Path, notify: Notify) -> None:
     for run in json.loads(analysis.read_text("utf-8"))["runs"]:
         notify(f"{run['sentence']} {run['advice']['sentence']}")
     notify(f"convergence: {analysis.with_name('convergence-report.html')}")
+
+
+def _check_health(notify: Notify) -> None:
+    """Check endpoints, machine and training, and show what was found."""
+    receipt = run_command("health", HealthRequest())
+    report = receipt.details
+    if isinstance(report, HealthReport):
+        training = report.federated_learning
+        about = f"training {training.state}, round {training.round}"
+        notify(f"health: {receipt.sentence}; {about} ({receipt.report})")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:
@@ -145,6 +160,7 @@ def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
             "FED_VIT_API_URL": training.https,
             "REQUESTS_CA_BUNDLE": training.ca_file,
             "FED_VIT_API_TOKEN": "",
+            "FED_VIT_HOST": "local",
             **_prometheus(settings, service, folder, stack, notify),
             **servers,
         }

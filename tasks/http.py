@@ -20,6 +20,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from tasks.core.clocks import note_date
 from tasks.core.errors import CertificateInvalid, ConfigurationInvalid, FedvitalsError
 from tasks.core.outside import shortened
 from tasks.core.retry import seconds_asked
@@ -144,6 +145,7 @@ class Transport(ABC):
                     allow_redirects=False,
                     stream=True,
                 ) as response:
+                    note_date(self.service.url, response.headers, response.elapsed)
                     answer = self._read(response, deadline)
             # those of requests are OSErrors, as is that of a file of certificates that is not there;
             # a ValueError is a number in a header that is none

@@ -46,8 +46,8 @@ def catalogue(
     """
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
+    from tasks.ledger.opening import opened_ledger
     from tasks.runs.base.plan import verified_suites
-    from tasks.runs.base.run import opened_ledger
     from tasks.sources.promql import check_queries
 
     settings = load_settings()
@@ -73,7 +73,8 @@ def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
         print_clean("\n".join(_lines(rows, verbose)))
         return
     # built-in measurements have no key to look up, and are wider than a terminal
-    print_table([row for row in rows if row["type"] != "pipeline"], empty="none")
+    built_in = ("receipt", "health")
+    print_table([row for row in rows if row["source"] not in built_in], empty="none")
 
 
 def _lines(rows: list[dict[str, Any]], verbose: bool) -> list[str]:

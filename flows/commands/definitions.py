@@ -174,14 +174,18 @@ def why_idle(deployment: Deployment, settings: Settings) -> str | None:
 def _require_work(
     flow: str, settings: Settings, environment: Environment, parameters: dict[str, Any]
 ) -> None:
+    from tasks.core.health import read_health
     from tasks.runs.base.lake_plan import LakeRequest, check_sink
     from tasks.runs.base.plan import Request, choose_measurements
+    from tasks.runs.health.round import require_checks
 
     if flow == "collect":
         asked = Request(parameters.get("type", "all"), parameters.get("measurements"))
         choose_measurements(settings, environment, asked)
     elif flow == "federated":
         choose_measurements(settings, environment, Request("federated"))
+    elif flow == "health":
+        require_checks(read_health(settings), environment)
     elif flow == "reconcile":
         check_sink(parameters.get("sink", LakeRequest.sink), settings, environment)
 

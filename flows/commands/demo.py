@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tasks.core.receipt import Receipt
 
 # of the extra `demo`, by the names that are imported
-EXTRA = ("dp_accounting", "fastapi", "sklearn", "trustme", "uvicorn")
+EXTRA = ("dp_accounting", "sklearn", "trustme")
 
 
 def demo(

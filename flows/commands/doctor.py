@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from tasks.core.services import Environment
     from tasks.core.settings import Settings
 
-# of two clocks; more than the default settle_delay would make hours that have not ended
-MOST_SECONDS_APART = 60
-
 
 def doctor(
     create: Annotated[
@@ -135,8 +132,8 @@ def _tried(service: str, what: str, attempt: Callable[[], str]) -> ServiceCheck:
 def _catalogue(settings: "Settings") -> str:
     from tasks.core.catalogue import Catalogue
     from tasks.core.errors import DiskFull, LedgerUnavailable
+    from tasks.ledger.opening import opened_ledger
     from tasks.runs.base.plan import read_suites, verify_new
-    from tasks.runs.base.run import opened_ledger
     from tasks.sources.promql import check_queries
     from tasks.validation.suites import verify
 
@@ -165,7 +162,7 @@ def _home(settings: "Settings") -> str:
 
 
 def _ledger(settings: "Settings") -> str:
-    from tasks.runs.base.run import opened_ledger
+    from tasks.ledger.opening import opened_ledger
 
     with opened_ledger(settings) as ledger:
         return ledger.url
@@ -239,27 +236,14 @@ def _source(environment: "Environment") -> Iterator[ServiceCheck]:
 
 
 def _clocks(environment: "Environment") -> Iterator[ServiceCheck]:
-    """Compare this machine's clock with that of each service that answers."""
-    from tasks.core.errors import FedvitalsError
-    from tasks.core.retry import seconds_ahead
-    from tasks.http import Limits
-    from tasks.sources.http import Client, Kind
+    """Compare this machine's clock with those of the services that the checks before asked."""
+    from tasks.core.clocks import FIX, skews
+    from tasks.core.severity import Severity
 
-    for name, service in environment.services.items():
-        try:
-            with Client(service, Kind(name), Limits(silence=10, total=10)) as client:
-                date = client.call("GET", service.url, "its time").headers.get("Date", "")
-        # the service's own check reports it
-        except FedvitalsError:
-            continue
-        ahead = seconds_ahead(date)
-        if ahead is not None:
-            agrees = abs(ahead) < MOST_SECONDS_APART
-            detail = f"{abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} {name}"
-            fix = (
-                "Set the clocks of both machines, best by NTP: hours would be read before they end"
-            )
-            yield ServiceCheck("clock", f"agrees with {name}", agrees, detail, fix)
+    for name, skew in skews(environment):
+        agrees = skew.severity is not Severity.HIGH
+        fix = FIX if skew.severity else ""
+        yield ServiceCheck("clock", f"agrees with {name}", agrees, f"it is {skew.words}", fix)
 
 
 def _prefect(settings: "Settings") -> Iterator[ServiceCheck]:

@@ -169,8 +169,8 @@ def _checked(output: Path) -> "tuple[Measurement, ...]":
     """Load the written files as a run would, and record that the suites are valid."""
     from tasks.core.catalogue import Catalogue
     from tasks.core.settings import load_settings
+    from tasks.ledger.opening import opened_ledger
     from tasks.runs.base.plan import verified_suites
-    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings({**os.environ, "FEDVITALS_CONFIG": str(output / "config")})
     entries = Catalogue.read(settings.config / "metrics.yaml").values()

@@ -210,8 +210,8 @@ def _opened() -> "Iterator[tuple[Settings, Rebuilding]]":
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
+    from tasks.ledger.opening import opened_ledger
     from tasks.pipeline.recovery import rebuilding
-    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings()
     run_id = new_run_id(datetime.now(UTC))

@@ -21,9 +21,9 @@ def ls(json: AsJson = False) -> None:
         fedvitals ledger ls --json
     """
     from tasks.core.settings import load_settings
+    from tasks.ledger.opening import opened_ledger
     from tasks.ledger.overview import overview
     from tasks.ledger.version import LEDGER_VERSION
-    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings()
     with opened_ledger(settings) as ledger:
@@ -54,9 +54,9 @@ def rebuild(json: AsJson = False) -> None:
     from tasks.core.run_id import new_run_id
     from tasks.core.settings import load_settings
     from tasks.lake.tables import Lake
+    from tasks.ledger.opening import opened_ledger
     from tasks.pipeline.recovery import rebuild as read_back
     from tasks.pipeline.recovery import rebuilding
-    from tasks.runs.base.run import opened_ledger
 
     settings = load_settings()
     run_id = new_run_id(datetime.now(UTC))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # modules of the runs' steps
 RUNS = {
     "collect": "tasks.runs.collect",
+    "health": "tasks.runs.health.run",
     "federated": "tasks.runs.federated",
     "backfill": "tasks.runs.backfill.run",
     "replay": "tasks.runs.replay.run",

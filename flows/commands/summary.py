@@ -13,6 +13,7 @@ from tasks.core.window import format_duration, iso
 
 if TYPE_CHECKING:
     from tasks.core.finding import Finding
+    from tasks.core.health_report import HealthReport
     from tasks.core.maintenance import LedgerUpkeep, Maintenance, TableUpkeep
     from tasks.core.receipt import MeasurementReceipt, Receipt
     from tasks.core.reconciliation import CellDifference, Reconciliation
@@ -209,12 +210,32 @@ def _ledger(ledger: "LedgerUpkeep") -> str:
         "receipts": ledger.runs_removed,
         "pages": ledger.pages_removed,
         "proofs of suites": ledger.suites_removed,
+        "samples and states of health": ledger.health_removed,
     }
     gone = ", ".join(f"{count} {what}" for what, count in removed.items() if count)
     return f"{ledger.state}, {kept}{f'; removed: {gone}' if gone else ''}"
 
 
+def _health(report: "HealthReport") -> list[str]:
+    checks = {**report.api_health, **report.pushed_checks}
+    width = _widest(checks)
+    lines = [
+        f"  {name:<{width}}  {one.state:<8} {one.status}"
+        + ("" if one.response_time is None else f", {one.response_time:.3f} s")
+        + (f": {one.error}" if one.error else "")
+        for name, one in checks.items()
+    ]
+    host, training = report.system_resources, report.federated_learning
+    names = ("cpu", "memory", "disk")
+    figures = ((name, getattr(host, f"{name}_percent")) for name in names)
+    measured = ", ".join(f"{n} {value:.0f} %" for n, value in figures if value is not None)
+    lines.append(f"host     {host.source}{f': {measured}' if measured else ''}")
+    about = training.error or (training.state and f"{training.state}, round {training.round}")
+    return [*lines, f"training {about or 'not checked'}"]
+
+
 _DETAILS: dict[str, Callable[[Any], list[str]]] = {
+    "HealthReport": _health,
     "Reconciliation": _reconciliation,
     "Maintenance": _maintenance,
 }

@@ -105,18 +105,20 @@ def _goes_on(before: Mapping[str, Any], breach: Breach) -> bool:
 
 
 def _is_current(breach: Breach, at: datetime) -> bool:
-    return breach.holds and at - breach.last <= _RECENT
+    # data of the future come from a clock that is wrong
+    return breach.holds and timedelta() <= at - breach.last <= _RECENT
 
 
 def _times(first: datetime, breach: Breach, at: datetime) -> str:
-    begin, end = (_clock(moment, at) for moment in (first, breach.last))
+    begin, end = (clock_of(moment, at) for moment in (first, breach.last))
     if _is_current(breach, at):
         return f"since {begin}, still failing"
     span = f"at {begin}" if begin == end else f"{begin} to {end}"
     return f"{span}, where its data end" if breach.holds else f"{span}, no longer failing"
 
 
-def _clock(moment: datetime, at: datetime) -> str:
+def clock_of(moment: datetime, at: datetime) -> str:
+    """Return a time as sentences have it, in the zone of `at`; with its day if not the same."""
     moment = moment.astimezone(at.tzinfo)
     is_today = moment.date() == at.date()
     return f"{moment:%H:%M}" if is_today else f"{moment.day} {moment:%b %H:%M}"

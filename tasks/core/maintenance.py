@@ -37,6 +37,7 @@ class LedgerUpkeep(Strict):
     runs_removed: int = 0
     pages_removed: int = 0
     suites_removed: int = 0
+    health_removed: int = 0
     bytes_before: int | None = None
     bytes_after: int | None = None
     problems: tuple[str, ...] = ()

@@ -33,8 +33,9 @@ ORIGINS: dict[str, tuple[str, ...]] = {
     "rest": ("path",),
     "tls": ("fact",),
     "federated": ("history",),
-    # figures of a run, which tasks/core/self_metrics.py maps
+    # figures of a run, which tasks/core/self_metrics.py maps, and of health checks
     "receipt": (),
+    "health": (),
 }
 
 _SHORTEST_RETENTION = timedelta(days=1)
@@ -217,7 +218,7 @@ class Measurement(Strict):
 
     @property
     def is_own(self) -> bool:
-        """Whether it is what fedvitals measures of itself, which no source is asked for."""
+        """Whether it is built in: what fedvitals measures of itself and of health."""
         return ORIGINS.get(self.source) == ()
 
     @property

@@ -15,7 +15,9 @@ SOURCES = "fedvitals.sources"
 SINKS = "fedvitals.sinks"
 CHANNELS = "fedvitals.channels"
 _PREFIX = "fedvitals."
-_OURS = frozenset({*SERVICES, "rest", "tls", "federated", "receipt", "scrape", "heartbeat"})
+_OURS = frozenset(
+    {*SERVICES, "rest", "tls", "federated", "receipt", "health", "scrape", "heartbeat"}
+)
 
 
 def installed() -> list[tuple[str, str]]:

@@ -167,6 +167,7 @@ class SourceOpening(Opening):
 
     `gate` lets a few queries through at once. `landed` returns the run of a training that is landed.
     `last_page` returns the page that the last good run kept of a URL; `keep_page` keeps this run's.
+    `recorded` is what the checker of health recorded, and `cell` the unit of state.
     """
 
     environment: str = ""
@@ -175,6 +176,8 @@ class SourceOpening(Opening):
     landed: Callable[[Measurement, str], KnownRun | None] = lambda *_: None
     last_page: Callable[[str], tuple[datetime, bytes] | None] = lambda _: None
     keep_page: Callable[[str, datetime, bytes], None] = lambda *_: None
+    recorded: Any = None
+    cell: timedelta = timedelta(hours=1)
 
 
 class OpenSource(Source, Protocol):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from tasks.core.errors import FedvitalsError, LakeBusy, LedgerAway, LockHeld, LockLost, SumsDiffer
 from tasks.core.finding import CHECK, Earlier, Finding, finding_of, no_earlier
+from tasks.core.health_report import HealthReport
 from tasks.core.maintenance import Maintenance
 from tasks.core.outside import shortened
 from tasks.core.reconciliation import Reconciliation
@@ -207,8 +208,8 @@ class Receipt(BaseModel):
     `status` says whether the run did its work, `worst` is the most severe finding in the data:
     critical when a value went to quarantine, None without any. `sinks` are all that are in use.
     `lag_seconds` is the age of the newest loaded data of the measurement that is furthest behind,
-    None when nothing is loaded. `places` are the folders in force, `details` those of a reconcile
-    or a maintain.
+    None when nothing is loaded. `places` are the folders in force, `details` those of a reconcile,
+    a maintain or a health.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -231,7 +232,7 @@ class Receipt(BaseModel):
     deliveries: tuple[Delivery, ...] = ()
     report: str | None = None
     places: dict[str, str] = {}
-    details: Reconciliation | Maintenance | None = None
+    details: Reconciliation | Maintenance | HealthReport | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -248,10 +249,12 @@ class Receipt(BaseModel):
 
     @property
     def is_found_bad(self) -> bool:
-        """Return whether the data are at least as bad as `fail_on`."""
-        if self.worst is None or self.fail_on == "never":
+        """Return whether the data are at least as bad as `fail_on`, or the service unhealthy."""
+        if self.fail_on == "never":
             return False
-        return self.worst.rank <= Severity(self.fail_on).rank
+        if isinstance(self.details, HealthReport) and not self.details.is_healthy:
+            return True
+        return self.worst is not None and self.worst.rank <= Severity(self.fail_on).rank
 
     @computed_field  # type: ignore[prop-decorator]
     @property

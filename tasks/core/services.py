@@ -14,6 +14,7 @@ from tasks.core.errors import ConfigurationInvalid, PluginInvalid
 from tasks.core.secrets import read_secret, secret_of
 from tasks.core.variables import (
     DEFAULT_URLS,
+    HOST_VARIABLE,
     SERVICES,
     Entry,
     is_secret,
@@ -172,6 +173,7 @@ class Environment(Strict):
     name: str
     services: Mapping[str, Service] = {}
     is_of_file: bool = Field(default=False, description="has an entry in environments.yaml")
+    is_local: bool = Field(default=False, description="its service runs on this machine")
 
     def setting(self, key: str) -> str:
         """Name what sets a key here: a variable, or a place in environments.yaml."""
@@ -196,7 +198,12 @@ def read_environment(
             services[service] = Service(url=url, origin=origin)
             model = MODELS.get(service) or plugins.load(group, service).settings or Service
             services[service] = _service(service, model, entry, env, url, origin)
-    return Environment(name=name, services=services, is_of_file=entry is not None)
+    host = env.get(HOST_VARIABLE) if entry is None else entry.get("host")
+    if host not in (None, "", "local"):
+        fix = "Set it to local if the service runs on this machine, or unset it"
+        raise ConfigurationInvalid(where=HOST_VARIABLE, problem=f"{host!r} is not local", fix=fix)
+    is_of_file, is_local = entry is not None, host == "local"
+    return Environment(name=name, services=services, is_of_file=is_of_file, is_local=is_local)
 
 
 def _said(key: str, entry: Entry | None, env: Mapping[str, str]) -> str | None:

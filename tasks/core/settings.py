@@ -122,7 +122,12 @@ EnvironmentName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 
 
 # without what it says of plugins
-_Entry = create_model("_Entry", __base__=Strict, **{key: (str | None, None) for key in VARIABLES})  # type: ignore[call-overload]
+_Entry = create_model(  # type: ignore[call-overload]
+    "_Entry",
+    __base__=Strict,
+    host=(Literal["local"] | None, None),
+    **{key: (str | None, None) for key in VARIABLES},
+)
 
 
 def _off(reported: object) -> object:

@@ -31,6 +31,8 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
     },
     "otlp": {"url": "OTLP_URL", "token": "OTLP_TOKEN", "user": "OTLP_USER"},
 }
+# the default environment's `host`
+HOST_VARIABLE = "FED_VIT_HOST"
 # where a service is that has one address for everyone; another key configures it then
 DEFAULT_URLS: Mapping[str, str] = {
     "datadog": "https://api.datadoghq.com",

@@ -121,7 +121,7 @@ class Ledger:
         return next((row["value"] for row in self.ask(query)), None)
 
     def _keep_fact(self, key: str, value: str) -> None:
-        self._upsert(meta, [{"key": key, "value": value}])
+        self.write(meta, [{"key": key, "value": value}])
 
     def locks(self, folder: Path) -> FileLocks | DatabaseLocks:
         """Return the ledger's run locks: in the folder, or in the PostgreSQL server."""
@@ -143,7 +143,7 @@ class Ledger:
             kind = LedgerAway if self.is_on_server else LedgerUnavailable
             raise kind(url=self.url, problem=reason) from error
 
-    def _patiently(self, do: Callable[[Connection], Answer]) -> Answer:
+    def patiently(self, do: Callable[[Connection], Answer]) -> Answer:
         """Do what may be done twice in a transaction, again while a server is away."""
 
         def once() -> Answer:
@@ -204,7 +204,7 @@ class Ledger:
 
     def record(self, states: Iterable[CellState]) -> None:
         """Write the states, in one transaction."""
-        self._upsert(cells, [_row_of(state) for state in states])
+        self.write(cells, [_row_of(state) for state in states])
 
     def loads(
         self, sink: str, measurement: str, environment: str, window: Window
@@ -216,7 +216,7 @@ class Ledger:
 
     def record_loads(self, states: Iterable[LoadState]) -> None:
         """Write states of a sink in one transaction."""
-        self._upsert(loads, [_row_of(state) for state in states])
+        self.write(loads, [_row_of(state) for state in states])
 
     def forget_loads(self, sink: str, measurement: str, environment: str, window: Window) -> None:
         """Drop the sink's states of the window's cells, so that they are owed to it again."""
@@ -239,7 +239,7 @@ class Ledger:
     def keep_page(self, reader: str, url: str, time: datetime, content: bytes) -> None:
         """Keep the page for the reader's next rates; a reader is a flow of an environment."""
         row = {"environment": reader, "url": url, "time": as_text(time), "content": content}
-        self._upsert(pages, [row])
+        self.write(pages, [row])
 
     def keep_receipt(self, receipt: Receipt) -> None:
         """Store a run's receipt, replacing an earlier one of the same run."""
@@ -249,7 +249,7 @@ class Ledger:
             "environment": receipt.environment,
             "receipt": receipt.model_dump_json(),
         }
-        self._upsert(runs, [row])
+        self.write(runs, [row])
 
     def last_runs(self, flow: str, environment: str, before: str, most: int) -> list[str]:
         """Return JSON receipts of the flow's runs before this one, newest first."""
@@ -272,7 +272,7 @@ class Ledger:
 
     def keep_verified(self, digest: str) -> None:
         """Remember that the suite with this digest is valid."""
-        self._upsert(verified_suites, [{"digest": digest}])
+        self.write(verified_suites, [{"digest": digest}])
 
     def _first(self, measurement: str, environment: str, order: Any) -> CellState | None:
         query = (
@@ -285,22 +285,24 @@ class Ledger:
 
     def ask(self, query: Select[Any]) -> list[dict[str, Any]]:
         """Run a query of the schema's tables; return its rows by column."""
-        return self._patiently(lambda c: [dict(row) for row in c.execute(query).mappings()])
+        return self.patiently(lambda c: [dict(row) for row in c.execute(query).mappings()])
 
     def _do(self, statement: Delete) -> None:
-        self._patiently(lambda connection: connection.execute(statement))
+        self.patiently(lambda connection: connection.execute(statement))
 
-    def _upsert(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
+    def write(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Insert rows in one transaction; those with the same keys are replaced."""
+        if rows:
+            self.patiently(lambda connection: connection.execute(self.upsert(table), rows))
+
+    def upsert(self, table: Table) -> Any:
+        """Return the statement that inserts a row, or replaces the one with its keys."""
         keys = [column.name for column in table.primary_key]
         statement = self._insert(table)
         rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
         if rest:
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
-        self._patiently(lambda connection: connection.execute(statement, rows))
+            return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        return statement.on_conflict_do_nothing(index_elements=keys)
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_on_server else sqlite).insert(table)

@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Engine,
+    Float,
     Index,
     LargeBinary,
     MetaData,
@@ -111,6 +113,72 @@ runs = Table(
 meta = Table(
     "meta", metadata, *_columns(String(64), "key", is_key=True), *_columns(Text(), "value")
 )
+# a check's newest interval with its streak, as JSON
+health_tracks = Table(
+    "health_tracks",
+    metadata,
+    *_columns(String(200), "environment", "check", is_key=True),
+    *_columns(Text(), "track"),
+)
+health_intervals = Table(
+    "health_intervals",
+    metadata,
+    *_columns(String(200), "environment", "check", is_key=True),
+    *_columns(TIME, "start", is_key=True),
+    *_columns(TIME, "until"),
+    *_columns(String(16), "state"),
+    *_columns(Text(), "why"),
+    *_columns(Boolean(), "maintenance"),
+)
+health_samples = Table(
+    "health_samples",
+    metadata,
+    *_columns(String(200), "environment", "check", is_key=True),
+    *_columns(TIME, "at", is_key=True),
+    *_columns(String(16), "status"),
+    *_columns(Text(), "error"),
+    *_columns(Boolean(), "answered", "degraded", "excused"),
+    *(Column(name, Float()) for name in ("seconds", "certificate_days")),
+    Column("status_code", BigInteger()),
+)
+# for all checks of a time at once
+health_samples_by_time = Index(
+    "health_samples_by_time", health_samples.c.environment, health_samples.c.at
+)
+health_hosts = Table(
+    "health_hosts",
+    metadata,
+    *_columns(String(200), "environment", is_key=True),
+    *_columns(TIME, "at", is_key=True),
+    *_columns(Float(), "cpu_ratio", "memory_ratio", "disk_ratio"),
+    *(Column(name, Float()) for name in ("load_1m", "load_5m", "load_15m")),
+)
+health_pushes = Table(
+    "health_pushes",
+    metadata,
+    *_columns(String(200), "environment", "check", is_key=True),
+    Column("at", TIME),
+    *_columns(TIME, "deadline"),
+    *_columns(Boolean(), "failed"),
+)
+# the round that a training was seen in, and since when
+health_rounds = Table(
+    "health_rounds",
+    metadata,
+    *_columns(String(200), "environment", is_key=True),
+    *_columns(String(200), "round"),
+    *_columns(TIME, "since"),
+)
+# maintenance started by hand; check is empty for all
+maintenance = Table(
+    "maintenance",
+    metadata,
+    *_columns(String(200), "environment", "check", is_key=True),
+    *_columns(TIME, "start", is_key=True),
+    *_columns(TIME, "until"),
+    *_columns(Text(), "reason"),
+    *_columns(String(200), "by"),
+)
 verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
 
 
@@ -165,10 +233,14 @@ def _server_engine(url: URL) -> Engine:
 
 
 def _make_file(path: str) -> None:
-    """Create the file for its owner alone; SQLite would let everybody read it."""
+    """Create the file for its owner alone; SQLite would let everybody read it.
+
+    One that is there is not opened: to close it would drop the locks of this process's other
+    connections, and SQLite would take away the journal that they write to.
+    """
     with suppress(OSError):  # which SQLite reports
         if path and not path.startswith((":", "file:")):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _wrong(problem: str) -> ConfigurationInvalid:

@@ -14,6 +14,7 @@ from tasks.ledger.schema import (
     cells_digests,
     cells_of_run,
     cells_read_in_part,
+    health_samples_by_time,
     loads,
     loads_digests,
     meta,
@@ -21,9 +22,16 @@ from tasks.ledger.schema import (
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
-# 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads
-LEDGER_VERSION = 5
-_INDEXES = (cells_read_in_part, cells_of_run, cells_digests, loads_digests)
+# 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads;
+# 5: without tables of health and maintenance
+LEDGER_VERSION = 6
+_INDEXES = (
+    cells_read_in_part,
+    cells_of_run,
+    cells_digests,
+    loads_digests,
+    health_samples_by_time,
+)
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1
 
@@ -37,7 +45,7 @@ def bring_up_to_date(connection: Connection, url: str) -> None:
     if _is_sound(connection, url):
         return
     # several processes may find this at once; one does it
-    _lock(connection)
+    lock(connection, _LOCK)
     if _is_sound(connection, url):
         return
     version = _version(connection)
@@ -70,9 +78,10 @@ def _version(connection: Connection) -> int | None:
     return 1 if "cells" in there else None
 
 
-def _lock(connection: Connection) -> None:
+def lock(connection: Connection, key: int) -> None:
+    """Let one transaction at a time go on from here; on SQLite whatever its key."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -21,6 +21,7 @@ from tasks.lake.maintenance import Rules, Upkeep, environments_of, keep_states_u
 from tasks.lake.tables import QUARANTINE, Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger import maintenance as ledger_upkeep
+from tasks.ledger.health import forget_health
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.recovery import require_tables
 from tasks.reports.expiry import clean_reports
@@ -244,11 +245,13 @@ def _ledger(plan: UpkeepPlan, ledger: Ledger) -> tuple[LedgerUpkeep, tuple[str, 
         proofs, problem = _proofs(plan)
         notes += [problem] if problem else []
         cleaned = ledger_upkeep.clean(ledger, plan.now - rules.runs, proofs)
+        forgotten = forget_health(ledger, plan.now)
         ledger_upkeep.shrink(ledger)
         counts = {
             "runs_removed": cleaned.runs,
             "pages_removed": cleaned.pages,
             "suites_removed": cleaned.suites,
+            "health_removed": forgotten,
             "bytes_after": ledger_upkeep.bytes_of(ledger),
         }
         return line.model_copy(update=counts), tuple(notes)

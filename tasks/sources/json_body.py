@@ -6,9 +6,15 @@ from typing import Any
 from tasks.core.outside import read_json
 from tasks.http import Answer
 from tasks.sources.http import Client, Request
-from tasks.sources.json_rows import MISSING
 
 HTTP_NOT_FOUND = 404
+
+
+class Missing:
+    """Stands for a value that the body does not have."""
+
+
+MISSING = Missing()
 
 
 def fetch_json(client: Client, path: str, request: Request, hint: str = "") -> Any:

@@ -12,15 +12,9 @@ from tasks.core.batch import TIME_TYPE, Batch, build_frame, canonical
 from tasks.core.measurement import Measurement
 from tasks.core.quarantine import Reason, no_records, records
 from tasks.core.window import Window
+from tasks.sources.json_body import MISSING
 from tasks.sources.json_values import EXPECTED, Unfit, fitted, shown
 from tasks.sources.wide_frame import Key
-
-
-class Missing:
-    """Stands for a value that the body does not have."""
-
-
-MISSING = Missing()
 
 
 class JsonRows:

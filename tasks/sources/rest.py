@@ -13,8 +13,8 @@ from tasks.core.services import Service
 from tasks.core.window import Window, floor
 from tasks.http import Limits
 from tasks.sources.http import API, Client, Request
-from tasks.sources.json_body import fetch_json
-from tasks.sources.json_rows import MISSING, JsonRows
+from tasks.sources.json_body import MISSING, fetch_json
+from tasks.sources.json_rows import JsonRows
 from tasks.sources.json_values import tag_text
 from tasks.sources.sample import Shared, nothing, too_late
 

@@ -12,7 +12,8 @@ from tasks.core.json_path import kind_of
 from tasks.core.measurement import Measurement
 from tasks.core.window import EPOCH, LATEST
 from tasks.sources.http import Request
-from tasks.sources.json_rows import MISSING, JsonRows
+from tasks.sources.json_body import MISSING
+from tasks.sources.json_rows import JsonRows
 from tasks.sources.json_values import tag_text
 
 LARGEST_NUMBER = 2**53

@@ -1,9 +1,7 @@
 """The certificate with which a service answers over TLS, also one that is not to be trusted."""
 
-import socket
-import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -14,15 +12,11 @@ from tasks.core.measurement import Measurement
 from tasks.core.ports import History
 from tasks.core.services import Service
 from tasks.core.window import Window, floor
-from tasks.http import trusting
+from tasks.sources.certificate import HTTPS_PORT, days_left, presented
 from tasks.sources.http import API, Request
 from tasks.sources.sample import Shared, nothing, too_late
 
 WHAT = "its certificate"
-HTTPS_PORT = 443
-# to connect, and for each step of the handshake
-SECONDS = 5.0
-SECONDS_PER_DAY = 86_400.0
 _UNKNOWN = (x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
 
 
@@ -99,12 +93,14 @@ class TlsSource:
 
     def _look(self) -> Certificate:
         request = Request(service=API.name, url=self._service.url, what=WHAT)
-        encoded, is_trusted = self._presented(request)
+        try:
+            encoded, is_trusted = presented(self._host, self._port)
+        except (OSError, UnicodeError) as error:
+            raise request.unavailable(str(error)) from error
         try:
             certificate = x509.load_der_x509_certificate(encoded)
-            left = certificate.not_valid_after_utc - datetime.now(UTC)
             return Certificate(
-                days_left=left.total_seconds() / SECONDS_PER_DAY,
+                days_left=days_left(certificate),
                 issuer=certificate.issuer.rfc4514_string() or None,
                 subject=certificate.subject.rfc4514_string() or None,
                 host_matches=_names(certificate, self._host),
@@ -113,36 +109,6 @@ class TlsSource:
         # also for names of a kind that the library does not know
         except (ValueError, x509.InvalidVersion, *_UNKNOWN) as error:
             raise request.invalid(f"its certificate cannot be read: {error}") from error
-
-    def _presented(self, request: Request) -> tuple[bytes, bool]:
-        """The certificate in DER, and whether it is trusted."""
-        try:
-            try:
-                return self._handshake(_context(verifies=True)), True
-            except ssl.SSLCertVerificationError:
-                return self._handshake(_context(verifies=False)), False
-        except (OSError, UnicodeError) as error:
-            raise request.unavailable(str(error)) from error
-
-    def _handshake(self, context: ssl.SSLContext) -> bytes:
-        address = (self._host, self._port)
-        with (
-            socket.create_connection(address, timeout=SECONDS) as connection,
-            context.wrap_socket(connection, server_hostname=self._host) as secured,
-        ):
-            certificate = secured.getpeercert(binary_form=True)
-        # a server without one cannot finish a handshake that we take part in
-        assert certificate is not None
-        return certificate
-
-
-def _context(verifies: bool) -> ssl.SSLContext:
-    context = trusting() if verifies else ssl.create_default_context()
-    context.check_hostname = False
-    if not verifies:
-        # nothing is sent over this connection: it is made to look at what cannot be trusted
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _names(certificate: x509.Certificate, host: str) -> bool:

@@ -71,7 +71,7 @@ def read_suite(folder: Path, measurement: Measurement) -> Suite:
 def _content(folder: Path, measurement: Measurement) -> tuple[Path, Any]:
     path = folder / f"{measurement.suite_name}.json"
     is_shipped = measurement.is_own and not path.is_file()
-    # the self metrics have a built-in suite
+    # what is built in has a built-in suite
     return path, _read(shipped("expectations") / path.name if is_shipped else path)
 
 

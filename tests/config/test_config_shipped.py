@@ -107,6 +107,7 @@ TYPES = {
         "training_run", "service_status",
     },
     "security": {"security_events", "security_checks", "tls_certificate"},
+    "health": {"health_checks", "health_hours", "health_host"},
     "pipeline": {"fedvitals_pipeline"},
 }  # fmt: skip
 # what the end of a query makes of a value
@@ -115,7 +116,7 @@ SCALES = {"/ 100": 0.01, "* 3600": 3600.0, "": 1.0}
 UNITLESS = {
     "training_loss", "convergence_rate", "exit_code", "loss", "round", "delta", "delta_used",
     "noise_multiplier", "noise_scale", "epsilon_spent", "epsilon_remaining", "epsilon_budget",
-    "budget_utilization", "data_drift_score",
+    "budget_utilization", "data_drift_score", "status_code", "load_1m",
 }  # fmt: skip
 PREFIX = "fed_vit_autorl_"
 METRIC = re.compile(r"\b((?:node_|fed_vit_autorl_)\w+|up(?=\{))")
@@ -146,7 +147,7 @@ def test_the_example_of_an_environment_is_valid() -> None:
     staging = yaml.safe_load(example)["environments"]["staging"]
 
     assert staging["api_token"] == "STAGING_API_TOKEN"
-    assert set(staging) == set(VARIABLES)
+    assert set(staging) == {*VARIABLES, "host"}
 
 
 def test_every_metric_that_the_vocabulary_promises_is_collected() -> None:

@@ -18,6 +18,7 @@ SHIPPED = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
 NAMES = [
     "collect/hourly",
     "federated/training",
+    "health/health",
     "maintain/maintain",
     "replay/replay",
     "reconcile/reconcile",

@@ -87,9 +87,8 @@ def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> Non
         }
     ]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
-    assert {one["measurement"] for one in ran.document["dropped"]} == set(catalogue) - {
-        "fedvitals_pipeline"
-    }
+    theirs = {name for name, entry in catalogue.items() if not entry.is_own}
+    assert {one["measurement"] for one in ran.document["dropped"]} == theirs
 
 
 def test_the_configuration_names_the_services_and_holds_no_token(
@@ -136,11 +135,13 @@ def test_what_the_service_itself_tells_is_kept_with_its_suite_and_comments(
 
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     of_the_service = [
-        name for name, entry in catalogue.items() if entry.source not in ("prometheus", "receipt")
+        name
+        for name, entry in catalogue.items()
+        if entry.source != "prometheus" and not entry.is_own
     ]
     assert ran.document["kept"] == of_the_service
     mine = Catalogue.read(out / "config/metrics.yaml")
-    assert list(mine) == [*of_the_service, "app", "fedvitals_pipeline"]
+    assert [name for name in mine if not mine[name].is_own] == [*of_the_service, "app"]
     assert all(mine[name] == catalogue[name] for name in of_the_service)
     text = (shipped("expectations") / "clients.json").read_text()
     assert (out / "expectations/clients.json").read_text() == text

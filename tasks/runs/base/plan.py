@@ -19,6 +19,7 @@ from tasks.core.errors import (
     Terminal,
     UsageInvalid,
 )
+from tasks.core.health_measurements import health_measurements
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
@@ -28,7 +29,7 @@ from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
-from tasks.runs.base.registry import mistakes, names, source, source_in
+from tasks.runs.base.registry import HEALTH, mistakes, names, source, source_in
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 from tasks.validation.suites import read_suite, verify
@@ -125,6 +126,15 @@ def make_report_plan(run: Run, asked: Request) -> Plan:
     """Plan what is read from the lake; no source needs to be configured for it."""
     catalogue = Catalogue.read(run.settings.config / "metrics.yaml")
     return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
+
+
+def make_health_plan(run: Run, output: str | None) -> Plan:
+    """Plan what is read of the checker's own records."""
+    Catalogue.read(run.settings.config / "metrics.yaml")
+    wrong = tuple(map(str, mistakes(run.settings, run.environment)))
+    for warning in wrong:
+        logger.warning(warning)
+    return _plan(run, Request(output=output), health_measurements(), wrong)
 
 
 def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple[Measurement, ...]:
@@ -248,7 +258,8 @@ def _version_of_checks() -> str:
 
 def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read."""
-    if not any(source_in(name, environment) for name in names(plugins.SOURCES)):
+    sources = (source_in(name, environment) for name in names(plugins.SOURCES))
+    if not any(kind and kind is not HEALTH for kind in sources):
         prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
         problem = "no source is configured"
         fix = f"Set {prometheus}, or {api} to read the service's /metrics directly"
@@ -258,7 +269,7 @@ def check_source(environment: Environment) -> None:
 def _check_asked(selected: tuple[Measurement, ...]) -> None:
     own = [entry.name for entry in selected if entry.is_own]
     if own:
-        problem = f"{own[0]} is not collected: every run writes it of itself"
+        problem = f"{own[0]} is not collected: it is built in, and runs write it by themselves"
         fix = f"See it: fedvitals report --measurement {own[0]}"
         raise UsageInvalid(argument="--measurement", problem=problem, fix=fix)
 

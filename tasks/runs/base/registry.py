@@ -94,6 +94,12 @@ FEDERATED = SourceKind(
     history="rounds",
     open=lambda o: _at("tasks.sources.federated:FederatedSource")(o.service, o.landed),
 )
+HEALTH = SourceKind(
+    name="health",
+    settings=None,
+    history="range",
+    open=lambda o: _at("tasks.sources.health:HealthSource")(o.recorded, o.cell),
+)
 INFLUXDB = SinkKind(
     name="influxdb",
     title="InfluxDB",
@@ -155,7 +161,7 @@ HEARTBEAT = ChannelKind(
     wants=lambda receipt: receipt.flow == WATCHED_FLOW and receipt.did_its_work,
 )
 OURS: Mapping[str, tuple[Adapter, ...]] = {
-    plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED),
+    plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED, HEALTH),
     plugins.SINKS: (INFLUXDB, DATADOG, CLOUDWATCH, GCP, OTLP),
     plugins.CHANNELS: (GRAFANA, HEARTBEAT),
 }

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any, Self
 
 from tasks.core.artifact import Artifact
+from tasks.core.clocks import clock_findings
 from tasks.core.disk import FULL, disk_full
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, LedgerAway, defect
+from tasks.core.errors import FedvitalsError, LedgerAway, defect
 from tasks.core.finding import Finding
 from tasks.core.progress import Progress, no_progress
 from tasks.core.receipt import (
@@ -29,12 +30,13 @@ from tasks.core.retry import counted_retries
 from tasks.core.run_id import new_run_id
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
-from tasks.core.whole_file import PRIVATE, make_private
+from tasks.core.whole_file import PRIVATE
 from tasks.core.window import Window, iso
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS, append_states
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks, RunLock
+from tasks.ledger.opening import opened_ledger
 from tasks.ledger.watermark import loaded_until
 from tasks.pipeline.recovery import require_tables
 from tasks.runs.base.space import low_space, require_disks
@@ -187,7 +189,7 @@ class Run:
             outcomes=self.outcomes,
             seconds={"work": time.perf_counter() - self._began},
             retries=self._retries.value,
-            findings=self.findings,
+            findings=(*self.findings, *clock_findings(self.environment)),
             notes=(*self.notes, *low_space(self.settings)),
             fail_on=self.fail_on,
             sinks=self.targets,
@@ -264,22 +266,6 @@ class Run:
         # a sample covers its slot, which may end after now
         now = datetime.now(UTC)
         return max((max(0.0, (now - until).total_seconds()) for until in reached), default=None)
-
-
-@contextmanager
-def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger for a block; raise ConfigurationInvalid without a folder for it."""
-    try:
-        make_private(settings.home)
-    except OSError as error:
-        problem = f"{settings.home} cannot be created: {error.strerror}"
-        fix = "Name a writable folder"
-        raise ConfigurationInvalid(where="FEDVITALS_HOME", problem=problem, fix=fix) from error
-    ledger = Ledger(settings.ledger_url, settings.pipeline.retry_timeout.total_seconds())
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 def log_outcome(outcome: Outcome) -> None:

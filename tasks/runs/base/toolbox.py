@@ -18,6 +18,7 @@ from tasks.core.settings import Settings
 from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
+from tasks.ledger import health
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.chunk import Tools
 from tasks.pipeline.recovery import caught_up, require_tables
@@ -25,6 +26,7 @@ from tasks.runs.base.home import ledger_id, other_writer
 from tasks.runs.base.plan import Plan
 from tasks.runs.base.registry import sinks_in, source_in
 from tasks.runs.base.run import Run
+from tasks.sources.health import Recorded
 from tasks.sources.patient import PatientSource
 from tasks.sources.pseudonyms import NamedSource, Namer, namer_of
 from tasks.validation.model import Suite
@@ -178,4 +180,10 @@ def _opening(
         landed=partial(known_run, Lake(plan.settings.lake_url)),
         last_page=partial(run.ledger.last_page, reader),
         keep_page=keep_page,
+        recorded=Recorded(
+            partial(health.samples, run.ledger),
+            partial(health.intervals, run.ledger),
+            partial(health.host_samples, run.ledger),
+        ),
+        cell=plan.settings.pipeline.cell,
     )

@@ -25,7 +25,8 @@ def read(folder: Path, measurements: dict[str, Any]) -> Catalogue:
 def test_every_catalogue_ends_with_it(tmp_path: Path) -> None:
     catalogue = read(tmp_path, {"loads": ENTRY})
 
-    assert list(catalogue) == ["loads", SELF_METRICS]
+    assert next(iter(catalogue)) == "loads"
+    assert list(catalogue)[-1] == SELF_METRICS
     assert catalogue[SELF_METRICS] == self_measurement()
     assert self_measurement().digest == self_measurement().digest
 
@@ -47,9 +48,7 @@ def test_what_kind_it_is() -> None:
     ],
 )
 def test_no_file_can_have_it(tmp_path: Path, name: str, entry: dict[str, Any]) -> None:
-    with pytest.raises(
-        ConfigurationInvalid, match="reserved for fedvitals's own measurement"
-    ) as error:
+    with pytest.raises(ConfigurationInvalid, match="reserved for a built-in measurement") as error:
         read(tmp_path, {"loads": ENTRY, name: entry})
 
     assert error.value.where.endswith(f"metrics.yaml: measurements.{name}")

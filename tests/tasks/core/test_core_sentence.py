@@ -112,6 +112,8 @@ def test_what_still_fails_comes_before_what_does_not() -> None:
         ({"first": EARLY - timedelta(days=2)}, NOW, "since 29 Jan 08:40, still failing"),
         ({"holds": False}, NOW, "08:40 to 10:01, no longer failing"),
         ({"holds": False, "last": EARLY}, NOW, "at 08:40, no longer failing"),
+        # by a clock that is ahead
+        ({}, NOW - timedelta(hours=1), "08:40 to 10:01, where its data end"),
         ({}, NOW + timedelta(days=3), "31 Jan 08:40 to 31 Jan 10:01, where its data end"),
     ],
 )

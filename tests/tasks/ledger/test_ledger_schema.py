@@ -1,10 +1,15 @@
 """URLs of ledgers: which are taken, and what is said of the others."""
 
+import subprocess
+import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import ConfigurationInvalid
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.schema import as_text, open_engine
 
 
@@ -55,3 +60,30 @@ def test_texts_of_times_sort_as_the_times_do() -> None:
     india = start.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert as_text(india) == as_text(start)
     assert all(len(as_text(each)) <= 32 for each in times)
+
+
+# as another process has it: its own connection, which it closes
+READS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print([row[0] for row in connection.execute("SELECT digest FROM verified_suites ORDER BY digest")])
+connection.close()
+"""
+
+
+def test_a_second_ledger_in_the_process_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    """To close a file drops the process's locks of it, and then another removed SQLite's journal."""
+    file = tmp_path / "ledger.db"
+
+    def read() -> str:
+        command = [sys.executable, "-c", READS, str(file)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with closing(Ledger(f"sqlite:///{file}")) as first:
+        first.keep_verified("one")
+        Ledger(f"sqlite:///{file}").close()
+        before = read()
+        first.keep_verified("two")
+        after = read()
+
+    assert (before, after) == ("['one']", "['one', 'two']")

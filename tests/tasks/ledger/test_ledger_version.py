@@ -18,6 +18,7 @@ pytestmark = pytest.mark.promise(
 )
 
 INDEXES = {"cells_of_run", "cells_read_in_part", "cells_digests", "loads_digests"}
+INDEXES |= {"health_samples_by_time"}
 
 
 @contextmanager
@@ -76,6 +77,9 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
     for sql in (
         "ALTER TABLE loads DROP COLUMN sent_until",
         "DROP TABLE set_aside",
+        "DROP TABLE health_tracks",
+        "DROP TABLE health_samples",
+        "DROP TABLE maintenance",
         "DROP INDEX cells_digests",
         "DROP INDEX loads_digests",
         "UPDATE meta SET value = '2'",
@@ -85,6 +89,8 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
         assert ledger.newest("example", "production") == STATE
         assert ask(path, "SELECT count(*) FROM set_aside") == [(0,)]
         assert ask(path, "SELECT sent_until FROM loads") == []
+        for table in ("health_tracks", "health_samples", "maintenance"):
+            assert ask(path, f"SELECT count(*) FROM {table}") == [(0,)]
     assert indexes(path) >= INDEXES
     assert len(list(tmp_path.glob("*.version-2"))) == 1
 
@@ -92,8 +98,8 @@ def test_ledger_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None
 def test_newer_ledger_is_refused_untouched(older: Path) -> None:
     with opened(older):
         pass
-    ask(older, "UPDATE meta SET value = '6' WHERE key = 'version'")
-    with pytest.raises(MadeByNewer, match="has version 6, this one supports 5"):
+    ask(older, "UPDATE meta SET value = '7' WHERE key = 'version'")
+    with pytest.raises(MadeByNewer, match="has version 7, this one supports 6"):
         Ledger(f"sqlite:///{older}")
     assert ask(older, "SELECT count(*) FROM cells") == [(1,)]
 

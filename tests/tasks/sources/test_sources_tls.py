@@ -204,7 +204,7 @@ def test_names_that_the_library_does_not_know_are_no_traceback(
     san = x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, names)
     built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
     der = built.add_extension(san, False).sign(key, SHA256()).public_bytes(Encoding.DER)
-    monkeypatch.setattr(TlsSource, "_presented", lambda *_: (der, True))
+    monkeypatch.setattr("tasks.sources.tls.presented", lambda *_: (der, True))
     source = TlsSource(Service(url="https://h.example", origin="X"))
     with pytest.raises(AnswerInvalid, match="its certificate cannot be read"):
         source.extract(ENTRY, "production", around_now())

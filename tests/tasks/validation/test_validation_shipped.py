@@ -74,6 +74,8 @@ POSSIBLE = {
 UNITLESS = {
     "training_loss": "0 to 1.79769313486e+308",
     "exit_code": "0 to 3",
+    "status_code": "100 to 999",
+    "load_1m": "0 to 1000000",
     "convergence_rate": "-1.79769313486e+308 to 1.79769313486e+308",
     "loss": "-1.79769313486e+308 to 1.79769313486e+308",
     "round": "0 to 1000000000000",

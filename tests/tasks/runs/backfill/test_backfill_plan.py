@@ -18,10 +18,11 @@ from tasks.core.receipt import Outcome, SinkValues, Values, write_receipt
 from tasks.core.settings import Settings, load_settings
 from tasks.core.window import Window, format_duration
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.opening import opened_ledger
 from tasks.runs.backfill.plan import Backfill, BackfillRequest, make_backfill, window_cells
 from tasks.runs.backfill.progress import ChunkDone, Course
 from tasks.runs.backfill.survey import ASSUMED_PACE, Pace, Share, Survey, survey
-from tasks.runs.base.run import Run, opened_ledger
+from tasks.runs.base.run import Run
 from tests.support.fakes.prometheus import FakePrometheus, FakeSeries
 from tests.support.installation import Installation, entry
 

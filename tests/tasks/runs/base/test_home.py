@@ -14,9 +14,9 @@ from tasks.core.self_metrics import SELF_METRICS
 from tasks.core.settings import Settings, load_settings
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.opening import opened_ledger
 from tasks.runs.base import home
 from tasks.runs.base.home import ledger_id, new_home, other_writer, places_line
-from tasks.runs.base.run import opened_ledger
 from tests.support.fakes.influxdb import FakeInfluxDB, Fault, fake_influxdb
 from tests.support.installation import Installation, entry
 from tests.support.lake_samples import put

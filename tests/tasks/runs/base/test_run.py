@@ -1,14 +1,19 @@
 """A delivery that fails is noted; one that meets a defect makes the run degraded."""
 
 import errno
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from tasks.core.clocks import note_date
 from tasks.core.errors import ChannelUnavailable
 from tasks.core.receipt import Outcome, Receipt, Values
+from tasks.core.services import Environment, Service
 from tasks.core.settings import load_settings
 from tasks.runs.base.run import Run
 
@@ -65,6 +70,22 @@ def test_problems_that_a_delivery_collects_are_one_message(run: Run) -> None:
         problems += ["one", "two"]
 
     assert [each.message for each in run.deliveries] == ["incomplete: one; two"]
+
+
+@pytest.mark.parametrize(("seconds", "severity"), [(0, None), (-9, "warning"), (90, "high")])
+def test_a_clock_that_is_not_ours_is_a_finding(run: Run, seconds: int, severity: str) -> None:
+    url = f"http://127.0.0.1:9/{seconds}"
+    run.environment = Environment(name="production", services={"api": Service(url=url, origin="")})
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    note_date(url, {"Date": date}, timedelta())
+    receipt = ended(run)
+
+    assert [(each.kind, each.severity) for each in receipt.findings] == (
+        [("clock", severity)] if severity else []
+    )
+    assert receipt.exit_code == (severity == "high")
+    if seconds < 0:
+        assert re.search("the clock of api is (8|9|10) s behind this machine's", receipt.sentence)
 
 
 def raising(error: OSError) -> Callable[[object], NoReturn]:

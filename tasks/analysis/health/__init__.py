@@ -1,0 +1,1 @@
+"""Mathematics of health checks: pure, no I/O."""

@@ -1,0 +1,1 @@
+"""The run `health`: endpoints, host, training and pushed checks of an environment."""

@@ -1,0 +1,1 @@
+"""Long-lived servers of ours, and their supervisor."""
