@@ -10,7 +10,7 @@ from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_json, print_table
 
 if TYPE_CHECKING:
-    from tasks.core.health import Health
+    from tasks.core.settings import Settings
 
 Check = Annotated[
     str | None,
@@ -44,15 +44,11 @@ def start(
     """
     import os
 
-    from tasks.core.health import read_health
     from tasks.core.maintenance_windows import Maintenance, checked_duration
-    from tasks.core.settings import load_settings
     from tasks.ledger.health import start_maintenance
     from tasks.ledger.opening import opened_ledger
 
-    settings = load_settings()
-    named = settings.environment(environment).name
-    chosen = _known(read_health(settings), check)
+    settings, named, chosen = _chosen(environment, check)
     now = datetime.now(UTC)
     until = now + checked_duration(duration)
     by = os.environ.get("USER") or f"user {os.getuid()}"
@@ -72,14 +68,10 @@ def stop(environment: EnvironmentName = None, check: Check = None) -> None:
 
         fedvitals maintenance stop -e production
     """
-    from tasks.core.health import read_health
-    from tasks.core.settings import load_settings
     from tasks.ledger.health import stop_maintenance
     from tasks.ledger.opening import opened_ledger
 
-    settings = load_settings()
-    named = settings.environment(environment).name
-    chosen = _known(read_health(settings), check)
+    settings, named, chosen = _chosen(environment, check)
     with opened_ledger(settings) as ledger:
         ended = stop_maintenance(ledger, named, chosen, datetime.now(UTC))
     what = chosen or "all checks"
@@ -110,15 +102,22 @@ def ls(json: AsJson = False) -> None:
     )
 
 
-def _known(health: "Health", check: str | None) -> str:
-    """Return the check, or an empty text for all; raise UsageInvalid for an unknown one."""
+def _chosen(environment: str | None, check: str | None) -> "tuple[Settings, str, str]":
+    """Return the settings, the environment's name, and the check, empty for all.
+
+    Raises:
+        UsageInvalid: the environment or the check is unknown.
+    """
     from tasks.core.documents import closest
     from tasks.core.errors import UsageInvalid
-    from tasks.core.health import OTHER_CHECKS
+    from tasks.core.health import OTHER_CHECKS, read_health
+    from tasks.core.settings import load_settings
 
+    settings = load_settings()
+    named, health = settings.environment(environment).name, read_health(settings)
     known = (*health.endpoints, *health.pushed, *OTHER_CHECKS)
     if check is None or check in known:
-        return check or ""
+        return settings, named, check or ""
     close = closest(check, known)
     problem = f"health.yaml has no check {check!r}"
     fix = f"Did you mean {close!r}?" if close else f"Name one of {', '.join(known)}"

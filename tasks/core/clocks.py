@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from tasks.core.finding import Finding
 from tasks.core.retry import seconds_ahead
@@ -19,24 +19,20 @@ FIX = "Set the clocks of both machines, best by NTP: hours would be read before 
 _FRESH_SECONDS = 600.0
 
 
-@dataclass(frozen=True)
-class Skew:
+class Skew(NamedTuple):
     """By how many seconds a service's clock is ahead of ours, give or take `margin`."""
 
     ahead: float
     margin: float
-
-    @property
-    def least(self) -> float:
-        """Return by how much the clocks differ for certain, in seconds."""
-        return max(0.0, abs(self.ahead) - self.margin)
+    read: float
 
     @property
     def severity(self) -> Severity | None:
-        """Return how bad the difference is; None when the clocks agree."""
-        if self.least > MOST_SECONDS:
+        """Return how bad it is by what the clocks differ for certain; None when they agree."""
+        least = abs(self.ahead) - self.margin
+        if least > MOST_SECONDS:
             return Severity.HIGH
-        return Severity.WARNING if self.least > WARNING_SECONDS else None
+        return Severity.WARNING if least > WARNING_SECONDS else None
 
     @property
     def words(self) -> str:
@@ -45,30 +41,32 @@ class Skew:
             f"{abs(self.ahead):.0f} s {'ahead of' if self.ahead > 0 else 'behind'} this machine's"
         )
 
+    @property
+    def is_old(self) -> bool:
+        """Return whether the clock may be another one by now."""
+        return time.monotonic() - self.read > _FRESH_SECONDS
 
-_read: dict[str, tuple[float, Skew]] = {}
+
+_skews: dict[str, Skew] = {}
 
 
 def note_date(url: str, headers: Mapping[str, str], took: timedelta) -> None:
     """Note the clock of a service from an answer whose head took so long to come."""
     # a cache keeps the date of its first answer
     ahead = None if "Age" in headers else seconds_ahead(headers.get("Date", ""))
-    if ahead is None:
-        return
-    # the head was made at any time of the wait, and its date lacks the fraction of its second
-    half = took.total_seconds() / 2
-    skew, now = Skew(ahead + half + 0.5, half + 0.5), time.monotonic()
-    then, known = _read.get(url, (0.0, skew))
-    if skew.margin <= known.margin or now - then > _FRESH_SECONDS:
-        _read[url] = now, skew
+    if ahead is not None:
+        # the head was made at any time of the wait, and its date lacks the fraction of its second
+        margin = took.total_seconds() / 2 + 0.5
+        known = _skews.get(url)
+        if known is None or known.is_old or margin <= known.margin:
+            _skews[url] = Skew(ahead + margin, margin, time.monotonic())
 
 
 def skews(environment: Environment) -> Iterator[tuple[str, Skew]]:
     """Yield the services of an environment that answered of late, each with its clock."""
-    oldest = time.monotonic() - _FRESH_SECONDS
     for name, service in environment.services.items():
-        then, skew = _read.get(service.url, (oldest, None))
-        if skew is not None and then > oldest:
+        skew = _skews.get(service.url)
+        if skew is not None and not skew.is_old:
             yield name, skew
 
 
@@ -76,7 +74,7 @@ def clock_findings(environment: Environment) -> Iterator[Finding]:
     """Yield a finding for each service whose clock is not ours."""
     for name, skew in skews(environment):
         if skew.severity is not None:
-            where = f"{environment.name}: {name}"
-            evidence = {"service": name, "seconds_ahead": round(skew.ahead, 1)}
             sentence = f"{environment.name}: the clock of {name} is {skew.words}"
-            yield Finding(CLOCK, skew.severity, sentence, evidence, subject=where, hint=FIX)
+            evidence = {"service": name, "seconds_ahead": round(skew.ahead, 1)}
+            subject = f"{environment.name}: {name}"
+            yield Finding(CLOCK, skew.severity, sentence, evidence, subject=subject, hint=FIX)

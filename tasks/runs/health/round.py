@@ -26,15 +26,6 @@ def require_checks(health: Health, environment: Environment) -> None:
         )
 
 
-def probe_round(
-    ledger: Ledger, health: Health, environments: Iterable[Environment]
-) -> list[Sample]:
-    """Take one sample of every check of the environments, and record it."""
-    named = list(environments)
-    samples = take_samples(health, named)
-    return record_samples(ledger, health, samples, [one.name for one in named])
-
-
 def take_samples(
     health: Health,
     environments: Iterable[Environment],
@@ -64,7 +55,9 @@ def record_samples(
     now, known = datetime.now(UTC), kept.pushes(ledger)
     taken = [*samples, *_pushed(ledger, health, environments, known, now)]
     rules = Rules(health.failures, health.successes, health.gap)
-    planned = planned_at(ledger, health, now)
+    # a round may have waited for the ledger
+    oldest = min((one.at for one in taken), default=now)
+    planned = [one for at in (oldest, now) for one in planned_at(ledger, health, at)]
     kept.record_samples(ledger, taken, lambda tracks: advance_all(tracks, taken, rules, planned))
     return taken
 

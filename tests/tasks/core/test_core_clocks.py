@@ -65,7 +65,7 @@ def test_a_reading_does_not_hold_for_ever(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note(service, 90)
-    monkeypatch.setattr(clocks, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(clocks, "_FRESH_SECONDS", -1.0)
 
     assert list(skews(of(service))) == []
 
@@ -80,5 +80,5 @@ def test_no_clock_is_read_from_no_date_nor_from_a_cache(
 
 
 def test_words_say_which_clock_is_ahead() -> None:
-    assert Skew(75.2, 0.5).words == "75 s ahead of this machine's"
-    assert Skew(-75.2, 0.5).words == "75 s behind this machine's"
+    assert Skew(75.2, 0.5, 0).words == "75 s ahead of this machine's"
+    assert Skew(-75.2, 0.5, 0).words == "75 s behind this machine's"

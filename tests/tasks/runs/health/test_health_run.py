@@ -27,7 +27,7 @@ from tasks.ledger.opening import opened_ledger
 from tasks.ledger.schema import as_text, maintenance
 from tasks.runs.base.run import Run
 from tasks.runs.health import run as running
-from tasks.runs.health.round import probe_round, push_report
+from tasks.runs.health.round import push_report, record_samples, take_samples
 
 HOUR = timedelta(hours=1)
 DEAD = "http://127.0.0.1:9"
@@ -394,7 +394,8 @@ def test_a_round_of_the_loop_samples_all_environments(site: Site) -> None:
     config, settings = read_health(site.settings), site.settings
     with site.ledger() as ledger:
         for _ in range(3):
-            probe_round(ledger, config, settings.environments.values())
+            samples = take_samples(config, settings.environments.values())
+            record_samples(ledger, config, samples, settings.environments)
         states = {key: track.interval.state for key, track in kept.tracks(ledger).items()}
     assert states == {("production", "/health"): "up", ("staging", "/health"): "down"}
 
