@@ -67,6 +67,7 @@ def examine(
     yield from check_disks(settings)
     yield _tried("ledger", "answers", lambda: _ledger(settings))
     yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
+    yield _tried("health", "health.yaml is sound", lambda: _health(settings))
     yield _tried("lake", "can be read and written", lambda: _lake(settings))
     yield from _source(environment)
     yield from _adapters(settings, environment, create)
@@ -149,6 +150,13 @@ def _catalogue(settings: "Settings") -> str:
         for entry in entries:
             verify(suites[entry.name], entry)
     return f"{len(entries)} measurements, {len(suites)} suites"
+
+
+def _health(settings: "Settings") -> str:
+    from tasks.core.health import read_health
+
+    config = read_health(settings)
+    return f"{len(config.endpoints)} endpoints, {len(config.pushed)} pushed checks"
 
 
 def _home(settings: "Settings") -> str:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tasks.core.documents import Strict
 from tasks.core.health import SampleStatus, State
+from tasks.core.units import counted
 
 Overall = Literal["healthy", "unhealthy"]
 # from bad to good, for the state of an environment
@@ -62,7 +63,7 @@ class HealthReport(Strict):
     pushed_checks: dict[str, CheckHealth] = Field(default_factory=dict)
     system_resources: SystemResources
     federated_learning: FederatedLearning
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...] = Field(default=(), description="sentences, worst first")
     environments: "dict[str, HealthReport]" = Field(
         default_factory=dict, description="the other environments that the command checked"
     )
@@ -75,11 +76,13 @@ class HealthReport(Strict):
 
     @property
     def sentence(self) -> str:
-        """Return what is wrong, or how many checks are well."""
+        """Return the worst finding, and how many checks are well."""
         checks = (*self.api_health.values(), *self.pushed_checks.values())
         well = sum(check.status == "healthy" for check in checks)
         counts = f"{self.overall_status}: {well} of {len(checks)} checks are well"
-        return "; ".join((*self.findings, counts)) if self.findings else counts
+        more = len(self.findings) - 1
+        others = [counted(more, "more problem")] if more > 0 else []
+        return "; ".join((*self.findings[:1], *others, counts))
 
 
 def schema() -> dict[str, Any]:

@@ -27,6 +27,7 @@ LARGEST = 4 << 20
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTROL = Endpoint()
 _LEAST_SECONDS = 0.05
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
 
 
 class _Flaw(NamedTuple):
@@ -87,7 +88,8 @@ def probe(target: Target, service: Service | None, timeout: timedelta) -> Sample
     except FedvitalsError as error:
         is_silent = isinstance(error, SourceUnavailable)
         late = f"{LATE} {timeout.total_seconds():g} s"
-        problem = late if isinstance(error, SourceTimedOut) else error.facts["problem"]
+        why = _NUMBER.sub("", error.facts["problem"])
+        problem = late if isinstance(error, SourceTimedOut) else why
         return sample("error", error=problem, answered=not is_silent)
     seconds = time.perf_counter() - began
     flaws = list(_flaws(answer, target.endpoint, seconds))

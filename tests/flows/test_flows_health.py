@@ -96,6 +96,9 @@ def test_wrong_health_file_names_its_key(site: Installation) -> None:
     done = site.here("health")
     assert done.code == 2
     assert "unknown key intervall (did you mean interval?)" in done.err
+    checks = json.loads(site.here("doctor", "--json").out)["checks"]
+    (found,) = (one for one in checks if one["service"] == "health")
+    assert (found["ok"], "intervall" in found["fix"]) == (False, True)
 
 
 @pytest.mark.promise("Health: samples are taken before the slow imports of a run")

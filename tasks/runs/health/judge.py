@@ -90,10 +90,9 @@ def judge(run: Run, config: Health, seen: Seen) -> HealthReport:
         limits=read_thresholds(own_file if own_file.is_file() else shipped("config") / FILE),
         at=now.astimezone(run.settings.timezone),
     )
+    found = sorted(_findings(case), key=lambda one: one.severity.rank)
     run.findings += (
-        one
-        for one in _findings(case)
-        if covering(planned, name, one.evidence["check"], now) is None
+        one for one in found if covering(planned, name, one.evidence["check"], now) is None
     )
     return _document(case, run.findings, planned, now)
 

@@ -291,6 +291,8 @@ def test_a_checker_that_cannot_see_says_so_once(site: Site, is_blind: bool) -> N
     found = kinds(receipt)
     assert found.count(("cannot_see", "warning")) == is_blind
     assert found.count(("health", "high")) == (1 if is_blind else 4)
+    others = "1 more problem" if is_blind else "3 more problems"
+    assert f", still failing; {others}; unhealthy: 0 of 4 checks are well" in receipt.sentence
 
 
 def test_blindness_and_missing_data_grow_into_findings(site: Site) -> None:
