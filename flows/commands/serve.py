@@ -20,7 +20,7 @@ def serve() -> None:
     stopped, which cancels its runs. Schedules come from `prefect.yaml`; its start undoes pauses
     made in the UI, and sets runs that a crash left running to Crashed. A run that is due while
     another of the same deployment works is cancelled. A schedule without work is inactive, and a
-    line says why.
+    line says why. `fedvitals health watch` runs beside it.
 
     Example:
 
@@ -47,6 +47,7 @@ def serve() -> None:
     from flows.commands.runner import ServeRunner
     from flows.commands.schedules import watch_schedules
     from flows.commands.served_runs import ServedRuns
+    from tasks.servers.beside import beside
 
     deployments = read_deployments(settings)
     idle = _report_idle(deployments, settings)
@@ -59,7 +60,8 @@ def serve() -> None:
         runner.add(each)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.handle_sigterm)
-    asyncio.run(runner.start())
+    with beside(settings):
+        asyncio.run(runner.start())
     raise SystemExit(runner.code)
 
 

@@ -81,6 +81,29 @@ def test_serve_ends_without_a_warning(here: Installation, how: str, code: int) -
     assert (ended, [line for line in said if line.strip()]) == (code, [LINE])
 
 
+def test_the_loop_of_health_checks_runs_beside_serve_and_ends_with_it(here: Installation) -> None:
+    here.variables["FED_VIT_API_URL"] = "http://127.0.0.1:9"
+    with on_terminal(here, "serve") as terminal:
+        terminal.wait_until(lambda: "health watch | fedvitals: sampling" in terminal.text, 240)
+        (loop,) = loops_of(here)
+        terminal.press(CTRL_C)
+        ended, _ = terminal.end(30)
+    assert ended == 130
+    assert "health watch | fedvitals: stopped" in terminal.text
+    assert not loop.is_running()
+
+
+def loops_of(here: Installation) -> list[psutil.Process]:
+    """The loops that work on the installation's home."""
+    every = psutil.process_iter(["cmdline", "environ"])
+    return [
+        each
+        for each in every
+        if (each.info["cmdline"] or [])[-2:] == ["health", "watch"]
+        and (each.info["environ"] or {}).get("FEDVITALS_HOME") == str(here.home)
+    ]
+
+
 def test_a_run_that_is_cancelled_in_prefect_ends_and_loses_nothing(
     here: Installation, client: SyncPrefectClient, silent: socket.socket
 ) -> None:
