@@ -39,8 +39,10 @@ def finish(receipt: "Receipt", as_json: bool, verbose: bool = False) -> NoReturn
 def summary(receipt: "Receipt", settings: "Settings | None" = None, verbose: bool = False) -> str:
     """Return the receipt in a few lines; with settings, including the report's URL."""
     details = _DETAILS.get(type(receipt.details).__name__)
+    # of a run with details, what was landed is the lesser part
+    has_none = "nothing new landed" if details else "no data"
+    work = has_none if receipt.status == "no_data" else f"work {receipt.status}"
     data = f", data {receipt.worst.value}" if receipt.worst else ""
-    work = "no data" if receipt.status == "no_data" else f"work {receipt.status}"
     about = f"{receipt.flow} {receipt.run_id} in {receipt.environment}"
     lines = [receipt.sentence, f"run      {about}: {work}{data}"]
     if receipt.window:

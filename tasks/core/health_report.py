@@ -79,7 +79,9 @@ class HealthReport(Strict):
         """Return the worst finding, and how many checks are well."""
         checks = (*self.api_health.values(), *self.pushed_checks.values())
         well = sum(check.status == "healthy" for check in checks)
+        planned = sum(check.state == "maintenance" for check in checks)
         counts = f"{self.overall_status}: {well} of {len(checks)} checks are well"
+        counts += f", {planned} in maintenance" if planned else ""
         more = len(self.findings) - 1
         others = [counted(more, "more problem")] if more > 0 else []
         return "; ".join((*self.findings[:1], *others, counts))
