@@ -15,15 +15,16 @@ from tasks.sources.json_body import json_of
 
 ROOT = "/"
 LIMITS = Limits(connect=5.0, silence=10.0, total=10.0, largest=1 << 20)
+_DISKS = '{fstype!~"tmpfs|ramfs|squashfs|iso9660"}'
+# what is reserved for root counts as neither used nor free, as in df and psutil
+_USED = f"node_filesystem_size_bytes{_DISKS} - node_filesystem_free_bytes{_DISKS}"
 # of the machine that is worst; shares are means of 10 minutes
 _QUERIES = {
     "cpu_ratio": """max(clamp_max(sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[10m]))
         / sum by (instance) (rate(node_cpu_seconds_total[10m])), 1))""",
     "memory_ratio": """max(1 - sum by (instance) (avg_over_time(node_memory_MemAvailable_bytes[10m]))
         / sum by (instance) (avg_over_time(node_memory_MemTotal_bytes[10m])))""",
-    "disk_ratio": """max(1 - max by (instance, mountpoint) (
-        node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs|squashfs|iso9660"}) / max by (instance, mountpoint) (
-        node_filesystem_size_bytes{fstype!~"tmpfs|ramfs|squashfs|iso9660"} > 0))""",
+    "disk_ratio": f"max(({_USED}) / ({_USED} + node_filesystem_avail_bytes{_DISKS} > 0))",
     "load_1m": "max(node_load1)",
     "load_5m": "max(node_load5)",
     "load_15m": "max(node_load15)",

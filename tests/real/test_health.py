@@ -1,7 +1,7 @@
 """Health of two real demo services at once, with their faults."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 import requests
 
+from tasks.core.services import Service
 from tasks.core.settings import shipped
+from tasks.sources.host import local_host
+from tasks.sources.host import node_exporter as node_exporter_of
 from tests.support.installation import Installation
 from tests.support.running_server import RunningServer, started
+from tests.support.servers import NodeExporter, PrometheusServer
+from tests.support.serving import eventually
 
 TESTING = {"FED_VIT_AUTORL_ENV": "testing"}
 PATHS = (
@@ -164,3 +169,25 @@ def test_a_service_that_is_gone_is_down_and_comes_back(pair: Pair) -> None:
     code, _, staging = pair.check()
     assert (stopped, production["state"], gone["state"]) == (1, "up", "down")
     assert (code, staging["state"]) == (0, "up")
+
+
+def test_figures_of_the_machine_come_from_the_node_exporter(
+    make_prometheus: Callable[..., PrometheusServer], node_exporter: NodeExporter
+) -> None:
+    server = make_prometheus(scrape={"node": [node_exporter.target]})
+    service = Service(url=server.url, origin="PROMETHEUS_URL")
+    # the share of CPU needs two scrapes
+    host = eventually(lambda: node_exporter_of("production", service), 30)
+    here = local_host("production")
+    assert 0 <= host.cpu_ratio <= 1
+    assert host.memory_ratio == pytest.approx(here.memory_ratio, abs=0.1)
+    assert host.disk_ratio == pytest.approx(here.disk_ratio, abs=0.01)
+    assert host.load_1m is not None
+
+
+def test_without_a_node_exporter_nothing_is_measured(
+    make_prometheus: Callable[..., PrometheusServer],
+) -> None:
+    server = make_prometheus()
+    service = Service(url=server.url, origin="PROMETHEUS_URL")
+    assert node_exporter_of("production", service) is None

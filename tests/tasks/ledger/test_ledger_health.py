@@ -24,9 +24,17 @@ WHOLE = Sample("production", "/x", NOW, "unhealthy", 0.5, 503, "bad", True, True
 BARE = Sample("production", "/y", NOW, "error", error="refused", answered=False, excused=True)
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    found: str = request.getfixturevalue("database")
+    return found
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+def ledger(url: str) -> Iterator[Ledger]:
+    with closing(Ledger(url)) as ledger:
         yield ledger
 
 
@@ -41,8 +49,7 @@ def test_samples_come_back_whole_by_environment_and_time(ledger: Ledger) -> None
     assert kept.samples(ledger, "production", Window(NOW - HOUR, NOW)) == []
 
 
-def test_states_continue_where_another_process_left_them(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_states_continue_where_another_process_left_them(url: str) -> None:
     for step in range(3):
         with closing(Ledger(url)) as ledger:
             record(ledger, replace(WHOLE, at=NOW + step * timedelta(seconds=30), degraded=False))
@@ -52,8 +59,7 @@ def test_states_continue_where_another_process_left_them(tmp_path: Path) -> None
         assert kept.tracks(ledger)[WHOLE.key].interval == interval
 
 
-def test_several_recorders_lose_no_sample(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_several_recorders_lose_no_sample(url: str) -> None:
     Ledger(url).close()
 
     def recorder(number: int) -> None:
