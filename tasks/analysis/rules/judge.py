@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from tasks.analysis.rules.firing import Alert, AlertState, replay
+from tasks.core.evaluations import Labels
 from tasks.core.finding import Finding
 from tasks.core.outside import shown
 from tasks.core.thresholds import NO_DATA, RULE, Threshold
 from tasks.core.window import iso
 
 State = Literal["firing", "pending", "no_data", "failed", "not_applicable", "ok"]
-Labels = tuple[tuple[str, str], ...]
 _WORST_FIRST: tuple[AlertState, ...] = ("firing", "pending", "ok")
 
 
