@@ -1,19 +1,30 @@
 """`fedvitals rules`: thresholds as rules of Prometheus, and their state now."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_clean, print_json, print_table
 
+if TYPE_CHECKING:
+    from tasks.analysis.rules.backtest import BackTest
+
 group = typer.Typer(
     help="Judge the thresholds of alert-thresholds.yaml, and give them to Prometheus.",
     no_args_is_help=True,
 )
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of thresholds; all by default.")
+]
+Since = Annotated[
+    str, typer.Option("--start", help="Start: ISO 8601 (UTC), or relative; it ends now.")
+]
+MONTH = "-30d"
 COLUMNS = ("rule", "state", "severity", "mode", "labels", "value", "limit", "since")
 
 
@@ -49,7 +60,7 @@ def evaluate(
         for row in shown:
             row["labels"] = ", ".join(f"{key}={text}" for key, text in row["labels"].items())
         print_table(shown, empty="no thresholds", zone=settings.timezone)
-        print_clean("\n".join(f"{one.threshold.id}: {one.problem}" for one in found if one.problem))
+        _print_problems((one.threshold.id, one.problem) for one in found)
     if any(one.is_bad for one in found):
         raise typer.Exit(1)
 
@@ -152,16 +163,110 @@ def import_(
 @group.command("adopt")
 def adopt(
     rule: Annotated[str, typer.Argument(metavar="ID", help="Id of the threshold.")],
+    environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """Switch a threshold from observe to alert.
+    """Switch a threshold from observe to alert, and print its back-test of 30 days.
 
     Example:
 
         fedvitals rules adopt active_clients
     """
     from tasks.core.settings import load_settings
+    from tasks.core.window import asked_window
+    from tasks.runs.rules.backtest import backtest as test
     from tasks.runs.rules.edit import adopt as switch
+    from tasks.runs.rules.edit import named
 
-    path = switch(load_settings(), rule)
-    print_json({"adopted": rule, "file": str(path)}) if json else print(f"{rule} alerts ({path})")
+    settings = load_settings()
+    chosen = settings.environment(environment or named(settings, rule).environment)
+    found = test(settings, chosen, [rule], asked_window(MONTH, None, datetime.now(UTC)))
+    path = switch(settings, rule)
+    if json:
+        tests = [one.document() for one in found]
+        print_json({"adopted": rule, "file": str(path), "backtest": tests})
+        return
+    _print_tests(found, settings.timezone, is_detailed=False)
+    print(f"{rule} alerts ({path})")
+
+
+@group.command("backtest")
+def backtest(
+    rules: Ids = None,
+    start: Since = MONTH,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Show when each threshold would have fired, how often and how long.
+
+    It needs no rule to have run: Prometheus, or the lake for fields, evaluates the past at the
+    rules' own interval. `days` are those with a value. With IDs each firing is listed. Exit code 1
+    when one cannot be tested.
+
+    Example:
+
+        fedvitals rules backtest active_clients --start -7d
+    """
+    from tasks.core.settings import load_settings
+    from tasks.core.window import asked_window
+    from tasks.runs.rules.backtest import backtest as test
+
+    settings = load_settings()
+    window = asked_window(start, None, datetime.now(UTC))
+    found = test(settings, settings.environment(environment), rules or [], window)
+    if json:
+        print_json({"backtests": [one.document() for one in found]})
+    else:
+        _print_tests(found, settings.timezone, is_detailed=bool(rules))
+    if any(one.problem for one in found):
+        raise typer.Exit(1)
+
+
+def _print_tests(found: "list[BackTest]", zone: tzinfo, is_detailed: bool) -> None:
+    print_table([one.row() for one in found], empty="no thresholds", zone=zone)
+    if is_detailed and (rows := [row for one in found for row in one.firing_rows()]):
+        print()
+        print_table(rows, empty="", zone=zone)
+    _print_problems((one.alert, one.problem) for one in found)
+
+
+def _print_problems(pairs: Iterable[tuple[str, str]]) -> None:
+    if lines := [f"{name}: {problem}" for name, problem in pairs if problem]:
+        print_clean("\n".join(lines))
+
+
+@group.command("learn")
+def learn(
+    rules: Ids = None,
+    start: Since = MONTH,
+    write: Annotated[bool, typer.Option("--write", help="Write the limits to the file.")] = False,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Propose limits from history, each with back-tests of the present and the proposed one.
+
+    A day goes beyond a proposed limit with a probability of at most 1 in 15, if days are
+    independent: `reached` is how many of `days` did. Without --write nothing is changed.
+
+    Example:
+
+        fedvitals rules learn request_latency --start -60d
+    """
+    from tasks.core.settings import load_settings
+    from tasks.core.window import asked_window
+    from tasks.runs.rules.backtest import learn_limits
+    from tasks.runs.rules.edit import rewrite
+
+    settings = load_settings()
+    window = asked_window(start, None, datetime.now(UTC))
+    found = learn_limits(settings, settings.environment(environment), rules or [], window)
+    limits = {one.threshold.id: limit for one in found if (limit := one.learned.limit) is not None}
+    path = rewrite(settings, "value", limits) if write and limits else None
+    if json:
+        written = str(path) if path else None
+        print_json({"limits": [one.document() for one in found], "written": written})
+        return
+    print_table([one.row() for one in found], empty="no thresholds", zone=settings.timezone)
+    _print_problems((one.threshold.id, one.learned.reason) for one in found)
+    if path:
+        print(f"{len(limits)} limits written to {path}")

@@ -1,14 +1,13 @@
 """Thresholds: the limits of alert-thresholds.yaml, which Prometheus and fedvitals both obey."""
 
-import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.documents import Duration, Strict, parse, read_yaml
@@ -27,6 +26,9 @@ WATCHDOG = "Watchdog"
 RUNBOOKS = "docs/runbooks"
 # added to the id, the name of the alert on `no_data_after`
 NO_DATA = "_no_data"
+# what changes an annotation with every evaluation
+OF_VALUE = re.compile(r"\$value|\.Value\b")
+NEVER = timedelta(0)
 
 Comparison = Literal[">", ">=", "<", "<=", "==", "!="]
 COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -37,71 +39,40 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-# what changes an annotation with every evaluation
-OF_VALUE = re.compile(r"\$value|\.Value\b")
-_LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
-_FIELD = r"([a-zA-Z]\w*)\.([a-zA-Z]\w*)"
-_CONDITION = re.compile(rf"\s*{_FIELD}\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
-
-
-class FieldName(NamedTuple):
-    """A field of the catalogue."""
-
-    measurement: str
-    field: str
+Label = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+_CONDITION = re.compile(r"([a-zA-Z]\w*)\s*(>=|<=|==|!=|>|<)\s*(-?[0-9.]+)")
 
 
 class Condition(NamedTuple):
-    """The `when` of a field's threshold: it applies while this holds."""
+    """The `when` of a field's threshold, on another field of the same row."""
 
-    field: FieldName
+    field: str
     comparison: str
     value: float
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
 
 
 class Threshold(Strict):
     """One limit: PromQL that Prometheus judges, or a field of the catalogue in the lake."""
 
-    id: str = Field(pattern=rf"^{_LABEL}$", max_length=100)
-    expr: str | None = Field(default=None, min_length=1, description="PromQL")
-    field: str | None = Field(
-        default=None, pattern=rf"^{_FIELD}$", description="MEASUREMENT.FIELD of the catalogue"
-    )
-    comparison: Comparison | None = Field(
-        default=None, description="of the value with the limit; an expr may have its own"
-    )
-    value: Annotated[float, AfterValidator(_finite)] | None = None
-    for_: Duration = Field(default=timedelta(0), alias="for", description="holds at least so long")
-    keep_firing_for: Duration = Field(
-        default=timedelta(0), description="fires on so long after the last breach"
-    )
+    id: Label
+    expr: str | None = Field(default=None, min_length=1)
+    field: str | None = Field(default=None, pattern=r"^[a-zA-Z]\w*\.[a-zA-Z]\w*$")
+    comparison: Comparison | None = None
+    value: Number | None = None
+    for_: Duration = Field(default=NEVER, alias="for")
+    keep_firing_for: Duration = NEVER
     severity: Severity
-    environment: str | None = Field(default=None, description="the only one; without it, all")
-    when: str | None = Field(
-        default=None,
-        min_length=1,
-        description="applies only while this returns a series, or holds (MEASUREMENT.FIELD > 0)",
-    )
-    no_data_after: Duration | None = Field(
-        default=None, gt=timedelta(0), description="a finding when there was no value for so long"
-    )
-    may_be_absent: bool = Field(
-        default=False, description="its metrics may be missing in Prometheus"
-    )
-    tags: tuple[Annotated[str, Field(pattern=rf"^{_LABEL}$")], ...] = Field(
-        default=(), description="labels that distinguish its findings"
-    )
+    environment: str | None = None
+    when: str | None = Field(default=None, min_length=1)
+    no_data_after: Duration | None = Field(default=None, gt=NEVER)
+    may_be_absent: bool = False
+    tags: tuple[Label, ...] = ()
     mode: Literal["observe", "alert"] = "alert"
-    runbook: str = Field(default="", pattern=r"^(https?://\S+)?$", description="URL of its page")
-    summary: str = Field(min_length=1, description="one sentence, without the value")
-    labels: dict[str, str] = Field(default_factory=dict, description="further labels of the alert")
-    annotations: dict[str, str] = Field(default_factory=dict, description="further annotations")
+    runbook: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    summary: str = Field(min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -109,28 +80,26 @@ class Threshold(Strict):
             raise ValueError("needs either `expr` or `field`")
         if (self.comparison is None) != (self.value is None):
             raise ValueError("`comparison` and `value` go together")
-        if self.field is not None and self.comparison is None:
-            raise ValueError("a `field` needs a `comparison` and a `value`")
-        if self.no_data_after is not None and self.comparison is None:
-            raise ValueError("`no_data_after` needs a `comparison`, or its absence is not seen")
+        if self.comparison is None and (self.field or self.no_data_after):
+            key = "field" if self.field else "no_data_after"
+            raise ValueError(f"`{key}` needs a `comparison` and a `value`")
+        if self.field and self.when and not _CONDITION.fullmatch(self.when):
+            raise ValueError(f"`when` {self.when!r} is not of the form FIELD > NUMBER")
         if OF_VALUE.search(" ".join((self.summary, *self.annotations.values()))):
-            raise ValueError(
-                "`summary` and `annotations` may not show the value: it is in findings"
-            )
-        if self.field is not None and self.when is not None:
-            _condition(self.when)
+            raise ValueError("`summary` and `annotations` may not show the value: findings do")
         return self
 
     @property
-    def of_field(self) -> FieldName:
-        """Return the field that it limits; only of a threshold with `field`."""
-        measurement, _, field = (self.field or "").partition(".")
-        return FieldName(measurement, field)
+    def of_field(self) -> tuple[str, str]:
+        """Return measurement and name of the field that it limits, if it has one."""
+        measurement, _, name = (self.field or "").partition(".")
+        return measurement, name
 
     @property
     def condition(self) -> Condition | None:
         """Return `when` of a field's threshold."""
-        return None if self.field is None or self.when is None else _condition(self.when)
+        found = _CONDITION.fullmatch(self.when) if self.field and self.when else None
+        return Condition(found[1], found[2], float(found[3])) if found else None
 
     @property
     def runbook_page(self) -> str:
@@ -166,23 +135,18 @@ class Threshold(Strict):
         return fingerprint_of(RULE, self.subject(environment, labels, alert))
 
 
-def _condition(text: str) -> Condition:
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"`when` {text!r} is not of the form MEASUREMENT.FIELD > NUMBER")
-    measurement, field, comparison, number = found.groups()
-    try:
-        return Condition(FieldName(measurement, field), comparison, _finite(float(number)))
-    except ValueError as error:
-        raise ValueError(f"`when` {text!r}: {number} is not a finite number") from error
+WATCHDOG_RULE = Threshold(
+    id=WATCHDOG,
+    expr="vector(1)",
+    severity=Severity.INFO,
+    summary="always fires: its absence shows that alerts do not arrive",
+)
 
 
 class ThresholdsFile(Strict):
     """The content of alert-thresholds.yaml."""
 
-    interval: Duration = Field(
-        default=parse_duration("1m"), gt=timedelta(0), description="of Prometheus's evaluations"
-    )
+    interval: Duration = Field(default=parse_duration("1m"), gt=NEVER)
     thresholds: dict[str, Threshold] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -194,8 +158,8 @@ class ThresholdsFile(Strict):
             name: {**entry, "id": name} if isinstance(entry, dict) else entry
             for name, entry in content["thresholds"].items()
         }
-        if taken := {name for name in named if str(name).lower() == WATCHDOG.lower()}:
-            raise ValueError(f"thresholds.{taken.pop()}: the name is built in")
+        if WATCHDOG in named:
+            raise ValueError(f"thresholds.{WATCHDOG}: the name is built in")
         return {**content, "thresholds": named}
 
 
@@ -213,41 +177,32 @@ def check_thresholds(
     thresholds: Iterable[Threshold], catalogue: Catalogue, environments: Iterable[str], path: Path
 ) -> None:
     """Raise ConfigurationInvalid naming what does not fit catalogue and environments."""
-    known = set(environments)
+    known = {None, *environments}
     problems = []
     for each in thresholds:
-        wrong = list(_field_problems(each, catalogue)) if each.field else []
-        if each.environment is not None and each.environment not in known:
+        wrong = list(field_problems(each, catalogue))
+        if each.environment not in known:
             wrong.append(f"there is no environment {each.environment!r}")
         problems += [f"{each.id}: {problem}" for problem in wrong]
     if problems:
-        raise ConfigurationInvalid(
-            where=path, problem="; ".join(problems), fix="Correct the thresholds named here"
-        )
+        fix = "Correct the thresholds named here"
+        raise ConfigurationInvalid(where=path, problem="; ".join(problems), fix=fix)
 
 
-def _field_problems(threshold: Threshold, catalogue: Catalogue) -> Iterable[str]:
-    names = [threshold.of_field, *([threshold.condition.field] if threshold.condition else [])]
-    for name in names:
-        entry = catalogue.get(name.measurement)
-        spec = entry.fields.get(name.field) if entry else None
-        if spec is None:
-            yield f"the catalogue has no {'.'.join(name)}"
-        elif spec.type == "string":
-            yield f"{'.'.join(name)} is text, not a number"
-    entry = catalogue.get(threshold.of_field.measurement)
+def field_problems(threshold: Threshold, catalogue: Catalogue) -> Iterator[str]:
+    """Yield what of a field's threshold does not fit the catalogue."""
+    measurement, field = threshold.of_field
+    entry = catalogue.get(measurement)
+    for name in (field, *([threshold.condition.field] if threshold.condition else [])):
+        spec = entry.fields.get(name) if entry else None
+        if threshold.field and spec is None:
+            yield f"the catalogue has no {measurement}.{name}"
+        elif spec is not None and spec.type == "string":
+            yield f"{measurement}.{name} is text, not a number"
     if entry is None:
         return
-    if timedelta(0) < threshold.for_ < entry.step:
+    if NEVER < threshold.for_ < entry.step:
         step, length = format_duration(entry.step), format_duration(threshold.for_)
         yield f"`for` {length} is shorter than the step of {entry.name}, {step}"
     if missing := sorted(set(threshold.tags) - set(entry.tags)):
         yield f"{entry.name} has no tag {', '.join(missing)}"
-
-
-WATCHDOG_RULE = Threshold(
-    id=WATCHDOG,
-    expr="vector(1)",
-    severity=Severity.INFO,
-    summary="always fires: its absence shows that alerts do not arrive",
-)

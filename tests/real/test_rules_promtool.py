@@ -3,24 +3,30 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deployments.services.fl_server.federation import Federation
+from deployments.services.fl_server.federation import Federation, RoundResult
 from deployments.services.fl_server.metrics import ServiceMetrics
 from deployments.services.fl_server.settings import FederationSettings
 from deployments.services.fl_server.telemetry import Fleet
+from tasks.analysis.rules.judge import judge
 from tasks.analysis.rules.promql import nodes, parsed
 from tasks.analysis.rules.rule_file import rule_file
 from tasks.analysis.rules.rule_tests import RuleTest, TestsFile, promtool_tests, untested
+from tasks.core.batch import build_frame
+from tasks.core.catalogue import Catalogue
 from tasks.core.documents import parse, read_yaml
 from tasks.core.settings import shipped
 from tasks.core.severity import Severity
 from tasks.core.thresholds import NO_DATA, Threshold, read_thresholds
+from tasks.core.window import Cell
+from tasks.lake.tables import Lake
+from tasks.runs.base.observe import in_lake
 from tests.support.process import program
 from tests.support.servers import CACHE, VERSIONS, PrometheusVersion
 
@@ -164,8 +170,8 @@ USED = {
 IDLE, TRAINING, AFTER = 24 * 60, 60, 60
 
 
-def healthy_history() -> dict[str, str]:
-    """A day of an idle demo, a training with a round a minute, and an idle hour: by series."""
+def healthy_history() -> tuple[dict[str, str], list[RoundResult]]:
+    """A day of an idle demo, a training with a round a minute, and an idle hour: series, rounds."""
     settings = FederationSettings(round_seconds=60.0)
     federation, metrics = Federation(settings), ServiceMetrics()
     # each fifth client's device
@@ -173,9 +179,11 @@ def healthy_history() -> dict[str, str]:
     metrics.training.began(federation, federation.evaluate())
     metrics.edge.update(fleet.readings())
     found = {'up{job="fed-server",instance="a:8000"}': [f"1x{IDLE + TRAINING + AFTER - 1}"]}
+    rounds: list[RoundResult] = []
     for minute in range(-1, TRAINING + AFTER):
         if 0 <= minute < TRAINING:
-            metrics.training.finished(federation.step(), settings.epsilon_budget)
+            rounds.append(federation.step())
+            metrics.training.finished(rounds[-1], settings.epsilon_budget)
         if minute >= 0:
             fleet.step()
             metrics.edge.update(fleet.readings())
@@ -187,17 +195,19 @@ def healthy_history() -> dict[str, str]:
                 before = [f"_x{IDLE}"] + ["_"] * minute
                 value = f"{value}x{IDLE - 1}" if minute < 0 else value
                 found.setdefault(name, before if minute >= 0 else []).append(value)
-    return {name: " ".join(values) for name, values in found.items()}
+    return {name: " ".join(values) for name, values in found.items()}, rounds
 
 
 @pytest.fixture(scope="module")
-def healthy() -> dict[str, str]:
+def healthy() -> tuple[dict[str, str], list[RoundResult]]:
     return healthy_history()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_idle_day_and_a_healthy_training_fire_nothing(
-    version: PrometheusVersion, healthy: dict[str, str], tmp_path: Path
+    version: PrometheusVersion,
+    healthy: tuple[dict[str, str], list[RoundResult]],
+    tmp_path: Path,
 ) -> None:
     rules = [each.model_copy(update={"mode": "alert"}) for each in THRESHOLDS]
     minutes = IDLE + TRAINING + AFTER
@@ -207,7 +217,7 @@ def test_an_idle_day_and_a_healthy_training_fire_nothing(
         {
             "interval": "1m",
             "input_series": [
-                {"series": name, "values": values} for name, values in healthy.items()
+                {"series": name, "values": values} for name, values in healthy[0].items()
             ],
             "promql_expr_test": [
                 {"expr": fired % "!=", "eval_time": f"{minutes - 1}m", "exp_samples": []},
@@ -220,8 +230,41 @@ def test_an_idle_day_and_a_healthy_training_fire_nothing(
             ],
         }
     ]
-    assert len(healthy) > 80
+    assert len(healthy[0]) > 80
 
     done = run(version, files(tmp_path, "healthy", rules, {"1m": tests}))
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_round_of_a_healthy_training_breaks_a_limit_in_the_lake(
+    healthy: tuple[dict[str, str], list[RoundResult]], tmp_path: Path
+) -> None:
+    catalogue, start = Catalogue.read(CONFIG / "metrics.yaml"), datetime(2026, 11, 1, tzinfo=UTC)
+    measurement, rounds = catalogue["fl_rounds"], healthy[1]
+    frame = build_frame(
+        measurement,
+        {
+            "time": [start + each.round * MINUTE for each in rounds],
+            "environment": ["production"] * len(rounds),
+            "run_id": ["run"] * len(rounds),
+            "round": [each.round for each in rounds],
+            "loss": [each.loss for each in rounds],
+            "accuracy_ratio": [each.accuracy for each in rounds],
+        },
+    )
+    lake = Lake(str(tmp_path / "lake"))
+    day = Cell(start, start + timedelta(days=1))
+    lake.land(measurement, frame, [day], "production", {"run_id": "r"})
+    shipped_ones = read_thresholds(CONFIG / "alert-thresholds.yaml")
+
+    def state(one: Threshold, **changes: Any) -> str:
+        # what fired at any time of the training still does at its end
+        kept = one.model_copy(update={"keep_firing_for": timedelta(hours=2), **changes})
+        end = start + 60 * MINUTE
+        return judge(kept, "p", in_lake(kept, catalogue, lake, "production", end))[0].state
+
+    rules = [each for each in shipped_ones if each.of_field[0] == "fl_rounds"]
+    assert [state(each) for each in rules] == ["ok", "ok"]
+    # the failing twin: the first rounds would fire
+    assert [state(each, when=None) for each in rules] == ["firing", "firing"]

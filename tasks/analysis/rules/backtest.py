@@ -55,6 +55,19 @@ class BackTest:
             "last": max((one.fired for one in self.firings), default=None),
         }
 
+    def firing_rows(self) -> list[dict[str, Any]]:
+        """Return each firing as a row of a table; its start and end are times."""
+        return [
+            {
+                "rule": self.alert,
+                "labels": ", ".join(f"{name}={text}" for name, text in one.labels),
+                "since": one.since,
+                "fired": one.fired,
+                "resolved": one.resolved,
+            }
+            for one in self.firings
+        ]
+
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document; seconds are those within the window."""
         firings = [self._firing(one) for one in self.firings]
@@ -110,4 +123,6 @@ def firings(breaches: Iterable[Chunk], alert: Alert, window: Window) -> tuple[Fi
 def days_of(chunk: Chunk, stop: datetime) -> set[int]:
     """Return the numbers of the days before the stop on which a series has a value."""
     times = [part.times for part in chunk.values()]
-    return set(np.unique((micros(stop) - np.concatenate(times)) // DAY).tolist()) if times else set()
+    return (
+        set(np.unique((micros(stop) - np.concatenate(times)) // DAY).tolist()) if times else set()
+    )

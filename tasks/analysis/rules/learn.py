@@ -19,10 +19,10 @@ DAYS_A_BREACH = 15
 
 @dataclass(frozen=True)
 class Learned:
-    """A limit that `beyond` of the days reached at most; without one, the reason."""
+    """A limit that at most `reached` of the days reached; without one, the reason."""
 
     days: int = 0
-    beyond: int = 0
+    reached: int = 0
     limit: float | None = None
     reason: str = ""
 
@@ -46,13 +46,13 @@ def learn(
         for labels, part in chunk.items():
             levels.take(labels, part)
     worst = sorted(levels.by_day.values(), reverse=True)
-    days, beyond = len(worst), (len(worst) + 1) // DAYS_A_BREACH
-    if not beyond:
+    days, reached = len(worst), (len(worst) + 1) // DAYS_A_BREACH
+    if not reached:
         return Learned(days, reason=f"{days} days with values, {DAYS_A_BREACH - 1} are needed")
     if worst[0] == worst[-1]:
         return Learned(days, reason=f"the worst of each day is {sign * worst[0]:g}")
-    limit = outward(sign * worst[beyond - 1], ROUND_CEILING if sign > 0 else ROUND_FLOOR)
-    return Learned(days, beyond, limit)
+    limit = outward(sign * worst[reached - 1], ROUND_CEILING if sign > 0 else ROUND_FLOOR)
+    return Learned(days, reached, limit)
 
 
 @dataclass

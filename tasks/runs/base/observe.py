@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from tasks.analysis.rules.firing import Alert, replay
-from tasks.analysis.rules.judge import Observed, labels_key
+from tasks.analysis.rules.judge import Observed
 from tasks.analysis.rules.promql import absence, condition
 from tasks.core.catalogue import Catalogue
 from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels
 from tasks.core.measurement import Measurement
-from tasks.core.thresholds import COMPARISONS, NO_DATA, Condition, Threshold
-from tasks.core.window import Window, ceil, floor, micros
+from tasks.core.thresholds import COMPARISONS, NEVER, NO_DATA, Threshold
+from tasks.core.window import Window, ceil, floor
 from tasks.lake.tables import Lake
 from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.wide_frame import Grid
@@ -23,10 +23,15 @@ from tasks.sources.wide_frame import Grid
 LOOK_BACK = timedelta(days=1)
 # Prometheus takes a value for the present one so long
 VALID = timedelta(minutes=5)
-# most that is read from the lake in one go
+# most that is read of the lake at once
 DAY = timedelta(days=1)
 # landed data of an hourly run may be so old
 RECENT = timedelta(hours=2)
+
+
+def _window(threshold: Threshold, at: datetime) -> Window:
+    held = threshold.for_ + threshold.keep_firing_for + (threshold.no_data_after or NEVER)
+    return Window(at - LOOK_BACK - held, at + timedelta.resolution)
 
 
 def in_prometheus(
@@ -34,33 +39,23 @@ def in_prometheus(
 ) -> Observed:
     """Query Prometheus as it would evaluate the rule, whether or not it has the rule."""
     at, what = floor(at, interval), f"rule {threshold.id}"
-    start = at - max(LOOK_BACK, threshold.no_data_after or LOOK_BACK) - threshold.for_
-    start -= threshold.keep_firing_for
-    window = Window(start, at + timedelta.resolution)
+    window = _window(threshold, at)
+    is_absent = False
+    if threshold.no_data_after is not None:
+        alert = Alert(threshold.no_data_after, NEVER, interval)
+        query = absence(threshold)
+        for moments in client.moments(query, window, interval, f"{what}{NO_DATA}").values():
+            replay(alert, moments, window.stop)
+        is_absent = alert.state == "firing"
     return Observed(
-        start=start,
+        start=window.start,
         at=at,
         interval=interval,
         breaches=client.moments(condition(threshold), window, interval, what),
         values=client.now(threshold.expr or "", at, what),
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
-        is_absent=threshold.no_data_after is not None
-        and _is_absent(threshold, threshold.no_data_after, client, window, interval),
+        is_absent=is_absent,
     )
-
-
-def _is_absent(
-    threshold: Threshold,
-    length: timedelta,
-    client: RulesClient,
-    window: Window,
-    interval: timedelta,
-) -> bool:
-    what = f"rule {threshold.id}{NO_DATA}"
-    alert = Alert(length, timedelta(0), interval)
-    for moments in client.moments(absence(threshold), window, interval, what).values():
-        replay(alert, moments, window.stop)
-    return alert.state == "firing"
 
 
 def in_lake(
@@ -70,131 +65,94 @@ def in_lake(
 
     The lake is as late as its last run: the newest row of the measurement is the present.
     """
-    measurement = catalogue[threshold.of_field.measurement]
-    back = LOOK_BACK + threshold.for_ + threshold.keep_firing_for
-    window = Window(at - back, at + timedelta.resolution)
-    rows = _rows(threshold, catalogue, lake, environment, window)
-    newest = rows["time"].max() if len(rows) else at - back
-    silence = threshold.no_data_after or RECENT
-    if at - newest > max(silence, RECENT):
+    measurement, window = catalogue[threshold.of_field[0]], _window(threshold, at)
+    rows = _rows(threshold, measurement, lake, environment, window)
+    newest = rows["time"].max()
+    if rows.empty or at - newest > max(threshold.no_data_after or NEVER, RECENT):
         return Observed(window.start, at, measurement.step, is_absent=True)
-    now = ceil(newest.to_pydatetime(), measurement.step)
-    grid = Grid.of(Window(window.start, now + timedelta.resolution), measurement.step).micros
+    step, now = measurement.step, ceil(newest.to_pydatetime(), measurement.step)
+    grid = Grid.of(Window(window.start, now + timedelta.resolution), step).micros
     breaches, values, applies = {}, {}, False
     for labels, series in _series(rows, measurement):
-        breaches[labels] = threshold.breaches(_evaluated(series, grid, measurement.step)).moments
+        breaches[labels] = threshold.breaches(_evaluated(series, grid, step)).moments
         last = series.iloc[-1]
-        if now - last["time"] < _valid(measurement.step):
+        if now - last["time"] < _valid(step):
             values[labels] = float(last["value"])
             applies = applies or bool(last["applies"])
-    return Observed(window.start, now, measurement.step, breaches, values, applies)
+    return Observed(window.start, now, step, breaches, values, applies)
 
 
 def history_in_lake(
-    threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, window: Window
+    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, window: Window
 ) -> Iterator[tuple[Chunk, Evaluations]]:
     """Yield, day by day, the field's evaluations where it applies, and those without any value."""
-    measurement = catalogue[threshold.of_field.measurement]
-    step, when = measurement.step, threshold.condition
-    steps = [step, *([catalogue[when.field.measurement].step] if when else [])]
+    step = measurement.step
     for day in window.cells(DAY):
         grid = Grid.of(Window(max(day.start, window.start), min(day.stop, window.stop)), step)
-        if not grid.slots:
-            continue
-        # a value is valid beyond the day's end, and so is that of its condition
-        read = Window(grid.first - sum(map(_valid, steps), timedelta(0)), day.stop)
-        rows = _rows(threshold, catalogue, lake, environment, read)
-        series = {
-            labels: _evaluated(one, grid.micros, step) for labels, one in _series(rows, measurement)
-        }
-        yield series, _absent(rows, grid.micros, step)
+        if grid.slots:
+            read = Window(grid.first - _valid(step), grid.last + timedelta.resolution)
+            rows = _rows(threshold, measurement, lake, environment, read)
+            series = _series(rows, measurement)
+            chunk = {labels: _evaluated(one, grid.micros, step) for labels, one in series}
+            yield chunk, _absent(rows, grid.micros, step)
 
 
-def newest_in_lake(
-    threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, at: datetime
+def landed_until(
+    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, stop: datetime
 ) -> datetime:
-    """Return the end of the field's newest evaluation before `at`; `at` itself without recent data."""
-    rows = _rows(threshold, catalogue, lake, environment, Window(at - RECENT, at))
-    if not len(rows):
-        return at
-    step = catalogue[threshold.of_field.measurement].step
-    return min(at, ceil(rows["time"].max().to_pydatetime(), step) + timedelta.resolution)
+    """Return the end of the field's last evaluation; `stop` itself when its data are not recent."""
+    rows = _rows(threshold, measurement, lake, environment, Window(stop - RECENT, stop))
+    if rows.empty:
+        return stop
+    last = ceil(rows["time"].max().to_pydatetime(), measurement.step)
+    return min(stop, last + timedelta.resolution)
 
 
 def _rows(
-    threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, window: Window
+    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, window: Window
 ) -> pd.DataFrame:
-    measurement = catalogue[threshold.of_field.measurement]
-    rows = _field(lake.read(measurement, environment, window), measurement, threshold)
-    if threshold.condition is None:
-        return rows
-    return _where(rows, threshold.condition, catalogue, lake, environment, window)
+    """Read the rows with the field's value, and whether the threshold applies to them."""
+    _, field = threshold.of_field
+    rows = lake.read(measurement, environment, window)
+    rows = rows[rows[field].notna()].sort_values("time")
+    return rows.assign(value=rows[field].astype("float64"), applies=_applies(threshold, rows))
+
+
+def _applies(threshold: Threshold, rows: pd.DataFrame) -> Any:
+    when = threshold.condition
+    if when is None:
+        return True
+    holds: Any = COMPARISONS[when.comparison](rows[when.field].astype("Float64"), when.value)
+    return holds.fillna(False).astype(bool)
 
 
 def _series(rows: pd.DataFrame, measurement: Measurement) -> Iterator[tuple[Labels, pd.DataFrame]]:
-    for key, series in rows.groupby(list(measurement.tags) or "environment", dropna=False):
-        yield _labels(measurement, key), series
+    tags = list(measurement.tags)
+    for key, series in rows.groupby(tags or ["environment"], dropna=False, observed=True):
+        pairs = zip(tags, key, strict=False)
+        yield tuple(sorted((tag, str(text)) for tag, text in pairs if not pd.isna(text))), series
 
 
 def _evaluated(series: pd.DataFrame, grid: Integers, step: timedelta) -> Evaluations:
-    """Return the value of a series at those moments at which it has one, and applies."""
-    times = _micros(series["time"])
+    """Return the newest value at each moment at which there is one, and the threshold applies."""
+    times = _micros(series)
     newest = np.searchsorted(times, grid, side="right") - 1
     is_valid = (newest >= 0) & (grid - times[newest] < _valid(step) // timedelta.resolution)
     is_valid &= series["applies"].to_numpy(bool)[newest]
-    return Evaluations(grid[is_valid], series["value"].to_numpy("float64")[newest[is_valid]])
+    return Evaluations(grid[is_valid], series["value"].to_numpy()[newest[is_valid]])
 
 
 def _absent(rows: pd.DataFrame, grid: Integers, step: timedelta) -> Evaluations:
-    """Return those moments since the one before which there is no value."""
+    """Return the moments at which no value came since the one before."""
     length = step // timedelta.resolution
-    absent = grid[~np.isin(grid, -(-_micros(rows["time"]) // length) * length)]
+    absent = grid[~np.isin(grid, -(-_micros(rows) // length) * length)]
     return Evaluations(absent, np.ones(len(absent)))
 
 
-def _micros(times: "pd.Series[Any]") -> Integers:
-    return times.to_numpy("datetime64[us]").astype("int64")
+def _micros(rows: pd.DataFrame) -> Integers:
+    times: Integers = rows["time"].to_numpy("datetime64[us]").astype("int64")
+    return times
 
 
 def _valid(step: timedelta) -> timedelta:
     return max(VALID, 2 * step)
-
-
-def _field(frame: pd.DataFrame, measurement: Measurement, threshold: Threshold) -> pd.DataFrame:
-    """Return time, tags, value and whether the threshold applies, by series and time."""
-    rows = frame[["time", "environment", *measurement.tags]].copy()
-    rows["value"] = frame[threshold.of_field.field].astype("Float64")
-    rows["applies"] = True
-    for tag in measurement.tags:
-        rows[tag] = rows[tag].astype(object)
-    return rows[rows["value"].notna()].sort_values("time", ignore_index=True)
-
-
-def _where(
-    rows: pd.DataFrame,
-    when: Condition,
-    catalogue: Catalogue,
-    lake: Lake,
-    environment: str,
-    window: Window,
-) -> pd.DataFrame:
-    """Set whether the condition held at each row: by the value of that time, of the same tags."""
-    measurement = catalogue[when.field.measurement]
-    frame = lake.read(measurement, environment, window)
-    tags = [tag for tag in measurement.tags if tag in rows.columns]
-    other = frame[["time", *tags]].copy()
-    other["holds"] = frame[when.field.field].astype("Float64")
-    other = other[other["holds"].notna()].sort_values("time", ignore_index=True)
-    other["holds"] = COMPARISONS[when.comparison](other["holds"], when.value)
-    for tag in tags:
-        other[tag] = other[tag].astype(object)
-    joined = pd.merge_asof(
-        rows, other, on="time", by=tags or None, tolerance=pd.Timedelta(_valid(measurement.step))
-    )
-    return rows.assign(applies=joined["holds"].fillna(False).astype(bool))
-
-
-def _labels(measurement: Measurement, key: Any) -> Labels:
-    texts = key if isinstance(key, tuple) else (key,)
-    pairs = zip(measurement.tags, texts, strict=False)
-    return labels_key({tag: str(text) for tag, text in pairs if not pd.isna(text)})

@@ -11,7 +11,14 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, SourceUnavailable
 from tasks.core.services import Environment
 from tasks.core.settings import Settings, shipped
-from tasks.core.thresholds import FILE, Threshold, ThresholdsFile, check_thresholds, read_file
+from tasks.core.thresholds import (
+    FILE,
+    Threshold,
+    ThresholdsFile,
+    check_thresholds,
+    field_problems,
+    read_file,
+)
 from tasks.lake.tables import Lake
 from tasks.runs.base.observe import in_lake, in_prometheus
 from tasks.sources.prometheus_rules import RulesClient
@@ -26,13 +33,17 @@ def thresholds_path(settings: Settings) -> Path:
 
 
 def thresholds_in_force(settings: Settings) -> ThresholdsFile:
-    """Read the thresholds; raise ConfigurationInvalid for what fits nothing that is configured."""
-    path = thresholds_path(settings)
+    """Read the thresholds; raise ConfigurationInvalid for what fits nothing that is configured.
+
+    Of the shipped ones those are left out whose field the catalogue does not have.
+    """
+    path, catalogue = thresholds_path(settings), Catalogue.read(settings.config / "metrics.yaml")
     found = read_file(path)
+    if path.parent != settings.config:
+        fit = {k: e for k, e in found.thresholds.items() if not any(field_problems(e, catalogue))}
+        found = found.model_copy(update={"thresholds": fit})
     entries = tuple(found.thresholds.values())
-    check_thresholds(
-        entries, Catalogue.read(settings.config / "metrics.yaml"), settings.environments, path
-    )
+    check_thresholds(entries, catalogue, settings.environments, path)
     require_promql(entries, path)
     return found
 

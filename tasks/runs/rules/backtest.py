@@ -14,7 +14,7 @@ from tasks.core.settings import Settings
 from tasks.core.thresholds import NO_DATA, Threshold
 from tasks.core.window import Window
 from tasks.runs.base.thresholds import thresholds_in_force
-from tasks.runs.rules.edit import named, rewrite
+from tasks.runs.rules.edit import named
 from tasks.runs.rules.history import History
 
 
@@ -28,9 +28,7 @@ def backtest(
         return [found for each in chosen for found in tested(history, each, window)]
 
 
-def _chosen(
-    settings: Settings, environment: Environment, names: Sequence[str]
-) -> list[Threshold]:
+def _chosen(settings: Settings, environment: Environment, names: Sequence[str]) -> list[Threshold]:
     chosen = [named(settings, name) for name in names] or [
         each
         for each in thresholds_in_force(settings).thresholds.values()
@@ -94,13 +92,14 @@ class Lesson:
         proposed = self.proposed.row() if self.proposed else dict.fromkeys(present)
         return {
             "rule": self.threshold.id,
-            "days": self.learned.days,
             "limit": present["limit"],
             "fired": present["fired"],
             "firing": present["firing"],
             "learned": proposed["limit"],
-            "would have fired": proposed["fired"],
+            "would fire": proposed["fired"],
             "for": proposed["firing"],
+            "days": self.learned.days,
+            "reached": self.learned.reached or None,
         }
 
     def document(self) -> dict[str, Any]:
@@ -108,7 +107,7 @@ class Lesson:
         return {
             "rule": self.threshold.id,
             "days": self.learned.days,
-            "beyond": self.learned.beyond,
+            "reached": self.learned.reached,
             "learned": self.learned.limit,
             "reason": self.learned.reason,
             "present_backtest": self.present.document(),

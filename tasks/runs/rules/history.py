@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 from tasks.analysis.rules.backtest import days_of
 from tasks.analysis.rules.promql import absence, condition
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid, SourceUnavailable
-from tasks.core.evaluations import Chunk
+from tasks.core.evaluations import Chunk, Evaluations
+from tasks.core.measurement import Measurement
 from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.thresholds import Threshold
 from tasks.core.window import Window
 from tasks.lake.tables import Lake
-from tasks.runs.base.observe import history_in_lake, newest_in_lake
+from tasks.runs.base.observe import history_in_lake, landed_until
 from tasks.sources.prometheus_rules import RulesClient
 
 HOUR = timedelta(hours=1)
@@ -54,16 +55,14 @@ class History:
         """Return the distance of two evaluations."""
         if threshold.expr is not None:
             return self.every
-        return self.catalogue[threshold.of_field.measurement].step
+        return self._measurement(threshold).step
 
     def known(self, threshold: Threshold, window: Window) -> Window:
         """Return the window up to what has landed, which is as late as the last run."""
         if threshold.expr is not None:
             return window
-        stop = newest_in_lake(
-            threshold, self.catalogue, self.lake, self.environment.name, window.stop
-        )
-        return Window(window.start, stop)
+        of = threshold, self._measurement(threshold), self.lake, self.environment.name
+        return Window(window.start, landed_until(*of, window.stop))
 
     def values(self, threshold: Threshold, window: Window) -> Iterator[Chunk]:
         """Yield the values where the threshold applies."""
@@ -95,8 +94,12 @@ class History:
             chunks = self._queried(f"count({threshold.expr}\n)", threshold, window, HOUR)
         return len(set().union(*(days_of(chunk, window.stop) for chunk in chunks)))
 
-    def _landed(self, threshold: Threshold, window: Window) -> Iterator[Any]:
-        return history_in_lake(threshold, self.catalogue, self.lake, self.environment.name, window)
+    def _landed(self, threshold: Threshold, window: Window) -> Iterator[tuple[Chunk, Evaluations]]:
+        of = threshold, self._measurement(threshold), self.lake, self.environment.name
+        return history_in_lake(*of, window)
+
+    def _measurement(self, threshold: Threshold) -> Measurement:
+        return self.catalogue[threshold.of_field[0]]
 
     def _queried(
         self, query: str, threshold: Threshold, window: Window, step: timedelta
