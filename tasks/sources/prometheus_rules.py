@@ -142,14 +142,13 @@ class RulesClient:
         """Make the server read its configuration and rules again; raise as a source."""
         what = "a reload of its rules"
         request = self._client.request(what)
-        answer = self._client.ask("/-/reload", what, {})
-        if answer.status == HTTPStatus.OK:
-            return
+        answer = self._client.call("POST", f"{self._client.service.url}/-/reload", what)
         words = self._client.quoted(answer.body.decode(errors="replace")) or "no reason given"
-        fix = "Correct what it names"
-        if answer.status == HTTPStatus.FORBIDDEN or "lifecycle" in words.lower():
-            fix = "Start it with --web.enable-lifecycle"
-        raise request.refused(answer.status, words, fix)
+        if answer.status == HTTPStatus.FORBIDDEN and "lifecycle" in words.lower():
+            raise request.refused(answer.status, words, "Start it with --web.enable-lifecycle")
+        self._client.refuse_detours(answer, request)
+        if answer.status != HTTPStatus.OK:
+            raise request.refused(answer.status, words, "Correct what it names")
 
 
 def _key(labels: dict[str, str]) -> Labels:

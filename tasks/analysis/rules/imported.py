@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from promql_parser import parse_duration
 
 from tasks.analysis.rules.checks import OF_LABEL
 from tasks.analysis.rules.promql import kept_labels, parsed, split_comparison
 from tasks.core.severity import Severity
 from tasks.core.thresholds import OF_VALUE, WATCHDOG
+from tasks.core.window import format_duration
 
 HEAD = "# Made by `fedvitals rules import`. See docs/configuration.md for the keys.\n"
 # what other tools call them
@@ -21,6 +23,7 @@ SEVERITIES = {
     "none": Severity.INFO,
     **{str(each): each for each in Severity},
 }
+HELD = ("for", "keep_firing_for")
 _NOT_IN_NAMES = re.compile(r"\W+", re.ASCII)
 
 
@@ -61,8 +64,11 @@ def _take(rule: dict[str, Any], found: Imported) -> None:
     try:
         expr, comparison, value = split_comparison(str(rule["expr"]).strip())
         kept = kept_labels(parsed(expr))
+        # it parses no 0s, which says the same as nothing
+        texts = {key: str(rule.get(key, "")) for key in HELD}
+        held = {key: parse_duration(text) for key, text in texts.items() if text.strip("0smhd")}
     except ValueError as error:
-        found.left_out.append(f"{name}: not PromQL: {error}")
+        found.left_out.append(f"{name}: not PromQL, or no duration: {error}")
         return
     labels = {name: str(text) for name, text in (rule.get("labels") or {}).items()}
     given = labels.pop("severity", None)
@@ -75,7 +81,7 @@ def _take(rule: dict[str, Any], found: Imported) -> None:
     one = {
         "expr": expr,
         **({"comparison": comparison, "value": value} if comparison else {}),
-        **{key: str(rule[key]) for key in ("for", "keep_firing_for") if rule.get(key)},
+        **{key: format_duration(length) for key, length in held.items()},
         "severity": str(severity),
         "mode": "observe",
         "tags": sorted(label for label in tags if kept.has(label)),
