@@ -1,6 +1,7 @@
 """`fedvitals rules`: thresholds as rules of Prometheus, and their state now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -13,6 +14,9 @@ from flows.commands.show import print_clean, print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.analysis.rules.backtest import BackTest
+    from tasks.core.settings import Settings
+    from tasks.core.window import Window
+    from tasks.runs.rules.backtest import Past
 
 group = typer.Typer(
     help="Judge the thresholds of alert-thresholds.yaml, and give them to Prometheus.",
@@ -58,9 +62,9 @@ def evaluate(
     else:
         shown = [{name: row[name] for name in COLUMNS} for row in rows]
         for row in shown:
-            row["labels"] = ", ".join(f"{key}={text}" for key, text in row["labels"].items())
+            row["labels"] = _text(row["labels"])
         print_table(shown, empty="no thresholds", zone=settings.timezone)
-        _print_problems((one.threshold.id, one.problem) for one in found)
+        print_clean("\n".join(f"{one.threshold.id}: {one.problem}" for one in found if one.problem))
     if any(one.is_bad for one in found):
         raise typer.Exit(1)
 
@@ -173,21 +177,18 @@ def adopt(
         fedvitals rules adopt active_clients
     """
     from tasks.core.settings import load_settings
-    from tasks.core.window import asked_window
-    from tasks.runs.rules.backtest import backtest as test
     from tasks.runs.rules.edit import adopt as switch
-    from tasks.runs.rules.edit import named
 
     settings = load_settings()
-    chosen = settings.environment(environment or named(settings, rule).environment)
-    found = test(settings, chosen, [rule], asked_window(MONTH, None, datetime.now(UTC)))
+    with _past(settings, environment, MONTH) as (past, window):
+        tests = [each for one in past.chosen([rule]) for each in past.tests(one, window)]
     path = switch(settings, rule)
     if json:
-        tests = [one.document() for one in found]
-        print_json({"adopted": rule, "file": str(path), "backtest": tests})
-        return
-    _print_tests(found, settings.timezone, is_detailed=False)
-    print(f"{rule} alerts ({path})")
+        rows = [one.document() for one in tests]
+        print_json({"adopted": rule, "file": str(path), "backtests": rows})
+    else:
+        _print_tests(tests, settings.timezone)
+        print(f"{rule} alerts ({path})")
 
 
 @group.command("backtest")
@@ -208,31 +209,22 @@ def backtest(
         fedvitals rules backtest active_clients --start -7d
     """
     from tasks.core.settings import load_settings
-    from tasks.core.window import asked_window
-    from tasks.runs.rules.backtest import backtest as test
 
     settings = load_settings()
-    window = asked_window(start, None, datetime.now(UTC))
-    found = test(settings, settings.environment(environment), rules or [], window)
+    with _past(settings, environment, start) as (past, window):
+        tests = [each for one in past.chosen(rules or ()) for each in past.tests(one, window)]
     if json:
-        print_json({"backtests": [one.document() for one in found]})
+        print_json({"backtests": [one.document() for one in tests]})
     else:
-        _print_tests(found, settings.timezone, is_detailed=bool(rules))
-    if any(one.problem for one in found):
+        _print_tests(tests, settings.timezone)
+        firings = [(one.alert, each) for one in tests for each in one.document()["firings"]]
+        if rules and firings:
+            rows = [
+                {"rule": name, **each, "labels": _text(each["labels"])} for name, each in firings
+            ]
+            print_table(rows, empty="", zone=settings.timezone)
+    if any(one.problem for one in tests):
         raise typer.Exit(1)
-
-
-def _print_tests(found: "list[BackTest]", zone: tzinfo, is_detailed: bool) -> None:
-    print_table([one.row() for one in found], empty="no thresholds", zone=zone)
-    if is_detailed and (rows := [row for one in found for row in one.firing_rows()]):
-        print()
-        print_table(rows, empty="", zone=zone)
-    _print_problems((one.alert, one.problem) for one in found)
-
-
-def _print_problems(pairs: Iterable[tuple[str, str]]) -> None:
-    if lines := [f"{name}: {problem}" for name, problem in pairs if problem]:
-        print_clean("\n".join(lines))
 
 
 @group.command("learn")
@@ -245,28 +237,57 @@ def learn(
 ) -> None:
     """Propose limits from history, each with back-tests of the present and the proposed one.
 
-    A day goes beyond a proposed limit with a probability of at most 1 in 15, if days are
-    independent: `reached` is how many of `days` did. Without --write nothing is changed.
+    A day to come reaches a proposed limit with a probability of at most 1 in 15, if days are
+    independent. Without --write nothing is changed.
 
     Example:
 
         fedvitals rules learn request_latency --start -60d
     """
     from tasks.core.settings import load_settings
-    from tasks.core.window import asked_window
-    from tasks.runs.rules.backtest import learn_limits
     from tasks.runs.rules.edit import rewrite
 
     settings = load_settings()
-    window = asked_window(start, None, datetime.now(UTC))
-    found = learn_limits(settings, settings.environment(environment), rules or [], window)
-    limits = {one.threshold.id: limit for one in found if (limit := one.learned.limit) is not None}
+    with _past(settings, environment, start) as (past, window):
+        found = [past.learn(each, window) for each in past.chosen(rules or ())]
+    limits = {one.rule: one.limit for one, _ in found if one.limit is not None}
     path = rewrite(settings, "value", limits) if write and limits else None
     if json:
-        written = str(path) if path else None
-        print_json({"limits": [one.document() for one in found], "written": written})
+        rows = [
+            asdict(one) | {"backtests": [each.document() for each in tests]} for one, tests in found
+        ]
+        print_json({"limits": rows, "written": path})
         return
-    print_table([one.row() for one in found], empty="no thresholds", zone=settings.timezone)
-    _print_problems((one.threshold.id, one.learned.reason) for one in found)
+    _print_tests([each for _, tests in found for each in tests], settings.timezone)
+    print_clean("\n".join(f"{one.rule}: {one}" for one, _ in found))
     if path:
         print(f"{len(limits)} limits written to {path}")
+
+
+@contextmanager
+def _past(
+    settings: "Settings", environment: str | None, start: str
+) -> "Iterator[tuple[Past, Window]]":
+    from tasks.core.window import asked_window
+    from tasks.runs.rules.backtest import Past
+
+    window = asked_window(start, None, datetime.now(UTC))
+    with closing(Past(settings, settings.environment(environment))) as past:
+        yield past, window
+
+
+def _print_tests(tests: "list[BackTest]", zone: tzinfo) -> None:
+    from tasks.core.units import human
+
+    rows = []
+    for row in (one.document() for one in tests):
+        lengths = {key: human(row[key], "seconds") for key in ("seconds", "longest_seconds")}
+        firing, longest = lengths.values() if row["fired"] else (None, None)
+        shown = {name: row[name] for name in ("rule", "mode", "severity", "limit", "days", "fired")}
+        rows.append({**shown, "firing": firing, "longest": longest})
+    print_table(rows, empty="no thresholds", zone=zone)
+    print_clean("\n".join(f"{one.alert}: {one.problem}" for one in tests if one.problem))
+
+
+def _text(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in labels.items())

@@ -10,8 +10,7 @@ import numpy as np
 from tasks.analysis.rules.firing import Alert
 from tasks.core.evaluations import Chunk, Labels
 from tasks.core.thresholds import Threshold
-from tasks.core.units import human
-from tasks.core.window import Window, iso, micros
+from tasks.core.window import Window, micros
 
 # in microseconds
 DAY = timedelta(days=1) // timedelta.resolution
@@ -38,64 +37,38 @@ class BackTest:
     alert: str
     threshold: Threshold
     environment: str
-    window: Window
     interval: timedelta
+    window: Window
     firings: tuple[Firing, ...] = ()
     days: int | None = None
     problem: str = ""
 
-    def row(self) -> dict[str, Any]:
-        """Return it as a row of a table."""
-        shown = self.document()
-        names = ("rule", "mode", "severity", "limit", "days", "fired")
-        seconds = [one["seconds"] for one in shown["firings"]]
-        return {name: shown[name] for name in names} | {
-            "firing": human(sum(seconds), "seconds") if seconds else None,
-            "longest": human(max(seconds), "seconds") if seconds else None,
-            "last": max((one.fired for one in self.firings), default=None),
-        }
-
-    def firing_rows(self) -> list[dict[str, Any]]:
-        """Return each firing as a row of a table; its start and end are times."""
-        return [
-            {
-                "rule": self.alert,
-                "labels": ", ".join(f"{name}={text}" for name, text in one.labels),
-                "since": one.since,
-                "fired": one.fired,
-                "resolved": one.resolved,
-            }
-            for one in self.firings
-        ]
-
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document; seconds are those within the window."""
-        firings = [self._firing(one) for one in self.firings]
+        each = [self._document(one) for one in self.firings]
+        seconds = [one["seconds"] for one in each]
         return {
             "rule": self.alert,
             "environment": self.environment,
             "mode": self.threshold.mode,
             "severity": str(self.threshold.severity),
-            "limit": self.threshold.limit or None,
-            "start": iso(self.window.start),
-            "stop": iso(self.window.stop),
+            "limit": (self.alert == self.threshold.id and self.threshold.limit) or None,
+            "start": self.window.start,
+            "stop": self.window.stop,
             "interval_seconds": self.interval.total_seconds(),
             "days": self.days,
-            "fired": None if self.problem else len(firings),
-            "firing_seconds": sum(one["seconds"] for one in firings),
-            "firings": firings,
+            "fired": None if self.problem else len(each),
+            "seconds": sum(seconds),
+            "longest_seconds": max(seconds, default=0.0),
+            "firings": each,
             "problem": self.problem,
         }
 
-    def _firing(self, one: Firing) -> dict[str, Any]:
-        stop = min(one.resolved or self.window.stop, self.window.stop)
-        return {
-            "labels": dict(one.labels),
-            "since": iso(one.since),
-            "fired": iso(one.fired),
-            "resolved": iso(one.resolved) if one.resolved else None,
-            "seconds": (stop - max(one.fired, self.window.start)).total_seconds(),
-        }
+    def _document(self, one: Firing) -> dict[str, Any]:
+        end = min(one.resolved or self.window.stop, self.window.stop)
+        seconds = (end - max(one.fired, self.window.start)).total_seconds()
+        times = {"since": one.since, "fired": one.fired, "resolved": one.resolved}
+        return {"labels": dict(one.labels), **times, "seconds": seconds}
 
 
 def firings(breaches: Iterable[Chunk], alert: Alert, window: Window) -> tuple[Firing, ...]:

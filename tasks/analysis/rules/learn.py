@@ -21,10 +21,15 @@ DAYS_A_BREACH = 15
 class Learned:
     """A limit that at most `reached` of the days reached; without one, the reason."""
 
+    rule: str
     days: int = 0
     reached: int = 0
     limit: float | None = None
     reason: str = ""
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return self.reason or f"{self.reached} of {self.days} days reached {self.limit:g}"
 
 
 def learn(
@@ -38,8 +43,9 @@ def learn(
     (an order statistic). k is the largest with at most one in 15: one incident in a month does not
     set the limit. Rounded outwards to three digits.
     """
+    name = threshold.id
     if threshold.comparison is None or threshold.comparison in ("==", "!="):
-        return Learned(reason="it has no limit above or below which it fires")
+        return Learned(name, reason="it has no limit above or below which it fires")
     sign = -1 if threshold.comparison.startswith("<") else 1
     levels = _Levels(1 - (-threshold.for_ // interval), interval, sign, stop)
     for chunk in chunks:
@@ -48,11 +54,13 @@ def learn(
     worst = sorted(levels.by_day.values(), reverse=True)
     days, reached = len(worst), (len(worst) + 1) // DAYS_A_BREACH
     if not reached:
-        return Learned(days, reason=f"{days} days with values, {DAYS_A_BREACH - 1} are needed")
+        return Learned(
+            name, days, reason=f"{days} days with values, {DAYS_A_BREACH - 1} are needed"
+        )
     if worst[0] == worst[-1]:
-        return Learned(days, reason=f"the worst of each day is {sign * worst[0]:g}")
+        return Learned(name, days, reason=f"the worst of each day is {sign * worst[0]:g}")
     limit = outward(sign * worst[reached - 1], ROUND_CEILING if sign > 0 else ROUND_FLOOR)
-    return Learned(days, reached, limit)
+    return Learned(name, days, reached, limit)
 
 
 @dataclass

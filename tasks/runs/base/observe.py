@@ -1,8 +1,8 @@
 """What a threshold's source shows of it: queries of Prometheus, or a field in the lake."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels
 from tasks.core.measurement import Measurement
 from tasks.core.thresholds import COMPARISONS, NEVER, NO_DATA, Threshold
-from tasks.core.window import Window, ceil, floor
+from tasks.core.window import EPOCH, Window, ceil, floor, micros
 from tasks.lake.tables import Lake
 from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.wide_frame import Grid
@@ -61,98 +61,90 @@ def in_prometheus(
 def in_lake(
     threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, at: datetime
 ) -> Observed:
-    """Read the field's landed rows, and evaluate them at the multiples of the measurement's step.
+    """Evaluate the field's landed rows at the multiples of the measurement's step.
 
     The lake is as late as its last run: the newest row of the measurement is the present.
     """
-    measurement, window = catalogue[threshold.of_field[0]], _window(threshold, at)
-    rows = _rows(threshold, measurement, lake, environment, window)
-    newest = rows["time"].max()
-    if rows.empty or at - newest > max(threshold.no_data_after or NEVER, RECENT):
-        return Observed(window.start, at, measurement.step, is_absent=True)
-    step, now = measurement.step, ceil(newest.to_pydatetime(), measurement.step)
-    grid = Grid.of(Window(window.start, now + timedelta.resolution), step).micros
-    breaches, values, applies = {}, {}, False
-    for labels, series in _series(rows, measurement):
-        breaches[labels] = threshold.breaches(_evaluated(series, grid, step)).moments
-        last = series.iloc[-1]
-        if now - last["time"] < _valid(step):
-            values[labels] = float(last["value"])
-            applies = applies or bool(last["applies"])
-    return Observed(window.start, now, step, breaches, values, applies)
+    start, step = _window(threshold, at).start, catalogue[threshold.of_field[0]].step
+    landed = Landed(threshold, catalogue, lake, environment)
+    now = landed.newest(at)
+    if now is None:
+        return Observed(start, at, step, is_absent=True)
+    breaches: dict[Labels, list[datetime]] = {}
+    values: dict[Labels, float] = {}
+    for chunk, _ in landed.evaluations(Window(start, now + timedelta.resolution)):
+        for labels, part in chunk.items():
+            breaches.setdefault(labels, []).extend(threshold.breaches(part).moments)
+            if micros(now) in part.times[-1:]:
+                values[labels] = float(part.values[-1])
+    # the newest row has a value now, unless the threshold does not apply to it
+    return Observed(start, now, step, breaches, values, applies=bool(values))
 
 
-def history_in_lake(
-    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, window: Window
-) -> Iterator[tuple[Chunk, Evaluations]]:
-    """Yield, day by day, the field's evaluations where it applies, and those without any value."""
-    step = measurement.step
-    for day in window.cells(DAY):
-        grid = Grid.of(Window(max(day.start, window.start), min(day.stop, window.stop)), step)
-        if grid.slots:
-            read = Window(grid.first - _valid(step), grid.last + timedelta.resolution)
-            rows = _rows(threshold, measurement, lake, environment, read)
-            series = _series(rows, measurement)
-            chunk = {labels: _evaluated(one, grid.micros, step) for labels, one in series}
-            yield chunk, _absent(rows, grid.micros, step)
+@dataclass(frozen=True)
+class Landed:
+    """A threshold's field in the lake, evaluated at the multiples of the measurement's step."""
+
+    threshold: Threshold
+    catalogue: Catalogue
+    lake: Lake
+    environment: str
+
+    @property
+    def measurement(self) -> Measurement:
+        """Return the field's measurement."""
+        return self.catalogue[self.threshold.of_field[0]]
+
+    def newest(self, at: datetime) -> datetime | None:
+        """Return the last evaluation that a row came before; None without a recent one."""
+        silence = max(self.threshold.no_data_after or NEVER, RECENT)
+        rows = self._rows(Window(at - silence, at + timedelta.resolution))
+        step = self.measurement.step
+        return None if rows.empty else ceil(rows["time"].max().to_pydatetime(), step)
+
+    def evaluations(self, window: Window) -> Iterator[tuple[Chunk, Evaluations]]:
+        """Yield, by day, each series where the threshold applies, and where no row came."""
+        step = self.measurement.step
+        valid = max(VALID, 2 * step)
+        for day in window.cells(DAY):
+            grid = Grid.of(Window(max(day.start, window.start), min(day.stop, window.stop)), step)
+            if grid.slots:
+                rows = self._rows(Window(grid.first - valid, grid.last + timedelta.resolution))
+                arrived = -(-_micros(rows) // micros(EPOCH + step)) * micros(EPOCH + step)
+                absent = grid.micros[~np.isin(grid.micros, arrived)]
+                chunk = {key: _evaluated(one, grid, valid) for key, one in self._series(rows)}
+                yield chunk, Evaluations(absent, np.ones(len(absent)))
+
+    def _rows(self, window: Window) -> pd.DataFrame:
+        _, field = self.threshold.of_field
+        rows = self.lake.read(self.measurement, self.environment, window)
+        rows = rows[rows[field].notna()].sort_values("time")
+        applies, when = np.ones(len(rows), bool), self.threshold.condition
+        if when is not None:
+            values = rows[when.field].to_numpy("float64", na_value=np.nan)
+            # no value breaks no limit, also not !=
+            applies = COMPARISONS[when.comparison](values, when.value) & ~np.isnan(values)
+        return rows.assign(value=rows[field].astype("float64"), applies=applies)
+
+    def _series(self, rows: pd.DataFrame) -> Iterator[tuple[Labels, pd.DataFrame]]:
+        tags = list(self.measurement.tags)
+        for key, series in rows.groupby(tags or ["environment"], dropna=False, observed=True):
+            pairs = zip(tags, key, strict=False)
+            yield (
+                tuple(sorted((tag, str(text)) for tag, text in pairs if not pd.isna(text))),
+                series,
+            )
 
 
-def landed_until(
-    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, stop: datetime
-) -> datetime:
-    """Return the end of the field's last evaluation; `stop` itself when its data are not recent."""
-    rows = _rows(threshold, measurement, lake, environment, Window(stop - RECENT, stop))
-    if rows.empty:
-        return stop
-    last = ceil(rows["time"].max().to_pydatetime(), measurement.step)
-    return min(stop, last + timedelta.resolution)
-
-
-def _rows(
-    threshold: Threshold, measurement: Measurement, lake: Lake, environment: str, window: Window
-) -> pd.DataFrame:
-    """Read the rows with the field's value, and whether the threshold applies to them."""
-    _, field = threshold.of_field
-    rows = lake.read(measurement, environment, window)
-    rows = rows[rows[field].notna()].sort_values("time")
-    return rows.assign(value=rows[field].astype("float64"), applies=_applies(threshold, rows))
-
-
-def _applies(threshold: Threshold, rows: pd.DataFrame) -> Any:
-    when = threshold.condition
-    if when is None:
-        return True
-    holds: Any = COMPARISONS[when.comparison](rows[when.field].astype("Float64"), when.value)
-    return holds.fillna(False).astype(bool)
-
-
-def _series(rows: pd.DataFrame, measurement: Measurement) -> Iterator[tuple[Labels, pd.DataFrame]]:
-    tags = list(measurement.tags)
-    for key, series in rows.groupby(tags or ["environment"], dropna=False, observed=True):
-        pairs = zip(tags, key, strict=False)
-        yield tuple(sorted((tag, str(text)) for tag, text in pairs if not pd.isna(text))), series
-
-
-def _evaluated(series: pd.DataFrame, grid: Integers, step: timedelta) -> Evaluations:
+def _evaluated(series: pd.DataFrame, grid: Grid, valid: timedelta) -> Evaluations:
     """Return the newest value at each moment at which there is one, and the threshold applies."""
-    times = _micros(series)
-    newest = np.searchsorted(times, grid, side="right") - 1
-    is_valid = (newest >= 0) & (grid - times[newest] < _valid(step) // timedelta.resolution)
+    times, moments = _micros(series), grid.micros
+    newest = np.searchsorted(times, moments, side="right") - 1
+    is_valid = (newest >= 0) & (moments - times[newest] < valid // timedelta.resolution)
     is_valid &= series["applies"].to_numpy(bool)[newest]
-    return Evaluations(grid[is_valid], series["value"].to_numpy()[newest[is_valid]])
-
-
-def _absent(rows: pd.DataFrame, grid: Integers, step: timedelta) -> Evaluations:
-    """Return the moments at which no value came since the one before."""
-    length = step // timedelta.resolution
-    absent = grid[~np.isin(grid, -(-_micros(rows) // length) * length)]
-    return Evaluations(absent, np.ones(len(absent)))
+    return Evaluations(moments[is_valid], series["value"].to_numpy()[newest[is_valid]])
 
 
 def _micros(rows: pd.DataFrame) -> Integers:
     times: Integers = rows["time"].to_numpy("datetime64[us]").astype("int64")
     return times
-
-
-def _valid(step: timedelta) -> timedelta:
-    return max(VALID, 2 * step)
