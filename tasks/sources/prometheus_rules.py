@@ -82,16 +82,15 @@ class RulesClient:
         request = self._client.request(what)
         for _, matrix in self._history.pages(query, Grid.of(window, step), request):
             points = read_points(matrix.series, request)
-            ends = np.cumsum(points.counts)[:-1]
-            parts = zip(np.split(points.times, ends), np.split(points.values, ends), strict=True)
+            ends = np.cumsum(points.counts)
             chunk: dict[Labels, Evaluations] = {}
-            for one, part in zip(matrix.series, parts, strict=True):
+            for one, start, end in zip(matrix.series, ends - points.counts, ends, strict=True):
                 key = _key(one.labels)
                 if key in chunk:
                     problem = f"two series have the labels {dict(key)}, which no rule may have"
                     fix = "Keep a label in the query that distinguishes them"
                     raise request.refused(HTTPStatus.UNPROCESSABLE_ENTITY, problem, fix)
-                chunk[key] = Evaluations(*part)
+                chunk[key] = Evaluations(points.times[start:end], points.values[start:end])
             yield chunk
 
     def moments(
