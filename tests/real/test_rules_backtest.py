@@ -178,7 +178,11 @@ def test_a_back_test_fires_as_prometheus_does(
     assert {name: len(found) for name, found in firings.items()} == {
         "plain": 9, "held": 6, "kept": 6, "both": 5, "conditional": 5, "gone": 0, "gone_no_data": 2,
     }  # fmt: skip
-    across = [one for one in firings["both"] if minute(one.fired) < EDGE < minute(one.resolved)]
+    across = [
+        one
+        for one in firings["both"]
+        if one.resolved and minute(one.fired) < EDGE < minute(one.resolved)
+    ]
     assert [dict(one.labels)["instance"] for one in across] == ["a", "c"]
     done = promtool(version, tmp_path, firings, MINUTES)
 
