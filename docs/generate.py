@@ -25,6 +25,7 @@ TOPICS = (
     "Two runs",
     "Maintenance",
     "Ledger",
+    "Alerts",
     "Migration",
     "Repair",
     "Replay",

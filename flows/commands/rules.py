@@ -101,12 +101,14 @@ def check(environment: EnvironmentName = None, json: AsJson = False) -> None:
 
         fedvitals rules check
     """
+    from tasks.analysis.rules.checks import FIXES
     from tasks.core.settings import load_settings
     from tasks.runs.rules.build import check as problems_of
 
     settings = load_settings()
     chosen = settings.environment(environment)
-    rows = [asdict(each) for each in problems_of(settings, chosen, datetime.now(UTC))]
+    found = problems_of(settings, chosen, datetime.now(UTC))
+    rows = [{**asdict(each), "fix": FIXES[each.check]} for each in found]
     if json:
         print_json({"problems": rows})
     else:

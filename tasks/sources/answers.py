@@ -137,7 +137,7 @@ def failure(
         return SourceOverloaded(**vars(request), problem=words)
     if refusal.error_type == "canceled":
         return request.unavailable(words, answer.retry_after)
-    return client.failure(answer, request, words, f"Correct this query in the catalogue: {query}")
+    return client.failure(answer, request, words, f"Correct this query: {query}")
 
 
 def read_matrix(body: bytes, request: Request) -> Matrix | Refusal:

@@ -24,24 +24,22 @@ DEFAULT_RETENTION = timedelta(days=15)
 LIMITS = Limits(silence=30.0, total=60.0, largest=128 * 2**20)
 
 
-class LiveRule(msgspec.Struct, rename="camel", frozen=True):
-    """A rule that the server has loaded; durations in seconds."""
+class LiveRule(msgspec.Struct, frozen=True):
+    """A rule that the server has loaded; `for` and keep_firing_for in seconds."""
 
     name: str
     query: str
     type: str
     duration: float = 0
-    keep_firing_for: float | None = None
+    kept: float = msgspec.field(default=0, name="keepFiringFor")
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
 
 class LiveGroup(msgspec.Struct, frozen=True):
-    """A loaded group of rules; interval in seconds."""
+    """A loaded group of rules."""
 
     name: str
-    file: str
-    interval: float
     rules: list[LiveRule]
 
 

@@ -27,51 +27,42 @@ class Promtool:
             raise ConfigurationInvalid(where=VARIABLE, problem=problem, fix=HOW)
         self._program = found
 
-    def version(self) -> str:
-        """Return its version, such as 2.42."""
-        _, text = self._run("--version")
-        found = _VERSION.search(text)
-        if found is None:
-            raise ConfigurationInvalid(
-                where=self._program, problem="it says no version, so it is no promtool", fix=HOW
-            )
-        return found[1]
-
     def require_version(self, server: str) -> None:
         """Raise ConfigurationInvalid unless it is of the server's minor version."""
-        version = self.version()
-        if not server.startswith(f"{version}."):
+        _, text = self._run(["--version"])
+        found = _VERSION.search(text)
+        if found is None or not server.startswith(f"{found[1]}."):
             raise ConfigurationInvalid(
                 where=VARIABLE,
-                problem=f"{self._program} is of version {version}, the Prometheus of {server}",
+                problem=f"{self._program} is of version {found[1] if found else 'unknown'}, "
+                f"the Prometheus of {server}",
                 fix=f"Set {VARIABLE} to the promtool of that Prometheus",
             )
 
     def check(self, rules: Path) -> str:
         """Return what it refuses of a file of rules; empty when it is good."""
-        return self._failure("check", "rules", rules.name, folder=rules.parent)
+        return self._failure(["check", "rules", str(rules)])
 
     def test(self, tests: Iterable[Path]) -> str:
         """Return which unit tests fail; empty when all pass."""
-        return self._failure("test", "rules", *(str(path.resolve()) for path in tests))
+        return self._failure(["test", "rules", *map(str, tests)])
 
-    def _failure(self, *arguments: str, folder: Path | None = None) -> str:
-        code, text = self._run(*arguments, folder=folder)
+    def _failure(self, arguments: list[str]) -> str:
+        code, text = self._run(arguments)
         return text.strip() if code else ""
 
-    def _run(self, *arguments: str, folder: Path | None = None) -> tuple[int, str]:
+    def _run(self, arguments: list[str]) -> tuple[int, str]:
+        command = [self._program, *arguments]
         try:
             done = subprocess.run(
-                [self._program, *arguments],
+                command,
                 capture_output=True,
                 text=True,
                 errors="replace",
                 check=False,
                 timeout=SECONDS,
-                cwd=folder,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigurationInvalid(
-                where=self._program, problem=f"it cannot be run: {error}", fix=HOW
-            ) from error
+            problem = f"it cannot be run: {error}"
+            raise ConfigurationInvalid(where=self._program, problem=problem, fix=HOW) from error
         return done.returncode, f"{done.stdout}\n{done.stderr}"

@@ -43,12 +43,12 @@ PROBLEMS = {
     "bad_query": service(
         "bad_query",
         "refused QUERY (HTTP 400): bad_data: 1:5: parse error: unexpected end of input. "
-        "Fix: correct this query in the catalogue: bad_query",
+        "Fix: correct this query: bad_query",
     ),
     "impossible": service(
         "impossible",
         "refused QUERY (HTTP 422): execution: many-to-many matching not allowed. "
-        "Fix: correct this query in the catalogue: impossible",
+        "Fix: correct this query: impossible",
     ),
     "too_many_samples": service(
         "too_many_samples",

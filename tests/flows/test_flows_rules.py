@@ -221,3 +221,6 @@ def test_the_shipped_thresholds_serve_another_catalogue(installed: Installation)
     rules = {row["rule"] for row in ran.document["thresholds"]}
     assert "target_down" in rules
     assert "host_cpu" not in rules
+    # and are not changed
+    adopted = installed.here("rules", "adopt", "battery")
+    assert (adopted.code, "these are the shipped thresholds" in adopted.complaint) == (2, True)

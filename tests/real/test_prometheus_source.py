@@ -162,7 +162,7 @@ def test_a_wrong_query_is_refused(
     source.close()
     assert caught.value.status == status
     assert words in caught.value.problem
-    assert caught.value.fix == f"Correct this query in the catalogue: {query}"
+    assert caught.value.fix == f"Correct this query: {query}"
 
 
 def test_a_query_with_another_label_differs(prometheus: PrometheusServer) -> None:

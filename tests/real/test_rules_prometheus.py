@@ -35,7 +35,9 @@ THRESHOLDS: dict[str, Any] = {
         "value": 1,
         "tags": ["job"],
         "when": "sum(up) > 0",
+        "keep_firing_for": "5m",
     },
+    "idle": {"expr": "sum(up) * NaN", "comparison": ">", "value": 1},
     "gone": {"expr": "gone", "comparison": ">", "value": 1, "no_data_after": "10m"},
 }
 TEAM = """\
@@ -139,6 +141,7 @@ def test_thresholds_are_judged_as_of_any_time(
     errors = rows["errors"]
     assert (errors["state"], errors["value"], errors["labels"]) == ("firing", 2.0, {"job": "api"})
     assert rows["gone"]["state"] == "no_data"
+    assert (rows["idle"]["state"], rows["idle"]["value"]) == ("no_data", None)
     # what is gone fires as well, in any case
     assert (ran.code, code in (0, 1)) == (1, True)
 
@@ -174,7 +177,7 @@ def test_rules_are_pushed_and_read_back(place: Place) -> None:
     ran = place.installed.here("rules", "push", "--json")
 
     assert (ran.code, ran.document["written"]) == (0, str(place.path))
-    assert place.loaded() == ["Watchdog", "down", "errors", "gone", "gone_no_data"]
+    assert place.loaded() == ["Watchdog", "down", "errors", "idle", "gone", "gone_no_data"]
     assert place.path.stat().st_mode & 0o777 == 0o644
     # the second time changes nothing
     before = place.path.read_bytes()
@@ -182,6 +185,9 @@ def test_rules_are_pushed_and_read_back(place: Place) -> None:
     assert place.path.read_bytes() == before
 
 
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
 def test_a_server_that_refuses_the_reload_keeps_its_rules(place: Place) -> None:
     assert place.installed.here("rules", "push").code == 0
     good = place.server.config_path.read_text()
@@ -206,6 +212,9 @@ def ours(place: Place) -> list[dict[str, Any]]:
     return rules
 
 
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
 def test_rules_that_the_server_does_not_read_are_taken_back(place: Place) -> None:
     elsewhere = place.rules_dir.parent / "elsewhere"
     elsewhere.mkdir()
@@ -217,6 +226,36 @@ def test_rules_that_the_server_does_not_read_are_taken_back(place: Place) -> Non
     place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
     assert (ran.code, "did not read the group" in ran.complaint) == (1, True)
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.promise(
+    "Alerts: rules that a Prometheus does not take are put back, and it runs what it ran before"
+)
+def test_rules_that_the_server_runs_otherwise_are_taken_back(place: Place) -> None:
+    assert place.installed.here("rules", "push").code == 0
+    beside = place.rules_dir.parent / "beside"
+    beside.mkdir()
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(beside)
+    # it still has the group, from the other folder
+    with place.installed.changed("alert-thresholds.yaml") as content:
+        content["thresholds"]["errors"]["keep_firing_for"] = "6m"
+
+    ran = place.installed.here("rules", "push")
+
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
+    with place.installed.changed("alert-thresholds.yaml") as content:
+        content["thresholds"]["errors"]["keep_firing_for"] = "5m"
+    assert (ran.code, "runs another errors than was written" in ran.complaint) == (1, True)
+    assert list(beside.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(place: Place) -> None:
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir / "missing")
+
+    ran = place.installed.here("rules", "push")
+
+    place.installed.variables["PROMETHEUS_RULES_DIR"] = str(place.rules_dir)
+    assert (ran.code, "Fix: name a folder" in ran.complaint) == (2, True)
 
 
 def test_the_promtool_of_another_version_is_refused(place: Place) -> None:
@@ -232,6 +271,7 @@ def test_the_promtool_of_another_version_is_refused(place: Place) -> None:
     assert (place.path.read_bytes() if place.path.exists() else None) == before
 
 
+@pytest.mark.promise("Alerts: a fault has one fingerprint, whether Prometheus or fedvitals saw it")
 def test_an_alert_of_prometheus_has_the_fingerprint_of_our_finding(place: Place) -> None:
     """Both see the same fault: the labels of the alert give the fingerprint of the judgement."""
     from tasks.core.thresholds import read_file

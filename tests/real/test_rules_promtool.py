@@ -17,7 +17,7 @@ from deployments.services.fl_server.telemetry import Fleet
 from tasks.analysis.rules.judge import judge
 from tasks.analysis.rules.promql import nodes, parsed
 from tasks.analysis.rules.rule_file import rule_file
-from tasks.analysis.rules.rule_tests import RuleTest, TestsFile, promtool_tests, untested
+from tasks.analysis.rules.rule_tests import RuleTest, TestsFile, promtool_tests, rules_by_alert
 from tasks.core.batch import build_frame
 from tasks.core.catalogue import Catalogue
 from tasks.core.documents import parse, read_yaml
@@ -70,8 +70,9 @@ def groups_of(rules: list[Threshold], tests: list[RuleTest]) -> dict[str, list[A
 
 
 def test_every_shipped_rule_has_a_test_in_which_it_fires() -> None:
-    assert untested(THRESHOLDS, TESTS, "production") == []
-    assert untested(THRESHOLDS, TESTS[1:], "production") == ["Watchdog"]
+    tested = {each.rule for each in TESTS if each.firing}
+
+    assert set(rules_by_alert(THRESHOLDS, "production")) == tested
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -138,11 +139,15 @@ def mutated(one: Threshold, tests: list[RuleTest], folder: Path) -> tuple[list[P
     return files(folder, one.id, rules, merged), {f"{one.id}_{n}" for n in range(len(kinds))}
 
 
+@pytest.mark.promise("Alerts: each mutant of a shipped rule fails one of its tests")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_mutant_of_a_rule_fails_its_tests(version: PrometheusVersion, tmp_path: Path) -> None:
     paths, wanted = [], set[str]()
     for each in THRESHOLDS:
         tests = [test for test in TESTS if test.rule == each.id]
+        # a week of evaluations for one of them
+        if version == "3" and any(test.evaluations > MINUTE for test in tests):
+            continue
         made, names = mutated(each, tests, tmp_path)
         paths += made
         wanted |= names
@@ -203,6 +208,7 @@ def healthy() -> tuple[dict[str, str], list[RoundResult]]:
     return healthy_history()
 
 
+@pytest.mark.promise("Alerts: an idle day and a healthy training fire nothing")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_idle_day_and_a_healthy_training_fire_nothing(
     version: PrometheusVersion,

@@ -10,10 +10,11 @@ import promql_parser as promql
 
 from tasks.analysis.rules.promql import (
     RATES,
-    Kept,
+    Labels,
     absence,
     compares,
     condition,
+    is_call,
     kept_labels,
     needed_labels,
     nodes,
@@ -21,22 +22,32 @@ from tasks.analysis.rules.promql import (
     parsed,
     selector_text,
 )
-from tasks.core.thresholds import Threshold
+from tasks.core.thresholds import NEVER, Threshold
 from tasks.core.window import format_duration
 
 OF_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)")
-# labels that a target adds or Prometheus makes
-_RESULT_ONLY = frozenset({"alertname", "__name__"})
+# labels that the rule adds
+_ADDED = frozenset({"alertname", "severity", "environment", "mode"})
+FIXES = {
+    "promtool": "Correct alert-thresholds.yaml, or alert-tests.yaml",
+    "comparison": "Give it `comparison` and `value`, or a comparison in `expr`",
+    "label_dropped": "Aggregate by this label too, or do not use it",
+    "rate_of_sum": "Aggregate the rates of the counters",
+    "retention": "Use a shorter range, or let Prometheus keep more",
+    "duplicate": "Remove one of the two",
+    "no_series": "Correct it, or set `may_be_absent: true`",
+    "label_missing": "Use a label that the metric has",
+    "short_rate": "Use a range of 4 scrapes",
+}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a rule."""
+    """What is wrong with a rule; `check` is a key of FIXES."""
 
     rule: str
     check: str
     problem: str
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -55,36 +66,19 @@ class LiveFacts:
 
 def check_offline(threshold: Threshold) -> Iterator[Problem]:
     """Yield what the PromQL alone shows."""
-    node = parsed(threshold.expr or "")
     if not compares(parsed(condition(threshold))):
-        yield Problem(
-            threshold.id,
-            "comparison",
-            "it has no comparison, so it fires for every series",
-            "Give it `comparison` and `value`, or a comparison in `expr`",
-        )
-    yield from _dropped_labels(threshold, kept_labels(node))
-    for part in _all_nodes(threshold):
-        if isinstance(part, promql.Call) and part.func.name in RATES and _is_of_sum(part):
-            yield Problem(
-                threshold.id,
-                "rate_of_sum",
-                f"{part.func.name} of an aggregation sees no reset of a counter",
-                "Aggregate the rates of the counters",
-            )
-
-
-def _dropped_labels(threshold: Threshold, kept: Kept) -> Iterator[Problem]:
+        problem = "it has no comparison, so it fires for every series"
+        yield Problem(threshold.id, "comparison", problem)
+    kept = kept_labels(parsed(threshold.expr or ""))
     texts = " ".join((threshold.summary, *threshold.annotations.values()))
-    used = {*threshold.tags, *OF_LABEL.findall(texts)} - _RESULT_ONLY - {*threshold.labels}
-    for label in sorted(used - {"severity", "environment", "mode"}):
+    for label in sorted({*threshold.tags, *OF_LABEL.findall(texts)} - _ADDED - {*threshold.labels}):
         if not kept.has(label):
-            yield Problem(
-                threshold.id,
-                "label_dropped",
-                f"it uses the label {label}, which the query drops",
-                f"Aggregate by {label} too, or do not use it",
-            )
+            problem = f"it uses the label {label}, which the query drops"
+            yield Problem(threshold.id, "label_dropped", problem)
+    for call, part in _rated(threshold):
+        if isinstance(part, promql.AggregateExpr):
+            problem = f"{call.func.name} of an aggregation sees no reset of a counter"
+            yield Problem(threshold.id, "rate_of_sum", problem)
 
 
 def _all_nodes(threshold: Threshold) -> Iterator[Any]:
@@ -92,113 +86,69 @@ def _all_nodes(threshold: Threshold) -> Iterator[Any]:
         yield from nodes(parsed(query))
 
 
-def _is_of_sum(call: Any) -> bool:
-    inner = (part for argument in call.args for part in nodes(argument))
-    return any(isinstance(part, promql.AggregateExpr) for part in inner)
+def _rated(threshold: Threshold) -> Iterator[tuple[Any, Any]]:
+    """Yield each call of a rate with each part of its argument."""
+    for call in _all_nodes(threshold):
+        if is_call(call, RATES):
+            yield from ((call, part) for argument in call.args for part in nodes(argument))
 
 
-def needed_series(thresholds: Iterable[Threshold]) -> dict[str, frozenset[str]]:
-    """Return the selectors of all rules, each with the labels that its series need."""
-    found: dict[str, frozenset[str]] = {}
+def needed_series(thresholds: Iterable[Threshold]) -> dict[str, Labels]:
+    """Return the selectors of the rules, each with the labels that its series need."""
+    found: dict[str, Labels] = {}
     for each in thresholds:
-        for selector, labels in _needs(each):
-            found[selector] = found.get(selector, frozenset()) | labels
+        for query, tags in ((each.expr, frozenset(each.tags)), (each.when, frozenset[str]())):
+            for node, labels in needed_labels(parsed(query), tags) if query else ():
+                text = selector_text(node)
+                found[text] = found.get(text, frozenset()) | labels
     return found
-
-
-def _needs(threshold: Threshold) -> Iterator[tuple[str, frozenset[str]]]:
-    tags = {threshold.expr: frozenset(threshold.tags), threshold.when: frozenset[str]()}
-    for query, labels in tags.items():
-        for node, needed in needed_labels(parsed(query), labels) if query else ():
-            yield selector_text(node), needed
 
 
 def check_live(threshold: Threshold, live: LiveFacts) -> Iterator[Problem]:
     """Yield what shows against a live Prometheus."""
-    yield from _missing_series(threshold, live)
-    yield from _short_rates(threshold, live)
-    yield from _recorded_sums(threshold, live)
-    length = max((_reach(part) for part in _all_nodes(threshold)), default=timedelta(0))
+    for selector, labels in needed_series([threshold]).items():
+        series = live.series.get(selector, [])
+        if not series and not threshold.may_be_absent:
+            problem = f"{selector} matches nothing in Prometheus"
+            yield Problem(threshold.id, "no_series", problem)
+        for label in sorted(labels) if series else ():
+            if not any(one.get(label) for one in series):
+                problem = f"no series of {selector} has the label {label}, which the rule needs"
+                yield Problem(threshold.id, "label_missing", problem)
+    yield from _rates(threshold, live)
+    length = max(map(_reach, _all_nodes(threshold)), default=NEVER)
     if length > live.retention:
         kept, asked = format_duration(live.retention), format_duration(length)
         problem = f"it looks back {asked}, and Prometheus keeps {kept}"
-        yield Problem(threshold.id, "retention", problem, "Use a shorter range, or keep more")
-    queries = [condition(threshold)]
-    queries += [absence(threshold)] if threshold.no_data_after else []
-    for query in queries:
-        if other := live.alerts.get(normal(query)):
-            yield Problem(
-                threshold.id,
-                "duplicate",
-                f"Prometheus has the rule {other} that says the same",
-                "Remove one of the two",
-            )
+        yield Problem(threshold.id, "retention", problem)
+    for query in (condition(threshold), threshold.no_data_after and absence(threshold)):
+        if query and (other := live.alerts.get(normal(query))):
+            problem = f"Prometheus has the rule {other} that says the same"
+            yield Problem(threshold.id, "duplicate", problem)
 
 
-def _missing_series(threshold: Threshold, live: LiveFacts) -> Iterator[Problem]:
-    for selector, labels in dict(_needs(threshold)).items():
-        series = live.series.get(selector, [])
-        if not series and not threshold.may_be_absent:
-            yield Problem(
-                threshold.id,
-                "no_series",
-                f"{selector} matches nothing in Prometheus",
-                "Correct it, or set `may_be_absent: true`",
-            )
-        for label in sorted(labels - _RESULT_ONLY) if series else ():
-            if not any(one.get(label) for one in series):
-                yield Problem(
-                    threshold.id,
-                    "label_missing",
-                    f"no series of {selector} has the label {label}, which the rule needs",
-                    "Use a label that the metric has",
-                )
-
-
-def _short_rates(threshold: Threshold, live: LiveFacts) -> Iterator[Problem]:
-    for call in _all_nodes(threshold):
-        if not (isinstance(call, promql.Call) and call.func.name in RATES):
-            continue
-        for matrix in (one for one in call.args if isinstance(one, promql.MatrixSelector)):
-            series = live.series.get(selector_text(matrix.vector_selector), [])
+def _rates(threshold: Threshold, live: LiveFacts) -> Iterator[Problem]:
+    for call, part in _rated(threshold):
+        name = call.func.name
+        query = live.recorded.get(getattr(part, "name", None) or "")
+        if query and any(isinstance(one, promql.AggregateExpr) for one in nodes(parsed(query))):
+            problem = f"{name} of {part.name}, which a rule records as an aggregation"
+            yield Problem(threshold.id, "rate_of_sum", problem)
+        if isinstance(part, promql.MatrixSelector):
+            series = live.series.get(selector_text(part.vector_selector), [])
             jobs = {one.get("job", "") for one in series} or {""}
             slowest = max(live.scrapes.get(job, live.scrapes[""]) for job in jobs)
-            if matrix.range < 2 * slowest:
-                window, every = format_duration(matrix.range), format_duration(slowest)
-                yield Problem(
-                    threshold.id,
-                    "short_rate",
-                    f"{call.func.name} over {window} has fewer than 2 scrapes of {every}",
-                    f"Use a range of {format_duration(4 * slowest)}",
-                )
-
-
-def _recorded_sums(threshold: Threshold, live: LiveFacts) -> Iterator[Problem]:
-    for call in _all_nodes(threshold):
-        if not (isinstance(call, promql.Call) and call.func.name in RATES):
-            continue
-        for part in (inner for argument in call.args for inner in nodes(argument)):
-            query = live.recorded.get(getattr(part, "name", None) or "", "")
-            if query and any(isinstance(one, promql.AggregateExpr) for one in nodes(parsed(query))):
-                yield Problem(
-                    threshold.id,
-                    "rate_of_sum",
-                    f"{call.func.name} of {part.name}, which a rule records as an aggregation",
-                    "Aggregate the rates of the counters",
-                )
+            if part.range < 2 * slowest:
+                window, every = format_duration(part.range), format_duration(slowest)
+                problem = f"{name} over {window} has fewer than 2 scrapes of {every}"
+                yield Problem(threshold.id, "short_rate", problem)
 
 
 def _reach(part: Any) -> timedelta:
     """Return how far back a selector or a subquery reaches."""
-    if isinstance(part, promql.MatrixSelector):
-        window: timedelta = part.range
-        return window + _offset(part.vector_selector)
+    selector = getattr(part, "vector_selector", part)
+    length: timedelta = getattr(selector, "offset", None) or NEVER
+    length += getattr(part, "range", NEVER)
     if isinstance(part, promql.SubqueryExpr):
-        inner = max((_reach(one) for one in nodes(part.expr)), default=timedelta(0))
-        return inner + part.range + _offset(part)
-    return _offset(part) if isinstance(part, promql.VectorSelector) else timedelta(0)
-
-
-def _offset(part: Any) -> timedelta:
-    offset: timedelta | None = part.offset
-    return offset or timedelta(0)
+        length += max(map(_reach, nodes(part.expr)), default=NEVER)
+    return length

@@ -1,11 +1,12 @@
 """Judge a threshold by what its source showed: the state of each of its series now."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
-from tasks.analysis.rules.firing import Alert, AlertState, replay
+from tasks.analysis.rules.firing import Alert, replay
 from tasks.core.evaluations import Labels
 from tasks.core.finding import Finding
 from tasks.core.outside import shown
@@ -13,12 +14,6 @@ from tasks.core.thresholds import NO_DATA, RULE, Threshold
 from tasks.core.window import iso
 
 State = Literal["firing", "pending", "no_data", "failed", "not_applicable", "ok"]
-_WORST_FIRST: tuple[AlertState, ...] = ("firing", "pending", "ok")
-
-
-def labels_key(labels: Mapping[str, str]) -> Labels:
-    """Return the labels as a key of Observed."""
-    return tuple(sorted(labels.items()))
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,8 @@ class Judgement:
     @property
     def is_finding(self) -> bool:
         """Return whether it fires, also for missing data."""
-        return self.state == "firing" or (
-            self.state == "no_data" and self.threshold.no_data_after is not None
-        )
+        is_missing = self.state == "no_data" and self.threshold.no_data_after is not None
+        return self.state == "firing" or is_missing
 
     @property
     def is_bad(self) -> bool:
@@ -65,33 +59,28 @@ class Judgement:
         return self.state == "failed" or (self.is_finding and self.threshold.mode == "alert")
 
     @property
-    def subject(self) -> str:
-        """Return the subject of its finding."""
-        alert = self.threshold.id + NO_DATA * (self.state == "no_data")
-        return self.threshold.subject(self.environment, self.labels, alert)
+    def alert(self) -> str:
+        """Return the alertname that Prometheus gives it."""
+        return self.threshold.id + NO_DATA * (self.state == "no_data")
 
     def finding(self) -> Finding:
         """Return it as a finding."""
-        evidence = {key: value for key, value in self.document().items() if key != "fingerprint"}
+        one, evidence = self.threshold, self.document()
+        del evidence["fingerprint"]
+        tags = ", ".join(f"{name} {shown(text)}" for name, text in self.labels.items())
+        what = f"{'no data: ' * (self.state == 'no_data')}{one.summary}"
+        value = "" if self.value is None else f", {self.value:g}"
+        value += f" (limit {one.limit})" if value and one.limit else ""
+        since = f", since {iso(self.since)}" if self.since else ""
         return Finding(
             RULE,
-            self.threshold.severity,
-            self._sentence(),
+            one.severity,
+            f"{one.id}{f' ({tags})' if tags else ''}: {what}{value}{since}",
             evidence,
             estimate=self.value,
-            subject=self.subject,
-            hint=f"See {self.threshold.runbook_page}",
+            subject=one.subject(self.environment, self.labels, self.alert),
+            hint=f"See {one.runbook_page}",
         )
-
-    def _sentence(self) -> str:
-        tags = ", ".join(f"{name} {shown(text)}" for name, text in self.labels.items())
-        where = f"{self.threshold.id}{f' ({tags})' if tags else ''}"
-        if self.state == "no_data":
-            return f"{where}: no data: {self.threshold.summary}"
-        value = "" if self.value is None else f", {self.value:g}"
-        limit = f" (limit {self.threshold.limit})" if self.threshold.limit else ""
-        since = f", since {iso(self.since)}" if self.since else ""
-        return f"{where}: {self.threshold.summary}{value}{limit}{since}"
 
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document."""
@@ -110,9 +99,7 @@ class Judgement:
             "at": iso(self.at),
             "problem": self.problem,
             "runbook": one.runbook_page,
-            "fingerprint": one.fingerprint(
-                self.environment, self.labels, one.id + NO_DATA * (self.state == "no_data")
-            ),
+            "fingerprint": one.fingerprint(self.environment, self.labels, self.alert),
         }
 
 
@@ -121,13 +108,12 @@ def judge(threshold: Threshold, environment: str, observed: Observed) -> list[Ju
     at = observed.at
     if not observed.applies:
         return [Judgement(threshold, environment, "not_applicable", at)]
-    found = _groups(threshold, environment, observed)
-    if found:
+    if found := _groups(threshold, environment, observed):
         return found
-    is_missing = not observed.values and threshold.comparison is not None
-    if observed.is_absent or is_missing:
+    # an expr with its own comparison returns breaches only
+    if observed.is_absent or (threshold.comparison and not observed.values):
         return [Judgement(threshold, environment, "no_data", at)]
-    value = _worst(threshold, observed.values.values())
+    value = min(observed.values.values(), key=partial(_badness, threshold), default=None)
     return [Judgement(threshold, environment, "ok", at, value=value)]
 
 
@@ -139,34 +125,26 @@ def _groups(threshold: Threshold, environment: str, observed: Observed) -> list[
         replay(alert, breaches, observed.at + timedelta.resolution)
         if alert.since is None:
             continue
-        tags = {name: text for name, text in labels if name in threshold.tags and text}
-        state = alert.state
+        tags = tuple((name, text) for name, text in labels if name in threshold.tags and text)
         one = Judgement(
             threshold,
             environment,
-            state,
+            alert.state,
             observed.at,
-            tags,
+            dict(tags),
             value=observed.values.get(labels),
             since=alert.since,
             is_older=alert.since - observed.start < observed.interval,
         )
-        key = labels_key(tags)
-        found[key] = min(found.get(key, one), one, key=lambda each: _rank(threshold, each))
-    return sorted(found.values(), key=lambda each: _rank(threshold, each))
+        found[tags] = min(found.get(tags, one), one, key=_rank)
+    return sorted(found.values(), key=_rank)
 
 
-def _rank(threshold: Threshold, each: Judgement) -> tuple[int, float, datetime]:
-    order = _WORST_FIRST.index(each.state) if each.state in _WORST_FIRST else len(_WORST_FIRST)
-    return order, _badness(threshold, each.value), each.since or each.at
+def _rank(each: Judgement) -> tuple[bool, float]:
+    return each.state != "firing", _badness(each.threshold, each.value)
 
 
 def _badness(threshold: Threshold, value: float | None) -> float:
     """Return a number that is lower for a value further beyond the limit."""
-    if value is None or not threshold.comparison:
-        return 0.0
-    return value if threshold.comparison.startswith("<") else -value
-
-
-def _worst(threshold: Threshold, values: Iterable[float]) -> float | None:
-    return min(values, key=lambda value: _badness(threshold, value), default=None)
+    is_upper = (threshold.comparison or ">").startswith(">")
+    return 0.0 if value is None else -value if is_upper else value

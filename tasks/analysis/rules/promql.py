@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import promql_parser as promql
 
@@ -12,24 +12,36 @@ from tasks.core.thresholds import COMPARISONS, Threshold
 # functions that need two samples of each series
 RATES = frozenset({"rate", "irate", "increase", "delta", "idelta", "deriv"})
 ABSENT = frozenset({"absent", "absent_over_time"})
-_SETS = frozenset({"and", "or", "unless"})
 # aggregations that return series as they are
 _PICKING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 # functions whose second argument is the label that they set
 _RENAMING = frozenset({"label_replace", "label_join"})
-# functions without any label
-_BARE = frozenset({"vector", "scalar", "time", *ABSENT})
+Labels = frozenset[str]
 
 
 class Kept(NamedTuple):
     """The labels that a query's series can have: these, or all but these."""
 
-    names: frozenset[str]
+    names: Labels = frozenset()
     is_all_but: bool = False
 
     def has(self, label: str) -> bool:
         """Return whether a series can have the label."""
         return (label in self.names) != self.is_all_but
+
+    def only(self, names: Iterable[str]) -> Self:
+        """Return those of the names that a series can have."""
+        return type(self)(frozenset(filter(self.has, names)))
+
+    def plus(self, names: Iterable[str]) -> Self:
+        """Return it with more labels."""
+        names = frozenset(names)
+        return self._replace(names=self.names - names if self.is_all_but else self.names | names)
+
+    def minus(self, names: Iterable[str]) -> Self:
+        """Return it without these labels."""
+        names = frozenset(names)
+        return self._replace(names=self.names | names if self.is_all_but else self.names - names)
 
 
 def parsed(query: str) -> Any:
@@ -47,9 +59,8 @@ def require_promql(thresholds: Iterable[Threshold], path: Path) -> None:
             except ValueError as error:
                 problems.append(f"{each.id}: {query!r} is not PromQL: {error}")
     if problems:
-        raise ConfigurationInvalid(
-            where=path, problem="; ".join(problems), fix="Correct the thresholds named here"
-        )
+        fix = "Correct the thresholds named here"
+        raise ConfigurationInvalid(where=path, problem="; ".join(problems), fix=fix)
 
 
 def condition(threshold: Threshold) -> str:
@@ -58,13 +69,16 @@ def condition(threshold: Threshold) -> str:
     if threshold.comparison is not None:
         value = repr(threshold.value).removesuffix(".0")
         text = f"{_group(text)} {threshold.comparison} {value}"
-    return f"{_group(text)} and on () {_group(threshold.when)}" if threshold.when else text
+    return _while(text, threshold)
 
 
 def absence(threshold: Threshold) -> str:
     """Return the query that has a series while there is no value."""
-    text = f"absent({_group(threshold.expr or '')})"
-    return f"{text} and on () {_group(threshold.when)}" if threshold.when else text
+    return _while(f"absent({_group(threshold.expr or '')})", threshold)
+
+
+def _while(text: str, threshold: Threshold) -> str:
+    return f"({text}) and on () {_group(threshold.when)}" if threshold.when else text
 
 
 def _group(text: str) -> str:
@@ -81,10 +95,10 @@ def normal(query: str) -> str:
 
 
 def _form(node: Any) -> str:
-    return repr(promql.transform(node, post_visit=_inner))
+    return repr(promql.transform(node, post_visit=_without_brackets))
 
 
-def _inner(node: Any) -> Any:
+def _without_brackets(node: Any) -> Any:
     return node.expr if isinstance(node, promql.ParenExpr) else None
 
 
@@ -104,55 +118,40 @@ def _parts(node: Any) -> list[Any]:
         return [node.lhs, node.rhs]
     if isinstance(node, promql.Call):
         return list(node.args)
-    if isinstance(node, promql.MatrixSelector):
-        return [node.vector_selector]
-    inner = getattr(node, "expr", None)
+    inner = getattr(node, "expr", None) or getattr(node, "vector_selector", None)
     return [] if inner is None else [inner]
 
 
-def operator_of(node: Any) -> str:
-    """Return the operator of a binary or aggregating part."""
+def is_call(node: Any, names: frozenset[str]) -> bool:
+    """Return whether a part calls one of these functions."""
+    return isinstance(node, promql.Call) and node.func.name in names
+
+
+def _operator(node: Any) -> str:
     return str(node.op).partition(" ")[0]
 
 
 def compares(node: Any) -> bool:
     """Return whether the query leaves series out, as each alert has to."""
-    return any(
-        (isinstance(part, promql.Call) and part.func.name in ABSENT)
-        or (isinstance(part, promql.BinaryExpr) and _filters(part))
-        for part in nodes(node)
-    )
+    return any(is_call(part, ABSENT) or _filters(part) for part in nodes(node))
 
 
-def _filters(part: Any) -> bool:
-    is_bool = part.modifier is not None and part.modifier.return_bool
-    return operator_of(part) == "unless" or (operator_of(part) in COMPARISONS and not is_bool)
+def _filters(node: Any) -> bool:
+    if not isinstance(node, promql.BinaryExpr):
+        return False
+    is_bool = node.modifier is not None and node.modifier.return_bool
+    return _operator(node) in {*COMPARISONS, "unless"} and not is_bool
 
 
 def split_comparison(query: str) -> tuple[str, str | None, float | None]:
     """Return the query's left side, comparison and number; the query itself without such an end."""
     node = _bare(parsed(query))
-    if not isinstance(node, promql.BinaryExpr) or operator_of(node) not in COMPARISONS:
-        return query, None, None
-    left, limit = _bare(node.lhs), _bare(node.rhs)
-    text = " ".join(left.prettify().split())
-    # a string in it may have lost blanks
-    is_same = isinstance(limit, promql.NumberLiteral) and normal(text) == _form(left)
-    return (
-        (text, operator_of(node), limit.val) if is_same and _filters(node) else (query, None, None)
-    )
-
-
-def is_scalar(node: Any) -> bool:
-    """Return whether a part is a number without series."""
-    node = _bare(node)
-    if isinstance(node, promql.Call):
-        return node.func.name in ("scalar", "time", "pi")
-    if isinstance(node, promql.BinaryExpr):
-        return is_scalar(node.lhs) and is_scalar(node.rhs)
-    if isinstance(node, promql.UnaryExpr):
-        return is_scalar(node.expr)
-    return isinstance(node, promql.NumberLiteral)
+    if _filters(node) and isinstance(limit := _bare(node.rhs), promql.NumberLiteral):
+        text = " ".join(_bare(node.lhs).prettify().split())
+        # a string in it may have lost blanks
+        if normal(text) == _form(node.lhs):
+            return text, _operator(node), limit.val
+    return query, None, None
 
 
 def kept_labels(node: Any) -> Kept:
@@ -161,111 +160,83 @@ def kept_labels(node: Any) -> Kept:
         return _kept_by(node)
     if isinstance(node, promql.BinaryExpr):
         return _kept_of_two(node)
-    if isinstance(node, promql.Call):
-        return _kept_by_function(node)
-    if isinstance(node, promql.VectorSelector | promql.MatrixSelector):
+    if is_call(node, ABSENT):
+        matchers = [
+            one for part in nodes(node) if _is_selector(part) for one in part.matchers.matchers
+        ]
+        return Kept(frozenset(one.name for one in matchers if one.op == promql.MatchOp.Equal))
+    if isinstance(node, promql.VectorSelector):
         return Kept(frozenset({"__name__"}), is_all_but=True)
-    inner = _parts(node)
-    return kept_labels(inner[0]) if inner else Kept(frozenset())
+    inner = next((kept_labels(part) for part in _parts(node) if _has_series(part)), Kept())
+    if is_call(node, _RENAMING):
+        return inner.plus({node.args[1].val})
+    return inner.minus({"le"}) if is_call(node, frozenset({"histogram_quantile"})) else inner
 
 
 def _kept_by(node: Any) -> Kept:
-    inner = kept_labels(node.expr)
-    if operator_of(node) in _PICKING:
+    inner, how = kept_labels(node.expr), node.modifier
+    if _operator(node) in _PICKING:
         return inner
-    if node.modifier is None:
-        return Kept(frozenset())
-    names = frozenset(node.modifier.labels)
-    if node.modifier.type == promql.AggModifierType.By:
-        return Kept(frozenset(filter(inner.has, names)))
-    return _without(inner, names)
-
-
-def _kept_by_function(node: Any) -> Kept:
-    name = node.func.name
-    if name in ABSENT:
-        selectors = filter(_is_selector, nodes(node))
-        equal = (m.name for one in selectors for m in one.matchers.matchers if _is_equal(m))
-        return Kept(frozenset(equal))
-    vectors = [one for one in node.args if not isinstance(one, promql.StringLiteral)]
-    series = [one for one in vectors if not is_scalar(one)]
-    if name in _BARE or not series:
-        return Kept(frozenset())
-    inner = kept_labels(series[0])
-    if name in _RENAMING:
-        return _with(inner, frozenset({node.args[1].val}))
-    return _without(inner, frozenset({"le"})) if name == "histogram_quantile" else inner
+    if how is None:
+        return Kept()
+    return inner.only(how.labels) if _is_by(how) else inner.minus(how.labels)
 
 
 def _kept_of_two(node: Any) -> Kept:
-    if is_scalar(node.lhs) or is_scalar(node.rhs):
-        return kept_labels(node.rhs if is_scalar(node.lhs) else node.lhs)
+    if not (_has_series(node.lhs) and _has_series(node.rhs)):
+        return kept_labels(node.lhs if _has_series(node.lhs) else node.rhs)
     left, right, how = kept_labels(node.lhs), kept_labels(node.rhs), node.modifier
-    if operator_of(node) == "or":
-        return left if left.is_all_but else _with(right, left.names)
-    if operator_of(node) in _SETS or how is None:
-        return left
-    more = frozenset(how.group_labels or ())
-    if how.card == promql.VectorMatchCardinality.ManyToOne:
-        return _with(left, more)
-    if how.card == promql.VectorMatchCardinality.OneToMany:
-        return _with(right, more)
-    if how.matching is None:
-        return left
-    names = frozenset(how.matching.labels)
-    if how.matching.type == promql.LabelModifierType.Include:
-        return Kept(frozenset(filter(left.has, names)))
-    return _without(left, names)
-
-
-def _with(kept: Kept, names: frozenset[str]) -> Kept:
-    return kept._replace(names=kept.names - names if kept.is_all_but else kept.names | names)
-
-
-def _without(kept: Kept, names: frozenset[str]) -> Kept:
-    return kept._replace(names=kept.names | names if kept.is_all_but else kept.names - names)
-
-
-def _is_equal(matcher: Any) -> bool:
-    return bool(matcher.op == promql.MatchOp.Equal and matcher.value)
-
-
-def needed_labels(node: Any, labels: frozenset[str]) -> Iterator[tuple[Any, frozenset[str]]]:
-    """Yield each selector with the labels that its series need for these of the result."""
-    if isinstance(node, promql.VectorSelector):
-        yield node, labels
-    elif isinstance(node, promql.AggregateExpr):
-        how = node.modifier
-        if how is None:
-            labels = labels if operator_of(node) in _PICKING else frozenset()
-        elif how.type == promql.AggModifierType.By:
-            labels = frozenset(how.labels)
-        yield from needed_labels(node.expr, labels)
-    elif isinstance(node, promql.BinaryExpr):
-        yield from _needed_of_two(node, labels)
-    elif isinstance(node, promql.Call) and node.func.name in ABSENT:
-        yield from ((one, frozenset()) for one in nodes(node) if _is_selector(one))
-    elif isinstance(node, promql.Call) and node.func.name in _RENAMING:
-        yield from needed_labels(node.args[0], labels - {node.args[1].val})
-    else:
-        for part in _parts(node):
-            yield from needed_labels(part, labels)
-
-
-def _needed_of_two(node: Any, labels: frozenset[str]) -> Iterator[tuple[Any, frozenset[str]]]:
-    how = node.modifier
-    is_on = how and how.matching and how.matching.type == promql.LabelModifierType.Include
-    matched = frozenset(how.matching.labels if is_on else ())
-    more = frozenset((how and how.group_labels) or ())
-    sides = [node.lhs, node.rhs]
+    if _operator(node) == "or":
+        return left if left.is_all_but else right.plus(left.names)
+    more = (how and how.group_labels) or ()
     if how and how.card == promql.VectorMatchCardinality.OneToMany:
-        sides.reverse()
-    yield from needed_labels(sides[0], (labels - more) | matched)
-    yield from needed_labels(sides[1], matched | more)
+        return right.plus(more)
+    is_one_to_one = how and how.card == promql.VectorMatchCardinality.OneToOne
+    if is_one_to_one and how.matching:
+        names = how.matching.labels
+        return left.only(names) if _is_on(how) else left.minus(names)
+    return left.plus(more)
+
+
+def _has_series(node: Any) -> bool:
+    is_scalar = is_call(_bare(node), frozenset({"scalar"}))
+    return not is_scalar and any(map(_is_selector, nodes(node)))
 
 
 def _is_selector(node: Any) -> bool:
     return isinstance(node, promql.VectorSelector)
+
+
+def _is_by(how: Any) -> bool:
+    return bool(how and how.type == promql.AggModifierType.By)
+
+
+def _is_on(how: Any) -> bool:
+    return bool(how and how.matching and how.matching.type == promql.LabelModifierType.Include)
+
+
+def needed_labels(node: Any, labels: Labels) -> Iterator[tuple[Any, Labels]]:
+    """Yield each selector with the labels that its series need for these of the result."""
+    if _is_selector(node):
+        yield node, labels
+        return
+    how: Any = getattr(node, "modifier", None)
+    if isinstance(node, promql.AggregateExpr) and _operator(node) not in _PICKING:
+        labels = frozenset(how.labels) if _is_by(how) else labels if how else frozenset()
+    elif is_call(node, ABSENT):
+        labels = frozenset()
+    elif is_call(node, _RENAMING):
+        labels -= {node.args[1].val}
+    of_parts = [labels] * len(_parts(node))
+    if isinstance(node, promql.BinaryExpr):
+        on = frozenset(how.matching.labels if _is_on(how) else ())
+        more = frozenset((how and how.group_labels) or ())
+        # one side gives the labels, and the other is matched with it
+        of_parts = [(labels - more) | on, more | on]
+        if how and how.card == promql.VectorMatchCardinality.OneToMany:
+            of_parts.reverse()
+    for part, needed in zip(_parts(node), of_parts, strict=True):
+        yield from needed_labels(part, needed)
 
 
 def selector_text(node: Any) -> str:

@@ -23,17 +23,17 @@ class Firing(Strict):
 
     first: int = Field(ge=0)
     last: int = Field(ge=0)
-    labels: dict[str, str] = Field(default_factory=dict, description="of the series")
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class RuleTest(Strict):
     """Series as promtool writes them, and when the rule fires on them."""
 
-    rule: str = Field(description="id, or the id with _no_data")
-    name: str = Field(description="what it shows")
-    minutes: int = Field(gt=0, description="length")
-    interval: Duration = Field(default=parse_duration("1m"), description="of the samples")
-    evaluations: Duration = Field(default=parse_duration("1m"), description="distance of two")
+    rule: str
+    name: str
+    minutes: int = Field(gt=0)
+    interval: Duration = parse_duration("1m")
+    evaluations: Duration = parse_duration("1m")
     series: dict[str, str] = Field(default_factory=dict)
     firing: tuple[Firing, ...] = ()
 
@@ -61,19 +61,11 @@ class TestsFile(Strict):
     tests: tuple[RuleTest, ...] = ()
 
 
-def untested(
-    thresholds: Iterable[Threshold], tests: Iterable[RuleTest], environment: str
-) -> list[str]:
-    """Return the environment's rules without a test in which they fire."""
-    tested = {each.rule for each in tests if each.firing}
-    return [name for name in _by_alert(thresholds, environment) if name not in tested]
-
-
 def promtool_tests(
     thresholds: Iterable[Threshold], tests: Iterable[RuleTest], environment: str, rules: str
 ) -> dict[str, str]:
     """Return promtool's tests of a file of rules, by the distance of two evaluations."""
-    alerts = _by_alert(thresholds, environment)
+    alerts = rules_by_alert(thresholds, environment)
     by_distance: dict[str, list[dict[str, Any]]] = {}
     for each in tests:
         if each.rule in alerts:
@@ -81,7 +73,7 @@ def promtool_tests(
             by_distance.setdefault(format_duration(each.evaluations), []).append(group)
     head = HEAD.replace(THRESHOLDS, FILE)
     return {
-        every: head + yaml.dump(_content(rules, every, groups), Dumper=_Dumper, sort_keys=False)
+        every: head + yaml.safe_dump(_content(rules, every, groups), sort_keys=False)
         for every, groups in by_distance.items()
     }
 
@@ -90,15 +82,8 @@ def _content(rules: str, every: str, groups: list[dict[str, Any]]) -> dict[str, 
     return {"rule_files": [rules], "evaluation_interval": every, "tests": groups}
 
 
-class _Dumper(yaml.SafeDumper):
-    """Repeats equal parts, so that each test can be read by itself."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Ignore them all."""
-        return True
-
-
-def _by_alert(thresholds: Iterable[Threshold], environment: str) -> dict[str, Threshold]:
+def rules_by_alert(thresholds: Iterable[Threshold], environment: str) -> dict[str, Threshold]:
+    """Return the threshold of each alert that Prometheus is given."""
     found = {}
     for each in with_watchdog(thresholds, environment):
         found[each.id] = each
@@ -130,7 +115,7 @@ def _group(test: RuleTest, threshold: Threshold, environment: str) -> dict[str, 
                 "eval_time": f"{minute}m",
                 "alertname": test.rule,
                 "exp_alerts": [
-                    {"exp_labels": {**each.labels, **labels}, "exp_annotations": annotations}
+                    {"exp_labels": {**each.labels, **labels}, "exp_annotations": {**annotations}}
                     for each in test.firing
                     if each.first <= minute <= each.last
                 ],

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,8 @@ def in_prometheus(
         at=at,
         interval=interval,
         breaches=client.moments(condition(threshold), window, interval, what),
-        values=client.now(threshold.expr or "", at, what),
+        # a quotient of an idle service is NaN
+        values={k: v for k, v in client.now(threshold.expr or "", at, what).items() if isfinite(v)},
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
         is_absent=is_absent,
     )

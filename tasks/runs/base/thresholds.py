@@ -1,8 +1,7 @@
 """The thresholds in force, and the state of each now."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from tasks.analysis.rules.judge import Judgement, judge
@@ -13,7 +12,6 @@ from tasks.core.services import Environment
 from tasks.core.settings import Settings, shipped
 from tasks.core.thresholds import (
     FILE,
-    Threshold,
     ThresholdsFile,
     check_thresholds,
     field_problems,
@@ -52,48 +50,29 @@ def evaluate(
     settings: Settings, environment: Environment, lake: Lake, at: datetime
 ) -> list[Judgement]:
     """Judge every threshold of the environment; what cannot be judged has the state `failed`."""
-    file = thresholds_in_force(settings)
-    mine = [each for each in file.thresholds.values() if each.applies_in(environment.name)]
-    catalogue = Catalogue.read(settings.config / "metrics.yaml")
-    by_id = {}
-    for each in mine:
-        if each.field is not None:
-            by_id[each.id] = _judged_in_lake(each, catalogue, lake, environment.name, at)
-    queried = [each for each in mine if each.expr is not None]
-    by_id |= dict(_judged_in_prometheus(queried, environment, at, file.interval))
-    return [judgement for each in mine for judgement in by_id[each.id]]
-
-
-def _judged_in_lake(
-    threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, at: datetime
-) -> list[Judgement]:
-    try:
-        return judge(threshold, environment, in_lake(threshold, catalogue, lake, environment, at))
-    except FedvitalsError as error:
-        return [Judgement(threshold, environment, "failed", at, problem=str(error))]
-
-
-def _judged_in_prometheus(
-    thresholds: list[Threshold], environment: Environment, at: datetime, interval: timedelta
-) -> Iterator[tuple[str, list[Judgement]]]:
+    file, catalogue = (
+        thresholds_in_force(settings),
+        Catalogue.read(settings.config / "metrics.yaml"),
+    )
     service = environment.services.get("prometheus")
+    # a server that does not answer is asked once
     problem = NO_PROMETHEUS if service is None else ""
+    found: list[Judgement] = []
     with ExitStack() as stack:
-        client = None
-        if service is not None:
-            client = stack.enter_context(closing(RulesClient(service)))
-        for each in thresholds:
-            found: list[Judgement] = []
-            # a server that does not answer is asked once
-            if client is not None and not problem:
-                try:
-                    observed = in_prometheus(each, client, at, interval)
-                    found = judge(each, environment.name, observed)
-                except SourceUnavailable as error:
-                    problem = str(error)
-                except FedvitalsError as error:
-                    found = [Judgement(each, environment.name, "failed", at, problem=str(error))]
-            yield (
-                each.id,
-                found or [Judgement(each, environment.name, "failed", at, problem=problem)],
-            )
+        client = stack.enter_context(closing(RulesClient(service))) if service else None
+        for each in file.thresholds.values():
+            if not each.applies_in(environment.name):
+                continue
+            try:
+                if each.field is not None:
+                    observed = in_lake(each, catalogue, lake, environment.name, at)
+                elif client is not None and not problem:
+                    observed = in_prometheus(each, client, at, file.interval)
+                else:
+                    found.append(Judgement(each, environment.name, "failed", at, problem=problem))
+                    continue
+                found += judge(each, environment.name, observed)
+            except FedvitalsError as error:
+                problem = str(error) if isinstance(error, SourceUnavailable) else problem
+                found.append(Judgement(each, environment.name, "failed", at, problem=str(error)))
+    return found

@@ -56,9 +56,9 @@ def check(settings: Settings, environment: Environment, now: datetime) -> Iterat
     with TemporaryDirectory() as folder:
         rules, *tests = build(settings, environment, Path(folder))
         if refused := promtool.check(rules):
-            yield Problem(rules.name, "promtool", refused, "Correct the thresholds")
+            yield Problem(rules.name, "promtool", refused)
         elif failed := promtool.test(tests):
-            yield Problem(rules.name, "promtool", failed, f"Correct {FILE} or the thresholds")
+            yield Problem(rules.name, "promtool", failed)
     for each in mine:
         yield from check_offline(each)
     if service := environment.services.get("prometheus"):

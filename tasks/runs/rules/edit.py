@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tasks.analysis.rules.imported import Imported, import_rules
 from tasks.core.documents import closest, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings
 from tasks.core.thresholds import FILE, Threshold, read_file
 from tasks.core.whole_file import draft_of, replace_file
 from tasks.runs.base.thresholds import thresholds_in_force, thresholds_path
+
+# the files of an installed package are replaced by the next version
+PACKAGED = Path(str(files("tasks"))) / "defaults" / "config"
 
 
 def named(settings: Settings, name: str) -> Threshold:
@@ -35,6 +39,10 @@ def adopt(settings: Settings, name: str) -> Path:
 def rewrite(settings: Settings, key: str, values: Mapping[str, Any]) -> Path:
     """Set a key of thresholds by id, and leave all else of the file as it is."""
     path = thresholds_path(settings)
+    if path.parent != settings.config or path.parent == PACKAGED:
+        problem = "these are the shipped thresholds"
+        fix = "Copy the file to your config folder, without fields that your catalogue lacks"
+        raise ConfigurationInvalid(where=path, problem=problem, fix=fix)
     text, expected = path.read_text("utf-8"), dict(thresholds_in_force(settings).thresholds)
     for name, value in values.items():
         expected[name] = expected[name].model_copy(update={key: value})
@@ -48,19 +56,12 @@ def rewrite(settings: Settings, key: str, values: Mapping[str, Any]) -> Path:
         if wrong := [name for name in expected if found.get(name) != expected[name]]:
             problem = f"`{key}` of {wrong[0]} is written in a way that cannot be changed here"
             raise ConfigurationInvalid(where=path, problem=problem, fix="Change it there by hand")
-        return replace_file(_own(settings), draft.read_bytes())
-
-
-def _own(settings: Settings) -> Path:
-    if settings.config == shipped("config") and "defaults" in settings.config.parts:
-        problem, fix = "these are the shipped files", "Make a config folder: fedvitals init"
-        raise ConfigurationInvalid(where=settings.config, problem=problem, fix=fix)
-    return settings.config / FILE
+        return replace_file(path, draft.read_bytes())
 
 
 def import_file(settings: Settings, rules: Path, output: Path | None) -> tuple[Path, Imported]:
     """Write thresholds made of a file of Prometheus's rules; never over another file."""
-    path = output or _own(settings)
+    path = output or settings.config / FILE
     try:
         found = import_rules(read_yaml(rules))
     except (KeyError, TypeError, AttributeError) as error:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 
@@ -16,7 +15,7 @@ from tasks.core.settings import Settings
 from tasks.core.whole_file import replace_file
 from tasks.core.window import parse_duration
 from tasks.runs.rules.build import texts_of
-from tasks.sources.prometheus_rules import LiveRule, RulesClient
+from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.promtool import Promtool
 
 # Prometheus often runs as another user
@@ -54,14 +53,15 @@ def push(settings: Settings, environment: Environment) -> Path:
         with _put_back(path, client):
             _write(path, text.encode())
             client.reload()
-            _compare(path, text, client, environment.name)
+            _compare(path, text, client, path.stem)
     return path
 
 
 @contextmanager
 def _put_back(path: Path, client: RulesClient) -> Iterator[None]:
     """Restore the file, and what Prometheus runs, unless the block succeeds."""
-    before = path.read_bytes() if path.is_file() else None
+    with _writable(path):
+        before = path.read_bytes() if path.is_file() else None
     is_done = False
     try:
         yield
@@ -78,44 +78,38 @@ def _put_back(path: Path, client: RulesClient) -> Iterator[None]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with _writable(path):
         replace_file(path, data).chmod(READABLE)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         fix = "Name a folder that this user may write to"
         raise ConfigurationInvalid(where=path.parent, problem=str(error), fix=fix) from error
 
 
-def _compare(path: Path, text: str, client: RulesClient, environment: str) -> None:
-    """Raise RulesRefused unless Prometheus runs exactly these rules."""
-    ours = yaml.safe_load(text)["groups"][0]["rules"]
-    name = group_name(environment)
+def _compare(path: Path, text: str, client: RulesClient, name: str) -> None:
+    """Raise RulesRefused unless Prometheus runs these rules."""
     loaded = [rule for group in client.groups() if group.name == name for rule in group.rules]
     if not loaded:
         fix = f"Add {path.parent}/*.yml to rule_files in its configuration"
         problem = f"Prometheus did not read the group {name}"
         raise RulesRefused(path=path, problem=problem, fix=fix)
-    expected = [_facts_of_file(rule) for rule in ours]
-    if wrong := [one for one in expected if one not in [_facts_of_live(rule) for rule in loaded]]:
-        names = ", ".join(one["alert"] for one in wrong)
-        problem = f"Prometheus runs other rules than were written: {names}"
-        raise RulesRefused(path=path, problem=problem, fix="Look for another file with this group")
+    live = [
+        (one.name, normal(one.query), one.duration, one.kept, one.labels, one.annotations)
+        for one in loaded
+    ]
+    for rule in yaml.safe_load(text)["groups"][0]["rules"]:
+        held, kept = (_seconds(rule.get(key)) for key in ("for", "keep_firing_for"))
+        wanted = (rule["alert"], normal(rule["expr"]), held, kept)
+        if (*wanted, rule["labels"], rule["annotations"]) not in live:
+            problem = f"Prometheus runs another {rule['alert']} than was written"
+            fix = "Look for another file with this group"
+            raise RulesRefused(path=path, problem=problem, fix=fix)
 
 
-def _facts_of_file(rule: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "alert": rule["alert"],
-        "query": normal(rule["expr"]),
-        "for": parse_duration(rule["for"]).total_seconds() if "for" in rule else 0,
-        "labels": rule["labels"],
-        "annotations": rule["annotations"],
-    }
-
-
-def _facts_of_live(rule: LiveRule) -> dict[str, Any]:
-    return {
-        "alert": rule.name,
-        "query": normal(rule.query),
-        "for": rule.duration,
-        "labels": rule.labels,
-        "annotations": rule.annotations,
-    }
+def _seconds(duration: str | None) -> float:
+    return parse_duration(duration).total_seconds() if duration else 0

@@ -99,7 +99,7 @@ def test_a_wrong_query_is_a_finding(prometheus: FakePrometheus) -> None:
         "refused",
         0,
         "bad_data: 1:1: parse error: no expression found in input",
-        "Correct this query in the catalogue: q_x",
+        "Correct this query: q_x",
     )
 
 

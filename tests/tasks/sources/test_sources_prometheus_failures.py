@@ -51,7 +51,7 @@ def test_a_wrong_query_is_named(prometheus: FakePrometheus) -> None:
         "what": "query of m.x",
         "status": 400,
         "problem": "bad_data: 1:1: parse error: no expression found in input",
-        "fix": "Correct this query in the catalogue: q_x",
+        "fix": "Correct this query: q_x",
     }
 
 
