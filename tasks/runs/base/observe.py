@@ -15,7 +15,7 @@ from tasks.core.catalogue import Catalogue
 from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels
 from tasks.core.measurement import Measurement
 from tasks.core.thresholds import COMPARISONS, NEVER, NO_DATA, Threshold
-from tasks.core.window import EPOCH, Window, ceil, floor, micros
+from tasks.core.window import Window, ceil, floor, micros
 from tasks.lake.tables import Lake
 from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.wide_frame import Grid
@@ -25,7 +25,7 @@ LOOK_BACK = timedelta(days=1)
 # Prometheus takes a value for the present one so long
 VALID = timedelta(minutes=5)
 # most that is read of the lake at once
-DAY = timedelta(days=1)
+MOST_ROWS = 4_000_000
 # landed data of an hourly run may be so old
 RECENT = timedelta(hours=2)
 
@@ -105,17 +105,15 @@ class Landed:
         return None if rows.empty else ceil(rows["time"].max().to_pydatetime(), step)
 
     def evaluations(self, window: Window) -> Iterator[tuple[Chunk, Evaluations]]:
-        """Yield, by day, each series where the threshold applies, and where no row came."""
+        """Yield each series where the threshold applies, and where no row came, in parts."""
         step = self.measurement.step
         valid = max(VALID, 2 * step)
-        for day in window.cells(DAY):
-            grid = Grid.of(Window(max(day.start, window.start), min(day.stop, window.stop)), step)
-            if grid.slots:
-                rows = self._rows(Window(grid.first - valid, grid.last + timedelta.resolution))
-                arrived = -(-_micros(rows) // micros(EPOCH + step)) * micros(EPOCH + step)
-                absent = grid.micros[~np.isin(grid.micros, arrived)]
-                chunk = {key: _evaluated(one, grid, valid) for key, one in self._series(rows)}
-                yield chunk, Evaluations(absent, np.ones(len(absent)))
+        length = step // timedelta.resolution
+        for grid in Grid.of(window, step).pages(max(1, MOST_ROWS // self.measurement.max_series)):
+            rows = self._rows(Window(grid.first - valid, grid.last + timedelta.resolution))
+            absent = grid.micros[~np.isin(grid.micros, -(-_micros(rows) // length) * length)]
+            chunk = {key: _evaluated(one, grid, valid) for key, one in self._series(rows)}
+            yield chunk, Evaluations(absent, np.ones(len(absent)))
 
     def _rows(self, window: Window) -> pd.DataFrame:
         _, field = self.threshold.of_field
@@ -131,11 +129,8 @@ class Landed:
     def _series(self, rows: pd.DataFrame) -> Iterator[tuple[Labels, pd.DataFrame]]:
         tags = list(self.measurement.tags)
         for key, series in rows.groupby(tags or ["environment"], dropna=False, observed=True):
-            pairs = zip(tags, key, strict=False)
-            yield (
-                tuple(sorted((tag, str(text)) for tag, text in pairs if not pd.isna(text))),
-                series,
-            )
+            pairs = sorted(zip(tags, key, strict=False))
+            yield tuple((tag, str(text)) for tag, text in pairs if not pd.isna(text)), series
 
 
 def _evaluated(series: pd.DataFrame, grid: Grid, valid: timedelta) -> Evaluations:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Literal
 
 from tasks.analysis.rules.backtest import BackTest, days_of, firings
 from tasks.analysis.rules.firing import Alert
@@ -21,8 +20,7 @@ from tasks.runs.base.thresholds import thresholds_in_force
 from tasks.runs.rules.edit import named
 from tasks.sources.prometheus_rules import RulesClient
 
-HOUR = timedelta(hours=1)
-Kind = Literal["values", "breaches", "absences"]
+DAY, TEN_MINUTES = timedelta(days=1), timedelta(minutes=10)
 
 
 class Past:
@@ -64,8 +62,11 @@ class Past:
         present = next(self.tests(threshold, window))
         if present.problem:
             return Learned(threshold.id, reason=present.problem), [present]
-        chunks = self._chunks(threshold, present.window, "values")
-        learned = learn(threshold, chunks, present.interval, present.window.stop)
+        if threshold.expr:
+            values = self._queried(threshold, condition(_unlimited(threshold)), present.window)
+        else:
+            values = (chunk for chunk, _ in self._landed(threshold).evaluations(present.window))
+        learned = learn(threshold, values, present.interval, present.window.stop)
         if learned.limit is None:
             return learned, [present]
         changed = threshold.model_copy(update={"value": learned.limit})
@@ -75,6 +76,7 @@ class Past:
         self, threshold: Threshold, window: Window, alert: Alert, suffix: str = ""
     ) -> BackTest:
         of = f"{threshold.id}{suffix}", threshold, self._environment.name, alert.interval
+        days: set[int] = set()
         try:
             if threshold.field:
                 # what has not landed is not missing
@@ -82,14 +84,15 @@ class Past:
                 window = Window(window.start, min(newest + timedelta.resolution, window.stop))
             # what began before the window may fire at its start
             earlier = window.start - alert.for_ - alert.keep_firing_for - alert.interval
-            kind: Kind = "absences" if suffix else "breaches"
-            breaches = self._chunks(threshold, Window(earlier, window.stop), kind)
-            found = firings(breaches, alert, window)
-            return BackTest(*of, window, found, self._days(threshold, window))
+            part = self._queries if threshold.expr else self._rows
+            chunks = part(threshold, Window(earlier, window.stop), bool(suffix), days)
+            found = firings(chunks, alert, window)
         except SourceUnavailable:
             raise
         except FedvitalsError as error:
             return BackTest(*of, window, problem=str(error))
+        number = sum(day * DAY < window.length for day in days)
+        return BackTest(*of, window, found, number if threshold.comparison else None)
 
     def _interval(self, threshold: Threshold) -> timedelta:
         return self._landed(threshold).measurement.step if threshold.field else self._file.interval
@@ -97,37 +100,36 @@ class Past:
     def _landed(self, threshold: Threshold) -> Landed:
         return Landed(threshold, self._catalogue, self._lake, self._environment.name)
 
-    def _chunks(self, threshold: Threshold, window: Window, kind: Kind) -> Iterator[Chunk]:
-        if threshold.expr:
-            bare = threshold.model_copy(update={"comparison": None, "value": None})
-            queries = {"values": condition(bare), "breaches": condition(threshold)}
-            query = queries.get(kind) or absence(threshold)
-            yield from self._queried(threshold, query, window, self._file.interval)
-            return
+    def _rows(
+        self, threshold: Threshold, window: Window, is_absence: bool, days: set[int]
+    ) -> Iterator[Chunk]:
+        """Yield the breaches, or where no value came, and add the days with a value."""
         for chunk, absent in self._landed(threshold).evaluations(window):
-            if kind == "breaches":
-                yield {labels: threshold.breaches(part) for labels, part in chunk.items()}
-            else:
-                yield chunk if kind == "values" else {(): absent}
+            days |= days_of(chunk, window.stop)
+            broken = {labels: threshold.breaches(part) for labels, part in chunk.items()}
+            yield {(): absent} if is_absence else broken
 
-    def _days(self, threshold: Threshold, window: Window) -> int | None:
-        """Count the days with a value, looked at each hour in Prometheus; None when unknown."""
-        if threshold.comparison is None:
-            return None
-        if threshold.expr:
-            chunks = self._queried(threshold, f"count({threshold.expr}\n)", window, HOUR)
-        else:
-            always = threshold.model_copy(update={"when": None})
-            chunks = self._chunks(always, window, "values")
-        return len(set[int]().union(*(days_of(chunk, window.stop) for chunk in chunks)))
+    def _queries(
+        self, threshold: Threshold, window: Window, is_absence: bool, days: set[int]
+    ) -> Iterator[Chunk]:
+        """Do the same in Prometheus, where each tenth minute shows the days."""
+        query = f"count({condition(_unlimited(threshold))}\n)"
+        for chunk in self._queried(threshold, query, window, TEN_MINUTES):
+            days |= days_of(chunk, window.stop)
+        query = absence(threshold) if is_absence else condition(threshold)
+        yield from self._queried(threshold, query, window)
 
     def _queried(
-        self, threshold: Threshold, query: str, window: Window, step: timedelta
+        self, threshold: Threshold, query: str, window: Window, step: timedelta | None = None
     ) -> Iterator[Chunk]:
         if self._client is None:
-            where, problem = (
-                self._environment.setting("prometheus_url"),
-                "no Prometheus is configured",
-            )
+            where = self._environment.setting("prometheus_url")
+            problem = "no Prometheus is configured"
             raise ConfigurationInvalid(where=where, problem=problem, fix="Set it")
-        return self._client.evaluations(query, window, step, f"rule {threshold.id}")
+        what, step = f"rule {threshold.id}", step or self._file.interval
+        return self._client.evaluations(query, window, step, what)
+
+
+def _unlimited(threshold: Threshold) -> Threshold:
+    """Return it with all values as breaches, where it applies."""
+    return threshold.model_copy(update={"comparison": None, "value": None})
