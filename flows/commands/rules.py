@@ -178,11 +178,9 @@ def adopt(
 
         fedvitals rules adopt active_clients
     """
-    from tasks.core.settings import load_settings
     from tasks.runs.rules.edit import adopt as switch
 
-    settings = load_settings()
-    with _past(settings, environment, MONTH) as (past, window):
+    with _past(environment, MONTH) as (settings, past, window):
         tests = [each for one in past.chosen([rule]) for each in past.tests(one, window)]
     path = switch(settings, rule)
     if json:
@@ -210,20 +208,17 @@ def backtest(
 
         fedvitals rules backtest active_clients --start -7d
     """
-    from tasks.core.settings import load_settings
-
-    settings = load_settings()
-    with _past(settings, environment, start) as (past, window):
+    with _past(environment, start) as (settings, past, window):
         tests = [each for one in past.chosen(rules or ()) for each in past.tests(one, window)]
     if json:
         print_json({"backtests": [one.document() for one in tests]})
     else:
         _print_tests(tests, settings.timezone)
-        firings = [(one.alert, each) for one in tests for each in one.document()["firings"]]
-        if rules and firings:
-            rows = [
-                {"rule": name, **each, "labels": _text(each["labels"])} for name, each in firings
-            ]
+        firings = [(one.alert, each._asdict()) for one in tests for each in one.firings]
+        rows = [
+            {"rule": name} | one | {"labels": _text(dict(one["labels"]))} for name, one in firings
+        ]
+        if rules and rows:
             print_table(rows, empty="", zone=settings.timezone)
     if any(one.problem for one in tests):
         raise typer.Exit(1)
@@ -246,18 +241,14 @@ def learn(
 
         fedvitals rules learn request_latency --start -60d
     """
-    from tasks.core.settings import load_settings
     from tasks.runs.rules.edit import rewrite
 
-    settings = load_settings()
-    with _past(settings, environment, start) as (past, window):
+    with _past(environment, start) as (settings, past, window):
         found = [past.learn(each, window) for each in past.chosen(rules or ())]
     limits = {one.rule: one.limit for one, _ in found if one.limit is not None}
     path = rewrite(settings, "value", limits) if write and limits else None
     if json:
-        rows = [
-            asdict(one) | {"backtests": [each.document() for each in tests]} for one, tests in found
-        ]
+        rows = [asdict(one) | {"backtests": [t.document() for t in tests]} for one, tests in found]
         print_json({"limits": rows, "written": path})
         return
     _print_tests([each for _, tests in found for each in tests], settings.timezone)
@@ -267,27 +258,25 @@ def learn(
 
 
 @contextmanager
-def _past(
-    settings: "Settings", environment: str | None, start: str
-) -> "Iterator[tuple[Past, Window]]":
+def _past(environment: str | None, start: str) -> "Iterator[tuple[Settings, Past, Window]]":
+    from tasks.core.settings import load_settings
     from tasks.core.window import asked_window
     from tasks.runs.rules.backtest import Past
 
-    window = asked_window(start, None, datetime.now(UTC))
+    settings, window = load_settings(), asked_window(start, None, datetime.now(UTC))
     with closing(Past(settings, settings.environment(environment))) as past:
-        yield past, window
+        yield settings, past, window
 
 
 def _print_tests(tests: "list[BackTest]", zone: tzinfo) -> None:
     from tasks.core.units import human
 
-    rows = []
-    for row in (one.document() for one in tests):
-        lengths = {key: human(row[key], "seconds") for key in ("seconds", "longest_seconds")}
-        firing, longest = lengths.values() if row["fired"] else (None, None)
-        shown = {name: row[name] for name in ("rule", "mode", "severity", "limit", "days", "fired")}
-        rows.append({**shown, "firing": firing, "longest": longest})
-    print_table(rows, empty="no thresholds", zone=zone)
+    rows = [one.document() for one in tests]
+    for row in rows:
+        row["firing"] = human(row["seconds"], "seconds") if row["fired"] else None
+    names = ("rule", "limit", "days", "fired", "firing")
+    shown = [{name: row[name] for name in names} for row in rows]
+    print_table(shown, empty="no thresholds", zone=zone)
     print_clean("\n".join(f"{one.alert}: {one.problem}" for one in tests if one.problem))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from tasks.core.window import Window, micros
 DAY = timedelta(days=1) // timedelta.resolution
 
 
-@dataclass(frozen=True)
-class Firing:
+class Firing(NamedTuple):
     """A series's alert that fired; `resolved` is None when it fires at the end."""
 
     labels: Labels
@@ -45,30 +44,27 @@ class BackTest:
 
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document; seconds are those within the window."""
-        each = [self._document(one) for one in self.firings]
-        seconds = [one["seconds"] for one in each]
+        start, stop = self.window.start, self.window.stop
+        ends = [min(one.resolved or stop, stop) for one in self.firings]
+        starts = [max(one.fired, start) for one in self.firings]
+        seconds = [(b - a).total_seconds() for a, b in zip(starts, ends, strict=True)]
+        each = [
+            {**one._asdict(), "labels": dict(one.labels), "seconds": length}
+            for one, length in zip(self.firings, seconds, strict=True)
+        ]
         return {
             "rule": self.alert,
             "environment": self.environment,
-            "mode": self.threshold.mode,
-            "severity": str(self.threshold.severity),
             "limit": (self.alert == self.threshold.id and self.threshold.limit) or None,
-            "start": self.window.start,
-            "stop": self.window.stop,
+            "start": start,
+            "stop": stop,
             "interval_seconds": self.interval.total_seconds(),
             "days": self.days,
             "fired": None if self.problem else len(each),
             "seconds": sum(seconds),
-            "longest_seconds": max(seconds, default=0.0),
             "firings": each,
             "problem": self.problem,
         }
-
-    def _document(self, one: Firing) -> dict[str, Any]:
-        end = min(one.resolved or self.window.stop, self.window.stop)
-        seconds = (end - max(one.fired, self.window.start)).total_seconds()
-        times = {"since": one.since, "fired": one.fired, "resolved": one.resolved}
-        return {"labels": dict(one.labels), **times, "seconds": seconds}
 
 
 def firings(breaches: Iterable[Chunk], alert: Alert, window: Window) -> tuple[Firing, ...]:

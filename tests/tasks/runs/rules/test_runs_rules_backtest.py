@@ -20,7 +20,7 @@ NODE = Catalogue.read(shipped("config") / "metrics.yaml")["node"]
 HOUR = timedelta(hours=1)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 STOP = floor(datetime.now(UTC), HOUR) - HOUR
-START = STOP - 20 * DAY
+START = STOP - 15 * DAY
 BUSY: dict[str, Any] = {
     "field": "node.cpu_usage_ratio",
     "comparison": ">",
@@ -99,7 +99,7 @@ MIDNIGHT = -(-(START - floor(START, DAY)) // DAY) * 1440 - (START - floor(START,
             [(MIDNIGHT - 15, MIDNIGHT), (MIDNIGHT + 15, MIDNIGHT + 16)],
             [(MIDNIGHT - 15, MIDNIGHT - 5, MIDNIGHT + 36)],
         ),
-        ({}, [(28_780, 28_800)], [(28_780, 28_790, None)]),
+        ({}, [(21_580, 21_600)], [(21_580, 21_590, None)]),
     ],
 )
 def test_a_field_is_tested_day_by_day(
@@ -127,7 +127,7 @@ def test_a_condition_and_missing_data(installed: Installation) -> None:
 def test_the_command_lists_each_firing_and_learns_a_limit(installed: Installation) -> None:
     write(installed, **{"for": "2m"})
     # each day has its own worst level, kept up for 3 minutes; the worst two are incidents
-    levels = {day: 0.55 + day / 1000 for day in range(18)} | {18: 0.95, 19: 0.97}
+    levels = {day: 0.55 + day / 1000 for day in range(13)} | {13: 0.95, 14: 0.97}
     spans = [
         busy((day * 1440 + 300, day * 1440 + 303), level=level) for day, level in levels.items()
     ]
@@ -142,17 +142,17 @@ def test_the_command_lists_each_firing_and_learns_a_limit(installed: Installatio
     )
     assert ran.code == 0, ran.err
     (one,) = ran.document["backtests"]
-    assert (one["fired"], one["seconds"], one["days"]) == (2, 120.0, 20)
+    assert (one["fired"], one["seconds"], one["days"]) == (2, 120.0, 15)
     assert {each["labels"]["instance"] for each in one["firings"]} == {"a"}
     ran = installed.here("rules", "learn", "--start", start, "-e", "production", "--json")
     (limit,) = ran.document["limits"]
-    # of 20 days and the next one, one in 15 is 1.4: the worst day's level
-    assert (limit["days"], limit["reached"], limit["limit"]) == (20, 1, 0.97)
+    # of 15 days and the next one, one in 15 is 1.1: the worst day's level
+    assert (limit["days"], limit["reached"], limit["limit"]) == (15, 1, 0.97)
     assert [each["fired"] for each in limit["backtests"]] == [2, 0]
     assert (path.read_text(), ran.document["written"]) == (before, None)
 
     text = installed.here("rules", "learn", "--start", start, "-e", "production", "--write").out
-    assert "busy: 1 of 20 days reached 0.97" in text
+    assert "busy: 1 of 15 days reached 0.97" in text
     assert path.read_text() == before.replace("value: 0.8", "value: 0.97")
 
 
