@@ -1,6 +1,6 @@
 """Evaluations of a query or a field: the values of its series at the multiples of an interval."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,3 +28,12 @@ class Evaluations(NamedTuple):
 
 # the series of a part of a window
 Chunk = Mapping[Labels, Evaluations]
+
+
+def moments_of(chunks: Iterable[Chunk]) -> dict[Labels, list[datetime]]:
+    """Return the times of each series."""
+    found: dict[Labels, list[datetime]] = {}
+    for chunk in chunks:
+        for labels, part in chunk.items():
+            found.setdefault(labels, []).extend(part.moments)
+    return found

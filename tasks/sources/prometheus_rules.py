@@ -91,16 +91,6 @@ class RulesClient:
                 chunk[key] = Evaluations(points.times[start:end], points.values[start:end])
             yield chunk
 
-    def moments(
-        self, query: str, window: Window, step: timedelta, what: str
-    ) -> dict[Labels, list[datetime]]:
-        """Return the multiples of the step in the window at which each series has a value."""
-        found: dict[Labels, list[datetime]] = {}
-        for chunk in self.evaluations(query, window, step, what):
-            for labels, part in chunk.items():
-                found.setdefault(labels, []).extend(part.moments)
-        return found
-
     def groups(self) -> list[LiveGroup]:
         """Return the loaded groups of rules."""
         return ask_data(self._client, "/api/v1/rules", "its rules", _Groups, None).groups

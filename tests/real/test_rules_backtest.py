@@ -63,6 +63,7 @@ def firings_of(place: Installation, window: Window) -> dict[str, tuple[Firing, .
     with closing(Past(settings, settings.environment(None))) as past:
         tests = [one for rule in past.chosen([]) for one in past.tests(rule, window)]
     assert [one.problem for one in tests if one.problem] == []
+    assert {one.days for one in tests} == {-(-window.length // timedelta(days=1))}
     return {one.alert: one.firings for one in tests}
 
 

@@ -12,7 +12,7 @@ from tasks.analysis.rules.firing import Alert, replay
 from tasks.analysis.rules.judge import Observed
 from tasks.analysis.rules.promql import absence, condition
 from tasks.core.catalogue import Catalogue
-from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels
+from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels, moments_of
 from tasks.core.measurement import Measurement
 from tasks.core.thresholds import COMPARISONS, NEVER, NO_DATA, Threshold
 from tasks.core.window import Window, ceil, floor, micros
@@ -45,14 +45,15 @@ def in_prometheus(
     if threshold.no_data_after is not None:
         alert = Alert(threshold.no_data_after, NEVER, interval)
         query = absence(threshold)
-        for moments in client.moments(query, window, interval, f"{what}{NO_DATA}").values():
+        chunks = client.evaluations(query, window, interval, f"{what}{NO_DATA}")
+        for moments in moments_of(chunks).values():
             replay(alert, moments, window.stop)
         is_absent = alert.state == "firing"
     return Observed(
         start=window.start,
         at=at,
         interval=interval,
-        breaches=client.moments(condition(threshold), window, interval, what),
+        breaches=moments_of(client.evaluations(condition(threshold), window, interval, what)),
         # a quotient of an idle service is NaN
         values={k: v for k, v in client.now(threshold.expr or "", at, what).items() if isfinite(v)},
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
@@ -72,13 +73,10 @@ def in_lake(
     now = landed.newest(at)
     if now is None:
         return Observed(start, at, step, is_absent=True)
-    breaches: dict[Labels, list[datetime]] = {}
-    values: dict[Labels, float] = {}
-    for chunk, _ in landed.evaluations(Window(start, now + timedelta.resolution)):
-        for labels, part in chunk.items():
-            breaches.setdefault(labels, []).extend(threshold.breaches(part).moments)
-            if micros(now) in part.times[-1:]:
-                values[labels] = float(part.values[-1])
+    chunks = [one for one, _ in landed.evaluations(Window(start, now + timedelta.resolution))]
+    breaches = moments_of({k: threshold.breaches(v) for k, v in one.items()} for one in chunks)
+    last = chunks[-1].items()
+    values = {k: float(v.values[-1]) for k, v in last if micros(now) in v.times[-1:]}
     # the newest row has a value now, unless the threshold does not apply to it
     return Observed(start, now, step, breaches, values, applies=bool(values))
 

@@ -112,10 +112,12 @@ class Past:
     def _queries(
         self, threshold: Threshold, window: Window, is_absence: bool, days: set[int]
     ) -> Iterator[Chunk]:
-        """Do the same in Prometheus, where each tenth minute shows the days."""
-        query = f"count({condition(_unlimited(threshold))}\n)"
-        for chunk in self._queried(threshold, query, window, TEN_MINUTES):
-            days |= days_of(chunk, window.stop)
+        """Do the same in Prometheus, where each tenth minute of a long window shows the days."""
+        if threshold.comparison:
+            step = TEN_MINUTES if window.length > DAY else None
+            query = f"count({condition(_unlimited(threshold))})"
+            for chunk in self._queried(threshold, query, window, step):
+                days |= days_of(chunk, window.stop)
         query = absence(threshold) if is_absence else condition(threshold)
         yield from self._queried(threshold, query, window)
 
@@ -131,5 +133,5 @@ class Past:
 
 
 def _unlimited(threshold: Threshold) -> Threshold:
-    """Return it with all values as breaches, where it applies."""
-    return threshold.model_copy(update={"comparison": None, "value": None})
+    """Return it with all numbers as breaches, where it applies; a quotient of nothing is NaN."""
+    return threshold.model_copy(update={"comparison": ">=", "value": float("-inf")})
