@@ -14,6 +14,7 @@ import yaml
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from tasks.analysis.rules import learn
 from tasks.analysis.rules.backtest import Firing
 from tasks.analysis.rules.rule_file import rule_file
 from tasks.core.settings import load_settings
@@ -44,6 +45,8 @@ RULES: dict[str, dict[str, str]] = {
     "conditional": {"for": "5m", "when": "sum(trains) > 0"},
     "gone": {"expr": "gone", "no_data_after": "7m"},
 }
+COMMON = {"expr": "planted", "comparison": ">", "value": 0.5, "severity": "high", "summary": "high"}
+WINDOW = Window(START, START + MINUTES * MINUTE)
 LIVE = {"plain": {}, "held": {"for": "1s"}, "both": {"for": "1s", "keep_firing_for": "2s"}}
 
 
@@ -51,9 +54,7 @@ def installed(folder: Path, url: str, rules: dict[str, Any], interval: str) -> I
     """An installation with these rules on `planted > 0.5`."""
     place = Installation(folder, {"PROMETHEUS_URL": url})
     place.configure({"http_requests": entry("share_ratio")})
-    common = {"expr": "planted", "comparison": ">", "value": 0.5}
-    common |= {"severity": "high", "summary": "it is high"}
-    thresholds = {name: {**common, **one} for name, one in rules.items()}
+    thresholds = {name: {**COMMON, **one} for name, one in rules.items()}
     place.write_yaml("alert-thresholds.yaml", {"interval": interval, "thresholds": thresholds})
     return place
 
@@ -79,6 +80,7 @@ SERIES = {
     # within the answer's edge, and just before it
     ("planted", "c"): breaches((EDGE - 6, EDGE), (EDGE + 2, EDGE + 8)),
     ("trains", "a"): [float(m < EDGE - 2 or m > EDGE + 5) for m in range(MINUTES)],
+    ("level", "a"): [0.7 if 1495 <= m <= 1505 else 0.3 if m < 960 else 0.1 for m in range(MINUTES)],
     ("gone", "a"): [float("nan") if 500 <= m < 530 or m > 2_000 else 0.0 for m in range(MINUTES)],
 }
 
@@ -90,20 +92,46 @@ def version(request: pytest.FixtureRequest) -> PrometheusVersion:
 
 
 @pytest.fixture(scope="module")
-def firings(
+def place(
     version: PrometheusVersion, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Firing, ...]]:
-    """The back-test of 40 hours, on a server that never ran a rule."""
+) -> Iterator[Installation]:
+    """An installation with a server that has 40 hours of data, and never ran a rule."""
     series = {selector(name, {"instance": of}): values for (name, of), values in SERIES.items()}
     text = history(series, int(START.timestamp()), 60)
     home = tmp_path_factory.mktemp("prometheus")
-    with (
-        PrometheusServer(home, text, version=version) as server,
-        pytest.MonkeyPatch.context() as few,
-    ):
+    with PrometheusServer(home, text, version=version) as server:
+        yield installed(tmp_path_factory.mktemp("installed"), server.url, RULES, "1m")
+
+
+@pytest.fixture(scope="module")
+def firings(place: Installation) -> dict[str, tuple[Firing, ...]]:
+    with pytest.MonkeyPatch.context() as few:
         few.setattr(prometheus, "MAX_POINTS", POINTS)
-        place = installed(tmp_path_factory.mktemp("installed"), server.url, RULES, "1m")
-        return firings_of(place, Window(START, START + MINUTES * MINUTE))
+        return firings_of(place, WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("for_", "limit", "fired"),
+    # 0.7 lasted for 11 minutes of the last day, over the end of a query, 0.3 for hours of the one before
+    [("10m", 0.7, [1, 0]), ("11m", 0.3, [0, 0])],
+)
+def test_a_limit_is_learned_from_a_query(
+    for_: str, limit: float, fired: list[int], place: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "DAYS_A_BREACH", 2)
+    monkeypatch.setattr(prometheus, "MAX_POINTS", 100)
+    settings = load_settings(place.environment)
+    levels = Threshold.model_validate(
+        {**COMMON, "id": "levels", "expr": "level / on (instance) trains", "for": for_}
+    )
+    with closing(Past(settings, settings.environment(None))) as past:
+        learned, tests = past.learn(levels, WINDOW)
+        twice = levels.model_copy(update={"expr": '{__name__=~"planted|trains"}'})
+        (refused,) = past.tests(twice, WINDOW)
+
+    assert (learned.limit, learned.days) == (limit, 2)
+    assert [len(one.firings) for one in tests] == fired
+    assert "two series have the labels" in refused.problem
 
 
 def run_length(values: list[float]) -> str:
@@ -154,11 +182,7 @@ def expectation(query: str, at: int, values: dict[tuple[str, str], int]) -> dict
 def promtool(
     version: PrometheusVersion, folder: Path, firings: dict[str, tuple[Firing, ...]], minutes: int
 ) -> "subprocess.CompletedProcess[str]":
-    common = {"comparison": ">", "value": 0.5, "severity": "high", "summary": "it is high"}
-    rules = [
-        Threshold.model_validate({"id": name, "expr": "planted", **common, **one})
-        for name, one in RULES.items()
-    ]
+    rules = [Threshold.model_validate({"id": name, **COMMON, **one}) for name, one in RULES.items()]
     (folder / "rules.yml").write_text(rule_file(rules, "production", MINUTE))
     series = [
         {"series": selector(name, {"instance": of}), "values": run_length(values)}
