@@ -23,7 +23,8 @@ class Evaluations(NamedTuple):
     @property
     def moments(self) -> list[datetime]:
         """Return the times."""
-        return [EPOCH + timedelta(microseconds=time) for time in self.times.tolist()]
+        times: list[int] = self.times.tolist()
+        return [EPOCH + timedelta(microseconds=time) for time in times]
 
 
 # the series of a part of a window
