@@ -23,8 +23,7 @@ class Evaluations(NamedTuple):
     @property
     def moments(self) -> list[datetime]:
         """Return the times."""
-        times: list[int] = self.times.tolist()
-        return [EPOCH + timedelta(microseconds=time) for time in times]
+        return [EPOCH + timedelta(microseconds=int(time)) for time in self.times]
 
 
 # the series of a part of a window
