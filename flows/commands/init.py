@@ -133,8 +133,8 @@ def _environment(variables: Mapping[str, str]) -> "tuple[Environment, dict[str, 
     entry: dict[str, str] = {}
     for name, keys in SERVICES.items():
         if service := chosen.services.get(name):
-            for key, variable in keys.items():
-                entry[f"{name}_{key}"] = variable if is_secret(key) else getattr(service, key)
+            said = {key: v if is_secret(key) else getattr(service, key) for key, v in keys.items()}
+            entry |= {f"{name}_{key}": value for key, value in said.items() if value is not None}
     return chosen, entry
 
 

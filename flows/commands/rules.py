@@ -1,19 +1,34 @@
 """`fedvitals rules`: thresholds as rules of Prometheus, and their state now."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_clean, print_json, print_table
 
+if TYPE_CHECKING:
+    from tasks.analysis.rules.backtest import BackTest
+    from tasks.core.settings import Settings
+    from tasks.core.window import Window
+    from tasks.runs.rules.backtest import Past
+
 group = typer.Typer(
     help="Judge the thresholds of alert-thresholds.yaml, and give them to Prometheus.",
     no_args_is_help=True,
 )
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of thresholds; all by default.")
+]
+Since = Annotated[
+    str, typer.Option("--start", help="Start: ISO 8601 (UTC), or relative; it ends now.")
+]
+MONTH = "-30d"
 COLUMNS = ("rule", "state", "severity", "mode", "labels", "value", "limit", "since")
 
 
@@ -47,7 +62,7 @@ def evaluate(
     else:
         shown = [{name: row[name] for name in COLUMNS} for row in rows]
         for row in shown:
-            row["labels"] = ", ".join(f"{key}={text}" for key, text in row["labels"].items())
+            row["labels"] = _text(row["labels"])
         print_table(shown, empty="no thresholds", zone=settings.timezone)
         print_clean("\n".join(f"{one.threshold.id}: {one.problem}" for one in found if one.problem))
     if any(one.is_bad for one in found):
@@ -154,16 +169,116 @@ def import_(
 @group.command("adopt")
 def adopt(
     rule: Annotated[str, typer.Argument(metavar="ID", help="Id of the threshold.")],
+    environment: EnvironmentName = None,
     json: AsJson = False,
 ) -> None:
-    """Switch a threshold from observe to alert.
+    """Switch a threshold from observe to alert, and print its back-test of 30 days.
 
     Example:
 
         fedvitals rules adopt active_clients
     """
-    from tasks.core.settings import load_settings
     from tasks.runs.rules.edit import adopt as switch
 
-    path = switch(load_settings(), rule)
-    print_json({"adopted": rule, "file": str(path)}) if json else print(f"{rule} alerts ({path})")
+    with _past(environment, MONTH) as (settings, past, window):
+        tests = [each for one in past.chosen([rule]) for each in past.tests(one, window)]
+    path = switch(settings, rule)
+    if json:
+        rows = [one.document() for one in tests]
+        print_json({"adopted": rule, "file": str(path), "backtests": rows})
+    else:
+        _print_tests(tests, settings.timezone)
+        print(f"{rule} alerts ({path})")
+
+
+@group.command("backtest")
+def backtest(
+    rules: Ids = None,
+    start: Since = MONTH,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Show when each threshold would have fired, how often and how long.
+
+    It needs no rule to have run: Prometheus, or the lake for fields, evaluates the past at the
+    rules' own interval. `days` are those with a value. With IDs each firing is listed. Exit code 1
+    when one cannot be tested.
+
+    Example:
+
+        fedvitals rules backtest active_clients --start -7d
+    """
+    with _past(environment, start) as (settings, past, window):
+        tests = [each for one in past.chosen(rules or ()) for each in past.tests(one, window)]
+    if json:
+        print_json({"backtests": [one.document() for one in tests]})
+    else:
+        _print_tests(tests, settings.timezone)
+        firings = [(one.alert, each._asdict()) for one in tests for each in one.firings]
+        rows = [
+            {"rule": name} | one | {"labels": _text(dict(one["labels"]))} for name, one in firings
+        ]
+        if rules and rows:
+            print_table(rows, empty="", zone=settings.timezone)
+    if any(one.problem for one in tests):
+        raise typer.Exit(1)
+
+
+@group.command("learn")
+def learn(
+    rules: Ids = None,
+    start: Since = MONTH,
+    write: Annotated[bool, typer.Option("--write", help="Write the limits to the file.")] = False,
+    environment: EnvironmentName = None,
+    json: AsJson = False,
+) -> None:
+    """Propose limits from history, each with back-tests of the present and the proposed one.
+
+    A day to come reaches a proposed limit with a probability of at most 1 in 15, if days are
+    independent. Without --write nothing is changed.
+
+    Example:
+
+        fedvitals rules learn request_latency --start -60d
+    """
+    from tasks.runs.rules.edit import rewrite
+
+    with _past(environment, start) as (settings, past, window):
+        found = [past.learn(each, window) for each in past.chosen(rules or ())]
+    limits = {one.rule: one.limit for one, _ in found if one.limit is not None}
+    path = rewrite(settings, "value", limits) if write and limits else None
+    if json:
+        rows = [asdict(one) | {"backtests": [t.document() for t in tests]} for one, tests in found]
+        print_json({"limits": rows, "written": path})
+        return
+    _print_tests([each for _, tests in found for each in tests], settings.timezone)
+    print_clean("\n".join(f"{one.rule}: {one}" for one, _ in found))
+    if path:
+        print(f"{len(limits)} limits written to {path}")
+
+
+@contextmanager
+def _past(environment: str | None, start: str) -> "Iterator[tuple[Settings, Past, Window]]":
+    from tasks.core.settings import load_settings
+    from tasks.core.window import asked_window
+    from tasks.runs.rules.backtest import Past
+
+    settings, window = load_settings(), asked_window(start, None, datetime.now(UTC))
+    with closing(Past(settings, settings.environment(environment))) as past:
+        yield settings, past, window
+
+
+def _print_tests(tests: "list[BackTest]", zone: tzinfo) -> None:
+    from tasks.core.units import human
+
+    rows = [one.document() for one in tests]
+    for row in rows:
+        row["firing"] = human(row["seconds"], "seconds") if row["fired"] else None
+    names = ("rule", "limit", "days", "fired", "firing")
+    shown = [{name: row[name] for name in names} for row in rows]
+    print_table(shown, empty="no thresholds", zone=zone)
+    print_clean("\n".join(f"{one.alert}: {one.problem}" for one in tests if one.problem))
+
+
+def _text(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in labels.items())

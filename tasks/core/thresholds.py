@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.evaluations import Evaluations
 from tasks.core.finding import fingerprint_of
 from tasks.core.severity import Severity
 from tasks.core.window import format_duration, parse_duration
@@ -30,7 +31,7 @@ OF_VALUE = re.compile(r"\$value|\.Value\b")
 NEVER = timedelta(0)
 
 Comparison = Literal[">", ">=", "<", "<=", "==", "!="]
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
@@ -114,11 +115,12 @@ class Threshold(Strict):
         """Return whether the environment has it."""
         return self.environment in (None, environment)
 
-    def breaks(self, value: float) -> bool:
-        """Return whether the value breaks the limit; an expr without one returns breaches only."""
-        if self.comparison is None or self.value is None:
-            return True
-        return COMPARISONS[self.comparison](value, self.value)
+    def breaches(self, evaluations: Evaluations) -> Evaluations:
+        """Return those that break the limit; an expr without one returns breaches only."""
+        if self.comparison is None:
+            return evaluations
+        broken = COMPARISONS[self.comparison](evaluations.values, self.value)
+        return Evaluations(evaluations.times[broken], evaluations.values[broken])
 
     def subject(self, environment: str, labels: Mapping[str, str], alert: str = "") -> str:
         """Name what a finding is about: its alert, environment and the values of its tags."""

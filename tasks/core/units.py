@@ -4,6 +4,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 _DAY = 86400.0
 # (from this magnitude on, divide by, symbol), largest first
@@ -62,6 +63,14 @@ def digits(value: float) -> str:
     if abs(rounded) >= 1000:
         return f"{value:,.0f}"
     return f"{rounded + 0.0:.3g}"
+
+
+def outward(value: float, rounding: str) -> float:
+    """Round to three significant digits, exactly in the direction that widens a range."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    exact = Decimal(value)
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), rounding))
 
 
 def in_scale(value: float, scale: Scale) -> str:

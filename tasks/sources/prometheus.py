@@ -89,7 +89,7 @@ class PrometheusSource:
                 not_served.append(name)
                 continue
             request = self._client.request(f"query of {measurement.name}.{name}")
-            for page, matrix in self._pages(spec.query, grid, request):
+            for page, matrix in self.pages(spec.query, grid, request):
                 reading.take(name, matrix, grid, page, request)
         return Batch(
             measurement=measurement,
@@ -101,7 +101,7 @@ class PrometheusSource:
             not_served=tuple(not_served),
         )
 
-    def _pages(self, query: str, grid: Grid, request: Request) -> Iterator[tuple[Grid, Matrix]]:
+    def pages(self, query: str, grid: Grid, request: Request) -> Iterator[tuple[Grid, Matrix]]:
         """Yield the answers over the grid, in order, each with its part of the grid."""
         for page in grid.pages(self._slots.get(query, MAX_POINTS)):
             yield from self._halves(query, page, request, MOST_SILENCES)

@@ -1,25 +1,27 @@
 """Rules of a live Prometheus: evaluate queries, read its rules and settings, reload it."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import msgspec
+import numpy as np
 import promql_parser
 import yaml
 
+from tasks.core.evaluations import Chunk, Evaluations, Labels
 from tasks.core.services import Service
-from tasks.core.window import EPOCH, Window
+from tasks.core.window import Window
 from tasks.http import Limits
 from tasks.sources.answers import METRIC_NAME, read_points
 from tasks.sources.http import PROMETHEUS, Client
 from tasks.sources.inventory import Vector, ask_data, seconds_of
-from tasks.sources.prometheus import MAX_POINTS, ask_range
+from tasks.sources.prometheus import PrometheusSource
 from tasks.sources.wide_frame import Grid
 
 # Prometheus's own when no flag is set
 DEFAULT_RETENTION = timedelta(days=15)
-LIMITS = Limits(silence=30.0, total=60.0)
-Labels = tuple[tuple[str, str], ...]
+LIMITS = Limits(silence=30.0, total=60.0, largest=128 * 2**20)
 
 
 class LiveRule(msgspec.Struct, frozen=True):
@@ -58,10 +60,12 @@ class RulesClient:
 
     def __init__(self, service: Service, limits: Limits = LIMITS) -> None:
         self._client = Client(service, PROMETHEUS, limits)
+        self._history = PrometheusSource(service, limits)
 
     def close(self) -> None:
         """Release the connections."""
         self._client.close()
+        self._history.close()
 
     def now(self, query: str, at: datetime, what: str) -> dict[Labels, float]:
         """Return the value of each series at a time; raise as a source."""
@@ -69,20 +73,23 @@ class RulesClient:
         vector = ask_data(self._client, "/api/v1/query", what, Vector, form)
         return {_key(one.metric): float(one.value[1]) for one in vector.result}
 
-    def moments(
+    def evaluations(
         self, query: str, window: Window, step: timedelta, what: str
-    ) -> dict[Labels, list[datetime]]:
-        """Return the multiples of the step in the window at which each series has a value."""
-        found: dict[Labels, list[datetime]] = {}
+    ) -> Iterator[Chunk]:
+        """Yield the series at the multiples of the step in the window, in chunks, oldest first."""
         request = self._client.request(what)
-        for page in Grid.of(window, step).pages(MAX_POINTS):
-            series = ask_range(self._client, query, page, request).series
-            points = read_points(series, request)
-            times = iter(points.times.tolist())
-            for one, count in zip(series, points.counts.tolist(), strict=True):
-                moments = [EPOCH + timedelta(microseconds=next(times)) for _ in range(count)]
-                found.setdefault(_key(one.labels), []).extend(moments)
-        return found
+        for _, matrix in self._history.pages(query, Grid.of(window, step), request):
+            points = read_points(matrix.series, request)
+            ends = np.cumsum(points.counts)
+            chunk: dict[Labels, Evaluations] = {}
+            for one, start, end in zip(matrix.series, ends - points.counts, ends, strict=True):
+                key = _key(one.labels)
+                if key in chunk:
+                    problem = f"two series have the labels {dict(key)}, which no rule may have"
+                    fix = "Keep a label in the query that distinguishes them"
+                    raise request.refused(HTTPStatus.UNPROCESSABLE_ENTITY, problem, fix)
+                chunk[key] = Evaluations(points.times[start:end], points.values[start:end])
+            yield chunk
 
     def groups(self) -> list[LiveGroup]:
         """Return the loaded groups of rules."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from tasks.core.errors import UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.severity import Severity
+from tasks.core.units import outward
 from tasks.core.window import Window, iso
 from tasks.validation.boilerplate import expectation
 from tasks.validation.limits import Bounds, tightest
@@ -25,7 +26,6 @@ FEWEST = 100
 # multiple of the distance from median to quartile, beyond the quartile
 FENCE = 6.0
 TAILS = (0.005, 0.995)
-DIGITS = 3
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -85,7 +85,7 @@ def _bounds(values: Numbers, possible: Bounds, is_int: bool) -> Bounds | str:
     low, high = fences(values)
     if low == high:
         return f"nearly all of its {len(values)} values are {low:.12g}"
-    lower, upper = _outward(low, ROUND_FLOOR), _outward(high, ROUND_CEILING)
+    lower, upper = outward(low, ROUND_FLOOR), outward(high, ROUND_CEILING)
     if is_int:
         lower, upper = math.floor(lower), math.ceil(upper)
     least, most = possible
@@ -108,14 +108,6 @@ def fences(values: Numbers) -> tuple[float, float]:
     with np.errstate(over="ignore"):
         lower, upper = first - FENCE * (median - first), third + FENCE * (third - median)
     return float(min(lower, least)), float(max(upper, most))
-
-
-def _outward(value: float, rounding: str) -> float:
-    """Round to a few digits, exactly in the direction that widens the range."""
-    if value == 0 or not math.isfinite(value):
-        return value
-    exact = Decimal(value)
-    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), rounding))
 
 
 def _possible(suite: Suite, column: str) -> Bounds:

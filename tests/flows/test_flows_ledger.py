@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.version import LEDGER_VERSION
 from tests.support.fakes.influxdb import fake_influxdb
 from tests.support.faulty import constant, faulty_prometheus
 from tests.support.installation import Installation, Ran, entry
@@ -31,9 +32,14 @@ def test_nothing_is_known_of_nothing(bare: Installation) -> None:
     url = f"sqlite:///{bare.home}/ledger.db"
     bare.configure({"shares": entry("share")})
     known = bare.here("ledger", "ls", "--json").document
-    assert known == {"ledger": url, "version": 5, "id": known["id"], "measurements": []}
+    assert known == {
+        "ledger": url,
+        "version": LEDGER_VERSION,
+        "id": known["id"],
+        "measurements": [],
+    }
     assert bare.here("ledger", "ls").out == (
-        f"{url}, version 5, id {known['id']}\nthe ledger has no cells\n"
+        f"{url}, version {LEDGER_VERSION}, id {known['id']}\nthe ledger has no cells\n"
     )
     assert bare.here("ledger", "rebuild").out == "the lake has no cells\n"
 

@@ -76,7 +76,7 @@ def test_adopting_a_rule_refuses_what_it_cannot_do(installed: Installation) -> N
     text = path.read_bytes()
     ran = installed.here("rules", "adopt", "one")
     assert (ran.code, path.read_bytes()) == (2, text)
-    assert "Fix: write `mode: alert` there" in ran.complaint
+    assert "`mode` of one is written in a way" in ran.complaint
 
 
 def test_rules_of_a_team_are_imported(installed: Installation) -> None:

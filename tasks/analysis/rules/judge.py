@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, Literal
 
 from tasks.analysis.rules.firing import Alert, replay
+from tasks.core.evaluations import Labels
 from tasks.core.finding import Finding
 from tasks.core.outside import shown
 from tasks.core.thresholds import NO_DATA, RULE, Threshold
 from tasks.core.window import iso
 
 State = Literal["firing", "pending", "no_data", "failed", "not_applicable", "ok"]
-Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)

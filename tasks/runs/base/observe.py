@@ -1,25 +1,31 @@
 """What a threshold's source shows of it: queries of Prometheus, or a field in the lake."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tasks.analysis.rules.firing import Alert, replay
-from tasks.analysis.rules.judge import Labels, Observed
+from tasks.analysis.rules.judge import Observed
 from tasks.analysis.rules.promql import absence, condition
 from tasks.core.catalogue import Catalogue
+from tasks.core.evaluations import Chunk, Evaluations, Integers, Labels, moments_of
 from tasks.core.measurement import Measurement
 from tasks.core.thresholds import COMPARISONS, NEVER, NO_DATA, Threshold
-from tasks.core.window import Window, ceil, floor
+from tasks.core.window import Window, ceil, floor, micros
 from tasks.lake.tables import Lake
 from tasks.sources.prometheus_rules import RulesClient
+from tasks.sources.wide_frame import Grid
 
 # how far back the beginning of a breach is looked for
 LOOK_BACK = timedelta(days=1)
 # Prometheus takes a value for the present one so long
 VALID = timedelta(minutes=5)
+# most that is read of the lake at once
+MOST_ROWS = 4_000_000
 # landed data of an hourly run may be so old
 RECENT = timedelta(hours=2)
 
@@ -39,14 +45,15 @@ def in_prometheus(
     if threshold.no_data_after is not None:
         alert = Alert(threshold.no_data_after, NEVER, interval)
         query = absence(threshold)
-        for moments in client.moments(query, window, interval, f"{what}{NO_DATA}").values():
+        chunks = client.evaluations(query, window, interval, f"{what}{NO_DATA}")
+        for moments in moments_of(chunks).values():
             replay(alert, moments, window.stop)
         is_absent = alert.state == "firing"
     return Observed(
         start=window.start,
         at=at,
         interval=interval,
-        breaches=client.moments(condition(threshold), window, interval, what),
+        breaches=moments_of(client.evaluations(condition(threshold), window, interval, what)),
         # a quotient of an idle service is NaN
         values={k: v for k, v in client.now(threshold.expr or "", at, what).items() if isfinite(v)},
         applies=threshold.when is None or bool(client.now(threshold.when, at, what)),
@@ -57,54 +64,82 @@ def in_prometheus(
 def in_lake(
     threshold: Threshold, catalogue: Catalogue, lake: Lake, environment: str, at: datetime
 ) -> Observed:
-    """Read the field's landed rows, and evaluate them at the multiples of the measurement's step.
+    """Evaluate the field's landed rows at the multiples of the measurement's step.
 
     The lake is as late as its last run: the newest row of the measurement is the present.
     """
-    name, field = threshold.of_field
-    measurement, window = catalogue[name], _window(threshold, at)
-    rows = lake.read(measurement, environment, window)
-    rows = rows[rows[field].notna()]
-    newest = rows["time"].max()
-    if rows.empty or at - newest > max(threshold.no_data_after or NEVER, RECENT):
-        return Observed(window.start, at, measurement.step, is_absent=True)
-    rows = rows.assign(value=rows[field].astype("float64"), applies=_applies(threshold, rows))
-    step, now = measurement.step, ceil(newest.to_pydatetime(), measurement.step)
-    valid = max(VALID, 2 * step)
-    breaches, values, applies = {}, {}, False
-    tags = list(measurement.tags) or ["environment"]
-    for key, series in rows.groupby(tags, dropna=False, observed=True):
-        labels, last = _labels(measurement, key), series.iloc[-1]
-        breaches[labels] = _breaches(threshold, series.sort_values("time"), step, valid, now)
-        if now - last["time"] < valid:
-            values[labels] = float(last["value"])
-            applies = applies or bool(last["applies"])
-    return Observed(window.start, now, step, breaches, values, applies)
+    start, step = _window(threshold, at).start, catalogue[threshold.of_field[0]].step
+    landed = Landed(threshold, catalogue, lake, environment)
+    now = landed.newest(at)
+    if now is None:
+        return Observed(start, at, step, is_absent=True)
+    chunks = [one for one, _ in landed.evaluations(Window(start, now + timedelta.resolution))]
+    breaches = moments_of({k: threshold.breaches(v) for k, v in one.items()} for one in chunks)
+    last = chunks[-1].items()
+    values = {k: float(v.values[-1]) for k, v in last if micros(now) in v.times[-1:]}
+    # the newest row has a value now, unless the threshold does not apply to it
+    return Observed(start, now, step, breaches, values, applies=bool(values))
 
 
-def _applies(threshold: Threshold, rows: pd.DataFrame) -> Any:
-    when = threshold.condition
-    if when is None:
-        return True
-    holds: Any = COMPARISONS[when.comparison](rows[when.field].astype("Float64"), when.value)
-    return holds.fillna(False).astype(bool)
+@dataclass(frozen=True)
+class Landed:
+    """A threshold's field in the lake, evaluated at the multiples of the measurement's step."""
+
+    threshold: Threshold
+    catalogue: Catalogue
+    lake: Lake
+    environment: str
+
+    @property
+    def measurement(self) -> Measurement:
+        """Return the field's measurement."""
+        return self.catalogue[self.threshold.of_field[0]]
+
+    def newest(self, at: datetime) -> datetime | None:
+        """Return the last evaluation that a row came before; None without a recent one."""
+        silence = max(self.threshold.no_data_after or NEVER, RECENT)
+        rows = self._rows(Window(at - silence, at + timedelta.resolution))
+        step = self.measurement.step
+        return None if rows.empty else ceil(rows["time"].max().to_pydatetime(), step)
+
+    def evaluations(self, window: Window) -> Iterator[tuple[Chunk, Evaluations]]:
+        """Yield each series where the threshold applies, and where no row came, in parts."""
+        step = self.measurement.step
+        valid = max(VALID, 2 * step)
+        length = step // timedelta.resolution
+        for grid in Grid.of(window, step).pages(max(1, MOST_ROWS // self.measurement.max_series)):
+            rows = self._rows(Window(grid.first - valid, grid.last + timedelta.resolution))
+            absent = grid.micros[~np.isin(grid.micros, -(-_micros(rows) // length) * length)]
+            chunk = {key: _evaluated(one, grid, valid) for key, one in self._series(rows)}
+            yield chunk, Evaluations(absent, np.ones(len(absent)))
+
+    def _rows(self, window: Window) -> pd.DataFrame:
+        _, field = self.threshold.of_field
+        rows = self.lake.read(self.measurement, self.environment, window)
+        rows = rows[rows[field].notna()].sort_values("time")
+        applies, when = np.ones(len(rows), bool), self.threshold.condition
+        if when is not None:
+            values = rows[when.field].to_numpy("float64", na_value=np.nan)
+            # no value breaks no limit, also not !=
+            applies = COMPARISONS[when.comparison](values, when.value) & ~np.isnan(values)
+        return rows.assign(value=rows[field].astype("float64"), applies=applies)
+
+    def _series(self, rows: pd.DataFrame) -> Iterator[tuple[Labels, pd.DataFrame]]:
+        tags = list(self.measurement.tags)
+        for key, series in rows.groupby(tags or ["environment"], dropna=False, observed=True):
+            pairs = sorted(zip(tags, key, strict=False))
+            yield tuple((tag, str(text)) for tag, text in pairs if not pd.isna(text)), series
 
 
-def _breaches(
-    threshold: Threshold, series: pd.DataFrame, step: timedelta, valid: timedelta, now: datetime
-) -> list[datetime]:
-    """Return the multiples of the step at which the series's newest value broke the limit."""
-    found: list[datetime] = []
-    times = [time.to_pydatetime() for time in series["time"]]
-    first = [ceil(time, step) for time in times]
-    until = [*first[1:], now + step]
-    for i, (value, applies) in enumerate(zip(series["value"], series["applies"], strict=True)):
-        if applies and threshold.breaks(value):
-            stop = min(until[i], times[i] + valid)
-            found += [first[i] + n * step for n in range(-((first[i] - stop) // step))]
-    return found
+def _evaluated(series: pd.DataFrame, grid: Grid, valid: timedelta) -> Evaluations:
+    """Return the newest value at each moment at which there is one, and the threshold applies."""
+    times, moments = _micros(series), grid.micros
+    newest = np.searchsorted(times, moments, side="right") - 1
+    is_valid = (newest >= 0) & (moments - times[newest] < valid // timedelta.resolution)
+    is_valid &= series["applies"].to_numpy(bool)[newest]
+    return Evaluations(moments[is_valid], series["value"].to_numpy()[newest[is_valid]])
 
 
-def _labels(measurement: Measurement, key: tuple[Any, ...]) -> Labels:
-    pairs = zip(measurement.tags, key, strict=False)
-    return tuple(sorted((tag, str(text)) for tag, text in pairs if not pd.isna(text)))
+def _micros(rows: pd.DataFrame) -> Integers:
+    times: Integers = rows["time"].to_numpy("datetime64[us]").astype("int64")
+    return times

@@ -3,11 +3,13 @@
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.evaluations import Evaluations
 from tasks.core.finding import Finding
 from tasks.core.severity import Severity
 from tasks.core.thresholds import Threshold, check_thresholds, read_thresholds
@@ -43,7 +45,8 @@ def test_a_threshold_has_the_values_of_the_file(tmp_path: Path) -> None:
     assert (found.id, found.for_, found.mode) == ("busy", timedelta(minutes=5), "alert")
     assert found.severity is Severity.WARNING
     assert found.condition == ("memory_usage_ratio", ">", 0.5)
-    assert (found.breaks(0.81), found.breaks(0.8)) == (True, False)
+    values = Evaluations(np.array([0, 60]), np.array([0.81, 0.8]))
+    assert found.breaches(values).times.tolist() == [0]
 
 
 @pytest.mark.parametrize(
