@@ -115,6 +115,10 @@ class Threshold(Strict):
         """Return whether the environment has it."""
         return self.environment in (None, environment)
 
+    def breaks(self, value: float) -> bool:
+        """Return whether one value breaks the limit."""
+        return self.comparison is not None and bool(COMPARISONS[self.comparison](value, self.value))
+
     def breaches(self, evaluations: Evaluations) -> Evaluations:
         """Return those that break the limit; an expr without one returns breaches only."""
         if self.comparison is None:
