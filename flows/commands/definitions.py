@@ -176,12 +176,15 @@ def _require_work(
 ) -> None:
     from tasks.runs.base.lake_plan import LakeRequest, check_sink
     from tasks.runs.base.plan import Request, choose_measurements
+    from tasks.runs.base.slos import require_prometheus
 
     if flow == "collect":
         asked = Request(parameters.get("type", "all"), parameters.get("measurements"))
         choose_measurements(settings, environment, asked)
     elif flow == "federated":
         choose_measurements(settings, environment, Request("federated"))
+    elif flow == "slo":
+        require_prometheus(environment)
     elif flow == "reconcile":
         check_sink(parameters.get("sink", LakeRequest.sink), settings, environment)
 

@@ -217,4 +217,5 @@ def _ledger(ledger: "LedgerUpkeep") -> str:
 _DETAILS: dict[str, Callable[[Any], list[str]]] = {
     "Reconciliation": _reconciliation,
     "Maintenance": _maintenance,
+    "SloReport": lambda found: [f"  {each.sentence}" for each in found.slos],
 }

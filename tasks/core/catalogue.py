@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError, model_validator
 from tasks.core.documents import Duration, Strict, closest, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.measurement import Measurement, MetricType
-from tasks.core.self_metrics import SELF_METRICS, self_measurement
+from tasks.core.self_metrics import self_measurement
+from tasks.core.slo_measurement import slo_measurement
 from tasks.core.window import parse_duration
 
 
@@ -66,19 +67,20 @@ class Catalogue(Mapping[str, Measurement]):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read metrics.yaml and add the built-in self measurement as the last entry.
+        """Read metrics.yaml and add the built-in measurements as the last entries.
 
         Raises ConfigurationInvalid naming every wrong key.
         """
         measurements = parse(_File, read_yaml(path), str(path)).measurements
-        own = [n for n, entry in measurements.items() if n == SELF_METRICS or entry.is_own]
+        built_in = {entry.name: entry for entry in (slo_measurement(), self_measurement())}
+        own = [n for n, entry in measurements.items() if n in built_in or entry.is_own]
         if own:
             raise ConfigurationInvalid(
                 where=f"{path}: measurements.{own[0]}",
-                problem="the name is reserved for fedvitals's own measurement",
+                problem="the name is reserved for a built-in measurement",
                 fix="Remove it, or give it another name and source",
             )
-        return cls({**measurements, SELF_METRICS: self_measurement()})
+        return cls({**measurements, **built_in})
 
     def select(
         self, types: frozenset[MetricType], names: tuple[str, ...] = ()

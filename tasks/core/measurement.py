@@ -35,6 +35,8 @@ ORIGINS: dict[str, tuple[str, ...]] = {
     "federated": ("history",),
     # figures of a run, which tasks/core/self_metrics.py maps
     "receipt": (),
+    # of SLOs, which tasks/core/slo_measurement.py maps
+    "slo": (),
 }
 
 _SHORTEST_RETENTION = timedelta(days=1)

@@ -10,7 +10,6 @@ from tasks.core.batch import arrow_schema
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import LakeBusy, LakeDamaged, LakeDiffers, LakeUnavailable, LockHeld
 from tasks.core.measurement import Measurement
-from tasks.core.self_metrics import SELF_METRICS, self_measurement
 from tasks.core.series import ALL_TIME
 from tasks.core.settings import Settings
 from tasks.core.state import CellState
@@ -194,10 +193,7 @@ def rebuilding(settings: Settings, lake: Lake, ledger: Ledger, run_id: str) -> R
         lake=lake,
         ledger=ledger,
         locks=ledger.locks(settings.home / "locks"),
-        catalogue={
-            **Catalogue.read(settings.config / "metrics.yaml"),
-            SELF_METRICS: self_measurement(),
-        },
+        catalogue=Catalogue.read(settings.config / "metrics.yaml"),
         length=settings.pipeline.cell,
         run_id=run_id,
     )

@@ -4,8 +4,10 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import msgspec
+import numpy as np
 import promql_parser
 import yaml
+from numpy.typing import NDArray
 
 from tasks.core.services import Service
 from tasks.core.window import EPOCH, Window
@@ -81,6 +83,24 @@ class RulesClient:
             for one, count in zip(series, points.counts.tolist(), strict=True):
                 moments = [EPOCH + timedelta(microseconds=next(times)) for _ in range(count)]
                 found.setdefault(_key(one.labels), []).extend(moments)
+        return found
+
+    def table(
+        self, query: str, window: Window, step: timedelta, what: str
+    ) -> dict[Labels, NDArray[np.float64]]:
+        """Return each series at the multiples of the step in the window, NaN without a value."""
+        found: dict[Labels, NDArray[np.float64]] = {}
+        grid, request = Grid.of(window, step), self._client.request(what)
+        for page in grid.pages(MAX_POINTS):
+            series = ask_range(self._client, query, page, request).series
+            points = read_points(series, request)
+            slots = grid.slots_of(points.times)
+            if slots is None:
+                raise request.invalid("a sample is at a time that was not asked for")
+            ends = np.cumsum(points.counts)
+            for one, end, count in zip(series, ends, points.counts, strict=True):
+                values = found.setdefault(_key(one.labels), np.full(grid.slots, np.nan))
+                values[slots[end - count : end]] = points.values[end - count : end]
         return found
 
     def groups(self) -> list[LiveGroup]:

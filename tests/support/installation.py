@@ -18,7 +18,6 @@ import yaml
 from flows.commands.running import NOT_RECORDED
 from tasks.core.catalogue import Catalogue
 from tasks.core.measurement import Measurement
-from tasks.core.self_metrics import SELF_METRICS
 from tasks.ledger.ledger import Ledger
 from tests.support.process import environment
 from tests.support.suite_examples import BETWEEN, an_expectation, obligations
@@ -95,7 +94,7 @@ class Installation:
         self.write_yaml("sinks.yaml", {})
         for entry in Catalogue.read(self.config / "metrics.yaml").values():
             # of what is built in, the shipped one is in force
-            if entry.name != SELF_METRICS:
+            if not entry.is_own:
                 self.write_suite(entry.name, suite_of(entry))
         return self
 

@@ -96,8 +96,8 @@ def _compare(path: Path, text: str, client: RulesClient, name: str) -> None:
     ]
     for rule in yaml.safe_load(text)["groups"][0]["rules"]:
         seconds = parse_duration(rule["for"]).total_seconds() if "for" in rule else 0
-        wanted = (rule["alert"], normal(rule["expr"]), seconds, rule["labels"], rule["annotations"])
-        if wanted not in live:
-            problem = f"Prometheus runs another {rule['alert']} than was written"
+        name, annotations = rule.get("alert") or rule["record"], rule.get("annotations", {})
+        if (name, normal(rule["expr"]), seconds, rule["labels"], annotations) not in live:
+            problem = f"Prometheus runs another {name} than was written"
             fix = "Look for another file with this group"
             raise RulesRefused(path=path, problem=problem, fix=fix)

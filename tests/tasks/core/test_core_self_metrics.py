@@ -47,9 +47,7 @@ def test_what_kind_it_is() -> None:
     ],
 )
 def test_no_file_can_have_it(tmp_path: Path, name: str, entry: dict[str, Any]) -> None:
-    with pytest.raises(
-        ConfigurationInvalid, match="reserved for fedvitals's own measurement"
-    ) as error:
+    with pytest.raises(ConfigurationInvalid, match="reserved for a built-in measurement") as error:
         read(tmp_path, {"loads": ENTRY, name: entry})
 
     assert error.value.where.endswith(f"metrics.yaml: measurements.{name}")
