@@ -13,7 +13,7 @@ WRITTEN = [
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
     if path.name not in PAGES
 ]
-MOST_WORDS = 25_000
+MOST_WORDS = 25_950
 MARKED = """
 import pytest
 

@@ -14,7 +14,7 @@ _FIELDS: dict[str, tuple[str, Better, str]] = {
     "bad_events": ("events", "lower", "in the window"),
     "total_events": ("events", "none", "in the window"),
     "covered_ratio": ("ratio", "higher", "share of the window with data"),
-    **{f"{name}_burn_rate": ("", "lower", f"of the tier {name}") for name in BURN_RATES},
+    **{f"{name}_burn_rate": ("rate", "lower", f"of the tier {name}") for name in BURN_RATES},
 }
 
 

@@ -18,6 +18,7 @@ SHIPPED = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
 NAMES = [
     "collect/hourly",
     "federated/training",
+    "slo/slo",
     "maintain/maintain",
     "replay/replay",
     "reconcile/reconcile",

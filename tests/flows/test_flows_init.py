@@ -88,7 +88,8 @@ def test_one_json_document(bare: Installation, prometheus: FakeInventory) -> Non
     ]
     catalogue = Catalogue.read(shipped("config") / "metrics.yaml")
     assert {one["measurement"] for one in ran.document["dropped"]} == set(catalogue) - {
-        "fedvitals_pipeline"
+        "fedvitals_pipeline",
+        "fedvitals_slo",
     }
 
 
@@ -140,7 +141,7 @@ def test_what_the_service_itself_tells_is_kept_with_its_suite_and_comments(
     ]
     assert ran.document["kept"] == of_the_service
     mine = Catalogue.read(out / "config/metrics.yaml")
-    assert list(mine) == [*of_the_service, "app", "fedvitals_pipeline"]
+    assert list(mine) == [*of_the_service, "app", "fedvitals_slo", "fedvitals_pipeline"]
     assert all(mine[name] == catalogue[name] for name in of_the_service)
     text = (shipped("expectations") / "clients.json").read_text()
     assert (out / "expectations/clients.json").read_text() == text
