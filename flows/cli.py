@@ -31,6 +31,7 @@ COMMANDS = (
     "report",
     "quarantine",
     "rules",
+    "slo",
     "maintain",
     "maintenance",
     "lake",
@@ -51,8 +52,9 @@ Exit codes:
 - 3: something is pending, for a sink or for later runs; nothing else is wrong
 - 130, 143: stopped by Ctrl-C or SIGTERM; landed data stay, and the next run continues
 
-With PREFECT_API_URL set, the commands collect, health, federated, backfill, replay, reconcile and
-maintain are flow runs of that server; without it they run the same steps without Prefect.
+With PREFECT_API_URL set, the commands collect, health, federated, backfill, replay, reconcile,
+maintain and slo evaluate are flow runs of that server; without it they run the same steps without
+Prefect.
 """
 
 app = typer.Typer(

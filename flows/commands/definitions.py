@@ -177,6 +177,7 @@ def _require_work(
     from tasks.core.health import read_health
     from tasks.runs.base.lake_plan import LakeRequest, check_sink
     from tasks.runs.base.plan import Request, choose_measurements
+    from tasks.runs.base.slos import require_prometheus
     from tasks.runs.health.round import require_checks
 
     if flow == "collect":
@@ -186,6 +187,8 @@ def _require_work(
         choose_measurements(settings, environment, Request("federated"))
     elif flow == "health":
         require_checks(read_health(settings), environment)
+    elif flow == "slo":
+        require_prometheus(environment)
     elif flow == "reconcile":
         check_sink(parameters.get("sink", LakeRequest.sink), settings, environment)
 

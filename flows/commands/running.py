@@ -24,6 +24,7 @@ RUNS = {
     "replay": "tasks.runs.replay.run",
     "reconcile": "tasks.runs.reconcile.run",
     "maintain": "tasks.runs.maintain",
+    "slo": "tasks.runs.slo.run",
 }
 
 

@@ -36,6 +36,8 @@ ORIGINS: dict[str, tuple[str, ...]] = {
     # figures of a run, which tasks/core/self_metrics.py maps, and of health checks
     "receipt": (),
     "health": (),
+    # of SLOs, which tasks/core/slo_measurement.py maps
+    "slo": (),
 }
 
 _SHORTEST_RETENTION = timedelta(days=1)

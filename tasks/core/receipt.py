@@ -16,6 +16,7 @@ from tasks.core.outside import shortened
 from tasks.core.reconciliation import Reconciliation
 from tasks.core.sentence import sentence_of
 from tasks.core.severity import Severity, worst
+from tasks.core.slo_report import SloReport
 from tasks.core.verdict import Verdict, joined_verdicts
 from tasks.core.window import Window, iso
 
@@ -209,7 +210,7 @@ class Receipt(BaseModel):
     critical when a value went to quarantine, None without any. `sinks` are all that are in use.
     `lag_seconds` is the age of the newest loaded data of the measurement that is furthest behind,
     None when nothing is loaded. `places` are the folders in force, `details` those of a reconcile,
-    a maintain or a health.
+    a maintain, a health or an SLO run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -232,7 +233,7 @@ class Receipt(BaseModel):
     deliveries: tuple[Delivery, ...] = ()
     report: str | None = None
     places: dict[str, str] = {}
-    details: Reconciliation | Maintenance | HealthReport | None = None
+    details: Reconciliation | Maintenance | HealthReport | SloReport | None = None
 
     @property
     def is_idle(self) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import promql_parser
 import yaml
+from numpy.typing import NDArray
 
 from tasks.core.evaluations import Chunk, Evaluations, Labels
 from tasks.core.services import Service
@@ -90,6 +91,20 @@ class RulesClient:
                     raise request.refused(HTTPStatus.UNPROCESSABLE_ENTITY, problem, fix)
                 chunk[key] = Evaluations(points.times[start:end], points.values[start:end])
             yield chunk
+
+    def table(
+        self, query: str, window: Window, step: timedelta, what: str
+    ) -> dict[Labels, NDArray[np.float64]]:
+        """Return each series at the multiples of the step in the window, NaN without a value."""
+        found: dict[Labels, NDArray[np.float64]] = {}
+        grid, request = Grid.of(window, step), self._client.request(what)
+        for chunk in self.evaluations(query, window, step, what):
+            for labels, part in chunk.items():
+                slots = grid.slots_of(part.times)
+                if slots is None:
+                    raise request.invalid("a sample is at a time that was not asked for")
+                found.setdefault(labels, np.full(grid.slots, np.nan))[slots] = part.values
+        return found
 
     def groups(self) -> list[LiveGroup]:
         """Return the loaded groups of rules."""

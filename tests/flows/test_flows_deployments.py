@@ -19,6 +19,7 @@ NAMES = [
     "collect/hourly",
     "federated/training",
     "health/health",
+    "slo/slo",
     "maintain/maintain",
     "replay/replay",
     "reconcile/reconcile",

@@ -178,13 +178,18 @@ def test_rules_are_built_with_their_tests(installed: Installation) -> None:
         "fedvitals-production-tests-10m.yml",
     ]
     rules = yaml.safe_load((folder / names[0]).read_text())["groups"][0]["rules"]
-    assert rules[0]["alert"] == "Watchdog"
+    recorded = {(rule["record"], rule["labels"]["slo"]) for rule in rules if "record" in rule}
+    assert {("slo:total:increase", "latency"), ("slo:bad:increase", "latency")} <= recorded
+    alerts = [rule["alert"] for rule in rules if "alert" in rule]
+    assert alerts[0] == "Watchdog"
+    assert {"slo_availability_fast", "slo_availability_no_data"} <= {*alerts}
+    assert "slo_availability_fast: " in (folder / names[1]).read_text()
     assert {rule["labels"]["environment"] for rule in rules} == {"production"}
     assert "$value" not in (folder / names[0]).read_text()
     with installed.changed("alert-tests.yaml") as content:
         content["tests"][0]["rule"] = "Watchdgo"
     ran = installed.here("rules", "build", "--output", str(folder))
-    assert (ran.code, "there is no threshold Watchdgo" in ran.complaint) == (2, True)
+    assert (ran.code, "there is no rule Watchdgo" in ran.complaint) == (2, True)
 
 
 def test_without_promtool_a_check_says_how_to_get_it(installed: Installation) -> None:

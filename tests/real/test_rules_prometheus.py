@@ -98,6 +98,9 @@ def place(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     common = {"severity": "high", "summary": "it is wrong"}
     thresholds = {name: {**common, **one} for name, one in THRESHOLDS.items()}
     installed.write_yaml("alert-thresholds.yaml", {"thresholds": thresholds})
+    ratio = {"total": "up", "bad": "errors_total"}
+    slos = {"calls": {"objective": 0.99, "ratio": ratio, "summary": "calls fail"}}
+    installed.write_yaml("slos.yaml", {"slos": slos})
     server = PrometheusServer(
         home, text, config=config, rules=TEAM, lifecycle=True, version=version
     )
@@ -177,7 +180,10 @@ def test_rules_are_pushed_and_read_back(place: Place) -> None:
     ran = place.installed.here("rules", "push", "--json")
 
     assert (ran.code, ran.document["written"]) == (0, str(place.path))
-    assert place.loaded() == ["Watchdog", "down", "errors", "idle", "gone", "gone_no_data"]
+    ours = ["Watchdog", "down", "errors", "idle", "gone", "gone_no_data"]
+    of_slos = [f"slo_calls_{tier}" for tier in ("fast", "slow", "ticket")]
+    recorded = ["slo:total:increase", "slo:bad:increase"]
+    assert place.loaded() == [*recorded, *ours, *of_slos]
     assert place.path.stat().st_mode & 0o777 == 0o644
     # the second time changes nothing
     before = place.path.read_bytes()

@@ -38,6 +38,8 @@ FIXES = {
     "no_series": "Correct it, or set `may_be_absent: true`",
     "label_missing": "Use a label that the metric has",
     "short_rate": "Use a range of 4 scrapes",
+    "short_window": "Use a longer `window`, or a shorter `interval` in alert-thresholds.yaml",
+    "traffic": "Send more (a probe does), group services, or rely on the tiers with longer windows",
 }
 
 

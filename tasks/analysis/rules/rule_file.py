@@ -10,7 +10,7 @@ from tasks.analysis.rules.promql import absence, condition
 from tasks.core.thresholds import NO_DATA, WATCHDOG_RULE, Threshold
 from tasks.core.window import format_duration
 
-HEAD = "# Made by `fedvitals rules build` from alert-thresholds.yaml: change that file instead.\n"
+HEAD = "# Made by `fedvitals rules build` from alert-thresholds.yaml and slos.yaml: change those instead.\n"
 
 
 def group_name(environment: str) -> str:
@@ -18,9 +18,15 @@ def group_name(environment: str) -> str:
     return f"fedvitals-{environment}"
 
 
-def rule_file(thresholds: Iterable[Threshold], environment: str, interval: timedelta) -> str:
-    """Return the rules of the environment as Prometheus reads them, the watchdog first."""
-    rules = [
+def rule_file(
+    thresholds: Iterable[Threshold],
+    environment: str,
+    interval: timedelta,
+    recorded: Iterable[dict[str, Any]] = (),
+) -> str:
+    """Return the rules of the environment as Prometheus reads them, what they record first."""
+    rules = list(recorded)
+    rules += [
         rule
         for each in with_watchdog(thresholds, environment)
         for rule in _rules(each, environment)

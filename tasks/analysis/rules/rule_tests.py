@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 from tasks.analysis.rules.rule_file import HEAD, annotations_of, labels_of, with_watchdog
 from tasks.core.documents import Duration, Strict
 from tasks.core.errors import ConfigurationInvalid
+from tasks.core.slos import FILE as SLOS
 from tasks.core.thresholds import FILE as THRESHOLDS
 from tasks.core.thresholds import NO_DATA, WATCHDOG, Threshold
 from tasks.core.window import format_duration, parse_duration
 
 FILE = "alert-tests.yaml"
+SLO_TESTS = "slo-tests.yaml"
 # moments of a test besides those around its edges
 PROBES = 100
 
@@ -71,7 +73,7 @@ def promtool_tests(
         if each.rule in alerts:
             group = _group(each, alerts[each.rule], environment)
             by_distance.setdefault(format_duration(each.evaluations), []).append(group)
-    head = HEAD.replace(THRESHOLDS, FILE)
+    head = HEAD.replace(THRESHOLDS, FILE).replace(SLOS, SLO_TESTS)
     return {
         every: head + yaml.safe_dump(_content(rules, every, groups), sort_keys=False)
         for every, groups in by_distance.items()
@@ -92,13 +94,15 @@ def rules_by_alert(thresholds: Iterable[Threshold], environment: str) -> dict[st
     return found
 
 
-def require_rules(tests: Iterable[RuleTest], thresholds: Iterable[Threshold]) -> None:
+def require_rules(
+    tests: Iterable[RuleTest], thresholds: Iterable[Threshold], file: str = FILE
+) -> None:
     """Raise ConfigurationInvalid for tests of rules that are not there."""
     known = {WATCHDOG} | {f"{each.id}{end}" for each in thresholds for end in ("", NO_DATA)}
     if unknown := sorted({each.rule for each in tests} - known):
         raise ConfigurationInvalid(
-            where=FILE,
-            problem=f"there is no threshold {', '.join(unknown)}",
+            where=file,
+            problem=f"there is no rule {', '.join(unknown)}",
             fix="Correct the names, or remove these tests",
         )
 

@@ -1,8 +1,8 @@
 """Build the rules of an environment with their tests, and check them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +15,22 @@ from tasks.analysis.rules.checks import (
 )
 from tasks.analysis.rules.promql import normal
 from tasks.analysis.rules.rule_file import group_name, rule_file
-from tasks.analysis.rules.rule_tests import FILE, TestsFile, promtool_tests, require_rules
+from tasks.analysis.rules.rule_tests import (
+    FILE,
+    SLO_TESTS,
+    RuleTest,
+    TestsFile,
+    promtool_tests,
+    require_rules,
+)
+from tasks.analysis.slo.slo_rules import recording_rules, require_own_names, thresholds_of
 from tasks.core.documents import parse, read_yaml
 from tasks.core.services import Environment
 from tasks.core.settings import Settings
+from tasks.core.slos import Slo
 from tasks.core.thresholds import Threshold
 from tasks.core.whole_file import replace_file
+from tasks.runs.base.slos import slos_in_force, slos_path
 from tasks.runs.base.thresholds import thresholds_in_force, thresholds_path
 from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.promtool import Promtool
@@ -29,13 +39,33 @@ from tasks.sources.promtool import Promtool
 def texts_of(settings: Settings, environment: Environment) -> dict[str, str]:
     """Return the text of the file of rules, and of its tests, by the name of the file."""
     file, name = thresholds_in_force(settings), group_name(environment.name)
-    thresholds = tuple(file.thresholds.values())
-    path = thresholds_path(settings).with_name(FILE)
-    tests = parse(TestsFile, read_yaml(path), str(path)).tests if path.is_file() else ()
-    require_rules(tests, thresholds)
-    rules = {f"{name}.yml": rule_file(thresholds, environment.name, file.interval)}
-    made = promtool_tests(thresholds, tests, environment.name, f"{name}.yml")
+    thresholds, slos = tuple(file.thresholds.values()), slos_in_force(settings)
+    require_own_names(slos, thresholds)
+    alerts = tuple(alerts_of(slos, environment, file.interval))
+    tests = _tests(thresholds_path(settings).with_name(FILE), thresholds)
+    of_slos = _tests(slos_path(settings).with_name(SLO_TESTS), alerts)
+    # what they expect depends on how often the rules are evaluated
+    tests += tuple(each for each in of_slos if each.evaluations == file.interval)
+    mine = (each for each in slos if each.applies_in(environment.name))
+    recorded = recording_rules(mine, environment.name, file.interval)
+    every_rule = (*thresholds, *alerts)
+    rules = {f"{name}.yml": rule_file(every_rule, environment.name, file.interval, recorded)}
+    made = promtool_tests(every_rule, tests, environment.name, f"{name}.yml")
     return rules | {f"{name}-tests-{every}.yml": text for every, text in made.items()}
+
+
+def alerts_of(
+    slos: Iterable[Slo], environment: Environment, interval: timedelta
+) -> Iterator[Threshold]:
+    """Yield the alerts of the SLOs; of those of other environments too, as of thresholds."""
+    for each in slos:
+        yield from thresholds_of(each, environment.name, interval)
+
+
+def _tests(path: Path, thresholds: tuple[Threshold, ...]) -> tuple[RuleTest, ...]:
+    tests = parse(TestsFile, read_yaml(path), str(path)).tests if path.is_file() else ()
+    require_rules(tests, thresholds, path.name)
+    return tests
 
 
 def build(settings: Settings, environment: Environment, folder: Path) -> list[Path]:
@@ -47,9 +77,10 @@ def build(settings: Settings, environment: Environment, folder: Path) -> list[Pa
 
 def check(settings: Settings, environment: Environment, now: datetime) -> Iterator[Problem]:
     """Yield what promtool, the PromQL, and the live Prometheus if there is one show."""
+    file = thresholds_in_force(settings)
     mine = [
         each
-        for each in thresholds_in_force(settings).thresholds.values()
+        for each in file.thresholds.values()
         if each.expr is not None and each.applies_in(environment.name)
     ]
     promtool = Promtool()
@@ -59,7 +90,7 @@ def check(settings: Settings, environment: Environment, now: datetime) -> Iterat
             yield Problem(rules.name, "promtool", refused)
         elif failed := promtool.test(tests):
             yield Problem(rules.name, "promtool", failed)
-    for each in mine:
+    for each in (*mine, *alerts_of(slos_in_force(settings), environment, file.interval)):
         yield from check_offline(each)
     if service := environment.services.get("prometheus"):
         with closing(RulesClient(service)) as client:

@@ -104,9 +104,10 @@ def _compare(path: Path, text: str, client: RulesClient, name: str) -> None:
     ]
     for rule in yaml.safe_load(text)["groups"][0]["rules"]:
         held, kept = (_seconds(rule.get(key)) for key in ("for", "keep_firing_for"))
-        wanted = (rule["alert"], normal(rule["expr"]), held, kept)
-        if (*wanted, rule["labels"], rule["annotations"]) not in live:
-            problem = f"Prometheus runs another {rule['alert']} than was written"
+        name = rule.get("alert") or rule["record"]
+        wanted = (name, normal(rule["expr"]), held, kept)
+        if (*wanted, rule["labels"], rule.get("annotations", {})) not in live:
+            problem = f"Prometheus runs another {name} than was written"
             fix = "Look for another file with this group"
             raise RulesRefused(path=path, problem=problem, fix=fix)
 

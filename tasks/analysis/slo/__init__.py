@@ -1,0 +1,1 @@
+"""Burn rates without I/O: tiers, rules, counting of events, and the state of an SLO."""

@@ -1,0 +1,1 @@
+"""The run `slo`, and the check of slos.yaml."""
