@@ -90,10 +90,9 @@ def judge(run: Run, config: Health, seen: Seen) -> HealthReport:
         limits=read_thresholds(own_file if own_file.is_file() else shipped("config") / FILE),
         at=now.astimezone(run.settings.timezone),
     )
-    found = sorted(_findings(case), key=lambda one: one.severity.rank)
-    run.findings += (
-        one for one in found if covering(planned, name, one.evidence["check"], now) is None
-    )
+    every = (*_findings(case), *_of_thresholds(run))
+    found = sorted(every, key=lambda one: one.severity.rank)
+    run.findings += (one for one in found if covering(planned, name, _about(one), now) is None)
     return _document(case, run.findings, planned, now)
 
 
@@ -178,6 +177,26 @@ def _of_host(case: Case) -> Iterator[Finding]:
         if limit.breaks(value):
             text = f"{limit.summary}: {value:.0%} (limit {limit.value:.0%})"
             yield case.finding(HOST, limit.id, limit.severity, text, case.at)
+
+
+def _of_thresholds(run: Run) -> Iterator[Finding]:
+    """Yield what fires of all thresholds but the machine's, in mode alert."""
+    from tasks.runs.base.thresholds import NO_PROMETHEUS, evaluate
+
+    problems: dict[str, None] = {}
+    for one in evaluate(run.settings, run.environment, run.lake, run.now):
+        if one.threshold.id in _LIMITS:
+            continue
+        if one.state == "failed" and one.problem != NO_PROMETHEUS:
+            problems[one.problem] = None
+        elif one.is_finding and one.is_bad:
+            yield one.finding()
+    run.notes += (f"thresholds are not judged: {problem}" for problem in problems)
+
+
+def _about(finding: Finding) -> str:
+    """Return the check, or the threshold, that a finding is about."""
+    return str(finding.evidence.get("check") or finding.evidence["rule"])
 
 
 def _document(

@@ -409,3 +409,45 @@ def test_schema_refuses_another_document(site: Site) -> None:
     with pytest.raises(Exception, match="'fine' is not one of"):
         is_valid(wrong)
     HealthReport.model_validate(site.document())
+
+
+def limited(site: Site, **more: Any) -> None:
+    """A threshold that every answer breaks."""
+    entry = {"field": "health_checks.response_time_seconds", "comparison": ">=", "value": 0}
+    about = {"severity": "high", "summary": "the service answers", **more}
+    content = {"thresholds": {"answers": {**entry, **about}}}
+    (site.folder / "config" / "alert-thresholds.yaml").write_text(yaml.safe_dump(content), "utf-8")
+
+
+def test_a_threshold_that_is_broken_is_a_finding_of_the_run(site: Site) -> None:
+    site.answers("{}")
+    limited(site)
+    # a run judges what those before it landed, and lands the samples of those before it
+    assert kinds(site.check()) == kinds(site.check(later=2)) == []
+    receipt = site.check(later=4)
+    (found,) = receipt.findings
+    assert (found.kind, found.evidence["rule"], receipt.exit_code) == ("rule", "answers", 1)
+    assert site.document()["overall_status"] == "unhealthy"
+    with site.ledger() as ledger:
+        now = datetime.now(UTC)
+        times = {"start": as_text(now - HOUR), "until": as_text(now + HOUR)}
+        row = {"environment": "production", "check": "", "reason": "deploy", "by": "ci"}
+        ledger.write(maintenance, [{**row, **times}])
+    assert kinds(site.check(later=6)) == []
+
+
+def test_a_threshold_that_is_only_observed_is_none(site: Site) -> None:
+    site.answers("{}")
+    limited(site, mode="observe")
+    site.check()
+    site.check(later=2)
+    receipt = site.check(later=4)
+    assert (receipt.findings, receipt.exit_code) == ((), 0)
+
+
+def test_thresholds_that_cannot_be_judged_are_noted_once(site: Site) -> None:
+    site.answers("{}")
+    site.change(lambda environments: environments["production"].update(prometheus_url=DEAD))
+    receipt = site.check()
+    (note,) = (each for each in receipt.notes if each.startswith("thresholds are not judged"))
+    assert "Prometheus at http://127.0.0.1:9" in note
