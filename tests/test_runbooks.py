@@ -1,14 +1,18 @@
 """Every alert that ships has a page that says what it means, how to look and what to do."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tasks.analysis.slo.slo_rules import thresholds_of
 from tasks.core.settings import shipped
+from tasks.core.slos import read_slos
 from tasks.core.thresholds import RUNBOOKS, WATCHDOG_RULE, Threshold, read_thresholds
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [WATCHDOG_RULE, *read_thresholds(shipped("config") / "alert-thresholds.yaml")]
+MINUTE = timedelta(minutes=1)
 PARTS = ("*You see*", "*What it means*", "*How to look*", "*What to do*")
 
 
@@ -50,3 +54,11 @@ def test_a_page_that_is_no_help_is_found(how: str, tmp_path: Path) -> None:
         page.write_text(text.replace(one.id, other.id), "utf-8")
 
     assert flaws([one, other], tmp_path) == [other.id]
+
+
+def test_every_alert_of_an_objective_links_the_page_of_objectives() -> None:
+    objectives = read_slos(shipped("config") / "slos.yaml", ())
+    alerts = [one for slo in objectives for one in thresholds_of(slo, "production", MINUTE)]
+    assert {one.runbook_page for one in alerts} == {f"{RUNBOOKS}/slo.md"}
+    text = (ROOT / RUNBOOKS / "slo.md").read_text("utf-8")
+    assert all(part in text for part in PARTS)

@@ -69,7 +69,11 @@ class Threshold(Strict):
     may_be_absent: bool = False
     tags: tuple[Label, ...] = ()
     mode: Literal["observe", "alert"] = "alert"
-    runbook: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    runbook: str = Field(
+        default="",
+        pattern=rf"^((https?://|{RUNBOOKS}/)\S+)?$",
+        description="URL of its page, or one of ours",
+    )
     summary: str = Field(min_length=1)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)

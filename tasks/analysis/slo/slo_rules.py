@@ -11,11 +11,12 @@ from tasks.analysis.slo.tiers import SECOND, Tier, tiers_of
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.severity import Severity
 from tasks.core.slos import FILE, Slo, TimeSlice
-from tasks.core.thresholds import NO_DATA, Threshold
+from tasks.core.thresholds import NO_DATA, RUNBOOKS, Threshold
 from tasks.core.window import format_duration
 
 TOTAL, BAD = "slo:total:increase", "slo:bad:increase"
 NO_TRAFFIC = "_no_traffic"
+RUNBOOK = f"{RUNBOOKS}/slo.md"
 # a scrape may have begun before an evaluation, and be stored after it
 SETTLE = timedelta(seconds=15)
 # a counter that comes back within it goes on; it may have been a scrape that failed
@@ -124,7 +125,7 @@ def _alert(
         severity=severity,
         environment=slo.environment,
         mode=slo.mode,
-        runbook=slo.runbook,
+        runbook=slo.runbook or RUNBOOK,
         summary=f"{slo.summary}: {what}",
         labels={"slo": slo.id, **labels},
     )
