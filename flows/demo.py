@@ -85,14 +85,10 @@ def demo(
     with _stage(settings, folder, notify) as stage, _variables(stage.variables):
         started = datetime.now(UTC)
         end = started + timedelta(seconds=LONGEST_SECONDS)
-        looks = 0
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
             notify(f"{_round(stage.service)}; {receipt.values.landed} values landed")
-            if not looks:
-                _check_health(notify)
-            looks += 1
         receipt = _collect(started, output)
         _check_health(notify)
         _follow(Path(receipt.report).parent if receipt.report else folder / "reports", notify)

@@ -73,7 +73,7 @@ def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
         print_clean("\n".join(_lines(rows, verbose)))
         return
     # built-in measurements have no key to look up, and are wider than a terminal
-    built_in = ("receipt", "health")
+    built_in = ("receipt", "health", "slo")
     print_table([row for row in rows if row["source"] not in built_in], empty="none")
 
 

@@ -73,7 +73,7 @@ def test_it_cannot_be_collected_by_name(collecting: Installation) -> None:
 
     assert ran.code == 2
     assert ran.complaint == (
-        "--measurement: fedvitals_pipeline is not collected: every run writes it of itself. "
+        "--measurement: fedvitals_pipeline is not collected: it is built in, and runs write it by themselves. "
         "Fix: see it: fedvitals report --measurement fedvitals_pipeline"
     )
 

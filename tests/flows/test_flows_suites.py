@@ -20,7 +20,7 @@ from tasks.validation.suites import canonical_json
 from tests.support.installation import Installation, entry
 from tests.support.suite_examples import BETWEEN, an_expectation
 
-BUILT_IN = ["fedvitals_pipeline", "health_checks", "health_host", "health_hours"]
+BUILT_IN = ["fedvitals_pipeline", "fedvitals_slo", "health_checks", "health_host", "health_hours"]
 NOTE = "fedvitals: no range for delay: 0 values, 100 are needed\n"
 
 
@@ -75,7 +75,7 @@ def canonical(shares: Shares) -> Shares:
 
 def test_check_of_sound_suites(canonical: Shares) -> None:
     ran = canonical.installation.here("suites", "check")
-    assert (ran.code, ran.out) == (0, "suites checked: 5, all valid\n")
+    assert (ran.code, ran.out) == (0, "suites checked: 6, all valid\n")
     ran = canonical.installation.here("suites", "check", "--json")
     assert (ran.code, ran.document) == (
         0,
@@ -104,7 +104,7 @@ def test_check_rewrites_sound_suites(shares: Shares) -> None:
     ]
     content = json.loads(shares.path.read_text("utf-8"))
     ran = shares.installation.here("suites", "check", "--fix")
-    assert (ran.code, ran.out) == (0, "suites checked: 5, all valid\n")
+    assert (ran.code, ran.out) == (0, "suites checked: 6, all valid\n")
     assert shares.path.read_text("utf-8") == canonical_json(content)
 
 

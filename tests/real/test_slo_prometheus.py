@@ -73,7 +73,7 @@ SERIES, TRUE_BAD, TRUE_ALL = planted()
 def server(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     text = history(SERIES, NOW - MINUTES * 60, 60)
     home = tmp_path_factory.mktemp("prometheus")
-    with PrometheusServer(home, text, version=request.param) as started:
+    with PrometheusServer(home, text, version=request.param, retention="15d") as started:
         yield started
 
 

@@ -159,6 +159,7 @@ class PrometheusServer(HttpServer):
         lifecycle: bool = False,
         otlp: bool = False,
         version: PrometheusVersion = "2",
+        retention: str = "10y",
     ) -> None:
         """`history` is OpenMetrics text or a file of it; `scrape` maps a job to host:port targets.
 
@@ -184,7 +185,7 @@ class PrometheusServer(HttpServer):
             binary,
             f"--config.file={self.config_path}",
             f"--storage.tsdb.path={home / 'data'}",
-            "--storage.tsdb.retention.time=10y",
+            f"--storage.tsdb.retention.time={retention}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
             # An alert that fires before the Alertmanagers are discovered (5 s) waits a minute else.

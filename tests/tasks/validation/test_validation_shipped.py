@@ -67,6 +67,8 @@ POSSIBLE = {
     "requests": "0 to 1e+18",
     "days": "-1000000 to 3000000",
     "values": "0 to 1e+18",
+    "events": "0 to 1e+18",
+    "rate": "0 to 1e+18",
     "measurements": "0 to 1000000",
     "retries": "0 to 1000000000",
 }
@@ -118,6 +120,8 @@ OTHER_CHECKS = {
         "storage_total_bytes at least storage_used_bytes", "warning",
     ),
 }  # fmt: skip
+# more than all of a budget can be spent
+OVERSPENT = {"budget_left_ratio": "at most 1.000001"}
 PER_SECOND = "0 to 1000000000"
 
 
@@ -171,7 +175,7 @@ def test_the_physical_limit_of_every_field_follows_from_its_unit() -> None:
 def possible(field: str, spec: FieldSpec) -> str:
     if spec.unit.endswith("_per_second"):
         return PER_SECOND
-    return POSSIBLE[spec.unit] if spec.unit else UNITLESS[field]
+    return OVERSPENT.get(field) or (POSSIBLE[spec.unit] if spec.unit else UNITLESS[field])
 
 
 def test_the_operating_limits_are_those_of_the_team_and_never_critical() -> None:
