@@ -27,7 +27,8 @@ def check_disks(settings: Settings) -> Iterator[ServiceCheck]:
         free = free_space(folder)
         detail = f"{folder} has {free.human_readable(decimal=True)} free"
         fix = f"Free space, or lower pipeline.min_free_space ({least.human_readable(decimal=True)})"
-        yield ServiceCheck("disk", "has space", free >= least, detail, fix)
+        is_enough = free >= least
+        yield ServiceCheck("disk", "has space", is_enough, detail, "" if is_enough else fix)
 
 
 def low_space(settings: Settings) -> tuple[str, ...]:
