@@ -1,5 +1,7 @@
 """`fedvitals report`: build the report of any window from the lake."""
 
+import typer
+
 from flows.commands.options import (
     AsJson,
     EnvironmentName,
@@ -27,7 +29,7 @@ def report(
 
     Without --start it covers the newest hour and the hour before. The checks run over landed
     values; quarantined values are shown beside them. Exit code 0 also for a window without data or
-    with failed checks.
+    with failed checks; 3 when a measurement could not be shown.
 
     Examples:
 
@@ -35,6 +37,7 @@ def report(
 
         fedvitals report --start 2026-01-31 --stop 2026-02-01 --measurement training -o yesterday
     """
+    from tasks.core.receipt import ExitCode
     from tasks.core.settings import load_settings
     from tasks.runs.base.plan import Request
     from tasks.runs.base.report import report as steps
@@ -50,3 +53,5 @@ def report(
         print_json({**receipt.model_dump(mode="json"), "export": export})
     else:
         print(summary(receipt, settings))
+    if receipt.status == "degraded":
+        raise typer.Exit(ExitCode.PARTIAL)

@@ -72,48 +72,72 @@ def export(report: RunReport) -> dict[str, Any]:
 
 def write(report: RunReport, folder: Path) -> ReportFiles:
     """Write the files atomically, the page last; raise OSError."""
-    content, picture, page = _drawn_without_broken(report)
+    drawn = _drawn_without_broken(report)
     folder.mkdir(parents=True, exist_ok=True)
-    by_type = {folder / f"{kind}-metrics.json": part for kind, part in _by_type(content).items()}
+    parts = _by_type(drawn.content)
+    by_type = {folder / f"{kind}-metrics.json": part for kind, part in parts.items()}
     made = ReportFiles(
         html=folder / "metrics-report.html",
         json=folder / "metrics-report.json",
         chart=folder / "chart.png",
         by_type=tuple(by_type),
+        broken=drawn.broken,
     )
-    replace_file(made.chart, picture)
-    for path, document in {made.json: content.export, **by_type}.items():
+    replace_file(made.chart, drawn.picture)
+    for path, document in {made.json: drawn.content.export, **by_type}.items():
         replace_json(path, document)
-    replace_file(made.html, page.encode())
+    replace_file(made.html, drawn.page.encode())
     return made
 
 
-def _drawn(report: RunReport) -> tuple[_Content, bytes, str]:
+@dataclass(frozen=True)
+class _Drawn:
+    """The parts of a report, and why some of its measurements are shown without their data."""
+
+    content: _Content
+    picture: bytes
+    page: str
+    broken: tuple[str, ...] = ()
+
+
+def _drawn(report: RunReport) -> _Drawn:
     content = _content(report)
-    return content, _picture(content), _page(content)
+    return _Drawn(content, _picture(content), _page(content))
 
 
-def _drawn_without_broken(report: RunReport) -> tuple[_Content, bytes, str]:
+def _drawn_without_broken(report: RunReport) -> _Drawn:
+    """Draw the report; what a measurement's data break is drawn without them, and named."""
     try:
         return _drawn(report)
-    # a defect in one measurement must not take the page of the others
+    # whose it is shows below; what is no measurement's is raised again there
     except Exception:
         logger.exception("the report cannot be drawn as a whole")
-        sections = tuple(_or_empty(report, section) for section in report.sections)
-        return _drawn(replace(report, sections=sections))
+    problems = {
+        section.measurement.name: _problem_of(report, section) for section in report.sections
+    }
+    sections = tuple(
+        _emptied(section, problem) if (problem := problems[section.measurement.name]) else section
+        for section in report.sections
+    )
+    broken = tuple(f"{name}: {problem}" for name, problem in problems.items() if problem)
+    return replace(_drawn(replace(report, sections=sections)), broken=broken)
 
 
-def _or_empty(report: RunReport, section: MeasurementSection) -> MeasurementSection:
-    """Return the section, without its data when they cannot be drawn."""
+def _problem_of(report: RunReport, section: MeasurementSection) -> str:
+    """Return why a measurement's data cannot be drawn; empty when they can."""
     try:
         _drawn(replace(report, sections=(section,)))
+    # a defect in one measurement must not take the page of the others; the run ends as degraded
     except Exception as error:
-        problem = f"its data cannot be shown: {defect(error)}"
-        logger.exception("%s: %s", section.measurement.name, problem)
-        line = section.line.model_copy(update={"problems": (*section.line.problems, problem)})
-        frame, records = section.frame.iloc[:0], section.quarantine.iloc[:0]
-        return MeasurementSection(section.measurement, frame, records, None, line)
-    return section
+        logger.exception("measurement=%s unexpected error", section.measurement.name)
+        return f"its data cannot be shown: {defect(error)}"
+    return ""
+
+
+def _emptied(section: MeasurementSection, problem: str) -> MeasurementSection:
+    line = section.line.model_copy(update={"problems": (*section.line.problems, problem)})
+    frame, records = section.frame.iloc[:0], section.quarantine.iloc[:0]
+    return MeasurementSection(section.measurement, frame, records, None, line)
 
 
 def _by_type(content: _Content) -> dict[str, dict[str, Any]]:

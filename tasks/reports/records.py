@@ -140,12 +140,13 @@ class RunReport:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """The paths of a written report."""
+    """The paths of a written report, and why measurements are shown without their data."""
 
     html: Path
     json: Path
     chart: Path
     by_type: tuple[Path, ...]
+    broken: tuple[str, ...] = ()
 
 
 def attention_of(line: MeasurementReceipt, verdict: Verdict | None = None) -> Attention:

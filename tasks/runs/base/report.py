@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pandas as pd
 
@@ -56,8 +57,10 @@ def report_run(run: Run, plan: Plan, receipt: Receipt) -> None:
     """Write the report of a run that has just ended; a failure is a failed delivery."""
     window = covered_window(plan, run.outcomes)
     receipt = receipt.model_copy(update={"deliveries": tuple(run.deliveries)})
-    with run.delivery("report"):
+    with run.delivery("report") as problems:
         written = write_report(run, plan, window, receipt, read_lake(plan, window))
+        problems += written.files.broken
+        run.is_partial |= bool(written.files.broken)
         run.report = str(written.files.html)
         link = run.settings.report_link(written.files.html)
         run.artifacts += _artifacts(written, receipt, link)
@@ -138,8 +141,9 @@ def report(run: Run, request: Request) -> Receipt:
         notes=(CHECKED_AS_LANDED,),
         at=run.now.astimezone(run.settings.timezone),
     )
-    written = write_report(run, plan, window, receipt, held)
-    return receipt.model_copy(update={"report": str(written.files.html)})
+    files = write_report(run, plan, window, receipt, held).files
+    more: dict[str, Any] = {"report": str(files.html), "notes": (*receipt.notes, *files.broken)}
+    return receipt.model_copy(update=more | ({"status": "degraded"} if files.broken else {}))
 
 
 def _outcome(entry: Measurement, held: Held, plan: Plan, window: Window) -> Outcome:

@@ -470,6 +470,7 @@ def test_a_measurement_that_cannot_be_drawn_takes_no_other_with_it(
         if entry["name"] == "edge_devices"
     )
     text = made.html.read_text()
+    assert made.broken == (f"edge_devices: {bad}",)
     assert "its data cannot be shown: unexpected ValueError at test_reports_page.py" in bad
     assert bad in unescape(text)
     assert text.count("<figure>") > 0

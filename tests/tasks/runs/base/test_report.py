@@ -22,6 +22,9 @@ from tasks.core.verdict import Verdict
 from tasks.core.window import Cell, Window, iso
 from tasks.lake.tables import Lake
 from tasks.ledger.ledger import Ledger
+from tasks.reports import page
+from tasks.reports.charts import Panel, panels_of
+from tasks.reports.series import Table
 from tasks.runs.base.plan import Request, make_report_plan
 from tasks.runs.base.report import report, report_run
 from tasks.runs.base.run import Run
@@ -266,6 +269,51 @@ def test_a_run_whose_report_cannot_be_written_did_its_work_all_the_same(
     assert "reports" in delivery.message
     assert (reported.status, reported.exit_code) == ("ok", 0)
     assert run.artifacts == []
+
+
+@pytest.fixture
+def defective(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data of one measurement cannot be drawn."""
+
+    def broken(measurement: Measurement, table: Table, *facts: Any) -> tuple[Panel, ...]:
+        if measurement.name == "load" and table.series:
+            raise ValueError("a defect")
+        return panels_of(measurement, table, *facts)
+
+    monkeypatch.setattr(page, "panels_of", broken)
+
+
+@pytest.mark.usefixtures("defective")
+@pytest.mark.promise(
+    "Accounts: a measurement whose data cannot be drawn takes no other from the report, and the run ends as degraded"
+)
+def test_a_run_is_degraded_when_a_measurement_cannot_be_drawn(
+    installation: Installation, lake: Lake
+) -> None:
+    land(installation, lake, ONE_HOUR, 0.5)
+    receipt, outcomes = receipt_of("20260301T130000-b")
+
+    with a_run(installation, receipt.run_id, "collect") as run:
+        run.outcomes += outcomes
+        report_run(run, make_report_plan(run, asked()), receipt)
+        reported = run.complete(receipt)
+
+    (delivery,) = reported.deliveries
+    assert (delivery.ok, reported.status, reported.exit_code) == (False, "degraded", 3)
+    assert delivery.message.startswith("load: its data cannot be shown: unexpected ValueError")
+    assert Path(str(reported.report)).is_file()
+
+
+@pytest.mark.usefixtures("defective")
+def test_the_command_ends_in_part_when_a_measurement_cannot_be_drawn(
+    installation: Installation, lake: Lake
+) -> None:
+    land(installation, lake, ONE_HOUR, 0.5)
+
+    ran = installation.here("report", "--start", iso(NOON), "--stop", iso(NOON + HOUR), "--json")
+
+    assert (ran.code, ran.document["status"]) == (3, "degraded")
+    assert ran.document["notes"][-1].startswith("load: its data cannot be shown: unexpected")
 
 
 def test_no_source_needs_to_be_configured_and_only_what_is_asked_for_is_reported(
