@@ -177,11 +177,20 @@ def _ledger(settings: "Settings") -> str:
 
 
 def _lake(settings: "Settings") -> str:
+    from contextlib import suppress
+
+    from tasks.core.errors import ConfigurationInvalid, DiskFull, LedgerUnavailable
     from tasks.lake.query import describe
     from tasks.lake.tables import Lake
+    from tasks.ledger.opening import opened_ledger
+    from tasks.pipeline.recovery import require_lake
 
     lake = Lake(settings.lake_url)
     lake.try_writing()
+    # a ledger that does not answer has a check of its own
+    away = (ConfigurationInvalid, DiskFull, LedgerUnavailable)
+    with suppress(*away), opened_ledger(settings) as ledger:
+        require_lake(lake, ledger)
     tables = describe(lake)
     return (
         f"{len(tables)} tables, {sum(table.rows for table in tables)} rows in {settings.lake_url}"

@@ -177,8 +177,8 @@ class LakeDiffers(Terminal):
 
     message = (
         "lake {url}: its id is {found}, the ledger's lake has the id {known}, so nothing was written. "
-        "Fix: set FEDVITALS_LAKE_URL to the ledger's lake. If that is lost, and this place empty: `fedvitals "
-        "lake repair --dry-run`. To continue with this lake and what it has: `fedvitals ledger rebuild`"
+        "Fix: set FEDVITALS_LAKE_URL to the ledger's lake. Only if that is lost for good, and this place is "
+        "meant to take its part: `fedvitals lake repair --dry-run`. To continue with this lake and what it has: `fedvitals ledger rebuild`"
     )
 
 

@@ -24,6 +24,7 @@ from tasks.ledger import maintenance as ledger_side
 from tasks.ledger.gaps import most_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.locks import DatabaseLocks, FileLocks
+from tasks.ledger.overview import overview
 from tasks.pipeline.cell_audit import AuditRequest, CellAudit, stand
 
 # measurement and environment
@@ -117,6 +118,14 @@ def require_tables(lake: Lake, ledger: Ledger, measurement: str, environment: st
     is_there = existing_table(lake.quarantine_url(measurement), label) is not None
     if not is_there and most_of(ledger, "quarantined", *of):
         raise LakeDamaged(table=label, problem=problem)
+
+
+def require_lake(lake: Lake, ledger: Ledger) -> None:
+    """Raise LakeDiffers or LakeDamaged unless the lake is the ledger's, with every table it knows."""
+    if known := ledger.lake_id():
+        check_id(lake.url, known)
+    for each in overview(ledger, lambda _: ()):
+        require_tables(lake, ledger, each.measurement, each.environment)
 
 
 def is_behind(lake: Lake, ledger: Ledger) -> bool:

@@ -56,6 +56,13 @@ class Place:
     def run(self, *arguments: str) -> Ran:
         return self.installed.here(*arguments)
 
+    def says_doctor(self) -> str:
+        """What is to be done for the lake; nothing when it is well."""
+        checks = self.run("doctor", "--json").document["checks"]
+        (found,) = (each for each in checks if each["what"] == "can be read and written")
+        assert found["ok"] is not bool(found["fix"])
+        return str(found["fix"])
+
     def values(self) -> dict[str, int]:
         """How many values the lake has of each table."""
         tables = self.run("lake", "ls", "--json").document["tables"]
@@ -136,12 +143,14 @@ def test_a_table_that_is_gone(place: Place, part: str) -> None:
         assert problem.startswith(f"lake table {part}: it is missing")
         assert "fedvitals lake repair" in problem
     assert place.known() == known
+    assert place.says_doctor().startswith(f"lake table {part}: it is missing")
     looked = place.run("lake", "repair", "--dry-run", "--json")
     assert (looked.code, place.known()) == (1, known)
     repaired = place.run("lake", "repair", "--json")
     for each in (looked, repaired):
         assert [table["table"] for table in each.document["tables"]] == [part]
     assert place.run("lake", "repair").out == "nothing is damaged\n"
+    assert place.says_doctor() == ""
     healed = place.run("collect", "--json", "--fail-on", "never")
     assert healed.code == 0, healed.out
     assert all(place.values()[each] >= rows for each, rows in held.items())
@@ -165,6 +174,7 @@ def test_a_lake_that_is_gone(place: Place) -> None:
         assert line["state"] == "failed"
         assert "its id is None, the ledger's lake has the id" in line["problems"][0]
     assert (place.known(), place.files()) == (known, set())
+    assert "its id is None, the ledger's lake has the id" in place.says_doctor()
     looked = place.run("lake", "repair", "--dry-run")
     assert (looked.code, place.files()) == (1, set())
     assert "fedvitals backfill --start START --stop STOP:" in looked.out
@@ -204,6 +214,8 @@ def test_another_lake(place: Place) -> None:
 
     assert (ran.code, ran.document["status"], place.known()) == (1, "failed", known)
     assert {name for name in place.files() if "/other" in name} == set()
+    assert "Fix: set FEDVITALS_LAKE_URL to the ledger's lake" in other.says_doctor()
+    assert place.says_doctor() == ""
     for command in (("lake", "migrate", "loads"), ("ledger", "rebuild")):
         assert "the ledger's lake has the id" in other.run(*command).complaint
     # with the right one all goes on
