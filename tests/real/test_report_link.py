@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Page, Route, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect
 from pytest_httpserver import HTTPServer
 
-from tests.real.test_report_in_browser import QUIET
+from tests.support.browser import started_browser
 from tests.support.fakes.training import ROUND, FakeTraining, a_round
 from tests.support.faulty import constant, faulty_prometheus
 from tests.support.installation import Installation, entry
@@ -89,13 +89,11 @@ def following(
 def opened_page(chromium: Path) -> Iterator[Page]:
     """A page of a browser that reaches this machine alone. Runs in this process come before it, since
     playwright's loop would make Prefect's calls asynchronous."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=QUIET)
+    with started_browser(chromium) as browser:
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         context.route("**/*", _only_loopback)
         context.set_default_timeout(UI_MILLISECONDS)
         yield context.new_page()
-        browser.close()
 
 
 def _only_loopback(route: Route) -> None:
