@@ -68,6 +68,7 @@ def examine(
     yield _tried("ledger", "answers", lambda: _ledger(settings))
     yield _tried("catalogue", "catalogue and suites are sound", lambda: _catalogue(settings))
     yield _tried("health", "health.yaml is sound", lambda: _health(settings))
+    yield _tried("alerts", "thresholds and SLOs are sound", lambda: _alerts(settings))
     yield _tried("lake", "can be read and written", lambda: _lake(settings))
     yield from _source(environment)
     yield from _adapters(settings, environment, create)
@@ -157,6 +158,14 @@ def _health(settings: "Settings") -> str:
 
     config = read_health(settings)
     return f"{len(config.endpoints)} endpoints, {len(config.pushed)} pushed checks"
+
+
+def _alerts(settings: "Settings") -> str:
+    from tasks.runs.base.slos import slos_in_force
+    from tasks.runs.base.thresholds import thresholds_in_force
+
+    thresholds, slos = thresholds_in_force(settings).thresholds, slos_in_force(settings)
+    return f"{len(thresholds)} thresholds, {len(slos)} SLOs"
 
 
 def _home(settings: "Settings") -> str:
