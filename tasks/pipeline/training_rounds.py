@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.batch import Batch, slice_cell
-from tasks.core.measurement import Measurement
-from tasks.core.ports import History
 from tasks.core.quarantine import no_records
 from tasks.core.receipt import Outcome, Values
 from tasks.core.window import EPOCH, Cell, Window, floor, follows, groups_of
-from tasks.pipeline.chunk import MOST_CELLS, Chunk, Tools
+from tasks.pipeline.chunk import MOST_CELLS, Chunk, OneBatch, Tools
 from tasks.pipeline.due import Job
 from tasks.pipeline.process import process
 from tasks.pipeline.superseded import marked
@@ -25,18 +23,6 @@ MOMENT = timedelta(microseconds=1)
 EVER = Window(EPOCH, EPOCH + timedelta(days=292 * 365))
 # time, tags as a record has them, field
 Place = tuple[Any, str, str]
-
-
-@dataclass
-class _Given:
-    """A source that hands out a batch read before."""
-
-    batch: Batch
-    name: str
-    history: History = "rounds"
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        return self.batch
 
 
 def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
@@ -50,10 +36,10 @@ def new_rounds(job: Job, tools: Tools) -> Iterator[Outcome]:
     fresh = _fresh(batch, tools)
     yield _unchanged(batch, fresh)
     for chunk, part in _parts(job, fresh):
-        yield process(chunk, replace(tools, source=_Given(part, tools.source.name)))
+        yield process(chunk, replace(tools, source=OneBatch(part, tools.source.name, "rounds")))
     for chunk in _uncovered(job, tools):
         empty = replace(batch, window=chunk.window, frame=batch.frame.iloc[:0], dropped={}, warnings=(), rejected=no_records())  # fmt: skip
-        yield process(chunk, replace(tools, source=_Given(empty, tools.source.name)))
+        yield process(chunk, replace(tools, source=OneBatch(empty, tools.source.name, "rounds")))
 
 
 def _unchanged(batch: Batch, fresh: Batch) -> Outcome:

@@ -5,7 +5,7 @@ It is validated, landed and loaded like any other, outside of the sums that it r
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -13,15 +13,13 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from tasks.core.batch import Batch, build_frame
 from tasks.core.errors import LockHeld
-from tasks.core.measurement import Measurement
-from tasks.core.ports import History
 from tasks.core.receipt import Outcome, Receipt, SinkValues
 from tasks.core.self_metrics import LEDGER_ID, SELF_METRICS, self_measurement
 from tasks.core.settings import Settings
 from tasks.core.window import Window
 from tasks.ledger.locks import RunLock
 from tasks.ledger.pending import pending_cells
-from tasks.pipeline.chunk import Chunk, Tools
+from tasks.pipeline.chunk import Chunk, OneBatch, Tools
 from tasks.pipeline.process import load_pending, process
 from tasks.pipeline.recovery import require_tables
 from tasks.runs.base.home import ledger_id
@@ -80,18 +78,6 @@ def measured(receipt: Receipt, moment: datetime, duration_seconds: float, ledger
     return Batch(measurement, receipt.environment, Window(moment, moment + _MOMENT), frame)
 
 
-@dataclass
-class _ThisRun:
-    """The source of a run's own figures: one batch without history."""
-
-    batch: Batch
-    name: str = "receipt"
-    history: History = "sample"
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        return self.batch
-
-
 def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
     environment, settings = receipt.environment, _impatient(run.settings)
     with opened_sinks(settings, run.environment) as sinks, _held(run, environment) as lock:
@@ -101,7 +87,7 @@ def _land(run: Run, receipt: Receipt) -> tuple[str, ...]:
         own = self_measurement()
         suite = verified_suites(settings, run.ledger, (own,))[SELF_METRICS]
         # the run has waited once for an unavailable sink, and must not wait again
-        tools = tools_of(run, _ThisRun(batch), suite, () if is_away else sinks, lock)
+        tools = tools_of(run, OneBatch(batch, "receipt"), suite, () if is_away else sinks, lock)
         cell = settings.pipeline.cell
         problems = [problem for one in _outcomes(batch, cell, tools) for problem in _reported(one)]
         run.append_states(is_last=False)

@@ -9,15 +9,13 @@ from tasks.analysis.slo.status import Status, judge
 from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.batch import Batch, build_frame
 from tasks.core.errors import FedvitalsError, SourceUnavailable
-from tasks.core.measurement import Measurement
-from tasks.core.ports import History
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.slo_measurement import BURN_RATES, SLO, slo_measurement
 from tasks.core.slo_report import SloReport
 from tasks.core.slos import Slo
 from tasks.core.window import Window
 from tasks.ledger.locks import RunLock
-from tasks.pipeline.chunk import Chunk
+from tasks.pipeline.chunk import Chunk, OneBatch
 from tasks.pipeline.process import process
 from tasks.runs.base.deliver import deliver
 from tasks.runs.base.home import begin
@@ -84,18 +82,6 @@ def _status(run: Run, slo: Slo, client: RulesClient, interval: timedelta) -> Sta
     return judge(slo, run.environment.name, events, interval)
 
 
-@dataclass
-class _Judged:
-    """The source of the judged SLOs: one batch without history."""
-
-    batch: Batch
-    name: str = "slo"
-    history: History = "sample"
-
-    def extract(self, measurement: Measurement, environment: str, window: Window) -> Batch:
-        return self.batch
-
-
 def land(run: Run, found: Sequence[Status]) -> None:
     """Land and load a row of each SLO that was judged."""
     rows = list(_rows(run, found))
@@ -110,7 +96,7 @@ def land(run: Run, found: Sequence[Status]) -> None:
 
         def work(lock: RunLock) -> Outcome:
             run.lake.prepare(entry)
-            tools = tools_of(run, _Judged(batch), suite, sinks, lock)
+            tools = tools_of(run, OneBatch(batch, "slo"), suite, sinks, lock)
             return process(Chunk(entry, name, (cell,), batch.window), tools)
 
         run.work(SLO, work)
