@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -70,15 +71,19 @@ class MetricsTuning(Tuning):
         return found
 
 
+def _of_the_guide(separator: str) -> dict[str, Metric]:
+    """Return the metrics that users of the guide expect."""
+    names = {"active_clients": "active_clients", "accuracy_ratio": "training_accuracy"}
+    return {
+        f"fl_progress.{field}": Metric(name=f"fed_vit_autorl{separator}{name}")
+        for field, name in names.items()
+    }
+
+
 class DatadogTuning(MetricsTuning):
     """What is sent to Datadog."""
 
-    send: dict[str, Metric] = Field(
-        default_factory=lambda: {
-            "fl_progress.active_clients": Metric(name="fed_vit_autorl.active_clients"),
-            "fl_progress.accuracy_ratio": Metric(name="fed_vit_autorl.training_accuracy"),
-        }
-    )
+    send: dict[str, Metric] = Field(default_factory=partial(_of_the_guide, "."))
 
     @model_validator(mode="after")
     def _names_can_be_metrics(self) -> Self:
@@ -139,12 +144,7 @@ class GcpTuning(MetricsTuning):
     """What is sent to Google Cloud Monitoring."""
 
     prefix: str = Field(default="custom.googleapis.com/", description="of the metrics' types")
-    send: dict[str, Metric] = Field(
-        default_factory=lambda: {
-            "fl_progress.active_clients": Metric(name="fed_vit_autorl/active_clients"),
-            "fl_progress.accuracy_ratio": Metric(name="fed_vit_autorl/training_accuracy"),
-        }
-    )
+    send: dict[str, Metric] = Field(default_factory=partial(_of_the_guide, "/"))
 
 
 class OtlpTuning(MetricsTuning):
@@ -153,9 +153,4 @@ class OtlpTuning(MetricsTuning):
     max_age: Duration = Field(
         default=parse_duration("1h"), description="the oldest time that the service takes"
     )
-    send: dict[str, Metric] = Field(
-        default_factory=lambda: {
-            "fl_progress.active_clients": Metric(name="fed_vit_autorl.active_clients"),
-            "fl_progress.accuracy_ratio": Metric(name="fed_vit_autorl.training_accuracy"),
-        }
-    )
+    send: dict[str, Metric] = Field(default_factory=partial(_of_the_guide, "."))
