@@ -13,7 +13,7 @@ from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.json_path import JsonPath
 from tasks.core.maintenance_windows import MaintenanceWindow
 from tasks.core.services import Environment
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings
 from tasks.core.severity import Severity
 from tasks.core.thresholds import Comparison
 from tasks.core.window import parse_duration
@@ -181,8 +181,7 @@ def _of(checks: Mapping[str, Check], environment: str) -> dict[str, Check]:
 
 def read_health(settings: Settings) -> Health:
     """Read health.yaml, the shipped one where the config folder has none."""
-    path = settings.config / FILE
-    path = path if path.is_file() else shipped("config") / FILE
+    path = settings.config_file(FILE)
     return parse(Health, read_yaml(path), str(path))
 
 

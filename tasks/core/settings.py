@@ -196,6 +196,11 @@ class Settings:
         """The folder in which each run's report has a folder of its own."""
         return self.home / "reports"
 
+    def config_file(self, name: str) -> Path:
+        """Return a file of the config folder, or the shipped one where it has none."""
+        own = self.config / name
+        return own if own.is_file() else shipped("config") / name
+
     def report_link(self, page: Path) -> str | None:
         """Return the URL of a written report; None for one that no web server shows."""
         page, reports = page.resolve(), self.reports.resolve()

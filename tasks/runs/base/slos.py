@@ -1,18 +1,10 @@
 """The SLOs in force."""
 
-from pathlib import Path
-
 from tasks.analysis.slo.slo_rules import require_selectors
 from tasks.core.errors import NothingConfigured
 from tasks.core.services import Environment, Service
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings
 from tasks.core.slos import FILE, Slo, read_slos
-
-
-def slos_path(settings: Settings) -> Path:
-    """Return the file in force: the config folder's, else the shipped one."""
-    own = settings.config / FILE
-    return own if own.is_file() else shipped("config") / FILE
 
 
 def require_prometheus(environment: Environment) -> Service:
@@ -29,7 +21,7 @@ def require_prometheus(environment: Environment) -> Service:
 
 def slos_in_force(settings: Settings) -> tuple[Slo, ...]:
     """Read the SLOs; raise ConfigurationInvalid for what fits nothing that is configured."""
-    path = slos_path(settings)
+    path = settings.config_file(FILE)
     found = read_slos(path, settings.environments)
     require_selectors(found, path)
     return found

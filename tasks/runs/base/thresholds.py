@@ -2,14 +2,13 @@
 
 from contextlib import ExitStack, closing
 from datetime import datetime
-from pathlib import Path
 
 from tasks.analysis.rules.judge import Judgement, judge
 from tasks.analysis.rules.promql import require_promql
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, SourceUnavailable
 from tasks.core.services import Environment
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings
 from tasks.core.thresholds import (
     FILE,
     ThresholdsFile,
@@ -24,18 +23,16 @@ from tasks.sources.prometheus_rules import RulesClient
 NO_PROMETHEUS = "no Prometheus is configured. Fix: set PROMETHEUS_URL"
 
 
-def thresholds_path(settings: Settings) -> Path:
-    """Return the file in force: the config folder's, else the shipped one."""
-    own = settings.config / FILE
-    return own if own.is_file() else shipped("config") / FILE
-
-
 def thresholds_in_force(settings: Settings) -> ThresholdsFile:
     """Read the thresholds; raise ConfigurationInvalid for what fits nothing that is configured.
 
     Of the shipped ones those are left out whose field the catalogue does not have.
     """
-    path, catalogue = thresholds_path(settings), Catalogue.read(settings.config / "metrics.yaml")
+    return _in_force(settings, Catalogue.read(settings.config / "metrics.yaml"))
+
+
+def _in_force(settings: Settings, catalogue: Catalogue) -> ThresholdsFile:
+    path = settings.config_file(FILE)
     found = read_file(path)
     if path.parent != settings.config:
         fit = {k: e for k, e in found.thresholds.items() if not any(field_problems(e, catalogue))}
@@ -50,10 +47,8 @@ def evaluate(
     settings: Settings, environment: Environment, lake: Lake, at: datetime
 ) -> list[Judgement]:
     """Judge every threshold of the environment; what cannot be judged has the state `failed`."""
-    file, catalogue = (
-        thresholds_in_force(settings),
-        Catalogue.read(settings.config / "metrics.yaml"),
-    )
+    catalogue = Catalogue.read(settings.config / "metrics.yaml")
+    file = _in_force(settings, catalogue)
     service = environment.services.get("prometheus")
     # a server that does not answer is asked once
     problem = NO_PROMETHEUS if service is None else ""

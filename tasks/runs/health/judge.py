@@ -18,7 +18,6 @@ from tasks.core.health_report import (
     SystemResources,
 )
 from tasks.core.maintenance_windows import Maintenance, covering
-from tasks.core.settings import shipped
 from tasks.core.severity import Severity
 from tasks.core.thresholds import FILE, Threshold, read_thresholds
 from tasks.core.window import Window, iso
@@ -78,7 +77,6 @@ def judge(run: Run, config: Health, seen: Seen) -> HealthReport:
     now, name = datetime.now(UTC), run.environment.name
     planned = planned_at(run.ledger, config, now)
     targets = {target.check: target for target in config.targets(run.environment)}
-    own_file = run.settings.config / FILE
     case = Case(
         environment=name,
         is_local=run.environment.is_local,
@@ -87,7 +85,7 @@ def judge(run: Run, config: Health, seen: Seen) -> HealthReport:
         targets=targets,
         history=kept.intervals(run.ledger, name, Window(now - _LOOK_BACK, now)),
         no_data=config.severity_of_no_data(name, run.settings.default_environment),
-        limits=read_thresholds(own_file if own_file.is_file() else shipped("config") / FILE),
+        limits=read_thresholds(run.settings.config_file(FILE)),
         at=now.astimezone(run.settings.timezone),
     )
     every = (*_findings(case), *_of_thresholds(run))

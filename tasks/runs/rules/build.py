@@ -27,11 +27,13 @@ from tasks.analysis.slo.slo_rules import recording_rules, require_own_names, thr
 from tasks.core.documents import parse, read_yaml
 from tasks.core.services import Environment
 from tasks.core.settings import Settings
+from tasks.core.slos import FILE as SLOS
 from tasks.core.slos import Slo
+from tasks.core.thresholds import FILE as THRESHOLDS
 from tasks.core.thresholds import Threshold
 from tasks.core.whole_file import replace_file
-from tasks.runs.base.slos import slos_in_force, slos_path
-from tasks.runs.base.thresholds import thresholds_in_force, thresholds_path
+from tasks.runs.base.slos import slos_in_force
+from tasks.runs.base.thresholds import thresholds_in_force
 from tasks.sources.prometheus_rules import RulesClient
 from tasks.sources.promtool import Promtool
 
@@ -42,8 +44,8 @@ def texts_of(settings: Settings, environment: Environment) -> dict[str, str]:
     thresholds, slos = tuple(file.thresholds.values()), slos_in_force(settings)
     require_own_names(slos, thresholds)
     alerts = tuple(alerts_of(slos, environment, file.interval))
-    tests = _tests(thresholds_path(settings).with_name(FILE), thresholds)
-    of_slos = _tests(slos_path(settings).with_name(SLO_TESTS), alerts)
+    tests = _tests(settings.config_file(THRESHOLDS).with_name(FILE), thresholds)
+    of_slos = _tests(settings.config_file(SLOS).with_name(SLO_TESTS), alerts)
     # what they expect depends on how often the rules are evaluated
     tests += tuple(each for each in of_slos if each.evaluations == file.interval)
     mine = (each for each in slos if each.applies_in(environment.name))

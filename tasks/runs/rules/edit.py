@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.settings import Settings
 from tasks.core.thresholds import FILE, Threshold, read_file
 from tasks.core.whole_file import draft_of, replace_file
-from tasks.runs.base.thresholds import thresholds_in_force, thresholds_path
+from tasks.runs.base.thresholds import thresholds_in_force
 
 # the files of an installed package are replaced by the next version
 PACKAGED = Path(str(files("tasks"))) / "defaults" / "config"
@@ -23,7 +23,7 @@ def named(settings: Settings, name: str) -> Threshold:
     known = thresholds_in_force(settings).thresholds
     if name not in known:
         similar = closest(name, known)
-        fix = f"Did you mean {similar}?" if similar else f"See {thresholds_path(settings)}"
+        fix = f"Did you mean {similar}?" if similar else f"See {settings.config_file(FILE)}"
         raise UsageInvalid(argument="ID", problem=f"there is no threshold {name!r}", fix=fix)
     return known[name]
 
@@ -38,7 +38,7 @@ def adopt(settings: Settings, name: str) -> Path:
 
 def rewrite(settings: Settings, key: str, values: Mapping[str, Any]) -> Path:
     """Set a key of thresholds by id, and leave all else of the file as it is."""
-    path = thresholds_path(settings)
+    path = settings.config_file(FILE)
     if path.parent != settings.config or path.parent == PACKAGED:
         problem = "these are the shipped thresholds"
         fix = "Copy the file to your config folder, without fields that your catalogue lacks"
