@@ -192,6 +192,8 @@ def repair(
             for d in t.damage
         ]
         print_table(torn, empty="nothing is damaged")
+        if torn:
+            print("\nnothing was changed" if dry_run else "\nrepaired: runs go on")
         heads = {
             False: f"read again by the next runs, {limit} cells each (max_gaps_per_run), or at once by "
             "fedvitals backfill --start START --stop STOP:",

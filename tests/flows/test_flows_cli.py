@@ -281,6 +281,31 @@ def test_doctor_with_a_broken_suite(whole: Installation) -> None:
     assert "a.json: lacks expect_table_row_count_to_be_between" in failed["fix"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("alert-thresholds.yaml", {"thresholds": {"x": {"expr": "up"}}}, "thresholds.x.severity"),
+        (
+            "slos.yaml",
+            {"slos": {"x": {"objective": 1, "ratio": {"total": "a", "bad": "b"}, "summary": "s"}}},
+            "100 % leaves no budget",
+        ),
+    ],
+)
+def test_doctor_with_broken_limits(
+    whole: Installation, name: str, content: dict[str, Any], problem: str
+) -> None:
+    what = ("alerts", "thresholds and SLOs are sound")
+    assert checks_of(whole.here("doctor", "--json"))[what]["ok"]
+    whole.write_yaml(name, content)
+
+    failed = checks_of(whole.here("doctor", "--json"))[what]
+
+    assert not failed["ok"]
+    assert name in failed["fix"]
+    assert problem in failed["fix"]
+
+
 def test_catalogue_lists_what_is_shipped(bare: Installation) -> None:
     ran = bare.here("catalogue", "--json")
 
