@@ -211,9 +211,11 @@ class SourceKind(Adapter):
     """Declare a source. Where its service is not configured, `stand_in` is read.
 
     `probe` looks at each field without extracting; `count` counts series, for a backfill's estimate.
+    One that `is_own` reads what fedvitals itself recorded, so that it is always there.
     """
 
     history: History
+    is_own: bool = False
     open: Callable[[SourceOpening], OpenSource]
     stand_in: "SourceKind | None" = None
     probe: Callable[[Any, Measurement, datetime], tuple[Any, ...]] | None = None

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tasks.core import plugins
 from tasks.core.errors import ConfigurationInvalid, NothingConfigured, UsageInvalid
 from tasks.core.measurement import Measurement
 from tasks.core.services import Environment
@@ -18,7 +17,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.pipeline.chunk import MOST_CELLS, is_by_rules
 from tasks.pipeline.due import Job
 from tasks.runs.base.plan import Plan, PlanType, Request, logger, make_plan
-from tasks.runs.base.registry import names, source, source_in
+from tasks.runs.base.registry import PROMETHEUS, configured_sources, source_in
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 
@@ -186,14 +185,11 @@ def _is_here(address: str) -> bool:
 
 
 def _check_history(environment: Environment) -> None:
-    kinds = [kind for name in names(plugins.SOURCES) if (kind := source(name)).history == "range"]
-    # what fedvitals recorded itself has no service, and is never filled from the past
-    kinds = [kind for kind in kinds if kind.settings is not None]
-    if not any(source_in(kind.name, environment) is kind for kind in kinds):
+    if not any(kind.history == "range" for kind in configured_sources(environment)):
         raise ConfigurationInvalid(
             where=f"environment {environment.name}",
             problem="has no source with history to backfill from",
-            fix=f"Set {environment.setting(f'{kinds[0].service_name}_url')}",
+            fix=f"Set {environment.setting(f'{PROMETHEUS.service_name}_url')}",
         )
 
 

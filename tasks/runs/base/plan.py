@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from tasks.core import plugins
 from tasks.core.addresses import check_output
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import (
@@ -29,7 +28,7 @@ from tasks.core.window import Window, floor, iso, parse_time
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.due import Job
 from tasks.runs.base.home import begin
-from tasks.runs.base.registry import HEALTH, mistakes, names, source, source_in
+from tasks.runs.base.registry import configured_sources, mistakes, source, source_in
 from tasks.runs.base.run import Run
 from tasks.validation.model import Suite
 from tasks.validation.suites import read_suite, verify
@@ -258,8 +257,7 @@ def _version_of_checks() -> str:
 
 def check_source(environment: Environment) -> None:
     """Refuses an environment that has nothing to read."""
-    sources = (source_in(name, environment) for name in names(plugins.SOURCES))
-    if not any(kind and kind is not HEALTH for kind in sources):
+    if not any(configured_sources(environment)):
         prometheus, api = environment.setting("prometheus_url"), environment.setting("api_url")
         problem = "no source is configured"
         fix = f"Set {prometheus}, or {api} to read the service's /metrics directly"

@@ -98,6 +98,7 @@ HEALTH = SourceKind(
     name="health",
     settings=None,
     history="range",
+    is_own=True,
     open=lambda o: _at("tasks.sources.health:HealthSource")(o.recorded, o.cell),
 )
 INFLUXDB = SinkKind(
@@ -201,6 +202,14 @@ def source_in(name: str, environment: Environment) -> SourceKind | None:
     while kind and kind.settings and kind.service_name not in environment.services:
         kind = kind.stand_in
     return kind
+
+
+def configured_sources(environment: Environment) -> Iterator[SourceKind]:
+    """Yield the sources, or their stand-ins, that the environment has to read from."""
+    for name in names(plugins.SOURCES):
+        kind = source_in(name, environment)
+        if kind is not None and not kind.is_own:
+            yield kind
 
 
 def service_of(kind: Adapter, settings: Settings, environment: Environment) -> Any:
