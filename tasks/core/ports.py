@@ -18,6 +18,7 @@ from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.history import KnownRun
+from tasks.core.incidents import Acknowledgement, AlertMessage
 from tasks.core.measurement import Measurement
 from tasks.core.message import Message
 from tasks.core.quarantine import no_records
@@ -147,6 +148,31 @@ class Channel(Protocol):
         """Give connections back."""
 
 
+class AlertChannel(Protocol):
+    """Show incidents in one service, one message an incident where the service can."""
+
+    name: str
+
+    def send(self, message: AlertMessage, reference: str) -> str:
+        """Show it; `reference` is what the last message of the incident returned, "" before that.
+
+        What is returned is kept with the incident: an id or a number, by which it is found again.
+
+        Raises:
+            ChannelUnavailable: when the service did not answer, or may take it next time.
+            ChannelRefused, CertificateInvalid: when it will be the same again.
+        """
+
+    def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
+        """Return acknowledgements made there, by incident id, of those with a reference."""
+
+    def check(self) -> ServiceCheck:
+        """Check that messages could be sent, without sending one."""
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
 @dataclass(frozen=True)
 class Opening:
     """Open an adapter with its service; a sink also with its section of sinks.yaml."""
@@ -244,6 +270,17 @@ class ChannelKind(Adapter):
 
     open: Callable[[Opening], Channel]
     wants: Callable[[Receipt], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertChannelKind(Adapter):
+    """Declare a channel of incidents.
+
+    `repeats` says that a second send of one message shows twice: the service cannot be asked.
+    """
+
+    open: Callable[[Opening], AlertChannel]
+    repeats: bool = False
 
 
 KINDS: Mapping[str, type[Adapter]] = {
