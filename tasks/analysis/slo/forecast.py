@@ -20,14 +20,14 @@ Ints = NDArray[np.int64]
 CHANCES = (1, 7, 30)
 SHARES = (0.1, 0.5, 0.9)
 # log of the share of events that fail, and of the hours: mean, and spread, before any episode
-PRIOR_SHARE, PRIOR_HOURS = (np.log(0.03), 1.2), (np.log(1.5), 0.8)
+PRIOR_SHARE, PRIOR_HOURS = (np.log(0.03), 0.9), (np.log(1.5), 0.6)
 PRIOR_WEIGHT, PRIOR_DEGREES = 0.5, 2.0
 # days that show the present level, and how much of it the next day may keep
 NEWEST, MOST_MEMORY = 3, 0.98
 # what is usual is never known better than to this share
-DISCREPANCY = 0.1
+DISCREPANCY = 0.15
 # episodes added to those seen: to how many there are, and to their hours of the day
-PRIOR_COUNT, ANY_HOUR = 1.0, 2
+PRIOR_COUNT, ANY_HOUR = 1.5, 2
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def test_a_burn_of_twice_the_budget_ends_when_the_calm_part_is_gone() -> None:
     # 15 days at nothing, 6 at twice the budget: 40 % is used, and a day takes 2/30 more
     found = forecast(slo(), events(np.append(np.zeros(24 * DAY), chance(6, 0.02))))
 
-    assert found.day is not None and found.low is not None
+    assert found.day is not None
+    assert found.low is not None
     assert found.low <= found.day
     assert 4 <= found.day <= 14
     assert found.chances[1] < 0.2 < 0.5 < found.chances[30]
