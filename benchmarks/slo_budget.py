@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.analysis.slo.forecast import Past, budget_used, exhaustion
 
 Floats = NDArray[np.float64]
-SEED, TUNING_SEED = 20261204, 7
+SEED, TUNING_SEED = 20261205, 7
 HISTORIES = 600
 DAY, WEEK = 24, 168
 WINDOW, HORIZON = 30 * DAY, 30 * DAY

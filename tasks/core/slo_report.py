@@ -63,7 +63,7 @@ class SloLine(BaseModel):
             return ""
         when = days_text(self.spent_after_low, self.spent_after_days, self.spent_after_high)
         chances = ", ".join(f"{share:.0%} in {n}" for n, share in self.spent_within.items())
-        return f"spent {when}; chance {chances}"
+        return f"budget spent: {when}; chance {chances}"
 
 
 class RunsOutLine(BaseModel):

@@ -24,7 +24,7 @@ PRIOR_SHARE, PRIOR_HOURS = (np.log(0.03), 0.9), (np.log(1.5), 0.6)
 PRIOR_WEIGHT, PRIOR_DEGREES = 0.5, 2.0
 # days that show the present level, and how much of it the next day may keep
 NEWEST, MOST_MEMORY = 3, 0.98
-# what is usual is never known better than to this share
+# a day differs from what is usual by this share at least
 DISCREPANCY = 0.15
 # episodes added to those seen: to how many there are, and to their hours of the day
 PRIOR_COUNT, ANY_HOUR = 1.5, 2
@@ -221,12 +221,11 @@ def _background(past: Past, is_odd: Flags, horizon: int, rng: np.random.Generato
     rate = bad.sum() / max(total.sum(), 1.0)
     expected = np.maximum(total * rate, 1e-9)
     off, squares = bad - expected, float((expected**2).sum())
-    variance = max(float((off**2 - expected).sum()) / squares, 1e-6)
+    variance = max(float((off**2 - expected).sum()) / squares, DISCREPANCY**2)
     # a day is like the one before as far as days were so far
     memory = float(np.clip((off[1:] * off[:-1]).sum() / squares / variance, 0.0, MOST_MEMORY))
     certain = bad.sum() + 0.5
     usual = rate * rng.gamma(certain, 1 / certain, PATHS)
-    usual *= np.exp(DISCREPANCY * rng.normal(size=PATHS))
     level = np.log((bad[-NEWEST:].sum() + 1) / (expected[-NEWEST:].sum() + 1))
     spread = np.log1p(variance) ** 0.5
     logs = np.full(PATHS, level)

@@ -105,8 +105,9 @@ def burn_down(view: SloView) -> Markup:
         ]
         parts += [f'<path class="left" d="{_path(points)}"/>'] if points else []
     if ahead:
-        fan = view.status.forecast.fan
-        xs = [x(now + timedelta(days=day + 1)) for day in range(len(fan))]
+        left_now = view.status.budget_left or 0.0
+        fan = ((left_now,) * 3, *view.status.forecast.fan)
+        xs = [x(now + timedelta(days=day)) for day in range(len(fan))]
         low, middle, high = (
             [(at, each[n]) for at, each in zip(xs, fan, strict=True)] for n in range(3)
         )
