@@ -62,7 +62,7 @@ def _marked(events: Events, maintenance: Sequence[Maintenance]) -> Events:
 
 
 def _with_hours(events: Events, hours: pd.DataFrame, length: timedelta) -> Events:
-    """Put the lake's hours before the recent steps, where those have nothing."""
+    """Put the lake's hours before the recent steps, and where those have nothing."""
     steps, step = length // events.step, events.step
     missing = max(0, steps - len(events.seen))
     total, bad, planned_total, planned_bad = (
@@ -73,9 +73,11 @@ def _with_hours(events: Events, hours: pd.DataFrame, length: timedelta) -> Event
     for row in hours.to_dict("records"):
         stop = len(seen) + int((row["time"] + HOUR - events.at) // step)
         part = slice(max(0, stop - HOUR // step), stop)
-        if 0 < stop <= len(seen) and not seen[part].any():
+        is_recent = (len(seen) - stop) * step < RECENT
+        if 0 < stop <= len(seen) and not (is_recent and seen[part].any()):
             seen[part] = True
             for values, name in zip((total, bad, planned_total, planned_bad), COUNTS, strict=True):
+                values[part] = 0.0
                 values[stop - 1] = row[name]
     return replace(
         events,
