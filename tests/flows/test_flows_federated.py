@@ -216,7 +216,8 @@ def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     still = polled()
     assert still.code == 0
     # what was found of the training holds until there is news
-    assert notes(first) and notes(still.out) == notes(first)
+    assert notes(first)
+    assert notes(still.out) == notes(first)
     assert "report   skipped: no new training data (write one with --output)" in still.out
     assert len(list((followed.home / "reports").iterdir())) == 1
 
