@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -179,6 +180,38 @@ maintenance = Table(
     *_columns(Text(), "reason"),
     *_columns(String(200), "by"),
 )
+# the record as JSON; open ones have no time of closing
+incidents = Table(
+    "incidents",
+    metadata,
+    *_columns(String(16), "id", is_key=True),
+    *_columns(String(200), "environment"),
+    *_columns(String(16), "fingerprint"),
+    *_columns(TIME, "opened_at"),
+    Column("closed_at", TIME),
+    *_columns(Text(), "record"),
+)
+incidents_by_alert = Index(
+    "incidents_by_alert",
+    incidents.c.fingerprint,
+    incidents.c.environment,
+    incidents.c.opened_at,
+)
+_IS_OPEN = incidents.c.closed_at.is_(None)
+incidents_open = Index(
+    "incidents_open", incidents.c.opened_at, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN
+)
+incident_events = Table(
+    "incident_events",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    *_columns(String(16), "incident_id"),
+    *_columns(TIME, "at"),
+    *_columns(String(16), "change"),
+    *_columns(Text(), "before", "after", "by", "why"),
+)
+events_of_incident = Index("events_of_incident", incident_events.c.incident_id)
+events_by_time = Index("events_by_time", incident_events.c.at)
 verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
 
 
