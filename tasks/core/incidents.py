@@ -22,6 +22,7 @@ Change = Literal[
     "unmuted",
     "acknowledged",
     "unacknowledged",
+    "escalated",
     "stale",
     "resolved",
 ]

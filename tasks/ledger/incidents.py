@@ -47,6 +47,15 @@ def _is_newer(one: Incident, other: Incident) -> bool:
     return (one.is_open, one.opened_at) > (other.is_open, other.opened_at)
 
 
+def of_ids(connection: Connection, ids: Iterable[str]) -> dict[str, Incident]:
+    """Return incidents by id."""
+    wanted, found = sorted(set(ids)), []
+    for first in range(0, len(wanted), _AT_ONCE):
+        some = incidents.c.id.in_(wanted[first : first + _AT_ONCE])
+        found += _read(connection, select(incidents.c.record).where(some))
+    return {one.id: one for one in found}
+
+
 def opened(connection: Connection) -> list[Incident]:
     """Return all open incidents, oldest first."""
     return _read(connection, _OPEN)

@@ -212,6 +212,42 @@ incident_events = Table(
 )
 events_of_incident = Index("events_of_incident", incident_events.c.incident_id)
 events_by_time = Index("events_by_time", incident_events.c.at)
+# messages to channels; a lease is held by the process that sends one
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    *_columns(String(16), "incident_id"),
+    *_columns(String(32), "channel"),
+    *_columns(String(16), "action", "change"),
+    *_columns(Boolean(), "is_critical", "is_unsure"),
+    *_columns(BigInteger(), "step", "tries"),
+    *_columns(TIME, "created_at", "due_at", "next_at"),
+    Column("leased_until", TIME),
+    Column("ended_at", TIME),
+    *_columns(String(16), "state"),
+    *_columns(String(32), "storm"),
+    *_columns(Text(), "why", "problem"),
+)
+_IS_WAITING = outbox.c.ended_at.is_(None)
+outbox_waiting = Index(
+    "outbox_waiting",
+    outbox.c.channel,
+    outbox.c.number,
+    sqlite_where=_IS_WAITING,
+    postgresql_where=_IS_WAITING,
+)
+outbox_of_incident = Index("outbox_of_incident", outbox.c.incident_id)
+outbox_ended = Index("outbox_ended", outbox.c.channel, outbox.c.ended_at)
+# where an incident is shown: what the channel returned for it; a storm has one of its own
+shown_in = Table(
+    "shown_in",
+    metadata,
+    *_columns(String(32), "subject", "channel", is_key=True),
+    *_columns(Text(), "reference"),
+    *_columns(String(32), "storm"),
+    *_columns(Boolean(), "is_open"),
+)
 verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
 
 

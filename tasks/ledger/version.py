@@ -23,6 +23,9 @@ from tasks.ledger.schema import (
     loads_digests,
     meta,
     metadata,
+    outbox_ended,
+    outbox_of_incident,
+    outbox_waiting,
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
@@ -39,6 +42,9 @@ _INDEXES = (
     incidents_open,
     events_of_incident,
     events_by_time,
+    outbox_waiting,
+    outbox_of_incident,
+    outbox_ended,
 )
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1
