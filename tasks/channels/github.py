@@ -164,10 +164,10 @@ def mark_of(message: AlertMessage) -> str:
 
 def body_of(message: AlertMessage) -> str:
     """Return the text of an issue; what comes from outside is text, and mentions nobody."""
-    facts = "\n".join(f"**{label}**: {plain(value)}" for label, value in message.facts)
+    facts = "\n".join(f"**{plain(label)}**: {plain(value)}" for label, value in message.facts)
     failed = "".join(f"\n- {plain(name)}" for name in message.failed)
     links = "\n".join(
-        f"- [{title}]({url})" if is_link(url) else f"- {title}: {plain(url)}"
+        f"- [{plain(title)}]({url})" if is_link(url) else f"- {plain(title)}: {plain(url)}"
         for title, url in message.links
     )
     return "\n".join(

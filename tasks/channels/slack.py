@@ -115,8 +115,8 @@ class _Webhook(HttpChannel):
 
     def __init__(self, url: SecretStr) -> None:
         self._url = url
-        host = url.get_secret_value().split("/")[2]
-        service = Service(url=f"https://{host}", origin="SLACK_WEBHOOK_URL")
+        scheme, _, host, *_ = url.get_secret_value().split("/")
+        service = Service(url=f"{scheme}//{host}", origin="SLACK_WEBHOOK_URL")
         super().__init__(
             service, NAME, "Make a new incoming webhook, and set SLACK_WEBHOOK_URL to it"
         )
@@ -167,7 +167,7 @@ def body_of(message: AlertMessage) -> dict[str, Any]:
 
 
 def _link(title: str, url: str) -> str:
-    return f"<{escaped(url)}|{escaped(title)}>" if is_link(url) else f"{title}: {escaped(url)}"
+    return f"<{escaped(url)}|{escaped(title)}>" if is_link(url) else f"{escaped(title)}: {escaped(url)}"
 
 
 def escaped(text: str) -> str:

@@ -166,8 +166,6 @@ def report_findings(run: Run, receipt: Receipt) -> None:
         if alerts.intake_url:
             post_findings(alerts, run.flow, receipt)
         return
-    if not receipt.findings and not held(run.ledger, run.flow, run.environment.name):
-        return
     link = settings.report_link(Path(run.report)) if run.report else None
     with opened_desk(settings, run.ledger) as desk:
         desk.take_findings(run.flow, run.environment, receipt.findings, link or "")
