@@ -120,6 +120,7 @@ class Sender:
             ]
             dropped = [row for row, what in chosen if what == "cancel"]
             outbox.end(connection, dropped, "cancelled", now)
+            self._show_unsure(connection, dropped)
             for row in (row for row, what in chosen if what == "later"):
                 due = now + _QUIET_AGAIN
                 outbox.put_off(connection, [row], due, row.problem, is_unsure=row.is_unsure)
@@ -229,12 +230,22 @@ class Sender:
             )
         outbox.show(self.ledger, connection, places)
 
+    def _show_unsure(self, connection: Connection, rows: Iterable[Row]) -> None:
+        """Count openings that may have arrived as shown, so that their end is sent."""
+        unsure = [row for row in rows if row.action == "open" and row.is_unsure]
+        for channel in {row.channel for row in unsure}:
+            there = outbox.shown(connection, (row.incident_id for row in unsure), channel)
+            known = {one.subject for one in there if one.is_open}
+            new = {row.incident_id for row in unsure if row.channel == channel} - known
+            outbox.show(self.ledger, connection, [Shown(one, channel, "") for one in sorted(new)])
+
     def _put_off(self, channel: str, parcel: Parcel, error: Transient, now: datetime) -> None:
         asked = error.facts.get("retry_after")
         tries = parcel.rows[0].tries
         wait_for = min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
         due = now + (timedelta(seconds=float(asked)) if asked is not None else wait_for)
-        is_unsure = not error.facts.get("is_answered")
+        # what an earlier try may have shown, this answer does not take back
+        is_unsure = not error.facts.get("is_answered") or any(r.is_unsure for r in parcel.rows)
         text = _problem(error)
         logger.warning("%s: a message about %s waits: %s", channel, parcel.message.name, text)
 
@@ -253,6 +264,7 @@ class Sender:
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
             outbox.end(connection, parcel.rows, "refused", now, problem=text)
+            self._show_unsure(connection, parcel.rows)
             outbox.add(connection, self._elsewhere(connection, parcel.rows, now))
 
         self.ledger.patiently(do)
@@ -324,15 +336,15 @@ def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decisio
         return "cancel"
     if row.action == "resolve":
         return "resolve" if is_shown else "cancel"
-    if not incident.is_open:
-        # a try that may have arrived is brought to its end
-        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
     if row.change == "escalated":
-        if incident.acknowledged is not None or incident.muted:
+        if not incident.is_open or incident.acknowledged is not None or incident.muted:
             return "cancel"
         if not incident.fires:
             return "later"
         return "update" if is_shown else "open"
+    if not incident.is_open:
+        # a try that may have arrived is brought to its end
+        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
     if row.action == "open":
         if incident.muted and not row.is_unsure:
             return "cancel"

@@ -70,9 +70,10 @@ def add(connection: Connection, rows: Iterable[Row]) -> None:
 
 
 def waiting(connection: Connection, channel: str) -> list[Row]:
-    """Return the messages to a channel that have not ended, in order."""
+    """Return the messages to a channel that have not ended, in the order in which they are due."""
     query = select(outbox).where(_ROW.channel == channel, _ROW.ended_at.is_(None))
-    return [_read(row) for row in connection.execute(query.order_by(_ROW.number)).mappings()]
+    in_order = query.order_by(_ROW.due_at, _ROW.number)
+    return [_read(row) for row in connection.execute(in_order).mappings()]
 
 
 def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:
