@@ -86,7 +86,10 @@ class Sender:
             parcel = self.ledger.patiently(partial(self._claim, channel=channel, now=now))
             if parcel is None:
                 break
-            sent += self._send(channel, parcel, now)
+            done = self._send(channel, parcel)
+            if done is None:
+                break
+            sent += done
         return sent
 
     def drain_all(self, seconds: float) -> int:
@@ -203,15 +206,17 @@ class Sender:
         reference = shown[0].reference if shown else ""
         return Parcel(leased, replace(message, is_repeat=is_repeat), reference, storm)
 
-    def _send(self, channel: str, parcel: Parcel, now: datetime) -> int:
+    def _send(self, channel: str, parcel: Parcel) -> int | None:
+        """Return how many messages were sent; None when the channel is to be left alone."""
         try:
             reference = self.channels[channel].send(parcel.message, parcel.reference)
         except Transient as error:
-            self._put_off(channel, parcel, error, now)
-            return 0
+            self._put_off(channel, parcel, error, self.clock())
+            return None
         except Terminal as error:
-            self._refuse(channel, parcel, error, now)
+            self._refuse(channel, parcel, error, self.clock())
             return 0
+        now = self.clock()
         self.ledger.patiently(lambda c: self._sent(c, channel, parcel, reference, now))
         self._report_channel(channel, None, now)
         return len(parcel.rows)
@@ -252,6 +257,8 @@ class Sender:
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
             outbox.put_off(connection, parcel.rows, due, text, is_unsure=is_unsure)
+            if asked is not None:
+                outbox.pause(connection, channel, due)
 
         self.ledger.patiently(do)
         if tries >= _MANY_TRIES:

@@ -104,6 +104,12 @@ def put_off(
     _change(connection, rows, change)
 
 
+def pause(connection: Connection, channel: str, until: datetime) -> None:
+    """Try nothing that waits for a channel before a moment: it asked for that."""
+    early = and_(_ROW.channel == channel, _ROW.ended_at.is_(None), _ROW.next_at < as_text(until))
+    connection.execute(update(outbox).where(early).values(next_at=as_text(until)))
+
+
 def _change(connection: Connection, rows: Sequence[Row], change: dict[str, Any]) -> None:
     numbers = [one.number for one in rows]
     for first in range(0, len(numbers), _AT_ONCE):

@@ -114,6 +114,38 @@ def test_a_channel_that_asks_to_wait_is_obeyed(desk: Desk) -> None:
     assert not desk.channels["slack"].seen[0].is_repeat
 
 
+@pytest.mark.parametrize(("answer", "tries"), [(BUSY, 1), (AWAY, 2), (REFUSED, 5)])
+def test_a_channel_is_asked_no_more_than_it_wants(
+    answer: Exception, tries: int, desk: Desk
+) -> None:
+    asked: list[str] = []
+
+    def fails(message: AlertMessage) -> Exception | None:
+        asked.extend([message.name] if about_alerts(message) else [])
+        return answer if about_alerts(message) else None
+
+    desk.channels["slack"].answer = fails
+    desk.take(*(firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(5)))
+    desk.now += timedelta(seconds=4)
+    desk.deliver()
+    # another one is tried next; the others may not be what it cannot take
+    assert len(asked) == len(set(asked)) == tries
+    desk.channels["slack"].answer = lambda message: None
+    desk.now += timedelta(seconds=26)
+    desk.deliver()
+    assert len(desk.shown("slack")) == (0 if answer is REFUSED else 5)
+
+
+def test_the_wait_begins_when_a_channel_that_hung_has_failed(desk: Desk) -> None:
+    def hangs(message: AlertMessage) -> Exception | None:
+        desk.now += timedelta(minutes=1)
+        return AWAY
+
+    desk.channels["slack"].answer = hangs
+    desk.take(firing(0, "high"))
+    assert next_due(desk.ledger)["slack"] > desk.now
+
+
 @pytest.mark.promise("Alerts: a message that may have arrived is sent again, marked as a repeat")
 def test_an_answer_that_is_lost_gives_a_repeat_that_says_so(desk: Desk) -> None:
     desk.channels["slack"].loses = once(AWAY)
