@@ -37,7 +37,7 @@ demo: setup  ## see it work: a demo service, its metrics, the reports
 
 # Each worker has servers of its own; a file's tests stay together, since they share what they start.
 test: setup  ## the whole suite, real servers included
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 soak: setup  ## runs with faults by chance for SOAK_MINUTES (20), then nothing may be missing or doubled
 	$(BIN)/python -m tests.soak.soak

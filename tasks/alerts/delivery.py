@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from tasks.alerts.incidents import Plan, take
 from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL
-from tasks.alerts.wording import message_of, storm_message
+from tasks.alerts.wording import Links, message_of, storm_message
 from tasks.analysis.incidents import event
 from tasks.core.errors import FedvitalsError, Terminal, Transient
 from tasks.core.finding import fingerprint_of
@@ -68,7 +68,7 @@ class Sender:
     plan: Plan
     repeating: frozenset[str] = frozenset()
     zone: tzinfo = UTC
-    logs_url: str = ""
+    links: Mapping[str, Links] = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     stopped: Event = field(default_factory=Event)
 
@@ -164,7 +164,8 @@ class Sender:
         incident, place = incidents[row.incident_id], places.get(row.incident_id)
         assert action != "cancel"
         assert action != "later"
-        message = message_of(incident, row, action, self.routes, now, self.zone, self.logs_url)
+        links = self.links.get(incident.newest.environment, ())
+        message = message_of(incident, row, action, self.routes, now, self.zone, links)
         is_repeat = row.is_unsure and row.channel in self.repeating
         if row.change == "escalated" and not row.tries:
             channels = f"step {row.step}: {row.channel}"

@@ -141,7 +141,8 @@ def reconcile(
         if not (is_settled and snapshot.is_source_up):
             return
         for one in kept.opened(book.connection):
-            if one.newest.origin == "alertmanager" and one.key not in held:
+            is_gone = one.key not in held and not snapshot.fires(one)
+            if one.newest.origin == "alertmanager" and is_gone:
                 book.note(one, machine.lose(one, snapshot.at))
 
     return _change(ledger, plan, do)

@@ -22,6 +22,8 @@ _CHANGES = {
 }
 # of a storm
 _MOST_NAMES = 20
+# pairs of title and URL
+Links = tuple[tuple[str, str], ...]
 # shown elsewhere, or of no use to people
 _HIDDEN = frozenset({"alertname", "severity", "environment", "fedvitals_rule", "flow"})
 
@@ -33,11 +35,11 @@ def message_of(
     routes: Routes,
     now: datetime,
     zone: tzinfo,
-    logs_url: str = "",
+    links: Links = (),
 ) -> AlertMessage:
     """Return what one channel shows of an incident, at the moment of sending."""
     newest, local = incident.newest, now.astimezone(zone)
-    links = (("Runbook", newest.runbook), ("Report", newest.link), ("Logs", logs_url))
+    own = (("Runbook", newest.runbook), ("Report", newest.link))
     return AlertMessage(
         incident_id=incident.id,
         fingerprint=newest.fingerprint,
@@ -54,7 +56,8 @@ def message_of(
         history=_history(incident, row, local),
         facts=tuple(_facts(incident, routes, local)),
         failed=tuple(one for one in newest.labels.get("failed", "").split("\n") if one),
-        links=tuple((title, url) for title, url in links if url),
+        newest=incident.values,
+        links=tuple((title, url) for title, url in (*own, *links) if url),
         is_test=newest.labels.get("test") == "true",
     )
 

@@ -21,6 +21,9 @@ from tasks.core.incidents import (
     Timing,
 )
 
+# shown as a sparkline
+MOST_VALUES = 24
+
 
 class Step(NamedTuple):
     """An incident after a change, and what changed; no event when nothing is to be shown."""
@@ -76,6 +79,7 @@ def _begin(notice: Notice, *, adopt: bool = False, returned_from: str = "") -> S
         seen_at=notice.received_at,
         ended=ended,
         starts=(notice.starts_at,),
+        values=() if notice.value is None else (notice.value,),
         closed_at=notice.received_at if ended else None,
         reason="resolved" if ended else None,
         returned_from=returned_from,
@@ -134,11 +138,16 @@ def _renewed(known: Incident, notice: Notice) -> Step:
     if notice.received_at < known.newest.received_at:
         return Step(fires)
     before, after = known.newest.severity, notice.severity
-    fires = replace(fires, newest=notice)
+    fires = replace(fires, newest=notice, values=_values(known, notice))
     if before is after:
         return Step(fires)
     change: Change = "worsened" if after.rank < before.rank else "eased"
     return Step(fires, (event(fires, notice.received_at, change, str(after), before=str(before)),))
+
+
+def _values(known: Incident, notice: Notice) -> tuple[float, ...]:
+    added = () if notice.value is None else (notice.value,)
+    return (*known.values, *added)[-MOST_VALUES:]
 
 
 def _starts(known: Incident, notice: Notice, timing: Timing) -> tuple[datetime, ...]:

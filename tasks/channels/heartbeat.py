@@ -24,12 +24,12 @@ _urllib3 = logging.getLogger("urllib3.connectionpool")
 class Heartbeat(Transport):
     """The one address that is reported of good runs."""
 
-    def __init__(self, url: SecretStr) -> None:
-        self._url = url
+    def __init__(self, url: SecretStr, variable: str = HEARTBEAT_VARIABLE) -> None:
+        self._url, self._variable = url, variable
         parts = urlsplit(url.get_secret_value())
         port = f":{parts.port}" if parts.port else ""
         self.host = f"{parts.scheme}://{parts.hostname}{port}"
-        super().__init__(Service(url=self.host, origin=HEARTBEAT_VARIABLE), NAME, LIMITS)
+        super().__init__(Service(url=self.host, origin=variable), NAME, LIMITS)
 
     def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
         """Return ChannelUnavailable."""
@@ -53,7 +53,7 @@ class Heartbeat(Transport):
             _urllib3.removeFilter(self._drop)
         if 400 <= answer.status < 500 and not answer.asks_again:
             facts = {"status": answer.status, "problem": "it takes no heartbeat there"}
-            fix = f"Check {HEARTBEAT_VARIABLE}"
+            fix = f"Check {self._variable}"
             raise ChannelRefused(channel=NAME, url=self.host, fix=fix, **facts)
         if not 200 <= answer.status < 300:
             raise self._unavailable(f"HTTP {answer.status}")

@@ -98,6 +98,7 @@ class Incident:
     earlier one's id in `returned_from`. `starts_at` and `ended` are those of its newest epoch, and
     `starts` the epochs of the last hours. While it is quiet, `quiet_since` is since when and
     `quiet_for` the seconds of it in which its source was up. `closed_at` is None while it is open.
+    `values` are the newest ones, oldest first.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Incident:
     is_stale: bool = False
     has_returned: bool = False
     returned_from: str = ""
+    values: tuple[float, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -161,13 +163,20 @@ class Snapshot:
     """All that an Alertmanager holds at a moment.
 
     `started_at` is since when it runs: right after that it does not know yet what fires.
-    `is_source_up` says whether the Prometheus that evaluates the rules answered.
+    `is_source_up` says whether the Prometheus that evaluates the rules answered, and `firing` are the
+    labels of what fires there, without those that it adds on the way.
     """
 
     at: datetime
     started_at: datetime
     is_source_up: bool
     alerts: tuple[ActiveAlert, ...] = ()
+    firing: tuple[Mapping[str, str], ...] = ()
+
+    def fires(self, incident: Incident) -> bool:
+        """Return whether Prometheus has the incident's alert, whatever Alertmanager holds."""
+        labels = incident.newest.labels.items()
+        return any(one.items() <= labels for one in self.firing)
 
 
 # what a channel is to do about an incident; `summary` is a message about several

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,7 +16,8 @@ from tasks.ledger.version import lock
 
 # differs from the keys of upgrades and of health
 _LOCK = 3
-_TICK = "alerts_tick"
+_TICK, _INTAKE = "alerts_tick", "alerts_intake"
+_OF_LATE = timedelta(minutes=1)
 # of the parameters that one query may have
 _AT_ONCE = 500
 _RECORD: TypeAdapter[Incident] = TypeAdapter(Incident)
@@ -157,6 +158,17 @@ def last_tick(connection: Connection) -> datetime | None:
 def keep_tick(ledger: Ledger, connection: Connection, at: datetime) -> None:
     """Keep when time last passed for incidents."""
     connection.execute(ledger.upsert(meta), {"key": _TICK, "value": as_text(at)})
+
+
+def note_intake(ledger: Ledger, at: datetime) -> None:
+    """Note that an intake runs, which sends what waits."""
+    ledger.write(meta, [{"key": _INTAKE, "value": as_text(at)}])
+
+
+def intake_runs(ledger: Ledger, now: datetime) -> bool:
+    """Return whether an intake has run on this ledger of late."""
+    found = ledger.ask(select(meta.c.value).where(meta.c.key == _INTAKE))
+    return any(now - _time(row["value"]) < _OF_LATE for row in found)
 
 
 def _row(one: Incident) -> dict[str, Any]:

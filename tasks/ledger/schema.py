@@ -248,6 +248,15 @@ shown_in = Table(
     *_columns(String(32), "storm"),
     *_columns(Boolean(), "is_open"),
 )
+# what the last run of a flow found and holds, with its notice as JSON
+held_findings = Table(
+    "held_findings",
+    metadata,
+    *_columns(String(64), "flow", is_key=True),
+    *_columns(String(200), "environment", is_key=True),
+    *_columns(String(16), "fingerprint", is_key=True),
+    *_columns(Text(), "notice"),
+)
 verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
 
 

@@ -16,6 +16,10 @@ def deliver(run: Run, receipt: Receipt) -> Receipt:
         if kind.wants(receipt):
             with run.delivery(kind.name), closing(kind.open(opening)) as channel:
                 channel.send(message)
+    with run.delivery("alerts"):
+        from tasks.runs.base.alerts import report_findings
+
+        report_findings(run, receipt)
     if run.publish is not None and run.artifacts:
         with run.delivery("artifacts"):
             run.publish(run.artifacts)
