@@ -171,6 +171,19 @@ def test_what_is_refused_goes_to_the_next_channel(desk: Desk) -> None:
     assert ("slack takes no messages", "resolve") in desk.shown("email")
 
 
+def test_a_defect_of_a_channel_ends_no_worker(desk: Desk) -> None:
+    desk.channels["slack"].loses = lambda message: KeyError("blocks")
+    desk.take(firing(0, "high"))
+    assert (STALLED, "open") in desk.shown("email")
+    (about,) = [one for one in desk.open() if one.newest.kind == "channel"]
+    assert "unexpected KeyError" in about.newest.sentence
+    desk.channels["slack"].loses = lambda message: None
+    desk.take(ended(0, 1, "high"))
+    desk.wait(7)
+    # it had arrived after all
+    assert desk.shown("slack") == [(STALLED, "open"), (STALLED, "resolve")]
+
+
 def test_what_all_refuse_is_undelivered(desk: Desk) -> None:
     for channel in desk.channels.values():
         channel.answer = lambda message: REFUSED
@@ -244,6 +257,22 @@ def test_a_storm_is_one_message(desk: Desk) -> None:
     assert desk.shown("slack")[-1] == ("storm", "resolve")
     assert len(desk.shown("slack")) <= 6
     assert [one.newest.name for one in desk.open()] == ["grave"]
+
+
+def test_a_storm_that_is_refused_after_a_lost_answer_ends_in_one_message(desk: Desk) -> None:
+    many = [firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(30)]
+    slack = desk.channels["slack"]
+    slack.loses = once(AWAY)
+    desk.take(*many)
+    slack.answer = lambda message: REFUSED if message.action == "open" else None
+    desk.wait(1)
+    slack.answer = lambda message: None
+    desk.take(*(ended(0, 2, "high", fingerprint=one.fingerprint) for one in many))
+    desk.wait(8)
+    assert [one for one in desk.shown("slack") if one[0] == "storm"] == [
+        ("storm", "open"), ("storm", "resolve"),
+    ]  # fmt: skip
+    assert len(desk.shown("slack")) == 2
 
 
 def test_ten_in_a_minute_are_shown_each(desk: Desk) -> None:

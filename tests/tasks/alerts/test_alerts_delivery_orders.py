@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -85,7 +86,7 @@ def a_desk(scripts: dict[str, list[str]]) -> Iterator[tuple[Desk, dict[str, Scri
 
 
 def do(desk: Desk, what: str, alert: str, minutes: int) -> None:
-    facts = {"fingerprint": alert * 16, "name": alert}
+    facts: dict[str, Any] = {"fingerprint": alert * 16, "name": alert}
     at = (desk.now - NOW) / timedelta(minutes=1)
     if what == "fire":
         desk.take(firing(at, **facts))
