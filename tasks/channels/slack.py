@@ -167,7 +167,11 @@ def body_of(message: AlertMessage) -> dict[str, Any]:
 
 
 def _link(title: str, url: str) -> str:
-    return f"<{escaped(url)}|{escaped(title)}>" if is_link(url) else f"{escaped(title)}: {escaped(url)}"
+    return (
+        f"<{escaped(url)}|{escaped(title)}>"
+        if is_link(url)
+        else f"{escaped(title)}: {escaped(url)}"
+    )
 
 
 def escaped(text: str) -> str:

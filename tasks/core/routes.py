@@ -133,7 +133,7 @@ def read_routes(settings: Settings) -> Routes:
     """Read routes.yaml; raise ConfigurationInvalid when it is wrong."""
     path = settings.config_file(FILE)
     content = parse(_File, read_yaml(path), str(path))
-    timing = Timing(**content.incidents.model_dump())
+    timing = Timing(**dict(content.incidents))
     return Routes(timing, content.routes, content.digest, settings.default_environment)
 
 
