@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from tasks.alerts.notices import Identify, of_event, of_webhook
@@ -28,6 +29,7 @@ from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
 from tasks.core.finding import Finding, fingerprint_of
 from tasks.core.incidents import Notice
 from tasks.core.secrets import secret_of
+from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.severity import Severity
 from tasks.ledger.opening import opened_ledger
@@ -42,6 +44,7 @@ LARGEST = 32 * 2**20
 WINDOW_SECONDS = 300
 # notices that wait to be taken, and of one transaction
 MOST_WAITING, AT_ONCE = 20_000, 1000
+Content = TypeVar("Content")
 _FINDINGS: TypeAdapter[tuple[Finding, ...]] = TypeAdapter(tuple[Finding, ...])
 _LATER = {"Retry-After": "2"}
 
@@ -215,74 +218,87 @@ def _sender(request: Request) -> str:
 
 
 def make_app(
-    desk: Desk,
-    taker: Taker,
-    tokens: Tokens,
-    identify: Identify,
-    keeper: Keeper,
+    desk: Desk, taker: Taker, tokens: Tokens, identify: Identify, keeper: Keeper
 ) -> FastAPI:
     """Return the application; the keeper asks Alertmanager where a sender left something out."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    default = desk.settings.default_environment
-    gate = Gate(tokens, lambda sender, why: _report_refusal(taker, default, sender, why))
+    doors = _Doors(desk, taker, tokens, identify, keeper)
+    app.get("/health")(doors.health)
+    for path in (doors.alertmanager, doors.events, doors.findings):
+        app.post(f"/{path.__name__}")(path)
+    return app
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
+
+class _Doors:
+    """What each path does; the first line of each lets senders in."""
+
+    def __init__(
+        self, desk: Desk, taker: Taker, tokens: Tokens, identify: Identify, keeper: Keeper
+    ) -> None:
+        self._desk, self._taker = desk, taker
+        self._identify, self._keeper = identify, keeper
+        self._default = desk.settings.default_environment
+        self._gate = Gate(tokens, partial(_report_refusal, taker, self._default))
+
+    def health(self) -> dict[str, str]:
+        """Answer that it runs."""
         return {"status": "ok"}
 
-    @app.post("/alertmanager")
-    async def alertmanager(request: Request) -> dict[str, int]:
-        gate.require_bearer(request)
-        body = await _read(request, gate, keeper.reconcile_soon)
-        now = datetime.now(UTC)
-        try:
-            notices, missing = await run_in_threadpool(of_webhook, body, default, identify, now)
-        except ValueError as error:
-            gate.refuse(request, str(error), HTTPStatus.BAD_REQUEST)
-            raise
+    async def alertmanager(self, request: Request) -> dict[str, int]:
+        """Take a webhook of Alertmanager."""
+        self._gate.require_bearer(request)
+        body = await self._body(request)
+        read = partial(of_webhook, body, self._default, self._identify, datetime.now(UTC))
+        notices, missing = await self._readable(request, read)
         if missing:
-            keeper.reconcile_soon()
-        return await _taken(taker, gate, request, keeper.without_watchdog(notices))
+            self._keeper.reconcile_soon()
+        return await _taken(
+            self._taker, self._gate, request, self._keeper.without_watchdog(notices)
+        )
 
-    @app.post("/events")
-    async def events(request: Request) -> dict[str, int]:
-        gate.require_time(request)
-        body = await _read(request, gate, keeper.reconcile_soon)
-        gate.require_signature(request, body)
-        try:
-            notice = of_event(body, default, datetime.now(UTC))
-        except ValueError as error:
-            gate.refuse(request, str(error), HTTPStatus.BAD_REQUEST)
-            raise
-        return await _taken(taker, gate, request, [notice])
+    async def events(self, request: Request) -> dict[str, int]:
+        """Take a generic event."""
+        body = await self._signed(request)
+        read = partial(of_event, body, self._default, datetime.now(UTC))
+        return await _taken(self._taker, self._gate, request, [await self._readable(request, read)])
 
-    @app.post("/findings")
-    async def findings(request: Request) -> dict[str, int]:
-        gate.require_time(request)
-        body = await _read(request, gate, keeper.reconcile_soon)
-        gate.require_signature(request, body)
+    async def findings(self, request: Request) -> dict[str, int]:
+        """Take what a run elsewhere found."""
+        body = await self._signed(request)
+        read = partial(_findings, self._desk.settings, body)
+        flow, environment, found = await self._readable(request, read)
         try:
-            read = json.loads(body)
-            found = _FINDINGS.validate_python(read["findings"])
-            environment = desk.settings.environment(read["environment"])
-            flow = str(read["flow"])[:64]
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            RecursionError,
-            ValidationError,
-            UsageInvalid,
-        ) as e:
-            gate.refuse(request, f"it holds no findings of ours: {e}"[:300], HTTPStatus.BAD_REQUEST)
-            raise
-        try:
-            await run_in_threadpool(desk.take_findings, flow, environment, found)
+            await run_in_threadpool(self._desk.take_findings, flow, environment, found)
         except FedvitalsError as error:
             raise _unavailable(error) from error
         return {"taken": len(found)}
 
-    return app
+    async def _signed(self, request: Request) -> bytes:
+        self._gate.require_time(request)
+        body = await self._body(request)
+        self._gate.require_signature(request, body)
+        return body
+
+    async def _body(self, request: Request) -> bytes:
+        return await _read(request, self._gate, self._keeper.reconcile_soon)
+
+    async def _readable(self, request: Request, read: Callable[[], Content]) -> Content:
+        """Return what is read of a body; refuse one that can never be read."""
+        try:
+            return await run_in_threadpool(read)
+        except ValueError as error:
+            self._gate.refuse(request, str(error)[:300], HTTPStatus.BAD_REQUEST)
+            raise
+
+
+def _findings(settings: Settings, body: bytes) -> tuple[str, Environment, tuple[Finding, ...]]:
+    """Return flow, environment and findings of a body; raise ValueError for one that is none."""
+    try:
+        read = json.loads(body)
+        found = _FINDINGS.validate_python(read["findings"])
+        return str(read["flow"])[:64], settings.environment(read["environment"]), found
+    except (ValueError, LookupError, TypeError, RecursionError, UsageInvalid) as error:
+        raise ValueError(f"it holds no findings of ours: {error}") from error
 
 
 async def _read(request: Request, gate: Gate, reconcile: Callable[[], None]) -> bytes:
