@@ -18,7 +18,8 @@ from tasks.core.services import Service
 
 NAME = "Slack"
 # of Block Kit: a header, a section, its fields and how many, and all below what a message may have
-LONGEST_TITLE, LONGEST, LONGEST_FIELD, MOST_FIELDS = 150, 2900, 450, 10
+LONGEST_TITLE, LONGEST, LONGEST_FIELD, MOST_FIELDS = 150, 2500, 300, 10
+LONGEST_URL, MOST_LINKS = 450, 5
 _SIGNS = {"critical": "🔴", "high": "🟠"}
 _OTHER, _ENDED = "🟡", "🟢"
 # errors of the Web API that come with HTTP 200 and pass
@@ -161,14 +162,14 @@ def body_of(message: AlertMessage) -> dict[str, Any]:
         shown = [_plain(one, LONGEST_FIELD) for one in fields]
         blocks.append({"type": "section", "fields": shown})
     notes = [_plain(message.history, LONGEST_FIELD)] if message.history else []
-    notes += [_link(one, url) for one, url in message.links[: MOST_FIELDS - 1]]
+    notes += [_link(one, url) for one, url in message.links[:MOST_LINKS]]
     if notes:
         blocks.append({"type": "context", "elements": notes})
     return {"text": f"{_cut(message.title, LONGEST_TITLE)}{repeat}", "blocks": blocks}
 
 
 def _link(title: str, url: str) -> dict[str, Any]:
-    if is_link(url) and len(url) < LONGEST:
+    if is_link(url) and len(url) <= LONGEST_URL:
         return {"type": "mrkdwn", "text": f"<{escaped(url)}|{escaped(title)}>"}
     return _plain(f"{title}: {url}", LONGEST_FIELD)
 
