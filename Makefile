@@ -53,7 +53,7 @@ lint: setup  ## ruff and the layers of the design
 types: setup  ## mypy
 	$(BIN)/mypy --strict
 
-docs: setup  ## write docs/commands.md and docs/reliability.md anew
+docs: setup  ## write the generated pages of docs anew
 	$(BIN)/python -m docs.generate
 
 lock:  ## write requirements.lock anew from pyproject.toml (needs uv)

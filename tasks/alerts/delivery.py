@@ -20,7 +20,7 @@ from tasks.alerts.incidents import Plan, take
 from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL
 from tasks.alerts.wording import Links, message_of, storm_message
 from tasks.analysis.incidents import event
-from tasks.core.errors import FedvitalsError, Terminal, Transient
+from tasks.core.errors import FedvitalsError, Terminal, Transient, defect
 from tasks.core.finding import fingerprint_of
 from tasks.core.incidents import Action, AlertMessage, Incident, Notice
 from tasks.core.ports import AlertChannel
@@ -41,8 +41,6 @@ _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
 # a channel that fails so often, which takes some minutes, is an incident
 _MANY_TRIES = 6
 _QUIET_AGAIN = timedelta(minutes=1)
-
-
 Decision = Action | Literal["cancel", "later"]
 
 
@@ -80,13 +78,11 @@ class Sender:
         sent = 0
         if channel not in self.channels:
             self._leave(channel, self.clock())
-            return sent
-        while not self.stopped.is_set():
-            now = self.clock()
-            parcel = self.ledger.patiently(partial(self._claim, channel=channel, now=now))
-            if parcel is None:
+        while channel in self.channels and not self.stopped.is_set():
+            parcel = self.ledger.patiently(partial(self._claim, channel=channel, now=self.clock()))
+            if parcel is None or (done := self._send(channel, parcel)) is None:
                 break
-            sent += self._send(channel, parcel, now)
+            sent += done
         return sent
 
     def drain_all(self, seconds: float) -> int:
@@ -120,6 +116,7 @@ class Sender:
             ]
             dropped = [row for row, what in chosen if what == "cancel"]
             outbox.end(connection, dropped, "cancelled", now)
+            self._show_unsure(connection, channel, dropped)
             for row in (row for row, what in chosen if what == "later"):
                 due = now + _QUIET_AGAIN
                 outbox.put_off(connection, [row], due, row.problem, is_unsure=row.is_unsure)
@@ -203,15 +200,23 @@ class Sender:
         reference = shown[0].reference if shown else ""
         return Parcel(leased, replace(message, is_repeat=is_repeat), reference, storm)
 
-    def _send(self, channel: str, parcel: Parcel, now: datetime) -> int:
+    def _send(self, channel: str, parcel: Parcel) -> int | None:
+        """Return how many messages were sent; None when the channel is to be left alone."""
         try:
             reference = self.channels[channel].send(parcel.message, parcel.reference)
         except Transient as error:
-            self._put_off(channel, parcel, error, now)
-            return 0
+            self._put_off(channel, parcel, error, self.clock())
+            return None
         except Terminal as error:
-            self._refuse(channel, parcel, error, now)
+            self._refuse(channel, parcel, _problem(error), self.clock())
             return 0
+        # a defect of one channel must not end its worker: the next one gets the message
+        except Exception as error:
+            logger.exception("%s: unexpected error", channel)
+            rows = [replace(row, is_unsure=True) for row in parcel.rows]
+            self._refuse(channel, parcel._replace(rows=rows), defect(error), self.clock())
+            return 0
+        now = self.clock()
         self.ledger.patiently(lambda c: self._sent(c, channel, parcel, reference, now))
         self._report_channel(channel, None, now)
         return len(parcel.rows)
@@ -230,30 +235,43 @@ class Sender:
             )
         outbox.show(self.ledger, connection, places)
 
+    def _show_unsure(
+        self, connection: Connection, channel: str, rows: Iterable[Row], storm: str = ""
+    ) -> None:
+        """Count openings that may have arrived as shown, so that their end is sent."""
+        unsure = {row.incident_id for row in rows if row.action == "open" and row.is_unsure}
+        known = {one.subject for one in outbox.shown(connection, unsure, channel) if one.is_open}
+        places = [Shown(one, channel, "", storm) for one in sorted(unsure - known)]
+        places += [Shown(storm, channel, "")] if storm and unsure else []
+        outbox.show(self.ledger, connection, places)
+
     def _put_off(self, channel: str, parcel: Parcel, error: Transient, now: datetime) -> None:
         asked = error.facts.get("retry_after")
         tries = parcel.rows[0].tries
         wait_for = min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
         due = now + (timedelta(seconds=float(asked)) if asked is not None else wait_for)
-        is_unsure = not error.facts.get("is_answered")
+        # what an earlier try may have shown, this answer does not take back
+        is_unsure = not error.facts.get("is_answered") or any(r.is_unsure for r in parcel.rows)
         text = _problem(error)
         logger.warning("%s: a message about %s waits: %s", channel, parcel.message.name, text)
 
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
             outbox.put_off(connection, parcel.rows, due, text, is_unsure=is_unsure)
+            if asked is not None:
+                outbox.pause(connection, channel, due)
 
         self.ledger.patiently(do)
         if tries >= _MANY_TRIES:
             self._report_channel(channel, text, now)
 
-    def _refuse(self, channel: str, parcel: Parcel, error: Terminal, now: datetime) -> None:
-        text = _problem(error)
+    def _refuse(self, channel: str, parcel: Parcel, text: str, now: datetime) -> None:
         logger.error("%s: a message about %s is refused: %s", channel, parcel.message.name, text)
 
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
             outbox.end(connection, parcel.rows, "refused", now, problem=text)
+            self._show_unsure(connection, channel, parcel.rows, parcel.storm)
             outbox.add(connection, self._elsewhere(connection, parcel.rows, now))
 
         self.ledger.patiently(do)
@@ -325,15 +343,15 @@ def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decisio
         return "cancel"
     if row.action == "resolve":
         return "resolve" if is_shown else "cancel"
-    if not incident.is_open:
-        # a try that may have arrived is brought to its end
-        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
     if row.change == "escalated":
-        if incident.acknowledged is not None or incident.muted:
+        if not incident.is_open or incident.acknowledged is not None or incident.muted:
             return "cancel"
         if not incident.fires:
             return "later"
         return "update" if is_shown else "open"
+    if not incident.is_open:
+        # a try that may have arrived is brought to its end
+        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
     if row.action == "open":
         if incident.muted and not row.is_unsure:
             return "cancel"

@@ -10,6 +10,7 @@ from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.incidents import Incident, Timing
 from tasks.core.settings import Settings
 from tasks.core.severity import Severity
+from tasks.core.window import format_duration
 
 FILE = "routes.yaml"
 ChannelName = Literal["slack", "pagerduty", "github", "email", "grafana", "apprise"]
@@ -124,7 +125,7 @@ class Routes(NamedTuple):
     def _cell(self, environment: str, severity: Severity) -> dict[str, Any]:
         incident = _sample(environment, severity)
         name, route = self.route_of(incident)
-        steps = {f"+{step.after}": list(step.channels) for step in route.escalation}
+        steps = {format_duration(step.after): list(step.channels) for step in route.escalation}
         return {"route": name, "channels": list(route.channels), "escalation": steps}
 
 
@@ -132,7 +133,7 @@ def read_routes(settings: Settings) -> Routes:
     """Read routes.yaml; raise ConfigurationInvalid when it is wrong."""
     path = settings.config_file(FILE)
     content = parse(_File, read_yaml(path), str(path))
-    timing = Timing(**content.incidents.model_dump())
+    timing = Timing(**dict(content.incidents))
     return Routes(timing, content.routes, content.digest, settings.default_environment)
 
 

@@ -70,9 +70,10 @@ def add(connection: Connection, rows: Iterable[Row]) -> None:
 
 
 def waiting(connection: Connection, channel: str) -> list[Row]:
-    """Return the messages to a channel that have not ended, in order."""
+    """Return the messages to a channel that have not ended, in the order in which they are due."""
     query = select(outbox).where(_ROW.channel == channel, _ROW.ended_at.is_(None))
-    return [_read(row) for row in connection.execute(query.order_by(_ROW.number)).mappings()]
+    in_order = query.order_by(_ROW.due_at, _ROW.number)
+    return [_read(row) for row in connection.execute(in_order).mappings()]
 
 
 def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:
@@ -101,6 +102,12 @@ def put_off(
         "is_unsure": is_unsure,
     }
     _change(connection, rows, change)
+
+
+def pause(connection: Connection, channel: str, until: datetime) -> None:
+    """Try nothing that waits for a channel before a moment: it asked for that."""
+    early = and_(_ROW.channel == channel, _ROW.ended_at.is_(None), _ROW.next_at < as_text(until))
+    connection.execute(update(outbox).where(early).values(next_at=as_text(until)))
 
 
 def _change(connection: Connection, rows: Sequence[Row], change: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from tasks.alerts.notices import Identify, of_event, of_webhook
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
+from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid, defect
 from tasks.core.finding import Finding, fingerprint_of
 from tasks.core.incidents import Notice
 from tasks.core.secrets import secret_of
@@ -125,7 +125,9 @@ class Taker:
             self._waiting -= len(notices)
         try:
             self._desk.take(notices)
-        except FedvitalsError as error:
+        except Exception as error:  # noqa: BLE001 - its senders wait, and others come after them
+            if not isinstance(error, FedvitalsError):
+                logger.error("notices are not taken: %s", defect(error))
             for job in jobs:
                 job.done.set_exception(error)
             return

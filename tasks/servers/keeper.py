@@ -14,7 +14,7 @@ from tasks.alerts.incidents import acknowledge, reconcile, tick
 from tasks.alerts.notices import Identify, SentAlert, of_alert
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.alert_services import HEARTBEAT
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import FedvitalsError, defect
 from tasks.core.incidents import ActiveAlert, Notice, Snapshot
 from tasks.core.message import Message
 from tasks.core.ports import AlertChannel
@@ -137,10 +137,11 @@ class Keeper:
         """Do it, and report a failure when it begins, and its end."""
         try:
             do()
-        except FedvitalsError as error:
-            if self._said.get(what) != str(error):
-                self._said[what] = str(error)
-                self._notify(f"{what}: {error}")
+        except Exception as error:  # noqa: BLE001 - a defect in one part must not end the others
+            text = str(error) if isinstance(error, FedvitalsError) else defect(error)
+            if self._said.get(what) != text:
+                self._said[what] = text
+                self._notify(f"{what}: {text}")
             return False
         if self._said.pop(what, None) is not None:
             self._notify(f"{what}: well again")
@@ -161,18 +162,19 @@ class Keeper:
     def _reconcile(self, environment: Environment) -> bool:
         """Make incidents what Alertmanager holds; return whether their source is up."""
         desk = self._desk
+        seen: list[bool] = []
 
         def do() -> None:
             snapshot = self._snapshot(environment)
+            seen.append(snapshot.is_source_up)
             reconcile(desk.ledger, snapshot, desk.routes.timing, desk.plan)
 
-        return self._try(f"Alertmanager of {environment.name}", do) and self._is_source_up
+        return self._try(f"Alertmanager of {environment.name}", do) and all(seen)
 
     def _snapshot(self, environment: Environment) -> Snapshot:
         with closing(Alertmanager(environment.services["alertmanager"])) as client:
             started, alerts = client.started_at(), client.alerts()
         firing, is_up = self._firing(environment)
-        self._is_source_up = is_up
         now = self._clock()
         read = (self._active(one, environment.name, now) for one in alerts)
         active = tuple(one for one in read if one is not None)

@@ -114,6 +114,38 @@ def test_a_channel_that_asks_to_wait_is_obeyed(desk: Desk) -> None:
     assert not desk.channels["slack"].seen[0].is_repeat
 
 
+@pytest.mark.parametrize(("answer", "tries"), [(BUSY, 1), (AWAY, 2), (REFUSED, 5)])
+def test_a_channel_is_asked_no_more_than_it_wants(
+    answer: Exception, tries: int, desk: Desk
+) -> None:
+    asked: list[str] = []
+
+    def fails(message: AlertMessage) -> Exception | None:
+        asked.extend([message.name] if about_alerts(message) else [])
+        return answer if about_alerts(message) else None
+
+    desk.channels["slack"].answer = fails
+    desk.take(*(firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(5)))
+    desk.now += timedelta(seconds=4)
+    desk.deliver()
+    # another one is tried next; the others may not be what it cannot take
+    assert len(asked) == len(set(asked)) == tries
+    desk.channels["slack"].answer = lambda message: None
+    desk.now += timedelta(seconds=26)
+    desk.deliver()
+    assert len(desk.shown("slack")) == (0 if answer is REFUSED else 5)
+
+
+def test_the_wait_begins_when_a_channel_that_hung_has_failed(desk: Desk) -> None:
+    def hangs(message: AlertMessage) -> Exception | None:
+        desk.now += timedelta(minutes=1)
+        return AWAY
+
+    desk.channels["slack"].answer = hangs
+    desk.take(firing(0, "high"))
+    assert next_due(desk.ledger)["slack"] > desk.now
+
+
 @pytest.mark.promise("Alerts: a message that may have arrived is sent again, marked as a repeat")
 def test_an_answer_that_is_lost_gives_a_repeat_that_says_so(desk: Desk) -> None:
     desk.channels["slack"].loses = once(AWAY)
@@ -137,6 +169,19 @@ def test_what_is_refused_goes_to_the_next_channel(desk: Desk) -> None:
     desk.take(firing(1, "high", fingerprint="e" * 16, name="Other"))
     desk.wait(7)
     assert ("slack takes no messages", "resolve") in desk.shown("email")
+
+
+def test_a_defect_of_a_channel_ends_no_worker(desk: Desk) -> None:
+    desk.channels["slack"].loses = lambda message: KeyError("blocks")
+    desk.take(firing(0, "high"))
+    assert (STALLED, "open") in desk.shown("email")
+    (about,) = [one for one in desk.open() if one.newest.kind == "channel"]
+    assert "unexpected KeyError" in about.newest.sentence
+    desk.channels["slack"].loses = lambda message: None
+    desk.take(ended(0, 1, "high"))
+    desk.wait(7)
+    # it had arrived after all
+    assert desk.shown("slack") == [(STALLED, "open"), (STALLED, "resolve")]
 
 
 def test_what_all_refuse_is_undelivered(desk: Desk) -> None:
@@ -212,6 +257,22 @@ def test_a_storm_is_one_message(desk: Desk) -> None:
     assert desk.shown("slack")[-1] == ("storm", "resolve")
     assert len(desk.shown("slack")) <= 6
     assert [one.newest.name for one in desk.open()] == ["grave"]
+
+
+def test_a_storm_that_is_refused_after_a_lost_answer_ends_in_one_message(desk: Desk) -> None:
+    many = [firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(30)]
+    slack = desk.channels["slack"]
+    slack.loses = once(AWAY)
+    desk.take(*many)
+    slack.answer = lambda message: REFUSED if message.action == "open" else None
+    desk.wait(1)
+    slack.answer = lambda message: None
+    desk.take(*(ended(0, 2, "high", fingerprint=one.fingerprint) for one in many))
+    desk.wait(8)
+    assert [one for one in desk.shown("slack") if one[0] == "storm"] == [
+        ("storm", "open"), ("storm", "resolve"),
+    ]  # fmt: skip
+    assert len(desk.shown("slack")) == 2
 
 
 def test_ten_in_a_minute_are_shown_each(desk: Desk) -> None:
