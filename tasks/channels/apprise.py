@@ -1,10 +1,15 @@
 """Whatever apprise speaks: each URL by itself, without retries of its own."""
 
 import logging
+import re
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
+
+from pydantic import SecretStr
 
 from tasks.channels.email import text_of
+from tasks.channels.http import HTTP_LOGGER, unlogged
 from tasks.core.alert_services import AppriseService
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
@@ -13,7 +18,11 @@ from tasks.core.units import counted
 
 logger = logging.getLogger("fedvitals")
 NAME = "apprise"
+# a URL that takes no message is left out after so many tries, when another one took it
+MOST_TRIES = 5
 _FIX = "Check APPRISE_URLS: https://github.com/caronc/apprise names the forms"
+# what some service reads as a mention: a character without width takes its meaning away
+_MENTIONS = re.compile(r"[@<](?=\S)")
 
 
 class AppriseChannel:
@@ -24,30 +33,30 @@ class AppriseChannel:
     def __init__(self, service: AppriseService, _: timedelta) -> None:
         """Sends are tried again by the outbox, not here."""
         self._urls = service.urls
+        # of messages that not all URLs took: those that did, and the tries
+        self._taken: dict[tuple[str, str], tuple[set[int], int]] = {}
 
     def send(self, message: AlertMessage, reference: str) -> str:
-        """Send to each URL; it is sent when one took it, and the others are logged."""
-        import apprise
-
-        body = text_of(message)
-        failed, wrong = 0, 0
-        for number, url in enumerate(self._urls, 1):
-            # one object a URL: of several it would not say which failed
-            one = apprise.Apprise()
-            if not one.add(url.get_secret_value()):
-                wrong += 1
-            elif not one.notify(body=body, title=message.title, body_format="text"):
-                failed += 1
-                logger.warning("%s: URL %d of %d took no message", NAME, number, len(self._urls))
-        if wrong == len(self._urls):
+        """Send to each URL that has not taken the message yet."""
+        key = (message.incident_id, message.action)
+        taken, tries = self._taken.pop(key, (set[int](), 0))
+        services = [_opened(url) for url in self._urls]
+        if not any(services):
             problem = "it knows none of the URLs"
             raise ChannelRefused(channel=NAME, url=NAME, status=0, problem=problem, fix=_FIX)
-        if failed + wrong == len(self._urls):
-            problem = f"{counted(failed, 'URL')} took no message"
-            raise ChannelUnavailable(
-                channel=NAME, url=NAME, problem=problem, retry_after=None, is_answered=False
-            )
-        return NAME
+        missing = [number for number, one in enumerate(services) if one and number not in taken]
+        taken |= {number for number in missing if _notified(services[number], message)}
+        failed = [number + 1 for number in missing if number not in taken]
+        if not failed:
+            return NAME
+        problem = f"{counted(len(failed), 'URL')} of {len(self._urls)} took no message"
+        if taken and tries + 1 >= MOST_TRIES:
+            logger.error("%s: %s after %d tries: numbers %s", NAME, problem, MOST_TRIES, failed)
+            return NAME
+        self._taken[key] = (taken, tries + 1)
+        raise ChannelUnavailable(
+            channel=NAME, url=NAME, problem=problem, retry_after=None, is_answered=False
+        )
 
     def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
         """Return none: nothing is acknowledged there."""
@@ -55,11 +64,25 @@ class AppriseChannel:
 
     def check(self) -> ServiceCheck:
         """Check that it knows each URL, without sending."""
-        import apprise
-
-        known = [apprise.Apprise().add(url.get_secret_value()) for url in self._urls]
+        known = [_opened(url) is not None for url in self._urls]
         detail = f"knows {sum(known)} of {counted(len(known), 'URL')}"
         return ServiceCheck(NAME, "is set", all(known), detail, "" if all(known) else _FIX)
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _opened(url: SecretStr) -> Any:
+    """Return what sends to one URL, None for an unknown form: of several, none says which failed."""
+    import apprise
+
+    with unlogged(HTTP_LOGGER, "apprise"):
+        return apprise.Apprise.instantiate(url.get_secret_value())
+
+
+def _notified(service: Any, message: AlertMessage) -> bool:
+    # a text too long for the service is cut: refused, it would never arrive
+    service.overflow_mode = "truncate"
+    title, body = (_MENTIONS.sub("\\g<0>\u200b", one) for one in (message.title, text_of(message)))
+    with unlogged(HTTP_LOGGER, "apprise"):
+        return bool(service.notify(body=body, title=title, body_format="text"))

@@ -3,7 +3,9 @@
 import html
 import logging
 import smtplib
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
@@ -20,6 +22,8 @@ logger = logging.getLogger("fedvitals")
 NAME = "e-mail"
 TIMEOUT_SECONDS = 15.0
 TLS_PORT = 465
+# of ids of messages, which no server looks up
+DOMAIN = "fedvitals.invalid"
 _STYLE = """
 :root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:0;padding:16px;max-width:640px}
 h1{font-size:18px;margin:0 0 8px}td{padding:2px 12px 2px 0;vertical-align:top;overflow-wrap:anywhere}
@@ -40,7 +44,9 @@ class EmailChannel:
 
     def send(self, message: AlertMessage, reference: str) -> str:
         """Send a mail; the reference is the id of the first one of the incident's thread."""
-        mail = self._mail(message, reference)
+        # known before it is sent: one whose answer gets lost begins no other thread
+        thread = reference or f"<{message.incident_id}@{DOMAIN}>"
+        mail = self._mail(message, thread, is_first=not reference)
         try:
             with self._session() as session:
                 refused = session.send_message(mail)
@@ -48,7 +54,7 @@ class EmailChannel:
             raise self._failure(error) from error
         if refused:
             logger.warning("%s: refused for %s", NAME, ", ".join(sorted(refused)))
-        return reference or str(mail["Message-ID"])
+        return thread
 
     def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
         """Return none: answers to mails are not read."""
@@ -68,7 +74,8 @@ class EmailChannel:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _session(self) -> smtplib.SMTP:
+    @contextmanager
+    def _session(self) -> Iterator[smtplib.SMTP]:
         service, context = self._service, trusting()
         if service.port == TLS_PORT:
             session: smtplib.SMTP = smtplib.SMTP_SSL(
@@ -76,23 +83,29 @@ class EmailChannel:
             )
         else:
             session = smtplib.SMTP(service.host, service.port, timeout=TIMEOUT_SECONDS)
-            # it raises where the server has no TLS: nothing goes in the open
-            session.starttls(context=context)
-        if service.password is not None:
-            session.login(service.user, service.password.get_secret_value())
-        return session
+        try:
+            if service.port != TLS_PORT:
+                # it raises where the server has no TLS: nothing goes in the open
+                session.starttls(context=context)
+            if service.password is not None:
+                session.login(service.user, service.password.get_secret_value())
+            yield session
+        finally:
+            # what it says to a farewell changes nothing: the mail is taken or not
+            with suppress(OSError, smtplib.SMTPException):
+                session.quit()
 
-    def _mail(self, message: AlertMessage, reference: str) -> EmailMessage:
+    def _mail(self, message: AlertMessage, thread: str, is_first: bool) -> EmailMessage:
         mail = EmailMessage()
         repeat = "(repeat) " if message.is_repeat else ""
         mail["Subject"] = shortened(f"{repeat}{message.title}", 200)
         mail["From"] = self._service.sender
         mail["To"] = ", ".join(self._service.recipients)
         mail["Date"] = format_datetime(message.time)
-        mail["Message-ID"] = make_msgid(message.incident_id, "fedvitals.invalid")
         mail["Auto-Submitted"] = "auto-generated"
-        if reference:
-            mail["In-Reply-To"] = mail["References"] = reference
+        mail["Message-ID"] = thread if is_first else make_msgid(message.incident_id, DOMAIN)
+        if not is_first:
+            mail["In-Reply-To"] = mail["References"] = thread
         mail.set_content(text_of(message))
         mail.add_alternative(html_of(message), subtype="html")
         return mail
@@ -103,13 +116,14 @@ class EmailChannel:
         words = getattr(error, "smtp_error", None)
         text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
         if isinstance(error, smtplib.SMTPRecipientsRefused):
-            code, answer = next(iter(error.recipients.values()))
+            # the one that may be taken later, where there is one
+            code, answer = min(error.recipients.values())
             text = answer.decode("utf-8", "replace")
         secret = self._service.password
         text = text.replace(secret.get_secret_value(), "***") if secret else text
         problem = shortened(text or type(error).__name__)
-        is_final = isinstance(error, smtplib.SMTPNotSupportedError) or (code or 0) >= 500
-        if is_final or "CERTIFICATE" in text.upper():
+        never = (smtplib.SMTPNotSupportedError, ssl.SSLCertVerificationError)
+        if isinstance(error, never) or (code or 0) >= 500:
             fix = "Check EMAIL_SMTP_HOST, its certificate, EMAIL_SMTP_USER and the addresses"
             return ChannelRefused(**facts, status=code or 0, problem=problem, fix=fix)
         is_answered = code is not None or isinstance(error, ConnectionRefusedError)

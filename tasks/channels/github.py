@@ -3,7 +3,7 @@
 import html
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +20,6 @@ from tasks.http import Answer
 NAME = "GitHub"
 LABELS = ("alert", "monitoring")
 ACKNOWLEDGED = "acknowledged"
-ACKNOWLEDGED_FOR = timedelta(hours=8)
 STEPS = (
     "Acknowledge alert",
     "Investigate issue",
@@ -32,8 +31,12 @@ _CREATED = (HTTPStatus.CREATED,)
 # a secondary limit without a time of its own
 _SECONDARY_WAIT = 60.0
 # what Markdown, a mention or a reference would make of a text from outside
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+_MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~$-]")
+# GitHub finds these in what is shown, where no escape helps but a character without width
+_MENTIONS = re.compile(r"(@|#|\bGH-)(?=\w)", re.IGNORECASE)
 _MOST_PAGES = 20
+# of the 65,536 that a text may have
+LONGEST = 60_000
 
 
 class GitHubChannel(HttpChannel):
@@ -52,39 +55,58 @@ class GitHubChannel(HttpChannel):
         """Open, comment on or close the issue; the reference is its number."""
         if message.action == "summary":
             return reference
-        number = reference or self._known(message)
-        if not number:
-            return self._open(message) if message.action != "resolve" else ""
-        if message.action == "resolve":
-            self._comment(number, f"Resolved: {plain(message.history)}")
-            self._change(number, {"state": "closed", "state_reason": "completed"})
-        else:
-            # one that returns
-            self._change(number, {"state": "open", "labels": self._labels(message)})
-            self._comment(number, plain(message.history) or "updated")
-        return number
+        issue = self._issue(reference) if reference else None
+        if issue is None:
+            return self._open(message) if message.action != "resolve" else reference
+        is_open = issue["state"] == "open"
+        if message.action != "resolve":
+            self._continue(reference, message, issue, is_open)
+        elif is_open:
+            self._comment(reference, f"Resolved: {plain(message.history)}")
+            self._change(reference, {"state": "closed", "state_reason": "completed"})
+        return reference
+
+    def _issue(self, number: str) -> Any:
+        """Return an issue; None when it was deleted."""
+        good = (HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+        answer = self.ask("GET", f"{self._issues}/{number}", good)
+        return self.document(answer) if answer.status == HTTPStatus.OK else None
+
+    def _continue(self, number: str, message: AlertMessage, issue: Any, is_open: bool) -> None:
+        """Comment on an issue; one that returns is opened again, and is not acknowledged any more."""
+        names = {label["name"] for label in issue.get("labels", ())}
+        ours = self._labels(message)
+        kept = {name for name in names if not name.startswith("severity-")} | {*ours}
+        kept -= set() if is_open else {ACKNOWLEDGED}
+        if not is_open or kept != names:
+            self._change(number, {"state": "open", "labels": sorted(kept)})
+        self._comment(number, plain(message.history) or "updated")
 
     def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
-        """Return those whose issue has the label `acknowledged`."""
-        found = {}
-        for incident_id, number in references.items():
-            issue = self.document(self.ask("GET", f"{self._issues}/{number}"))
-            names = {label.get("name") for label in issue.get("labels", ())}
-            if ACKNOWLEDGED in names:
-                people = [one["login"] for one in issue.get("assignees") or ()]
-                who, now = ", ".join(people) or NAME, datetime.now(UTC)
-                why = f"label on issue {number}"
-                found[incident_id] = Acknowledgement(who, now, now + ACKNOWLEDGED_FOR, why)
-        return found
+        """Return those whose issue has the label `acknowledged`, by whoever put it there."""
+        labelled = {str(one["number"]) for one in self._list((*LABELS, ACKNOWLEDGED))}
+        return {
+            incident_id: self._acknowledgement(number)
+            for incident_id, number in references.items()
+            if number in labelled
+        }
+
+    def _acknowledgement(self, number: str) -> Acknowledgement:
+        who, at = NAME, datetime.now(UTC)
+        for event in self._pages(f"{self._issues}/{number}/events", {}):
+            if (event.get("label") or {}).get("name") == ACKNOWLEDGED:
+                who = (event.get("actor") or {}).get("login") or NAME
+                at = datetime.fromisoformat(event["created_at"])
+        return Acknowledgement(who, at, at, f"label on issue {number}")
 
     def check(self) -> ServiceCheck:
         """Check that the issues can be read; whether they may be written shows when they are."""
-        try:
+
+        def attempt() -> str:
             self.ask("GET", self._issues, params={"per_page": "1"})
-        except FedvitalsError as error:
-            fix = str(error.facts.get("fix") or f"Check {self.service.origin}")
-            return ServiceCheck(NAME, "answers", False, str(error.facts["problem"]), fix)
-        return ServiceCheck(NAME, "answers", True, "issues can be read")
+            return "issues can be read"
+
+        return self.tried(attempt)
 
     def failure(self, answer: Answer) -> FedvitalsError:
         """Return the error of an answer: a 403 may be a limit, which says when it ends."""
@@ -102,6 +124,18 @@ class GitHubChannel(HttpChannel):
         return super().failure(answer)
 
     def _open(self, message: AlertMessage) -> str:
+        """Return the number of the incident's issue; of several one is kept.
+
+        An earlier answer may have got lost, and another process may open one at the same time.
+        """
+        numbers = self._marked(message) or {self._make(message), *self._marked(message)}
+        first, *others = sorted(numbers)
+        for number in others:
+            self._comment(str(number), f"A duplicate of #{first}.")
+            self._change(str(number), {"state": "closed", "state_reason": "not_planned"})
+        return str(first)
+
+    def _make(self, message: AlertMessage) -> int:
         body: dict[str, Any] = {
             "title": f"🚨 {str(message.severity).upper()}: {message.name}"[:250],
             "body": body_of(message),
@@ -114,14 +148,9 @@ class GitHubChannel(HttpChannel):
             body["body"] += f"\nNot assigned, since GitHub refused it: {plain(meant)}\n"
             made = self._create({**body, "assignees": []})
         assert made is not None
-        # another process may have made one meanwhile
-        first, *others = sorted({int(made), *map(int, self._marked(message, "open"))})
-        for number in others:
-            self._comment(str(number), f"A duplicate of #{first}.")
-            self._change(str(number), {"state": "closed", "state_reason": "not_planned"})
-        return str(first)
+        return made
 
-    def _create(self, body: Mapping[str, Any]) -> str | None:
+    def _create(self, body: Mapping[str, Any]) -> int | None:
         """Return the number of a new issue; None when its assignees are refused."""
         good = (
             (HTTPStatus.CREATED, HTTPStatus.UNPROCESSABLE_ENTITY) if body["assignees"] else _CREATED
@@ -129,21 +158,22 @@ class GitHubChannel(HttpChannel):
         answer = self.ask("POST", self._issues, good, json=body)
         if answer.status != HTTPStatus.CREATED:
             return None
-        return str(self.document(answer)["number"])
+        return int(self.document(answer)["number"])
 
-    def _known(self, message: AlertMessage) -> str:
-        """Return the number of the incident's issue, whose answer got lost; else none."""
-        return next(iter(sorted(self._marked(message, "open"), key=int)), "")
+    def _marked(self, message: AlertMessage) -> set[int]:
+        """Return the numbers of the incident's open issues."""
+        mark, issues = mark_of(message), self._list(LABELS)
+        return {int(one["number"]) for one in issues if mark in (one.get("body") or "")}
 
-    def _marked(self, message: AlertMessage, state: str) -> Iterator[str]:
-        query = {"labels": ",".join(LABELS), "state": state, "per_page": "100"}
+    def _list(self, labels: Sequence[str]) -> Iterator[Any]:
+        """Yield the open issues with all the labels; a search would lag behind."""
+        query = {"labels": ",".join(labels), "state": "open"}
+        return (one for one in self._pages(self._issues, query) if "pull_request" not in one)
+
+    def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[Any]:
         for page in range(1, _MOST_PAGES + 1):
-            answer = self.ask("GET", self._issues, params={**query, "page": str(page)})
-            issues = self.document(answer)
-            for issue in issues:
-                is_ours = mark_of(message) in (issue.get("body") or "")
-                if is_ours and "pull_request" not in issue:
-                    yield str(issue["number"])
+            answer = self.ask("GET", path, params={**query, "per_page": "100", "page": str(page)})
+            yield from self.document(answer)
             if 'rel="next"' not in answer.headers.get("Link", ""):
                 break
 
@@ -170,7 +200,7 @@ def body_of(message: AlertMessage) -> str:
         f"- [{plain(title)}]({url})" if is_link(url) else f"- {plain(title)}: {plain(url)}"
         for title, url in message.links
     )
-    return "\n".join(
+    text = "\n".join(
         (
             "## Alert Details",
             "",
@@ -186,15 +216,12 @@ def body_of(message: AlertMessage) -> str:
             "## Monitoring Links",
             "",
             links or "none",
-            "",
-            mark_of(message),
         )
     )
+    return f"{text[:LONGEST]}\n\n{mark_of(message)}"
 
 
 def plain(text: str) -> str:
     """Return Markdown that shows the text as it is."""
-    safe = html.escape(text, quote=False).replace("@", "&#64;")
-    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", safe.replace("&#", "\0")).replace(
-        "\0", "&#"
-    )
+    apart = _MENTIONS.sub("\\1\u200b", text)
+    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", html.escape(apart, quote=False))

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from tasks.channels.http import HttpChannel
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import FedvitalsError
 from tasks.core.incidents import Acknowledgement, AlertMessage
 from tasks.core.services import Service
 
@@ -32,8 +32,9 @@ class GrafanaIncidents(HttpChannel):
         change: dict[str, Any] = {"text": _text(message)}
         if message.closed_at is not None:
             change["timeEnd"] = _milliseconds(message.closed_at)
-        if known:
-            self.ask("PATCH", f"{_PATH}/{known}", json=change)
+        # one that was deleted there is made anew
+        good = (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        if known and self.ask("PATCH", f"{_PATH}/{known}", good, json=change).status == good[0]:
             return known
         tags = [*TAGS, _tag(message), str(message.severity), message.environment]
         body = {"time": _milliseconds(message.opened_at), "tags": tags, **change}
@@ -45,12 +46,12 @@ class GrafanaIncidents(HttpChannel):
 
     def check(self) -> ServiceCheck:
         """Check that annotations can be read; whether they may be written shows when they are."""
-        try:
+
+        def attempt() -> str:
             self.ask("GET", _PATH, params={"limit": "1"})
-        except FedvitalsError as error:
-            fix = str(error.facts.get("fix") or f"Check {self.service.origin}")
-            return ServiceCheck(NAME, "incidents", False, str(error.facts["problem"]), fix)
-        return ServiceCheck(NAME, "incidents", True, "annotations can be read")
+            return "annotations of incidents can be read"
+
+        return self.tried(attempt)
 
     def _known(self, message: AlertMessage) -> str:
         """Return the id of the incident's annotation, whose answer got lost; else none."""

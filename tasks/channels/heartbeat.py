@@ -3,11 +3,11 @@
 The URL is secret as a whole: with healthchecks.io and its like the path is the key.
 """
 
-import logging
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from tasks.channels.http import HTTP_LOGGER, unlogged
 from tasks.core.addresses import HEARTBEAT_VARIABLE
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
@@ -17,8 +17,6 @@ from tasks.http import Limits, Transport
 
 NAME = "heartbeat"
 LIMITS = Limits(connect=3.0, silence=3.0, total=5.0, largest=1 << 20)
-# at debug level it logs the path of each request, and nothing meanwhile
-_urllib3 = logging.getLogger("urllib3.connectionpool")
 
 
 class Heartbeat(Transport):
@@ -40,17 +38,15 @@ class Heartbeat(Transport):
 
         The message stays here: the address is all that the service is given. Raises as Channel says.
         """
-        _urllib3.addFilter(self._drop)
         try:
-            answer = self.call("GET", self._url.get_secret_value(), "a heartbeat")
+            with unlogged(HTTP_LOGGER):
+                answer = self.call("GET", self._url.get_secret_value(), "a heartbeat")
         except FedvitalsError as error:
             # not what it says, nor its cause: they name the whole URL
             cause = error.__cause__
             if isinstance(error, ChannelUnavailable) and cause:
                 error = self._unavailable(f"no answer ({type(cause).__name__})")
             raise error from None
-        finally:
-            _urllib3.removeFilter(self._drop)
         if 400 <= answer.status < 500 and not answer.asks_again:
             facts = {"status": answer.status, "problem": "it takes no heartbeat there"}
             fix = f"Check {self._variable}"
@@ -64,6 +60,3 @@ class Heartbeat(Transport):
 
     def _unavailable(self, problem: str) -> ChannelUnavailable:
         return ChannelUnavailable(channel=NAME, url=self.host, problem=problem, retry_after=None)
-
-    def _drop(self, record: logging.LogRecord) -> bool:
-        return False

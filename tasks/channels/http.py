@@ -1,16 +1,24 @@
 """What channels of incidents that speak HTTP share: their errors, and texts that are harmless."""
 
-from collections.abc import Collection, Sequence
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.outside import read_json
 from tasks.core.services import Service
 from tasks.http import Answer, Limits, Transport
 
 LIMITS = Limits(connect=5.0, silence=10.0, total=15.0, largest=8 << 20)
+# at debug level it logs the path of each request
+HTTP_LOGGER = "urllib3.connectionpool"
 _BARS = "▁▂▃▄▅▆▇█"
+# of a gateway, behind which the service may have taken the message
+_AMBIGUOUS = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 class HttpChannel(Transport):
@@ -40,8 +48,17 @@ class HttpChannel(Transport):
         words = answer.body.decode("utf-8", "replace").strip() or "no reason given"
         if answer.asks_again:
             problem = f"HTTP {answer.status}: {words}"
-            return self.unavailable(problem, answer.retry_after, is_answered=True)
+            is_answered = answer.status not in _AMBIGUOUS
+            return self.unavailable(problem, answer.retry_after, is_answered=is_answered)
         return self.refused(answer.status, words)
+
+    def tried(self, attempt: Callable[[], str]) -> ServiceCheck:
+        """Check by an attempt, which returns the detail when the service answers well."""
+        try:
+            return ServiceCheck(self.name, "answers", True, attempt())
+        except FedvitalsError as error:
+            fix = str(error.facts.get("fix") or f"Check {self.service.origin}")
+            return ServiceCheck(self.name, "answers", False, str(error.facts["problem"]), fix)
 
     def document(self, answer: Answer) -> Any:
         """Return the JSON of an answer; raise ChannelRefused when it is none."""
@@ -71,6 +88,24 @@ class HttpChannel(Transport):
             problem=self.quoted(problem),
             fix=self._fix,
         )
+
+
+@contextmanager
+def unlogged(*loggers: str) -> Iterator[None]:
+    """Drop what libraries log in this thread during a block, in which a URL is the key."""
+    here = threading.get_ident()
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    found = [logging.getLogger(name) for name in loggers]
+    for one in found:
+        one.addFilter(is_of_another)
+    try:
+        yield
+    finally:
+        for one in found:
+            one.removeFilter(is_of_another)
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -8,16 +8,15 @@ from typing import Any
 from tasks.channels.http import HttpChannel, is_link
 from tasks.core.alert_services import PagerDutyService
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import FedvitalsError
 from tasks.core.incidents import Acknowledgement, AlertMessage
 from tasks.core.services import Service
 from tasks.core.severity import NAMES
 
 NAME = "PagerDuty"
+TOKEN_FIX = "Set PAGERDUTY_API_TOKEN to a read-only key of the REST API"
 SOURCE, COMPONENT = "Fed-ViT-AutoRL Monitoring", "federated-learning-system"
 GROUP, CLASS = "infrastructure", "monitoring"
 LONGEST_SUMMARY = 1024
-ACKNOWLEDGED_FOR = timedelta(hours=8)
 _ACTIONS = {"acknowledge": "acknowledge", "resolve": "resolve"}
 
 
@@ -33,6 +32,8 @@ class PagerDutyChannel(HttpChannel):
 
     def send(self, message: AlertMessage, reference: str) -> str:
         """Trigger, acknowledge or resolve the alert; the reference is its key."""
+        if message.action == "summary":
+            return reference  # nothing to page for
         key = message.incident_id
         action = _ACTIONS.get(message.action, "trigger")
         event: dict[str, Any] = {
@@ -57,8 +58,7 @@ class PagerDutyChannel(HttpChannel):
         """Check that acknowledgements can be read; an event would page."""
         if self._api is None:
             detail = "acknowledgements made there are unknown"
-            fix = "Set PAGERDUTY_API_TOKEN to a read-only key of the REST API"
-            return ServiceCheck(NAME, "is set", True, detail, fix)
+            return ServiceCheck(NAME, "is set", True, detail, TOKEN_FIX)
         return self._api.check()
 
     def close(self) -> None:
@@ -70,14 +70,14 @@ class PagerDutyChannel(HttpChannel):
 
 class _Api(HttpChannel):
     def __init__(self, service: Service) -> None:
-        fix = "Set PAGERDUTY_API_TOKEN to a read-only key of the REST API"
-        super().__init__(service, NAME, fix, scheme="Token")
+        super().__init__(service, NAME, TOKEN_FIX, scheme="Token token=")
         self.session.headers["Accept"] = "application/vnd.pagerduty+json;version=2"
 
     def acknowledged(self, references: Mapping[str, str]) -> dict[str, Acknowledgement]:
         found = {}
         for incident_id, key in references.items():
-            query = {"incident_key": key, "statuses[]": "acknowledged", "limit": "1"}
+            # of each alone: what it lists has no key where incidents have alerts
+            query = {"incident_key": key, "statuses[]": "acknowledged", "date_range": "all"}
             incidents = self._incidents(query)
             given = [one for each in incidents for one in each.get("acknowledgements", ())]
             if given:
@@ -85,12 +85,11 @@ class _Api(HttpChannel):
         return found
 
     def check(self) -> ServiceCheck:
-        try:
+        def attempt() -> str:
             self._incidents({"limit": "1"})
-        except FedvitalsError as error:
-            fix = str(error.facts.get("fix") or f"Check {self.service.origin}")
-            return ServiceCheck(NAME, "answers", False, str(error.facts["problem"]), fix)
-        return ServiceCheck(NAME, "answers", True, "acknowledgements can be read")
+            return "acknowledgements can be read"
+
+        return self.tried(attempt)
 
     def _incidents(self, query: Mapping[str, str]) -> list[Any]:
         found = self.document(self.ask("GET", "/incidents", params=query))
@@ -104,7 +103,7 @@ def _acknowledgement(given: Mapping[str, Any]) -> Acknowledgement:
         at = datetime.fromisoformat(str(given.get("at")))
     except ValueError:
         at = datetime.now(UTC)
-    return Acknowledgement(str(who), at, datetime.now(UTC) + ACKNOWLEDGED_FOR, "in PagerDuty")
+    return Acknowledgement(str(who), at, at, "in PagerDuty")
 
 
 def _payload(message: AlertMessage) -> dict[str, Any]:

@@ -3,25 +3,25 @@
 With an incoming webhook nothing can be changed later: the opening and the end are sent, and no more.
 """
 
-import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from pydantic import SecretStr
 
-from tasks.channels.http import HttpChannel, is_link, sparkline
+from tasks.channels.http import HTTP_LOGGER, HttpChannel, is_link, sparkline, unlogged
 from tasks.core.alert_services import SlackService
 from tasks.core.checks import ServiceCheck
-from tasks.core.errors import FedvitalsError
+from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.incidents import Acknowledgement, AlertMessage
 from tasks.core.services import Service
 
 NAME = "Slack"
-# of Block Kit: a section, its fields, and how many of these; all below what a message may have
-LONGEST, LONGEST_FIELD, MOST_FIELDS = 2900, 1900, 10
-_COLOURS = {"critical": ":red_circle:", "high": ":large_orange_circle:"}
-_OTHER, _ENDED = ":large_yellow_circle:", ":large_green_circle:"
+# of Block Kit: a header, a section, its fields and how many, and all below what a message may have
+LONGEST_TITLE, LONGEST, LONGEST_FIELD, MOST_FIELDS = 150, 2500, 300, 10
+LONGEST_URL, MOST_LINKS = 450, 5
+_SIGNS = {"critical": "🔴", "high": "🟠"}
+_OTHER, _ENDED = "🟡", "🟢"
 # errors of the Web API that come with HTTP 200 and pass
 _PASSING = frozenset(
     {
@@ -33,7 +33,10 @@ _PASSING = frozenset(
         "request_timeout",
     }
 )
-_urllib3 = logging.getLogger("urllib3.connectionpool")
+# of a message that cannot be changed any more
+_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+# what a URL in an alert shows is not fetched
+_POSTING = {"unfurl_links": False, "unfurl_media": False}
 
 
 class SlackChannel:
@@ -82,26 +85,32 @@ class _Bot(HttpChannel):
     def send(self, message: AlertMessage, reference: str, channel: str) -> str:
         body = body_of(message)
         where, _, moment = reference.partition(" ")
-        if not moment:
-            made = self._ask("chat.postMessage", {"channel": channel, **body})
+        if not moment or not self._update({"channel": where, "ts": moment, **body}):
+            made = self._ask("chat.postMessage", {"channel": channel, **body, **_POSTING})
             return f"{made['channel']} {made['ts']}"
-        self._ask("chat.update", {"channel": where, "ts": moment, **body})
         if message.history:
-            text = escaped(message.history)
-            self._ask("chat.postMessage", {"channel": where, "thread_ts": moment, "text": text})
+            reply = {"text": escaped(message.history), "mrkdwn": False, **_POSTING}
+            self._ask("chat.postMessage", {"channel": where, "thread_ts": moment, **reply})
         return reference
 
     def check(self, channel: str) -> ServiceCheck:
+        return self.tried(lambda: f"{self._ask('auth.test', {}).get('team')}, channel {channel}")
+
+    def _update(self, body: Mapping[str, Any]) -> bool:
+        """Return whether the message is there to be updated."""
         try:
-            found = self._ask("auth.test", {})
-        except FedvitalsError as error:
-            fix = str(error.facts.get("fix") or f"Check {self.service.origin}")
-            return ServiceCheck(NAME, "answers", False, str(error.facts["problem"]), fix)
-        return ServiceCheck(NAME, "answers", True, f"{found.get('team')}, channel {channel}")
+            self._ask("chat.update", body)
+        except ChannelRefused as error:
+            if error.facts["problem"] in _GONE:
+                return False
+            raise
+        return True
 
     def _ask(self, method: str, body: Mapping[str, Any]) -> Any:
         answer = self.ask("POST", f"/{method}", json=body)
         found = self.document(answer)
+        if not isinstance(found, dict):
+            raise self.refused(answer.status, "the answer is not Slack's")
         if found.get("ok"):
             return found
         error = str(found.get("error"))
@@ -117,61 +126,64 @@ class _Webhook(HttpChannel):
         self._url = url
         scheme, _, host, *_ = url.get_secret_value().split("/")
         service = Service(url=f"{scheme}//{host}", origin="SLACK_WEBHOOK_URL")
-        super().__init__(
-            service, NAME, "Make a new incoming webhook, and set SLACK_WEBHOOK_URL to it"
-        )
+        fix = "Make a new incoming webhook, and set SLACK_WEBHOOK_URL to it"
+        super().__init__(service, NAME, fix)
 
     def send(self, message: AlertMessage) -> None:
-        _urllib3.addFilter(_drop)
         try:
-            self.ask("POST", self._url.get_secret_value(), json=body_of(message))
+            with unlogged(HTTP_LOGGER):
+                self.ask(
+                    "POST", self._url.get_secret_value(), json={**body_of(message), **_POSTING}
+                )
         except FedvitalsError as error:
-            if error.facts.get("is_answered") is False:
-                # neither its words nor its cause: they name the whole URL
-                cause = type(error.__cause__).__name__
-                raise self.unavailable(f"no answer ({cause})", is_answered=False) from None
-            raise
-        finally:
-            _urllib3.removeFilter(_drop)
+            cause = error.__cause__
+            if isinstance(error, ChannelUnavailable) and cause:
+                error = self.unavailable(f"no answer ({type(cause).__name__})", is_answered=False)
+            # neither the words nor the cause: they name the whole URL
+            raise error from None
 
-
-def _drop(_: logging.LogRecord) -> bool:
-    return False
+    def redacted(self, text: str) -> str:
+        """Return the text without the path, by which anyone may write."""
+        return text.replace(self._url.get_secret_value().removeprefix(self.service.url), "***")
 
 
 def body_of(message: AlertMessage) -> dict[str, Any]:
-    """Return text and blocks of a message; what comes from outside calls nobody."""
-    is_over = message.action == "resolve"
-    sign = _ENDED if is_over else _COLOURS.get(str(message.severity), _OTHER)
+    """Return text and blocks of a message; what comes from outside is plain text in each."""
+    sign = _ENDED if message.action == "resolve" else _SIGNS.get(str(message.severity), _OTHER)
     repeat = " (repeat: it may be here already)" if message.is_repeat else ""
-    title = f"{sign} *{escaped(message.title)}*{repeat}"
-    text = f"{title}\n{escaped(message.sentence)}"
-    bars = sparkline(message.newest)
-    text += f"\n`{bars}`" if bars else ""
-    text += "".join(f"\n• {escaped(name)}" for name in message.failed)
-    fields = [
-        {"type": "mrkdwn", "text": f"*{escaped(label)}*\n{escaped(value)}"[:LONGEST_FIELD]}
-        for label, value in message.facts[:MOST_FIELDS]
-    ]
-    blocks: list[dict[str, Any]] = [
-        {"type": "section", "text": {"type": "mrkdwn", "text": text[:LONGEST]}}
-    ]
+    title = f"{sign} {message.title}"
+    lines = [message.sentence, sparkline(message.newest), *(f"• {one}" for one in message.failed)]
+    text = "\n".join(line for line in lines if line) + repeat
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, LONGEST_TITLE)}]
+    if text:
+        blocks.append({"type": "section", "text": _plain(text, LONGEST)})
+    fields = [f"{label}\n{value}" for label, value in message.facts[:MOST_FIELDS]]
     if fields:
-        blocks.append({"type": "section", "fields": fields})
-    notes = [escaped(message.history)] if message.history else []
-    notes += [_link(title, url) for title, url in message.links]
+        shown = [_plain(one, LONGEST_FIELD) for one in fields]
+        blocks.append({"type": "section", "fields": shown})
+    notes = [_plain(message.history, LONGEST_FIELD)] if message.history else []
+    notes += [_link(one, url) for one, url in message.links[:MOST_LINKS]]
     if notes:
-        line = "  ·  ".join(notes)[:LONGEST_FIELD]
-        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": line}]})
-    return {"text": f"{escaped(message.title)}{repeat}"[:LONGEST], "blocks": blocks}
+        blocks.append({"type": "context", "elements": notes})
+    return {"text": f"{_cut(message.title, LONGEST_TITLE)}{repeat}", "blocks": blocks}
 
 
-def _link(title: str, url: str) -> str:
-    return (
-        f"<{escaped(url)}|{escaped(title)}>"
-        if is_link(url)
-        else f"{escaped(title)}: {escaped(url)}"
-    )
+def _link(title: str, url: str) -> dict[str, Any]:
+    if is_link(url) and len(url) <= LONGEST_URL:
+        return {"type": "mrkdwn", "text": f"<{escaped(url)}|{escaped(title)}>"}
+    return _plain(f"{title}: {url}", LONGEST_FIELD)
+
+
+def _plain(text: str, longest: int) -> dict[str, Any]:
+    """Return a text object in which nothing mentions, links or formats."""
+    return {"type": "plain_text", "text": _cut(text, longest), "emoji": False}
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return the text escaped, cut to at most so many characters, no escape in two."""
+    while len(escaped(text)) > longest:
+        text = text[: len(text) * longest // len(escaped(text))]
+    return escaped(text)
 
 
 def escaped(text: str) -> str:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
 
@@ -15,6 +17,8 @@ from tasks.core.services import Service, checked_token
 HEARTBEAT = "FEDVITALS_ALERT_HEARTBEAT_URL"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _KEY = re.compile(r"[A-Za-z0-9_-]{32}")
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+_NOT_IN_URLS = frozenset({"retry", "wait", "rto", "cto", "optional"})
 
 
 class SlackService(NamedTuple):
@@ -153,24 +157,32 @@ def _email(env: Mapping[str, str]) -> EmailService | None:
         raise ConfigurationInvalid(
             where="EMAIL_SMTP_PORT", problem=f"{port!r} is no port", fix="Give one such as 587"
         )
-    sender, recipients = env.get("EMAIL_SMTP_FROM"), _listed(env.get("EMAIL_SMTP_TO"))
+    sender, recipients = env.get("EMAIL_SMTP_FROM") or "", _listed(env.get("EMAIL_SMTP_TO"))
     if not sender or not recipients:
         raise _lacks("EMAIL_SMTP_HOST", "EMAIL_SMTP_FROM and EMAIL_SMTP_TO", "addresses of mail")
+    for address in (sender, *recipients):
+        if not _ADDRESS.fullmatch(address):
+            raise ConfigurationInvalid(
+                where="EMAIL_SMTP_FROM and EMAIL_SMTP_TO",
+                problem=f"{address!r} is no address of mail",
+                fix="Give plain addresses such as ops@example.com, without names",
+            )
     password = secret_of(env, "EMAIL_SMTP_PASSWORD")
     user = env.get("EMAIL_SMTP_USER") or (sender if password else "")
-    secret = SecretStr(password) if password else None
+    secret = checked_token(password, "EMAIL_SMTP_PASSWORD") if password else None
     return EmailService(host, int(port), user, secret, sender, recipients)
 
 
 def _apprise(env: Mapping[str, str]) -> AppriseService | None:
     urls = (secret_of(env, "APPRISE_URLS") or "").split()
     for url in urls:
-        # a second layer of retries would send twice
-        if re.search(r"[?&](retry|rto|cto|wait)=", url):
+        # a second layer of retries would send twice, and what is optional never fails
+        own = {name.lower().strip() for name, _ in parse_qsl(url.partition("?")[2], True)}
+        if found := sorted(own & _NOT_IN_URLS):
             raise ConfigurationInvalid(
                 where="APPRISE_URLS",
-                problem="a URL sets retries or time-outs of its own",
-                fix="Remove retry=, wait=, rto= and cto=: fedvitals sends again what fails",
+                problem=f"a URL sets {', '.join(found)}",
+                fix="Remove it: fedvitals sends again what fails",
             )
     return AppriseService(tuple(map(SecretStr, urls))) if urls else None
 
@@ -178,13 +190,13 @@ def _apprise(env: Mapping[str, str]) -> AppriseService | None:
 def _service(
     env: Mapping[str, str], variable: str, default: str, token_from: str, token: str | None
 ) -> Service:
-    url = (env.get(variable) or default).rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationInvalid(
-            where=variable, problem="it is no URL", fix=f"Give one such as {default}"
-        )
-    secret = checked_token(token, token_from) if token else None
-    return Service(url=url, origin=variable, token=secret, token_from=token_from or variable)
+    return Service(
+        url=checked_url(env.get(variable) or default, variable, f"Give one such as {default}"),
+        origin=variable,
+        token=checked_token(token, token_from) if token else None,
+        token_from=token_from or variable,
+        token_file=Path(file) if (file := env.get(f"{token_from}_FILE")) else None,
+    )
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

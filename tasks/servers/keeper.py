@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -14,7 +15,7 @@ from tasks.alerts.notices import Identify, SentAlert, of_alert
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.alert_services import HEARTBEAT
 from tasks.core.errors import FedvitalsError, defect
-from tasks.core.incidents import ActiveAlert, Incident, Notice, Snapshot
+from tasks.core.incidents import ActiveAlert, Notice, Snapshot
 from tasks.core.message import Message
 from tasks.core.ports import AlertChannel
 from tasks.core.services import Environment
@@ -218,20 +219,21 @@ class Keeper:
 
     def _take_acknowledgements(self) -> None:
         ledger = self._desk.ledger
-        known = {one.id: one for one in open_incidents(ledger)}
+        waiting = {one.id for one in open_incidents(ledger) if one.acknowledged is None}
         for name, channel in self._desk.sender.channels.items():
             references = outbox.open_references(ledger, name)
-            mine = {key: text for key, text in references.items() if key in known}
+            mine = {key: text for key, text in references.items() if key in waiting}
             if mine:
-                ask = partial(self._acknowledge_from, channel, mine, known)
+                ask = partial(self._acknowledge_from, channel, mine)
                 self._try(f"acknowledgements in {name}", ask)
 
-    def _acknowledge_from(
-        self, channel: AlertChannel, shown: Mapping[str, str], known: Mapping[str, Incident]
-    ) -> None:
+    def _acknowledge_from(self, channel: AlertChannel, shown: Mapping[str, str]) -> None:
+        """Take acknowledgements made in a channel, but for those that are over already."""
+        lasts, now = self._desk.routes.timing.acknowledged_for, self._clock()
         for key, given in channel.acknowledged(shown).items():
-            if known[key].acknowledged is None:
-                acknowledge(self._desk.ledger, key, given, self._desk.plan)
+            until = given.at + lasts
+            if until > now:
+                acknowledge(self._desk.ledger, key, replace(given, until=until), self._desk.plan)
 
     def _beat(self, now: datetime) -> None:
         """Say that pages would arrive, unless one waits or no watchdog came."""

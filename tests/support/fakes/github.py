@@ -26,12 +26,13 @@ class FakeGitHub:
     server: HTTPServer
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     comments: dict[int, list[str]] = field(default_factory=dict)
+    events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     after_create: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.url = self.server.url_for("").rstrip("/")
-        pattern = re.compile(rf"{re.escape(PATH)}(/\d+(/comments)?)?$")
+        pattern = re.compile(rf"{re.escape(PATH)}(/\d+(/comments|/events)?)?$")
         self.server.expect_request(pattern).respond_with_handler(self._answer)
 
     def service(self, token: str = TOKEN, assignees: tuple[str, ...] = ()) -> GitHubService:
@@ -54,6 +55,16 @@ class FakeGitHub:
     def open_numbers(self) -> list[int]:
         return [number for number, one in self.issues.items() if one["state"] == "open"]
 
+    def label(self, number: int, name: str, by: str, at: str) -> None:
+        """What a person does who puts a label on an issue."""
+        self.issues[number]["labels"].append({"name": name})
+        self.events.setdefault(number, []).append(
+            {"event": "labeled", "label": {"name": name}, "actor": {"login": by}, "created_at": at}
+        )
+
+    def names(self, number: int) -> set[str]:
+        return {label["name"] for label in self.issues[number]["labels"]}
+
     def add(self, body: dict[str, Any]) -> int:
         number = len(self.issues) + 1
         labels = [{"name": name} for name in body.get("labels", [])]
@@ -74,20 +85,25 @@ class FakeGitHub:
         body = json.loads(request.get_data() or b"{}")
         if not rest:
             return self._create(body) if request.method == "POST" else self._list(request)
-        number, _, comments = rest.partition("/")
+        number, _, part = rest.partition("/")
         if int(number) not in self.issues:
             return said(404, {"message": "Not Found"})
         issue = self.issues[int(number)]
-        if comments:
-            if not body.get("body"):
-                return said(422, {"message": "Validation Failed"})
-            self.comments.setdefault(int(number), []).append(body["body"])
-            return said(201, {"id": 1})
+        if part == "events":
+            return said(200, self.events.get(int(number), []))
+        if part == "comments":
+            return self._comment(int(number), body)
         if request.method == "PATCH":
             if "labels" in body:
                 body["labels"] = [{"name": name} for name in body["labels"]]
             issue.update(body)
         return said(200, issue)
+
+    def _comment(self, number: int, body: dict[str, Any]) -> Response:
+        if not body.get("body"):
+            return said(422, {"message": "Validation Failed"})
+        self.comments.setdefault(number, []).append(body["body"])
+        return said(201, {"id": 1})
 
     def _create(self, body: dict[str, Any]) -> Response:
         unknown = set(body.get("assignees", ())) - set(PEOPLE)

@@ -72,17 +72,23 @@ class FakeSlack:
         body = json.loads(request.get_data())
         if error := wrong(body):
             return said(ok=False, error=error)
-        if method == "chat.update":
-            if body.get("channel") != CHANNEL_ID:
-                return said(ok=False, error="channel_not_found")
-            if body.get("ts") not in self.messages:
-                return said(ok=False, error="message_not_found")
-            self.messages[body["ts"]] = body
-            return said(ok=True, channel=CHANNEL_ID, ts=body["ts"])
+        return self._update(body) if method == "chat.update" else self._post(body)
+
+    def _update(self, body: dict[str, Any]) -> Response:
+        if body.get("channel") != CHANNEL_ID:
+            return said(ok=False, error="channel_not_found")
+        if body.get("ts") not in self.messages:
+            return said(ok=False, error="message_not_found")
+        self.messages[body["ts"]] = body
+        return said(ok=True, channel=CHANNEL_ID, ts=body["ts"])
+
+    def _post(self, body: dict[str, Any]) -> Response:
         if body.get("channel") not in (CHANNEL, CHANNEL_ID):
             return said(ok=False, error="channel_not_found")
-        moment = f"1700000000.{len(self.messages):06d}"
-        if thread := body.get("thread_ts"):
+        moment, thread = f"1700000000.{len(self.messages):06d}", body.get("thread_ts")
+        if thread and thread not in self.messages:
+            return said(ok=False, error="thread_not_found")
+        if thread:
             self.replies.setdefault(thread, []).append(body["text"])
         else:
             self.messages[moment] = body
@@ -109,6 +115,8 @@ def wrong(body: dict[str, Any]) -> str:
         return "invalid_blocks"
     for block in blocks:
         text = block.get("text", {}).get("text", "")
+        if block["type"] == "header" and not _is_header(block["text"]):
+            return "invalid_blocks"
         fields = block.get("fields", [])
         if len(text) > 3000 or len(fields) > 10 or any(len(f["text"]) > 2000 for f in fields):
             return "invalid_blocks"
@@ -116,7 +124,21 @@ def wrong(body: dict[str, Any]) -> str:
             return "invalid_blocks"
         if len(block.get("elements", [])) > 10:
             return "invalid_blocks"
-    return "msg_blocks_too_long" if len(json.dumps(blocks)) > 13_000 else ""
+    # refused somewhere above 9,597: of its texts alone
+    return "msg_blocks_too_long" if sum(len(one["text"]) for one in objects(blocks)) > 9_500 else ""
+
+
+def objects(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All text objects of the blocks."""
+    found: list[dict[str, Any]] = []
+    for block in blocks:
+        found += [block["text"]] if "text" in block else []
+        found += [*block.get("fields", ()), *block.get("elements", ())]
+    return found
+
+
+def _is_header(text: dict[str, Any]) -> bool:
+    return text["type"] == "plain_text" and 0 < len(text["text"]) <= 150
 
 
 def said(**content: Any) -> Response:

@@ -30,6 +30,7 @@ class FakeMail:
     mails: list[Message] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    full: set[str] = field(default_factory=set)
 
     def service(self, password: str = PASSWORD, host: str = "localhost") -> EmailService:
         people = ("ops@example.com", "ann@example.com")
@@ -52,6 +53,8 @@ class FakeMail:
     ) -> str:
         if address in self.unknown:
             return "550 5.1.1 no such mailbox"
+        if address in self.full:
+            return "452 4.2.2 mailbox full"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

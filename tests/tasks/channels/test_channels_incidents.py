@@ -1,6 +1,8 @@
 """Every channel of incidents: open, update, end, repeats, refusals, and hostile texts."""
 
 import json
+import re
+import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,7 +15,7 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from tasks.channels.apprise import AppriseChannel
+from tasks.channels.apprise import MOST_TRIES, AppriseChannel
 from tasks.channels.email import EmailChannel
 from tasks.channels.github import GitHubChannel, mark_of
 from tasks.channels.grafana_incidents import GrafanaIncidents
@@ -22,8 +24,9 @@ from tasks.channels.slack import SlackChannel
 from tasks.core.alert_services import AppriseService
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.ports import AlertChannel
+from tasks.core.severity import Severity
 from tests.support.alert_samples import NASTY, a_message
-from tests.support.fakes import github, pagerduty, slack
+from tests.support.fakes import github, pagerduty, slack, smtp
 from tests.support.fakes.github import FakeGitHub
 from tests.support.fakes.grafana import FakeGrafana
 from tests.support.fakes.pagerduty import FakePagerDuty
@@ -88,6 +91,16 @@ class TestSlack:
             channel.send(a_message(is_repeat=True), "")
         assert "(repeat" in fake.titles()[0]
 
+    def test_a_message_that_was_deleted_is_shown_anew(self, httpserver: HTTPServer) -> None:
+        fake = FakeSlack(httpserver)
+        with closing(SlackChannel(fake.by_bot(), WAIT)) as channel:
+            gone = f"{slack.CHANNEL_ID} 1600000000.000001"
+            reference = channel.send(a_message("resolve"), gone)
+            assert reference != gone
+            with pytest.raises(ChannelRefused, match="channel_not_found"):
+                channel.send(a_message("resolve"), "C0 1700000000.000000")
+        assert [title[:10] for title in fake.titles()] == ["[RESOLVED]"]
+
     def test_what_is_refused(self, httpserver: HTTPServer) -> None:
         fake = FakeSlack(httpserver)
         with pytest.raises(ChannelRefused, match="channel_not_found"):
@@ -105,28 +118,68 @@ class TestSlack:
             sent(SlackChannel(away, WAIT))
         assert "s3cret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"
 
-    @pytest.mark.parametrize("answer", [busy(**{"Retry-After": "7"}), busy(500)])
-    def test_what_may_pass_is_unavailable(self, httpserver: HTTPServer, answer: Any) -> None:
+    def test_the_path_of_a_webhook_is_never_shown(
+        self, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG")
+        fake = FakeSlack(httpserver, faults=[busy(404, f"no hook at {slack.HOOK}")])
+        with pytest.raises(ChannelRefused, match=r"no hook at \*\*\*") as caught:
+            sent(SlackChannel(fake.by_webhook(), WAIT))
+        sent(SlackChannel(fake.by_webhook(), WAIT))
+        assert "s3cret" not in f"{caught.value!r} {caught.value.__cause__} {caplog.text}"
+
+    @pytest.mark.parametrize(
+        ("answer", "is_answered"),
+        [
+            (busy(**{"Retry-After": "7"}), True),
+            (busy(500), True),
+            # of a gateway: Slack may have shown the message
+            (busy(502), False),
+            (busy(504), False),
+        ],
+    )
+    def test_what_may_pass_is_unavailable(
+        self, httpserver: HTTPServer, answer: Any, is_answered: bool
+    ) -> None:
         fake = FakeSlack(httpserver, faults=[answer])
         with pytest.raises(ChannelUnavailable) as caught:
             sent(SlackChannel(fake.by_bot(), WAIT))
-        assert caught.value.facts["is_answered"]
+        assert caught.value.facts["is_answered"] is is_answered
         assert caught.value.facts["retry_after"] in (7.0, None)
 
     def test_the_longest_message_fits(self, httpserver: HTTPServer) -> None:
         fake = FakeSlack(httpserver)
         facts = tuple((f"fact {n}", "v" * 900) for n in range(30))
-        long = a_message(facts=facts, sentence="s" * 5000, failed=("x" * 900,) * 50)
+        long = a_message(
+            title="<" * 300, facts=facts, sentence="<" * 5000, failed=("x" * 900,) * 50,
+            links=(("Logs", "https://logs.example/" + "x" * 5000),) * 20,
+        )  # fmt: skip
         with closing(SlackChannel(fake.by_bot(), WAIT)) as channel:
             channel.send(long, "")
-        # its twin: the service refuses what is too long
-        body = {"channel": slack.CHANNEL, "text": "t", "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}]}  # fmt: skip
+        (message,) = fake.messages.values()
+        cut = [one["text"] for one in slack.objects(message["blocks"])]
+        # no escape is cut in two
+        assert not any("&" in re.sub("&(amp|lt|gt);", "", text) for text in cut)
+
+    @pytest.mark.parametrize(
+        ("blocks", "error"),
+        [
+            ([{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}], "invalid"),
+            ([{"type": "header", "text": {"type": "mrkdwn", "text": "x"}}], "invalid"),
+            ([{"type": "header", "text": {"type": "plain_text", "text": "x" * 151}}], "invalid"),
+            ([{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 2900}}] * 4, "too_long"),
+        ],
+    )
+    def test_the_service_refuses(
+        self, httpserver: HTTPServer, blocks: list[Any], error: str
+    ) -> None:
+        fake = FakeSlack(httpserver)
+        body = {"channel": slack.CHANNEL, "text": "t", "blocks": blocks}
         headers = {"Authorization": f"Bearer {slack.TOKEN}"}
-        raw = requests.post(
-            f"{fake.url}/api/chat.postMessage", json=body, headers=headers, timeout=5
-        )
-        assert raw.json() == {"ok": False, "error": "invalid_blocks"}
+        for url in (f"{fake.url}/api/chat.postMessage", fake.url + slack.HOOK):
+            raw = requests.post(url, json=body, headers=headers, timeout=5)
+            assert error in raw.text
+        assert fake.messages == {}
 
 
 class TestPagerDuty:
@@ -139,9 +192,14 @@ class TestPagerDuty:
             assert fake.states() == ["triggered"]
             assert channel.acknowledged({key: key}) == {}
             fake.acknowledge(key, "Ann")
-            assert channel.acknowledged({key: key})[key].by == "Ann"
+            given = channel.acknowledged({key: key, "other": "other"})
+            assert {id: (one.by, f"{one.at:%H:%M}") for id, one in given.items()} == {
+                key: ("Ann", "09:05")
+            }
             channel.send(a_message("resolve"), key)
             assert channel.check().ok
+            # a digest pages for nothing
+            channel.send(a_message("summary", incident_id="digest"), "")
         payload = fake.incidents[0].payload
         names = ("source", "component", "group", "class", "severity")
         assert tuple(payload[name] for name in names) == (
@@ -155,6 +213,11 @@ class TestPagerDuty:
         with closing(PagerDutyChannel(fake.service(token=None), WAIT)) as channel:
             assert channel.acknowledged({"a": "a"}) == {}
             assert "PAGERDUTY_API_TOKEN" in channel.check().fix
+        wrong = fake.service(token="wr0ng")
+        with closing(PagerDutyChannel(wrong, WAIT)) as channel:
+            found = channel.check()
+            assert not found.ok
+            assert "PAGERDUTY_API_TOKEN" in found.fix
 
     def test_a_wrong_key_is_refused_and_not_named(self, httpserver: HTTPServer) -> None:
         fake, wrong = FakePagerDuty(httpserver), "f" * 32
@@ -198,6 +261,42 @@ class TestGitHub:
         assert issue["body"].count("- [ ] ") == 5
         assert (issue["state"], len(fake.comments[int(number)])) == ("closed", 2)
 
+    def test_labels_of_people_stay_and_a_return_is_not_acknowledged(
+        self, httpserver: HTTPServer
+    ) -> None:
+        fake = FakeGitHub(httpserver)
+        worse = a_message("update", severity=Severity.HIGH)
+        with closing(GitHubChannel(fake.service(), WAIT)) as channel:
+            number = channel.send(a_message(), "")
+            for name in ("team-a", "acknowledged"):
+                fake.label(1, name, "ann", "2026-12-01T09:05:00Z")
+            channel.send(worse, number)
+            ours = {"alert", "monitoring", "severity-high", "team-a"}
+            assert fake.names(1) == ours | {"acknowledged"}
+            channel.send(a_message("resolve"), number)
+            # once more, since its answer got lost: it is closed already
+            channel.send(a_message("resolve"), number)
+            assert len(fake.comments[1]) == 2
+            channel.send(worse, number)
+        assert fake.names(1) == ours
+        assert fake.open_numbers() == [1]
+
+    def test_an_issue_that_was_deleted_is_opened_anew(self, httpserver: HTTPServer) -> None:
+        fake = FakeGitHub(httpserver)
+        with closing(GitHubChannel(fake.service(), WAIT)) as channel:
+            assert channel.send(a_message("resolve"), "7") == "7"
+            assert channel.send(a_message("update"), "7") == "1"
+
+    def test_a_text_of_any_length_keeps_its_mark(self, httpserver: HTTPServer) -> None:
+        fake = FakeGitHub(httpserver)
+        long = a_message(sentence="#" * 40_000)
+        with closing(GitHubChannel(fake.service(), WAIT)) as channel:
+            assert channel.send(long, "") == channel.send(long, "") == "1"
+        headers = {"Authorization": f"Bearer {github.TOKEN}"}
+        content = {"title": "x", "body": "x" * 65_537}
+        raw = requests.post(fake.url + github.PATH, json=content, headers=headers, timeout=5)
+        assert raw.status_code == 422
+
     def test_an_answer_that_got_lost_makes_no_second_issue(self, httpserver: HTTPServer) -> None:
         fake = FakeGitHub(httpserver)
         with closing(GitHubChannel(fake.service(), WAIT)) as channel:
@@ -236,11 +335,14 @@ class TestGitHub:
 
     def test_the_label_acknowledged_counts(self, httpserver: HTTPServer) -> None:
         fake = FakeGitHub(httpserver)
-        with closing(GitHubChannel(fake.service(assignees=("bob",)), WAIT)) as channel:
+        with closing(GitHubChannel(fake.service(), WAIT)) as channel:
             number = channel.send(a_message(), "")
             assert channel.acknowledged({"i": number}) == {}
-            fake.issues[1]["labels"].append({"name": "acknowledged"})
-            assert channel.acknowledged({"i": number})["i"].by == "bob"
+            fake.label(1, "acknowledged", "bob", "2026-12-01T09:05:00Z")
+            given = channel.acknowledged({"i": number, "other": "9"})
+        assert {id: (one.by, f"{one.at:%H:%M}") for id, one in given.items()} == {
+            "i": ("bob", "09:05")
+        }
 
     @pytest.mark.parametrize(
         ("answer", "seconds"),
@@ -331,6 +433,24 @@ class TestMail:
         with pytest.raises(ChannelRefused, match="no such mailbox"):
             EmailChannel(mail.service(), WAIT).send(a_message(), "")
 
+    def test_of_two_mailboxes_one_may_take_it_later(self, mail: FakeMail) -> None:
+        mail.unknown, mail.full = {"ops@example.com"}, {"ann@example.com"}
+        with pytest.raises(ChannelUnavailable, match="mailbox full"):
+            EmailChannel(mail.service(), WAIT).send(a_message(), "")
+
+    def test_a_mail_whose_answer_got_lost_begins_no_other_thread(self, mail: FakeMail) -> None:
+        channel = EmailChannel(mail.service(), WAIT)
+        assert channel.send(a_message(), "") == channel.send(a_message(is_repeat=True), "")
+        first, second = mail.mails
+        assert first["Message-ID"] == second["Message-ID"]
+        assert second["Subject"].startswith("(repeat)")
+
+    def test_the_server_refuses_a_login_in_the_open(self, mail: FakeMail) -> None:
+        with smtplib.SMTP("localhost", mail.port, timeout=5) as raw:
+            with pytest.raises(smtplib.SMTPException):
+                raw.login(smtp.USER, PASSWORD)
+            assert raw.docmd("MAIL", "FROM:<a@example.com>")[0] == 530
+
     def test_a_server_that_is_away(self, mail: FakeMail) -> None:
         away = mail.service()._replace(port=9)
         with pytest.raises(ChannelUnavailable) as caught:
@@ -351,6 +471,21 @@ class TestGrafana:
         assert region["text"].startswith("[RESOLVED]")
         assert {"incident:0a1b2c3d4e5f6071", "critical", "production"} <= set(region["tags"])
 
+    def test_a_region_that_was_deleted_is_made_anew(self, httpserver: HTTPServer) -> None:
+        fake = FakeGrafana(httpserver)
+        with closing(GrafanaIncidents(fake.service(), WAIT)) as channel:
+            assert channel.send(a_message("resolve"), "9") == "1"
+        (region,) = fake.annotations
+        assert region["timeEnd"] - region["time"] == 9 * 60_000
+
+    def test_the_service_refuses_times_in_seconds(self, httpserver: HTTPServer) -> None:
+        fake = FakeGrafana(httpserver)
+        raw = requests.post(
+            fake.url + "/api/annotations", json={"text": "x", "time": 1_772_348_701},
+            headers={"Authorization": "Bearer glsa_t0ken"}, timeout=5,
+        )  # fmt: skip
+        assert (raw.status_code, fake.annotations) == (400, [])
+
     def test_a_token_that_may_not_write_is_refused(self, httpserver: HTTPServer) -> None:
         fake = FakeGrafana(httpserver, may_write=False)
         with pytest.raises(ChannelRefused, match="GRAFANA_API_KEY"):
@@ -369,9 +504,30 @@ class TestApprise:
         address = httpserver.url_for("/").removeprefix("http://")
         urls = (SecretStr(f"json://{address}one"), SecretStr(f"json://{address}two"))
         channel = AppriseChannel(AppriseService(urls), WAIT)
+        with pytest.raises(ChannelUnavailable, match="1 URL of 2"):
+            channel.send(a_message(sentence="@everyone"), "")
+        httpserver.expect_request("/two", method="POST").respond_with_handler(take)
         assert channel.send(a_message(), "") == "apprise"
+        # the first one has it already
+        assert len(taken) == 2
         assert taken[0]["title"] == "[CRITICAL] production: TrainingStalled"
+        assert "@everyone" not in taken[0]["message"]
         assert channel.check().ok
+
+    def test_a_url_that_never_works_holds_up_no_other(
+        self, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        httpserver.expect_request("/one", method="POST").respond_with_data("ok")
+        address = httpserver.url_for("/").removeprefix("http://")
+        urls = (SecretStr(f"json://{address}one"), SecretStr("json://127.0.0.1:9/s3cret"))
+        channel = AppriseChannel(AppriseService(urls), WAIT)
+        caplog.set_level("DEBUG")
+        for _ in range(MOST_TRIES - 1):
+            with pytest.raises(ChannelUnavailable):
+                channel.send(a_message(), "")
+        assert channel.send(a_message(), "") == "apprise"
+        assert "numbers [2]" in caplog.text
+        assert "s3cret" not in caplog.text
 
     def test_none_that_takes_it_is_unavailable_and_none_that_is_known_is_refused(self) -> None:
         away = AppriseService((SecretStr("json://127.0.0.1:9/s3cret"),))
@@ -402,15 +558,17 @@ def test_texts_from_outside_are_texts(httpserver: HTTPServer, mail: FakeMail, te
     for channel in channels:
         channel.send(nasty, "")
         channel.close()
-    written = json.dumps([*chat.messages.values()])
+    (message,) = chat.messages.values()
+    written = json.dumps(message)
     assert "<!channel>" not in written
     assert "<script>" not in written
+    assert {one["type"] for one in slack.objects(message["blocks"])} == {"plain_text"}
     (issue,) = issues.issues.values()
     for mark in ("@everyone", " #1 ", "](http://evil", "<script>", "`code`"):
         assert mark not in issue["body"]
     assert issue["body"].count("<!-- fedvitals:") == 1
-    (message,) = mail.mails
-    assert message["Bcc"] is None
-    page = next(part for part in message.walk() if part.get_content_type() == "text/html")
+    (letter,) = mail.mails
+    assert letter["Bcc"] is None
+    page = next(part for part in letter.walk() if part.get_content_type() == "text/html")
     assert "<script>" not in page.get_content()
     assert 'href="javascript' not in page.get_content()
