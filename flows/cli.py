@@ -32,6 +32,7 @@ COMMANDS = (
     "quarantine",
     "rules",
     "slo",
+    "alerts",
     "maintain",
     "maintenance",
     "lake",

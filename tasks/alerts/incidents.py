@@ -169,13 +169,7 @@ def resolve_by_hand(
 def _change_one(
     ledger: Ledger, incident_id: str, plan: Plan, step: Callable[[Incident], Step]
 ) -> list[IncidentEvent]:
-    found = kept.incident(ledger, incident_id)
-    if len(found) != 1:
-        raise UsageInvalid(
-            argument=incident_id,
-            problem="it is the beginning of several ids" if found else "there is no such incident",
-            fix="List them: fedvitals alerts ls",
-        )
+    found = [the_incident(ledger, incident_id)]
 
     def do(book: Book) -> None:
         (one,) = (x for x in kept.newest_of(book.connection, [found[0].key]).values())
@@ -184,3 +178,15 @@ def _change_one(
         book.note(before, step(before))
 
     return _change(ledger, plan, do)
+
+
+def the_incident(ledger: Ledger, beginning: str) -> Incident:
+    """Return the incident whose id begins so; raise UsageInvalid for none or several."""
+    found = kept.incident(ledger, beginning)
+    if len(found) != 1:
+        raise UsageInvalid(
+            argument=beginning,
+            problem="it is the beginning of several ids" if found else "there is no such incident",
+            fix="List them: fedvitals alerts ls --all",
+        )
+    return found[0]
