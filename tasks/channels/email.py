@@ -25,8 +25,8 @@ TLS_PORT = 465
 # of ids of messages, which no server looks up
 DOMAIN = "fedvitals.invalid"
 _STYLE = """
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:0;padding:16px;max-width:640px}
-h1{font-size:18px;margin:0 0 8px}td{padding:2px 12px 2px 0;vertical-align:top;overflow-wrap:anywhere}
+:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:0;padding:16px;max-width:640px;overflow-wrap:anywhere}
+h1{font-size:18px;margin:0 0 8px}ul{padding-left:20px}td{padding:2px 12px 2px 0;vertical-align:top}
 td:first-child{opacity:.7;white-space:nowrap}.state{border-left:4px solid;padding-left:12px}
 .critical{border-color:#c62828}.high{border-color:#ef6c00}.warning,.info{border-color:#f9a825}
 .over{border-color:#2e7d32}a{color:#1565c0}@media(prefers-color-scheme:dark){a{color:#90caf9}}
