@@ -121,7 +121,7 @@ def tick(
 def reconcile(
     ledger: Ledger, snapshot: Snapshot, timing: Timing, plan: Plan = no_plan
 ) -> list[IncidentEvent]:
-    """Make incidents of Alertmanager what it holds; an empty ledger adopts it in silence.
+    """Make incidents of Alertmanager what it holds; at the first look it is adopted in silence.
 
     What it holds no more is gone, unless it has run for too short to know. Raises UsageInvalid as
     `take` does.
@@ -131,7 +131,7 @@ def reconcile(
     is_settled = snapshot.at - snapshot.started_at >= timing.resolve_hold
 
     def do(book: Book) -> None:
-        adopt = not kept.has_incidents(book.connection)
+        adopt = kept.is_first_look(ledger, book.connection, snapshot.environment)
         book.known = kept.newest_of(book.connection, held)
         for key, alert in held.items():
             before = book.known.get(key)
@@ -141,7 +141,8 @@ def reconcile(
         if not (is_settled and snapshot.is_source_up):
             return
         for one in kept.opened(book.connection):
-            is_gone = one.key not in held and not snapshot.fires(one)
+            is_here = one.newest.environment not in snapshot.others
+            is_gone = is_here and one.key not in held and not snapshot.fires(one)
             if one.newest.origin == "alertmanager" and is_gone:
                 book.note(one, machine.lose(one, snapshot.at))
 

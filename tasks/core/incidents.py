@@ -160,18 +160,21 @@ class ActiveAlert:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that an Alertmanager holds at a moment.
+    """All that the Alertmanager of an environment holds at a moment.
 
     `started_at` is since when it runs: right after that it does not know yet what fires.
     `is_source_up` says whether the Prometheus that evaluates the rules answered, and `firing` are the
-    labels of what fires there, without those that it adds on the way.
+    labels of what fires there, without those that it adds on the way. `others` are the environments
+    whose alerts another Alertmanager holds.
     """
 
+    environment: str
     at: datetime
     started_at: datetime
     is_source_up: bool
     alerts: tuple[ActiveAlert, ...] = ()
     firing: tuple[Mapping[str, str], ...] = ()
+    others: frozenset[str] = frozenset()
 
     def fires(self, incident: Incident) -> bool:
         """Return whether Prometheus has the incident's alert, whatever Alertmanager holds."""

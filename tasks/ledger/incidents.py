@@ -17,6 +17,7 @@ from tasks.ledger.version import lock
 # differs from the keys of upgrades and of health
 _LOCK = 3
 _TICK, _INTAKE = "alerts_tick", "alerts_intake"
+_LOOKED = "alerts_looked "
 _OF_LATE = timedelta(minutes=1)
 # of the parameters that one query may have
 _AT_ONCE = 500
@@ -110,9 +111,13 @@ def incidents_in(ledger: Ledger, window: Window) -> list[Incident]:
     return ledger.patiently(lambda connection: _read(connection, query))
 
 
-def has_incidents(connection: Connection) -> bool:
-    """Return whether there ever was an incident."""
-    return connection.execute(select(incidents.c.id).limit(1)).first() is not None
+def is_first_look(ledger: Ledger, connection: Connection, environment: str) -> bool:
+    """Return whether an environment's Alertmanager is looked at for the first time, and note it."""
+    key = f"{_LOOKED}{environment}"[:64]
+    is_known = connection.execute(select(meta.c.value).where(meta.c.key == key)).first() is not None
+    if not is_known:
+        connection.execute(ledger.upsert(meta), {"key": key, "value": "yes"})
+    return not is_known
 
 
 def events_of(ledger: Ledger, incident_id: str) -> list[IncidentEvent]:

@@ -181,7 +181,8 @@ class Keeper:
         watchdog = [one.notice for one in active]
         named = {id(one) for one in self.without_watchdog(watchdog)}
         kept = tuple(one for one in active if id(one.notice) in named)
-        return Snapshot(now, started, is_up, kept, firing)
+        others = frozenset(one.name for one in self._watched() if one is not environment)
+        return Snapshot(environment.name, now, started, is_up, kept, firing, others)
 
     def _firing(self, environment: Environment) -> tuple[tuple[dict[str, str], ...], bool]:
         """Return what fires in the environment's Prometheus, and whether it answers."""
