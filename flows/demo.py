@@ -24,10 +24,12 @@ from tasks.core.health_report import HealthReport
 from tasks.core.receipt import Receipt
 from tasks.core.services import InfluxService, Service
 from tasks.core.settings import Settings, shipped
+from tasks.core.slo_report import SloReport
 from tasks.core.window import iso
 from tasks.runs.collect import CollectRequest
 from tasks.runs.federated import FederatedRequest
 from tasks.runs.health.run import HealthRequest
+from tasks.runs.slo.run import SloRequest
 
 ROUNDS = 60
 ROUND_SECONDS = 2.0
@@ -91,6 +93,8 @@ def demo(
             notify(f"{_round(stage.service)}; {receipt.values.landed} values landed")
         receipt = _collect(started, output)
         _check_health(notify)
+        if stage.variables["PROMETHEUS_URL"]:
+            _judge_slos(notify)
         _follow(Path(receipt.report).parent if receipt.report else folder / "reports", notify)
         show(receipt)
         if keep:
@@ -127,6 +131,15 @@ def _check_health(notify: Notify) -> None:
         training = report.federated_learning
         about = f"training {training.state}, round {training.round}"
         notify(f"health: {receipt.sentence}; {about} ({receipt.report})")
+
+
+def _judge_slos(notify: Notify) -> None:
+    """Judge the shipped SLOs by the demo's Prometheus, and show what is left of each budget."""
+    receipt = run_command("slo", SloRequest())
+    if isinstance(receipt.details, SloReport):
+        for line in receipt.details.slos:
+            notify(f"slo: {line.sentence}")
+    notify(f"slo page: {receipt.report}")
 
 
 def _collect(started: datetime, output: Path | None) -> Receipt:

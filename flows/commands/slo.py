@@ -20,13 +20,15 @@ group = typer.Typer(
 def check(environment: EnvironmentName = None, json: AsJson = False) -> None:
     """Show each tier with the events that it needs, and what can never fire.
 
-    Of a live Prometheus it also looks at retention and traffic. Exit code 1 when something is wrong.
+    Of a live Prometheus it also looks at retention, scrapes and traffic. Exit code 1 when something
+    is wrong, 3 when it only lacks the service.
 
     Example:
 
         fedvitals slo check
     """
     from tasks.analysis.rules.checks import FIXES
+    from tasks.core.receipt import ExitCode
     from tasks.core.settings import load_settings
     from tasks.runs.slo.check import check as checked
 
@@ -41,7 +43,8 @@ def check(environment: EnvironmentName = None, json: AsJson = False) -> None:
         lines = (f"{o['rule']}: {o['check']}: {o['problem']}. Fix: {o['fix']}" for o in wrong)
         print_clean("\n".join(lines) or "the SLOs are good")
     if wrong:
-        raise typer.Exit(1)
+        is_unchecked = all(one.check == "no_indicator" for one in problems)
+        raise typer.Exit(ExitCode.PARTIAL if is_unchecked else ExitCode.BAD_FOUND)
 
 
 @group.command("evaluate")

@@ -240,5 +240,5 @@ _DETAILS: dict[str, Callable[[Any], list[str]]] = {
     "HealthReport": _health,
     "Reconciliation": _reconciliation,
     "Maintenance": _maintenance,
-    "SloReport": lambda found: [f"  {each.sentence}" for each in found.slos],
+    "SloReport": lambda found: [f"  {each.sentence}" for each in (*found.slos, *found.runs_out)],
 }

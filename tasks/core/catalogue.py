@@ -11,7 +11,7 @@ from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.health_measurements import health_measurements
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.self_metrics import self_measurement
-from tasks.core.slo_measurement import slo_measurement
+from tasks.core.slo_measurement import slo_measurements
 from tasks.core.window import parse_duration
 
 
@@ -73,7 +73,7 @@ class Catalogue(Mapping[str, Measurement]):
         Raises ConfigurationInvalid naming every wrong key.
         """
         measurements = parse(_File, read_yaml(path), str(path)).measurements
-        ours = (*health_measurements(), slo_measurement(), self_measurement())
+        ours = (*health_measurements(), *slo_measurements(), self_measurement())
         built_in = {entry.name: entry for entry in ours}
         own = [n for n, entry in measurements.items() if n in built_in or entry.is_own]
         if own:

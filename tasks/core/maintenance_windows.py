@@ -27,13 +27,13 @@ class Maintenance:
     reason: str = ""
     by: str = SCHEDULE
 
+    def concerns(self, environment: str, check: str) -> bool:
+        """Return whether it is of a check."""
+        return self.environment in ("", environment) and self.check in ("", check)
+
     def covers(self, environment: str, check: str, at: datetime) -> bool:
         """Return whether a check is in maintenance at a moment."""
-        return (
-            self.environment in ("", environment)
-            and self.check in ("", check)
-            and self.start <= at < self.until
-        )
+        return self.concerns(environment, check) and self.start <= at < self.until
 
 
 class MaintenanceWindow(Strict):
@@ -103,6 +103,15 @@ def maintenance_at(
     second = timedelta(seconds=1)
     recurring = (one for window in windows for one in window.occurrences(at, at + second))
     return [one for one in (*recurring, *started) if one.start <= at < one.until]
+
+
+def length_of(maintenance: Iterable[Maintenance], start: datetime, stop: datetime) -> float:
+    """Return the seconds of [start, stop) in maintenance; times that overlap count once."""
+    seconds, until = 0.0, start
+    for one in sorted(maintenance):
+        seconds += max(0.0, (min(one.until, stop) - max(one.start, until)).total_seconds())
+        until = max(until, one.until)
+    return seconds
 
 
 def covering(

@@ -101,6 +101,12 @@ class Slo(Strict):
         text = self.model_dump_json(include={"objective", "window", "ratio", "slices"})
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
+    @property
+    def indicator(self) -> str:
+        """Return 16 hex digits of how its events are counted."""
+        text = self.model_dump_json(include={"ratio", "slices"})
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
     def applies_in(self, environment: str) -> bool:
         """Return whether the environment has it."""
         return self.environment in (None, environment)

@@ -136,10 +136,13 @@ def keep_round(ledger: Ledger, environment: str, name: str, since: datetime) -> 
     ledger.write(health_rounds, [row])
 
 
-def started_maintenance(ledger: Ledger, at: datetime) -> list[Maintenance]:
-    """Return the maintenance that was started by hand and goes on at a moment."""
+def started_maintenance(
+    ledger: Ledger, at: datetime, since: datetime | None = None
+) -> list[Maintenance]:
+    """Return the maintenance started by hand that goes on at a moment, or did since another."""
     table = maintenance.c
-    query = select(maintenance).where(table.start <= as_text(at), table.until > as_text(at))
+    goes_on = table.start <= as_text(at), table.until > as_text(since or at)
+    query = select(maintenance).where(*goes_on)
     return [Maintenance(**_read(row)) for row in ledger.ask(query)]
 
 

@@ -138,6 +138,27 @@ def test_it_shows_the_health_of_its_training(demo: Demo) -> None:
     assert "training finished, round 60" in found
 
 
+def test_it_shows_the_slos_of_its_training(demos: dict[str, Demo]) -> None:
+    program("prometheus", "apt install prometheus")
+    said = demos["servers"].said
+    lines = [line.removeprefix("demo: slo: ") for line in said if line.startswith("demo: slo: ")]
+    states = {line.split(":")[0]: line for line in lines}
+
+    assert list(states) == [
+        "availability", "latency", "training_rounds", "freshness", "participation",
+    ]  # fmt: skip
+    assert not any("failed" in line for line in lines)
+    # it has been watched for minutes of 30 days
+    assert states["availability"].startswith("availability: partial (0.00")
+    assert "100.0000% good" in states["availability"]
+    assert "too_little_data" in states["availability"]
+    (path,) = (line.partition("slo page: ")[2] for line in said if "slo page: " in line)
+    page = Path(path).read_text("utf-8")
+    assert page.count('<svg class="budget"') == 5
+    # the failing twin: without a Prometheus there is none
+    assert not any("slo" in line for line in demos["embedded"].said)
+
+
 def test_the_report_needs_nothing_else(demo: Demo) -> None:
     page = Path(demo.receipt["report"]).read_text("utf-8")
 

@@ -11,7 +11,8 @@ import yaml
 
 from tasks.analysis.rules.rule_file import rule_file
 from tasks.analysis.rules.rule_tests import RuleTest, TestsFile, promtool_tests
-from tasks.analysis.slo.slo_rules import BAD, recording_rules, thresholds_of
+from tasks.analysis.slo.slo_rules import BAD, TOTAL, recording_rules, thresholds_of, tier_query
+from tasks.analysis.slo.tiers import Tier, tiers_of
 from tasks.core.documents import parse, read_yaml
 from tasks.core.settings import shipped
 from tasks.core.slos import Slo, read_slos
@@ -126,6 +127,96 @@ def test_each_mutant_of_a_tier_fails_its_tests(version: PrometheusVersion, tmp_p
 
     failed = set(re.findall(r"alertname: (\w+), time", done.stderr))
     assert {kind for name, kind in kinds.items() if name not in failed} == set()
+
+
+# of each tier: its limit with one too low and one too high, and bad events of a record after an
+# outage that keep the short window just below the limit, and just above
+LIMITS = {
+    "fast": ("0.144", "0.1", "0.2", 14, 15),
+    "slow": ("0.06", "0.04", "0.08", 5, 7),
+    "ticket": ("0.01", "0.005", "0.03", 1, 2),
+}
+# the record at which 100 % of 100 events bring the long window, of 60 records, above limit or chance:
+# 864 of 6,000, 360 of 6,000, and 60 + 3 × 7.7 + 3 = 86
+BEGINS = {"fast": 129, "slow": 124, "ticket": 121}
+
+
+def table(tier: str) -> list[tuple[str, str, dict[int, int]]]:
+    """Events of each record, and whether the tier fires at some: 60 are its long window, 5 the short."""
+    *_, below, above = LIMITS[tier]
+    first = BEGINS[tier]
+    return [
+        # the last bad record, the 140th, leaves the short window after the 144th
+        ("100x200", f"0x120 100x19 {below}x60", {first - 1: 0, first: 1, 144: 1, 145: 0, 160: 0}),
+        ("100x200", f"0x120 100x19 {above}x60", {144: 1, 145: 1, 160: 1}),
+        ("100x200", "0x120 100x19 0x60", {144: 1, 145: 0}),
+        # some 4 events: chance explains up to 0.04 + 3 × 0.2 + 3
+        ("0x29 1 0x29 1 1 1 0x60", "0x60 1 1 0x60", {61: 0, 62: 0}),
+        ("0x60 1 1 1 1 0x60", "0x60 1 1 1 1 0x60", {63: 0, 64: 1, 68: 1, 69: 0}),
+        ("100x200", "1x200", {70: 0, 180: 0}),
+        ("0x200", "0x200", {70: 0}),
+    ]
+
+
+def faulty(tier: Tier, query: str) -> dict[str, str]:
+    """The query, and each mutant of it."""
+    limit, less, more, *_ = LIMITS[tier.name]
+    long, short = (f"[{length // timedelta(seconds=1) - 1}s]" for length in (tier.long, tier.short))
+    doubled = [f"[{length * 2 // timedelta(seconds=1) - 1}s]" for length in (tier.long, tier.short)]
+    chance = query.rindex(" and ")
+    _, middle, rest = query[:chance].partition(" and ")
+    return {
+        "none": query,
+        "factor less": query.replace(f"> {limit} *", f"> {less} *"),
+        "factor more": query.replace(f"> {limit} *", f"> {more} *"),
+        "long window": query.replace(long, doubled[0]),
+        "short window": query.replace(short, doubled[1]),
+        "comparison": query.replace(">", "<"),
+        "no short window": query.replace(f"{middle}{rest}", ""),
+        "no count": query[:chance],
+        "less than chance": query.removesuffix("+ 3") + "+ 1",
+        "more than chance": query.removesuffix("+ 3") + "+ 4",
+        "two of three": query.replace(" and ", " or ", 1),
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_mutant_of_each_tier_fails_its_table(
+    version: PrometheusVersion, tmp_path: Path
+) -> None:
+    groups, known = [], set()
+    for tier in tiers_of(AVAILABILITY, MINUTE):
+        step = tier.short // 5
+        queries = faulty(tier, tier_query(AVAILABILITY, tier, "production"))
+        assert len(set(queries.values())) == len(queries)
+        known |= {f"{tier.name}: {kind}" for kind in queries}
+        labels = '{environment="production",slo="availability"}'
+        for total, bad, expected in table(tier.name):
+            tests = [
+                {
+                    "expr": f'label_replace(count({query}) or vector(0), "of", "{tier.name}: {kind}", "", "")',
+                    "eval_time": f"{at * (step // timedelta(minutes=1))}m",
+                    "exp_samples": [{"labels": f'{{of="{tier.name}: {kind}"}}', "value": value}],
+                }
+                for kind, query in queries.items()
+                for at, value in expected.items()
+            ]
+            series = {TOTAL: total, BAD: bad}
+            groups.append(
+                {
+                    "interval": f"{step // timedelta(minutes=1)}m",
+                    "input_series": [
+                        {"series": f"{name}{labels}", "values": text}
+                        for name, text in series.items()
+                    ],
+                    "promql_expr_test": tests,
+                }
+            )
+
+    done = run(version, write(tmp_path, "groups: []", groups))
+
+    failed = set(re.findall(r'\\?"of\\?", \\?"(\w+: [\w ]+)', done.stderr))
+    assert known - failed == {f"{tier}: none" for tier in LIMITS}, done.stderr[:2000]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -38,7 +38,8 @@ FIXES = {
     "no_series": "Correct it, or set `may_be_absent: true`",
     "label_missing": "Use a label that the metric has",
     "short_rate": "Use a range of 4 scrapes",
-    "short_window": "Use a longer `window`, or a shorter `interval` in alert-thresholds.yaml",
+    "short_window": "Use a longer `window`, a shorter `interval` in alert-thresholds.yaml, or scrape more often",
+    "no_indicator": "Let Prometheus scrape the service, or correct the indicator; then check again",
     "traffic": "Send more (a probe does), group services, or rely on the tiers with longer windows",
 }
 

@@ -1,7 +1,7 @@
 """Events of an SLO counted from samples, without the recording rules of Prometheus."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,14 @@ class Events:
     total: Floats
     bad: Floats
     seen: Flags
+    # of them in maintenance
+    planned_total: Floats = field(default_factory=lambda: np.zeros(0))
+    planned_bad: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def planned(self, window: timedelta) -> tuple[float, float]:
+        """Return the bad events and all events of the last window in maintenance."""
+        steps = max(1, window // self.step)
+        return float(self.planned_bad[-steps:].sum()), float(self.planned_total[-steps:].sum())
 
     def sums(self, window: timedelta) -> tuple[float, float]:
         """Return the bad events and all events of the last window."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import promql_parser as promql
 
-from tasks.analysis.rules.promql import parsed
+from tasks.analysis.rules.promql import nodes, parsed, selector_text
 from tasks.analysis.slo.tiers import SECOND, Tier, tiers_of
 from tasks.core.errors import ConfigurationInvalid
 from tasks.core.severity import Severity
@@ -48,6 +48,14 @@ def _is_selector(text: str) -> bool:
         return False
     is_plain = isinstance(node, promql.VectorSelector) and node.offset is None and node.at is None
     return is_plain and "#" not in text
+
+
+def selectors_of(slo: Slo) -> list[str]:
+    """Return the selectors that its indicator reads."""
+    if slo.ratio is not None:
+        return list(slo.ratio.counters)
+    found = nodes(parsed(slo.slices.expr if slo.slices else "1"))
+    return [selector_text(each) for each in found if isinstance(each, promql.VectorSelector)]
 
 
 def recordings(slo: Slo, environment: str, sampling: timedelta) -> Mapping[str, str]:

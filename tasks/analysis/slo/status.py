@@ -1,13 +1,17 @@
 """The state of an SLO: how fast each tier burns, and what is left of the budget."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.analysis.rules.judge import Judgement
 from tasks.analysis.slo.counting import Events
+from tasks.analysis.slo.forecast import BudgetForecast, forecast, past_of
 from tasks.analysis.slo.slo_rules import NO_TRAFFIC, thresholds_of
 from tasks.analysis.slo.tiers import Tier, explained, tiers_of
+from tasks.analysis.slo.weekly import Weeks, weeks
+from tasks.core.maintenance_windows import Maintenance, length_of
 from tasks.core.slo_report import SloLine
 from tasks.core.slos import Slo
 from tasks.core.thresholds import NO_DATA
@@ -41,6 +45,16 @@ class Status:
     covered: timedelta = timedelta(0)
     alerts: tuple[Judgement, ...] = ()
     problem: str = ""
+    events: Events | None = None
+    forecast: BudgetForecast = field(default_factory=BudgetForecast)
+    weeks: Weeks | None = None
+    maintenance: timedelta = timedelta(0)
+
+    @property
+    def good_without_maintenance(self) -> float | None:
+        """Return the share of good events outside of maintenance."""
+        bad, total = self.events.planned(self.slo.window) if self.events else (0.0, 0.0)
+        return 1 - (self.bad - bad) / (self.total - total) if self.total > total else None
 
     @property
     def good_ratio(self) -> float | None:
@@ -60,6 +74,8 @@ class Status:
             mode=self.slo.mode,
             objective=self.slo.objective,
             good_ratio=self.good_ratio,
+            good_without_maintenance=self.good_without_maintenance,
+            maintenance_minutes=self.maintenance / timedelta(minutes=1),
             budget_left=self.budget_left,
             bad_events=self.bad,
             total_events=self.total,
@@ -69,11 +85,26 @@ class Status:
             burning=tuple(each.tier.name for each in self.burns if each.is_burning),
             at=iso(self.at),
             definition=self.slo.definition,
+            spent_within={f"{days}d": chance for days, chance in self.forecast.chances.items()},
+            spent_after_days=self.forecast.day,
+            spent_after_low=self.forecast.low,
+            spent_after_high=self.forecast.high,
+            too_little_data=self.forecast.needs,
+            traffic_change=self.weeks.traffic if self.weeks else None,
+            bad_before=self.weeks.before if self.weeks else None,
+            bad_now=self.weeks.now if self.weeks else None,
+            is_changed=bool(self.weeks and self.weeks.is_changed),
             problem=self.problem,
         )
 
 
-def judge(slo: Slo, environment: str, events: Events, sampling: timedelta) -> Status:
+def judge(
+    slo: Slo,
+    environment: str,
+    events: Events,
+    sampling: timedelta,
+    maintenance: Iterable[Maintenance] = (),
+) -> Status:
     """Return the state of the SLO by its events, as Prometheus's rules would see it."""
     burns = tuple(_burn(slo, tier, events) for tier in tiers_of(slo, sampling) if tier.is_usable)
     bad, total = events.sums(slo.window)
@@ -95,7 +126,20 @@ def judge(slo: Slo, environment: str, events: Events, sampling: timedelta) -> St
         for one in thresholds_of(slo, environment, sampling)
         if (ending := one.id.removeprefix(f"slo_{slo.id}")) in values
     )
-    return Status(slo, state, events.at, burns, bad, total, covered, alerts)
+    return Status(
+        slo,
+        state,
+        events.at,
+        burns,
+        bad,
+        total,
+        covered,
+        alerts,
+        events=events,
+        forecast=forecast(slo, events),
+        weeks=weeks(past_of(events)),
+        maintenance=timedelta(seconds=length_of(maintenance, events.at - slo.window, events.at)),
+    )
 
 
 def _burn(slo: Slo, tier: Tier, events: Events) -> Burn:

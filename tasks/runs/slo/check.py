@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.analysis.rules.checks import Problem
+from tasks.analysis.slo.slo_rules import selectors_of
 from tasks.analysis.slo.tiers import LEAST_SAMPLES, Tier, needed_events, tiers_of
 from tasks.core.services import Environment
 from tasks.core.settings import Settings
@@ -62,8 +63,15 @@ def check(
         with closing(RulesClient(service)) as client:
             retention = client.retention()
             problems += (found for slo in mine for found in _retention(slo, retention))
+            scrapes = {slo.id: _scrape(slo, client, now) for slo in mine}
             length = min(USUAL, retention)
-            rates = {slo.id: _rate(slo, client, now, length, interval) for slo in mine if slo.ratio}
+            rates = {
+                slo.id: _rate(slo, client, now, length, interval)
+                for slo in mine
+                if slo.ratio and scrapes[slo.id]
+            }
+            problems += (found for slo in mine for found in _absence(slo, scrapes[slo.id]))
+            problems += (found for one in tiers for found in _scraped(one, scrapes[one.slo.id]))
         tiers = [
             Checked(
                 one.slo, one.tier, one.needed, rates[one.slo.id] * one.tier.long.total_seconds()
@@ -94,6 +102,32 @@ def _retention(slo: Slo, retention: timedelta) -> Iterator[Problem]:
         have, of = (f"{length / timedelta(days=1):.3g}" for length in (retention, slo.window))
         problem = f"Prometheus keeps less than the window: it is partial ({have} of {of} d)"
         yield Problem(slo.id, "retention", problem)
+
+
+def _scrape(slo: Slo, client: RulesClient, now: datetime) -> timedelta | None:
+    """Return the slowest scrape interval of the jobs that its indicator has series of."""
+    jobs: set[str] = set()
+    for selector in selectors_of(slo):
+        query = f"count by (job) (last_over_time({selector}[1h]))"
+        jobs |= {dict(labels).get("job", "") for labels in client.now(query, now, f"slo {slo.id}")}
+    every = client.scrape_intervals() if jobs else {}
+    return max((every.get(job, every[""]) for job in jobs), default=None)
+
+
+def _absence(slo: Slo, scrape: timedelta | None) -> Iterator[Problem]:
+    if scrape is None:
+        problem = (
+            "Prometheus has had no series of its indicator for an hour, so its traffic is unknown"
+        )
+        yield Problem(slo.id, "no_indicator", problem)
+
+
+def _scraped(one: Checked, scrape: timedelta | None) -> Iterator[Problem]:
+    tier = one.tier
+    if tier.is_usable and scrape is not None and tier.short < LEAST_SAMPLES * scrape:
+        window, every = format_duration(tier.short), format_duration(scrape)
+        problem = f"its window {window} has fewer than {LEAST_SAMPLES} scrapes of {every}"
+        yield Problem(f"{one.slo.id} {tier.name}", "short_window", problem)
 
 
 def _of_tier(one: Checked, interval: timedelta) -> Iterator[Problem]:
