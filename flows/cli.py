@@ -33,6 +33,7 @@ COMMANDS = (
     "rules",
     "slo",
     "alerts",
+    "digest",
     "maintain",
     "maintenance",
     "lake",

@@ -45,3 +45,18 @@ def _one(
     except FedvitalsError as error:
         return {"channel": name, "ok": False, "detail": str(error)}
     return {"channel": name, "ok": True, "detail": "opened and resolved"}
+
+
+def sent_to(
+    channels: Mapping[str, AlertChannel], names: Iterable[str], message: AlertMessage
+) -> list[dict[str, Any]]:
+    """Send a message by itself to channels; return how each took it."""
+    return [_sent(name, channels[name], message) for name in names]
+
+
+def _sent(name: str, channel: AlertChannel, message: AlertMessage) -> dict[str, Any]:
+    try:
+        channel.send(message, "")
+    except FedvitalsError as error:
+        return {"channel": name, "ok": False, "detail": str(error)}
+    return {"channel": name, "ok": True, "detail": "sent"}

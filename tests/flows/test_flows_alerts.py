@@ -164,11 +164,27 @@ def test_what_health_finds_is_an_incident(
     alerted.here("health", "--json")
     (one,) = listed(alerted)
     assert one["state"] == "quiet"
+    digest = alerted.here("digest", "--json").document
+    assert (digest["fired"], digest["acted_on"], digest["noise"]) == (
+        {"/health": 1}, {"/health": 1}, {},
+    )  # fmt: skip
+    assert digest["open"][0]["acknowledged_by"]
     assert alerted.here("alerts", "resolve", one["id"], "--reason", "seen").code == 0
     assert listed(alerted) == []
     assert listed(alerted, "--all")[0]["state"] == "by hand"
     assert slack.titles() == ["[RESOLVED] production: /health"]
     assert "acknowledged by" in " ".join(slack.replies[next(iter(slack.messages))])
+
+
+def test_a_digest_is_sent_where_routes_say(alerted: Installation, slack: FakeSlack) -> None:
+    ran = alerted.here("digest", "--since", "-7d", "--send")
+    assert ran.code == 0
+    assert ran.out.startswith("Digest of alerts: 0 open incidents, 0 fired\n")
+    assert ran.out.endswith("slack: sent\n")
+    assert slack.titles() == ["Digest of alerts: 0 open incidents, 0 fired"]
+    alerted.variables["SLACK_CHANNEL"] = "#gone"
+    assert alerted.here("digest", "--send").code == 1
+    assert alerted.here("digest", "--since", "soon").code == 2
 
 
 @pytest.mark.promise("Alerts: a run whose ledger does not last starts no incident")
