@@ -4,10 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.analysis.slo.slo_rules import BAD, TOTAL, recordings
 from tasks.analysis.slo.status import judge
@@ -15,9 +19,10 @@ from tasks.core.services import Service
 from tasks.core.slos import Slo
 from tasks.runs.slo.observe import events_of
 from tasks.sources.prometheus_rules import RulesClient
+from tests.support.flow_runs import artifacts
 from tests.support.history import history, selector
 from tests.support.installation import Installation, entry
-from tests.support.servers import VERSIONS, PrometheusServer
+from tests.support.servers import VERSIONS, InfluxServer, PrefectServer, PrometheusServer
 
 pytestmark = pytest.mark.real
 
@@ -174,3 +179,82 @@ def test_the_command_judges_lands_and_reports(
     checked = installed.here("slo", "check")
     assert checked.code == 1
     assert "it is partial (15 of 30 d)" in checked.out
+
+
+def test_a_flow_run_lands_loads_and_shows_its_values(
+    server: PrometheusServer,
+    tmp_path: Path,
+    prefect_server: PrefectServer,
+    influxdb: InfluxServer,
+    bucket: str,
+) -> None:
+    variables = {
+        "PROMETHEUS_URL": server.url,
+        "PREFECT_API_URL": prefect_server.api_url,
+        "INFLUXDB_URL": influxdb.url,
+        "INFLUXDB_TOKEN": influxdb.token,
+        "INFLUXDB_ORG": influxdb.org,
+        "INFLUXDB_BUCKET": bucket,
+    }
+    installed = Installation(tmp_path, variables).configure({"loads": entry("load")})
+    ratio = {"total": "x_total", "bad": 'x_total{status="500"}'}
+    one = {"objective": 0.999, "window": "12h", "ratio": ratio, "summary": "it fails"}
+    installed.write_yaml("slos.yaml", {"slos": {"mine": one}})
+
+    first = installed.here("slo", "evaluate", "--json")
+    one["objective"] = 0.9
+    installed.write_yaml("slos.yaml", {"slos": {"mine": one}})
+    second = installed.here("slo", "evaluate", "--json")
+
+    assert (first.code, second.code) == (0, 0), second.complaint
+    (line,) = first.document["details"]["slos"]
+    hours = rows_of(installed, "SELECT * FROM fedvitals_slo_hours ORDER BY time")
+    assert sum(row["bad_events"] for row in hours) == line["bad_events"] > 100
+    # each hour is counted once, also when the objective changes
+    assert second.document["values"]["landed"] < first.document["values"]["landed"]
+    states = rows_of(installed, "SELECT * FROM fedvitals_slo ORDER BY time")
+    assert [row["objective_ratio"] for row in states] == [0.999, 0.9]
+    assert states[0]["definition"] != states[1]["definition"]
+    assert [one["kind"] for one in second.document["findings"]] == ["slo_loosened"]
+    assert first.document["findings"] == []
+    for ran in (first, second):
+        counts = ran.document["sinks"]["influxdb"]
+        assert counts["loaded"] == counts["owed"] > 0
+    assert influxdb.count_values(bucket, "fedvitals_slo_hours") == 4 * len(hours)
+    page = Path(second.document["report"]).read_text("utf-8")
+    assert 'class="change"' in page
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_server.api_url}),
+        get_client(sync_client=True) as client,
+    ):
+        shown = artifacts(client, newest(client))
+    assert "slo-production-summary" in shown
+
+
+def newest(client: SyncPrefectClient) -> FlowRun:
+    found = client.read_flow_runs(limit=200)
+    return max(found, key=lambda one: one.created or AT)
+
+
+def rows_of(installed: Installation, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = installed.here("lake", "query", sql, "--json").document["rows"]
+    return found
+
+
+def test_a_prometheus_without_the_service_is_said_to_lack_it(
+    server: PrometheusServer, tmp_path: Path
+) -> None:
+    installed = Installation(tmp_path, {"PROMETHEUS_URL": server.url})
+    installed.configure({"loads": entry("load")})
+    ratio = {"total": "absent_total", "bad": "absent_bad_total"}
+    one = {"objective": 0.99, "window": "12h", "ratio": ratio, "summary": "it fails"}
+    installed.write_yaml("slos.yaml", {"slos": {"mine": one}})
+
+    lacks = installed.here("slo", "check", "--json")
+
+    assert lacks.code == 3
+    assert [each["check"] for each in lacks.document["problems"]] == ["no_indicator"]
+    # with something else that is wrong it is 1
+    one["window"] = "1h"
+    installed.write_yaml("slos.yaml", {"slos": {"mine": one}})
+    assert installed.here("slo", "check").code == 1

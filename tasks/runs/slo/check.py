@@ -108,7 +108,7 @@ def _scrape(slo: Slo, client: RulesClient, now: datetime) -> timedelta | None:
     """Return the slowest scrape interval of the jobs that its indicator has series of."""
     jobs: set[str] = set()
     for selector in selectors_of(slo):
-        query = f"count by (job) (last_over_time({selector}[1h]))"
+        query = f"count by (job) (last_over_time({selector}[1d]))"
         jobs |= {dict(labels).get("job", "") for labels in client.now(query, now, f"slo {slo.id}")}
     every = client.scrape_intervals() if jobs else {}
     return max((every.get(job, every[""]) for job in jobs), default=None)
@@ -117,7 +117,7 @@ def _scrape(slo: Slo, client: RulesClient, now: datetime) -> timedelta | None:
 def _absence(slo: Slo, scrape: timedelta | None) -> Iterator[Problem]:
     if scrape is None:
         problem = (
-            "Prometheus has had no series of its indicator for an hour, so its traffic is unknown"
+            "Prometheus has had no series of its indicator for a day, so its traffic is unknown"
         )
         yield Problem(slo.id, "no_indicator", problem)
 
