@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tasks.analysis.slo.forecast import Past, budget_used, exhaustion
 
 Floats = NDArray[np.float64]
-SEED, TUNING_SEED = 20261205, 7
-HISTORIES = 600
+SEED, TUNING_SEED = 20261206, 7
+HISTORIES = 1000
 DAY, WEEK = 24, 168
 WINDOW, HORIZON = 30 * DAY, 30 * DAY
 LEVEL = 0.8

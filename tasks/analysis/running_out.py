@@ -1,25 +1,14 @@
 """The day on which a disk is full or a privacy budget is spent, with an interval."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from tasks.analysis.curve import Floats
 from tasks.analysis.spending import Reported, pace
+from tasks.core.slo_report import RunsOut
 
 PATHS, SEED = 2000, 0
 LEAST_DAYS, MOST_DAYS, HORIZON = 7, 28, 90
 SHARES = (0.1, 0.5, 0.9)
-
-
-class RunsOut(NamedTuple):
-    """Days until nothing is left, with an 80 % interval; None: not within 90 days."""
-
-    what: str
-    low: float | None = None
-    day: float | None = None
-    high: float | None = None
-    needs: str = ""
 
 
 def disk_full(what: str, days: Floats, used: Floats) -> RunsOut:
@@ -27,7 +16,7 @@ def disk_full(what: str, days: Floats, used: Floats) -> RunsOut:
     newest = [np.flatnonzero(days.astype(int) == day)[-1] for day in np.unique(days.astype(int))]
     at, level = days[newest][-MOST_DAYS:], used[newest][-MOST_DAYS:]
     if len(at) <= LEAST_DAYS:
-        return RunsOut(what, needs=f"{len(at)} of {LEAST_DAYS + 1} days")
+        return RunsOut(what=what, needs=f"{len(at)} of {LEAST_DAYS + 1} days")
     rng = np.random.default_rng(SEED)
     steps, lengths = np.diff(level), np.diff(at)
     count = len(steps)
@@ -53,7 +42,7 @@ def epsilon_spent(hours: Floats, remaining: Floats) -> RunsOut:
     spent = remaining[begun] - remaining[begun:]
     rounds, first = np.unique(at, return_index=True)
     if len(rounds) < 3:
-        return RunsOut(what, needs=f"{len(rounds)} of 3 hours")
+        return RunsOut(what=what, needs=f"{len(rounds)} of 3 hours")
     now = float(spent[-1])
     known = spent[first]
     budget = float(remaining[begun])
@@ -65,4 +54,4 @@ def epsilon_spent(hours: Floats, remaining: Floats) -> RunsOut:
 def _read_off(what: str, days: Floats) -> RunsOut:
     found = np.quantile(days, SHARES, method="inverted_cdf")
     low, day, high = (float(each) if each <= HORIZON else None for each in found)
-    return RunsOut(what, low, day, high)
+    return RunsOut(what=what, low=low, day=day, high=high)

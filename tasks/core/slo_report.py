@@ -66,7 +66,7 @@ class SloLine(BaseModel):
         return f"budget spent: {when}; chance {chances}"
 
 
-class RunsOutLine(BaseModel):
+class RunsOut(BaseModel):
     """A disk, or epsilon: days until nothing is left; None: not within 90 days."""
 
     model_config = ConfigDict(frozen=True)
@@ -104,7 +104,7 @@ class SloReport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     slos: tuple[SloLine, ...] = ()
-    runs_out: tuple[RunsOutLine, ...] = ()
+    runs_out: tuple[RunsOut, ...] = ()
 
     @property
     def sentence(self) -> str:

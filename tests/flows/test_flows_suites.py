@@ -20,7 +20,14 @@ from tasks.validation.suites import canonical_json
 from tests.support.installation import Installation, entry
 from tests.support.suite_examples import BETWEEN, an_expectation
 
-BUILT_IN = ["fedvitals_pipeline", "fedvitals_slo", "health_checks", "health_host", "health_hours"]
+BUILT_IN = [
+    "fedvitals_pipeline",
+    "fedvitals_slo",
+    "fedvitals_slo_hours",
+    "health_checks",
+    "health_host",
+    "health_hours",
+]
 NOTE = "fedvitals: no range for delay: 0 values, 100 are needed\n"
 
 

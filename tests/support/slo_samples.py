@@ -8,7 +8,7 @@ import numpy as np
 from tasks.analysis.slo.counting import Events
 from tasks.analysis.slo.status import Status, judge
 from tasks.core.maintenance_windows import Maintenance
-from tasks.core.slo_report import RunsOutLine, SloReport
+from tasks.core.slo_report import RunsOut, SloReport
 from tasks.core.slos import Slo
 from tasks.reports.slo.page import Recorded, SloView
 
@@ -56,7 +56,7 @@ def views() -> tuple[SloView, ...]:
 
 def report() -> SloReport:
     runs_out = (
-        RunsOutLine(what="disk node-1 /data", low=3.2, day=8.1),
-        RunsOutLine(what="epsilon", needs="2 of 3 hours"),
+        RunsOut(what="disk node-1 /data", low=3.2, day=8.1),
+        RunsOut(what="epsilon", needs="2 of 3 hours"),
     )
     return SloReport(slos=tuple(each.line for each in views()), runs_out=runs_out)

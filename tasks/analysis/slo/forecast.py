@@ -27,7 +27,7 @@ NEWEST, MOST_MEMORY = 3, 0.98
 # a day differs from what is usual by this share at least
 DISCREPANCY = 0.15
 # episodes added to those seen: to how many there are, and to their hours of the day
-PRIOR_COUNT, ANY_HOUR = 1.5, 2
+PRIOR_COUNT, ANY_HOUR = 1.0, 2
 
 
 @dataclass(frozen=True)

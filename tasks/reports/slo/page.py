@@ -14,6 +14,7 @@ from markupsafe import Markup
 from tasks.analysis.slo.counting import Events, Floats
 from tasks.analysis.slo.status import State, Status
 from tasks.core.slo_report import SloLine, SloReport
+from tasks.core.units import human
 from tasks.core.whole_file import replace_file
 from tasks.reports.health.page import percent
 from tasks.reports.templating import template
@@ -55,6 +56,14 @@ class SloView(NamedTuple):
         return "degraded" if is_spent and self.line.state == "ok" else COLOURS[self.status.state]
 
     @property
+    def drawn(self) -> timedelta:
+        """Return how long ago its drawing begins: with the window, or its first value."""
+        first = [one.time for one in self.recorded[:1]]
+        if self.status.events is not None and self.status.events.since is not None:
+            first.append(self.status.events.since)
+        return min(self.status.slo.window, self.status.at - min(first, default=self.status.at))
+
+    @property
     def earlier(self) -> list[Recorded]:
         """Return what was recorded under other definitions, which is never counted again."""
         return [one for one in self.recorded if one.definition != self.status.slo.definition]
@@ -86,10 +95,10 @@ def burn_down(view: SloView) -> Markup:
     """Draw the budget left: as recorded, as counted under this definition, and its forecast."""
     window, now = view.status.slo.window, view.status.at
     ahead = timedelta(days=len(view.status.forecast.fan))
-    scale = _WIDTH / (window + ahead).total_seconds()
+    scale = _WIDTH / max((view.drawn + ahead).total_seconds(), 1.0)
 
     def x(moment: datetime) -> float:
-        return max(0.0, (moment - now + window).total_seconds() * scale)
+        return max(0.0, (moment - now + view.drawn).total_seconds() * scale)
 
     parts = [f'<path class="zero" d="M0 {_y(0):.1f}H{_WIDTH}"/>']
     for _, some in groupby(view.earlier, lambda one: one.definition):
@@ -140,6 +149,10 @@ def _y(left: float) -> float:
     return (_TOP - min(max(left, _FOOT), _TOP)) / (_TOP - _FOOT) * _HEIGHT
 
 
+def _length(view: SloView) -> str:
+    return human(view.drawn.total_seconds(), "seconds")
+
+
 def _week(line: SloLine) -> str:
     if line.traffic_change is None or line.bad_before is None or line.bad_now is None:
         return ""
@@ -152,5 +165,5 @@ def _week(line: SloLine) -> str:
 
 @cache
 def _template() -> Template:
-    filters = {"percent": percent, "burn_down": burn_down, "week": _week}
+    filters = {"percent": percent, "burn_down": burn_down, "week": _week, "length_ago": _length}
     return template("slo.html.j2", filters, {})

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pandas as pd
 
-from tasks.analysis.running_out import MOST_DAYS, RunsOut, disk_full, epsilon_spent
+from tasks.analysis.running_out import MOST_DAYS, disk_full, epsilon_spent
 from tasks.core.catalogue import Catalogue
-from tasks.core.slo_report import RunsOutLine
+from tasks.core.slo_report import RunsOut
 from tasks.core.window import Window
 from tasks.runs.base.run import Run
 
@@ -16,12 +16,11 @@ DISKS = (("filesystems", "usage_ratio"), ("health_host", "disk_usage_ratio"))
 EPSILON = ("fl_budget", "epsilon_remaining")
 
 
-def running_out(run: Run) -> tuple[RunsOutLine, ...]:
+def running_out(run: Run) -> tuple[RunsOut, ...]:
     """Forecast when each file system is full, and epsilon is spent; the soonest first."""
     found = list(_found(run, Catalogue.read(run.settings.config / "metrics.yaml")))
     far = float("inf")
-    found.sort(key=lambda one: (far if one.day is None else one.day, one.what))
-    return tuple(RunsOutLine(**one._asdict()) for one in found)
+    return tuple(sorted(found, key=lambda one: (far if one.day is None else one.day, one.what)))
 
 
 def _found(run: Run, catalogue: Catalogue) -> Iterator[RunsOut]:

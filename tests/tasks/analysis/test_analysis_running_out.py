@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.analysis.running_out import RunsOut, disk_full, epsilon_spent
+from tasks.analysis.running_out import disk_full, epsilon_spent
+from tasks.core.slo_report import RunsOut
 
 DAYS = np.arange(0, 20, 0.5)
 
@@ -65,4 +66,4 @@ def test_a_new_training_has_a_new_budget_and_a_halted_one_spends_nothing() -> No
     restarted = epsilon_spent(hours, remaining)
 
     assert restarted.day == pytest.approx((10 - 0.05 * 23) / 0.05 / 24, rel=0.15)
-    assert epsilon_spent(hours, np.full(48, 4.0)) == RunsOut("epsilon")
+    assert epsilon_spent(hours, np.full(48, 4.0)) == RunsOut(what="epsilon")
