@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Select, delete, insert, select
 
+from tasks.core.health_measurements import STATES_KEPT
 from tasks.core.incidents import Incident, IncidentEvent
 from tasks.core.window import Window
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.schema import as_text, incident_events, incidents, meta
+from tasks.ledger.schema import as_text, incident_events, incidents, meta, outbox, shown_in
 from tasks.ledger.version import lock
 
 # differs from the keys of upgrades and of health
@@ -142,14 +143,16 @@ def _events(ledger: Ledger, query: Select[Any]) -> list[IncidentEvent]:
     ]
 
 
-def forget(ledger: Ledger, before: datetime) -> None:
-    """Delete incidents that were closed before, with their events."""
-    closed = select(incidents.c.id).where(incidents.c.closed_at < as_text(before))
+def forget_incidents(ledger: Ledger, now: datetime) -> None:
+    """Drop incidents that were closed 400 days ago, with their events and messages."""
+    is_old = incidents.c.closed_at < as_text(now - STATES_KEPT)
+    closed = select(incidents.c.id).where(is_old)
 
     def do(connection: Connection) -> None:
         in_turn(connection)
-        connection.execute(delete(incident_events).where(_EVENT.incident_id.in_(closed)))
-        connection.execute(delete(incidents).where(incidents.c.closed_at < as_text(before)))
+        for column in (_EVENT.incident_id, outbox.c.incident_id, shown_in.c.subject):
+            connection.execute(delete(column.table).where(column.in_(closed)))
+        connection.execute(delete(incidents).where(is_old))
 
     ledger.patiently(do)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from tasks.core.incidents import Action, Change
 from tasks.ledger.ledger import Ledger
@@ -201,16 +201,6 @@ def open_references(ledger: Ledger, channel: str) -> dict[str, str]:
         shown_in.c.channel == channel, shown_in.c.is_open, shown_in.c.reference != ""
     )
     return {row["subject"]: row["reference"] for row in ledger.ask(query)}
-
-
-def forget(connection: Connection, before: datetime) -> None:
-    """Delete messages that ended before."""
-    is_old = and_(_ROW.ended_at.is_not(None), _ROW.ended_at < as_text(before))
-    old = select(_ROW.incident_id).where(is_old)
-    left = select(_ROW.incident_id).where(or_(_ROW.ended_at.is_(None), ~is_old))
-    gone = shown_in.c.subject.in_(old) & shown_in.c.subject.not_in(left)
-    connection.execute(delete(shown_in).where(gone))
-    connection.execute(delete(outbox).where(is_old))
 
 
 def _texts(one: Row) -> dict[str, Any]:

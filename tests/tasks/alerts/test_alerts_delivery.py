@@ -7,11 +7,13 @@ import pytest
 from tasks.alerts.incidents import acknowledge
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.incidents import Acknowledgement, AlertMessage
-from tasks.ledger.incidents import events_of
+from tasks.core.window import Window
+from tasks.ledger.incidents import events_of, forget_incidents, incidents_in
 from tasks.ledger.outbox import LEASE, messages_of, next_due, oldest_critical, refused_openings
-from tests.support.incident_samples import ended, firing
+from tests.support.incident_samples import NOW, ended, firing
 from tests.tasks.alerts.conftest import Desk
 
+DAYS = Window(NOW - timedelta(days=1), NOW + timedelta(days=1))
 STALLED = "TrainingStalled"
 AWAY = ChannelUnavailable(channel="slack", url="http://s", problem="no answer", retry_after=None)
 BUSY = ChannelUnavailable(
@@ -296,3 +298,16 @@ def test_messages_of_one_incident_keep_their_order(desk: Desk) -> None:
     assert desk.shown("slack") == [(STALLED, "open"), (STALLED, "update")]
     (incident,) = desk.open()
     assert {one.state for one in messages_of(desk.ledger, incident.id)} == {"sent"}
+
+
+def test_what_was_closed_400_days_ago_is_forgotten_and_what_is_open_is_not(desk: Desk) -> None:
+    desk.take(firing(0, "high"), firing(0, "high", name="Open", fingerprint="b" * 16))
+    desk.take(ended(0, 1, "high"))
+    desk.wait(6)
+    closed = next(one for one in incidents_in(desk.ledger, DAYS) if not one.is_open)
+    forget_incidents(desk.ledger, NOW + timedelta(days=399))
+    assert len(incidents_in(desk.ledger, DAYS)) == 2
+    forget_incidents(desk.ledger, NOW + timedelta(days=401))
+    assert [one.newest.name for one in incidents_in(desk.ledger, DAYS)] == ["Open"]
+    assert events_of(desk.ledger, closed.id) == []
+    assert messages_of(desk.ledger, closed.id) == []
