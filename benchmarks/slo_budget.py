@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.analysis.slo.forecast import Past, budget_used, exhaustion
 
 Floats = NDArray[np.float64]
-SEED, TUNING_SEED = 20261206, 7
+SEED, TUNING_SEED = 20261207, 7
 HISTORIES = 1000
 DAY, WEEK = 24, 168
 WINDOW, HORIZON = 30 * DAY, 30 * DAY

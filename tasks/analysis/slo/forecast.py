@@ -20,8 +20,8 @@ Ints = NDArray[np.int64]
 CHANCES = (1, 7, 30)
 SHARES = (0.1, 0.5, 0.9)
 # log of the share of events that fail, and of the hours: mean, and spread, before any episode
-PRIOR_SHARE, PRIOR_HOURS = (np.log(0.03), 0.9), (np.log(1.5), 0.6)
-PRIOR_WEIGHT, PRIOR_DEGREES = 0.5, 2.0
+PRIOR_SHARE, PRIOR_HOURS = (np.log(0.03), 0.8), (np.log(1.5), 0.6)
+PRIOR_WEIGHT, PRIOR_DEGREES = 0.5, 3.0
 # days that show the present level, and how much of it the next day may keep
 NEWEST, MOST_MEMORY = 3, 0.98
 # a day differs from what is usual by this share at least
