@@ -37,7 +37,7 @@ demo: setup  ## see it work: a demo service, its metrics, the reports
 
 # Each worker has servers of its own; a file's tests stay together, since they share what they start.
 test: setup  ## the whole suite, real servers included
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 soak: setup  ## runs with faults by chance for SOAK_MINUTES (20), then nothing may be missing or doubled
 	$(BIN)/python -m tests.soak.soak
@@ -53,7 +53,7 @@ lint: setup  ## ruff and the layers of the design
 types: setup  ## mypy
 	$(BIN)/mypy --strict
 
-docs: setup  ## write docs/commands.md and docs/reliability.md anew
+docs: setup  ## write the generated pages of docs anew
 	$(BIN)/python -m docs.generate
 
 lock:  ## write requirements.lock anew from pyproject.toml (needs uv)

@@ -1,8 +1,9 @@
-"""Write docs/commands.md from the CLI's own help, and docs/reliability.md from the tests' markers."""
+"""Write docs/commands.md from the CLI's own help, docs/reliability.md from the tests' markers, and
+docs/alert-routes.md from the shipped routes."""
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ Each promise stands as a marker on the tests that hold it; `make docs` writes th
 """
 
 
+ROUTES_HEAD = """# Routes of alerts
+
+Where alerts go with the shipped `config/routes.yaml`, written by `make docs` from it. The default environment is that of environments.yaml; channels whose variables are not set are left out. What a channel refuses for good goes to the first of the last column that takes it.
+"""
 NEIGHBOUR = """## What a hostile neighbour can and cannot do
 
 A neighbour is a service that is asked, a sink that is written to, a proxy between them, a file of a training, another user of the machine, or a program that writes into the lake.
@@ -136,11 +141,37 @@ def _promised(mark: ast.expr) -> Iterator[str]:
             yield ast.literal_eval(call.args[0])
 
 
-PAGES = {"commands.md": commands_page, "reliability.md": reliability_page}
+def routes_page() -> str:
+    """Return the matrix of environment, severity and channel as one Markdown page."""
+    from tasks.core.routes import read_routes
+    from tasks.core.settings import load_settings
+
+    routes = read_routes(load_settings({"FEDVITALS_CONFIG": str(ROOT / "config")}))
+    head = "| environment | severity | at once | not acknowledged | when refused |\n|---|---|---|---|---|"
+    default = routes.default_environment
+    rows = [
+        f"| {'the default one' if cell['environment'] == default else 'any other'} "
+        f"| {cell['severity']} | {_names(cell['channels'])} "
+        f"| {'; '.join(f'{after}: {_names(names)}' for after, names in cell['escalation'].items()) or 'none'} "
+        f"| {_names(routes.routes[cell['route']].fallback)} |"
+        for cell in routes.matrix((default, "another"))
+    ]
+    return "\n".join([ROUTES_HEAD, head, *rows]) + "\n"
+
+
+def _names(channels: Iterable[str]) -> str:
+    return ", ".join(channels) or "none"
+
+
+PAGES = {
+    "commands.md": commands_page,
+    "reliability.md": reliability_page,
+    "alert-routes.md": routes_page,
+}
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     for name, page in PAGES.items():
         (ROOT / "docs" / name).write_text(page(), encoding="utf-8")
 

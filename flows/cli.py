@@ -32,6 +32,8 @@ COMMANDS = (
     "quarantine",
     "rules",
     "slo",
+    "alerts",
+    "digest",
     "maintain",
     "maintenance",
     "lake",

@@ -301,7 +301,8 @@ class _Token(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         login = get_auth_from_url(request.url or "")
         if token := bearer(self._service):
-            request.headers["Authorization"] = f"{self._scheme} {token}"
+            between = "" if self._scheme.endswith("=") else " "
+            request.headers["Authorization"] = f"{self._scheme}{between}{token}"
         elif any(login):
             HTTPBasicAuth(*login)(request)
         return request

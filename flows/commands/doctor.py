@@ -72,6 +72,7 @@ def examine(
     yield _tried("lake", "can be read and written", lambda: _lake(settings))
     yield from _source(environment)
     yield from _adapters(settings, environment, create)
+    yield from _alert_channels(settings)
     yield from _clocks(environment)
     yield from _prefect(settings)
 
@@ -230,6 +231,21 @@ def _adapters(
             yield from _checks_of(kind, service, create)
         except FedvitalsError as error:
             yield ServiceCheck(name, "can be used", False, "no", str(error))
+
+
+def _alert_channels(settings: "Settings") -> Iterator[ServiceCheck]:
+    """Check where incidents are shown, without showing one."""
+    from contextlib import closing
+
+    from tasks.core.errors import FedvitalsError
+    from tasks.runs.base.registry import alert_channels_in
+
+    for kind, opening in alert_channels_in(settings):
+        try:
+            with closing(kind.open(opening)) as channel:
+                yield channel.check()
+        except FedvitalsError as error:
+            yield ServiceCheck(kind.title, "can be used", False, "no", str(error))
 
 
 def _checks_of(kind: "Adapter", service: Any, create: bool) -> Iterator[ServiceCheck]:

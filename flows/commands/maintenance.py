@@ -42,18 +42,16 @@ def start(
 
         fedvitals maintenance start --for 2h --check /metrics --reason "new exporter"
     """
-    import os
-
     from tasks.core.maintenance_windows import Maintenance, checked_duration
+    from tasks.core.user import user_name
     from tasks.ledger.health import start_maintenance
     from tasks.ledger.opening import opened_ledger
 
     settings, named, chosen = _chosen(environment, check)
     now = datetime.now(UTC)
     until = now + checked_duration(duration)
-    by = os.environ.get("USER") or f"user {os.getuid()}"
     with opened_ledger(settings) as ledger:
-        start_maintenance(ledger, Maintenance(now, until, named, chosen, reason, by))
+        start_maintenance(ledger, Maintenance(now, until, named, chosen, reason, user_name()))
     until = until.astimezone(settings.timezone)
     print(f"{chosen or 'all checks'} of {named} in maintenance until {until:%Y-%m-%d %H:%M %Z}")
 

@@ -89,13 +89,18 @@ def checked_heartbeat(env: Mapping[str, str]) -> SecretStr | None:
     Raises ConfigurationInvalid when it is not an http or https URL.
     """
     url = secret_of(env, HEARTBEAT_VARIABLE)
-    if not url:
-        return None
+    return checked_secret_url(url, HEARTBEAT_VARIABLE) if url else None
+
+
+def checked_secret_url(
+    url: str, where: str, example: str = "https://hc.example/ping/<id>"
+) -> SecretStr:
+    """Return a URL that is secret as a whole; raise ConfigurationInvalid when it is none."""
     if not _is_address(url) or not url.isascii():
         raise ConfigurationInvalid(
-            where=HEARTBEAT_VARIABLE,
+            where=where,
             problem="is not an http or https URL",
-            fix="Give the URL shown by the monitoring service, such as https://hc.example/ping/<id>",
+            fix=f"Give the URL shown by the monitoring service, such as {example}",
         )
     return SecretStr(url)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.core.severity import Severity
@@ -15,7 +15,6 @@ Change = Literal[
     "adopted",
     "reopened",
     "flapping",
-    "steady",
     "worsened",
     "eased",
     "silenced",
@@ -37,7 +36,8 @@ class Notice:
 
     `fingerprint` is the identity in its environment: 16 hex digits, equal in every notice about the
     same alert, whatever its origin. `starts_at` orders its epochs; `ends_at` is None while it fires.
-    `kind` is what routes choose by: `alert`, or the kind of a finding.
+    `kind` is what routes choose by: `alert`, or the kind of a finding. `every` are the seconds
+    between two evaluations.
     """
 
     fingerprint: str
@@ -53,8 +53,31 @@ class Notice:
     labels: Mapping[str, str] = field(default_factory=dict)
     value: float | None = None
     limit: float | None = None
+    every: float = 60.0
     runbook: str = ""
     link: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return its identity: environment and fingerprint."""
+        return self.environment, self.fingerprint
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long what holds; `evaluations` are those that pass in quiet before a close.
+
+    `flapping_starts` starts within `flapping_window` make an incident flap; it is then closed only
+    after `reopen_window`, as one that has returned is.
+    """
+
+    evaluations: int = 4
+    resolve_hold: timedelta = timedelta(minutes=5)
+    reopen_window: timedelta = timedelta(minutes=30)
+    flapping_starts: int = 4
+    flapping_window: timedelta = timedelta(hours=1)
+    acknowledged_for: timedelta = timedelta(hours=8)
+    stale_after: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -71,10 +94,11 @@ class Acknowledgement:
 class Incident:
     """What fires, from its first notice to its end.
 
-    `id` is 16 hex digits of this incident alone: one that returns later is a new one, with the
-    earlier one's id in `returned_from`. `starts_at` is that of its newest epoch. `quiet_since` is
-    when it ended, while it is held open; `closed_at` is None until then. `evaluated_every` is the
-    interval of what finds it, in seconds; `flips` are the moments at which it began or ended.
+    `id` is 16 hex digits of this incident alone: one that returns late is a new one, with the
+    earlier one's id in `returned_from`. `starts_at` and `ended` are those of its newest epoch, and
+    `starts` the epochs of the last hours. While it is quiet, `quiet_since` is since when and
+    `quiet_for` the seconds of it in which its source was up. `closed_at` is None while it is open.
+    `values` are the newest ones, oldest first.
     """
 
     id: str
@@ -82,20 +106,35 @@ class Incident:
     opened_at: datetime
     starts_at: datetime
     seen_at: datetime
-    muted: Muted = ""
-    acknowledged: Acknowledgement | None = None
+    ended: bool = False
+    starts: tuple[datetime, ...] = ()
     quiet_since: datetime | None = None
+    quiet_for: float = 0.0
+    is_gone: bool = False
     closed_at: datetime | None = None
     reason: Reason | None = None
-    flips: tuple[datetime, ...] = ()
+    muted: Muted = ""
+    acknowledged: Acknowledgement | None = None
     is_flapping: bool = False
     is_stale: bool = False
+    has_returned: bool = False
     returned_from: str = ""
+    values: tuple[float, ...] = ()
 
     @property
     def is_open(self) -> bool:
         """Return whether it is not closed."""
         return self.closed_at is None
+
+    @property
+    def fires(self) -> bool:
+        """Return whether its alert fires, as far as known."""
+        return self.is_open and self.quiet_since is None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return its identity: environment and fingerprint."""
+        return self.newest.key
 
 
 @dataclass(frozen=True)
@@ -109,6 +148,38 @@ class IncidentEvent:
     after: str = ""
     by: str = ""
     why: str = ""
+
+
+@dataclass(frozen=True)
+class ActiveAlert:
+    """An alert that Alertmanager holds, and what keeps it from being sent."""
+
+    notice: Notice
+    muted: Muted = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that the Alertmanager of an environment holds at a moment.
+
+    `started_at` is since when it runs: right after that it does not know yet what fires.
+    `is_source_up` says whether the Prometheus that evaluates the rules answered, and `firing` are the
+    labels of what fires there, without those that it adds on the way. `others` are the environments
+    whose alerts another Alertmanager holds.
+    """
+
+    environment: str
+    at: datetime
+    started_at: datetime
+    is_source_up: bool
+    alerts: tuple[ActiveAlert, ...] = ()
+    firing: tuple[Mapping[str, str], ...] = ()
+    others: frozenset[str] = frozenset()
+
+    def fires(self, incident: Incident) -> bool:
+        """Return whether Prometheus has the incident's alert, whatever Alertmanager holds."""
+        labels = incident.newest.labels.items()
+        return any(one.items() <= labels for one in self.firing)
 
 
 # what a channel is to do about an incident; `summary` is a message about several

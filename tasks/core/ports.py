@@ -164,7 +164,10 @@ class AlertChannel(Protocol):
         """
 
     def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
-        """Return acknowledgements made there, by incident id, of those with a reference."""
+        """Return acknowledgements made there, by incident id, of those with a reference.
+
+        How long they hold is not the channel's to say: `until` is when they were made.
+        """
 
     def check(self) -> ServiceCheck:
         """Check that messages could be sent, without sending one."""

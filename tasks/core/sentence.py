@@ -105,4 +105,7 @@ def _moved(receipt: "Receipt") -> str:
     parts += [f"{number:,} loaded into {name}" for name, number in loaded]
     skipped = ((name, counts.skipped_by_rule) for name, counts in receipt.sinks.items())
     parts += [f"{number:,} skipped by rule for {name}" for name, number in skipped if number]
+    empty = sum(line.state == "no_data" for line in receipt.measurements)
+    if 2 * empty > len(receipt.measurements):
+        parts.append(f"{empty} of {len(receipt.measurements)} measurements without data")
     return ", ".join(parts) or "nothing new"

@@ -21,6 +21,7 @@ from tasks.core.addresses import (
     checked_ledger,
     checked_report_url,
 )
+from tasks.core.alert_services import AlertSettings, read_alert_settings
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, PluginInvalid, UsageInvalid
 from tasks.core.goal import Goal
@@ -186,6 +187,7 @@ class Settings:
     client_ids: ClientIds = "hashed"
     client_key: SecretStr | None = None
     heartbeat_url: SecretStr | None = None
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     unused: Mapping[str, str] = field(default_factory=dict)  # variables, with why
     report_url: str | None = None
     timezone: tzinfo = UTC
@@ -281,6 +283,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         client_ids=content.client_ids,
         client_key=_checked_client_key(env),
         heartbeat_url=checked_heartbeat(env),
+        alerts=read_alert_settings(env),
         unused=unused_variables(env, entries, default),
         report_url=checked_report_url(env),
         timezone=content.timezone,

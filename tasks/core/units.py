@@ -98,8 +98,17 @@ def pair(value: float, limit: float, unit: str) -> tuple[str, str]:
     scale = scale_for(unit, max(abs(value), abs(limit)))
     texts = [in_scale(each, scale) for each in (value, limit)]
     if texts[0] == texts[1] and value != limit:
-        texts = [f"{each / scale.divisor:.12g}" for each in (value, limit)]
+        texts = _apart(value / scale.divisor, limit / scale.divisor)
     return f"{texts[0]} {scale.symbol}".strip(), texts[1]
+
+
+def _apart(one: float, other: float) -> list[str]:
+    """Format two numbers with the fewest digits that show a difference."""
+    for precision in range(4, 17):
+        texts = [f"{each:.{precision}g}" for each in (one, other)]
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def signed(value: float, unit: str) -> str:

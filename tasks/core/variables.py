@@ -17,6 +17,7 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
         "org": "INFLUXDB_ORG",
         "bucket": "INFLUXDB_BUCKET",
     },
+    "alertmanager": {"url": "ALERTMANAGER_URL", "token": "ALERTMANAGER_TOKEN"},
     "grafana": {"url": "GRAFANA_URL", "token": "GRAFANA_API_KEY"},
     "datadog": {
         "url": "DATADOG_URL",

@@ -261,9 +261,9 @@ class Ledger:
         )
         return [row["receipt"] for row in self.ask(query)]
 
-    def has_runs(self) -> bool:
-        """Return whether any run's receipt is stored."""
-        return bool(self.ask(select(runs.c.run_id).limit(1)))
+    def has_runs(self, besides: str = "") -> bool:
+        """Return whether any run's receipt is stored, besides that of one run."""
+        return bool(self.ask(select(runs.c.run_id).where(runs.c.run_id != besides).limit(1)))
 
     def verified(self, digests: Iterable[str]) -> frozenset[str]:
         """Return those of the digests whose suites were verified before."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -178,6 +179,83 @@ maintenance = Table(
     *_columns(TIME, "until"),
     *_columns(Text(), "reason"),
     *_columns(String(200), "by"),
+)
+# the record as JSON; open ones have no time of closing
+incidents = Table(
+    "incidents",
+    metadata,
+    *_columns(String(16), "id", is_key=True),
+    *_columns(String(200), "environment"),
+    *_columns(String(16), "fingerprint"),
+    *_columns(TIME, "opened_at"),
+    Column("closed_at", TIME),
+    *_columns(Text(), "record"),
+)
+incidents_by_alert = Index(
+    "incidents_by_alert",
+    incidents.c.fingerprint,
+    incidents.c.environment,
+    incidents.c.opened_at,
+)
+_IS_OPEN = incidents.c.closed_at.is_(None)
+incidents_open = Index(
+    "incidents_open", incidents.c.opened_at, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN
+)
+incident_events = Table(
+    "incident_events",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    *_columns(String(16), "incident_id"),
+    *_columns(TIME, "at"),
+    *_columns(String(16), "change"),
+    *_columns(Text(), "before", "after", "by", "why"),
+)
+events_of_incident = Index("events_of_incident", incident_events.c.incident_id)
+events_by_time = Index("events_by_time", incident_events.c.at)
+# messages to channels; a lease is held by the process that sends one
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    *_columns(String(16), "incident_id"),
+    *_columns(String(32), "channel"),
+    *_columns(String(16), "action", "change"),
+    *_columns(Boolean(), "is_critical", "is_unsure"),
+    *_columns(BigInteger(), "step", "tries"),
+    *_columns(TIME, "created_at", "due_at", "next_at"),
+    Column("leased_until", TIME),
+    Column("ended_at", TIME),
+    *_columns(String(16), "state"),
+    *_columns(String(32), "storm"),
+    *_columns(Text(), "why", "problem"),
+)
+_IS_WAITING = outbox.c.ended_at.is_(None)
+outbox_waiting = Index(
+    "outbox_waiting",
+    outbox.c.channel,
+    outbox.c.number,
+    sqlite_where=_IS_WAITING,
+    postgresql_where=_IS_WAITING,
+)
+outbox_of_incident = Index("outbox_of_incident", outbox.c.incident_id)
+outbox_ended = Index("outbox_ended", outbox.c.channel, outbox.c.ended_at)
+# where an incident is shown: what the channel returned for it; a storm has one of its own
+shown_in = Table(
+    "shown_in",
+    metadata,
+    *_columns(String(32), "subject", "channel", is_key=True),
+    *_columns(Text(), "reference"),
+    *_columns(String(32), "storm"),
+    *_columns(Boolean(), "is_open"),
+)
+# what the last run of a flow found and holds, with its notice as JSON
+held_findings = Table(
+    "held_findings",
+    metadata,
+    *_columns(String(64), "flow", is_key=True),
+    *_columns(String(200), "environment", is_key=True),
+    *_columns(String(16), "fingerprint", is_key=True),
+    *_columns(Text(), "notice"),
 )
 verified_suites = Table("verified_suites", metadata, *_columns(String(200), "digest", is_key=True))
 

@@ -14,23 +14,37 @@ from tasks.ledger.schema import (
     cells_digests,
     cells_of_run,
     cells_read_in_part,
+    events_by_time,
+    events_of_incident,
     health_samples_by_time,
+    incidents_by_alert,
+    incidents_open,
     loads,
     loads_digests,
     meta,
     metadata,
+    outbox_ended,
+    outbox_of_incident,
+    outbox_waiting,
 )
 
 # 1: without the table `meta` and without indexes; 2: without `set_aside` and indexes of digests;
 # 3: with times that PostgreSQL sorts by its collation; 4: without `sent_until` of loads;
-# 5: without tables of health and maintenance
-LEDGER_VERSION = 6
+# 5: without tables of health and maintenance; 6: without tables of incidents and their messages
+LEDGER_VERSION = 7
 _INDEXES = (
     cells_read_in_part,
     cells_of_run,
     cells_digests,
     loads_digests,
     health_samples_by_time,
+    incidents_by_alert,
+    incidents_open,
+    events_of_incident,
+    events_by_time,
+    outbox_waiting,
+    outbox_of_incident,
+    outbox_ended,
 )
 # differs from every measurement's lock: theirs are hashes
 _LOCK = 1

@@ -6,7 +6,8 @@ from typing import Literal
 
 from tasks.analysis.oddities import oddities
 from tasks.core.catalogue import Catalogue
-from tasks.core.finding import Finding
+from tasks.core.clocks import CLOCK
+from tasks.core.finding import CHECK, Finding
 from tasks.core.goal import Goal
 from tasks.core.receipt import Outcome, Receipt
 from tasks.core.severity import Severity
@@ -49,6 +50,8 @@ def federated(run: Run, request: FederatedRequest, step: Step = plain) -> Receip
     has_news = bool(request.output) or not stands_still(plan, run.outcomes, seen)
     if has_news:
         step("judge convergence", judge)(run, plan, seen, goal)
+    else:
+        run.findings += findings_before(run)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes))
     step("self metrics", land_self_metrics)(run, receipt)
     if has_news:
@@ -79,6 +82,13 @@ def stands_still(plan: Plan, outcomes: Iterable[Outcome], seen: Seen) -> bool:
         return False
     states = {outcome.state for outcome in done if outcome.measurement in of_rounds}
     return states <= {"unchanged", "no_data"} and replace(polls[0], time=polls[1].time) == polls[1]
+
+
+def findings_before(run: Run) -> list[Finding]:
+    """Return what the last run found of the training, which holds until there is news."""
+    last = next(iter(run.receipts_before), None)
+    findings = last.findings if last else ()
+    return [one for one in findings if one.kind not in (CHECK, CLOCK)]
 
 
 def _owed(outcomes: Iterable[Outcome]) -> bool:

@@ -22,6 +22,7 @@ from tasks.lake.tables import QUARANTINE, Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger import maintenance as ledger_upkeep
 from tasks.ledger.health import forget_health
+from tasks.ledger.incidents import forget_incidents
 from tasks.ledger.ledger import Ledger
 from tasks.pipeline.recovery import require_tables
 from tasks.reports.expiry import clean_reports
@@ -246,6 +247,7 @@ def _ledger(plan: UpkeepPlan, ledger: Ledger) -> tuple[LedgerUpkeep, tuple[str, 
         notes += [problem] if problem else []
         cleaned = ledger_upkeep.clean(ledger, plan.now - rules.runs, proofs)
         forgotten = forget_health(ledger, plan.now)
+        forget_incidents(ledger, plan.now)
         ledger_upkeep.shrink(ledger)
         counts = {
             "runs_removed": cleaned.runs,

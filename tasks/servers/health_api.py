@@ -2,29 +2,25 @@
 
 import hmac
 import os
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from ipaddress import ip_address
 
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 
-from tasks.core.errors import ConfigurationInvalid, FedvitalsError, UsageInvalid
+from tasks.core.errors import FedvitalsError, UsageInvalid
 from tasks.core.health import Health
 from tasks.core.secrets import secret_of
 from tasks.core.services import checked_token
 from tasks.core.settings import Settings
 from tasks.ledger.opening import opened_ledger
 from tasks.runs.health.round import push_report
+from tasks.servers.http_server import TOKEN_VARIABLE, listen, serving
 
-ADDRESS_VARIABLE, TOKEN_VARIABLE = "FEDVITALS_INTAKE_ADDRESS", "FEDVITALS_INTAKE_TOKEN"
+ADDRESS_VARIABLE = "FEDVITALS_INTAKE_ADDRESS"
 DEFAULT_ADDRESS = "127.0.0.1:4210"
 # a report needs no body; what a job sends all the same is not read
 LARGEST = 10_000
-_STOP_SECONDS = 2
 
 
 @contextmanager
@@ -39,28 +35,10 @@ def health_api(
     token = secret_of(variables, TOKEN_VARIABLE)
     if token:
         checked_token(token, TOKEN_VARIABLE)
-    listener = _listen(variables.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS, bool(token))
-    config = uvicorn.Config(
-        make_app(settings, health, token),
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=50,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    # in another thread it leaves the signals alone
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
-        host, port = listener.getsockname()[:2]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(2 * _STOP_SECONDS)
-        listener.close()
+    address = variables.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    listener = listen(address, ADDRESS_VARIABLE, DEFAULT_ADDRESS, has_token=bool(token))
+    with serving(make_app(settings, health, token), listener) as url:
+        yield url
 
 
 def make_app(settings: Settings, health: Health, token: str | None) -> FastAPI:
@@ -88,21 +66,3 @@ def make_app(settings: Settings, health: Health, token: str | None) -> FastAPI:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error), later) from error
 
     return app
-
-
-def _listen(address: str, has_token: bool) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        if not has_token and not ip_address(host).is_loopback:
-            problem = f"{address} is open to other machines, and {TOKEN_VARIABLE} is not set"
-            fix = f"Set {TOKEN_VARIABLE}, or listen on {DEFAULT_ADDRESS}"
-            raise ConfigurationInvalid(where=ADDRESS_VARIABLE, problem=problem, fix=fix)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, int(port)), family=family)
-    except (OSError, ValueError, OverflowError) as error:
-        problem = (
-            f"cannot listen on {address}: {getattr(error, 'strerror', None) or 'it is no IP:PORT'}"
-        )
-        fix = f"Give a free address, such as {DEFAULT_ADDRESS} or 0.0.0.0:4210"
-        raise ConfigurationInvalid(where=ADDRESS_VARIABLE, problem=problem, fix=fix) from error

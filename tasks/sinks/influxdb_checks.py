@@ -21,7 +21,7 @@ from tasks.sinks.influxdb_http import (
 from tasks.sinks.victoriametrics import VictoriaMetrics
 
 TIMEOUT = timedelta(seconds=10)
-CREATE = "bucket created"
+CREATE = "bucket"
 
 
 def check(service: InfluxService) -> tuple[ServiceCheck, ...]:
@@ -67,7 +67,9 @@ def create_bucket(service: InfluxService) -> ServiceCheck:
         except FedvitalsError as error:
             return _unreachable(service, error)
     if answer.status == HTTPStatus.CREATED:
-        return ServiceCheck(NAME, CREATE, True, f"{service.bucket}, keeps its points for ever")
+        return ServiceCheck(
+            NAME, CREATE, True, f"{service.bucket} was created, and keeps its points for ever"
+        )
     if "already exists" in answer.message:
         return ServiceCheck(NAME, CREATE, True, f"{service.bucket} was there already")
     if answer.status == HTTPStatus.NOT_FOUND:

@@ -48,6 +48,15 @@ class _Groups(msgspec.Struct):
     groups: list[LiveGroup]
 
 
+class _LiveAlert(msgspec.Struct):
+    labels: dict[str, str]
+    state: str
+
+
+class _Alerts(msgspec.Struct):
+    alerts: list[_LiveAlert]
+
+
 class _Build(msgspec.Struct):
     version: str
 
@@ -73,6 +82,11 @@ class RulesClient:
         form = {"query": query, "time": seconds_of(at)}
         vector = ask_data(self._client, "/api/v1/query", what, Vector, form)
         return {_key(one.metric): float(one.value[1]) for one in vector.result}
+
+    def firing(self) -> list[dict[str, str]]:
+        """Return the labels of each alert that fires; raise as a source."""
+        found = ask_data(self._client, "/api/v1/alerts", "its alerts", _Alerts, None)
+        return [one.labels for one in found.alerts if one.state == "firing"]
 
     def evaluations(
         self, query: str, window: Window, step: timedelta, what: str

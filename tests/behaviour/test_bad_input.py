@@ -268,7 +268,7 @@ def test_a_named_measurement_of_single_clients_while_these_are_off(
 
     assert refused(installation, "--measurement", "models") == (
         "--measurement: models is of single clients, which are off (client_ids). "
-        "Fix: name another one, or set client_ids to hashed or plain in environments.yaml"
+        "Fix: name others, or set client_ids to hashed or plain in environments.yaml"
     )
     assert refused(installation).startswith("/config/metrics.yaml: there is no measurement of type")
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
 from typer.main import get_command
 
 from flows.cli import COMMANDS, app
 from tests.support.fakes.influxdb import FakeInfluxDB, fake_influxdb
+from tests.support.fakes.pagerduty import FakePagerDuty
 from tests.support.fakes.raw_http import RawServer
+from tests.support.fakes.slack import FakeSlack
 from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.support.installation import Installation, Ran, entry
 
@@ -462,3 +465,22 @@ def test_catalogue_and_doctor_name_a_query_that_is_not_promql(bare: Installation
     checks = bare.here("doctor", "--json").document["checks"]
     (found,) = [each for each in checks if each["service"] == "catalogue"]
     assert (found["ok"], "is not PromQL" in found["fix"]) == (False, True)
+
+
+def test_doctor_checks_where_incidents_are_shown(
+    bare: Installation, httpserver: HTTPServer
+) -> None:
+    slack, pager = FakeSlack(httpserver), FakePagerDuty(httpserver)
+    bare.variables |= {**slack.variables, **pager.variables}
+    checks = checks_of(bare.here("doctor", "--json"))
+    assert checks["Slack", "answers"]["ok"]
+    known = checks["PagerDuty", "is set"]
+    assert known["detail"] == "acknowledgements made there are unknown"
+    assert known["fix"].startswith("Set PAGERDUTY_API_TOKEN")
+    bare.variables["SLACK_BOT_TOKEN"] = "wr0ng"
+    ran = bare.here("doctor", "--json")
+    failed = checks_of(ran)["Slack", "answers"]
+    assert (failed["ok"], "SLACK_BOT_TOKEN" in failed["fix"]) == (False, True)
+    assert "wr0ng" not in ran.out
+    # a check shows no message and pages for nothing
+    assert (slack.messages, pager.incidents) == ({}, [])

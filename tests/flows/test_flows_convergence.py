@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def write_csv(folder: Path, name: str, accuracies: list[float], first: int = 1) 
 
 
 def judged(installation: Installation, *arguments: str) -> Ran:
-    return installation.run("convergence", *arguments)
+    with chdir(installation.folder):
+        return installation.here("convergence", *arguments)
 
 
 def run_of(ran: Ran) -> dict[str, Any]:
@@ -39,7 +41,6 @@ def folder(bare: Installation) -> Path:
     return bare.folder
 
 
-@pytest.mark.slow
 def test_the_document_has_what_is_promised(bare: Installation, folder: Path) -> None:
     name = write_csv(folder, "run.csv", saturating(30))
     ran = judged(bare, name, "--total-rounds", "60", "--target", "85%", "--json")
@@ -64,7 +65,6 @@ def test_the_document_has_what_is_promised(bare: Installation, folder: Path) -> 
     assert (run["participation"], run["privacy"]) == (None, None)
 
 
-@pytest.mark.slow
 def test_people_read_the_verdict_first(bare: Installation, folder: Path) -> None:
     ran = judged(bare, write_csv(folder, "run.csv", saturating(30)))
 
@@ -76,14 +76,12 @@ def test_people_read_the_verdict_first(bare: Installation, folder: Path) -> None
     assert lines[-1].startswith("Go on: ")
 
 
-@pytest.mark.slow
 def test_a_collapse_ends_with_1(bare: Installation, folder: Path) -> None:
     ran = judged(bare, write_csv(folder, "run.csv", [*saturating(60), *[0.1] * 12]), "--json")
 
     assert (ran.code, run_of(ran)["verdict"]) == (1, "collapsed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("epsilon", "code"), [(0.5, 1), (3.5, 0)])
 def test_an_epsilon_that_came_back_ends_with_1(
     bare: Installation, folder: Path, epsilon: float, code: int
@@ -97,7 +95,6 @@ def test_an_epsilon_that_came_back_ends_with_1(
     assert (ran.code, grew) == (code, ["high"] * code)
 
 
-@pytest.mark.slow
 def test_the_report_is_written(bare: Installation, folder: Path) -> None:
     name = write_csv(folder, "run.csv", saturating(30))
     ran = judged(bare, name, "--total-rounds", "60", "--output", "out", "--json")
@@ -112,7 +109,6 @@ def test_the_report_is_written(bare: Installation, folder: Path) -> None:
     )
 
 
-@pytest.mark.slow
 def test_files_are_compared_in_their_order(bare: Installation, folder: Path) -> None:
     worse = write_csv(folder, "worse.csv", saturating(40, 0.6))
     better = write_csv(folder, "better.csv", saturating(40, 0.9))
@@ -124,7 +120,6 @@ def test_files_are_compared_in_their_order(bare: Installation, folder: Path) -> 
     assert comparison["level"]["low"] > 0.2
 
 
-@pytest.mark.slow
 def test_two_runs_in_one_file_are_two_and_said_so(bare: Installation, folder: Path) -> None:
     write_csv(folder, "run.csv", [*saturating(20), *saturating(20, 0.5)])
     text = (folder / "run.csv").read_text("utf-8").splitlines()
@@ -137,7 +132,6 @@ def test_two_runs_in_one_file_are_two_and_said_so(bare: Installation, folder: Pa
     assert said["sentence"].startswith("The file holds 2 runs")
 
 
-@pytest.mark.slow
 def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
     earlier = folder / "earlier"
     for end in (0.85, 0.9, 0.95):
@@ -154,7 +148,6 @@ def test_a_history_gives_the_plan(bare: Installation, folder: Path) -> None:
     assert judged(bare, name, "--json").document["runs"][0]["forecast"] is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "total", "said"),
     [
@@ -182,7 +175,6 @@ def test_the_help_says_what_total_rounds_are(bare: Installation, command: str) -
     assert "400 for rounds 1 to 400 or 0 to 399" in bare.here(command, "--help").out
 
 
-@pytest.mark.slow
 def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:
     ran = judged(bare, write_csv(folder, "run.csv", [0.1, 0.2, 0.3]), "--json")
 
@@ -191,7 +183,6 @@ def test_few_rounds_are_too_short(bare: Installation, folder: Path) -> None:
     assert run["sentence"] == "Too short to judge: 3 rounds seen, 8 are needed."
 
 
-@pytest.mark.slow
 def test_rounds_that_are_no_number_and_flat_curves_are_answered(
     bare: Installation, folder: Path
 ) -> None:
@@ -207,7 +198,6 @@ def test_rounds_that_are_no_number_and_flat_curves_are_answered(
     assert "NaN" not in ran.out
 
 
-@pytest.mark.slow
 def test_a_target_that_is_reached_needs_no_round(bare: Installation, folder: Path) -> None:
     name = write_csv(folder, "run.csv", saturating(60))
     run = run_of(judged(bare, name, "--target", "0.5", "--total-rounds", "80", "--json"))
@@ -217,7 +207,6 @@ def test_a_target_that_is_reached_needs_no_round(bare: Installation, folder: Pat
     assert run["advice"]["action"] == "stop"
 
 
-@pytest.mark.slow
 def test_what_lies_beside_the_progress_is_read_and_said(bare: Installation, folder: Path) -> None:
     progress = {
         "run_id": "run-a", "current_round": 30, "global_accuracy": 0.8, "total_rounds": 60,

@@ -193,6 +193,10 @@ def test_a_target_makes_a_race_and_its_absence_is_said(
     assert (judged["metric"], judged["target"], judged["planned_rounds"]) == ("loss", None, 30)
 
 
+def notes(out: str) -> list[str]:
+    return [line for line in out.splitlines() if line.startswith("note ")]
+
+
 @pytest.mark.slow
 def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     followed: Installation, training: FakeTraining
@@ -207,9 +211,13 @@ def test_a_poll_that_is_reported_nothing_new_writes_no_report(
     followed.variables["FEDVITALS_CONFIG"] = str(
         _config(followed.folder, "retry_timeout: 60s", "retry_timeout: 1s")
     )
-    assert "\nreport   /" in polled().out
+    first = polled().out
+    assert "\nreport   /" in first
     still = polled()
     assert still.code == 0
+    # what was found of the training holds until there is news
+    assert notes(first)
+    assert notes(still.out) == notes(first)
     assert "report   skipped: no new training data (write one with --output)" in still.out
     assert len(list((followed.home / "reports").iterdir())) == 1
 

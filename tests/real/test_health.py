@@ -124,8 +124,11 @@ def test_one_lost_answer_of_a_real_service_is_no_outage(pair: Pair) -> None:
 def test_a_training_that_stands_still_is_found(pair: Pair) -> None:
     with pair.installation.changed("health.yaml") as content:
         content["training"]["stalled_after"] = "100ms"
-    pair.check()
-    code, production, staging = pair.check()
+    # on a slow machine a round may move between two checks
+    for _ in range(4):
+        code, production, staging = pair.check()
+        if code == 1:
+            break
 
     assert code == 1
     assert staging["federated_learning"]["stalled"] is True

@@ -126,23 +126,23 @@ def test_looking_into_it(
     s3: S3Server, bucket: str, installed: Installation, prometheus: FaultyPrometheus
 ) -> None:
     installation = on_s3(installed, prometheus, s3.variables(f"{bucket}/lake"))
-    installation.run("collect", *HOUR)
+    installation.here("collect", *HOUR)
     sql = (
         "SELECT count(share) AS n, max(time) AS last FROM shares WHERE time >= '2026-03-01T00:30Z'"
     )
 
-    tables = installation.run("lake", "ls", "--json").document["tables"]
-    asked = installation.run("lake", "query", sql, "--json")
-    held = installation.run(
+    tables = installation.here("lake", "ls", "--json").document["tables"]
+    asked = installation.here("lake", "query", sql, "--json")
+    held = installation.here(
         "lake", "query", "SELECT count(*) AS n FROM shares_quarantine", "--json"
     )
-    outside = installation.run("lake", "query", "SELECT * FROM read_csv('/etc/passwd')")
-    local = installation.run(
+    outside = installation.here("lake", "query", "SELECT * FROM read_csv('/etc/passwd')")
+    local = installation.here(
         "lake", "query", "SELECT * FROM '" + str(ROOT / "pyproject.toml") + "'"
     )
-    quarantine = installation.run("quarantine", "ls", "--json").document["quarantine"]
-    report = installation.run("report", *HOUR, "--json")
-    doctor = installation.run("doctor")
+    quarantine = installation.here("quarantine", "ls", "--json").document["quarantine"]
+    report = installation.here("report", *HOUR, "--json")
+    doctor = installation.here("doctor")
 
     found = {table["name"]: table["rows"] for table in tables}
     assert (found["loads"], found["shares"]) == (60, 54)

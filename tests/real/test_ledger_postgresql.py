@@ -153,8 +153,8 @@ def test_times_that_sort_by_the_servers_language_are_made_to_sort_by_bytes(datab
 )
 def test_a_newer_ledger_is_refused_untouched(ledger: Ledger, database: str) -> None:
     ledger.record([state()])
-    run_sql(database, "UPDATE meta SET value = '7'")
-    with pytest.raises(MadeByNewer, match="has version 7, this one supports 6"):
+    run_sql(database, "UPDATE meta SET value = '8'")
+    with pytest.raises(MadeByNewer, match="has version 8, this one supports 7"):
         Ledger(database)
     assert run_sql(database, "SELECT count(*) FROM cells") == [1]
 

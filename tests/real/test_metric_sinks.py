@@ -3,10 +3,11 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,9 +32,6 @@ from tests.support.service_history import PREFIX, STEP, service_history
 
 KILLED = -signal.SIGKILL
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-# the newest sample lies in the past, the oldest within the day that Google takes
-LAST = floor(datetime.now(UTC), MINUTE) - 2 * MINUTE
-FIRST = LAST - timedelta(hours=23, minutes=45)
 CATALOGUE = {
     "training": entry("model_accuracy", step="15s") | {"type": "performance"},
     "requests": entry("requests_total", tags=("method", "status"), step="15s"),
@@ -42,6 +40,17 @@ TAGS = ("environment", "method", "status")
 # metric, labels, seconds
 Key = tuple[str, tuple[tuple[str, str], ...], int]
 Points = dict[Key, list[float]]
+
+
+@cache
+def last() -> datetime:
+    """The newest sample, in the past; of when the first test runs, not of when it was read."""
+    return floor(datetime.now(UTC), MINUTE) - 2 * MINUTE
+
+
+def first() -> datetime:
+    """The oldest sample, within the day that Google takes."""
+    return last() - timedelta(hours=23, minutes=45)
 
 
 @dataclass
@@ -132,8 +141,8 @@ def gathered(taken: Any) -> Points:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
-    samples = (LAST - FIRST) // timedelta(seconds=STEP)
-    history = service_history(FIRST, samples)
+    samples = (last() - first()) // timedelta(seconds=STEP)
+    history = service_history(first(), samples)
     with PrometheusServer(tmp_path_factory.mktemp("day"), history) as server:
         yield server
 
@@ -166,10 +175,15 @@ def installation(
     return one
 
 
+def some(keys: Iterable[Key]) -> list[Key]:
+    """The first of the keys: a message with all of them would take minutes to make."""
+    return sorted(keys)[:5]
+
+
 def in_lake(one: Installation) -> dict[Key, float]:
     """The mean of each series in each minute, as the lake has it."""
     found: dict[Key, list[float]] = {}
-    window = Window(FIRST - HOUR, LAST + HOUR)
+    window = Window(first() - HOUR, last() + HOUR)
     catalogue = Catalogue.read(one.config / "metrics.yaml")
     for measurement, name in FIELDS:
         entry = catalogue[measurement]
@@ -193,19 +207,19 @@ def test_a_day_of_the_service_in_each_service_for_metrics(
 ) -> None:
     one = installation(tmp_path, prometheus, *services.values())
     one.variables |= {"INFLUXDB_URL": victoria.url, "INFLUXDB_TOKEN": "any"}
-    ran = one.here("collect", "--start", FIRST.isoformat(), "--json")
+    ran = one.here("collect", "--start", first().isoformat(), "--json")
     assert ran.code == 0, ran.out + ran.err
     sinks = ran.document["sinks"]
     expected = in_lake(one)
     # one series of the training, three of the requests
-    assert len(expected) >= 4 * ((LAST - FIRST) // MINUTE)
+    assert len(expected) >= 4 * ((last() - first()) // MINUTE)
     values = ran.document["values"]["landed"]
     for name, service in services.items():
         held = service.points()
-        assert held.keys() == expected.keys(), name
+        assert some(held.keys() ^ expected.keys()) == [], name
         assert all(len(values) == 1 for values in held.values()), name
         different = [k for k, (v,) in held.items() if not np.isclose(v, expected[k], rtol=1e-12)]
-        assert not different, name
+        assert some(different) == [], name
         assert (sinks[name]["loaded"], sinks[name]["pending"]) == (values, 0)
     selector = '{__name__=~"(training|requests)_.+"}'
     assert victoria.count_values(selector) == values == sinks["influxdb"]["loaded"]
@@ -243,12 +257,12 @@ def test_a_process_killed_in_mid_send(
 
     log = tmp_path / "log"
     with patch.object(target, method, killing):
-        pid.append(nursery.begin(one.environment, FIRST.isoformat(), None, log))
+        pid.append(nursery.begin(one.environment, first().isoformat(), None, log))
         assert nursery.end() == KILLED, log.read_text()
-        nursery.begin(one.environment, FIRST.isoformat(), None, log)
+        nursery.begin(one.environment, first().isoformat(), None, log)
         assert nursery.end() == 0, log.read_text()
     held = service.points()
-    assert held.keys() == in_lake(one).keys()
+    assert some(held.keys() ^ in_lake(one).keys()) == []
     doubled = {key for key, values in held.items() if len(values) > 1}
     assert doubled <= taken[1]
     assert all(len(values) <= 2 for values in held.values())

@@ -15,7 +15,6 @@ from tasks.core.errors import (
     ConfigurationInvalid,
     NothingConfigured,
     PluginInvalid,
-    Terminal,
     UsageInvalid,
 )
 from tasks.core.health_measurements import health_measurements
@@ -146,19 +145,25 @@ def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple
         entries = catalogue.values()
         chosen = tuple(e for e in entries if e.type in wanted or (e.name, e.type) in curve)
     if settings.client_ids == "off":
-        chosen = tuple(entry for entry in chosen if entry.identity is None)
+        off = [entry.name for entry in chosen if entry.identity is not None]
+        if asked.names and off:
+            raise _clients_off(off)
+        chosen = tuple(entry for entry in chosen if entry.name not in off)
     if not chosen:
         raise _nothing_selected(settings, asked)
     return chosen
 
 
-def _nothing_selected(settings: Settings, asked: Request) -> Terminal:
-    if asked.names:
-        return UsageInvalid(
-            argument="--measurement",
-            problem=f"{', '.join(asked.names)} is of single clients, which are off (client_ids)",
-            fix="Name another one, or set client_ids to hashed or plain in environments.yaml",
-        )
+def _clients_off(names: list[str]) -> UsageInvalid:
+    are = "is" if len(names) == 1 else "are"
+    return UsageInvalid(
+        argument="--measurement",
+        problem=f"{', '.join(names)} {are} of single clients, which are off (client_ids)",
+        fix="Name others, or set client_ids to hashed or plain in environments.yaml",
+    )
+
+
+def _nothing_selected(settings: Settings, asked: Request) -> NothingConfigured:
     off = ", but for those of single clients, which are off (client_ids)"
     return NothingConfigured(
         where=settings.config / "metrics.yaml",

@@ -15,6 +15,7 @@ from tasks.core.errors import ConfigurationInvalid, NothingConfigured, PluginInv
 from tasks.core.metric_services import CloudWatchTuning, DatadogTuning, GcpTuning, OtlpTuning
 from tasks.core.ports import (
     Adapter,
+    AlertChannelKind,
     ChannelKind,
     Opening,
     OpenSource,
@@ -166,6 +167,40 @@ OURS: Mapping[str, tuple[Adapter, ...]] = {
     plugins.SINKS: (INFLUXDB, DATADOG, CLOUDWATCH, GCP, OTLP),
     plugins.CHANNELS: (GRAFANA, HEARTBEAT),
 }
+
+
+def _alerts(name: str, title: str, place: str, *, repeats: bool = False) -> AlertChannelKind:
+    return AlertChannelKind(
+        name=name,
+        title=title,
+        settings=None,
+        open=lambda o: _at(place)(o.service, o.retry_timeout),
+        repeats=repeats,
+    )
+
+
+ALERT_CHANNELS: Mapping[str, AlertChannelKind] = {
+    kind.name: kind
+    for kind in (
+        _alerts("slack", "Slack", "tasks.channels.slack:SlackChannel", repeats=True),
+        _alerts("pagerduty", "PagerDuty", "tasks.channels.pagerduty:PagerDutyChannel"),
+        _alerts("github", "GitHub", "tasks.channels.github:GitHubChannel"),
+        _alerts("email", "e-mail", "tasks.channels.email:EmailChannel", repeats=True),
+        _alerts("grafana", "Grafana", "tasks.channels.grafana_incidents:GrafanaIncidents"),
+        _alerts("apprise", "apprise", "tasks.channels.apprise:AppriseChannel", repeats=True),
+    )
+}
+
+
+def alert_channels_in(settings: Settings) -> Iterator[tuple[AlertChannelKind, Opening]]:
+    """Yield the channels of incidents that are configured; Grafana is the default environment's."""
+    services = dict(settings.alerts.services)
+    grafana = settings.environment(None).services.get("grafana")
+    if grafana is not None and grafana.is_whole:
+        services["grafana"] = grafana
+    for name, kind in ALERT_CHANNELS.items():
+        if name in services:
+            yield kind, Opening(services[name], CHANNEL_RETRY_TIMEOUT)
 
 
 def names(group: str) -> list[str]:

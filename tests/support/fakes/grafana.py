@@ -1,6 +1,7 @@
 """A Grafana that keeps annotations by the rules of its HTTP API, and fails as it is reported."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,8 @@ class FakeGrafana:
 
     def __post_init__(self) -> None:
         self.url = self.server.url_for("").rstrip("/")
-        self.server.expect_request(PATH).respond_with_handler(self._answer)
+        pattern = re.compile(rf"{PATH}(/\d+)?$")
+        self.server.expect_request(pattern).respond_with_handler(self._answer)
 
     def service(self, token: str | None = TOKEN) -> Service:
         secret = SecretStr(token) if token else None
@@ -50,9 +52,18 @@ class FakeGrafana:
             return said(401, "Invalid API key")
         if request.method == "GET":
             return self._found(request)
-        if request.method != "POST":
+        if request.method not in ("POST", "PATCH"):
             return said(404, "Not found")
-        return self._added(request) if self.may_write else said(403, "Permission denied")
+        if not self.may_write:
+            return said(403, "Permission denied")
+        return self._added(request) if request.method == "POST" else self._changed(request)
+
+    def _changed(self, request: Request) -> Response:
+        number = int(request.path.rpartition("/")[2])
+        if number > len(self.annotations):
+            return said(404, "Could not find annotation")
+        self.annotations[number - 1] |= json.loads(request.data)
+        return said(200, "Annotation patched")
 
     def _found(self, request: Request) -> Response:
         """Annotations that have all the tags, newest first."""

@@ -128,7 +128,7 @@ def test_leaning_keeps_the_order_and_the_range(values: list[float], lean: float)
     leaned = mixture.leaned(draws, np.array([lean]))
 
     assert np.all(np.diff(leaned[:, 0]) >= -1e-9)
-    assert draws.min() <= leaned.min() <= leaned.max() <= draws.max() + 1e-9
+    assert draws.min() <= leaned.min() <= leaned.max() <= draws.max() + mixture.LEAST_HALF
 
 
 def test_without_a_lean_draws_stay_as_they_are() -> None:

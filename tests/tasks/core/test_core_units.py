@@ -66,6 +66,7 @@ def test_a_value_is_said_with_its_unit() -> None:
     assert human(0.914, "ratio") == "91.4 %"
     assert human(5431.0, "") == "5,431"
     assert human(1.7e9, "seconds") == "2023-11-14 22:13:20 UTC"
+    assert pair(0.30000012, 0.3, "") == ("0.3000001", "0.3")
     assert pair(1.7e9, 1.8e9, "seconds") == ("2023-11-14 22:13:20 UTC", "2027-01-15 08:00:00")
     assert (human(1.0, "devices"), human(2.0, "devices")) == ("1 device", "2 devices")
     assert (human(1.0, "seconds"), human(1.0, "bytes")) == ("1 s", "1 B")

@@ -82,7 +82,10 @@ def test_makes_the_bucket_once() -> None:
         service = service_of(fake)
         first, second = create_bucket(service), create_bucket(service)
         assert all(one.ok for one in check(service))
-    assert (first.ok, first.detail) == (True, "fedvitals, keeps its points for ever")
+    assert (first.ok, first.detail) == (
+        True,
+        "fedvitals was created, and keeps its points for ever",
+    )
     assert (second.ok, second.detail) == (True, "fedvitals was there already")
 
 

@@ -92,7 +92,7 @@ def test_nothing_is_left_since_clients_are_off(installation: Installation) -> No
     with pytest.raises(
         UsageInvalid, match=r"--measurement: clients is of single clients, which are off"
     ):
-        plan_of(installation, "clients")
+        plan_of(installation, "clients", "loads")
     installation.configure({"clients": of_clients})
     with installation.changed("environments.yaml") as content:
         content["client_ids"] = "off"

@@ -1,0 +1,327 @@
+"""`fedvitals alerts`: incidents, what was sent about them, and the intake."""
+
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.options import AsJson, EnvironmentName
+from flows.commands.show import print_clean, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks.core.incidents import Incident
+    from tasks.runs.base.alerts import Desk
+
+group = typer.Typer(
+    help="List, acknowledge and explain incidents, and take alerts.", no_args_is_help=True
+)
+Id = Annotated[str, typer.Argument(help="Id of the incident, or its beginning.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for those who read it later.")]
+
+
+@group.command("ls")
+def ls(
+    environment: EnvironmentName = None,
+    all_: Annotated[bool, typer.Option("--all", help="Also those closed in 7 days.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List open incidents, the gravest first.
+
+    Exit code 1 when no channel took the message about one.
+
+    Examples:
+
+        fedvitals alerts ls
+
+        fedvitals alerts ls --all --json
+    """
+    from datetime import timedelta
+
+    from tasks.alerts.explain import rows_of
+    from tasks.core.window import Window
+    from tasks.ledger.incidents import incidents_in, open_incidents
+    from tasks.ledger.outbox import refused_openings
+
+    now = datetime.now(UTC)
+    with _desk() as desk:
+        week = Window(now - timedelta(days=7), now)
+        found = incidents_in(desk.ledger, week) if all_ else open_incidents(desk.ledger)
+        if environment is not None:
+            found = [one for one in found if one.newest.environment == environment]
+        found.sort(key=lambda one: (not one.is_open, one.newest.severity.rank, one.opened_at))
+        undelivered = refused_openings(desk.ledger, [one.id for one in found if one.is_open])
+    rows = rows_of(found, undelivered)
+    if json:
+        print_json({"incidents": rows})
+    else:
+        short = [
+            {k: v for k, v in row.items() if k != "undelivered" or undelivered} for row in rows
+        ]
+        print_table(short, empty="no open incidents", zone=desk.settings.timezone)
+    if undelivered:
+        raise typer.Exit(1)
+
+
+@group.command("show")
+def show(incident: Id, json: AsJson = False) -> None:
+    """Show an incident: what happened to it, and what was sent where.
+
+    Example:
+
+        fedvitals alerts show 3fa1
+    """
+    from dataclasses import asdict
+
+    from tasks.alerts.explain import rows_of
+    from tasks.ledger.incidents import events_of
+    from tasks.ledger.outbox import messages_of
+
+    with _desk() as desk:
+        one = _found(desk, incident)
+        (row,) = rows_of([one], {})
+        events = [asdict(event) for event in events_of(desk.ledger, one.id)]
+        sent = messages_of(desk.ledger, one.id)
+    messages = [
+        {"at": m.ended_at or m.next_at, "channel": m.channel, "what": m.action, "because": m.change,
+         "state": m.state, "tries": m.tries, "problem": m.problem}
+        for m in sent
+    ]  # fmt: skip
+    if json:
+        print_json(
+            {**row, "labels": dict(one.newest.labels), "events": events, "messages": messages}
+        )
+        return
+    zone = desk.settings.timezone
+    facts = {**row, "runbook": one.newest.runbook, **one.newest.labels}
+    print_table(
+        [{"fact": name, "value": value} for name, value in facts.items() if value], "", zone
+    )
+    print()
+    changes = [{k: e[k] for k in ("at", "change", "before", "after", "by", "why")} for e in events]
+    print_table(changes, "no changes", zone)
+    print()
+    print_table(messages, "no messages", zone)
+
+
+@group.command("ack")
+def ack(
+    incident: Id,
+    reason: Why = "",
+    duration: Annotated[
+        str | None, typer.Option("--for", help="How long; acknowledged_for of routes.yaml.")
+    ] = None,
+) -> None:
+    """Acknowledge an incident: it escalates no more, until that expires.
+
+    Example:
+
+        fedvitals alerts ack 3fa1 --for 2h --reason "disk is being replaced"
+    """
+    from tasks.alerts.incidents import acknowledge
+    from tasks.core.incidents import Acknowledgement
+    from tasks.core.maintenance_windows import checked_duration
+    from tasks.core.user import user_name
+
+    now = datetime.now(UTC)
+    with _desk() as desk:
+        one = _found(desk, incident)
+        length = checked_duration(duration) if duration else desk.routes.timing.acknowledged_for
+        given = Acknowledgement(user_name(), now, now + length, reason)
+        acknowledge(desk.ledger, one.id, given, desk.plan)
+        _send(desk)
+    until = (now + length).astimezone(desk.settings.timezone)
+    state = "acknowledged" if one.is_open else "was closed already; noted"
+    print_clean(
+        f"{one.newest.name} in {one.newest.environment}: {state} until {until:%Y-%m-%d %H:%M %Z}"
+    )
+
+
+@group.command("resolve")
+def resolve(incident: Id, reason: Why = "") -> None:
+    """Close an incident whose source does not end it.
+
+    Its alert opens a new one when it begins anew.
+
+    Example:
+
+        fedvitals alerts resolve 3fa1 --reason "the sender is gone"
+    """
+    from tasks.alerts.incidents import resolve_by_hand
+    from tasks.core.user import user_name
+
+    with _desk() as desk:
+        one = _found(desk, incident)
+        resolve_by_hand(desk.ledger, one.id, datetime.now(UTC), user_name(), reason, desk.plan)
+        _send(desk)
+    print_clean(
+        f"{one.newest.name} in {one.newest.environment}: {'closed' if one.is_open else 'was closed already'}"
+    )
+
+
+@group.command("explain")
+def explain(
+    file: Annotated[Path, typer.Argument(help="Body of Alertmanager's webhook, or of an event.")],
+    json: AsJson = False,
+) -> None:
+    """Show what an alert would do now: its identity, route, channels and escalation.
+
+    Nothing is taken or sent.
+
+    Example:
+
+        fedvitals alerts explain webhook.json
+    """
+    from tasks.alerts.explain import explain as explained
+    from tasks.ledger.incidents import newest_of
+
+    with _desk() as desk:
+        notices = _notices(desk, file)
+        known = desk.ledger.patiently(lambda c: newest_of(c, [one.key for one in notices]))
+        channels = frozenset(desk.sender.channels)
+        found = [explained(one, known.get(one.key), desk.routes, channels) for one in notices]
+    if json:
+        print_json({"alerts": found})
+        return
+    for one in found:
+        print_clean(
+            f"{one['alert']} ({one['severity']}) in {one['environment']}: "
+            f"{', '.join(one['changes']) or 'changes nothing'}; route {one['route']}"
+        )
+        for step in one["steps"]:
+            where = ", ".join(step["channels"]) or "no channel"
+            lacking = ", ".join(step["not_configured"])
+            print_clean(
+                f"  {step['at'].astimezone(desk.settings.timezone):%H:%M} {where}"
+                + (f" (not configured: {lacking})" if lacking else "")
+            )
+
+
+@group.command("test")
+def send_test(
+    channel: Annotated[str | None, typer.Argument(help="A channel, such as slack.")] = None,
+    route: Annotated[
+        str | None, typer.Option("--route", help="All channels of a route of routes.yaml.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Send a message marked TEST to a channel or a route, and resolve it.
+
+    Exit code 1 when one of them does not take it.
+
+    Examples:
+
+        fedvitals alerts test slack
+
+        fedvitals alerts test --route page
+    """
+    from tasks.alerts.drill import drill
+
+    with _desk() as desk:
+        names = _channels_of(desk, channel, route)
+        default = desk.settings.default_environment
+        done = drill(desk.sender.channels, names, default, datetime.now(UTC))
+    if json:
+        print_json({"channels": done})
+    else:
+        print_table(done, empty="no channel")
+    if not all(one["ok"] for one in done):
+        raise typer.Exit(1)
+
+
+@group.command("serve")
+def serve() -> None:
+    """Take alerts and deliver messages about them, until Ctrl-C.
+
+    `fedvitals serve` runs it; one on a ledger is enough. It listens at FEDVITALS_ALERTS_ADDRESS
+    (127.0.0.1:4211): POST /alertmanager for Alertmanager's webhook, with the bearer token of
+    FEDVITALS_INTAKE_TOKEN; POST /events for others, signed with it. routes.yaml says where messages
+    go.
+
+    Example:
+
+        fedvitals alerts serve
+    """
+    import threading
+
+    from tasks.core.settings import load_settings
+    from tasks.servers.intake import intake
+    from tasks.servers.supervisor import end_with_parent
+
+    end_with_parent()
+
+    def notify(text: str) -> None:
+        print(f"fedvitals: {text}", file=sys.stderr, flush=True)
+
+    with intake(load_settings(), notify) as address:
+        notify(f"taking alerts at {address}/alertmanager and {address}/events")
+        # until a signal
+        threading.Event().wait()
+
+
+@contextmanager
+def _desk() -> "Iterator[Desk]":
+    from tasks.core.settings import load_settings
+    from tasks.ledger.opening import opened_ledger
+    from tasks.runs.base.alerts import opened_desk
+
+    settings = load_settings()
+    with opened_ledger(settings) as ledger, opened_desk(settings, ledger) as desk:
+        yield desk
+
+
+def _channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[str]:
+    """Return the channel, those of the route, or all; raise UsageInvalid for what is not there."""
+    from tasks.core.errors import UsageInvalid
+
+    channels, routes = desk.sender.channels, desk.routes.routes
+    names = [channel] if channel else [*channels]
+    if route is not None and route not in routes:
+        problem, fix = f"there is no route {route!r}", f"Use one of: {', '.join(routes)}"
+        raise UsageInvalid(argument="--route", problem=problem, fix=fix)
+    if route is not None:
+        chosen = routes[route]
+        steps = (one for step in chosen.escalation for one in step.channels)
+        every = dict.fromkeys((*chosen.channels, *steps, *chosen.fallback))
+        names = [one for one in every if one in channels]
+    if not names or not set(names) <= set(channels):
+        problem = f"it is not configured (configured: {', '.join(channels) or 'none'})"
+        fix = "Set its variables: docs/configuration.md#alerts"
+        raise UsageInvalid(argument=channel or "a channel", problem=problem, fix=fix)
+    return names
+
+
+def _found(desk: "Desk", beginning: str) -> "Incident":
+    from tasks.alerts.incidents import the_incident
+
+    return the_incident(desk.ledger, beginning)
+
+
+def _send(desk: "Desk") -> None:
+    """Send what follows at once, where no intake does."""
+    from tasks.ledger.incidents import intake_runs
+    from tasks.runs.base.alerts import DRAIN_SECONDS
+
+    if desk.sender.channels and not intake_runs(desk.ledger, datetime.now(UTC)):
+        desk.sender.drain_all(DRAIN_SECONDS)
+
+
+def _notices(desk: "Desk", file: Path) -> Any:
+    from tasks.alerts.notices import of_event, of_webhook
+    from tasks.core.errors import UsageInvalid
+    from tasks.runs.base.alerts import identities
+
+    now, default = datetime.now(UTC), desk.settings.default_environment
+    try:
+        body = file.read_bytes()
+        if b'"alert_name"' in body:
+            return [of_event(body, default, now)]
+        return of_webhook(body, default, identities(desk.settings), now)[0]
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+        fix = "Name a file with the JSON of Alertmanager's webhook, or of an event"
+        raise UsageInvalid(argument=str(file), problem=problem, fix=fix) from error

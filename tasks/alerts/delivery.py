@@ -1,0 +1,400 @@
+"""Deliver the outbox: one worker a channel, each message claimed, sent, and ended.
+
+What an incident has become since its message was planned is looked up in the transaction that
+claims the message: what was acknowledged does not escalate, and what ended is not opened.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from threading import Event
+from typing import Literal, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import Connection
+
+from tasks.alerts.incidents import Plan, take
+from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL
+from tasks.alerts.wording import Links, message_of, storm_message
+from tasks.analysis.incidents import event
+from tasks.core.errors import FedvitalsError, Terminal, Transient, defect
+from tasks.core.finding import fingerprint_of
+from tasks.core.incidents import Action, AlertMessage, Incident, Notice
+from tasks.core.ports import AlertChannel
+from tasks.core.routes import Routes
+from tasks.core.severity import Severity
+from tasks.ledger import incidents as kept
+from tasks.ledger import outbox
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import Row, Shown
+
+logger = logging.getLogger("fedvitals")
+# so many openings of a channel in a minute are shown each; more are one message
+STORM = 10
+_MINUTE = timedelta(minutes=1)
+# a storm takes in what opens within it of its last message, which comes no sooner than the second
+_STORM_LASTS, _STORM_EVERY = timedelta(minutes=5), timedelta(seconds=10)
+_FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
+# a channel that fails so often, which takes some minutes, is an incident
+_MANY_TRIES = 6
+_QUIET_AGAIN = timedelta(minutes=1)
+Decision = Action | Literal["cancel", "later"]
+
+
+class Parcel(NamedTuple):
+    """Messages that are sent as one, with the reference of what is shown."""
+
+    rows: list[Row]
+    message: AlertMessage
+    reference: str
+    storm: str = ""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """All that sending needs: the ledger, routes, channels, and who plans what follows.
+
+    `repeating` are the channels that show a repeated message twice.
+    """
+
+    ledger: Ledger
+    routes: Routes
+    channels: Mapping[str, AlertChannel]
+    plan: Plan
+    repeating: frozenset[str] = frozenset()
+    zone: tzinfo = UTC
+    links: Mapping[str, Links] = field(default_factory=dict)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    stopped: Event = field(default_factory=Event)
+
+    def drain(self, channel: str) -> int:
+        """Send what is due to a channel, one after the other; return how many were sent.
+
+        Raises LedgerUnavailable.
+        """
+        sent = 0
+        if channel not in self.channels:
+            self._leave(channel, self.clock())
+        while channel in self.channels and not self.stopped.is_set():
+            parcel = self.ledger.patiently(partial(self._claim, channel=channel, now=self.clock()))
+            if parcel is None or (done := self._send(channel, parcel)) is None:
+                break
+            sent += done
+        return sent
+
+    def drain_all(self, seconds: float) -> int:
+        """Drain all channels side by side, for so long at most; a hanging one holds up no other."""
+        names = {*self.channels, *outbox.next_due(self.ledger)}
+        pool = ThreadPoolExecutor(max(1, len(names)))
+        done, _ = wait([pool.submit(self.drain, name) for name in names], timeout=seconds)
+        self.stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        return sum(one.result() for one in done)
+
+    def _leave(self, channel: str, now: datetime) -> None:
+        """Give the messages of a channel that is configured no more to the next ones."""
+
+        def do(connection: Connection) -> None:
+            kept.in_turn(connection)
+            rows = outbox.waiting(connection, channel)
+            outbox.end(connection, rows, "refused", now, problem="it is not configured any more")
+            outbox.add(connection, self._elsewhere(connection, rows, now))
+
+        self.ledger.patiently(do)
+
+    def _claim(self, connection: Connection, channel: str, now: datetime) -> Parcel | None:
+        kept.in_turn(connection)
+        while heads := _heads(outbox.waiting(connection, channel), now):
+            incidents = kept.of_ids(connection, {row.incident_id for row in heads})
+            places = {one.subject: one for one in outbox.shown(connection, incidents, channel)}
+            chosen = [
+                (row, _decide(row, incidents.get(row.incident_id), places.get(row.incident_id)))
+                for row in heads
+            ]
+            dropped = [row for row, what in chosen if what == "cancel"]
+            outbox.end(connection, dropped, "cancelled", now)
+            self._show_unsure(connection, channel, dropped)
+            for row in (row for row, what in chosen if what == "later"):
+                due = now + _QUIET_AGAIN
+                outbox.put_off(connection, [row], due, row.problem, is_unsure=row.is_unsure)
+            ready = [(row, what) for row, what in chosen if what not in ("cancel", "later")]
+            if ready or not dropped:
+                return self._parcel(connection, channel, ready, incidents, places, now)
+        return None
+
+    def _parcel(
+        self,
+        connection: Connection,
+        channel: str,
+        ready: Sequence[tuple[Row, Decision]],
+        incidents: Mapping[str, Incident],
+        places: Mapping[str, Shown],
+        now: datetime,
+    ) -> Parcel | None:
+        for is_critical in (True, False):
+            lane = [one for one in ready if one[0].is_critical is is_critical]
+            if not lane:
+                continue
+            single, crowd = _split(connection, channel, lane, places, now)
+            if single:
+                return self._single(connection, *single[0], incidents, places, now)
+            if crowd and (parcel := self._storm(connection, channel, crowd, places, now)):
+                return parcel
+        return None
+
+    def _single(
+        self,
+        connection: Connection,
+        row: Row,
+        action: Decision,
+        incidents: Mapping[str, Incident],
+        places: Mapping[str, Shown],
+        now: datetime,
+    ) -> Parcel:
+        incident, place = incidents[row.incident_id], places.get(row.incident_id)
+        assert action != "cancel"
+        assert action != "later"
+        links = self.links.get(incident.newest.environment, ())
+        message = message_of(incident, row, action, self.routes, now, self.zone, links)
+        is_repeat = row.is_unsure and row.channel in self.repeating
+        if row.change == "escalated" and not row.tries:
+            channels = f"step {row.step}: {row.channel}"
+            kept.keep(self.ledger, connection, (), [event(incident, now, "escalated", channels)])
+        (leased,) = outbox.lease(connection, [row], now + outbox.LEASE)
+        reference = place.reference if place else ""
+        return Parcel([leased], replace(message, is_repeat=is_repeat), reference)
+
+    def _storm(
+        self,
+        connection: Connection,
+        channel: str,
+        crowd: Sequence[Row],
+        places: Mapping[str, Shown],
+        now: datetime,
+    ) -> Parcel | None:
+        """Return one message about many, unless the last one was sent just now."""
+        known = {place.storm for place in places.values() if place.storm}
+        recent = [
+            one
+            for one in outbox.sent_since(connection, channel, now - _STORM_LASTS)
+            if one.storm and one.is_critical is crowd[0].is_critical
+        ]
+        newest = max((one for one in recent if one.ended_at), key=_ended, default=None)
+        if newest is not None and now - _ended(newest) < _STORM_EVERY:
+            return None
+        endings = {places[r.incident_id].storm for r in crowd if r.action == "resolve"}
+        storm = next(iter(endings & known), "") or (newest.storm if newest else uuid4().hex[:16])
+        rows = [r for r in crowd if r.action != "resolve" or places[r.incident_id].storm == storm]
+        members = {*outbox.members(connection, storm, channel), *(r.incident_id for r in rows)}
+        every = list(kept.of_ids(connection, members).values())
+        shown = outbox.shown(connection, [storm], channel)
+        action: Action = "update" if shown else "open"
+        if not any(one.is_open for one in every):
+            action = "resolve"
+        message = storm_message(storm, every, action, now)
+        is_repeat = any(row.is_unsure for row in rows) and channel in self.repeating
+        leased = outbox.lease(connection, rows, now + outbox.LEASE)
+        reference = shown[0].reference if shown else ""
+        return Parcel(leased, replace(message, is_repeat=is_repeat), reference, storm)
+
+    def _send(self, channel: str, parcel: Parcel) -> int | None:
+        """Return how many messages were sent; None when the channel is to be left alone."""
+        try:
+            reference = self.channels[channel].send(parcel.message, parcel.reference)
+        except Transient as error:
+            self._put_off(channel, parcel, error, self.clock())
+            return None
+        except Terminal as error:
+            self._refuse(channel, parcel, _problem(error), self.clock())
+            return 0
+        # a defect of one channel must not end its worker: the next one gets the message
+        except Exception as error:
+            logger.exception("%s: unexpected error", channel)
+            rows = [replace(row, is_unsure=True) for row in parcel.rows]
+            self._refuse(channel, parcel._replace(rows=rows), defect(error), self.clock())
+            return 0
+        now = self.clock()
+        self.ledger.patiently(lambda c: self._sent(c, channel, parcel, reference, now))
+        self._report_channel(channel, None, now)
+        return len(parcel.rows)
+
+    def _sent(
+        self, connection: Connection, channel: str, parcel: Parcel, reference: str, now: datetime
+    ) -> None:
+        kept.in_turn(connection)
+        is_open = parcel.message.action != "resolve"
+        outbox.end(connection, parcel.rows, "sent", now, storm=parcel.storm)
+        places = [Shown(parcel.message.incident_id, channel, reference, "", is_open)]
+        if parcel.storm:
+            places += (
+                Shown(row.incident_id, channel, "", parcel.storm, row.action != "resolve")
+                for row in parcel.rows
+            )
+        outbox.show(self.ledger, connection, places)
+
+    def _show_unsure(
+        self, connection: Connection, channel: str, rows: Iterable[Row], storm: str = ""
+    ) -> None:
+        """Count openings that may have arrived as shown, so that their end is sent."""
+        unsure = {row.incident_id for row in rows if row.action == "open" and row.is_unsure}
+        known = {one.subject for one in outbox.shown(connection, unsure, channel) if one.is_open}
+        places = [Shown(one, channel, "", storm) for one in sorted(unsure - known)]
+        places += [Shown(storm, channel, "")] if storm and unsure else []
+        outbox.show(self.ledger, connection, places)
+
+    def _put_off(self, channel: str, parcel: Parcel, error: Transient, now: datetime) -> None:
+        asked = error.facts.get("retry_after")
+        tries = parcel.rows[0].tries
+        wait_for = min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
+        due = now + (timedelta(seconds=float(asked)) if asked is not None else wait_for)
+        # what an earlier try may have shown, this answer does not take back
+        is_unsure = not error.facts.get("is_answered") or any(r.is_unsure for r in parcel.rows)
+        text = _problem(error)
+        logger.warning("%s: a message about %s waits: %s", channel, parcel.message.name, text)
+
+        def do(connection: Connection) -> None:
+            kept.in_turn(connection)
+            outbox.put_off(connection, parcel.rows, due, text, is_unsure=is_unsure)
+            if asked is not None:
+                outbox.pause(connection, channel, due)
+
+        self.ledger.patiently(do)
+        if tries >= _MANY_TRIES:
+            self._report_channel(channel, text, now)
+
+    def _refuse(self, channel: str, parcel: Parcel, text: str, now: datetime) -> None:
+        logger.error("%s: a message about %s is refused: %s", channel, parcel.message.name, text)
+
+        def do(connection: Connection) -> None:
+            kept.in_turn(connection)
+            outbox.end(connection, parcel.rows, "refused", now, problem=text)
+            self._show_unsure(connection, channel, parcel.rows, parcel.storm)
+            outbox.add(connection, self._elsewhere(connection, parcel.rows, now))
+
+        self.ledger.patiently(do)
+        if parcel.message.kind != CHANNEL_KIND:
+            self._report_channel(channel, text, now)
+
+    def _elsewhere(
+        self, connection: Connection, rows: Iterable[Row], now: datetime
+    ) -> Iterable[Row]:
+        """Yield the messages again, for the next channel of their route."""
+        rows = [row for row in rows if row.action == "open"]
+        incidents = kept.of_ids(connection, {row.incident_id for row in rows})
+        for row in rows:
+            _, route = self.routes.route_of(incidents[row.incident_id])
+            tried = outbox.channels_tried(connection, row)
+            spare = (one for one in route.fallback if one in self.channels and one not in tried)
+            for name in [*spare][:1]:
+                yield replace(
+                    row, number=0, channel=name, due_at=now, next_at=now,
+                    tries=0, is_unsure=False, leased_until=None, why=f"{row.channel} refused it",
+                )  # fmt: skip
+
+    def _report_channel(self, channel: str, problem: str | None, now: datetime) -> None:
+        """Open or end the incident about a channel that fails."""
+        name = f"{channel} takes no messages"
+        environment = self.routes.default_environment
+        fingerprint = fingerprint_of(CHANNEL_KIND, f"{environment} {channel}")
+        key = (environment, fingerprint)
+        known = self.ledger.patiently(lambda c: kept.newest_of(c, [key])).get(key)
+        is_open = known is not None and known.is_open
+        if problem is None and not (is_open and known is not None and known.fires):
+            return
+        starts_at = known.starts_at if known is not None and is_open else now
+        notice = Notice(
+            fingerprint=fingerprint,
+            environment=environment,
+            name=name,
+            kind=CHANNEL_KIND,
+            severity=Severity.HIGH,
+            origin="finding",
+            starts_at=starts_at,
+            received_at=now,
+            sentence=f"{name}: {problem}" if problem else f"{channel} takes messages again",
+            ends_at=None if problem else now,
+            labels={CHANNEL_LABEL: channel},
+        )
+        take(self.ledger, [notice], self.routes.timing, self.plan)
+
+
+def _heads(rows: Sequence[Row], now: datetime) -> list[Row]:
+    """Return the first message of each incident that may be sent now."""
+    heads: list[Row] = []
+    seen: set[str] = set()
+    for row in rows:
+        # a step ahead keeps nothing from being sent
+        if row.incident_id in seen or (row.change == "escalated" and row.due_at > now):
+            continue
+        seen.add(row.incident_id)
+        is_leased = row.leased_until is not None and row.leased_until > now
+        if row.next_at <= now and not is_leased:
+            heads.append(row)
+    return heads
+
+
+def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decision:
+    """Return what is to be sent now, or cancel, or later."""
+    is_shown = place is not None and place.is_open
+    if incident is None:
+        return "cancel"
+    if row.action == "resolve":
+        return "resolve" if is_shown else "cancel"
+    if row.change == "escalated":
+        if not incident.is_open or incident.acknowledged is not None or incident.muted:
+            return "cancel"
+        if not incident.fires:
+            return "later"
+        return "update" if is_shown else "open"
+    if not incident.is_open:
+        # a try that may have arrived is brought to its end
+        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
+    if row.action == "open":
+        if incident.muted and not row.is_unsure:
+            return "cancel"
+        if is_shown:
+            return "update" if row.change == "worsened" else "cancel"
+        return "open"
+    # a storm shows its number alone
+    is_single = place is not None and is_shown and not place.storm
+    return row.action if is_single else "cancel"
+
+
+def _split(
+    connection: Connection,
+    channel: str,
+    lane: Sequence[tuple[Row, Decision]],
+    places: Mapping[str, Shown],
+    now: datetime,
+) -> tuple[list[tuple[Row, Decision]], list[Row]]:
+    """Return messages to send singly, and those that are too many."""
+    recent = outbox.sent_since(connection, channel, now - _MINUTE)
+    is_critical = lane[0][0].is_critical
+    singly = [r for r in recent if r.action == "open" and r.is_critical is is_critical]
+    opening = [row for row, action in lane if action == "open"]
+    room = max(0, STORM - len([row for row in singly if not row.storm]))
+    in_storm = any(row.storm for row in singly)
+    if (len(opening) <= room and not in_storm) or not opening:
+        crowded: list[Row] = []
+    else:
+        # the first critical ones are shown each, whatever follows
+        crowded = opening[room:] if is_critical else opening
+    crowded += [
+        row
+        for row, action in lane
+        if action == "resolve" and row.incident_id in places and places[row.incident_id].storm
+    ]
+    numbers = {row.number for row in crowded}
+    return [one for one in lane if one[0].number not in numbers], crowded
+
+
+def _ended(row: Row) -> datetime:
+    assert row.ended_at is not None
+    return row.ended_at
+
+
+def _problem(error: FedvitalsError) -> str:
+    return str(error.facts.get("problem") or error)

@@ -1,0 +1,125 @@
+"""Alertmanager's API v2: what it holds, since when it runs, and findings that are posted to it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from tasks.core.checks import ServiceCheck
+from tasks.core.errors import AnswerInvalid, FedvitalsError, SourceRefused, SourceUnavailable
+from tasks.core.incidents import Notice
+from tasks.core.services import Service
+from tasks.http import Answer, Limits, Transport
+
+NAME = "Alertmanager"
+LIMITS = Limits(connect=3.0, silence=10.0, total=10.0, largest=64 * 2**20)
+# of its default resolve_timeout
+LEAST_LIFE = timedelta(minutes=5)
+
+
+class _Status(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    uptime: datetime
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    state: str
+    silenced_by: list[str] = Field(default_factory=list, alias="silencedBy")
+    inhibited_by: list[str] = Field(default_factory=list, alias="inhibitedBy")
+
+
+class HeldAlert(BaseModel):
+    """An alert as the API has it; what `alert` holds is read as the webhook's is."""
+
+    model_config = ConfigDict(extra="allow")
+    status: _State
+
+
+_ALERTS: TypeAdapter[list[HeldAlert]] = TypeAdapter(list[HeldAlert])
+
+
+class Alertmanager(Transport):
+    """One Alertmanager."""
+
+    def __init__(self, service: Service, limits: Limits = LIMITS) -> None:
+        super().__init__(service, NAME, limits)
+
+    def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
+        """Return SourceUnavailable."""
+        return SourceUnavailable(service=NAME, url=self.service.url, what=what, problem=problem)
+
+    def alerts(self) -> list[HeldAlert]:
+        """Return all alerts that it holds, also those that it keeps to itself; raise as a source."""
+        what = "its alerts"
+        query = {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
+        found: list[HeldAlert] = self._get(_ALERTS, "/api/v2/alerts", what, query)
+        return found
+
+    def started_at(self) -> datetime:
+        """Return since when it runs; raise as a source."""
+        status: _Status = self._get(TypeAdapter(_Status), "/api/v2/status", "its status", {})
+        return status.uptime.astimezone(UTC)
+
+    def post(self, alerts: Sequence[dict[str, Any]]) -> None:
+        """Post alerts; it takes all of them, or raises as a source."""
+        what = "alerts that are posted"
+        answer = self.call("POST", f"{self.service.url}/api/v2/alerts", what, json=list(alerts))
+        if answer.status != HTTPStatus.OK:
+            raise self._failure(answer, what)
+
+    def check(self) -> ServiceCheck:
+        """Check that it answers with this token."""
+        try:
+            since = self.started_at()
+        except FedvitalsError as error:
+            fix = error.facts.get("fix") or f"Check that it runs, and {self.service.origin}"
+            return ServiceCheck(NAME, "answers", False, str(error.facts.get("problem")), fix)
+        return ServiceCheck(NAME, "answers", True, f"since {since:%Y-%m-%d %H:%M} UTC")
+
+    def _get(self, kind: TypeAdapter[Any], path: str, what: str, query: dict[str, str]) -> Any:
+        answer = self.call("GET", self.service.url + path, what, params=query)
+        if answer.status != HTTPStatus.OK:
+            raise self._failure(answer, what)
+        try:
+            if answer.flaw:
+                raise ValueError(answer.flaw)
+            return kind.validate_json(answer.body)
+        except (ValidationError, ValueError) as error:
+            problem = str(error).splitlines()[0]
+            facts = {"service": NAME, "url": self.service.url, "what": what}
+            raise AnswerInvalid(**facts, problem=problem) from error
+
+    def _failure(self, answer: Answer, what: str) -> FedvitalsError:
+        words = self.quoted(answer.body.decode("utf-8", "replace")) or "no reason given"
+        facts = {"service": NAME, "url": self.service.url, "what": what}
+        if answer.asks_again:
+            return SourceUnavailable(**facts, problem=f"HTTP {answer.status}: {words}")
+        fix = f"Check {self.service.origin} and its token"
+        return SourceRefused(**facts, status=answer.status, problem=words, fix=fix)
+
+
+def posted(notices: Iterable[Notice], now: datetime, every: timedelta) -> list[dict[str, Any]]:
+    """Return findings as its API takes them; each lives until a third check is missed."""
+    life = max(3 * every, LEAST_LIFE)
+    return [_posted(one, now, life) for one in notices]
+
+
+def _posted(one: Notice, now: datetime, life: timedelta) -> dict[str, Any]:
+    labels = {
+        **one.labels,
+        "alertname": one.name,
+        "environment": one.environment,
+        "severity": str(one.severity),
+        "fedvitals_fingerprint": one.fingerprint,
+        "fedvitals_kind": one.kind,
+    }
+    end = one.ends_at or now + life
+    return {
+        "labels": {key: value for key, value in labels.items() if value},
+        "annotations": {"summary": one.sentence, "runbook_url": one.runbook},
+        "startsAt": one.starts_at.isoformat(),
+        "endsAt": end.isoformat(),
+    }

@@ -1,0 +1,219 @@
+"""The whole round: a real Alertmanager, the intake, and what people see in Slack and PagerDuty."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pytest_httpserver import HTTPServer
+
+from tasks.core.finding import Finding
+from tasks.core.incidents import Incident
+from tasks.core.settings import Settings, load_settings, shipped
+from tasks.core.severity import Severity
+from tasks.ledger.incidents import open_incidents
+from tasks.ledger.ledger import Ledger
+from tasks.runs.base.alerts import opened_desk
+from tasks.servers.intake import intake
+from tests.support.fakes.pagerduty import FakePagerDuty
+from tests.support.fakes.slack import FakeSlack
+from tests.support.process import free_port
+from tests.support.servers import AlertmanagerServer
+
+TOKEN = "planted-token"
+HOLD = timedelta(seconds=3)
+PATIENCE = 30.0
+FINDING = Finding(
+    "health", Severity.CRITICAL, "production: /health is down", {"check": "/health"},
+    subject="production /health",
+)  # fmt: skip
+
+
+@dataclass
+class Round:
+    """All that is under way."""
+
+    alertmanager: AlertmanagerServer
+    settings: Settings
+    ledger: Ledger
+    slack: FakeSlack
+    pages: FakePagerDuty
+
+    def send(self, name: str = "Loss", *, ended: bool = False, **labels: str) -> None:
+        now = datetime.now(UTC)
+        end = now if ended else now + timedelta(minutes=5)
+        self.alertmanager.send(
+            {
+                "labels": {"alertname": name, "severity": "critical", **labels},
+                "annotations": {"summary": f"{name} is bad"},
+                "startsAt": (now - timedelta(seconds=1)).isoformat(),
+                "endsAt": end.isoformat(),
+            }
+        )
+
+    def open(self) -> list[Incident]:
+        return open_incidents(self.ledger)
+
+    def find(self, *findings: Finding) -> None:
+        with opened_desk(self.settings, self.ledger) as desk:
+            desk.take_findings("health", self.settings.environment(None), findings)
+
+
+def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> float:
+    """Wait until it holds; return for how long."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def round_(
+    tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Round]:
+    monkeypatch.setattr("tasks.analysis.incidents.hold_of", lambda *_: HOLD)
+    monkeypatch.setattr("tasks.servers.keeper.TICK_SECONDS", 0.5)
+    monkeypatch.setattr("tasks.servers.keeper._RECONCILE", timedelta(seconds=1))
+    monkeypatch.setattr("tasks.servers.keeper._MINUTE", timedelta(seconds=1))
+    slack, pages = FakeSlack(httpserver), FakePagerDuty(httpserver)
+    port = free_port()
+    with ExitStack() as stack:
+        home = tmp_path / "alertmanager"
+        home.mkdir()
+        hook = f"http://127.0.0.1:{port}/alertmanager"
+        server = stack.enter_context(AlertmanagerServer(home, hook, TOKEN))
+        config = tmp_path / "config"
+        shutil.copytree(shipped("config"), config)
+        shutil.copytree(shipped("expectations"), tmp_path / "expectations")
+        routes = config / "routes.yaml"
+        routes.write_text(routes.read_text().replace("resolve_hold: 5m", "resolve_hold: 2s"))
+        variables = {
+            "FEDVITALS_HOME": str(tmp_path / "home"),
+            "FEDVITALS_CONFIG": str(config),
+            "ALERTMANAGER_URL": server.url,
+            "FEDVITALS_INTAKE_TOKEN": TOKEN,
+            "FEDVITALS_ALERTS_ADDRESS": f"127.0.0.1:{port}",
+            **slack.variables,
+            **pages.variables,
+        }
+        settings = load_settings(variables)
+        stack.enter_context(intake(settings, print, variables))
+        ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
+        # the first look adopts what is there
+        time.sleep(1)
+        yield Round(server, settings, ledger, slack, pages)
+
+
+@pytest.mark.promise("Alerts: from Alertmanager to PagerDuty and Slack, and to the end of both")
+def test_an_alert_is_shown_and_ends(round_: Round) -> None:
+    round_.send()
+    until(lambda: round_.pages.incidents)
+    until(lambda: round_.slack.messages)
+    assert round_.pages.states() == ["triggered"]
+    (incident,) = round_.open()
+    # both were told within two seconds of the webhook
+    assert datetime.now(UTC) - incident.opened_at < timedelta(seconds=2)
+    # Alertmanager repeats, and so may a Prometheus
+    round_.send()
+    time.sleep(1.5)
+    assert (round_.pages.states(), len(round_.slack.messages)) == (["triggered"], 1)
+    round_.send(ended=True)
+    until(lambda: round_.pages.states() == ["resolved"])
+    until(lambda: round_.slack.titles() == ["[RESOLVED] production: Loss"])
+    assert round_.open() == []
+
+
+def test_what_is_silenced_is_noted_and_its_end_too(round_: Round) -> None:
+    round_.send()
+    until(lambda: round_.pages.incidents)
+    now = datetime.now(UTC)
+    silence = {
+        "matchers": [{"name": "alertname", "value": "Loss", "isRegex": False}],
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(hours=1)).isoformat(),
+        "createdBy": "ann",
+        "comment": "known",
+    }
+    requests.post(
+        f"{round_.alertmanager.url}/api/v2/silences", json=silence, timeout=5
+    ).raise_for_status()
+    until(lambda: round_.open()[0].muted == "silenced")
+    # Alertmanager says nothing of the end of a silenced alert
+    round_.send(ended=True)
+    until(lambda: round_.pages.states() == ["resolved"], 60)
+    assert round_.open() == []
+
+
+def test_what_it_holds_before_the_first_look_is_adopted_in_silence(
+    tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.servers.keeper.TICK_SECONDS", 0.5)
+    slack = FakeSlack(httpserver)
+    with AlertmanagerServer(tmp_path, None) as server:
+        variables = {
+            "FEDVITALS_HOME": str(tmp_path / "home"),
+            "ALERTMANAGER_URL": server.url,
+            "FEDVITALS_ALERTS_ADDRESS": "127.0.0.1:0",
+            **slack.variables,
+        }
+        settings = load_settings(variables)
+        now = datetime.now(UTC)
+        server.send(
+            {"labels": {"alertname": "Old", "severity": "critical"}, "startsAt": now.isoformat()}
+        )
+        with intake(settings, print, variables), closing(Ledger(settings.ledger_url)) as ledger:
+            until(lambda: open_incidents(ledger))
+            time.sleep(1.5)
+            assert [one.newest.name for one in open_incidents(ledger)] == ["Old"]
+    assert slack.messages == {}
+
+
+@pytest.mark.promise(
+    "Alerts: a finding posted to Alertmanager stays one incident until a check passes"
+)
+def test_a_finding_goes_through_alertmanager(round_: Round) -> None:
+    round_.find(FINDING)
+    until(lambda: round_.pages.incidents)
+    (incident,) = round_.open()
+    assert (incident.newest.fingerprint, incident.newest.origin) == (
+        FINDING.fingerprint, "alertmanager",
+    )  # fmt: skip
+    # the keeper posts it again, and the next check finds it again
+    time.sleep(2.5)
+    round_.find(FINDING)
+    time.sleep(1.5)
+    assert round_.pages.states() == ["triggered"]
+    round_.find()
+    until(lambda: round_.pages.states() == ["resolved"])
+    assert round_.open() == []
+
+
+def test_with_alertmanager_dead_findings_go_by_the_routes(round_: Round) -> None:
+    round_.alertmanager.kill()
+    round_.find(FINDING)
+    until(lambda: round_.pages.incidents)
+    until(lambda: round_.slack.messages)
+    # nothing is closed because it is away
+    time.sleep(HOLD.total_seconds() + 2)
+    assert round_.pages.states() == ["triggered"]
+    assert [one.newest.fingerprint for one in round_.open()] == [FINDING.fingerprint]
+
+
+def test_an_alertmanager_that_starts_anew_closes_nothing(round_: Round, tmp_path: Path) -> None:
+    round_.send()
+    until(lambda: round_.pages.incidents)
+    round_.alertmanager.kill()
+    (tmp_path / "alertmanager" / "data").rename(tmp_path / "lost")
+    round_.alertmanager.start()
+    # it knows nothing, until Prometheus sends its alerts again
+    time.sleep(1)
+    round_.send()
+    time.sleep(HOLD.total_seconds() + 3)
+    assert (round_.pages.states(), len(round_.slack.messages)) == (["triggered"], 1)
