@@ -108,7 +108,7 @@ def test_what_another_package_brings_is_used_like_ours(working: Installation) ->
     assert message["run"] == ran.document["run_id"]
     assert [f for f in message["findings"] if f[0] == "critical" and "paid" in f[1]], message
     assert [(each["what"], each["ok"]) for each in ran.document["deliveries"]] == [
-        ("self metrics", True), ("report", True), ("pager", True),
+        ("self metrics", True), ("report", True), ("pager", True), ("alerts", True),
     ]  # fmt: skip
 
     orders = ("--sink", "book", "--measurement", "orders", "--json")
