@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.options import AsJson, EnvironmentName
-from flows.commands.show import print_clean, print_json, print_table
+from flows.commands.show import print_clean, print_document, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from tasks.core.alert_report import IncidentLine
     from tasks.core.incidents import Incident
+    from tasks.core.window import Window
     from tasks.runs.base.alerts import Desk
 
 group = typer.Typer(
@@ -22,6 +24,7 @@ group = typer.Typer(
 )
 Id = Annotated[str, typer.Argument(help="Id of the incident, or its beginning.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for those who read it later.")]
+Since = Annotated[str, typer.Option("--since", help="The beginning: -14d, or a time.")]
 
 
 @group.command("ls")
@@ -42,7 +45,8 @@ def ls(
     """
     from datetime import timedelta
 
-    from tasks.alerts.explain import rows_of
+    from tasks.alerts.explain import lines_of
+    from tasks.core.alert_report import IncidentList
     from tasks.core.window import Window
     from tasks.ledger.incidents import incidents_in, open_incidents
     from tasks.ledger.outbox import refused_openings
@@ -53,16 +57,12 @@ def ls(
         found = incidents_in(desk.ledger, week) if all_ else open_incidents(desk.ledger)
         if environment is not None:
             found = [one for one in found if one.newest.environment == environment]
-        found.sort(key=lambda one: (not one.is_open, one.newest.severity.rank, one.opened_at))
         undelivered = refused_openings(desk.ledger, [one.id for one in found if one.is_open])
-    rows = rows_of(found, undelivered)
+    lines = lines_of(found, undelivered)
     if json:
-        print_json({"incidents": rows})
+        print_document(IncidentList(incidents=lines))
     else:
-        short = [
-            {k: v for k, v in row.items() if k != "undelivered" or undelivered} for row in rows
-        ]
-        print_table(short, empty="no open incidents", zone=desk.settings.timezone)
+        print_table(_shown(lines), empty="no open incidents", zone=desk.settings.timezone)
     if undelivered:
         raise typer.Exit(1)
 
@@ -75,37 +75,22 @@ def show(incident: Id, json: AsJson = False) -> None:
 
         fedvitals alerts show 3fa1
     """
-    from dataclasses import asdict
-
-    from tasks.alerts.explain import rows_of
-    from tasks.ledger.incidents import events_of
-    from tasks.ledger.outbox import messages_of
+    from tasks.runs.alerts.shown import detail_of
 
     with _desk() as desk:
-        one = _found(desk, incident)
-        (row,) = rows_of([one], {})
-        events = [asdict(event) for event in events_of(desk.ledger, one.id)]
-        sent = messages_of(desk.ledger, one.id)
-    messages = [
-        {"at": m.ended_at or m.next_at, "channel": m.channel, "what": m.action, "because": m.change,
-         "state": m.state, "tries": m.tries, "problem": m.problem}
-        for m in sent
-    ]  # fmt: skip
+        detail = detail_of(desk, _found(desk, incident))
     if json:
-        print_json(
-            {**row, "labels": dict(one.newest.labels), "events": events, "messages": messages}
-        )
+        print_document(detail)
         return
     zone = desk.settings.timezone
-    facts = {**row, "runbook": one.newest.runbook, **one.newest.labels}
+    facts = {**dict(detail), **detail.labels, "labels": None, "events": None, "messages": None}
     print_table(
         [{"fact": name, "value": value} for name, value in facts.items() if value], "", zone
     )
     print()
-    changes = [{k: e[k] for k in ("at", "change", "before", "after", "by", "why")} for e in events]
-    print_table(changes, "no changes", zone)
+    print_table([dict(one) for one in detail.events], "no changes", zone)
     print()
-    print_table(messages, "no messages", zone)
+    print_table([dict(one) for one in detail.messages], "no messages", zone)
 
 
 @group.command("ack")
@@ -115,6 +100,7 @@ def ack(
     duration: Annotated[
         str | None, typer.Option("--for", help="How long; acknowledged_for of routes.yaml.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Acknowledge an incident: it escalates no more, until that expires.
 
@@ -134,15 +120,47 @@ def ack(
         given = Acknowledgement(user_name(), now, now + length, reason)
         acknowledge(desk.ledger, one.id, given, desk.plan)
         _send(desk)
-    until = (now + length).astimezone(desk.settings.timezone)
-    state = "acknowledged" if one.is_open else "was closed already; noted"
-    print_clean(
-        f"{one.newest.name} in {one.newest.environment}: {state} until {until:%Y-%m-%d %H:%M %Z}"
-    )
+        until = given.until.astimezone(desk.settings.timezone)
+        state = "acknowledged" if one.is_open else "was closed already; noted"
+        _answer(desk, one, f"{state} until {until:%Y-%m-%d %H:%M %Z}", json)
+
+
+@group.command("silence")
+def silence(
+    incident: Id,
+    duration: Annotated[str, typer.Option("--for", help="How long, such as 2h.")] = "2h",
+    end: Annotated[bool, typer.Option("--end", help="End the silence instead.")] = False,
+    reason: Why = "",
+    json: AsJson = False,
+) -> None:
+    """Silence the alert of an incident: nothing is opened or escalates, until that ends.
+
+    Also in its Alertmanager, if there is one. What was opened is still resolved. For planned work
+    there is `fedvitals maintenance`.
+
+    Examples:
+
+        fedvitals alerts silence 3fa1 --for 2h --reason "known, fixed on Monday"
+
+        fedvitals alerts silence 3fa1 --end
+    """
+    from tasks.core.incidents import Silence
+    from tasks.core.maintenance_windows import checked_duration
+    from tasks.core.user import user_name
+
+    now, user = datetime.now(UTC), user_name()
+    with _desk() as desk:
+        one = _found(desk, incident)
+        given = None if end else Silence(user, now, now + checked_duration(duration), reason)
+        desk.silence(one, given, user)
+        _send(desk)
+        until = given and given.until.astimezone(desk.settings.timezone)
+        state = f"silenced until {until:%Y-%m-%d %H:%M %Z}" if until else "not silenced any more"
+        _answer(desk, one, state, json)
 
 
 @group.command("resolve")
-def resolve(incident: Id, reason: Why = "") -> None:
+def resolve(incident: Id, reason: Why = "", json: AsJson = False) -> None:
     """Close an incident whose source does not end it.
 
     Its alert opens a new one when it begins anew.
@@ -158,9 +176,54 @@ def resolve(incident: Id, reason: Why = "") -> None:
         one = _found(desk, incident)
         resolve_by_hand(desk.ledger, one.id, datetime.now(UTC), user_name(), reason, desk.plan)
         _send(desk)
-    print_clean(
-        f"{one.newest.name} in {one.newest.environment}: {'closed' if one.is_open else 'was closed already'}"
-    )
+        _answer(desk, one, "closed" if one.is_open else "was closed already", json)
+
+
+@group.command("noise")
+def noise(since: Since = "-30d", json: AsJson = False) -> None:
+    """List the alerts that fired, the noisiest first, with a `for` that would have kept it away.
+
+    Noise ended within 15 minutes, and nobody acknowledged or closed it.
+
+    Example:
+
+        fedvitals alerts noise --since -7d
+    """
+    from tasks.runs.alerts.digest import noise_of
+
+    with _desk() as desk:
+        found = noise_of(desk, _since(since))
+    if json:
+        print_document(found)
+    else:
+        print_table([dict(one) for one in found.alerts], empty="no alert fired")
+
+
+@group.command("shadow")
+def shadow(since: Since = "-14d", json: AsJson = False) -> None:
+    """Compare alerts of fedvitals with those that a team has already, before it takes over.
+
+    Set `shadow: true` in routes.yaml, so that nothing is sent, and let the team's Alertmanager (or
+    POST /events) send to the intake too. After two weeks this shows what either side missed.
+
+    Example:
+
+        fedvitals alerts shadow
+    """
+    from tasks.runs.alerts.digest import shadow_of
+
+    with _desk() as desk:
+        found = shadow_of(desk, _since(since))
+    if json:
+        print_document(found)
+        return
+    sides = (("both", found.both), ("fedvitals alone", found.only_fedvitals))
+    for title, lines in (*sides, ("the team alone", found.only_team)):
+        print(f"{title}: {len(lines)}")
+        if lines:
+            print_table([dict(one) for one in lines], "", desk.settings.timezone)
+    sent = ", ".join(f"{name} {number}" for name, number in found.openings.items())
+    print(f"messages that open an incident, by route: {sent or 'none'}")
 
 
 @group.command("explain")
@@ -177,6 +240,7 @@ def explain(
         fedvitals alerts explain webhook.json
     """
     from tasks.alerts.explain import explain as explained
+    from tasks.core.alert_report import Explanation
     from tasks.ledger.incidents import newest_of
 
     with _desk() as desk:
@@ -185,18 +249,18 @@ def explain(
         channels = frozenset(desk.sender.channels)
         found = [explained(one, known.get(one.key), desk.routes, channels) for one in notices]
     if json:
-        print_json({"alerts": found})
+        print_document(Explanation(alerts=tuple(found)))
         return
     for one in found:
         print_clean(
-            f"{one['alert']} ({one['severity']}) in {one['environment']}: "
-            f"{', '.join(one['changes']) or 'changes nothing'}; route {one['route']}"
+            f"{one.alert} ({one.severity}) in {one.environment}: "
+            f"{', '.join(one.changes) or 'changes nothing'}; route {one.route}"
         )
-        for step in one["steps"]:
-            where = ", ".join(step["channels"]) or "no channel"
-            lacking = ", ".join(step["not_configured"])
+        for step in one.steps:
+            where = ", ".join(step.channels) or "no channel"
+            lacking = ", ".join(step.not_configured)
             print_clean(
-                f"  {step['at'].astimezone(desk.settings.timezone):%H:%M} {where}"
+                f"  {step.at.astimezone(desk.settings.timezone):%H:%M} {where}"
                 + (f" (not configured: {lacking})" if lacking else "")
             )
 
@@ -220,16 +284,17 @@ def send_test(
         fedvitals alerts test --route page
     """
     from tasks.alerts.drill import drill
+    from tasks.core.alert_report import ChannelAnswers
 
     with _desk() as desk:
         names = _channels_of(desk, channel, route)
         default = desk.settings.default_environment
         done = drill(desk.sender.channels, names, default, datetime.now(UTC))
     if json:
-        print_json({"channels": done})
+        print_document(ChannelAnswers(channels=tuple(done)))
     else:
-        print_table(done, empty="no channel")
-    if not all(one["ok"] for one in done):
+        print_table([dict(one) for one in done], empty="no channel")
+    if not all(one.ok for one in done):
         raise typer.Exit(1)
 
 
@@ -271,7 +336,16 @@ def _desk() -> "Iterator[Desk]":
 
     settings = load_settings()
     with opened_ledger(settings) as ledger, opened_desk(settings, ledger) as desk:
+        if desk.routes.shadow:
+            print("fedvitals: shadow of routes.yaml is on: no message is sent", file=sys.stderr)
         yield desk
+
+
+def _shown(lines: "Sequence[IncidentLine]") -> list[dict[str, Any]]:
+    """Return incidents as rows of a table, without columns that are empty in all."""
+    rows = [dict(line) for line in lines]
+    full = {name for row in rows for name, value in row.items() if value not in ("", None)}
+    return [{name: value for name, value in row.items() if name in full} for row in rows]
 
 
 def _channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[str]:
@@ -299,6 +373,23 @@ def _found(desk: "Desk", beginning: str) -> "Incident":
     from tasks.alerts.incidents import the_incident
 
     return the_incident(desk.ledger, beginning)
+
+
+def _since(text: str) -> "Window":
+    from tasks.core.window import Window, parse_time
+
+    now = datetime.now(UTC)
+    return Window(parse_time(text, now, "--since"), now)
+
+
+def _answer(desk: "Desk", before: "Incident", state: str, json: bool) -> None:
+    """Print what became of an incident."""
+    from tasks.runs.alerts.shown import detail_of
+
+    if json:
+        print_document(detail_of(desk, _found(desk, before.id)))
+    else:
+        print_clean(f"{before.newest.name} in {before.newest.environment}: {state}")
 
 
 def _send(desk: "Desk") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import AsJson
-from flows.commands.show import print_clean, print_json
+from flows.commands.show import print_clean, print_document
 
 
 def digest(
@@ -15,6 +15,9 @@ def digest(
     ] = "-24h",
     send: Annotated[
         bool, typer.Option("--send", help="Send it to the channels of `digest` in routes.yaml.")
+    ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Look at rules, SLOs, limits and silences too.")
     ] = False,
     json: AsJson = False,
 ) -> None:
@@ -27,32 +30,30 @@ def digest(
         fedvitals digest
 
         fedvitals digest --since -12h --send
+
+        fedvitals digest --since -30d --review
     """
-    from tasks.alerts.digest import digest as made
     from tasks.alerts.digest import message_of
-    from tasks.alerts.drill import sent_to
     from tasks.channels.email import text_of
     from tasks.core.settings import load_settings
     from tasks.core.window import Window, parse_time
-    from tasks.ledger.incidents import events_in, incidents_in
     from tasks.ledger.opening import opened_ledger
-    from tasks.ledger.outbox import refused_openings
+    from tasks.runs.alerts.digest import make_digest
+    from tasks.runs.alerts.run import send_to_routes
     from tasks.runs.base.alerts import opened_desk
+    from tasks.runs.rules.backtest import learned_limits
 
     settings, now = load_settings(), datetime.now(UTC)
     window = Window(parse_time(since, now, "--since"), now)
     with opened_ledger(settings) as ledger, opened_desk(settings, ledger) as desk:
-        incidents = incidents_in(ledger, window)
-        undelivered = refused_openings(ledger, [one.id for one in incidents if one.is_open])
-        found = made(incidents, events_in(ledger, window), undelivered, window)
-        message = message_of(found, incidents, settings.default_environment, settings.timezone)
-        names = [name for name in desk.routes.digest if name in desk.sender.channels]
-        answers = sent_to(desk.sender.channels, names if send else [], message)
+        found = make_digest(desk, window, learned_limits if review else None)
+        message = message_of(found, settings.default_environment, settings.timezone)
+        answers = send_to_routes(desk, message) if send else ()
     if json:
-        print_json({**found, "sent": answers})
+        print_document(found.model_copy(update={"sent": answers}))
     else:
         print_clean(text_of(message).strip())
         for one in answers:
-            print_clean(f"{one['channel']}: {'sent' if one['ok'] else one['detail']}")
-    if found["undelivered"] or not all(one["ok"] for one in answers):
+            print_clean(f"{one.channel}: {'sent' if one.ok else one.detail}")
+    if found.undelivered or not all(one.ok for one in answers):
         raise typer.Exit(1)

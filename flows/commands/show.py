@@ -10,12 +10,19 @@ from tasks.core.outside import escaped
 from tasks.core.window import iso
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from tasks.core.settings import Settings
 
 
 def print_json(document: Any) -> None:
     """Print a JSON document on standard output; times in ISO 8601."""
     print_clean(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def print_document(document: "BaseModel") -> None:
+    """Print a document that has a schema."""
+    print_clean(document.model_dump_json(indent=2))
 
 
 def print_clean(text: str) -> None:

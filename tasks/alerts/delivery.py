@@ -344,7 +344,7 @@ def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decisio
     if row.action == "resolve":
         return "resolve" if is_shown else "cancel"
     if row.change == "escalated":
-        if not incident.is_open or incident.acknowledged is not None or incident.muted:
+        if not incident.is_open or incident.acknowledged is not None or incident.is_muted:
             return "cancel"
         if not incident.fires:
             return "later"
@@ -353,14 +353,21 @@ def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decisio
         # a try that may have arrived is brought to its end
         return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
     if row.action == "open":
-        if incident.muted and not row.is_unsure:
-            return "cancel"
-        if is_shown:
-            return "update" if row.change == "worsened" else "cancel"
-        return "open"
+        return _decide_opening(row, incident, is_shown)
     # a storm shows its number alone
     is_single = place is not None and is_shown and not place.storm
     return row.action if is_single else "cancel"
+
+
+def _decide_opening(row: Row, incident: Incident, is_shown: bool) -> Decision:
+    if is_shown:
+        return "update" if row.change == "worsened" and not incident.is_muted else "cancel"
+    # what may have arrived is brought to its end
+    if row.is_unsure:
+        return "open"
+    if incident.is_muted:
+        return "cancel"
+    return "later" if row.change == "unmuted" and not incident.fires else "open"
 
 
 def _split(

@@ -1,18 +1,19 @@
 """A digest of a window: what is open, what fired, what was noise, and what was acted on."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, tzinfo
 
+from tasks.alerts.explain import lines_of
+from tasks.alerts.noise import acted_on, is_noise
+from tasks.core.alert_report import BudgetLine, Digest, IncidentLine, Review, SilenceLine
 from tasks.core.finding import clock_of
 from tasks.core.incidents import AlertMessage, Incident, IncidentEvent
 from tasks.core.severity import Severity, worst
-from tasks.core.units import counted
+from tasks.core.units import counted, human
 from tasks.core.window import Window
 
-# what ended so soon, and by itself, was perhaps not worth a message
-NOISE = timedelta(minutes=15)
+# of a list in a message
 _MOST = 15
 
 
@@ -21,97 +22,106 @@ def digest(
     events: Sequence[IncidentEvent],
     undelivered: Mapping[str, str],
     window: Window,
-) -> dict[str, Any]:
-    """Return the digest of incidents that were open in a window, with the changes in it.
-
-    Noise is what ended within 15 minutes without an acknowledgement; acted on is what was
-    acknowledged or closed by hand.
-    """
-    acted = {e.incident_id for e in events if e.change == "acknowledged" or e.after == "by hand"}
+) -> Digest:
+    """Return the digest of incidents that were open in a window, with the changes in it."""
+    acted = acted_on(events)
     fired = [one for one in incidents if one.opened_at >= window.start]
-    noise = [one for one in fired if one.id not in acted and _lasted(one) < NOISE]
     left = [one for one in incidents if one.is_open]
-    return {
-        "start": window.start,
-        "stop": window.stop,
-        "open": [_row(one, undelivered) for one in _gravest(left)],
-        "fired": _numbers(fired),
-        "noise": _numbers(noise),
-        "acted_on": _numbers([one for one in incidents if one.id in acted]),
-        "escalated": len({e.incident_id for e in events if e.change == "escalated"}),
-        "flapping": sorted({one.newest.name for one in incidents if one.is_flapping}),
-        "undelivered": len([one for one in left if one.id in undelivered]),
-    }
+    return Digest(
+        start=window.start,
+        stop=window.stop,
+        open=lines_of(left, undelivered),
+        fired=_numbers(fired),
+        noise=_numbers(one for one in fired if is_noise(one, acted)),
+        acted_on=_numbers(one for one in incidents if one.id in acted),
+        escalated=len({e.incident_id for e in events if e.change == "escalated"}),
+        flapping=tuple(sorted({one.newest.name for one in incidents if one.is_flapping})),
+        undelivered=len([one for one in left if one.id in undelivered]),
+    )
 
 
-def message_of(
-    found: Mapping[str, Any], incidents: Sequence[Incident], environment: str, zone: tzinfo
-) -> AlertMessage:
+def message_of(found: Digest, environment: str, zone: tzinfo) -> AlertMessage:
     """Return the digest as one message."""
-    stop: datetime = found["stop"]
-    left = [one for one in incidents if one.is_open]
-    title = f"Digest of alerts: {counted(len(left), 'open incident')}, {_sum(found['fired'])} fired"
+    stop = found.stop.astimezone(zone)
+    fired = sum(found.fired.values())
     facts = [
-        ("From", clock_of(found["start"], stop.astimezone(zone))),
-        ("Fired", _text(found["fired"])),
-        ("Noise", _text(found["noise"])),
-        ("Acted on", _text(found["acted_on"])),
-        ("Escalated", str(found["escalated"])),
+        ("From", clock_of(found.start, stop)),
+        ("Fired", _text(found.fired)),
+        ("Noise", _text(found.noise)),
+        ("Acted on", _text(found.acted_on)),
+        ("Escalated", str(found.escalated)),
     ]
+    more = (f"{title}: {text}" for title, text in _more(found, stop))
     return AlertMessage(
-        incident_id=f"digest-{stop:%Y%m%dT%H%M}",
+        incident_id=f"digest-{found.stop:%Y%m%dT%H%M}",
         fingerprint="digest",
         action="summary",
         environment=environment,
         name="digest",
         kind="digest",
-        severity=worst([one.newest.severity for one in left]) or Severity.INFO,
-        title=title,
-        sentence="Open, the gravest first:" if left else "Nothing is open.",
+        severity=worst([one.severity for one in found.open]) or Severity.INFO,
+        title=f"Digest of alerts: {counted(len(found.open), 'open incident')}, {fired} fired",
+        sentence="Open, the gravest first:" if found.open else "Nothing is open.",
         time=stop,
-        opened_at=found["start"],
+        opened_at=found.start,
         facts=tuple(facts),
-        failed=tuple(_line(row) for row in found["open"][:_MOST]),
+        failed=(*(_line(one, stop) for one in found.open[:_MOST]), *more),
     )
 
 
-def _lasted(one: Incident) -> timedelta:
-    end = one.quiet_since or one.closed_at
-    return end - one.opened_at if end and not one.is_open else timedelta.max
+def _more(found: Digest, stop: datetime) -> Iterable[tuple[str, str]]:
+    if found.silences_that_end:
+        ending = (_silence(one, stop) for one in found.silences_that_end)
+        yield "Silences that end", _listed(ending)
+    if found.budgets:
+        yield "Budgets below 25 %", _listed(map(_budget, found.budgets))
+    if found.review is not None:
+        yield from _review(found.review, stop)
 
 
-def _gravest(incidents: Sequence[Incident]) -> list[Incident]:
-    return sorted(incidents, key=lambda one: (one.newest.severity.rank, one.opened_at))
+def _review(review: Review, stop: datetime) -> Iterable[tuple[str, str]]:
+    rows = {
+        "Never fired": review.never_fired,
+        "Fired, never acted on": review.never_acted_on,
+        "SLOs with over 90 % of their budget left": map(_budget, review.budgets_unused),
+        "Limits that history sets elsewhere": (
+            f"{one.rule}: {one.limit:g}, learned {one.learned:g} ({counted(one.fires, 'firing')})"
+            for one in review.limits
+        ),
+        "Silences of more than 30 days": (
+            _silence(one, stop) for one in review.silences_without_end
+        ),
+        "Not known": review.not_known,
+    }
+    for title, lines in rows.items():
+        if text := _listed(lines):
+            yield title, text
 
 
-def _numbers(incidents: Sequence[Incident]) -> dict[str, int]:
+def _silence(one: SilenceLine, stop: datetime) -> str:
+    why = f" ({one.why})" if one.why else ""
+    return f"{one.environment} {one.what} until {clock_of(one.until, stop)} by {one.by}{why}"
+
+
+def _budget(one: BudgetLine) -> str:
+    return f"{one.environment} {one.slo}: {human(one.left_ratio, 'ratio')}"
+
+
+def _line(one: IncidentLine, stop: datetime) -> str:
+    who, until = one.acknowledged_by, one.acknowledged_until
+    given = f", {who} until {clock_of(until, stop)}" if until else ""
+    return f"{one.severity} {one.environment}: {one.alert}{given}"
+
+
+def _numbers(incidents: Iterable[Incident]) -> dict[str, int]:
     return dict(Counter(one.newest.name for one in incidents).most_common())
 
 
-def _row(one: Incident, undelivered: Mapping[str, str]) -> dict[str, Any]:
-    given = one.acknowledged
-    return {
-        "id": one.id,
-        "severity": str(one.newest.severity),
-        "environment": one.newest.environment,
-        "alert": one.newest.name,
-        "since": one.opened_at,
-        "acknowledged_by": given.by if given else None,
-        "acknowledged_until": given.until if given else None,
-        "undelivered": undelivered.get(one.id),
-    }
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    who = row["acknowledged_by"]
-    until = f", {who} until {row['acknowledged_until']:%Y-%m-%d %H:%M} UTC" if who else ""
-    return f"{row['severity']} {row['environment']}: {row['alert']}{until}"
-
-
-def _sum(numbers: Mapping[str, int]) -> int:
-    return sum(numbers.values())
-
-
 def _text(numbers: Mapping[str, int]) -> str:
-    named = ", ".join(f"{name} ({number})" for name, number in [*numbers.items()][:_MOST])
-    return named or "none"
+    return _listed(f"{name} ({number})" for name, number in numbers.items()) or "none"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    every = [*texts]
+    more = [f"and {len(every) - _MOST} more"] if len(every) > _MOST else []
+    return ", ".join((*every[:_MOST], *more))

@@ -1,11 +1,12 @@
 """A drill: a message marked TEST to channels, and its end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 from uuid import uuid4
 
+from tasks.core.alert_report import ChannelAnswer
 from tasks.core.errors import FedvitalsError
 from tasks.core.incidents import AlertMessage
 from tasks.core.ports import AlertChannel
@@ -14,7 +15,7 @@ from tasks.core.severity import Severity
 
 def drill(
     channels: Mapping[str, AlertChannel], names: Iterable[str], environment: str, now: datetime
-) -> list[dict[str, Any]]:
+) -> list[ChannelAnswer]:
     """Open and resolve a test in each channel; return how each took it."""
     incident = uuid4().hex[:16]
     opening = AlertMessage(
@@ -34,29 +35,26 @@ def drill(
     )
     title = f"TEST [RESOLVED] {environment}: a test of alerts"
     end = replace(opening, action="resolve", title=title, closed_at=now, history="test ended")
-    return [_one(name, channels[name], opening, end) for name in names]
+    return [
+        _answer(name, partial(_open_and_end, channels[name], opening, end), "opened and resolved")
+        for name in names
+    ]
 
 
-def _one(
-    name: str, channel: AlertChannel, opening: AlertMessage, end: AlertMessage
-) -> dict[str, Any]:
-    try:
-        channel.send(end, channel.send(opening, ""))
-    except FedvitalsError as error:
-        return {"channel": name, "ok": False, "detail": str(error)}
-    return {"channel": name, "ok": True, "detail": "opened and resolved"}
+def _open_and_end(channel: AlertChannel, opening: AlertMessage, end: AlertMessage) -> None:
+    channel.send(end, channel.send(opening, ""))
 
 
 def sent_to(
     channels: Mapping[str, AlertChannel], names: Iterable[str], message: AlertMessage
-) -> list[dict[str, Any]]:
+) -> list[ChannelAnswer]:
     """Send a message by itself to channels; return how each took it."""
-    return [_sent(name, channels[name], message) for name in names]
+    return [_answer(name, partial(channels[name].send, message, ""), "sent") for name in names]
 
 
-def _sent(name: str, channel: AlertChannel, message: AlertMessage) -> dict[str, Any]:
+def _answer(name: str, send: Callable[[], object], done: str) -> ChannelAnswer:
     try:
-        channel.send(message, "")
+        send()
     except FedvitalsError as error:
-        return {"channel": name, "ok": False, "detail": str(error)}
-    return {"channel": name, "ok": True, "detail": "sent"}
+        return ChannelAnswer(channel=name, ok=False, detail=str(error))
+    return ChannelAnswer(channel=name, ok=True, detail=done)

@@ -1,10 +1,10 @@
-"""What would become of an alert: its identity, its route, and the times of each step."""
+"""What incidents are, and what would become of an alert: its identity, its route, its steps."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.alerts.planning import usable
 from tasks.analysis.incidents import take
+from tasks.core.alert_report import Explained, IncidentLine, IncidentState, PlannedStep
 from tasks.core.incidents import Incident, Notice
 from tasks.core.routes import Routes
 
@@ -14,61 +14,74 @@ def explain(
     known: Incident | None,
     routes: Routes,
     configured: Collection[str],
-) -> dict[str, Any]:
+) -> Explained:
     """Return what a notice would do now, without doing it.
 
     `known` is the newest incident of its alert.
     """
     step = take(known, notice, routes.timing)
     name, route = routes.route_of(step.incident)
-    steps = [
-        {
-            "at": planned.at,
-            "step": planned.number,
-            "channels": usable(route, planned.channels, configured, step.incident),
-            "not_configured": [one for one in planned.channels if one not in configured],
-        }
+    steps = tuple(
+        PlannedStep(
+            at=planned.at,
+            step=planned.number,
+            channels=tuple(usable(route, planned.channels, configured, step.incident)),
+            not_configured=tuple(one for one in planned.channels if one not in configured),
+        )
         for planned in routes.steps_of(step.incident)
-    ]
-    return {
-        "alert": notice.name,
-        "environment": notice.environment,
-        "severity": str(notice.severity),
-        "fingerprint": notice.fingerprint,
-        "incident": known.id if known is not None and step.incident.id == known.id else None,
-        "changes": [event.change for event in step.events],
-        "route": name,
-        "steps": steps if any(e.change in ("opened", "reopened") for e in step.events) else [],
-        "fallback": list(route.fallback),
-    }
+    )
+    changes = tuple(event.change for event in step.events)
+    return Explained(
+        alert=notice.name,
+        environment=notice.environment,
+        severity=notice.severity,
+        fingerprint=notice.fingerprint,
+        incident=known.id if known is not None and step.incident.id == known.id else None,
+        changes=changes,
+        route=name,
+        steps=steps if {"opened", "reopened"} & {*changes} else (),
+        fallback=route.fallback,
+    )
 
 
-def rows_of(incidents: Sequence[Incident], undelivered: dict[str, str]) -> list[dict[str, Any]]:
-    """Return incidents as rows of a table and of JSON."""
-    return [_row(one, undelivered.get(one.id, "")) for one in incidents]
+def lines_of(
+    incidents: Iterable[Incident], undelivered: Mapping[str, str]
+) -> tuple[IncidentLine, ...]:
+    """Return incidents as lines, the gravest open ones first."""
+
+    def rank(one: Incident) -> tuple[object, ...]:
+        return not one.is_open, one.newest.severity.rank, one.opened_at
+
+    return tuple(line_of(one, undelivered.get(one.id, "")) for one in sorted(incidents, key=rank))
 
 
-def _row(one: Incident, undelivered: str) -> dict[str, Any]:
+def line_of(one: Incident, undelivered: str = "") -> IncidentLine:
+    """Return an incident as a line."""
     given = one.acknowledged
-    return {
-        "id": one.id,
-        "severity": str(one.newest.severity),
-        "environment": one.newest.environment,
-        "alert": one.newest.name,
-        "state": state_of(one),
-        "since": one.opened_at,
-        "acknowledged": f"{given.by} until {given.until:%Y-%m-%d %H:%M} UTC" if given else "",
-        "undelivered": undelivered,
-        "what": one.newest.sentence,
-    }
+    return IncidentLine(
+        id=one.id,
+        severity=one.newest.severity,
+        environment=one.newest.environment,
+        alert=one.newest.name,
+        state=state_of(one),
+        since=one.opened_at,
+        acknowledged_by=given.by if given else "",
+        acknowledged_until=given.until if given else None,
+        silenced_until=one.silence.until if one.silence else None,
+        undelivered=undelivered,
+        what=one.newest.sentence,
+    )
 
 
-def state_of(one: Incident) -> str:
+def state_of(one: Incident) -> IncidentState:
     """Return the state of an incident in one word."""
     if not one.is_open:
-        return one.reason or "closed"
-    names = {
-        one.muted: bool(one.muted),
+        return one.reason or "resolved"
+    if one.silence is not None:
+        return "silenced"
+    if one.muted:
+        return one.muted
+    names: dict[IncidentState, bool] = {
         "stale": one.is_stale,
         "flapping": one.is_flapping,
         "quiet": one.quiet_since is not None,

@@ -14,6 +14,7 @@ from tasks.core.incidents import (
     Incident,
     IncidentEvent,
     Notice,
+    Silence,
     Snapshot,
     Timing,
 )
@@ -154,6 +155,20 @@ def acknowledge(
 ) -> list[IncidentEvent]:
     """Acknowledge an incident."""
     return _change_one(ledger, incident_id, plan, lambda one: machine.acknowledge(one, given))
+
+
+def silence(
+    ledger: Ledger,
+    incident_id: str,
+    given: Silence | None,
+    now: datetime,
+    by: str,
+    plan: Plan = no_plan,
+) -> list[IncidentEvent]:
+    """Silence the alert of an incident, or end that."""
+    return _change_one(
+        ledger, incident_id, plan, lambda one: machine.silence(one, given, now, by, "by hand")
+    )
 
 
 def resolve_by_hand(

@@ -8,7 +8,7 @@ from tasks.alerts.incidents import Plan
 from tasks.core.incidents import Action, Incident, IncidentEvent
 from tasks.core.routes import ChannelName, Route, Routes
 from tasks.core.severity import Severity
-from tasks.ledger.outbox import Row, add
+from tasks.ledger.outbox import Row, add, waiting_steps
 from tasks.ledger.schema import outbox
 
 # an incident of this kind is about a channel, and is not sent there
@@ -39,8 +39,7 @@ def _rows(
     if event.change in _OPENING:
         for channel in usable(route, route.channels, configured, incident):
             yield make(channel, "open")
-        if event.change != "unmuted":
-            yield from _escalation(routes, configured, incident, event)
+        yield from _escalation(connection, routes, configured, incident, event)
     elif event.change in _UPDATING:
         for channel in _used(connection, incident):
             yield make(channel, "update")
@@ -53,11 +52,19 @@ def _rows(
 
 
 def _escalation(
-    routes: Routes, configured: Collection[str], incident: Incident, event: IncidentEvent
+    connection: Connection,
+    routes: Routes,
+    configured: Collection[str],
+    incident: Incident,
+    event: IncidentEvent,
 ) -> Iterator[Row]:
+    """Yield the steps that do not wait already."""
     _, route = routes.route_of(incident)
+    wait = waiting_steps(connection, incident.id)
     for number, step in enumerate(route.escalation, 1):
         for channel in usable(route, step.channels, configured, incident):
+            if (number, channel) in wait:
+                continue
             yield Row(
                 incident.id,
                 channel,

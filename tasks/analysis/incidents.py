@@ -18,6 +18,7 @@ from tasks.core.incidents import (
     Muted,
     Notice,
     Reason,
+    Silence,
     Timing,
 )
 
@@ -69,7 +70,13 @@ def take(known: Incident | None, notice: Notice, timing: Timing, *, adopt: bool 
     return _flap(step, notice, timing)
 
 
-def _begin(notice: Notice, *, adopt: bool = False, returned_from: str = "") -> Step:
+def _begin(
+    notice: Notice,
+    *,
+    adopt: bool = False,
+    returned_from: str = "",
+    silence: Silence | None = None,
+) -> Step:
     ended = notice.ends_at is not None
     new = Incident(
         id=uuid4().hex[:16],
@@ -83,6 +90,7 @@ def _begin(notice: Notice, *, adopt: bool = False, returned_from: str = "") -> S
         closed_at=notice.received_at if ended else None,
         reason="resolved" if ended else None,
         returned_from=returned_from,
+        silence=silence,
     )
     if ended:
         return Step(new)
@@ -100,8 +108,10 @@ def _after_close(known: Incident, notice: Notice, timing: Timing) -> Step:
     if ended:
         return Step(replace(known, starts_at=notice.starts_at, ended=True))
     assert known.closed_at is not None
+    silence = known.silence if _holds(known.silence, notice.received_at) else None
     if notice.received_at - known.closed_at > timing.reopen_window or _never_opened(known):
-        return _begin(notice, returned_from="" if _never_opened(known) else known.id)
+        earlier = "" if _never_opened(known) else known.id
+        return _begin(notice, returned_from=earlier, silence=silence)
     again = replace(
         known,
         newest=notice,
@@ -116,9 +126,14 @@ def _after_close(known: Incident, notice: Notice, timing: Timing) -> Step:
         reason=None,
         acknowledged=None,
         has_returned=True,
+        silence=silence,
     )
     reopened = event(again, notice.received_at, "reopened", str(notice.severity))
     return _flap(Step(again, (reopened,)), notice, timing)
+
+
+def _holds(silence: Silence | None, now: datetime) -> bool:
+    return silence is not None and silence.until > now
 
 
 def _never_opened(incident: Incident) -> bool:
@@ -182,6 +197,10 @@ def pass_time(
         incident = replace(incident, acknowledged=None)
         why = f"the acknowledgement of {given.by} has expired"
         events.append(event(incident, now, "unacknowledged", by=given.by, why=why))
+    if incident.silence is not None and not _holds(incident.silence, now):
+        over = silence(incident, None, now, "fedvitals", "the silence has ended")
+        incident = over.incident
+        events += over.events
     if incident.quiet_since is not None:
         if is_source_up:
             quiet = incident.quiet_for + max(0.0, elapsed.total_seconds())
@@ -229,6 +248,19 @@ def mute(incident: Incident, muted: Muted, now: datetime) -> Step:
         return Step(incident)
     after = replace(incident, muted=muted)
     return Step(after, (event(after, now, muted or "unmuted", before=incident.muted),))
+
+
+def silence(
+    incident: Incident, given: Silence | None, now: datetime, by: str = "", why: str = ""
+) -> Step:
+    """Silence an alert, or with None end that; its incident may be closed already."""
+    after = replace(incident, silence=given)
+    if given is not None:
+        text = given.until.isoformat(timespec="seconds")
+        return Step(after, (event(after, now, "silenced", text, by=given.by, why=given.why),))
+    if incident.silence is None:
+        return Step(incident)
+    return Step(after, (event(after, now, "unmuted", by=by, why=why),))
 
 
 def lose(incident: Incident, now: datetime) -> Step:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from tasks.core.documents import Duration, Strict, closest, parse, read_yaml
 from tasks.core.errors import ConfigurationInvalid, UsageInvalid
 from tasks.core.health_measurements import health_measurements
+from tasks.core.incident_measurement import incident_measurement
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.self_metrics import self_measurement
 from tasks.core.slo_measurement import slo_measurements
@@ -73,7 +74,12 @@ class Catalogue(Mapping[str, Measurement]):
         Raises ConfigurationInvalid naming every wrong key.
         """
         measurements = parse(_File, read_yaml(path), str(path)).measurements
-        ours = (*health_measurements(), *slo_measurements(), self_measurement())
+        ours = (
+            *health_measurements(),
+            *slo_measurements(),
+            incident_measurement(),
+            self_measurement(),
+        )
         built_in = {entry.name: entry for entry in ours}
         own = [n for n, entry in measurements.items() if n in built_in or entry.is_own]
         if own:

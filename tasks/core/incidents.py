@@ -91,6 +91,16 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """A silence of an alert, of its later incidents too: nothing is opened or escalates."""
+
+    by: str
+    at: datetime
+    until: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Incident:
     """What fires, from its first notice to its end.
 
@@ -120,6 +130,7 @@ class Incident:
     has_returned: bool = False
     returned_from: str = ""
     values: tuple[float, ...] = ()
+    silence: Silence | None = None
 
     @property
     def is_open(self) -> bool:
@@ -130,6 +141,11 @@ class Incident:
     def fires(self) -> bool:
         """Return whether its alert fires, as far as known."""
         return self.is_open and self.quiet_since is None
+
+    @property
+    def is_muted(self) -> bool:
+        """Return whether nothing about it is to be opened: silenced here or there, or inhibited."""
+        return bool(self.muted) or self.silence is not None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -192,7 +208,8 @@ class AlertMessage:
 
     `title` is one line; `facts` are pairs of label and text, in order; `history` is the line that
     says what changed. `newest` are values for a sparkline, oldest first. `links` are pairs of title
-    and URL. A repeat is one that the channel may show already.
+    and URL. News are worth a message of their own where none can be changed. A repeat is one that the
+    channel may show already.
     """
 
     incident_id: str
@@ -212,5 +229,6 @@ class AlertMessage:
     failed: tuple[str, ...] = ()
     newest: tuple[float, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    is_news: bool = False
     is_test: bool = False
     is_repeat: bool = False

@@ -38,6 +38,8 @@ ORIGINS: dict[str, tuple[str, ...]] = {
     "health": (),
     # of SLOs, which tasks/core/slo_measurement.py maps
     "slo": (),
+    # changes of these
+    "incidents": (),
 }
 
 _SHORTEST_RETENTION = timedelta(days=1)

@@ -196,7 +196,8 @@ class SourceOpening(Opening):
 
     `gate` lets a few queries through at once. `landed` returns the run of a training that is landed.
     `last_page` returns the page that the last good run kept of a URL; `keep_page` keeps this run's.
-    `recorded` is what the checker of health recorded, and `cell` the unit of state.
+    `recorded` is what the checker of health recorded, `changes` those of incidents, and `cell` the
+    unit of state.
     """
 
     environment: str = ""
@@ -206,6 +207,7 @@ class SourceOpening(Opening):
     last_page: Callable[[str], tuple[datetime, bytes] | None] = lambda _: None
     keep_page: Callable[[str, datetime, bytes], None] = lambda *_: None
     recorded: Any = None
+    changes: Any = None
     cell: timedelta = timedelta(hours=1)
 
 

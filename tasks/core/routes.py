@@ -76,6 +76,7 @@ class _Incidents(Strict):
 
 
 class _File(Strict):
+    shadow: bool = Field(default=False, description="true: incidents are kept, and nothing is sent")
     incidents: _Incidents = _Incidents()
     routes: dict[str, Route]
     digest: tuple[ChannelName, ...] = Field(default=(), description="channels of digests")
@@ -96,6 +97,7 @@ class Routes(NamedTuple):
     routes: Mapping[str, Route]
     digest: tuple[ChannelName, ...]
     default_environment: str
+    shadow: bool = False
 
     def route_of(self, incident: Incident) -> tuple[str, Route]:
         """Return the first route that fits, with its name; one without channels when none does."""
@@ -134,7 +136,9 @@ def read_routes(settings: Settings) -> Routes:
     path = settings.config_file(FILE)
     content = parse(_File, read_yaml(path), str(path))
     timing = Timing(**dict(content.incidents))
-    return Routes(timing, content.routes, content.digest, settings.default_environment)
+    return Routes(
+        timing, content.routes, content.digest, settings.default_environment, content.shadow
+    )
 
 
 def _sample(environment: str, severity: Severity) -> Incident:

@@ -132,6 +132,16 @@ def events_in(ledger: Ledger, window: Window) -> list[IncidentEvent]:
     return _events(ledger, select(incident_events).where(_EVENT.at >= start, _EVENT.at < stop))
 
 
+def changes_in(
+    ledger: Ledger, environment: str, window: Window
+) -> list[tuple[IncidentEvent, Incident]]:
+    """Return the changes of an environment's incidents in a window, in order, with each incident."""
+    events = events_in(ledger, window)
+    known = ledger.patiently(lambda c: of_ids(c, (one.incident_id for one in events)))
+    pairs = ((one, known.get(one.incident_id)) for one in events)
+    return [(one, of) for one, of in pairs if of and of.newest.environment == environment]
+
+
 _EVENT = incident_events.c
 
 

@@ -76,6 +76,14 @@ def waiting(connection: Connection, channel: str) -> list[Row]:
     return [_read(row) for row in connection.execute(in_order).mappings()]
 
 
+def waiting_steps(connection: Connection, incident_id: str) -> set[tuple[int, str]]:
+    """Return the steps of an incident's escalation that wait, each with its channel."""
+    query = select(_ROW.step, _ROW.channel).where(
+        _ROW.incident_id == incident_id, _ROW.change == "escalated", _ROW.ended_at.is_(None)
+    )
+    return {(step, channel) for step, channel in connection.execute(query)}
+
+
 def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:
     """Take messages to send; a try that does not end has perhaps arrived."""
     change = {"leased_until": as_text(until), "is_unsure": True, "tries": _ROW.tries + 1}
@@ -147,6 +155,19 @@ def refused_openings(ledger: Ledger, ids: Sequence[str]) -> dict[str, str]:
         for row in rows
         if row["state"] == "refused" and row["incident_id"] not in taken
     }
+
+
+def sent_of(ledger: Ledger, ids: Sequence[str]) -> dict[str, int]:
+    """Return how many messages about each incident channels took."""
+    found: dict[str, int] = {}
+    for first in range(0, len(ids), _AT_ONCE):
+        some = _ROW.incident_id.in_(ids[first : first + _AT_ONCE])
+        query = select(_ROW.incident_id, func.count().label("sent")).where(
+            some, _ROW.state == "sent"
+        )
+        rows = ledger.ask(query.group_by(_ROW.incident_id))
+        found |= {row["incident_id"]: row["sent"] for row in rows}
+    return found
 
 
 def messages_of(ledger: Ledger, incident_id: str) -> list[Row]:

@@ -33,9 +33,9 @@ from tasks.core.services import Environment
 from tasks.core.settings import Settings
 from tasks.core.severity import Severity
 from tasks.ledger.opening import opened_ledger
+from tasks.runs.alerts.keeper import Keeper
 from tasks.runs.base.alerts import SIGNATURE, TIME, Desk, identities, opened_desk, signature
 from tasks.servers.http_server import TOKEN_VARIABLE, listen, serving
-from tasks.servers.keeper import Keeper
 
 logger = logging.getLogger("fedvitals")
 PREVIOUS_VARIABLE = f"{TOKEN_VARIABLE}_PREVIOUS"

@@ -1,6 +1,6 @@
 """Alertmanager's API v2: what it holds, since when it runs, and findings that are posted to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import AnswerInvalid, FedvitalsError, SourceRefused, SourceUnavailable
-from tasks.core.incidents import Notice
+from tasks.core.incidents import Notice, Silence
 from tasks.core.services import Service
 from tasks.http import Answer, Limits, Transport
 
@@ -38,7 +38,45 @@ class HeldAlert(BaseModel):
     status: _State
 
 
+class _Matcher(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    name: str
+    value: str
+    is_regex: bool = Field(default=False, alias="isRegex")
+    is_equal: bool = Field(default=True, alias="isEqual")
+
+    def __str__(self) -> str:
+        sign = (
+            ("=~" if self.is_regex else "=") if self.is_equal else "!~" if self.is_regex else "!="
+        )
+        return f"{self.name}{sign}{self.value}"
+
+
+class _SilenceStatus(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    state: str
+
+
+class HeldSilence(BaseModel):
+    """A silence as the API has it."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: str
+    status: _SilenceStatus
+    matchers: list[_Matcher]
+    starts_at: datetime = Field(alias="startsAt")
+    ends_at: datetime = Field(alias="endsAt")
+    created_by: str = Field(default="", alias="createdBy")
+    comment: str = ""
+
+    @property
+    def what(self) -> str:
+        """Return its matchers as one text."""
+        return ", ".join(map(str, self.matchers))
+
+
 _ALERTS: TypeAdapter[list[HeldAlert]] = TypeAdapter(list[HeldAlert])
+_SILENCES: TypeAdapter[list[HeldSilence]] = TypeAdapter(list[HeldSilence])
 
 
 class Alertmanager(Transport):
@@ -69,6 +107,36 @@ class Alertmanager(Transport):
         answer = self.call("POST", f"{self.service.url}/api/v2/alerts", what, json=list(alerts))
         if answer.status != HTTPStatus.OK:
             raise self._failure(answer, what)
+
+    def silences(self) -> list[HeldSilence]:
+        """Return the silences that hold now; raise as a source."""
+        found: list[HeldSilence] = self._get(_SILENCES, "/api/v2/silences", "its silences", {})
+        return [one for one in found if one.status.state == "active"]
+
+    def silence(self, labels: Mapping[str, str], given: Silence) -> None:
+        """Silence the alerts that have all these labels; raise as a source."""
+        what = "a silence"
+        matchers = [{"name": n, "value": v, "isRegex": False} for n, v in labels.items()]
+        body = {
+            "matchers": matchers,
+            "startsAt": given.at.isoformat(),
+            "endsAt": given.until.isoformat(),
+            "createdBy": given.by,
+            "comment": given.why or "no reason given",
+        }
+        answer = self.call("POST", f"{self.service.url}/api/v2/silences", what, json=body)
+        if answer.status != HTTPStatus.OK:
+            raise self._failure(answer, what)
+
+    def end_silences(self, labels: Mapping[str, str]) -> None:
+        """End the silences of exactly these labels; raise as a source."""
+        wanted = {f"{name}={value}" for name, value in labels.items()}
+        for one in self.silences():
+            if {str(matcher) for matcher in one.matchers} == wanted:
+                what, url = "the end of a silence", f"{self.service.url}/api/v2/silence/{one.id}"
+                answer = self.call("DELETE", url, what)
+                if answer.status != HTTPStatus.OK:
+                    raise self._failure(answer, what)
 
     def check(self) -> ServiceCheck:
         """Check that it answers with this token."""

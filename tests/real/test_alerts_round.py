@@ -79,9 +79,9 @@ def round_(
     tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Round]:
     monkeypatch.setattr("tasks.analysis.incidents.hold_of", lambda *_: HOLD)
-    monkeypatch.setattr("tasks.servers.keeper.TICK_SECONDS", 0.5)
-    monkeypatch.setattr("tasks.servers.keeper._RECONCILE", timedelta(seconds=1))
-    monkeypatch.setattr("tasks.servers.keeper._MINUTE", timedelta(seconds=1))
+    monkeypatch.setattr("tasks.runs.alerts.keeper.TICK_SECONDS", 0.5)
+    monkeypatch.setattr("tasks.runs.alerts.keeper._RECONCILE", timedelta(seconds=1))
+    monkeypatch.setattr("tasks.runs.alerts.keeper._MINUTE", timedelta(seconds=1))
     slack, pages = FakeSlack(httpserver), FakePagerDuty(httpserver)
     port = free_port()
     with ExitStack() as stack:
@@ -154,7 +154,7 @@ def test_what_is_silenced_is_noted_and_its_end_too(round_: Round) -> None:
 def test_what_it_holds_before_the_first_look_is_adopted_in_silence(
     tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.servers.keeper.TICK_SECONDS", 0.5)
+    monkeypatch.setattr("tasks.runs.alerts.keeper.TICK_SECONDS", 0.5)
     slack = FakeSlack(httpserver)
     with AlertmanagerServer(tmp_path, None) as server:
         variables = {

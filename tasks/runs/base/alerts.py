@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from tasks.alerts.delivery import Sender
-from tasks.alerts.incidents import Plan, take
+from tasks.alerts.incidents import Plan, silence, take
 from tasks.alerts.notices import Identify, hidden, of_finding
 from tasks.alerts.planning import planner
 from tasks.alerts.wording import Links
@@ -23,7 +23,7 @@ from tasks.core.alert_services import AlertSettings
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import FedvitalsError, SourceUnavailable
 from tasks.core.finding import Finding
-from tasks.core.incidents import IncidentEvent, Notice
+from tasks.core.incidents import Incident, IncidentEvent, Notice, Silence
 from tasks.core.receipt import Receipt
 from tasks.core.routes import Routes, read_routes
 from tasks.core.services import Environment, Service
@@ -108,7 +108,8 @@ class Desk:
     ) -> None:
         """Post findings to the environment's Alertmanager, else take them here."""
         service = environment.services.get("alertmanager")
-        if service is not None and notices:
+        # there it would be sent by the team's own receivers
+        if service is not None and notices and not self.routes.shadow:
             try:
                 with closing(Alertmanager(service)) as alertmanager:
                     alertmanager.post(posted(notices, datetime.now(UTC), every))
@@ -116,6 +117,21 @@ class Desk:
             except FedvitalsError as error:
                 logger.warning("findings go by routes.yaml: %s", error)
         self.take(notices)
+
+    def silence(self, incident: Incident, given: Silence | None, by: str) -> None:
+        """Silence an incident's alert here and in its Alertmanager, or end that; raise as a source."""
+        environment = self.settings.environments.get(incident.newest.environment)
+        service = environment.services.get("alertmanager") if environment else None
+        labels = {**incident.newest.labels, "alertname": incident.newest.name}
+        labels.pop("severity", None)
+        # there a client has another name
+        if service is not None and not self.tags & labels.keys():
+            with closing(Alertmanager(service)) as alertmanager:
+                if given is None:
+                    alertmanager.end_silences(labels)
+                else:
+                    alertmanager.silence(labels, given)
+        silence(self.ledger, incident.id, given, datetime.now(UTC), by, self.plan)
 
 
 @contextmanager
@@ -125,7 +141,7 @@ def opened_desk(settings: Settings, ledger: Ledger) -> Iterator[Desk]:
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     tags = frozenset(one.identity for one in catalogue.values() if one.identity)
     with ExitStack() as stack:
-        kinds = list(alert_channels_in(settings))
+        kinds = [] if routes.shadow else list(alert_channels_in(settings))
         channels = {
             kind.name: stack.enter_context(closing(kind.open(opening))) for kind, opening in kinds
         }

@@ -17,7 +17,6 @@ from tasks.core.errors import (
     PluginInvalid,
     UsageInvalid,
 )
-from tasks.core.health_measurements import health_measurements
 from tasks.core.measurement import Measurement, MetricType
 from tasks.core.receipt import Outcome
 from tasks.core.self_metrics import self_measurement
@@ -126,13 +125,15 @@ def make_report_plan(run: Run, asked: Request) -> Plan:
     return _plan(run, asked, _selected(catalogue, asked, run.settings), ())
 
 
-def make_health_plan(run: Run, output: str | None) -> Plan:
-    """Plan what is read of the checker's own records."""
+def make_own_plan(
+    run: Run, measurements: tuple[Measurement, ...], output: str | None = None
+) -> Plan:
+    """Plan what is read of fedvitals' own records."""
     Catalogue.read(run.settings.config / "metrics.yaml")
     wrong = tuple(map(str, mistakes(run.settings, run.environment)))
     for warning in wrong:
         logger.warning(warning)
-    return _plan(run, Request(output=output), health_measurements(), wrong)
+    return _plan(run, Request(output=output), measurements, wrong)
 
 
 def _selected(catalogue: Catalogue, asked: Request, settings: Settings) -> tuple[Measurement, ...]:

@@ -102,6 +102,13 @@ HEALTH = SourceKind(
     is_own=True,
     open=lambda o: _at("tasks.sources.health:HealthSource")(o.recorded, o.cell),
 )
+INCIDENTS = SourceKind(
+    name="incidents",
+    settings=None,
+    history="range",
+    is_own=True,
+    open=lambda o: _at("tasks.sources.incidents:IncidentSource")(o.changes),
+)
 INFLUXDB = SinkKind(
     name="influxdb",
     title="InfluxDB",
@@ -163,7 +170,7 @@ HEARTBEAT = ChannelKind(
     wants=lambda receipt: receipt.flow == WATCHED_FLOW and receipt.did_its_work,
 )
 OURS: Mapping[str, tuple[Adapter, ...]] = {
-    plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED, HEALTH),
+    plugins.SOURCES: (PROMETHEUS, SCRAPE, REST, TLS, FEDERATED, HEALTH, INCIDENTS),
     plugins.SINKS: (INFLUXDB, DATADOG, CLOUDWATCH, GCP, OTLP),
     plugins.CHANNELS: (GRAFANA, HEARTBEAT),
 }

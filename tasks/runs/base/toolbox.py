@@ -19,6 +19,7 @@ from tasks.lake.landed_rounds import known_run
 from tasks.lake.tables import Lake
 from tasks.lake.windows import WINDOWS
 from tasks.ledger import health
+from tasks.ledger.incidents import changes_in
 from tasks.ledger.locks import RunLock
 from tasks.pipeline.chunk import Tools
 from tasks.pipeline.recovery import caught_up, require_tables
@@ -185,5 +186,6 @@ def _opening(
             partial(health.intervals, run.ledger),
             partial(health.host_samples, run.ledger),
         ),
+        changes=partial(changes_in, run.ledger),
         cell=plan.settings.pipeline.cell,
     )

@@ -11,6 +11,7 @@ from tasks.core.addresses import check_output
 from tasks.core.artifact import Artifact, artifact_key
 from tasks.core.errors import ReportNotWritten
 from tasks.core.health import Health, HostSample, Key, Sample, Track, read_health
+from tasks.core.health_measurements import health_measurements
 from tasks.core.health_report import FederatedLearning, HealthReport
 from tasks.core.receipt import Receipt
 from tasks.core.whole_file import make_private, replace_file
@@ -20,7 +21,7 @@ from tasks.reports.health.build import DAYS, StatusPage, build
 from tasks.reports.health.page import write
 from tasks.runs.base.collecting import collect_by_source
 from tasks.runs.base.deliver import deliver
-from tasks.runs.base.plan import covered_window, make_health_plan
+from tasks.runs.base.plan import covered_window, make_own_plan
 from tasks.runs.base.run import Run
 from tasks.runs.base.self_metrics import land_self_metrics
 from tasks.runs.base.step import Step, plain
@@ -64,7 +65,7 @@ def health(
     seen = step("probe", look)(run, config, samples)
     report = step("judge", judge)(run, config, seen)
     step("report", write_report)(run, request, config, report)
-    plan = step("plan", make_health_plan)(run, request.output)
+    plan = step("plan", make_own_plan)(run, health_measurements(), request.output)
     collect_by_source(run, plan, step)
     window = covered_window(plan, run.outcomes)
     receipt = step("account", run.account)(window, details=report)

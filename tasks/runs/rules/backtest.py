@@ -1,12 +1,14 @@
 """Back-test thresholds, whether or not a rule ran, and learn limits from history."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 
 from tasks.analysis.rules.backtest import BackTest, days_of, firings
 from tasks.analysis.rules.firing import Alert
 from tasks.analysis.rules.learn import Learned, learn
 from tasks.analysis.rules.promql import absence, condition
+from tasks.core.alert_report import LimitLine
 from tasks.core.catalogue import Catalogue
 from tasks.core.errors import ConfigurationInvalid, FedvitalsError, SourceUnavailable, UsageInvalid
 from tasks.core.evaluations import Chunk
@@ -130,6 +132,20 @@ class Past:
             raise ConfigurationInvalid(where=where, problem=problem, fix="Set it")
         what, step = f"rule {threshold.id}", step or self._file.interval
         return self._client.evaluations(query, window, step, what)
+
+
+def learned_limits(
+    settings: Settings, environment: Environment, window: Window
+) -> Iterator[LimitLine]:
+    """Yield the limits that history would set elsewhere; raise SourceUnavailable."""
+    with closing(Past(settings, environment)) as past:
+        for each in past.chosen(()):
+            if each.mode != "alert" or each.value is None:
+                continue
+            learned, tests = past.learn(each, window)
+            if learned.limit is not None and learned.limit != each.value:
+                fires = len(tests[-1].firings)
+                yield LimitLine(rule=each.id, limit=each.value, learned=learned.limit, fires=fires)
 
 
 def _unlimited(threshold: Threshold) -> Threshold:

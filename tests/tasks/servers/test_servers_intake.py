@@ -189,7 +189,7 @@ def test_a_url_in_a_notice_is_never_fetched(url: str, httpserver: Any) -> None:
 def test_more_than_32_mb_are_refused_and_asked_for(url: str) -> None:
     asked = threading.Event()
     large = b'{"version": "4", "alerts": [], "x": "' + b"x" * (served.LARGEST + 1) + b'"}'
-    with patch("tasks.servers.keeper.Keeper.reconcile_soon", lambda self: asked.set()):
+    with patch("tasks.runs.alerts.keeper.Keeper.reconcile_soon", lambda self: asked.set()):
         refused = post(url, large)
         assert refused.status_code == 413
         assert asked.is_set()

@@ -12,8 +12,8 @@ from tasks.core.settings import load_settings
 from tasks.core.severity import Severity
 from tasks.ledger.incidents import open_incidents
 from tasks.ledger.ledger import Ledger
+from tasks.runs.alerts.keeper import Keeper
 from tasks.runs.base.alerts import opened_desk
-from tasks.servers.keeper import Keeper
 from tests.support.fakes.pagerduty import TOKEN, FakePagerDuty
 
 
@@ -41,7 +41,7 @@ def test_an_acknowledgement_of_a_channel_holds_as_long_as_any(
         desk.take([notice])
         assert desk.sender.drain("pagerduty") == 1
         fake.acknowledge(fake.incidents[0].key, "Ann")
-        Keeper(desk, lambda *_: None, print).keep()
+        Keeper(desk, lambda *_: None, print).acknowledge()
         (incident,) = open_incidents(ledger)
     given = incident.acknowledged
     expected = ("Ann", now + timedelta(hours=until)) if until else None

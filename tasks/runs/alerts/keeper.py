@@ -23,7 +23,7 @@ from tasks.core.thresholds import WATCHDOG
 from tasks.ledger import outbox
 from tasks.ledger.held_findings import all_held
 from tasks.ledger.incidents import note_intake, open_incidents
-from tasks.runs.base.alerts import EVERY, HOURLY, Desk
+from tasks.runs.base.alerts import DRAIN_SECONDS, EVERY, HOURLY, Desk
 from tasks.sources.alertmanager import Alertmanager, HeldAlert
 from tasks.sources.prometheus_rules import RulesClient
 
@@ -64,7 +64,9 @@ class Keeper:
     def start(self) -> None:
         """Begin to keep and to send."""
         names = [*self._desk.sender.channels]
-        self._threads = [threading.Thread(target=self._run, daemon=True)]
+        self._threads = [
+            threading.Thread(target=one, daemon=True) for one in (self._run, self._ask)
+        ]
         self._threads += [
             threading.Thread(target=self._send, args=(name,), daemon=True) for name in names
         ]
@@ -80,6 +82,13 @@ class Keeper:
         end = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+
+    def once(self) -> list[str]:
+        """Do all that is due now, and send what follows; return what failed."""
+        for what, do in (("the ledger", self.keep), ("acknowledgements", self.acknowledge)):
+            self._try(what, do)
+        self._try("messages", partial(self._desk.sender.drain_all, DRAIN_SECONDS))
+        return [f"{what}: {text}" for what, text in self._said.items()]
 
     def changed(self) -> None:
         """Wake those that send."""
@@ -102,14 +111,14 @@ class Keeper:
     def keep(self) -> None:
         """Do what is due now; raise LedgerUnavailable."""
         now, desk = self._clock(), self._desk
-        note_intake(desk.ledger, now)
+        if self._threads:
+            note_intake(desk.ledger, now)
         if self._is_due("reconcile", now, _RECONCILE):
             self._is_source_up = all([self._reconcile(one) for one in self._watched()])
         timing, is_up = desk.routes.timing, self._is_source_up
         tick(desk.ledger, timing, now, desk.plan, is_source_up=is_up)
         if self._is_due("minutely", now, _MINUTE):
             self._post_held()
-            self._take_acknowledgements()
             self._beat(now)
         unknown = set(outbox.next_due(desk.ledger)) - set(desk.sender.channels)
         for name in unknown:
@@ -121,6 +130,11 @@ class Keeper:
             self._soon.clear()
             self._try("the ledger", self.keep)
             self._soon.wait(TICK_SECONDS)
+
+    def _ask(self) -> None:
+        """Take acknowledgements beside all else, since a channel may hang."""
+        while not self._stopping.wait(_MINUTE.total_seconds()):
+            self._try("acknowledgements", self.acknowledge)
 
     def _send(self, channel: str) -> None:
         seen = -1
@@ -218,7 +232,8 @@ class Keeper:
             if environment is not None and "alertmanager" in environment.services:
                 self._desk.forward(environment, [notice], EVERY.get(flow, HOURLY))
 
-    def _take_acknowledgements(self) -> None:
+    def acknowledge(self) -> None:
+        """Take acknowledgements made in channels, which may hang; raise LedgerUnavailable."""
         ledger = self._desk.ledger
         waiting = {one.id for one in open_incidents(ledger) if one.acknowledged is None}
         for name, channel in self._desk.sender.channels.items():

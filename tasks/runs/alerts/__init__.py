@@ -1,0 +1,1 @@
+"""The run `alerts`, and what keeps incidents up to date."""
