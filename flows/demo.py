@@ -20,14 +20,19 @@ import yaml
 from deployments.services import processes
 from flows.commands.prefect_server import VARIABLE as PREFECT_VARIABLE
 from flows.commands.running import run_command
+from tasks.core.health import read_health
 from tasks.core.health_report import HealthReport
 from tasks.core.receipt import Receipt
 from tasks.core.services import InfluxService, Service
-from tasks.core.settings import Settings, shipped
+from tasks.core.settings import Settings, load_settings, shipped
 from tasks.core.slo_report import SloReport
-from tasks.core.window import iso
+from tasks.core.window import Window, iso
+from tasks.ledger.incidents import changes_in
+from tasks.ledger.opening import opened_ledger
+from tasks.runs.alerts.run import AlertsRequest
 from tasks.runs.collect import CollectRequest
 from tasks.runs.federated import FederatedRequest
+from tasks.runs.health.round import push_report
 from tasks.runs.health.run import HealthRequest
 from tasks.runs.slo.run import SloRequest
 
@@ -50,7 +55,13 @@ OF_A_GROWN_TRAINING = {
     "federation": ("rounds_per_hour_within_limit",),
 }
 LOSSY_CLIENTS = 1
+# a job is late so long after its report, and an incident closes so soon after its alert's end
+LATE_SECONDS = 10
+JOB = {"every": "5s", "grace": "4s", "severity": "high"}
+QUIET = {"resolve_hold": "5s", "evaluations": 1}
 PLANTED = "planted: the network of one client loses a fifth of its packets; the report names it"
+LATE = "model-export"
+LATE_SAID = f"planted: the job {LATE} reports once, and is late after that, until it reports again"
 FLUX = (
     'from(bucket: "{bucket}") |> range(start: -1h) |> filter(fn: (r) => r._measurement == '
     f'"training" and r._field == "model_accuracy_ratio" and r.environment == "{ENVIRONMENT}")'
@@ -87,10 +98,13 @@ def demo(
     with _stage(settings, folder, notify) as stage, _variables(stage.variables):
         started = datetime.now(UTC)
         end = started + timedelta(seconds=LONGEST_SECONDS)
+        acts = iter((_report_job, _miss_job, _report_job_again))
         while _status(stage.service)["state"] == "running" and datetime.now(UTC) < end:
             time.sleep(PAUSE_SECONDS)
             receipt = _collect(started, output)
             notify(f"{_round(stage.service)}; {receipt.values.landed} values landed")
+            next(acts, _do_nothing)(notify)
+        _keep_incidents(notify)
         receipt = _collect(started, output)
         _check_health(notify)
         if stage.variables["PROMETHEUS_URL"]:
@@ -100,6 +114,46 @@ def demo(
         if keep:
             _wait(stage, receipt, notify)
         return receipt
+
+
+def _do_nothing(_: Notify) -> None:
+    """Act no more."""
+
+
+def _report_job(_: Notify) -> None:
+    """Report the job whose next report will be late."""
+    with opened_ledger(load_settings()) as ledger:
+        push_report(ledger, read_health(load_settings()), ENVIRONMENT, LATE)
+
+
+def _miss_job(notify: Notify) -> None:
+    """Check when the job is late, which opens an incident."""
+    time.sleep(LATE_SECONDS)
+    run_command("health", HealthRequest())
+    _name_changes(notify)
+
+
+def _report_job_again(notify: Notify) -> None:
+    """Report the job, which ends the alert; its incident closes when it stays so."""
+    _report_job(notify)
+    run_command("health", HealthRequest())
+    _keep_incidents(notify)
+
+
+def _keep_incidents(notify: Notify) -> None:
+    """Let time pass for incidents, as the intake does each few seconds."""
+    run_command("alerts", AlertsRequest())
+    _name_changes(notify)
+
+
+def _name_changes(notify: Notify) -> None:
+    """Name what happened to the job's incident in the last seconds."""
+    now = datetime.now(UTC)
+    window = Window(now - timedelta(seconds=LATE_SECONDS), now)
+    with opened_ledger(load_settings()) as ledger:
+        for event, incident in changes_in(ledger, ENVIRONMENT, window):
+            if incident.newest.name == LATE:
+                notify(f"incident {incident.id[:4]} {event.change}: {incident.newest.sentence}")
 
 
 def _wait(stage: Stage, receipt: Receipt, notify: Notify) -> None:
@@ -163,11 +217,13 @@ def _stage(settings: Settings, folder: Path, notify: Notify) -> Iterator[Stage]:
         service = training.http
         notify(f"a federated training of {ROUNDS} rounds runs at {service}")
         notify(PLANTED)
+        notify(LATE_SAID)
         variables = {
             "FEDVITALS_HOME": str(folder),
             "FEDVITALS_CONFIG": str(folder / "config"),
             "FEDVITALS_LAKE_URL": "",
             "FEDVITALS_LEDGER_URL": "",
+            "ALERTMANAGER_URL": "",
             "FED_VIT_API_URL": training.https,
             "REQUESTS_CA_BUNDLE": training.ca_file,
             "FED_VIT_API_TOKEN": "",
@@ -265,6 +321,12 @@ def _write_config(folder: Path) -> None:
     with _changed(folder / "config" / "metrics.yaml") as catalogue:
         for entry in catalogue["measurements"].values():
             entry.update(CLOSER)
+    with _changed(folder / "config" / "health.yaml") as health:
+        health["pushed"] = {LATE: JOB}
+    with _changed(folder / "config" / "routes.yaml") as routes:
+        # the user's own channels may be set
+        routes["shadow"] = True
+        routes["incidents"].update(QUIET)
     with _changed(folder / "config" / "environments.yaml") as environments:
         environments["pipeline"].update(SOONER)
         environments["default_environment"] = ENVIRONMENT

@@ -350,6 +350,7 @@ def _shown(lines: "Sequence[IncidentLine]") -> list[dict[str, Any]]:
 
 def _channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[str]:
     """Return the channel, those of the route, or all; raise UsageInvalid for what is not there."""
+    from tasks.alerts.planning import expanded
     from tasks.core.errors import UsageInvalid
 
     channels, routes = desk.sender.channels, desk.routes.routes
@@ -361,7 +362,7 @@ def _channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[s
         chosen = routes[route]
         steps = (one for step in chosen.escalation for one in step.channels)
         every = dict.fromkeys((*chosen.channels, *steps, *chosen.fallback))
-        names = [one for one in every if one in channels]
+        names = expanded(every, channels)
     if not names or not set(names) <= set(channels):
         problem = f"it is not configured (configured: {', '.join(channels) or 'none'})"
         fix = "Set its variables: docs/configuration.md#alerts"

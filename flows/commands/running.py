@@ -25,6 +25,7 @@ RUNS = {
     "reconcile": "tasks.runs.reconcile.run",
     "maintain": "tasks.runs.maintain",
     "slo": "tasks.runs.slo.run",
+    "alerts": "tasks.runs.alerts.run",
 }
 
 

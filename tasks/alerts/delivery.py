@@ -17,7 +17,7 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from tasks.alerts.incidents import Plan, take
-from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL
+from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL, expanded
 from tasks.alerts.wording import Links, message_of, storm_message
 from tasks.analysis.incidents import event
 from tasks.core.errors import FedvitalsError, Terminal, Transient, defect
@@ -38,6 +38,8 @@ _MINUTE = timedelta(minutes=1)
 # a storm takes in what opens within it of its last message, which comes no sooner than the second
 _STORM_LASTS, _STORM_EVERY = timedelta(minutes=5), timedelta(seconds=10)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
+# an end that is refused is tried for so long
+_ENDS_FOR = timedelta(days=1)
 # a channel that fails so often, which takes some minutes, is an incident
 _MANY_TRIES = 6
 _QUIET_AGAIN = timedelta(minutes=1)
@@ -268,11 +270,16 @@ class Sender:
     def _refuse(self, channel: str, parcel: Parcel, text: str, now: datetime) -> None:
         logger.error("%s: a message about %s is refused: %s", channel, parcel.message.name, text)
 
+        # what is shown as open stays so until an end is taken: the reason may be put right
+        ends = [r for r in parcel.rows if r.action == "resolve" and now - r.due_at < _ENDS_FOR]
+        others = [row for row in parcel.rows if row not in ends]
+
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
-            outbox.end(connection, parcel.rows, "refused", now, problem=text)
-            self._show_unsure(connection, channel, parcel.rows, parcel.storm)
-            outbox.add(connection, self._elsewhere(connection, parcel.rows, now))
+            outbox.put_off(connection, ends, now + _LONGEST_WAIT, text, is_unsure=False)
+            outbox.end(connection, others, "refused", now, problem=text)
+            self._show_unsure(connection, channel, others, parcel.storm)
+            outbox.add(connection, self._elsewhere(connection, others, now))
 
         self.ledger.patiently(do)
         if parcel.message.kind != CHANNEL_KIND:
@@ -287,8 +294,8 @@ class Sender:
         for row in rows:
             _, route = self.routes.route_of(incidents[row.incident_id])
             tried = outbox.channels_tried(connection, row)
-            spare = (one for one in route.fallback if one in self.channels and one not in tried)
-            for name in [*spare][:1]:
+            spare = [one for one in expanded(route.fallback, self.channels) if one not in tried]
+            for name in spare[:1]:
                 yield replace(
                     row, number=0, channel=name, due_at=now, next_at=now,
                     tries=0, is_unsure=False, leased_until=None, why=f"{row.channel} refused it",

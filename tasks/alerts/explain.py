@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from tasks.alerts.planning import usable
+from tasks.alerts.planning import expanded, usable
 from tasks.analysis.incidents import take
 from tasks.core.alert_report import Explained, IncidentLine, IncidentState, PlannedStep
 from tasks.core.incidents import Incident, Notice
@@ -26,7 +26,9 @@ def explain(
             at=planned.at,
             step=planned.number,
             channels=tuple(usable(route, planned.channels, configured, step.incident)),
-            not_configured=tuple(one for one in planned.channels if one not in configured),
+            not_configured=tuple(
+                one for one in planned.channels if not expanded([one], configured)
+            ),
         )
         for planned in routes.steps_of(step.incident)
     )
@@ -65,6 +67,7 @@ def line_of(one: Incident, undelivered: str = "") -> IncidentLine:
         alert=one.newest.name,
         state=state_of(one),
         since=one.opened_at,
+        until=one.closed_at,
         acknowledged_by=given.by if given else "",
         acknowledged_until=given.until if given else None,
         silenced_until=one.silence.until if one.silence else None,

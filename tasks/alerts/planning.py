@@ -1,12 +1,12 @@
 """Which messages follow from a change of an incident: rows of the outbox, in its transaction."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sqlalchemy import Connection, select
 
 from tasks.alerts.incidents import Plan
 from tasks.core.incidents import Action, Incident, IncidentEvent
-from tasks.core.routes import ChannelName, Route, Routes
+from tasks.core.routes import ChannelName, Route, Routes, is_channel
 from tasks.core.severity import Severity
 from tasks.ledger.outbox import Row, add, waiting_steps
 from tasks.ledger.schema import outbox
@@ -87,13 +87,15 @@ def usable(
     """Return the channels of a step that are configured; the first fallback when none is."""
     about = incident.newest.labels.get(CHANNEL_LABEL)
     failing = about if incident.newest.kind == CHANNEL_KIND else None
-    able: list[str] = []
-    able += (name for name in channels if name in configured and name != failing)
+    able = [one for one in expanded(channels, configured) if one != failing]
     if able or not channels:
         return able
-    spare = (name for name in route.fallback if name in configured and name != failing)
-    able += [*spare][:1]
-    return able
+    return [one for one in expanded(route.fallback, configured) if one != failing][:1]
+
+
+def expanded(channels: Iterable[ChannelName], configured: Collection[str]) -> list[str]:
+    """Return the configured channels that routes name so, in that order."""
+    return [one for name in channels for one in sorted(configured) if is_channel(one, name)]
 
 
 def _maker(incident: Incident, event: IncidentEvent) -> Callable[[str, Action], Row]:

@@ -20,6 +20,7 @@ _CHANGES = {
     "unacknowledged": "{why}",
     "escalated": "not acknowledged: step {step} of the escalation",
 }
+_NEWS = frozenset({"worsened", "escalated"})
 # of a storm
 _MOST_NAMES = 20
 # pairs of title and URL
@@ -58,6 +59,7 @@ def message_of(
         failed=tuple(one for one in newest.labels.get("failed", "").split("\n") if one),
         newest=incident.values,
         links=tuple((title, url) for title, url in (*own, *links) if url),
+        is_news=row.change in _NEWS,
         is_test=newest.labels.get("test") == "true",
     )
 

@@ -4,7 +4,7 @@ import html
 import logging
 import smtplib
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.message import EmailMessage
@@ -14,8 +14,9 @@ from tasks.channels.http import is_link, sparkline
 from tasks.core.alert_services import EmailService
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
-from tasks.core.incidents import Acknowledgement, AlertMessage
+from tasks.core.incidents import AlertMessage
 from tasks.core.outside import shortened
+from tasks.core.ports import AlertChannel
 from tasks.http import trusting
 
 logger = logging.getLogger("fedvitals")
@@ -33,7 +34,7 @@ td:first-child{opacity:.7;white-space:nowrap}.state{border-left:4px solid;paddin
 """
 
 
-class EmailChannel:
+class EmailChannel(AlertChannel):
     """A mail server, and who gets mail."""
 
     name = NAME
@@ -55,10 +56,6 @@ class EmailChannel:
         if refused:
             logger.warning("%s: refused for %s", NAME, ", ".join(sorted(refused)))
         return thread
-
-    def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
-        """Return none: answers to mails are not read."""
-        return {}
 
     def check(self) -> ServiceCheck:
         """Log in, and send nothing."""

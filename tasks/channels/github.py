@@ -3,17 +3,19 @@
 import html
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, unquote
 
 from tasks.channels.http import HttpChannel, is_link
 from tasks.core.alert_services import GitHubService
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
-from tasks.core.incidents import Acknowledgement, AlertMessage
-from tasks.core.severity import NAMES
+from tasks.core.incidents import Acknowledgement, AlertMessage, ShownIncident
+from tasks.core.ports import AlertChannel
+from tasks.core.severity import NAMES, Severity
 from tasks.core.window import iso
 from tasks.http import Answer
 
@@ -35,11 +37,14 @@ _MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~$-]")
 # GitHub finds these in what is shown, where no escape helps but a character without width
 _MENTIONS = re.compile(r"(@|#|\bGH-)(?=\w)", re.IGNORECASE)
 _MOST_PAGES = 20
+_MARK = re.compile(
+    r"<!-- fedvitals:(?P<fingerprint>[0-9a-f]{16}):(?P<id>[0-9a-f]{16}):(?P<environment>[^\s:]+) -->\Z"
+)
 # of the 65,536 that a text may have
 LONGEST = 60_000
 
 
-class GitHubChannel(HttpChannel):
+class GitHubChannel(HttpChannel, AlertChannel):
     """The issues of one repository."""
 
     def __init__(self, service: GitHubService, _: timedelta) -> None:
@@ -98,6 +103,23 @@ class GitHubChannel(HttpChannel):
                 who = (event.get("actor") or {}).get("login") or NAME
                 at = datetime.fromisoformat(event["created_at"])
         return Acknowledgement(who, at, at, f"label on issue {number}")
+
+    def shown(self) -> Iterator[ShownIncident]:
+        """Yield the open issues that have the mark of an incident."""
+        for one in self._list(LABELS):
+            found = _MARK.search(one.get("body") or "")
+            labels = {label["name"] for label in one.get("labels", ())}
+            if found:
+                _, _, name = one["title"].partition(": ")
+                yield ShownIncident(
+                    id=found["id"],
+                    fingerprint=found["fingerprint"],
+                    environment=unquote(found["environment"]),
+                    name=name or one["title"],
+                    severity=_severity(labels),
+                    opened_at=datetime.fromisoformat(one["created_at"]),
+                    reference=str(one["number"]),
+                )
 
     def check(self) -> ServiceCheck:
         """Check that the issues can be read; whether they may be written shows when they are."""
@@ -189,7 +211,13 @@ class GitHubChannel(HttpChannel):
 
 def mark_of(message: AlertMessage) -> str:
     """Return the mark by which an incident's issue is found."""
-    return f"<!-- fedvitals:{message.fingerprint}:{message.incident_id} -->"
+    environment = quote(message.environment, safe="")
+    return f"<!-- fedvitals:{message.fingerprint}:{message.incident_id}:{environment} -->"
+
+
+def _severity(labels: Collection[str]) -> Severity:
+    known = (one for one, names in NAMES.items() if names.github_label in labels)
+    return next(known, Severity.HIGH)
 
 
 def body_of(message: AlertMessage) -> str:

@@ -1,13 +1,13 @@
 """Grafana: an incident as an annotation, a region from its opening to its end."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
 from tasks.channels.http import HttpChannel
 from tasks.core.checks import ServiceCheck
-from tasks.core.incidents import Acknowledgement, AlertMessage
+from tasks.core.incidents import AlertMessage
+from tasks.core.ports import AlertChannel
 from tasks.core.services import Service
 
 NAME = "Grafana"
@@ -15,7 +15,7 @@ TAGS = ("fedvitals", "incident")
 _PATH = "/api/annotations"
 
 
-class GrafanaIncidents(HttpChannel):
+class GrafanaIncidents(HttpChannel, AlertChannel):
     """Annotations of one Grafana."""
 
     def __init__(self, service: Service, _: timedelta) -> None:
@@ -39,10 +39,6 @@ class GrafanaIncidents(HttpChannel):
         tags = [*TAGS, _tag(message), str(message.severity), message.environment]
         body = {"time": _milliseconds(message.opened_at), "tags": tags, **change}
         return str(self.document(self.ask("POST", _PATH, json=body)).get("id"))
-
-    def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
-        """Return none: nothing is acknowledged there."""
-        return {}
 
     def check(self) -> ServiceCheck:
         """Check that annotations can be read; whether they may be written shows when they are."""

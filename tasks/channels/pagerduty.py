@@ -9,6 +9,7 @@ from tasks.channels.http import HttpChannel, is_link
 from tasks.core.alert_services import PagerDutyService
 from tasks.core.checks import ServiceCheck
 from tasks.core.incidents import Acknowledgement, AlertMessage
+from tasks.core.ports import AlertChannel
 from tasks.core.services import Service
 from tasks.core.severity import NAMES
 
@@ -20,7 +21,7 @@ LONGEST_SUMMARY = 1024
 _ACTIONS = {"acknowledge": "acknowledge", "resolve": "resolve"}
 
 
-class PagerDutyChannel(HttpChannel):
+class PagerDutyChannel(HttpChannel, AlertChannel):
     """One integration. The key of an alert is the incident's id, so that a repeat changes nothing."""
 
     def __init__(self, service: PagerDutyService, _: timedelta) -> None:

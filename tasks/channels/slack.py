@@ -1,6 +1,7 @@
 """Slack: one message an incident, kept up to date, with its history in a thread.
 
-With an incoming webhook nothing can be changed later: the opening and the end are sent, and no more.
+With an incoming webhook nothing can be changed later: the opening, the end, and what became worse
+or was escalated are sent, and no more.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from tasks.channels.http import HTTP_LOGGER, HttpChannel, is_link, sparkline, un
 from tasks.core.alert_services import SlackService
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
-from tasks.core.incidents import Acknowledgement, AlertMessage
+from tasks.core.incidents import AlertMessage
+from tasks.core.ports import AlertChannel
 from tasks.core.services import Service
 
 NAME = "Slack"
@@ -39,7 +41,7 @@ _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_clos
 _POSTING = {"unfurl_links": False, "unfurl_media": False}
 
 
-class SlackChannel:
+class SlackChannel(AlertChannel):
     """A channel of Slack by its bot, else by its webhook."""
 
     name = NAME
@@ -53,15 +55,11 @@ class SlackChannel:
     def send(self, message: AlertMessage, reference: str) -> str:
         """Show the message; the reference is the channel's id and the message's time."""
         if self._hook is not None:
-            if message.action in ("open", "resolve", "summary"):
+            if message.is_news or message.action in ("open", "resolve", "summary"):
                 self._hook.send(message)
             return "webhook"
         assert self._bot is not None
         return self._bot.send(message, reference, self._channel)
-
-    def acknowledged(self, references: Mapping[str, str]) -> Mapping[str, Acknowledgement]:
-        """Return none: nothing is acknowledged there."""
-        return {}
 
     def check(self) -> ServiceCheck:
         """Check the bot's token; a webhook shows only when it is used."""

@@ -24,6 +24,7 @@ class IncidentLine(Strict):
     alert: str
     state: IncidentState
     since: datetime
+    until: datetime | None = Field(default=None, description="when it was closed")
     acknowledged_by: str = ""
     acknowledged_until: datetime | None = None
     silenced_until: datetime | None = None

@@ -1,7 +1,7 @@
 """The services that show incidents, from variables; they are the same for all environments."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,9 +57,9 @@ class EmailService(NamedTuple):
 
 
 class AppriseService(NamedTuple):
-    """What apprise speaks: URLs that are secrets."""
+    """What apprise speaks: a URL that is a secret."""
 
-    urls: tuple[SecretStr, ...]
+    url: SecretStr
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,15 @@ def _services(env: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigurationInvalid: when one is set in part, or wrongly.
     """
-    readers = {
+    readers: dict[str, Callable[[Mapping[str, str]], Any]] = {
         "slack": _slack,
         "pagerduty": _pagerduty,
         "github": _github,
         "email": _email,
-        "apprise": _apprise,
     }
     found = {name: read(env) for name, read in readers.items()}
+    # a channel each: which of several failed, one would not know
+    found |= {f"apprise-{n}": one for n, one in enumerate(_apprise(env), 1)}
     return {name: service for name, service in found.items() if service is not None}
 
 
@@ -173,7 +174,7 @@ def _email(env: Mapping[str, str]) -> EmailService | None:
     return EmailService(host, int(port), user, secret, sender, recipients)
 
 
-def _apprise(env: Mapping[str, str]) -> AppriseService | None:
+def _apprise(env: Mapping[str, str]) -> list[AppriseService]:
     urls = (secret_of(env, "APPRISE_URLS") or "").split()
     for url in urls:
         # a second layer of retries would send twice, and what is optional never fails
@@ -184,7 +185,7 @@ def _apprise(env: Mapping[str, str]) -> AppriseService | None:
                 problem=f"a URL sets {', '.join(found)}",
                 fix="Remove it: fedvitals sends again what fails",
             )
-    return AppriseService(tuple(map(SecretStr, urls))) if urls else None
+    return [AppriseService(SecretStr(url)) for url in urls]
 
 
 def _service(

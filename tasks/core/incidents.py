@@ -154,6 +154,19 @@ class Incident:
 
 
 @dataclass(frozen=True)
+class ShownIncident:
+    """An incident that a channel shows as open, with its reference there."""
+
+    id: str
+    fingerprint: str
+    environment: str
+    name: str
+    severity: Severity
+    opened_at: datetime
+    reference: str
+
+
+@dataclass(frozen=True)
 class IncidentEvent:
     """One change of an incident, kept for ever: when, from what, to what, by whom and why."""
 

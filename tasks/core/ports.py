@@ -18,7 +18,7 @@ from tasks.core.batch import Batch
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import FedvitalsError
 from tasks.core.history import KnownRun
-from tasks.core.incidents import Acknowledgement, AlertMessage
+from tasks.core.incidents import Acknowledgement, AlertMessage, ShownIncident
 from tasks.core.measurement import Measurement
 from tasks.core.message import Message
 from tasks.core.quarantine import no_records
@@ -168,6 +168,11 @@ class AlertChannel(Protocol):
 
         How long they hold is not the channel's to say: `until` is when they were made.
         """
+        return {}
+
+    def shown(self) -> Iterable[ShownIncident]:
+        """Return what it shows as open, for a ledger that knows nothing of it; raise as `send`."""
+        return ()
 
     def check(self) -> ServiceCheck:
         """Check that messages could be sent, without sending one."""

@@ -17,6 +17,11 @@ ChannelName = Literal["slack", "pagerduty", "github", "email", "grafana", "appri
 CHANNELS: tuple[ChannelName, ...] = ("slack", "pagerduty", "github", "email", "grafana", "apprise")
 
 
+def is_channel(name: str, of_routes: str) -> bool:
+    """Return whether a channel is one that routes name so: apprise-2 is of apprise."""
+    return name.partition("-")[0] == of_routes
+
+
 class Escalation(Strict):
     """A step that is taken while an incident is not acknowledged."""
 

@@ -34,6 +34,7 @@ def export_of(
         "receipt": report.receipt.model_dump(mode="json"),
         "notes": list(report.notes),
         "changes": to_jsonable_python(report.changes),
+        "incidents": [one.model_dump(mode="json") for one in report.incidents],
         "measurements": [
             _measurement(section, table, report.window)
             for section, table in zip(sections, tables, strict=True)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from tasks.core.alert_report import IncidentLine
 from tasks.core.measurement import Measurement
 from tasks.core.receipt import (
     STATE_ORDER,
@@ -111,6 +112,7 @@ class RunReport:
     sections: tuple[MeasurementSection, ...]
     notes: tuple[str, ...] = ()
     changes: Changes | None = None
+    incidents: tuple[IncidentLine, ...] = ()
 
     @property
     def zone(self) -> tzinfo:

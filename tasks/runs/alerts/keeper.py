@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,19 +10,22 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from tasks.alerts.adoption import adopt, summary_of
+from tasks.alerts.drill import sent_to
 from tasks.alerts.incidents import acknowledge, reconcile, tick
 from tasks.alerts.notices import Identify, SentAlert, of_alert
+from tasks.alerts.planning import expanded
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.alert_services import HEARTBEAT
 from tasks.core.errors import FedvitalsError, defect
-from tasks.core.incidents import ActiveAlert, Notice, Snapshot
+from tasks.core.incidents import ActiveAlert, Notice, ShownIncident, Snapshot
 from tasks.core.message import Message
 from tasks.core.ports import AlertChannel
 from tasks.core.services import Environment
 from tasks.core.thresholds import WATCHDOG
 from tasks.ledger import outbox
 from tasks.ledger.held_findings import all_held
-from tasks.ledger.incidents import note_intake, open_incidents
+from tasks.ledger.incidents import is_first_look, note_intake, of_ids, open_incidents
 from tasks.runs.base.alerts import DRAIN_SECONDS, EVERY, HOURLY, Desk
 from tasks.sources.alertmanager import Alertmanager, HeldAlert
 from tasks.sources.prometheus_rules import RulesClient
@@ -113,8 +116,11 @@ class Keeper:
         now, desk = self._clock(), self._desk
         if self._threads:
             note_intake(desk.ledger, now)
+        adopted = self._adopt(now)
         if self._is_due("reconcile", now, _RECONCILE):
-            self._is_source_up = all([self._reconcile(one) for one in self._watched()])
+            self._is_source_up = all([self._reconcile(one, adopted) for one in self._watched()])
+        if adopted:
+            self._say_adopted(adopted, now)
         timing, is_up = desk.routes.timing, self._is_source_up
         tick(desk.ledger, timing, now, desk.plan, is_source_up=is_up)
         if self._is_due("minutely", now, _MINUTE):
@@ -173,7 +179,30 @@ class Keeper:
             if "alertmanager" in one.services:
                 yield one
 
-    def _reconcile(self, environment: Environment) -> bool:
+    def _adopt(self, now: datetime) -> list[str]:
+        """Take over what channels show as open, once a ledger; return the incidents' ids."""
+        ledger, shown = self._desk.ledger, dict[str, list[ShownIncident]]()
+        if not ledger.patiently(lambda c: is_first_look(ledger, c, "")):
+            return []
+        for name, channel in self._desk.sender.channels.items():
+
+            def ask(name: str = name, channel: AlertChannel = channel) -> None:
+                shown[name] = list(channel.shown())
+
+            self._try(f"open incidents of {name}", ask)
+        return [one.incident_id for one in adopt(ledger, shown, now)]
+
+    def _say_adopted(self, ids: Sequence[str], now: datetime) -> None:
+        """Send one message about what was taken over, where digests go."""
+        desk = self._desk
+        incidents = [*desk.ledger.patiently(lambda c: of_ids(c, ids)).values()]
+        message = summary_of(incidents, desk.settings.default_environment, now)
+        names = expanded(desk.routes.digest, desk.sender.channels)
+        for one in sent_to(desk.sender.channels, names, message):
+            if not one.ok:
+                self._notify(f"what was taken over is not said in {one.channel}: {one.detail}")
+
+    def _reconcile(self, environment: Environment, adopted: list[str]) -> bool:
         """Make incidents what Alertmanager holds; return whether their source is up."""
         desk = self._desk
         seen: list[bool] = []
@@ -181,7 +210,8 @@ class Keeper:
         def do() -> None:
             snapshot = self._snapshot(environment)
             seen.append(snapshot.is_source_up)
-            reconcile(desk.ledger, snapshot, desk.routes.timing, desk.plan)
+            events = reconcile(desk.ledger, snapshot, desk.routes.timing, desk.plan)
+            adopted.extend(one.incident_id for one in events if one.change == "adopted")
 
         return self._try(f"Alertmanager of {environment.name}", do) and all(seen)
 

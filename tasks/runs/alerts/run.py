@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.alerts.digest import message_of
 from tasks.alerts.drill import sent_to
+from tasks.alerts.planning import expanded
 from tasks.core.alert_report import ChannelAnswer
 from tasks.core.artifact import Artifact, code
 from tasks.core.finding import Finding
@@ -89,5 +90,5 @@ def send_digest(run: Run, desk: Desk, window: Window, learn: Learn | None) -> No
 
 def send_to_routes(desk: Desk, message: AlertMessage) -> tuple[ChannelAnswer, ...]:
     """Send a digest to the channels of routes.yaml; return how each took it."""
-    names = [name for name in desk.routes.digest if name in desk.sender.channels]
+    names = expanded(desk.routes.digest, desk.sender.channels)
     return tuple(sent_to(desk.sender.channels, names, message))

@@ -4,6 +4,7 @@ Adapters are named as entry points are, and imported when they are used: a run l
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -24,6 +25,7 @@ from tasks.core.ports import (
     SourceOpening,
 )
 from tasks.core.retry import retrying
+from tasks.core.routes import is_channel
 from tasks.core.services import (
     CloudWatchService,
     DatadogService,
@@ -206,8 +208,8 @@ def alert_channels_in(settings: Settings) -> Iterator[tuple[AlertChannelKind, Op
     if grafana is not None and grafana.is_whole:
         services["grafana"] = grafana
     for name, kind in ALERT_CHANNELS.items():
-        if name in services:
-            yield kind, Opening(services[name], CHANNEL_RETRY_TIMEOUT)
+        for each in sorted(one for one in services if is_channel(one, name)):
+            yield replace(kind, name=each), Opening(services[each], CHANNEL_RETRY_TIMEOUT)
 
 
 def names(group: str) -> list[str]:

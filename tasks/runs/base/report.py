@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.alerts.explain import lines_of
+from tasks.core.alert_report import IncidentLine
 from tasks.core.artifact import Artifact, artifact_key, page_artifact
 from tasks.core.batch import Batch, count_values
 from tasks.core.errors import ReportNotWritten
@@ -18,6 +20,7 @@ from tasks.core.verdict import Verdict
 from tasks.core.window import Window
 from tasks.lake.history import means
 from tasks.lake.tables import Lake
+from tasks.ledger.incidents import incidents_in
 from tasks.ledger.ledger import Ledger
 from tasks.reports.changes import changes_of
 from tasks.reports.comparison import shifts_of
@@ -112,12 +115,19 @@ def write_report(
         sections=sections,
         notes=receipt.remarks,
         changes=changes_of(receipt, run.receipts_before),
+        incidents=_incidents(run, window),
     )
     try:
         return Report(files=write(report, plan.output), markdown=markdown(report))
     except OSError as error:
         problem = error.strerror or str(error)
         raise ReportNotWritten(folder=plan.output, problem=problem) from error
+
+
+def _incidents(run: Run, window: Window) -> tuple[IncidentLine, ...]:
+    """Return the environment's incidents that were open in the window, the gravest first."""
+    found = incidents_in(run.ledger, window)
+    return lines_of([one for one in found if one.newest.environment == run.environment.name], {})
 
 
 def report(run: Run, request: Request) -> Receipt:

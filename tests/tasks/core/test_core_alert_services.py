@@ -27,7 +27,7 @@ WHOLE = {
 def test_all_services_with_their_addresses_and_no_secret_in_sight() -> None:
     found = read_alert_settings(WHOLE)
     services = found.services
-    assert [*services] == ["slack", "pagerduty", "github", "email", "apprise"]
+    assert [*services] == ["slack", "pagerduty", "github", "email", "apprise-1", "apprise-2"]
     assert services["slack"].api.url == "https://slack.com/api"
     assert services["pagerduty"].events.url == "https://events.pagerduty.com"
     assert services["github"].assignees == ("ann", "bob")
