@@ -1,14 +1,19 @@
-"""Write docs/commands.md from the CLI's own help, docs/reliability.md from the tests' markers, and
-docs/alert-routes.md from the shipped routes."""
+"""Write docs/commands.md from the CLI's own help, docs/reliability.md from the tests' markers,
+docs/alert-routes.md from the shipped routes, and the schemas of alerts from their models."""
 
 import ast
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import BaseModel
 from typer.main import get_command
+
+from tasks.core.alert_report import DOCUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = (
@@ -163,10 +168,16 @@ def _names(channels: Iterable[str]) -> str:
     return ", ".join(channels) or "none"
 
 
-PAGES = {
+def schema_page(model: type[BaseModel]) -> str:
+    """Return the JSON schema of a document."""
+    return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "reliability.md": reliability_page,
     "alert-routes.md": routes_page,
+    **{f"schemas/{name}.json": partial(schema_page, one) for name, one in DOCUMENTS.items()},
 }
 
 

@@ -106,6 +106,7 @@ def demo(
             next(acts, _do_nothing)(notify)
         _keep_incidents(notify)
         receipt = _collect(started, output)
+        _report_job(notify)
         _check_health(notify)
         if stage.variables["PROMETHEUS_URL"]:
             _judge_slos(notify)
@@ -153,7 +154,8 @@ def _name_changes(notify: Notify) -> None:
     with opened_ledger(load_settings()) as ledger:
         for event, incident in changes_in(ledger, ENVIRONMENT, window):
             if incident.newest.name == LATE:
-                notify(f"incident {incident.id[:4]} {event.change}: {incident.newest.sentence}")
+                what = incident.newest.sentence if event.change == "opened" else LATE
+                notify(f"incident {incident.id[:4]} {event.change}: {what}")
 
 
 def _wait(stage: Stage, receipt: Receipt, notify: Notify) -> None:

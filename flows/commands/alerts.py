@@ -1,23 +1,15 @@
 """`fedvitals alerts`: incidents, what was sent about them, and the intake."""
 
 import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows.commands import alerts_desk
 from flows.commands.options import AsJson, EnvironmentName
 from flows.commands.show import print_clean, print_document, print_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tasks.core.alert_report import IncidentLine
-    from tasks.core.incidents import Incident
-    from tasks.core.window import Window
-    from tasks.runs.base.alerts import Desk
 
 group = typer.Typer(
     help="List, acknowledge and explain incidents, and take alerts.", no_args_is_help=True
@@ -52,7 +44,7 @@ def ls(
     from tasks.ledger.outbox import refused_openings
 
     now = datetime.now(UTC)
-    with _desk() as desk:
+    with alerts_desk.opened() as desk:
         week = Window(now - timedelta(days=7), now)
         found = incidents_in(desk.ledger, week) if all_ else open_incidents(desk.ledger)
         if environment is not None:
@@ -62,7 +54,9 @@ def ls(
     if json:
         print_document(IncidentList(incidents=lines))
     else:
-        print_table(_shown(lines), empty="no open incidents", zone=desk.settings.timezone)
+        print_table(
+            alerts_desk.shown(lines), empty="no open incidents", zone=desk.settings.timezone
+        )
     if undelivered:
         raise typer.Exit(1)
 
@@ -77,8 +71,8 @@ def show(incident: Id, json: AsJson = False) -> None:
     """
     from tasks.runs.alerts.shown import detail_of
 
-    with _desk() as desk:
-        detail = detail_of(desk, _found(desk, incident))
+    with alerts_desk.opened() as desk:
+        detail = detail_of(desk, alerts_desk.found(desk, incident))
     if json:
         print_document(detail)
         return
@@ -114,15 +108,15 @@ def ack(
     from tasks.core.user import user_name
 
     now = datetime.now(UTC)
-    with _desk() as desk:
-        one = _found(desk, incident)
+    with alerts_desk.opened() as desk:
+        one = alerts_desk.found(desk, incident)
         length = checked_duration(duration) if duration else desk.routes.timing.acknowledged_for
         given = Acknowledgement(user_name(), now, now + length, reason)
         acknowledge(desk.ledger, one.id, given, desk.plan)
-        _send(desk)
+        alerts_desk.send(desk)
         until = given.until.astimezone(desk.settings.timezone)
         state = "acknowledged" if one.is_open else "was closed already; noted"
-        _answer(desk, one, f"{state} until {until:%Y-%m-%d %H:%M %Z}", json)
+        alerts_desk.answer(desk, one, f"{state} until {until:%Y-%m-%d %H:%M %Z}", json)
 
 
 @group.command("silence")
@@ -149,14 +143,14 @@ def silence(
     from tasks.core.user import user_name
 
     now, user = datetime.now(UTC), user_name()
-    with _desk() as desk:
-        one = _found(desk, incident)
+    with alerts_desk.opened() as desk:
+        one = alerts_desk.found(desk, incident)
         given = None if end else Silence(user, now, now + checked_duration(duration), reason)
         desk.silence(one, given, user)
-        _send(desk)
+        alerts_desk.send(desk)
         until = given and given.until.astimezone(desk.settings.timezone)
         state = f"silenced until {until:%Y-%m-%d %H:%M %Z}" if until else "not silenced any more"
-        _answer(desk, one, state, json)
+        alerts_desk.answer(desk, one, state, json)
 
 
 @group.command("resolve")
@@ -172,11 +166,11 @@ def resolve(incident: Id, reason: Why = "", json: AsJson = False) -> None:
     from tasks.alerts.incidents import resolve_by_hand
     from tasks.core.user import user_name
 
-    with _desk() as desk:
-        one = _found(desk, incident)
+    with alerts_desk.opened() as desk:
+        one = alerts_desk.found(desk, incident)
         resolve_by_hand(desk.ledger, one.id, datetime.now(UTC), user_name(), reason, desk.plan)
-        _send(desk)
-        _answer(desk, one, "closed" if one.is_open else "was closed already", json)
+        alerts_desk.send(desk)
+        alerts_desk.answer(desk, one, "closed" if one.is_open else "was closed already", json)
 
 
 @group.command("noise")
@@ -191,8 +185,8 @@ def noise(since: Since = "-30d", json: AsJson = False) -> None:
     """
     from tasks.runs.alerts.digest import noise_of
 
-    with _desk() as desk:
-        found = noise_of(desk, _since(since))
+    with alerts_desk.opened() as desk:
+        found = noise_of(desk, alerts_desk.since_window(since))
     if json:
         print_document(found)
     else:
@@ -212,8 +206,8 @@ def shadow(since: Since = "-14d", json: AsJson = False) -> None:
     """
     from tasks.runs.alerts.digest import shadow_of
 
-    with _desk() as desk:
-        found = shadow_of(desk, _since(since))
+    with alerts_desk.opened() as desk:
+        found = shadow_of(desk, alerts_desk.since_window(since))
     if json:
         print_document(found)
         return
@@ -243,8 +237,8 @@ def explain(
     from tasks.core.alert_report import Explanation
     from tasks.ledger.incidents import newest_of
 
-    with _desk() as desk:
-        notices = _notices(desk, file)
+    with alerts_desk.opened() as desk:
+        notices = alerts_desk.notices_of(desk, file)
         known = desk.ledger.patiently(lambda c: newest_of(c, [one.key for one in notices]))
         channels = frozenset(desk.sender.channels)
         found = [explained(one, known.get(one.key), desk.routes, channels) for one in notices]
@@ -286,8 +280,8 @@ def send_test(
     from tasks.alerts.drill import drill
     from tasks.core.alert_report import ChannelAnswers
 
-    with _desk() as desk:
-        names = _channels_of(desk, channel, route)
+    with alerts_desk.opened() as desk:
+        names = alerts_desk.channels_of(desk, channel, route)
         default = desk.settings.default_environment
         done = drill(desk.sender.channels, names, default, datetime.now(UTC))
     if json:
@@ -326,94 +320,3 @@ def serve() -> None:
         notify(f"taking alerts at {address}/alertmanager and {address}/events")
         # until a signal
         threading.Event().wait()
-
-
-@contextmanager
-def _desk() -> "Iterator[Desk]":
-    from tasks.core.settings import load_settings
-    from tasks.ledger.opening import opened_ledger
-    from tasks.runs.base.alerts import opened_desk
-
-    settings = load_settings()
-    with opened_ledger(settings) as ledger, opened_desk(settings, ledger) as desk:
-        if desk.routes.shadow:
-            print("fedvitals: shadow of routes.yaml is on: no message is sent", file=sys.stderr)
-        yield desk
-
-
-def _shown(lines: "Sequence[IncidentLine]") -> list[dict[str, Any]]:
-    """Return incidents as rows of a table, without columns that are empty in all."""
-    rows = [dict(line) for line in lines]
-    full = {name for row in rows for name, value in row.items() if value not in ("", None)}
-    return [{name: value for name, value in row.items() if name in full} for row in rows]
-
-
-def _channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[str]:
-    """Return the channel, those of the route, or all; raise UsageInvalid for what is not there."""
-    from tasks.alerts.planning import expanded
-    from tasks.core.errors import UsageInvalid
-
-    channels, routes = desk.sender.channels, desk.routes.routes
-    names = [channel] if channel else [*channels]
-    if route is not None and route not in routes:
-        problem, fix = f"there is no route {route!r}", f"Use one of: {', '.join(routes)}"
-        raise UsageInvalid(argument="--route", problem=problem, fix=fix)
-    if route is not None:
-        chosen = routes[route]
-        steps = (one for step in chosen.escalation for one in step.channels)
-        every = dict.fromkeys((*chosen.channels, *steps, *chosen.fallback))
-        names = expanded(every, channels)
-    if not names or not set(names) <= set(channels):
-        problem = f"it is not configured (configured: {', '.join(channels) or 'none'})"
-        fix = "Set its variables: docs/configuration.md#alerts"
-        raise UsageInvalid(argument=channel or "a channel", problem=problem, fix=fix)
-    return names
-
-
-def _found(desk: "Desk", beginning: str) -> "Incident":
-    from tasks.alerts.incidents import the_incident
-
-    return the_incident(desk.ledger, beginning)
-
-
-def _since(text: str) -> "Window":
-    from tasks.core.window import Window, parse_time
-
-    now = datetime.now(UTC)
-    return Window(parse_time(text, now, "--since"), now)
-
-
-def _answer(desk: "Desk", before: "Incident", state: str, json: bool) -> None:
-    """Print what became of an incident."""
-    from tasks.runs.alerts.shown import detail_of
-
-    if json:
-        print_document(detail_of(desk, _found(desk, before.id)))
-    else:
-        print_clean(f"{before.newest.name} in {before.newest.environment}: {state}")
-
-
-def _send(desk: "Desk") -> None:
-    """Send what follows at once, where no intake does."""
-    from tasks.ledger.incidents import intake_runs
-    from tasks.runs.base.alerts import DRAIN_SECONDS
-
-    if desk.sender.channels and not intake_runs(desk.ledger, datetime.now(UTC)):
-        desk.sender.drain_all(DRAIN_SECONDS)
-
-
-def _notices(desk: "Desk", file: Path) -> Any:
-    from tasks.alerts.notices import of_event, of_webhook
-    from tasks.core.errors import UsageInvalid
-    from tasks.runs.base.alerts import identities
-
-    now, default = datetime.now(UTC), desk.settings.default_environment
-    try:
-        body = file.read_bytes()
-        if b'"alert_name"' in body:
-            return [of_event(body, default, now)]
-        return of_webhook(body, default, identities(desk.settings), now)[0]
-    except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-        fix = "Name a file with the JSON of Alertmanager's webhook, or of an event"
-        raise UsageInvalid(argument=str(file), problem=problem, fix=fix) from error

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from threading import Event
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from tasks.alerts.decisions import Decision, decide, heads, split
 from tasks.alerts.incidents import Plan, take
 from tasks.alerts.planning import CHANNEL_KIND, CHANNEL_LABEL, expanded
 from tasks.alerts.wording import Links, message_of, storm_message
@@ -32,9 +33,6 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.outbox import Row, Shown
 
 logger = logging.getLogger("fedvitals")
-# so many openings of a channel in a minute are shown each; more are one message
-STORM = 10
-_MINUTE = timedelta(minutes=1)
 # a storm takes in what opens within it of its last message, which comes no sooner than the second
 _STORM_LASTS, _STORM_EVERY = timedelta(minutes=5), timedelta(seconds=10)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=5)
@@ -43,7 +41,6 @@ _ENDS_FOR = timedelta(days=1)
 # a channel that fails so often, which takes some minutes, is an incident
 _MANY_TRIES = 6
 _QUIET_AGAIN = timedelta(minutes=1)
-Decision = Action | Literal["cancel", "later"]
 
 
 class Parcel(NamedTuple):
@@ -109,12 +106,12 @@ class Sender:
 
     def _claim(self, connection: Connection, channel: str, now: datetime) -> Parcel | None:
         kept.in_turn(connection)
-        while heads := _heads(outbox.waiting(connection, channel), now):
-            incidents = kept.of_ids(connection, {row.incident_id for row in heads})
+        while first := heads(outbox.waiting(connection, channel), now):
+            incidents = kept.of_ids(connection, {row.incident_id for row in first})
             places = {one.subject: one for one in outbox.shown(connection, incidents, channel)}
             chosen = [
-                (row, _decide(row, incidents.get(row.incident_id), places.get(row.incident_id)))
-                for row in heads
+                (row, decide(row, incidents.get(row.incident_id), places.get(row.incident_id)))
+                for row in first
             ]
             dropped = [row for row, what in chosen if what == "cancel"]
             outbox.end(connection, dropped, "cancelled", now)
@@ -140,7 +137,7 @@ class Sender:
             lane = [one for one in ready if one[0].is_critical is is_critical]
             if not lane:
                 continue
-            single, crowd = _split(connection, channel, lane, places, now)
+            single, crowd = split(connection, channel, lane, places, now)
             if single:
                 return self._single(connection, *single[0], incidents, places, now)
             if crowd and (parcel := self._storm(connection, channel, crowd, places, now)):
@@ -326,83 +323,6 @@ class Sender:
             labels={CHANNEL_LABEL: channel},
         )
         take(self.ledger, [notice], self.routes.timing, self.plan)
-
-
-def _heads(rows: Sequence[Row], now: datetime) -> list[Row]:
-    """Return the first message of each incident that may be sent now."""
-    heads: list[Row] = []
-    seen: set[str] = set()
-    for row in rows:
-        # a step ahead keeps nothing from being sent
-        if row.incident_id in seen or (row.change == "escalated" and row.due_at > now):
-            continue
-        seen.add(row.incident_id)
-        is_leased = row.leased_until is not None and row.leased_until > now
-        if row.next_at <= now and not is_leased:
-            heads.append(row)
-    return heads
-
-
-def _decide(row: Row, incident: Incident | None, place: Shown | None) -> Decision:
-    """Return what is to be sent now, or cancel, or later."""
-    is_shown = place is not None and place.is_open
-    if incident is None:
-        return "cancel"
-    if row.action == "resolve":
-        return "resolve" if is_shown else "cancel"
-    if row.change == "escalated":
-        if not incident.is_open or incident.acknowledged is not None or incident.is_muted:
-            return "cancel"
-        if not incident.fires:
-            return "later"
-        return "update" if is_shown else "open"
-    if not incident.is_open:
-        # a try that may have arrived is brought to its end
-        return "open" if row.action == "open" and row.is_unsure and not is_shown else "cancel"
-    if row.action == "open":
-        return _decide_opening(row, incident, is_shown)
-    # a storm shows its number alone
-    is_single = place is not None and is_shown and not place.storm
-    return row.action if is_single else "cancel"
-
-
-def _decide_opening(row: Row, incident: Incident, is_shown: bool) -> Decision:
-    if is_shown:
-        return "update" if row.change == "worsened" and not incident.is_muted else "cancel"
-    # what may have arrived is brought to its end
-    if row.is_unsure:
-        return "open"
-    if incident.is_muted:
-        return "cancel"
-    return "later" if row.change == "unmuted" and not incident.fires else "open"
-
-
-def _split(
-    connection: Connection,
-    channel: str,
-    lane: Sequence[tuple[Row, Decision]],
-    places: Mapping[str, Shown],
-    now: datetime,
-) -> tuple[list[tuple[Row, Decision]], list[Row]]:
-    """Return messages to send singly, and those that are too many."""
-    recent = outbox.sent_since(connection, channel, now - _MINUTE)
-    is_critical = lane[0][0].is_critical
-    singly = [r for r in recent if r.action == "open" and r.is_critical is is_critical]
-    opening = [row for row, action in lane if action == "open"]
-    room = max(0, STORM - len([row for row in singly if not row.storm]))
-    in_storm = any(row.storm for row in singly)
-    if (len(opening) <= room and not in_storm) or not opening:
-        crowded: list[Row] = []
-    else:
-        # the first critical ones are shown each, whatever follows
-        crowded = opening[room:] if is_critical else opening
-    crowded += [
-        row
-        for row, action in lane
-        if action == "resolve" and row.incident_id in places and places[row.incident_id].storm
-    ]
-    numbers = {row.number for row in crowded}
-    return [one for one in lane if one[0].number not in numbers], crowded
 
 
 def _ended(row: Row) -> datetime:

@@ -8,7 +8,7 @@ from tasks.alerts.incidents import Plan
 from tasks.core.incidents import Action, Incident, IncidentEvent
 from tasks.core.routes import ChannelName, Route, Routes, is_channel
 from tasks.core.severity import Severity
-from tasks.ledger.outbox import Row, add, waiting_steps
+from tasks.ledger.outbox import Row, add, cancel_steps
 from tasks.ledger.schema import outbox
 
 # an incident of this kind is about a channel, and is not sent there
@@ -39,7 +39,9 @@ def _rows(
     if event.change in _OPENING:
         for channel in usable(route, route.channels, configured, incident):
             yield make(channel, "open")
-        yield from _escalation(connection, routes, configured, incident, event)
+        # an earlier opening's steps are not taken beside those of this one
+        cancel_steps(connection, incident.id, event.at)
+        yield from _escalation(routes, configured, incident, event)
     elif event.change in _UPDATING:
         for channel in _used(connection, incident):
             yield make(channel, "update")
@@ -52,19 +54,14 @@ def _rows(
 
 
 def _escalation(
-    connection: Connection,
     routes: Routes,
     configured: Collection[str],
     incident: Incident,
     event: IncidentEvent,
 ) -> Iterator[Row]:
-    """Yield the steps that do not wait already."""
     _, route = routes.route_of(incident)
-    wait = waiting_steps(connection, incident.id)
     for number, step in enumerate(route.escalation, 1):
         for channel in usable(route, step.channels, configured, incident):
-            if (number, channel) in wait:
-                continue
             yield Row(
                 incident.id,
                 channel,

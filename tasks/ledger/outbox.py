@@ -76,12 +76,12 @@ def waiting(connection: Connection, channel: str) -> list[Row]:
     return [_read(row) for row in connection.execute(in_order).mappings()]
 
 
-def waiting_steps(connection: Connection, incident_id: str) -> set[tuple[int, str]]:
-    """Return the steps of an incident's escalation that wait, each with its channel."""
-    query = select(_ROW.step, _ROW.channel).where(
-        _ROW.incident_id == incident_id, _ROW.change == "escalated", _ROW.ended_at.is_(None)
-    )
-    return {(step, channel) for step, channel in connection.execute(query)}
+def cancel_steps(connection: Connection, incident_id: str, at: datetime) -> None:
+    """Cancel the steps of an incident's escalation that wait, and that nobody sends."""
+    steps = _ROW.incident_id == incident_id, _ROW.change == "escalated"
+    wait = and_(*steps, _ROW.ended_at.is_(None), _ROW.leased_until.is_(None))
+    ended = {"state": "cancelled", "ended_at": as_text(at)}
+    connection.execute(update(outbox).where(wait).values(**ended))
 
 
 def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:

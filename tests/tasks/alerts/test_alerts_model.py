@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tasks.alerts.incidents import acknowledge, reconcile, take, tick
+from tasks.alerts.incidents import acknowledge, reconcile, silence, take, tick
 from tasks.core.incidents import (
     Acknowledgement,
     ActiveAlert,
@@ -16,6 +16,7 @@ from tasks.core.incidents import (
     IncidentEvent,
     Muted,
     Notice,
+    Silence,
     Snapshot,
     Timing,
 )
@@ -98,6 +99,16 @@ class Alerts(RuleBasedStateMachine):
             given = Acknowledgement("ann", self.now, self.now + timedelta(hours=1))
             acknowledge(self.ledger, one.id, given)
             assert self.open()[name].fires == one.fires
+
+    @rule(name=NAMES, hours=st.sampled_from([0, 1, 30]))
+    def silence(self, name: str, hours: int) -> None:
+        """A silence of ours, or with none its end, neither closes nor opens."""
+        if one := self.open().get(name):
+            until = self.now + timedelta(hours=hours)
+            given = Silence("ann", self.now, until) if hours else None
+            silence(self.ledger, one.id, given, self.now, "ann")
+            after = self.open()[name]
+            assert (after.fires, after.silence) == (one.fires, given)
 
     @rule(minutes=st.integers(1, 20), up=st.booleans())
     def wait(self, minutes: int, up: bool) -> None:

@@ -6,8 +6,15 @@ from itertools import permutations, product
 
 import pytest
 
-from tasks.analysis.incidents import acknowledge, close, lose, mute, pass_time, take
-from tasks.core.incidents import Acknowledgement, Incident, IncidentEvent, Notice, Timing
+from tasks.analysis.incidents import acknowledge, close, lose, mute, pass_time, silence, take
+from tasks.core.incidents import (
+    Acknowledgement,
+    Incident,
+    IncidentEvent,
+    Notice,
+    Silence,
+    Timing,
+)
 from tests.support.incident_samples import NOW, ended, firing
 
 MINUTE = timedelta(minutes=1)
@@ -184,6 +191,35 @@ def test_what_is_silenced_is_noted_once() -> None:
     assert changes(mute(muted, "", NOW).events) == ["unmuted"]
     # an end arrives all the same
     assert take(muted, ended(0, 1), TIMING).incident.quiet_since is not None
+
+
+def test_a_silence_ends_by_itself_and_by_hand() -> None:
+    known, _ = taken([firing(0)])
+    assert known is not None
+    given = Silence("ann", NOW, NOW + timedelta(hours=1, minutes=3), "known")
+    quiet, events = silence(known, given, NOW)
+    assert (quiet.is_muted, quiet.is_open, changes(events)) == (True, True, ["silenced"])
+    assert (events[0].by, events[0].why, events[0].after) == (
+        "ann", "known", "2026-12-01T10:03:00+00:00",
+    )  # fmt: skip
+    still, events = waited(quiet, 2)
+    assert (still.is_muted, events) == (True, [])
+    over, events = waited(quiet, 3)
+    assert (over.is_muted, changes(events)) == (False, ["unmuted"])
+    ended_, events = silence(quiet, None, NOW, "bob", "fixed")
+    assert (ended_.is_muted, changes(events), events[0].by) == (False, ["unmuted"], "bob")
+    assert silence(ended_, None, NOW).events == ()
+
+
+@pytest.mark.parametrize(("minutes", "is_muted"), [(20, True), (60, True), (300, False)])
+def test_a_silence_is_of_later_incidents_of_the_alert_too(minutes: int, is_muted: bool) -> None:
+    """One that is open again, a new one, and one after the silence's end."""
+    known, _ = taken([firing(0)])
+    assert known is not None
+    quiet, _ = silence(known, Silence("ann", NOW, NOW + timedelta(hours=4)), NOW)
+    closed, _ = close(take(quiet, ended(0, 1), TIMING).incident, NOW + MINUTE, "resolved")
+    later, _ = take(closed, firing(minutes), TIMING)
+    assert (later.is_open, later.is_muted) == (True, is_muted)
 
 
 def test_an_end_of_what_was_never_seen_opens_nothing() -> None:
