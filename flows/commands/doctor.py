@@ -238,8 +238,12 @@ def _alert_channels(settings: "Settings") -> Iterator[ServiceCheck]:
     from contextlib import closing
 
     from tasks.core.errors import FedvitalsError
+    from tasks.core.routes import read_routes
     from tasks.runs.base.registry import alert_channels_in
 
+    if read_routes(settings).shadow:
+        detail = "shadow is on: incidents are kept, and no message about them is sent"
+        yield ServiceCheck("routes.yaml", "sends", True, detail)
     for kind, opening in alert_channels_in(settings):
         try:
             with closing(kind.open(opening)) as channel:

@@ -9,7 +9,7 @@ from tasks.core.incidents import Action, Incident, IncidentEvent
 from tasks.core.routes import ChannelName, Route, Routes, is_channel
 from tasks.core.severity import Severity
 from tasks.ledger.outbox import Row, add, cancel_steps
-from tasks.ledger.schema import outbox
+from tasks.ledger.schema import outbox, shown_in
 
 # an incident of this kind is about a channel, and is not sent there
 CHANNEL_KIND = "channel"
@@ -106,5 +106,7 @@ def _maker(incident: Incident, event: IncidentEvent) -> Callable[[str, Action], 
 
 
 def _used(connection: Connection, incident: Incident) -> list[str]:
-    query = select(outbox.c.channel).where(outbox.c.incident_id == incident.id).distinct()
-    return sorted(connection.execute(query).scalars())
+    sent = select(outbox.c.channel).where(outbox.c.incident_id == incident.id)
+    # of what was taken over nothing was sent
+    shown = select(shown_in.c.channel).where(shown_in.c.subject == incident.id)
+    return sorted(connection.execute(sent.union(shown)).scalars())

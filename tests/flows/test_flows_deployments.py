@@ -20,6 +20,10 @@ NAMES = [
     "federated/training",
     "health/health",
     "slo/slo",
+    "alerts/alerts",
+    "alerts/digest-daily",
+    "alerts/digest-weekly",
+    "alerts/review-monthly",
     "maintain/maintain",
     "replay/replay",
     "reconcile/reconcile",
@@ -138,8 +142,9 @@ def test_each_listed_environment_has_a_deployment_of_its_own(here: Installation)
         for each in read(here, environments=["production", "staging"], deployments=[*shipped, own])
     }
 
-    # maintain is for all environments, and one that names its environment is for that alone
-    both = {name: [name, f"{name}-staging"] for name in NAMES if not name.startswith("maintain")}
+    # these are for all environments, and one that names its environment is for that alone
+    whole = ("maintain", "alerts/digest", "alerts/review")
+    both = {name: [name, f"{name}-staging"] for name in NAMES if not name.startswith(whole)}
     expected = [each for name in NAMES for each in both.get(name, [name])]
     assert list(found) == [*expected, "collect/mine"]
     assert found["collect/hourly"].parameters == {"type": "all"}

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -71,6 +72,7 @@ class FakeGitHub:
         assignees = [{"login": name} for name in body.get("assignees", [])]
         self.issues[number] = {
             **body, "number": number, "state": "open", "labels": labels, "assignees": assignees,
+            "created_at": f"{datetime.now(UTC):%FT%TZ}",
         }  # fmt: skip
         return number
 
