@@ -106,7 +106,7 @@ class Sender:
 
     def _claim(self, connection: Connection, channel: str, now: datetime) -> Parcel | None:
         kept.in_turn(connection)
-        while first := heads(outbox.waiting(connection, channel), now):
+        while first := heads(outbox.waiting(connection, channel, now), now):
             incidents = kept.of_ids(connection, {row.incident_id for row in first})
             places = {one.subject: one for one in outbox.shown(connection, incidents, channel)}
             chosen = [
@@ -176,13 +176,12 @@ class Sender:
     ) -> Parcel | None:
         """Return one message about many, unless the last one was sent just now."""
         known = {place.storm for place in places.values() if place.storm}
-        recent = [
-            one
-            for one in outbox.sent_since(connection, channel, now - _STORM_LASTS)
-            if one.storm and one.is_critical is crowd[0].is_critical
-        ]
-        newest = max((one for one in recent if one.ended_at), key=_ended, default=None)
-        if newest is not None and now - _ended(newest) < _STORM_EVERY:
+        sent = outbox.sent_since(
+            connection, channel, now - _STORM_LASTS, is_critical=crowd[0].is_critical
+        )
+        newest = max((one for one in sent if one.storm), key=lambda one: one.last, default=None)
+        if newest is not None and now - newest.last < _STORM_EVERY:
+            outbox.delay(connection, crowd, newest.last + _STORM_EVERY)
             return None
         endings = {places[r.incident_id].storm for r in crowd if r.action == "resolve"}
         storm = next(iter(endings & known), "") or (newest.storm if newest else uuid4().hex[:16])
@@ -323,11 +322,6 @@ class Sender:
             labels={CHANNEL_LABEL: channel},
         )
         take(self.ledger, [notice], self.routes.timing, self.plan)
-
-
-def _ended(row: Row) -> datetime:
-    assert row.ended_at is not None
-    return row.ended_at
 
 
 def _problem(error: FedvitalsError) -> str:
