@@ -79,11 +79,11 @@ def split(
     opening = [row for row, action in lane if action == "open"]
     room = max(0, STORM - sum(one.number for one in opened if not one.storm))
     in_storm = any(one.storm for one in opened)
-    if (len(opening) <= room and not in_storm) or not opening:
-        crowded: list[Row] = []
-    else:
-        # the first critical ones are shown each, whatever follows
-        crowded = opening[room:] if is_critical else opening
+    fits = len(opening) <= room and not in_storm
+    # the first critical ones are shown each, whatever follows
+    most = len(opening) if fits else room if is_critical else 0
+    # what may be shown in a storm stays in it
+    crowded = [row for number, row in enumerate(opening) if number >= most or row.storm]
     crowded += [
         row
         for row, action in lane

@@ -99,11 +99,13 @@ def cancel_steps(connection: Connection, incident_id: str, at: datetime) -> None
     connection.execute(update(outbox).where(wait).values(**ended))
 
 
-def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:
+def lease(
+    connection: Connection, rows: Sequence[Row], until: datetime, storm: str = ""
+) -> list[Row]:
     """Take messages to send; a try that does not end has perhaps arrived."""
     change = {"leased_until": as_text(until), "is_unsure": True, "tries": _ROW.tries + 1}
-    _change(connection, rows, change)
-    return [replace(one, leased_until=until, tries=one.tries + 1) for one in rows]
+    _change(connection, rows, {**change, "storm": storm})
+    return [replace(one, leased_until=until, tries=one.tries + 1, storm=storm) for one in rows]
 
 
 def end(
