@@ -32,14 +32,12 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.outbox import next_due
 from tests.support.fakes.pagerduty import FakePagerDuty
 from tests.support.fakes.slack import FakeSlack
-from tests.support.installation import COMMAND
-from tests.support.process import Process, answers, free_port
+from tests.support.intake import TOKEN, IntakeProcess, a_webhook
 
 WEBHOOKS, ALERTS, SENDERS = 10_000, 1_000, 8
 HANG_SECONDS = 60.0
 # until all that waits is sent, after a channel that hung as well
 PATIENCE = 300.0
-TOKEN = "bench"
 CRITICAL = "Grave"
 PASSES = {"all well": 0.0, "Slack hangs": HANG_SECONDS}
 MOST = {"p99_ms": 150.0, "critical_seconds": 2.0, "slack_messages": 20.0, "idle_mb": 200.0}
@@ -72,15 +70,14 @@ def measure(hang: float) -> Figures:
     with (
         tempfile.TemporaryDirectory() as folder,
         _fakes(hang) as (url, variables),
-        _intake(Path(folder), variables) as intake,
-        closing(Ledger(f"sqlite:///{folder}/home/ledger.db")) as ledger,
+        IntakeProcess(Path(folder), variables) as intake,
+        closing(Ledger(intake.ledger_url)) as ledger,
     ):
-        port = int(intake.env["FEDVITALS_ALERTS_ADDRESS"].rpartition(":")[2])
         # its first look at the ledger
         time.sleep(2)
         figures = {"idle_mb": _mb(intake.pid, "VmRSS")}
-        figures |= storm(port)
-        figures["critical_seconds"] = _critical(port, url)
+        figures |= storm(intake.port)
+        figures["critical_seconds"] = _critical(intake.port, url)
         figures |= _outcome(ledger)
         figures["slack_messages"] = len(_seen(url)["slack"])
         figures["peak_mb"] = _mb(intake.pid, "VmHWM")
@@ -116,7 +113,7 @@ def _critical(port: int, url: str) -> float:
     """Post the critical alert; return seconds until it is at PagerDuty."""
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
         began = time.perf_counter()
-        _post(connection, _body(CRITICAL, "critical", datetime.now(UTC)))
+        _post(connection, a_webhook(CRITICAL, "critical", datetime.now(UTC)))
         while not any(CRITICAL in page for page in _seen(url)["pages"]):
             assert time.perf_counter() - began < PATIENCE
             time.sleep(0.02)
@@ -147,41 +144,7 @@ def _webhook(number: int, now: datetime) -> bytes:
     """Return a webhook about one alert: of each three the first two fire, and the third is the end."""
     turn, alert = divmod(number, ALERTS)
     began = now - timedelta(hours=1) + timedelta(minutes=turn // 3)
-    return _body(f"Loss{alert}", "high", began, ended=turn % 3 == 2)
-
-
-def _body(name: str, severity: str, began: datetime, *, ended: bool = False) -> bytes:
-    status = "resolved" if ended else "firing"
-    labels = {"alertname": name, "severity": severity, "job": "fed-server", "instance": "10.0.0.1"}
-    alert = {
-        "status": status,
-        "labels": labels,
-        "annotations": {"summary": f"{name} is above 0.8 for 5 minutes"},
-        "startsAt": began.isoformat(),
-        "endsAt": (began + timedelta(seconds=30)).isoformat() if ended else "0001-01-01T00:00:00Z",
-        "generatorURL": "http://prometheus:9090/graph?g0.expr=loss+%3E+0.8",
-        "fingerprint": "0" * 16,
-    }
-    group = {"receiver": "fedvitals", "groupKey": name, "externalURL": "http://alertmanager:9093"}
-    common = {"groupLabels": {"alertname": name}, "commonLabels": labels, "commonAnnotations": {}}
-    return json.dumps(
-        {"version": "4", "status": status, "alerts": [alert], **group, **common}
-    ).encode()
-
-
-@contextmanager
-def _intake(folder: Path, variables: Mapping[str, str]) -> Iterator[Process]:
-    address = f"127.0.0.1:{free_port()}"
-    env = {
-        **variables,
-        "FEDVITALS_HOME": str(folder / "home"),
-        "FEDVITALS_ALERTS_ADDRESS": address,
-        "FEDVITALS_INTAKE_TOKEN": TOKEN,
-    }
-    command = [str(COMMAND), "alerts", "serve"]
-    ready = answers(f"http://{address}/health")
-    with Process("intake", command, folder / "intake.log", ready, env=env) as process:
-        yield process
+    return a_webhook(f"Loss{alert}", "high", began, ended=turn % 3 == 2)
 
 
 class _Seen(NamedTuple):
