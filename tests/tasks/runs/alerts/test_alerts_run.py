@@ -11,7 +11,7 @@ from pytest_httpserver import HTTPServer
 
 from tasks.alerts.incidents import silence, take
 from tasks.core.alert_report import LimitLine
-from tasks.core.errors import SourceUnavailable
+from tasks.core.errors import SourceUnavailable, UsageInvalid
 from tasks.core.incident_measurement import incident_measurement
 from tasks.core.incidents import Notice, Silence, Timing
 from tasks.core.receipt import Receipt
@@ -157,3 +157,20 @@ def test_a_digest_that_no_channel_takes_is_a_failed_delivery(
     receipt = ran(settings, AlertsRequest("-24h"))
     (lost,) = (one for one in receipt.deliveries if not one.ok)
     assert (lost.what, "invalid_auth" in lost.message) == ("digest", True)
+
+
+def test_a_drill_goes_through_all_channels_of_a_route(
+    settings: Settings, ledger: Ledger, slack: FakeSlack
+) -> None:
+    receipt = ran(settings, AlertsRequest(drill="page"))
+    assert (slack.titles(), receipt.findings) == (
+        ["TEST [RESOLVED] production: a test of alerts"], (),
+    )  # fmt: skip
+    slack.server.clear_all_handlers()
+    slack.server.expect_request("/api/chat.postMessage").respond_with_json(
+        {"ok": False, "error": "invalid_auth"}
+    )
+    (finding,) = ran(settings, AlertsRequest(drill="page")).findings
+    assert (finding.kind, "slack (" in finding.sentence) == ("drill", True)
+    with pytest.raises(UsageInvalid, match="there is no route 'pages'"):
+        ran(settings, AlertsRequest(drill="pages"))
