@@ -14,6 +14,7 @@ def alerts(
     environment: str | None = None,
     digest: str | None = None,
     review: bool = False,
+    drill: str | None = None,
     fail_on: FailOn = "high",
 ) -> State[Receipt]:
     """Do what the intake does where none runs, export changes of incidents, send a digest.
@@ -25,9 +26,10 @@ def alerts(
             all.
         digest: Its beginning, such as -24h; empty: none is sent.
         review: Whether the digest also looks at rules, SLOs, limits and silences.
+        drill: Route of routes.yaml whose channels get a message marked TEST; empty: none.
         fail_on: Lowest severity that ends the run as Findings; never: none does.
     """
-    request = runs.AlertsRequest(digest, review)
+    request = runs.AlertsRequest(digest, review, drill)
     return record(
         "alerts",
         lambda run, step: runs.alerts(run, request, step, learned_limits),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [path for path in (ROOT / "CHANGELOG.md", *DOCS) if path.name not in PAGES]
-MOST_WORDS = 30_500
+MOST_WORDS = 31_000
 MARKED = """
 import pytest
 

@@ -40,19 +40,13 @@ def shown(lines: "Sequence[IncidentLine]") -> list[dict[str, Any]]:
 
 def channels_of(desk: "Desk", channel: str | None, route: str | None) -> list[str]:
     """Return the channel, those of the route, or all; raise UsageInvalid for what is not there."""
-    from tasks.alerts.planning import expanded
+    from tasks.alerts.planning import of_route
     from tasks.core.errors import UsageInvalid
 
-    channels, routes = desk.sender.channels, desk.routes.routes
+    channels = desk.sender.channels
     names = [channel] if channel else [*channels]
-    if route is not None and route not in routes:
-        problem, fix = f"there is no route {route!r}", f"Use one of: {', '.join(routes)}"
-        raise UsageInvalid(argument="--route", problem=problem, fix=fix)
     if route is not None:
-        chosen = routes[route]
-        steps = (one for step in chosen.escalation for one in step.channels)
-        every = dict.fromkeys((*chosen.channels, *steps, *chosen.fallback))
-        names = expanded(every, channels)
+        names = of_route(desk.routes, route, channels)
     if not names or not set(names) <= set(channels):
         problem = f"it is not configured (configured: {', '.join(channels) or 'none'})"
         fix = "Set its variables: docs/configuration.md#alerts"

@@ -237,6 +237,7 @@ def _health(report: "HealthReport") -> list[str]:
 
 
 _DETAILS: dict[str, Callable[[Any], list[str]]] = {
+    "AlertsReport": lambda found: [f"  {each.severity} {each.alert}" for each in found.open],
     "HealthReport": _health,
     "Reconciliation": _reconciliation,
     "Maintenance": _maintenance,

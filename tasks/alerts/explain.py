@@ -72,7 +72,7 @@ def line_of(one: Incident, undelivered: str = "") -> IncidentLine:
         acknowledged_until=given.until if given else None,
         silenced_until=one.silence.until if one.silence else None,
         undelivered=undelivered,
-        what=one.newest.sentence,
+        what=one.what,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from sqlalchemy import Connection, select
 
 from tasks.alerts.incidents import Plan
+from tasks.core.errors import UsageInvalid
 from tasks.core.incidents import Action, Incident, IncidentEvent
 from tasks.core.routes import ChannelName, Route, Routes, is_channel
 from tasks.core.severity import Severity
@@ -88,6 +89,17 @@ def usable(
     if able or not channels:
         return able
     return [one for one in expanded(route.fallback, configured) if one != failing][:1]
+
+
+def of_route(routes: Routes, name: str, configured: Collection[str]) -> list[str]:
+    """Return all channels of a route that are configured; raise UsageInvalid for an unknown one."""
+    route = routes.routes.get(name)
+    if route is None:
+        problem, fix = f"there is no route {name!r}", f"Use one of: {', '.join(routes.routes)}"
+        raise UsageInvalid(argument="--route", problem=problem, fix=fix)
+    steps = (one for step in route.escalation for one in step.channels)
+    every = dict.fromkeys((*route.channels, *steps, *route.fallback))
+    return expanded(every, configured)
 
 
 def expanded(channels: Iterable[ChannelName], configured: Collection[str]) -> list[str]:

@@ -50,7 +50,7 @@ def message_of(
         kind=newest.kind,
         severity=newest.severity,
         title=_title(incident, action),
-        sentence=newest.sentence,
+        sentence=incident.what,
         time=now,
         opened_at=incident.opened_at,
         closed_at=incident.closed_at,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from tasks.core.documents import Strict
 from tasks.core.severity import Severity
+from tasks.core.units import counted
 
 IncidentState = Literal[
     "open", "silenced", "inhibited", "stale", "flapping", "quiet", "acknowledged",
@@ -219,6 +220,21 @@ class Digest(Strict):
     budgets: tuple[BudgetLine, ...] = Field(default=(), description="below 25 %")
     review: Review | None = None
     sent: tuple[ChannelAnswer, ...] = ()
+
+
+class AlertsReport(Strict):
+    """What is open at the end of a run of `alerts`, the gravest first."""
+
+    open: tuple[IncidentLine, ...]
+    undelivered: tuple[str, ...] = Field(default=(), description="alerts that no channel took")
+
+    @property
+    def sentence(self) -> str:
+        """Return it as one sentence."""
+        left = counted(len(self.open), "open incident") if self.open else "no open incident"
+        first = f": {self.open[0].severity} {self.open[0].alert}" if self.open else ""
+        lost = f"no channel took the message about {', '.join(self.undelivered)}"
+        return f"{lost}; {left}" if self.undelivered else left + first
 
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {

@@ -18,6 +18,10 @@ _RECENT = timedelta(hours=2)
 LONGEST_SENTENCE = 1000
 
 
+# what a sentence says at its end while it holds
+STILL = ", still failing"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One conclusion.
@@ -112,7 +116,7 @@ def _is_current(breach: Breach, at: datetime) -> bool:
 def _times(first: datetime, breach: Breach, at: datetime) -> str:
     begin, end = (clock_of(moment, at) for moment in (first, breach.last))
     if _is_current(breach, at):
-        return f"since {begin}, still failing"
+        return f"since {begin}{STILL}"
     span = f"at {begin}" if begin == end else f"{begin} to {end}"
     return f"{span}, where its data end" if breach.holds else f"{span}, no longer failing"
 

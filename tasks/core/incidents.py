@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from tasks.core.finding import STILL
 from tasks.core.severity import Severity
 
 # from Alertmanager's webhook, from POST /events, or from fedvitals' own runs
@@ -141,6 +142,12 @@ class Incident:
     def fires(self) -> bool:
         """Return whether its alert fires, as far as known."""
         return self.is_open and self.quiet_since is None
+
+    @property
+    def what(self) -> str:
+        """Return its sentence; of one that is over, without what holds no more."""
+        sentence = self.newest.sentence
+        return sentence if self.is_open else sentence.removesuffix(STILL)
 
     @property
     def is_muted(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from tasks.core.alert_report import AlertsReport
 from tasks.core.errors import FedvitalsError, LakeBusy, LedgerAway, LockHeld, LockLost, SumsDiffer
 from tasks.core.finding import CHECK, Earlier, Finding, finding_of, no_earlier
 from tasks.core.health_report import HealthReport
@@ -210,7 +211,7 @@ class Receipt(BaseModel):
     critical when a value went to quarantine, None without any. `sinks` are all that are in use.
     `lag_seconds` is the age of the newest loaded data of the measurement that is furthest behind,
     None when nothing is loaded. `places` are the folders in force, `details` those of a reconcile,
-    a maintain, a health or an SLO run.
+    a maintain, a health, an SLO or an alerts run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -233,7 +234,7 @@ class Receipt(BaseModel):
     deliveries: tuple[Delivery, ...] = ()
     report: str | None = None
     places: dict[str, str] = {}
-    details: Reconciliation | Maintenance | HealthReport | SloReport | None = None
+    details: Reconciliation | Maintenance | HealthReport | SloReport | AlertsReport | None = None
 
     @property
     def is_idle(self) -> bool:

@@ -24,6 +24,7 @@ NAMES = [
     "alerts/digest-daily",
     "alerts/digest-weekly",
     "alerts/review-monthly",
+    "alerts/drill-monthly",
     "maintain/maintain",
     "replay/replay",
     "reconcile/reconcile",
@@ -143,7 +144,7 @@ def test_each_listed_environment_has_a_deployment_of_its_own(here: Installation)
     }
 
     # these are for all environments, and one that names its environment is for that alone
-    whole = ("maintain", "alerts/digest", "alerts/review")
+    whole = ("maintain", "alerts/digest", "alerts/review", "alerts/drill")
     both = {name: [name, f"{name}-staging"] for name in NAMES if not name.startswith(whole)}
     expected = [each for name in NAMES for each in both.get(name, [name])]
     assert list(found) == [*expected, "collect/mine"]

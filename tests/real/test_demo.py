@@ -134,8 +134,19 @@ def test_its_one_alarm_is_the_planted_one(demo: Demo) -> None:
 
 def test_it_shows_the_health_of_its_training(demo: Demo) -> None:
     (found,) = (line for line in demo.said if line.startswith("demo: health: "))
-    assert "healthy: 6 of 6 checks are well" in found
+    assert "healthy: 7 of 7 checks are well" in found
     assert "training finished, round 60" in found
+
+
+def test_it_shows_an_incident_that_opens_and_resolves(demo: Demo) -> None:
+    lines = [line.split() for line in demo.said if line.startswith("demo: incident ")]
+    changes = [(line[2], line[3]) for line in lines]
+    incident = changes[0][0]
+    assert changes == [(incident, "opened:"), (incident, "resolved:")]
+    page = Path(demo.receipt["report"]).read_text("utf-8")
+    (row,) = (row for row in page.split("<tr>") if f"alerts show {incident}" in row)
+    assert "model-export" in row
+    assert "<td>resolved</td>" in row
 
 
 def test_it_shows_the_slos_of_its_training(demos: dict[str, Demo]) -> None:

@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass
 
 from tasks.alerts.digest import message_of
-from tasks.alerts.drill import sent_to
-from tasks.alerts.planning import expanded
-from tasks.core.alert_report import ChannelAnswer
+from tasks.alerts.drill import drill, sent_to
+from tasks.alerts.explain import lines_of
+from tasks.alerts.planning import expanded, of_route
+from tasks.core.alert_report import AlertsReport, ChannelAnswer
 from tasks.core.artifact import Artifact, code
 from tasks.core.finding import Finding
 from tasks.core.incident_measurement import incident_measurement
@@ -28,16 +29,17 @@ from tasks.runs.base.step import Step, plain
 
 logger = logging.getLogger("fedvitals")
 # of a finding on messages that no channel took, which cannot be about itself
-UNDELIVERED = "undelivered"
+UNDELIVERED, DRILL = "undelivered", "drill"
 _HINT = "See fedvitals alerts ls, and fedvitals doctor"
 
 
 @dataclass(frozen=True)
 class AlertsRequest:
-    """Options of a run of alerts: the beginning of a digest, and whether it is a review."""
+    """Options: the beginning of a digest, whether it is a review, and a route to test."""
 
     digest: str | None = None
     review: bool = False
+    drill: str | None = None
 
 
 def alerts(
@@ -48,12 +50,15 @@ def alerts(
     plan = step("plan", make_own_plan)(run, (incident_measurement(),))
     with opened_desk(run.settings, run.ledger) as desk:
         step("keep", keep)(run, desk)
-        run.findings += step("undelivered", undelivered)(desk)
+        report = step("report", make_report)(desk)
         if since is not None:
             window = Window(since, run.now)
             step("digest", send_digest)(run, desk, window, learn if request.review else None)
+        if request.drill is not None:
+            run.findings += step("drill", test_route)(run, desk, request.drill)
+    run.findings += undelivered(report)
     collect_by_source(run, plan, step)
-    receipt = step("account", run.account)(covered_window(plan, run.outcomes))
+    receipt = step("account", run.account)(covered_window(plan, run.outcomes), details=report)
     step("self metrics", land_self_metrics)(run, receipt)
     return step("deliver", deliver)(run, receipt)
 
@@ -65,15 +70,36 @@ def keep(run: Run, desk: Desk) -> None:
     run.notes += Keeper(desk, identities(run.settings), logger.info).once()
 
 
-def undelivered(desk: Desk) -> list[Finding]:
-    """Return a finding when no channel took the message about an incident."""
-    found = [one for one in open_incidents(desk.ledger) if one.newest.kind != UNDELIVERED]
+def make_report(desk: Desk) -> AlertsReport:
+    """Return what is open, and the alerts that no channel took, with what the last one said."""
+    found = open_incidents(desk.ledger)
     refused = refused_openings(desk.ledger, [one.id for one in found])
-    names = sorted({f"{one.newest.name} ({refused[one.id]})" for one in found if one.id in refused})
-    if not names:
+    # what is not delivered is not to be about itself
+    lost = [one for one in found if one.id in refused and one.newest.kind != UNDELIVERED]
+    names = sorted({f"{one.newest.name} ({refused[one.id]})" for one in lost})
+    return AlertsReport(open=lines_of(found, refused), undelivered=tuple(names))
+
+
+def undelivered(report: AlertsReport) -> list[Finding]:
+    """Return a finding when no channel took the message about an incident."""
+    if not report.undelivered:
         return []
-    sentence = f"no channel took the message about {', '.join(names)}"
-    return [Finding(UNDELIVERED, Severity.HIGH, sentence, {"alerts": names}, hint=_HINT)]
+    sentence = f"no channel took the message about {', '.join(report.undelivered)}"
+    evidence = {"alerts": list(report.undelivered)}
+    return [Finding(UNDELIVERED, Severity.HIGH, sentence, evidence, hint=_HINT)]
+
+
+def test_route(run: Run, desk: Desk, route: str) -> list[Finding]:
+    """Send a test to all channels of a route; return a finding on those that took none."""
+    channels = desk.sender.channels
+    names = of_route(desk.routes, route, channels)
+    done = drill(channels, names, desk.settings.default_environment, run.now)
+    failed = [f"{one.channel} ({one.detail})" for one in done if not one.ok]
+    failed += [] if names else ["none is configured"]
+    if not failed:
+        return []
+    sentence = f"the drill of route {route} reached not all channels: {', '.join(failed)}"
+    return [Finding(DRILL, Severity.HIGH, sentence, {"failed": failed}, subject=route, hint=_HINT)]
 
 
 def send_digest(run: Run, desk: Desk, window: Window, learn: Learn | None) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from tasks.analysis.health.controls import severity_of_blindness
 from tasks.analysis.health.states import bad_since
-from tasks.core.finding import Finding, clock_of
+from tasks.core.finding import STILL, Finding, clock_of
 from tasks.core.health import Health, HostSample, Interval, Key, Sample, Target, Track
 from tasks.core.health_report import (
     WORST_FIRST,
@@ -117,7 +117,7 @@ def _of_check(case: Case, sample: Sample, track: Track) -> Iterator[Finding]:
         since = bad_since(case.history, track)
         severity = severity if current.state == "down" else Severity.WARNING
         what = f"is {current.state} since {clock_of(since, case.at)}"
-        text = f"{check} {what} ({sample.error}), still failing"
+        text = f"{check} {what} ({sample.error}){STILL}"
         yield case.finding(kind, check, severity, text, since)
     elif sample.state != "up":
         # one failure amid a good state is not yet an outage

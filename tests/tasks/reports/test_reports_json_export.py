@@ -122,6 +122,7 @@ def test_the_twin_of_a_small_report_exactly() -> None:
         "receipt": json.loads(one.receipt.model_dump_json()),
         "notes": [],
         "changes": None,
+        "incidents": [],
         "measurements": [MEASUREMENT],
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
+from tasks.core.alert_report import IncidentLine
 from tasks.core.finding import Finding
 from tasks.core.measurement import Measurement
 from tasks.core.receipt import Values
@@ -485,3 +486,23 @@ def test_a_page_that_cannot_be_drawn_without_data_either_raises(
     monkeypatch.setattr(page, "_overview", broken)
     with pytest.raises(ValueError, match="a defect"):
         write(day, tmp_path / "report")
+
+
+def test_incidents_of_the_window_are_a_table_and_text_stays_text() -> None:
+    line = IncidentLine(
+        id="3fa1b2c3d4e5f607",
+        severity=Severity.HIGH,
+        environment="production",
+        alert="<b>Down</b>",
+        state="resolved",
+        since=START,
+        until=START + timedelta(minutes=7),
+        what="it was down",
+    )
+    shown = dataclasses.replace(small(), incidents=(line,))
+    found = render(shown)
+    (row,) = (row for row in found.split("<tr>") if "alerts show 3fa1b2" in row)
+    assert "&lt;b&gt;Down&lt;/b&gt;" in row
+    assert [text for text in ("06:00", "06:07", "resolved", "it was down") if text not in row] == []
+    assert export(shown)["incidents"][0]["alert"] == "<b>Down</b>"
+    assert "Incidents" not in render(small())
