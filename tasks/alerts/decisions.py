@@ -73,17 +73,17 @@ def split(
     now: datetime,
 ) -> tuple[list[tuple[Row, Decision]], list[Row]]:
     """Return messages to send singly, and those that are too many."""
-    recent = outbox.sent_since(connection, channel, now - _MINUTE)
     is_critical = lane[0][0].is_critical
-    singly = [r for r in recent if r.action == "open" and r.is_critical is is_critical]
+    sent = outbox.sent_since(connection, channel, now - _MINUTE, is_critical=is_critical)
+    opened = [one for one in sent if one.action == "open"]
     opening = [row for row, action in lane if action == "open"]
-    room = max(0, STORM - len([row for row in singly if not row.storm]))
-    in_storm = any(row.storm for row in singly)
-    if (len(opening) <= room and not in_storm) or not opening:
-        crowded: list[Row] = []
-    else:
-        # the first critical ones are shown each, whatever follows
-        crowded = opening[room:] if is_critical else opening
+    room = max(0, STORM - sum(one.number for one in opened if not one.storm))
+    in_storm = any(one.storm for one in opened)
+    fits = len(opening) <= room and not in_storm
+    # the first critical ones are shown each, whatever follows
+    most = len(opening) if fits else room if is_critical else 0
+    # what may be shown in a storm stays in it
+    crowded = [row for number, row in enumerate(opening) if number >= most or row.storm]
     crowded += [
         row
         for row, action in lane

@@ -106,7 +106,7 @@ class Sender:
 
     def _claim(self, connection: Connection, channel: str, now: datetime) -> Parcel | None:
         kept.in_turn(connection)
-        while first := heads(outbox.waiting(connection, channel), now):
+        while first := heads(outbox.waiting(connection, channel, now), now):
             incidents = kept.of_ids(connection, {row.incident_id for row in first})
             places = {one.subject: one for one in outbox.shown(connection, incidents, channel)}
             chosen = [
@@ -175,18 +175,18 @@ class Sender:
         now: datetime,
     ) -> Parcel | None:
         """Return one message about many, unless the last one was sent just now."""
-        known = {place.storm for place in places.values() if place.storm}
-        recent = [
-            one
-            for one in outbox.sent_since(connection, channel, now - _STORM_LASTS)
-            if one.storm and one.is_critical is crowd[0].is_critical
-        ]
-        newest = max((one for one in recent if one.ended_at), key=_ended, default=None)
-        if newest is not None and now - _ended(newest) < _STORM_EVERY:
+        sent = outbox.sent_since(
+            connection, channel, now - _STORM_LASTS, is_critical=crowd[0].is_critical
+        )
+        newest = max((one for one in sent if one.storm), key=lambda one: one.last, default=None)
+        if newest is not None and now - newest.last < _STORM_EVERY:
+            outbox.delay(connection, crowd, newest.last + _STORM_EVERY)
             return None
-        endings = {places[r.incident_id].storm for r in crowd if r.action == "resolve"}
-        storm = next(iter(endings & known), "") or (newest.storm if newest else uuid4().hex[:16])
-        rows = [r for r in crowd if r.action != "resolve" or places[r.incident_id].storm == storm]
+        # what a try may have shown already keeps its key
+        of = [places[r.incident_id].storm if r.action == "resolve" else r.storm for r in crowd]
+        begun = next((one for one in of if one), "")
+        storm = begun or (newest.storm if newest else uuid4().hex[:16])
+        rows = [row for row, its in zip(crowd, of, strict=True) if its in ("", storm)]
         members = {*outbox.members(connection, storm, channel), *(r.incident_id for r in rows)}
         every = list(kept.of_ids(connection, members).values())
         shown = outbox.shown(connection, [storm], channel)
@@ -195,7 +195,7 @@ class Sender:
             action = "resolve"
         message = storm_message(storm, every, action, now)
         is_repeat = any(row.is_unsure for row in rows) and channel in self.repeating
-        leased = outbox.lease(connection, rows, now + outbox.LEASE)
+        leased = outbox.lease(connection, rows, now + outbox.LEASE, storm)
         reference = shown[0].reference if shown else ""
         return Parcel(leased, replace(message, is_repeat=is_repeat), reference, storm)
 
@@ -295,7 +295,7 @@ class Sender:
             for name in spare[:1]:
                 yield replace(
                     row, number=0, channel=name, due_at=now, next_at=now,
-                    tries=0, is_unsure=False, leased_until=None, why=f"{row.channel} refused it",
+                    tries=0, is_unsure=False, leased_until=None, storm="", why=f"{row.channel} refused it",
                 )  # fmt: skip
 
     def _report_channel(self, channel: str, problem: str | None, now: datetime) -> None:
@@ -323,11 +323,6 @@ class Sender:
             labels={CHANNEL_LABEL: channel},
         )
         take(self.ledger, [notice], self.routes.timing, self.plan)
-
-
-def _ended(row: Row) -> datetime:
-    assert row.ended_at is not None
-    return row.ended_at
 
 
 def _problem(error: FedvitalsError) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
@@ -56,6 +56,15 @@ class Shown:
     is_open: bool = True
 
 
+class Sent(NamedTuple):
+    """Messages that a channel took: of one action and storm, their number, and the last one's time."""
+
+    action: Action
+    storm: str
+    number: int
+    last: datetime
+
+
 # of the parameters that one query may have
 _AT_ONCE = 500
 _TIMES = ("created_at", "due_at", "next_at", "leased_until", "ended_at")
@@ -69,11 +78,17 @@ def add(connection: Connection, rows: Iterable[Row]) -> None:
         connection.execute(insert(outbox), texts)
 
 
-def waiting(connection: Connection, channel: str) -> list[Row]:
-    """Return the messages to a channel that have not ended, in the order in which they are due."""
-    query = select(outbox).where(_ROW.channel == channel, _ROW.ended_at.is_(None))
-    in_order = query.order_by(_ROW.due_at, _ROW.number)
-    return [_read(row) for row in connection.execute(in_order).mappings()]
+def waiting(connection: Connection, channel: str, by: datetime | None = None) -> list[Row]:
+    """Return the messages to a channel that have not ended, in the order in which they are due.
+
+    With `by` only those of incidents that have one to try by then: in a storm most have none.
+    """
+    waits = and_(_ROW.channel == channel, _ROW.ended_at.is_(None))
+    query = select(outbox).where(waits).order_by(_ROW.due_at, _ROW.number)
+    if by is not None:
+        ready = select(_ROW.incident_id).where(waits, _ROW.next_at <= as_text(by))
+        query = query.where(_ROW.incident_id.in_(ready))
+    return [_read(row) for row in connection.execute(query).mappings()]
 
 
 def cancel_steps(connection: Connection, incident_id: str, at: datetime) -> None:
@@ -84,11 +99,13 @@ def cancel_steps(connection: Connection, incident_id: str, at: datetime) -> None
     connection.execute(update(outbox).where(wait).values(**ended))
 
 
-def lease(connection: Connection, rows: Sequence[Row], until: datetime) -> list[Row]:
+def lease(
+    connection: Connection, rows: Sequence[Row], until: datetime, storm: str = ""
+) -> list[Row]:
     """Take messages to send; a try that does not end has perhaps arrived."""
     change = {"leased_until": as_text(until), "is_unsure": True, "tries": _ROW.tries + 1}
-    _change(connection, rows, change)
-    return [replace(one, leased_until=until, tries=one.tries + 1) for one in rows]
+    _change(connection, rows, {**change, "storm": storm})
+    return [replace(one, leased_until=until, tries=one.tries + 1, storm=storm) for one in rows]
 
 
 def end(
@@ -112,6 +129,11 @@ def put_off(
     _change(connection, rows, change)
 
 
+def delay(connection: Connection, rows: Sequence[Row], until: datetime) -> None:
+    """Try messages no sooner than then."""
+    _change(connection, rows, {"next_at": as_text(until)})
+
+
 def pause(connection: Connection, channel: str, until: datetime) -> None:
     """Try nothing that waits for a channel before a moment: it asked for that."""
     early = and_(_ROW.channel == channel, _ROW.ended_at.is_(None), _ROW.next_at < as_text(until))
@@ -125,12 +147,21 @@ def _change(connection: Connection, rows: Sequence[Row], change: dict[str, Any])
         connection.execute(update(outbox).where(some).values(**change))
 
 
-def sent_since(connection: Connection, channel: str, since: datetime) -> list[Row]:
-    """Return the messages that a channel took since then."""
-    query = select(outbox).where(
-        _ROW.channel == channel, _ROW.state == "sent", _ROW.ended_at >= as_text(since)
+def sent_since(
+    connection: Connection, channel: str, since: datetime, *, is_critical: bool
+) -> list[Sent]:
+    """Count the messages that a channel took since then, by action and storm."""
+    query = select(_ROW.action, _ROW.storm, func.count(), func.max(_ROW.ended_at)).where(
+        _ROW.channel == channel,
+        _ROW.state == "sent",
+        _ROW.is_critical == is_critical,
+        _ROW.ended_at >= as_text(since),
     )
-    return [_read(row) for row in connection.execute(query).mappings()]
+    rows = connection.execute(query.group_by(_ROW.action, _ROW.storm))
+    return [
+        Sent(action, storm, number, datetime.fromisoformat(last))
+        for action, storm, number, last in rows
+    ]
 
 
 def channels_tried(connection: Connection, one: Row) -> set[str]:

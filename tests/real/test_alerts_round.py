@@ -1,4 +1,4 @@
-"""The whole round: a real Alertmanager, the intake, and what people see in Slack and PagerDuty."""
+"""The whole round: Prometheus, Alertmanager, the intake, and what people see in the channels."""
 
 import shutil
 import time
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from tasks.core.errors import SourceUnavailable
 from tasks.core.finding import Finding
@@ -25,8 +26,11 @@ from tasks.servers.intake import intake
 from tasks.sources.alertmanager import Alertmanager, HeldSilence
 from tests.support.fakes.pagerduty import FakePagerDuty
 from tests.support.fakes.slack import FakeSlack
+from tests.support.fakes.smtp import FakeMail, fake_mail
+from tests.support.intake import TOKEN as PROCESS_TOKEN
+from tests.support.intake import IntakeProcess, a_webhook
 from tests.support.process import free_port
-from tests.support.servers import AlertmanagerServer
+from tests.support.servers import AlertmanagerServer, PrometheusServer
 
 TOKEN = "planted-token"
 HOLD = timedelta(seconds=3)
@@ -35,6 +39,25 @@ FINDING = Finding(
     "health", Severity.CRITICAL, "production: /health is down", {"check": "/health"},
     subject="production /health",
 )  # fmt: skip
+RULES = """
+groups:
+  - name: training
+    rules:
+      - alert: Loss
+        expr: loss > 0.8
+        labels: {severity: critical}
+        annotations: {summary: the loss is bad}
+"""
+
+
+@dataclass
+class Service:
+    """What Prometheus scrapes."""
+
+    loss: float = 0.1
+
+    def page(self, _: Request) -> Response:
+        return Response(f"# TYPE loss gauge\nloss {self.loss}\n", content_type="text/plain")
 
 
 @dataclass
@@ -46,6 +69,8 @@ class Round:
     ledger: Ledger
     slack: FakeSlack
     pages: FakePagerDuty
+    mail: FakeMail
+    service: Service
 
     def send(self, name: str = "Loss", *, ended: bool = False, **labels: str) -> None:
         now = datetime.now(UTC)
@@ -78,15 +103,22 @@ def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> float:
 
 @pytest.fixture
 def round_(
-    tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    httpserver: HTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Round]:
+    """A round whose alerts a test sends; with the parameter "prometheus" that sends them."""
     monkeypatch.setattr("tasks.analysis.incidents.hold_of", lambda *_: HOLD)
     monkeypatch.setattr("tasks.runs.alerts.keeper.TICK_SECONDS", 0.5)
     monkeypatch.setattr("tasks.runs.alerts.keeper._RECONCILE", timedelta(seconds=1))
     monkeypatch.setattr("tasks.runs.alerts.keeper._MINUTE", timedelta(seconds=1))
     slack, pages = FakeSlack(httpserver), FakePagerDuty(httpserver)
-    port = free_port()
+    port, service = free_port(), Service()
+    httpserver.expect_request("/metrics").respond_with_handler(service.page)
     with ExitStack() as stack:
+        mail = stack.enter_context(fake_mail(tmp_path))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", mail.ca_file)
         home = tmp_path / "alertmanager"
         home.mkdir()
         hook = f"http://127.0.0.1:{port}/alertmanager"
@@ -95,7 +127,8 @@ def round_(
         shutil.copytree(shipped("config"), config)
         shutil.copytree(shipped("expectations"), tmp_path / "expectations")
         routes = config / "routes.yaml"
-        routes.write_text(routes.read_text().replace("resolve_hold: 5m", "resolve_hold: 2s"))
+        text = routes.read_text().replace("resolve_hold: 5m", "resolve_hold: 2s")
+        routes.write_text(text.replace("[pagerduty, slack,", "[pagerduty, slack, email,"))
         variables = {
             "FEDVITALS_HOME": str(tmp_path / "home"),
             "FEDVITALS_CONFIG": str(config),
@@ -104,13 +137,58 @@ def round_(
             "FEDVITALS_ALERTS_ADDRESS": f"127.0.0.1:{port}",
             **slack.variables,
             **pages.variables,
+            **mail.variables,
         }
+        if getattr(request, "param", None) == "prometheus":
+            folder = tmp_path / "prometheus"
+            folder.mkdir()
+            target = f"{httpserver.host}:{httpserver.port}"
+            prometheus = PrometheusServer(
+                folder, rules=RULES, scrape={"service": [target]}, alertmanagers=[server.target]
+            )
+            variables["PROMETHEUS_URL"] = stack.enter_context(prometheus).url
         settings = load_settings(variables)
         stack.enter_context(intake(settings, print, variables))
         ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
         # the first look adopts what is there
         time.sleep(1)
-        yield Round(server, settings, ledger, slack, pages)
+        yield Round(server, settings, ledger, slack, pages, mail, service)
+
+
+@pytest.mark.promise("Alerts: from a fault in Prometheus to each channel and its end, every time")
+@pytest.mark.parametrize("round_", ["prometheus"], indirect=True)
+def test_a_fault_is_shown_and_ends_three_times(round_: Round) -> None:
+    for time_ in (1, 2, 3):
+        round_.service.loss = 0.9
+        seconds = until(lambda: round_.slack.titles() == ["[CRITICAL] production: Loss"])
+        print(f"fault to Slack: {seconds:.1f} s")
+        before = ["resolved"] * (time_ - 1)
+        until(lambda: round_.pages.states() == [*before, "triggered"])  # noqa: B023
+        until(lambda: len(round_.mail.mails) == 2 * time_ - 1)  # noqa: B023
+        round_.service.loss = 0.1
+        until(lambda: round_.slack.titles() == ["[RESOLVED] production: Loss"], 60)
+        until(lambda: round_.pages.states() == [*before, "resolved"])  # noqa: B023
+        until(lambda: len(round_.mail.mails) == 2 * time_)  # noqa: B023
+        assert round_.open() == []
+    subjects = [one["Subject"] for one in round_.mail.mails]
+    assert [("RESOLVED" in one) for one in subjects] == [False, True] * 3
+
+
+@pytest.mark.promise("Alerts: a page does not wait for Prefect")
+def test_a_critical_alert_is_shown_while_the_prefect_server_is_dead(
+    tmp_path: Path, httpserver: HTTPServer
+) -> None:
+    slack, pages = FakeSlack(httpserver), FakePagerDuty(httpserver)
+    dead = {"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    with IntakeProcess(tmp_path, {**slack.variables, **pages.variables, **dead}) as intake:
+        body = a_webhook("Loss", "critical", datetime.now(UTC))
+        headers = {"Authorization": f"Bearer {PROCESS_TOKEN}"}
+        began = time.monotonic()
+        answer = requests.post(f"{intake.url}/alertmanager", body, headers=headers, timeout=10)
+        assert answer.json() == {"taken": 1}
+        until(lambda: pages.states() == ["triggered"])
+        until(lambda: slack.titles() == ["[CRITICAL] production: Loss"])
+        print(f"webhook to PagerDuty and Slack: {time.monotonic() - began:.2f} s")
 
 
 @pytest.mark.promise("Alerts: from Alertmanager to PagerDuty and Slack, and to the end of both")

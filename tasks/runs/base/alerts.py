@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -35,11 +36,14 @@ from tasks.ledger.held_findings import held, hold
 from tasks.ledger.incidents import intake_runs
 from tasks.ledger.ledger import Ledger
 from tasks.runs.base.registry import alert_channels_in
-from tasks.runs.base.run import Run
 from tasks.runs.base.slos import slos_in_force
 from tasks.runs.base.thresholds import thresholds_in_force
 from tasks.sources.alertmanager import Alertmanager, posted
 from tasks.sources.pseudonyms import namer_of
+
+if TYPE_CHECKING:
+    # the intake makes no run, and is small without a lake
+    from tasks.runs.base.run import Run
 
 logger = logging.getLogger("fedvitals")
 # a run waits so long for its messages, when no intake sends them
@@ -172,7 +176,7 @@ def _links(settings: Settings, environment: Environment) -> Links:
     return (*found, ("Logs", logs)) if logs else tuple(found)
 
 
-def report_findings(run: Run, receipt: Receipt) -> None:
+def report_findings(run: "Run", receipt: Receipt) -> None:
     """Take the run's findings to the door: the intake's, or this ledger's.
 
     A ledger that lasts for this run alone starts no incident: each run would start it again.

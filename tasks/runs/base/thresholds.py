@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack, closing
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tasks.analysis.rules.judge import Judgement, judge
 from tasks.analysis.rules.promql import require_promql
@@ -16,9 +17,10 @@ from tasks.core.thresholds import (
     field_problems,
     read_file,
 )
-from tasks.lake.tables import Lake
-from tasks.runs.base.observe import in_lake, in_prometheus
 from tasks.sources.prometheus_rules import RulesClient
+
+if TYPE_CHECKING:
+    from tasks.lake.tables import Lake
 
 NO_PROMETHEUS = "no Prometheus is configured. Fix: set PROMETHEUS_URL"
 
@@ -44,9 +46,12 @@ def _in_force(settings: Settings, catalogue: Catalogue) -> ThresholdsFile:
 
 
 def evaluate(
-    settings: Settings, environment: Environment, lake: Lake, at: datetime
+    settings: Settings, environment: Environment, lake: "Lake", at: datetime
 ) -> list[Judgement]:
     """Judge every threshold of the environment; what cannot be judged has the state `failed`."""
+    # what only reads thresholds needs no lake
+    from tasks.runs.base.observe import in_lake, in_prometheus
+
     catalogue = Catalogue.read(settings.config / "metrics.yaml")
     file = _in_force(settings, catalogue)
     service = environment.services.get("prometheus")

@@ -261,6 +261,37 @@ def test_a_storm_is_one_message(desk: Desk) -> None:
     assert [one.newest.name for one in desk.open()] == ["grave"]
 
 
+def test_what_comes_amid_a_storm_is_looked_at_when_its_message_is_due(desk: Desk) -> None:
+    desk.take(*(firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(30)))
+    late = [firing(0.1, "high", fingerprint=f"{n:016x}", name=f"b{n}") for n in range(50, 60)]
+    desk.take(*late)
+    assert next_due(desk.ledger)["slack"] == NOW + timedelta(seconds=10)
+    desk.now = NOW + timedelta(seconds=9)
+    desk.deliver()
+    assert desk.shown("slack") == [("storm", "open")]
+    desk.now = NOW + timedelta(seconds=10)
+    desk.deliver()
+    assert desk.shown("slack") == [("storm", "open"), ("storm", "update")]
+
+
+def test_a_storm_whose_answer_is_lost_keeps_its_key(desk: Desk) -> None:
+    pages = desk.channels["pagerduty"]
+    many = [firing(0, fingerprint=f"{n:016x}", name=f"a{n}") for n in range(13)]
+    pages.loses = lambda message: AWAY if message.kind == "storm" else None
+    desk.take(*many)
+    pages.loses = lambda message: None
+    # by then ten may be shown each again
+    desk.now += timedelta(minutes=2)
+    desk.take(firing(2, fingerprint="e" * 16, name="late"))
+    storms = [one.incident_id for one in pages.seen if one.kind == "storm"]
+    assert (len(storms), len(set(storms))) == (2, 1)
+    assert [one.action for one in pages.seen].count("open") == 10 + 2 + 1
+    desk.take(*(ended(0, 3, fingerprint=one.fingerprint) for one in many))
+    desk.wait(8)
+    last = {one.incident_id: one.action for one in pages.seen}
+    assert list(last.values()).count("open") == 1
+
+
 def test_a_storm_that_is_refused_after_a_lost_answer_ends_in_one_message(desk: Desk) -> None:
     many = [firing(0, "high", fingerprint=f"{n:016x}", name=f"a{n}") for n in range(30)]
     slack = desk.channels["slack"]

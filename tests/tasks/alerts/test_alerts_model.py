@@ -67,6 +67,8 @@ class Alerts(RuleBasedStateMachine):
     @rule(name=NAMES, is_lost=st.booleans())
     def fire(self, name: str, is_lost: bool) -> None:
         if name not in self.holds:
+            # no alert begins again in the instant of its end
+            self.now += timedelta(seconds=1)
             self.holds[name] = (self.now, "")
             self.deliver(self.notice(name, self.now), is_lost)
 

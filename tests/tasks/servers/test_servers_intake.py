@@ -1,6 +1,9 @@
 """The intake: who is let in, what is on the disk before the answer, and what is refused."""
 
 import json
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from tasks.ledger.incidents import intake_runs, open_incidents
 from tasks.ledger.ledger import Ledger
 from tasks.runs.base.alerts import SIGNATURE, TIME, signature
 from tasks.servers import intake as served
+from tasks.servers.http_server import listen
 from tasks.servers.intake import intake
 from tests.support.incident_samples import NOW
 
@@ -239,3 +243,16 @@ def test_it_says_that_it_runs(url: str, ledger: Ledger) -> None:
             break
         time.sleep(0.1)
     assert intake_runs(ledger, datetime.now(UTC))
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement() -> None:
+    with listen("127.0.0.1:0", "A", "127.0.0.1:1", has_token=True) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address), listener.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_it_is_small_without_a_lake() -> None:
+    code = "import sys, tasks.servers.intake; print('deltalake' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
