@@ -105,5 +105,5 @@ def _findings(
     from tasks.runs.base.plan import check_source
 
     check_source(environment)
-    with closing(Live(environment, datetime.now(UTC), settings.pipeline.settle_delay)) as live:
+    with closing(Live(environment, datetime.now(UTC))) as live:
         return [asdict(finding) for entry in entries for finding in live.findings(entry)]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tasks.core.clocks import CLOCK
 from tasks.core.documents import Duration, Strict, parse, read_yaml
 from tasks.core.json_path import JsonPath
 from tasks.core.maintenance_windows import MaintenanceWindow
@@ -25,7 +26,7 @@ _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 LATE = "no whole answer within"
 
 # checks besides endpoints and pushed ones, as findings and maintenance name them
-OTHER_CHECKS = ("training", "controls", "host_cpu", "host_memory", "host_disk")
+OTHER_CHECKS = ("training", "controls", "host_cpu", "host_memory", "host_disk", CLOCK)
 State = Literal["up", "degraded", "down", "no_data", "maintenance"]
 SampleStatus = Literal["healthy", "unhealthy", "error"]
 

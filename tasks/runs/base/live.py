@@ -26,11 +26,10 @@ WHOLE = ""
 class Live:
     """Looks at an environment's sources, at each address once; close it afterwards."""
 
-    def __init__(self, environment: Environment, now: datetime, settle_delay: timedelta) -> None:
-        """Prometheus is asked for what it has `settle_delay` before `now`, the others for now."""
+    def __init__(self, environment: Environment, now: datetime) -> None:
+        """All are asked for now: a look right after `init` shows what a later run collects."""
         self._environment = environment
         self._now = now
-        self._settled = now - settle_delay
         self._samplers: dict[str, Source] = {}
         self._open = ExitStack()
 
@@ -49,7 +48,7 @@ class Live:
             return ()
         if kind.probe is not None:
             service = self._environment.services[kind.service_name]
-            return kind.probe(service, measurement, self._settled)
+            return kind.probe(service, measurement, self._now)
         return tuple(self._sampled(measurement, kind))
 
     def _sampled(self, measurement: Measurement, kind: SourceKind) -> Iterator[FieldFinding]:

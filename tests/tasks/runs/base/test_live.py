@@ -30,7 +30,7 @@ def looked(
     services = {"api": api, "prometheus": prometheus}
     known = {name: service for name, service in services.items() if service is not None}
     environment = Environment(name="production", services=known)
-    with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
+    with closing(Live(environment, datetime.now(UTC))) as looking:
         return looking.findings(measurement)
 
 
@@ -75,7 +75,7 @@ def test_an_endpoint_is_asked_once_for_all_its_measurements(httpserver: HTTPServ
     api.body = '{"x": 1, "y": 2}'
     environment = Environment(name="production", services={"api": api.service()})
 
-    with closing(Live(environment, datetime.now(UTC), timedelta(0))) as looking:
+    with closing(Live(environment, datetime.now(UTC))) as looking:
         for name in ("x", "y"):
             assert looking.findings(rest_measurement({name: f"$.{name}"}))[0].state == "ok"
 

@@ -12,9 +12,11 @@ import pytest
 
 from tasks.core.clocks import note_date
 from tasks.core.errors import ChannelUnavailable
+from tasks.core.maintenance_windows import Maintenance
 from tasks.core.receipt import Outcome, Receipt, Values
 from tasks.core.services import Environment, Service
 from tasks.core.settings import load_settings
+from tasks.ledger.health import start_maintenance
 from tasks.runs.base.run import Run
 
 DOWN = ChannelUnavailable(channel="pager", url="http://127.0.0.1:9", problem="no answer")
@@ -86,6 +88,24 @@ def test_a_clock_that_is_not_ours_is_a_finding(run: Run, seconds: int, severity:
     assert receipt.exit_code == (severity == "high")
     if seconds < 0:
         assert re.search("the clock of api is (8|9|10) s behind this machine's", receipt.sentence)
+
+
+@pytest.mark.parametrize(
+    ("environment", "check", "is_found"),
+    [("production", "", False), ("", "clock", False), ("staging", "", True), ("", "/health", True)],
+)
+def test_a_clock_in_maintenance_is_none(
+    run: Run, environment: str, check: str, is_found: bool
+) -> None:
+    url = "http://127.0.0.1:9/maintained"
+    run.environment = Environment(name="production", services={"api": Service(url=url, origin="")})
+    note_date(
+        url, {"Date": format_datetime(run.now + timedelta(hours=1), usegmt=True)}, timedelta()
+    )
+    hour = timedelta(hours=1)
+    planned = Maintenance(run.now - hour, run.now + hour, environment, check, "deploy", "ann")
+    start_maintenance(run.ledger, planned)
+    assert bool(ended(run).findings) is is_found
 
 
 def raising(error: OSError) -> Callable[[object], NoReturn]:
