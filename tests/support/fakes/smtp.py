@@ -77,7 +77,9 @@ def fake_mail(folder: Path, *, name: str = "localhost", tls: bool = True) -> Ite
 
     def login(_server: Any, _session: Any, _envelope: Any, _how: str, given: Any) -> AuthResult:
         known = LoginPassword(USER.encode(), PASSWORD.encode())
-        return AuthResult(success=given == known, handled=False)
+        # what it refuses it repeats, as careless servers do
+        refusal = f"535 5.7.8 refused: {given.password.decode()}"
+        return AuthResult(success=given == known, handled=False, message=refusal)
 
     options: dict[str, Any] = {"authenticator": login}
     if tls:
