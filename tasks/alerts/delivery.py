@@ -224,13 +224,16 @@ class Sender:
         self, connection: Connection, channel: str, parcel: Parcel, reference: str, now: datetime
     ) -> None:
         kept.in_turn(connection)
+        rows = outbox.owned(connection, parcel.rows)
+        if not rows:
+            return
         is_open = parcel.message.action != "resolve"
-        outbox.end(connection, parcel.rows, "sent", now, storm=parcel.storm)
+        outbox.end(connection, rows, "sent", now, storm=parcel.storm)
         places = [Shown(parcel.message.incident_id, channel, reference, "", is_open)]
         if parcel.storm:
             places += (
                 Shown(row.incident_id, channel, "", parcel.storm, row.action != "resolve")
-                for row in parcel.rows
+                for row in rows
             )
         outbox.show(self.ledger, connection, places)
 
@@ -261,9 +264,11 @@ class Sender:
 
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
-            if is_twice and self._moved(connection, channel, parcel, text, now):
+            rows = outbox.owned(connection, parcel.rows)
+            mine = parcel._replace(rows=rows)
+            if is_twice and self._moved(connection, channel, mine, text, now):
                 return
-            outbox.put_off(connection, parcel.rows, due, text, is_unsure=is_unsure)
+            outbox.put_off(connection, rows, due, text, is_unsure=is_unsure)
             if asked is not None:
                 outbox.pause(connection, channel, due)
 
@@ -285,12 +290,12 @@ class Sender:
     def _refuse(self, channel: str, parcel: Parcel, text: str, now: datetime) -> None:
         logger.error("%s: a message about %s is refused: %s", channel, parcel.message.name, text)
 
-        # what is shown as open stays so until an end is taken: the reason may be put right
-        ends = [r for r in parcel.rows if r.action == "resolve" and now - r.due_at < _ENDS_FOR]
-        others = [row for row in parcel.rows if row not in ends]
-
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
+            rows = outbox.owned(connection, parcel.rows)
+            # what is shown as open stays so until an end is taken: the reason may be put right
+            ends = [r for r in rows if r.action == "resolve" and now - r.due_at < _ENDS_FOR]
+            others = [row for row in rows if row not in ends]
             outbox.put_off(connection, ends, now + _LONGEST_WAIT, text, is_unsure=False)
             outbox.end(connection, others, "refused", now, problem=text)
             self._show_unsure(connection, channel, others, parcel.storm)

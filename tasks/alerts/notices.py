@@ -184,16 +184,22 @@ def _parse(model: type[Model], body: bytes) -> Model:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
+def hidden_labels(
+    labels: Mapping[str, str], tags: frozenset[str], name: Callable[[str], str]
+) -> dict[str, str]:
+    """Return the labels with the identities of clients as pseudonyms."""
+    return {tag: name(value) if tag in tags and value else value for tag, value in labels.items()}
+
+
 def hidden(
     notices: Iterable[Notice], tags: frozenset[str], name: Callable[[str], str]
 ) -> list[Notice]:
     """Return the notices with the identities of clients as pseudonyms, in labels and sentences."""
     found = []
     for one in notices:
-        clients = {tag: value for tag, value in one.labels.items() if tag in tags and value}
-        labels = {**one.labels, **{tag: name(value) for tag, value in clients.items()}}
         sentence = one.sentence
-        for value in clients.values():
+        for value in (value for tag, value in one.labels.items() if tag in tags and value):
             sentence = sentence.replace(value, name(value))
+        labels = hidden_labels(one.labels, tags, name)
         found.append(replace(one, labels=labels, sentence=sentence))
     return found

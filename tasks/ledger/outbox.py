@@ -108,6 +108,19 @@ def lease(
     return [replace(one, leased_until=until, tries=one.tries + 1, storm=storm) for one in rows]
 
 
+def owned(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return those of leased messages that nobody else has taken since their lease ended."""
+    found: set[int] = set()
+    for first in range(0, len(rows), _AT_ONCE):
+        some = rows[first : first + _AT_ONCE]
+        query = select(_ROW.number).where(
+            _ROW.number.in_([one.number for one in some]),
+            _ROW.leased_until.in_({as_text(one.leased_until) for one in some if one.leased_until}),
+        )
+        found.update(connection.execute(query).scalars())
+    return [one for one in rows if one.number in found]
+
+
 def end(
     connection: Connection, rows: Sequence[Row], state: State, at: datetime, **facts: str
 ) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tasks.alerts.adoption import adopt, summary_of
 from tasks.alerts.drill import sent_to
 from tasks.alerts.incidents import acknowledge, reconcile, tick
-from tasks.alerts.notices import Identify, SentAlert, of_alert
+from tasks.alerts.notices import Identify, SentAlert, hidden, hidden_labels, of_alert
 from tasks.alerts.planning import expanded
 from tasks.channels.heartbeat import Heartbeat
 from tasks.core.alert_services import HEARTBEAT
@@ -125,7 +125,9 @@ class Keeper:
         tick(desk.ledger, timing, now, desk.plan, is_source_up=is_up)
         if self._is_due("minutely", now, _MINUTE):
             self._post_held()
-            self._beat(now)
+            # a run may find that the intake is dead
+            if self._threads:
+                self._beat(now)
         unknown = set(outbox.next_due(desk.ledger)) - set(desk.sender.channels)
         for name in unknown:
             desk.sender.drain(name)
@@ -239,17 +241,18 @@ class Keeper:
             with closing(RulesClient(service)) as client:
                 found.extend(client.firing())
 
-        is_up = self._try(f"Prometheus of {environment.name}", do)
-        return tuple(found), is_up
+        is_up, desk = self._try(f"Prometheus of {environment.name}", do), self._desk
+        return tuple(hidden_labels(one, desk.tags, desk.name_client) for one in found), is_up
 
     def _active(self, held: HeldAlert, environment: str, now: datetime) -> ActiveAlert | None:
         try:
             alert = SentAlert.model_validate({**(held.model_extra or {}), "endsAt": _NEVER})
         except ValidationError:
             return None
-        notice = of_alert(alert, environment, self._identify, now)
-        if notice is None or not notice.fingerprint:
+        read = of_alert(alert, environment, self._identify, now)
+        if read is None or not read.fingerprint:
             return None
+        (notice,) = hidden([read], self._desk.tags, self._desk.name_client)
         status = held.status
         if status.silenced_by:
             return ActiveAlert(notice, "silenced")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ from tasks.runs.base.registry import alert_channels_in
 from tasks.runs.base.slos import slos_in_force
 from tasks.runs.base.thresholds import thresholds_in_force
 from tasks.sources.alertmanager import Alertmanager, posted
-from tasks.sources.pseudonyms import namer_of
+from tasks.sources.pseudonyms import Namer, namer_of
 
 if TYPE_CHECKING:
     # the intake makes no run, and is small without a lake
@@ -75,10 +76,13 @@ class Desk:
 
     def take(self, notices: Sequence[Notice]) -> list[IncidentEvent]:
         """Take notices with pseudonyms of clients; raise LedgerUnavailable, UsageInvalid."""
-        namer = namer_of(self.settings) if self.tags else None
-        if namer is not None:
-            notices = hidden(notices, self.tags, namer)
+        notices = hidden(notices, self.tags, self.name_client)
         return take(self.ledger, notices, self.routes.timing, self.plan)
+
+    @cached_property
+    def name_client(self) -> Namer:
+        """Return what names clients in incidents and messages."""
+        return (namer_of(self.settings) if self.tags else None) or str
 
     def take_findings(
         self, flow: str, environment: Environment, findings: Sequence[Finding], link: str = ""

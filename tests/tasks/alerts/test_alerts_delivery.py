@@ -1,15 +1,25 @@
 """From a notice to what people see: routes, escalation, refusals, repeats, storms."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import Connection
 
 from tasks.alerts.incidents import acknowledge
 from tasks.core.errors import ChannelRefused, ChannelUnavailable
 from tasks.core.incidents import Acknowledgement, AlertMessage
 from tasks.core.window import Window
+from tasks.ledger import outbox
 from tasks.ledger.incidents import events_of, forget_incidents, incidents_in
-from tasks.ledger.outbox import LEASE, messages_of, next_due, oldest_critical, refused_openings
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import (
+    LEASE,
+    Row,
+    messages_of,
+    next_due,
+    oldest_critical,
+    refused_openings,
+)
 from tests.support.incident_samples import NOW, ended, firing
 from tests.tasks.alerts.conftest import Desk
 
@@ -241,6 +251,55 @@ def test_a_message_whose_sender_died_is_taken_over_once_its_lease_ends(desk: Des
     desk.now += LEASE
     desk.deliver()
     assert [one.is_repeat for one in desk.channels["slack"].seen] == [True]
+
+
+@pytest.mark.promise("Alerts: who wakes after his lease ends no message that another has taken")
+@pytest.mark.parametrize("error", [None, AWAY, BUSY, REFUSED, KeyError("blocks")])
+def test_who_wakes_after_his_lease_leaves_the_message_alone(
+    desk: Desk, error: Exception | None
+) -> None:
+    other: list[Row] = []
+
+    def sleeps(message: AlertMessage) -> Exception | None:
+        if message.kind == "channel" or other:
+            return None
+        desk.now += LEASE + timedelta(seconds=1)
+        # another one takes it, and has not ended
+        other.extend(lease(desk.ledger, desk.now))
+        return error
+
+    desk.channels["slack"].answer = sleeps
+    desk.take(firing(0, "high"))
+    (taken,) = other
+    (row,) = messages_of(desk.ledger, taken.incident_id)
+    assert (row.state, row.leased_until, row.tries) == ("waiting", taken.leased_until, 2)
+    # nor is it sent elsewhere
+    assert (STALLED, "open") not in desk.shown("email")
+    # when that one ended in nothing, it is sent as a repeat
+    desk.now += LEASE
+    desk.deliver()
+    assert desk.channels["slack"].seen[-1].is_repeat
+    (row,) = messages_of(desk.ledger, taken.incident_id)
+    assert row.state == "sent"
+
+
+def test_who_wakes_after_his_lease_ends_what_nobody_has_taken(desk: Desk) -> None:
+    def sleeps(_: AlertMessage) -> None:
+        desk.now += LEASE + timedelta(seconds=1)
+
+    desk.channels["slack"].answer = sleeps
+    desk.take(firing(0, "high"))
+    (incident,) = desk.open()
+    assert [one.state for one in messages_of(desk.ledger, incident.id)] == ["sent"]
+
+
+def lease(ledger: Ledger, now: datetime) -> list[Row]:
+    """Take what waits for Slack, as another worker does."""
+
+    def do(connection: Connection) -> list[Row]:
+        return outbox.lease(connection, outbox.waiting(connection, "slack"), now + LEASE)
+
+    return ledger.patiently(do)
 
 
 @pytest.mark.promise("Alerts: more than 10 openings a minute are one message, which is updated")

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.alerts.incidents import silence
-from tasks.core.incidents import Silence
+from tasks.alerts.incidents import reconcile, silence
+from tasks.core.incidents import ActiveAlert, Muted, Silence, Snapshot
 from tests.support.incident_samples import NOW, ended, firing
 from tests.tasks.alerts.conftest import Desk
 
@@ -79,4 +79,41 @@ def test_a_silence_that_nothing_needs_sends_nothing(desk: Desk) -> None:
     (one,) = desk.open()
     silence(desk.ledger, one.id, None, NOW, "ann", desk.plan)
     desk.deliver()
+    assert desk.shown("slack") == [OPEN]
+
+
+def look(desk: Desk, *held: ActiveAlert) -> None:
+    """Take what Alertmanager holds."""
+    began = NOW - timedelta(days=1)
+    snapshot = Snapshot("production", desk.now, began, True, held)
+    reconcile(desk.ledger, snapshot, desk.routes.timing, desk.plan)
+    desk.deliver()
+
+
+@pytest.mark.parametrize("muted", ["silenced", "inhibited"])
+def test_what_alertmanager_mutes_does_not_open_or_escalate_and_is_resolved(
+    desk: Desk, muted: Muted
+) -> None:
+    look(desk)
+    new = firing(1, fingerprint="b" * 16, name="New")
+    desk.take(firing(0))
+    look(desk, ActiveAlert(firing(0), muted), ActiveAlert(new, muted))
+    desk.wait(20)
+    assert (desk.shown("pagerduty"), desk.shown("slack"), desk.shown("email")) == (
+        [OPEN],
+        [OPEN],
+        [],
+    )
+    # Alertmanager says nothing of the end of what it mutes
+    look(desk)
+    desk.wait(6)
+    assert (desk.shown("pagerduty"), desk.shown("slack")) == ([OPEN, RESOLVE], [OPEN, RESOLVE])
+    assert desk.open() == []
+
+
+def test_what_alertmanager_mutes_no_more_is_opened(desk: Desk) -> None:
+    look(desk)
+    look(desk, ActiveAlert(firing(0), "silenced"))
+    assert desk.shown("slack") == []
+    look(desk, ActiveAlert(firing(0)))
     assert desk.shown("slack") == [OPEN]

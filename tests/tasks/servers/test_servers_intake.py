@@ -109,6 +109,17 @@ def test_a_webhook_opens_one_incident_an_alert(url: str, ledger: Ledger) -> None
     assert named(ledger, "A").quiet_since is not None
 
 
+def test_a_client_of_a_webhook_is_a_pseudonym(url: str, ledger: Ledger) -> None:
+    body = webhook(
+        alert("Battery", client="alice-laptop")
+        | {"annotations": {"summary": "alice-laptop is low"}}
+    )
+    assert post(url, body).status_code == 200
+    newest = named(ledger, "Battery").newest
+    assert newest.labels["client"] not in ("alice-laptop", "")
+    assert newest.sentence == f"{newest.labels['client']} is low"
+
+
 def test_an_event_is_its_name_and_environment(url: str, ledger: Ledger) -> None:
     event = {"action": "alert-triggered", "alert_name": "Loss", "severity": "high"}
     for text in ("first", "second"):
