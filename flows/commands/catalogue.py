@@ -73,8 +73,8 @@ def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
         print_clean("\n".join(_lines(rows, verbose)))
         return
     # built-in measurements have no key to look up, and are wider than a terminal
-    built_in = ("receipt", "health", "slo")
-    print_table([row for row in rows if row["source"] not in built_in], empty="none")
+    own = {entry.name for entry in entries if entry.is_own}
+    print_table([row for row in rows if row["name"] not in own], empty="none")
 
 
 def _lines(rows: list[dict[str, Any]], verbose: bool) -> list[str]:
