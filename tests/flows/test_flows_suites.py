@@ -27,6 +27,7 @@ BUILT_IN = [
     "health_checks",
     "health_host",
     "health_hours",
+    "incidents",
 ]
 NOTE = "fedvitals: no range for delay: 0 values, 100 are needed\n"
 
