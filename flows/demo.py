@@ -58,7 +58,7 @@ LOSSY_CLIENTS = 1
 # a job is late so long after its report, and an incident closes so soon after its alert's end
 LATE_SECONDS = 10
 JOB = {"every": "5s", "grace": "4s", "severity": "high"}
-QUIET = {"resolve_hold": "5s", "evaluations": 1}
+QUIET = {"resolve_hold": "5s", "evaluations": 0}
 PLANTED = "planted: the network of one client loses a fifth of its packets; the report names it"
 LATE = "model-export"
 LATE_SAID = f"planted: the job {LATE} reports once, and is late after that, until it reports again"
@@ -130,8 +130,9 @@ def _report_job(_: Notify) -> None:
 def _miss_job(notify: Notify) -> None:
     """Check when the job is late, which opens an incident."""
     time.sleep(LATE_SECONDS)
+    began = datetime.now(UTC)
     run_command("health", HealthRequest())
-    _name_changes(notify)
+    _name_changes(began, notify)
 
 
 def _report_job_again(notify: Notify) -> None:
@@ -143,14 +144,14 @@ def _report_job_again(notify: Notify) -> None:
 
 def _keep_incidents(notify: Notify) -> None:
     """Let time pass for incidents, as the intake does each few seconds."""
+    began = datetime.now(UTC)
     run_command("alerts", AlertsRequest())
-    _name_changes(notify)
+    _name_changes(began, notify)
 
 
-def _name_changes(notify: Notify) -> None:
-    """Name what happened to the job's incident in the last seconds."""
-    now = datetime.now(UTC)
-    window = Window(now - timedelta(seconds=LATE_SECONDS), now)
+def _name_changes(began: datetime, notify: Notify) -> None:
+    """Name what has happened to the job's incident since then."""
+    window = Window(began, datetime.now(UTC))
     with opened_ledger(load_settings()) as ledger:
         for event, incident in changes_in(ledger, ENVIRONMENT, window):
             if incident.newest.name == LATE:

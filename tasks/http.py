@@ -177,19 +177,19 @@ class Transport(ABC):
 
     def unanswered(self, error: Exception, what: str) -> FedvitalsError:
         """Return our error for one of requests: that of `no_answer`, or for a certificate or its file."""
-        for cause in _causes(error):
+        for cause in causes_of(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return self._untrusted(cause, what)
             if isinstance(cause, ssl.SSLError) or type(error) is OSError:
                 trusting()
             if isinstance(cause, ssl.SSLError) and _is_client_alert(cause.reason or ""):
                 return self._client_certificate_refused(cause)
-        *_, innermost = _causes(error)
+        *_, innermost = causes_of(error)
         # the one that a person can act on
         reason = self.redacted(str(innermost) or type(innermost).__name__)
         through = "through a proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
         late = requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError
-        is_late = any(isinstance(cause, late) for cause in _causes(error))
+        is_late = any(isinstance(cause, late) for cause in causes_of(error))
         return self.no_answer(what, through + reason, is_late)
 
     def _untrusted(self, cause: ssl.SSLCertVerificationError, what: str) -> CertificateInvalid:
@@ -346,7 +346,8 @@ def _is_client_alert(reason: str) -> bool:
     return "_ALERT_" in reason and any(word in reason for word in CLIENT_ALERTS)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, and what it was raised from."""
     inner: BaseException | None = error
     while inner is not None:
         yield inner

@@ -72,9 +72,10 @@ def _print(rows: list[dict[str, Any]], live: bool, verbose: bool) -> None:
     if live:
         print_clean("\n".join(_lines(rows, verbose)))
         return
+    from tasks.core.measurement import ORIGINS
+
     # built-in measurements have no key to look up, and are wider than a terminal
-    built_in = ("receipt", "health", "slo")
-    print_table([row for row in rows if row["source"] not in built_in], empty="none")
+    print_table([row for row in rows if ORIGINS.get(row["source"]) != ()], empty="none")
 
 
 def _lines(rows: list[dict[str, Any]], verbose: bool) -> list[str]:

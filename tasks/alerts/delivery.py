@@ -253,20 +253,39 @@ class Sender:
         wait_for = min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
         due = now + (timedelta(seconds=float(asked)) if asked is not None else wait_for)
         # what an earlier try may have shown, this answer does not take back
-        is_unsure = not error.facts.get("is_answered") or any(r.is_unsure for r in parcel.rows)
+        was_unsure = any(row.is_unsure for row in parcel.rows)
+        is_unsure = not error.facts.get("is_answered") or was_unsure
         text = _problem(error)
         logger.warning("%s: a message about %s waits: %s", channel, parcel.message.name, text)
+
+        # twice without an answer it may be there twice: the next channel has it, if there is one
+        is_answered = error.facts.get("is_answered")
+        is_twice = was_unsure and not is_answered and channel in self.repeating
 
         def do(connection: Connection) -> None:
             kept.in_turn(connection)
             rows = outbox.owned(connection, parcel.rows)
+            mine = parcel._replace(rows=rows)
+            if is_twice and self._moved(connection, channel, mine, text, now):
+                return
             outbox.put_off(connection, rows, due, text, is_unsure=is_unsure)
             if asked is not None:
                 outbox.pause(connection, channel, due)
 
         self.ledger.patiently(do)
-        if tries >= _MANY_TRIES:
+        if tries >= _MANY_TRIES or (is_twice and parcel.message.kind != CHANNEL_KIND):
             self._report_channel(channel, text, now)
+
+    def _moved(
+        self, connection: Connection, channel: str, parcel: Parcel, problem: str, now: datetime
+    ) -> bool:
+        """Give messages that a channel may show twice to the next one; return whether there is one."""
+        spare = list(self._elsewhere(connection, parcel.rows, now))
+        if spare:
+            outbox.end(connection, parcel.rows, "refused", now, problem=problem)
+            self._show_unsure(connection, channel, parcel.rows, parcel.storm)
+            outbox.add(connection, spare)
+        return bool(spare)
 
     def _refuse(self, channel: str, parcel: Parcel, text: str, now: datetime) -> None:
         logger.error("%s: a message about %s is refused: %s", channel, parcel.message.name, text)

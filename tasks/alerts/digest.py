@@ -77,6 +77,8 @@ def _more(found: Digest, stop: datetime) -> Iterable[tuple[str, str]]:
         yield "Budgets below 25 %", _listed(map(_budget, found.budgets))
     if found.review is not None:
         yield from _review(found.review, stop)
+    if found.not_known:
+        yield "Not known", _listed(found.not_known)
 
 
 def _review(review: Review, stop: datetime) -> Iterable[tuple[str, str]]:
@@ -91,7 +93,6 @@ def _review(review: Review, stop: datetime) -> Iterable[tuple[str, str]]:
         "Silences of more than 30 days": (
             _silence(one, stop) for one in review.silences_without_end
         ),
-        "Not known": review.not_known,
     }
     for title, lines in rows.items():
         if text := _listed(lines):

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+from urllib3.exceptions import ConnectTimeoutError
+
 from tasks.core.checks import ServiceCheck
 from tasks.core.errors import ChannelRefused, ChannelUnavailable, FedvitalsError
 from tasks.core.outside import read_json
 from tasks.core.services import Service
-from tasks.http import Answer, Limits, Transport
+from tasks.http import Answer, Limits, Transport, causes_of
 
 LIMITS = Limits(connect=5.0, silence=10.0, total=15.0, largest=8 << 20)
 # at debug level it logs the path of each request
@@ -32,6 +34,13 @@ class HttpChannel(Transport):
     def no_answer(self, what: str, problem: str, is_late: bool) -> FedvitalsError:
         """Return ChannelUnavailable: the message may have arrived."""
         return self.unavailable(f"no answer: {problem}", is_answered=False)
+
+    def unanswered(self, error: Exception, what: str) -> FedvitalsError:
+        """Return the error; what was never connected has not arrived."""
+        found = super().unanswered(error, what)
+        if any(isinstance(cause, ConnectTimeoutError) for cause in causes_of(error)):
+            found.facts["is_answered"] = True
+        return found
 
     def ask(
         self, method: str, path: str, good: Collection[int] = (HTTPStatus.OK,), **content: Any

@@ -136,7 +136,9 @@ class _Webhook(HttpChannel):
         except FedvitalsError as error:
             cause = error.__cause__
             if isinstance(error, ChannelUnavailable) and cause:
-                error = self.unavailable(f"no answer ({type(cause).__name__})", is_answered=False)
+                is_answered = bool(error.facts["is_answered"])
+                problem = f"no answer ({type(cause).__name__})"
+                error = self.unavailable(problem, is_answered=is_answered)
             # neither the words nor the cause: they name the whole URL
             raise error from None
 

@@ -201,7 +201,6 @@ class Review(Strict):
     budgets_unused: tuple[BudgetLine, ...] = Field(description="met with over 90 % of it left")
     limits: tuple[LimitLine, ...]
     silences_without_end: tuple[SilenceLine, ...] = Field(description="of more than 30 days")
-    not_known: tuple[str, ...] = Field(description="what could not be looked at, and why")
 
 
 class Digest(Strict):
@@ -219,6 +218,9 @@ class Digest(Strict):
     silences_that_end: tuple[SilenceLine, ...] = ()
     budgets: tuple[BudgetLine, ...] = Field(default=(), description="below 25 %")
     review: Review | None = None
+    not_known: tuple[str, ...] = Field(
+        default=(), description="what could not be looked at, and why"
+    )
     sent: tuple[ChannelAnswer, ...] = ()
 
 

@@ -71,7 +71,7 @@ class Route(Strict):
 class _Incidents(Strict):
     """How long what holds, as Timing has it."""
 
-    evaluations: int = Field(default=Timing.evaluations, ge=1)
+    evaluations: int = Field(default=Timing.evaluations, ge=0)
     resolve_hold: Duration = Timing.resolve_hold
     reopen_window: Duration = Timing.reopen_window
     flapping_starts: int = Field(default=Timing.flapping_starts, ge=2)

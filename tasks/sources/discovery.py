@@ -149,7 +149,8 @@ class _Live:
         kind = list[_Series] if any(isinstance(one, dict) for one in found) else list[Any]
         try:
             return msgspec.convert(found, kind, strict=False)
-        except msgspec.ValidationError as error:
+        # half of a surrogate pair is no text
+        except (msgspec.ValidationError, UnicodeError) as error:
             raise self._request.invalid(str(error)) from error
 
     def names(self) -> list[str]:

@@ -108,7 +108,7 @@ TYPES = {
     },
     "security": {"security_events", "security_checks", "tls_certificate"},
     "health": {"health_checks", "health_hours", "health_host"},
-    "pipeline": {"fedvitals_pipeline", "fedvitals_slo", "fedvitals_slo_hours"},
+    "pipeline": {"fedvitals_pipeline", "fedvitals_slo", "fedvitals_slo_hours", "incidents"},
 }  # fmt: skip
 # what the end of a query makes of a value
 SCALES = {"/ 100": 0.01, "* 3600": 3600.0, "": 1.0}

@@ -27,6 +27,7 @@ BUILT_IN = [
     "health_checks",
     "health_host",
     "health_hours",
+    "incidents",
 ]
 NOTE = "fedvitals: no range for delay: 0 values, 100 are needed\n"
 
@@ -82,7 +83,7 @@ def canonical(shares: Shares) -> Shares:
 
 def test_check_of_sound_suites(canonical: Shares) -> None:
     ran = canonical.installation.here("suites", "check")
-    assert (ran.code, ran.out) == (0, "suites checked: 7, all valid\n")
+    assert (ran.code, ran.out) == (0, "suites checked: 8, all valid\n")
     ran = canonical.installation.here("suites", "check", "--json")
     assert (ran.code, ran.document) == (
         0,
@@ -111,7 +112,7 @@ def test_check_rewrites_sound_suites(shares: Shares) -> None:
     ]
     content = json.loads(shares.path.read_text("utf-8"))
     ran = shares.installation.here("suites", "check", "--fix")
-    assert (ran.code, ran.out) == (0, "suites checked: 7, all valid\n")
+    assert (ran.code, ran.out) == (0, "suites checked: 8, all valid\n")
     assert shares.path.read_text("utf-8") == canonical_json(content)
 
 

@@ -26,6 +26,8 @@ from tests.support.installation import COMMAND, Installation, entry
 from tests.support.servers import InfluxServer, PrefectServer
 from tests.support.service_history import stored
 
+pytestmark = pytest.mark.slow
+
 HOURS = 12
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=HOURS))

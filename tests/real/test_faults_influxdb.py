@@ -27,6 +27,8 @@ from tests.support.proxy import Fault, Proxy, a_proxy
 from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
 from tests.support.whole_way import hours, put_two, whole_way
 
+pytestmark = pytest.mark.slow
+
 # of two rooms and two fields, less the shares that are impossible
 VALUES = 2 * 2 * 60 * CELLS - 2 * 2 * CELLS
 NOTHING = SinkValues()

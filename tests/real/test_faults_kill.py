@@ -44,6 +44,8 @@ from tests.support.nursery import FAULT_POINT, Nursery
 from tests.support.proxy import Fault, a_proxy
 from tests.support.servers import InfluxServer, PrefectServer, PrometheusServer
 
+pytestmark = pytest.mark.slow
+
 KILLED = -signal.SIGKILL
 # of a whole command, on the slowest machine
 PATIENCE = 250

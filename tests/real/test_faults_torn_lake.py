@@ -12,6 +12,8 @@ from tests.support.nursery import Nursery
 from tests.support.servers import InfluxServer
 from tests.support.whole_way import PATIENCE, WholeWay, hours, put_two, whole_way
 
+pytestmark = pytest.mark.slow
+
 DAY = hours(3)
 BOTH = hours(4)
 

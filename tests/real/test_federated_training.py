@@ -19,7 +19,7 @@ from tests.support.installation import COMMAND, Installation, Ran
 from tests.support.running_server import RunningServer, started
 from tests.support.servers import InfluxServer, PrefectServer, quoted
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CATALOGUE = Catalogue.read(shipped("config") / "metrics.yaml")
 Round = tuple[str, int]
 

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,31 @@ STEP = 15
 SETTLED_SECONDS = 60 + 2 * STEP
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def prometheus(
-    tmp_path_factory: pytest.TempPathFactory,
-    node_exporter: NodeExporter,
-    request: pytest.FixtureRequest,
-) -> Iterator[PrometheusServer]:
-    """Scrapes a node exporter and itself since long enough for a run to read it."""
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, node_exporter: NodeExporter
+) -> Iterator[dict[str, PrometheusServer]]:
+    """Each scrapes a node exporter and itself since long enough for a run to read it."""
     jobs = {"node": [node_exporter.target], "prometheus": ["itself"]}
-    home = tmp_path_factory.mktemp("prometheus")
-    server = PrometheusServer(home, scrape=jobs, version=request.param)
-    config = server.config_path.read_text()
-    server.config_path.write_text(config.replace("itself", f"127.0.0.1:{server.port}"))
-    with server:
-        while not server.query("count(up == 1) == 2", time.time() - SETTLED_SECONDS):
-            time.sleep(1)
-        yield server
+    with ExitStack() as stack:
+        found = {}
+        for version in VERSIONS:
+            home = tmp_path_factory.mktemp("prometheus")
+            server = PrometheusServer(home, scrape=jobs, version=version)
+            config = server.config_path.read_text()
+            server.config_path.write_text(config.replace("itself", f"127.0.0.1:{server.port}"))
+            found[version] = stack.enter_context(server)
+        for server in found.values():
+            while not server.query("count(up == 1) == 2", time.time() - SETTLED_SECONDS):
+                time.sleep(1)
+        yield found
+
+
+@pytest.fixture(params=VERSIONS)
+def prometheus(
+    servers: dict[str, PrometheusServer], request: pytest.FixtureRequest
+) -> PrometheusServer:
+    return servers[request.param]
 
 
 def installed(folder: Path, prefect: PrefectServer, prometheus: PrometheusServer) -> Installation:

@@ -17,6 +17,8 @@ from tests.support.faulty import FaultyPrometheus, constant, faulty_prometheus
 from tests.support.installation import Installation, Ran, entry
 from tests.support.s3 import S3Server
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 # the newest whole hour, so that no run has more to read than the tests say
 NOW = floor(datetime.now(UTC), HOUR)

@@ -29,7 +29,7 @@ from tests.support.servers import PostgresServer, PrefectServer
 from tests.support.serving import eventually, serving
 
 # a schedule of every minute, a scheduler that comes round each minute, and a busy machine
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENCE = 400
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "deployments" / "prefect.yaml"

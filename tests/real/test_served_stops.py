@@ -25,7 +25,7 @@ from tests.support.serving import eventually, serving
 from tests.support.terminal import CTRL_C, Terminal, on_terminal
 from tests.support.whole_way import Source
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LINE = "fedvitals: stopped. Landed data stays; the next run continues"
 STOPPED = "fedvitals serve was stopped. Landed data stays; the next run continues"
 BY_HAND = {

@@ -20,7 +20,7 @@ from tasks.core.thresholds import Threshold
 from tests.real.test_rules_promtool import run
 from tests.support.servers import VERSIONS, PrometheusVersion
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.slow
 
 CONFIG, MINUTE = shipped("config"), timedelta(minutes=1)
 SLOS = read_slos(CONFIG / "slos.yaml", ())

@@ -24,7 +24,7 @@ from tests.support.servers import PrefectServer
 from tests.support.serving import eventually, serving
 from tests.support.whole_way import Source
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE = 180
 ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")

@@ -182,6 +182,7 @@ def test_a_rest_answer(content: Any) -> None:
 @given(result=documents("metric", "value", "values", "histogram"))
 @example(result=[{"metric": {"a": "b"}, "value": [1, "x"]}])
 @example(result=[{"metric": 1}])
+@example(result=[{"metric": "\ud800"}])
 @example(result=[{"metric": {"__name__": "x"}, "value": [1, HUGE]}, 7])
 def test_an_instant_query(result: Any) -> None:
     entry = next(one for one in CATALOGUE.values() if one.source == "prometheus")

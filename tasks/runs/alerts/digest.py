@@ -64,14 +64,21 @@ def make_digest(desk: Desk, window: Window, learn: Learn | None = None) -> Diges
     past, ledger = _past(desk, window), desk.ledger
     undelivered = refused_openings(ledger, [one.id for one in past.incidents if one.is_open])
     silences, problems = _silences(desk, past.incidents)
-    budgets = list(_budgets(desk.settings, window))
+    budgets: list[BudgetLine] = []
+    try:
+        budgets += _budgets(desk.settings, window)
+    except FedvitalsError as error:
+        problems.append(f"budgets: {error}")
     soon = window.stop + max(_SOON, window.length)
     more: dict[str, object] = {
         "silences_that_end": tuple(one for one in silences if one.until <= soon),
         "budgets": tuple(one for one in budgets if one.left_ratio < _LITTLE),
     }
     if learn is not None:
-        more["review"] = _review(desk, window, past, budgets, silences, problems, learn)
+        limits, unknown = _limits(desk.settings, window, learn)
+        problems += unknown
+        more["review"] = _review(desk, window, past, budgets, silences, limits)
+    more["not_known"] = tuple(problems)
     return digest(*past, undelivered, window).model_copy(update=more)
 
 
@@ -81,14 +88,12 @@ def _review(
     past: _Past,
     budgets: Sequence[BudgetLine],
     silences: Sequence[SilenceLine],
-    problems: Sequence[str],
-    learn: Learn,
+    limits: Sequence[LimitLine],
 ) -> Review:
     acted = acted_on(past.events)
     fired = {one.newest.name for one in past.incidents}
     handled = {one.newest.name for one in past.incidents if one.id in acted}
     rules = thresholds_in_force(desk.settings).thresholds.values()
-    limits, unknown = _limits(desk.settings, window, learn)
     return Review(
         never_fired=tuple(one.id for one in rules if one.mode == "alert" and one.id not in fired),
         never_acted_on=tuple(sorted(fired - handled)),
@@ -99,7 +104,6 @@ def _review(
         silences_without_end=tuple(
             one for one in silences if one.until > window.stop + _WITHOUT_END
         ),
-        not_known=(*problems, *unknown),
     )
 
 

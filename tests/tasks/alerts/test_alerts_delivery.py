@@ -26,6 +26,9 @@ from tests.tasks.alerts.conftest import Desk
 DAYS = Window(NOW - timedelta(days=1), NOW + timedelta(days=1))
 STALLED = "TrainingStalled"
 AWAY = ChannelUnavailable(channel="slack", url="http://s", problem="no answer", retry_after=None)
+CLOSED = ChannelUnavailable(
+    channel="slack", url="http://s", problem="refused", retry_after=None, is_answered=True
+)
 BUSY = ChannelUnavailable(
     channel="slack", url="http://s", problem="HTTP 429", retry_after=30, is_answered=True
 )
@@ -209,7 +212,7 @@ def test_what_all_refuse_is_undelivered(desk: Desk) -> None:
 
 
 def test_a_channel_that_does_not_answer_for_minutes_is_an_incident(desk: Desk) -> None:
-    desk.channels["slack"].answer = lambda message: AWAY
+    desk.channels["slack"].answer = lambda message: CLOSED
     desk.take(firing(0))
     desk.wait(2)
     assert desk.shown("email") == []
@@ -401,3 +404,41 @@ def test_what_was_closed_400_days_ago_is_forgotten_and_what_is_open_is_not(desk:
     assert [one.newest.name for one in incidents_in(desk.ledger, DAYS)] == ["Open"]
     assert events_of(desk.ledger, closed.id) == []
     assert messages_of(desk.ledger, closed.id) == []
+
+
+@pytest.mark.promise(
+    "Alerts: a message whose answers get lost is shown twice at most where a channel cannot be asked"
+)
+def test_a_message_whose_answers_get_lost_goes_to_the_next_channel(desk: Desk) -> None:
+    slack = desk.channels["slack"]
+    slack.loses = lambda message: AWAY
+    desk.take(firing(0))
+    desk.wait(10)
+    shown = [one for one in slack.seen if about_alerts(one)]
+    assert [(one.action, one.is_repeat) for one in shown] == [("open", False), ("open", True)]
+    assert desk.shown("email")[0] == (STALLED, "open")
+    # what may be shown there is ended there
+    slack.loses = lambda message: None
+    desk.take(ended(0, 11))
+    desk.wait(6)
+    assert [one for one in desk.shown("slack") if one == (STALLED, "resolve")]
+
+
+def test_without_a_next_channel_it_is_tried_again(desk: Desk) -> None:
+    del desk.channels["email"]
+    slack = desk.channels["slack"]
+    slack.loses = lambda message: AWAY
+    desk.take(firing(0))
+    desk.wait(10)
+    assert len([one for one in slack.seen if about_alerts(one)]) > 2
+
+
+def test_what_never_arrived_is_sent_again_and_goes_nowhere_else(desk: Desk) -> None:
+    desk.channels["slack"].answer = lambda message: CLOSED
+    desk.take(firing(0))
+    desk.wait(1)
+    desk.channels["slack"].answer = lambda message: None
+    desk.wait(5)
+    (shown,) = (one for one in desk.channels["slack"].seen if about_alerts(one))
+    assert not shown.is_repeat
+    assert desk.shown("email") == []

@@ -114,7 +114,6 @@ def test_a_digest_with_a_review_names_each_finding_of_it() -> None:
         budgets_unused=(spent.model_copy(update={"slo": "freshness", "left_ratio": 0.95}),),
         limits=(LimitLine(rule="loss", limit=2, learned=1.4, fires=1),),
         silences_without_end=(silence,),
-        not_known=(),
     )
     more = {"silences_that_end": (silence,), "budgets": (spent,), "review": review}
     found = digest([], [], {}, WEEK).model_copy(update=more)

@@ -554,3 +554,12 @@ def test_texts_from_outside_are_texts(httpserver: HTTPServer, mail: FakeMail, te
     page = next(part for part in letter.walk() if part.get_content_type() == "text/html")
     assert "<script>" not in page.get_content()
     assert 'href="javascript' not in page.get_content()
+
+
+def test_what_was_never_connected_has_not_arrived(httpserver: HTTPServer) -> None:
+    fake = FakeSlack(httpserver)
+    httpserver.stop()
+    for service in (fake.by_bot(), fake.by_webhook()):
+        with pytest.raises(ChannelUnavailable) as caught:
+            SlackChannel(service, WAIT).send(a_message(), "")
+        assert caught.value.facts["is_answered"] is True

@@ -234,7 +234,8 @@ def test_what_ends_a_load_midway_doubles_no_more_than_one_request(
     doubled = sum(counts.values()) - 100
     assert rest.values.pending == 0
     if ending == "kill":
-        assert doubled == 0
+        # a request may end between the two series of a step
+        assert doubled <= 1
     else:
         assert 0 < doubled < taken / 2
 
