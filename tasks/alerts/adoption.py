@@ -16,12 +16,16 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.outbox import Shown
 
 _MOST_NAMES = 20
+_KEYED = "pagerduty"
 
 
 def adopt(
     ledger: Ledger, shown: Mapping[str, Sequence[ShownIncident]], now: datetime
 ) -> list[IncidentEvent]:
-    """Open what channels show as open, under the id that it has there; return what was opened."""
+    """Open what channels show as open, under the id that it has there; return what was opened.
+
+    What one channel shows, PagerDuty may show as well: its key there is the id, so its end is sent.
+    """
     return ledger.patiently(partial(_adopt, ledger, shown, now))
 
 
@@ -49,6 +53,7 @@ def _adopt(
         for one in group
         if one.id in ids
     ]
+    places += (Shown(one, _KEYED, one) for one in ids if _KEYED in shown)
     outbox.show(ledger, connection, places)
     return events
 

@@ -18,7 +18,8 @@ from tasks.ledger.version import lock
 # differs from the keys of upgrades and of health
 _LOCK = 3
 _TICK, _INTAKE = "alerts_tick", "alerts_intake"
-_LOOKED = "alerts_looked "
+# in `meta`: what was looked at
+LOOKED = "alerts_looked "
 _OF_LATE = timedelta(minutes=1)
 # of the parameters that one query may have
 _AT_ONCE = 500
@@ -114,7 +115,7 @@ def incidents_in(ledger: Ledger, window: Window) -> list[Incident]:
 
 def is_first_look(ledger: Ledger, connection: Connection, environment: str) -> bool:
     """Return whether an environment's Alertmanager is looked at for the first time, and note it."""
-    key = f"{_LOOKED}{environment}"[:64]
+    key = f"{LOOKED}{environment}"[:64]
     is_known = connection.execute(select(meta.c.value).where(meta.c.key == key)).first() is not None
     if not is_known:
         connection.execute(ledger.upsert(meta), {"key": key, "value": "yes"})

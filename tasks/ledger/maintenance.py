@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from tasks.core.errors import LedgerUnavailable
 from tasks.core.whole_file import draft_of
+from tasks.ledger.incidents import LOOKED
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.schema import as_text, cells, loads, pages, runs, set_aside, verified_suites
 
@@ -140,6 +141,7 @@ def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
     with draft_of(path, 0o600) as unfinished:
         with closing(sqlite3.connect(unfinished)) as target:
             source.backup(target)
+            _let_it_look_again(target)
             # the copy must be a single file, whatever journals are beside it
             target.execute("PRAGMA journal_mode=DELETE")
             (said,) = target.execute("PRAGMA quick_check").fetchone()
@@ -150,6 +152,13 @@ def _copied(source: sqlite3.Connection, folder: Path, name: str) -> Path:
         unfinished.rename(path)
         _sync(folder)
     return path
+
+
+def _let_it_look_again(copy: sqlite3.Connection) -> None:
+    """Let a restored copy take over what opened since, and mark as a repeat what it sends again."""
+    copy.execute("DELETE FROM meta WHERE substr(key, 1, ?) = ?", (len(LOOKED), LOOKED))
+    copy.execute("UPDATE outbox SET is_unsure = 1 WHERE ended_at IS NULL")
+    copy.commit()
 
 
 def _left_over(folder: Path) -> Iterator[Path]:

@@ -61,7 +61,7 @@ def echo(request: pytest.FixtureRequest) -> Iterator[Echo]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.promise("No secret is seen in logs, output, messages, files or the ledger")
+@pytest.mark.promise("Secrets: none is seen in logs, output, messages, files or the ledger")
 @pytest.mark.parametrize("echo", [401, 500, 200], indirect=True)
 def test_no_secret_is_seen_when_every_step_fails(
     bare: Installation,
