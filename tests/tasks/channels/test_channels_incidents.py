@@ -558,7 +558,7 @@ def test_texts_from_outside_are_texts(httpserver: HTTPServer, mail: FakeMail, te
 
 def test_what_was_never_connected_has_not_arrived(httpserver: HTTPServer) -> None:
     fake = FakeSlack(httpserver)
-    httpserver.stop()
+    fake.url = "http://127.0.0.1:9"
     for service in (fake.by_bot(), fake.by_webhook()):
         with pytest.raises(ChannelUnavailable) as caught:
             SlackChannel(service, WAIT).send(a_message(), "")
