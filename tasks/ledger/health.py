@@ -123,6 +123,11 @@ def keep_push(ledger: Ledger, push: Push) -> None:
     ledger.write(health_pushes, [_row(push)])
 
 
+def expect_push(ledger: Ledger, push: Push) -> None:
+    """Keep by when the first report is due, unless one came meanwhile."""
+    ledger.write_new(health_pushes, _row(push))
+
+
 def last_round(ledger: Ledger, environment: str) -> tuple[str, datetime] | None:
     """Return the round in which the training was seen last, and since when."""
     query = select(health_rounds).where(health_rounds.c.environment == environment)

@@ -295,6 +295,11 @@ class Ledger:
         if rows:
             self.patiently(lambda connection: connection.execute(self.upsert(table), rows))
 
+    def write_new(self, table: Table, row: dict[str, Any]) -> None:
+        """Write a row unless there is one with its keys."""
+        statement = self._insert(table).on_conflict_do_nothing()
+        self.patiently(lambda connection: connection.execute(statement, [row]))
+
     def upsert(self, table: Table) -> Any:
         """Return the statement that inserts a row, or replaces the one with its keys."""
         keys = [column.name for column in table.primary_key]

@@ -264,7 +264,9 @@ def test_a_process_killed_in_mid_send(
     held = service.points()
     assert some(held.keys() ^ in_lake(one).keys()) == []
     doubled = {key for key, values in held.items() if len(values) > 1}
-    assert doubled <= taken[1]
+    # a request may end within a step, whose other series go with it again
+    last = max(key[-1] for key in taken[0])
+    assert {key for key in doubled if key[-1] != last} <= taken[1]
     assert all(len(values) <= 2 for values in held.values())
     # Google refuses what it has, the others store it again
     assert bool(doubled) is (name != "gcp")

@@ -85,7 +85,7 @@ def _pushed(
             push = known.get(Key(environment, name))
             if push is None:
                 push = Push(environment, name, None, now + check.every + check.grace)
-                kept.keep_push(ledger, push)
+                kept.expect_push(ledger, push)
             yield _sample_of(push, now)
 
 

@@ -86,6 +86,17 @@ def test_intervals_reach_into_a_window(ledger: Ledger) -> None:
     assert reading(Window(NOW - HOUR, NOW)) == []
 
 
+def test_a_report_that_comes_first_is_not_taken_back(ledger: Ledger) -> None:
+    """The loop and a job may write at once: what is expected never replaces what came."""
+    expected = Push("production", "export", None, NOW)
+    kept.expect_push(ledger, expected)
+    assert [*kept.pushes(ledger).values()] == [expected]
+    came = replace(expected, at=NOW, deadline=NOW + timedelta(hours=1))
+    kept.keep_push(ledger, came)
+    kept.expect_push(ledger, expected)
+    assert [*kept.pushes(ledger).values()] == [came]
+
+
 def test_pushes_rounds_and_hosts_keep_the_last(ledger: Ledger) -> None:
     push = Push("production", "export", None, NOW + HOUR)
     kept.keep_push(ledger, push)
