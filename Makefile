@@ -35,10 +35,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## see it work: a demo service, its metrics, the reports
 	$(BIN)/fedvitals demo
 
-# Each worker has servers of its own; a file's tests stay together, since they share what they start,
-# and in the order of tests/conftest.py.
+# Each worker has servers of its own; a file's tests stay together, since they share what they start.
 test: setup  ## the whole suite, real servers included
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile
 
 soak: setup  ## runs with faults by chance for SOAK_MINUTES (20), then nothing may be missing or doubled
 	$(BIN)/python -m tests.soak.soak

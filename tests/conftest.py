@@ -66,15 +66,10 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything under tests/real, and begin with the files that take long.
-
-    They mostly wait, so the others run beside them; at the end they would run alone.
-    """
+    """Mark everything under tests/real."""
     for item in items:
         if item.path.is_relative_to(REAL):
             item.add_marker("real")
-    long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in long, not item.path.is_relative_to(REAL)))
 
 
 @pytest.fixture(scope="session")
