@@ -256,8 +256,10 @@ def test_the_server_ends_in_the_middle_of_a_run(
         with one.at_work() as (terminal, stopped):
             crashed(terminal.text, one, killed)
             server.kill()
-            lines = stop(terminal, "Ctrl-C")
-            assert lines == ["fedvitals: stopping 1 run…", LINE]
+            first, *more, last = stop(terminal, "Ctrl-C")
+            # Prefect's worker of logs may say that its last ones found no server
+            assert (first, last.endswith(LINE)) == ("fedvitals: stopping 1 run…", True)
+            assert more in ([], ["--- Error logging to API ---"])
 
         server.start()
         crashed(one.run_next(server), one, stopped)
