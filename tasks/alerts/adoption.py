@@ -36,14 +36,14 @@ def _adopt(
     connection: Connection,
 ) -> list[IncidentEvent]:
     kept.in_turn(connection)
-    every = {one.id: one for group in shown.values() for one in group}
-    keys = ((one.environment, one.fingerprint) for one in every.values())
-    known = kept.newest_of(connection, keys)
-    new = [
-        _incident(one, now)
-        for one in every.values()
-        if (one.environment, one.fingerprint) not in known
-    ]
+    # of two about one alert the newest is the one that goes on
+    groups = (one for group in shown.values() for one in group)
+    every = {
+        (one.environment, one.fingerprint): one
+        for one in sorted(groups, key=lambda one: one.opened_at)
+    }
+    known = kept.newest_of(connection, every)
+    new = [_incident(one, now) for key, one in every.items() if key not in known]
     events = [event(one, now, "adopted", str(one.newest.severity)) for one in new]
     kept.keep(ledger, connection, new, events)
     ids = {one.id for one in new}

@@ -228,15 +228,14 @@ class AlertsReport(Strict):
     """What is open at the end of a run of `alerts`, the gravest first."""
 
     open: tuple[IncidentLine, ...]
-    undelivered: tuple[str, ...] = Field(default=(), description="alerts that no channel took")
+    findings: tuple[str, ...] = Field(default=(), description="sentences")
 
     @property
     def sentence(self) -> str:
-        """Return it as one sentence."""
+        """Return it as one sentence, what is wrong with alerts first."""
         left = counted(len(self.open), "open incident") if self.open else "no open incident"
         first = f": {self.open[0].severity} {self.open[0].alert}" if self.open else ""
-        lost = f"no channel took the message about {', '.join(self.undelivered)}"
-        return f"{lost}; {left}" if self.undelivered else left + first
+        return "; ".join((*self.findings, left + first))
 
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {

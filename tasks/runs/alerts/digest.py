@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tasks.alerts.digest import digest
@@ -63,7 +63,7 @@ def make_digest(desk: Desk, window: Window, learn: Learn | None = None) -> Diges
     """Return the digest of a window; with `learn` it has the review of rules, SLOs and silences."""
     past, ledger = _past(desk, window), desk.ledger
     undelivered = refused_openings(ledger, [one.id for one in past.incidents if one.is_open])
-    silences, problems = _silences(desk, past.incidents)
+    silences, problems = _silences(desk, past.incidents, window.stop)
     budgets: list[BudgetLine] = []
     try:
         budgets += _budgets(desk.settings, window)
@@ -118,8 +118,10 @@ def _limits(settings: Settings, window: Window, learn: Learn) -> tuple[list[Limi
     return found, problems
 
 
-def _silences(desk: Desk, incidents: Iterable[Incident]) -> tuple[list[SilenceLine], list[str]]:
-    """Return the silences that hold, and what could not be asked."""
+def _silences(
+    desk: Desk, incidents: Iterable[Incident], at: datetime
+) -> tuple[list[SilenceLine], list[str]]:
+    """Return the silences that hold at a moment, and what could not be asked."""
     found = {
         one.key: SilenceLine(
             where="fedvitals",
@@ -130,11 +132,14 @@ def _silences(desk: Desk, incidents: Iterable[Incident]) -> tuple[list[SilenceLi
             why=one.silence.why,
         )
         for one in incidents
-        if one.silence is not None
+        if one.silence is not None and one.silence.until > at
     }
     lines, problems = [*found.values()], []
+    asked: set[str] = set()
     for environment in desk.settings.environments.values():
-        if service := environment.services.get("alertmanager"):
+        service = environment.services.get("alertmanager")
+        if service is not None and service.url not in asked:
+            asked.add(service.url)
             try:
                 with closing(Alertmanager(service)) as client:
                     lines += [

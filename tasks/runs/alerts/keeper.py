@@ -1,5 +1,6 @@
 """What happens to incidents when nothing arrives: time, Alertmanager, acknowledgements, delivery."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from tasks.runs.base.alerts import DRAIN_SECONDS, EVERY, HOURLY, Desk
 from tasks.sources.alertmanager import Alertmanager, HeldAlert
 from tasks.sources.prometheus_rules import RulesClient
 
+logger = logging.getLogger("fedvitals")
 TICK_SECONDS = 10.0
 _RECONCILE, _MINUTE = timedelta(seconds=30), timedelta(minutes=1)
 # the dead man's heartbeat stops without a watchdog for so long, or with a page that waits so long
@@ -159,15 +161,22 @@ class Keeper:
         """Do it, and report a failure when it begins, and its end."""
         try:
             do()
-        except Exception as error:  # noqa: BLE001 - a defect in one part must not end the others
-            text = str(error) if isinstance(error, FedvitalsError) else defect(error)
-            if self._said.get(what) != text:
-                self._said[what] = text
-                self._notify(f"{what}: {text}")
+        except FedvitalsError as error:
+            self._fail(what, str(error))
+            return False
+        # a defect in one part must not end the others; of a run it makes the run partial
+        except Exception as error:
+            logger.exception("%s: unexpected error", what)
+            self._fail(what, defect(error))
             return False
         if self._said.pop(what, None) is not None:
             self._notify(f"{what}: well again")
         return True
+
+    def _fail(self, what: str, text: str) -> None:
+        if self._said.get(what) != text:
+            self._said[what] = text
+            self._notify(f"{what}: {text}")
 
     def _is_due(self, what: str, now: datetime, every: timedelta) -> bool:
         last = self._done_at.get(what)

@@ -50,13 +50,12 @@ def alerts(
     plan = step("plan", make_own_plan)(run, (incident_measurement(),))
     with opened_desk(run.settings, run.ledger) as desk:
         step("keep", keep)(run, desk)
-        report = step("report", make_report)(desk)
         if since is not None:
             window = Window(since, run.now)
             step("digest", send_digest)(run, desk, window, learn if request.review else None)
         if request.drill is not None:
-            run.findings += step("drill", test_route)(run, desk, request.drill)
-    run.findings += undelivered(report)
+            step("drill", drill_route)(run, desk, request.drill)
+        report = step("report", make_report)(run, desk)
     collect_by_source(run, plan, step)
     receipt = step("account", run.account)(covered_window(plan, run.outcomes), details=report)
     step("self metrics", land_self_metrics)(run, receipt)
@@ -64,42 +63,43 @@ def alerts(
 
 
 def keep(run: Run, desk: Desk) -> None:
-    """Do what the intake does, unless one runs."""
+    """Do what the intake does, unless one runs; a part that fails leaves the run partial."""
     if intake_runs(run.ledger, run.now):
         return
-    run.notes += Keeper(desk, identities(run.settings), logger.info).once()
+    failed = Keeper(desk, identities(run.settings), logger.info).once()
+    run.notes += failed
+    run.is_partial |= bool(failed)
 
 
-def make_report(desk: Desk) -> AlertsReport:
-    """Return what is open, and the alerts that no channel took, with what the last one said."""
+def make_report(run: Run, desk: Desk) -> AlertsReport:
+    """Return what is open, and what is wrong with its messages, which is a finding too."""
     found = open_incidents(desk.ledger)
     refused = refused_openings(desk.ledger, [one.id for one in found])
     # what is not delivered is not to be about itself
     lost = [one for one in found if one.id in refused and one.newest.kind != UNDELIVERED]
     names = sorted({f"{one.newest.name} ({refused[one.id]})" for one in lost})
-    return AlertsReport(open=lines_of(found, refused), undelivered=tuple(names))
+    if names:
+        sentence = f"no channel took the message about {', '.join(names)}"
+        run.findings.append(
+            Finding(UNDELIVERED, Severity.HIGH, sentence, {"alerts": names}, hint=_HINT)
+        )
+    sentences = tuple(one.sentence for one in run.findings)
+    return AlertsReport(open=lines_of(found, refused), findings=sentences)
 
 
-def undelivered(report: AlertsReport) -> list[Finding]:
-    """Return a finding when no channel took the message about an incident."""
-    if not report.undelivered:
-        return []
-    sentence = f"no channel took the message about {', '.join(report.undelivered)}"
-    evidence = {"alerts": list(report.undelivered)}
-    return [Finding(UNDELIVERED, Severity.HIGH, sentence, evidence, hint=_HINT)]
-
-
-def test_route(run: Run, desk: Desk, route: str) -> list[Finding]:
-    """Send a test to all channels of a route; return a finding on those that took none."""
+def drill_route(run: Run, desk: Desk, route: str) -> None:
+    """Send a test to all channels of a route; it is a finding when one does not take it."""
     channels = desk.sender.channels
     names = of_route(desk.routes, route, channels)
     done = drill(channels, names, desk.settings.default_environment, run.now)
     failed = [f"{one.channel} ({one.detail})" for one in done if not one.ok]
     failed += [] if names else ["none is configured"]
-    if not failed:
-        return []
-    sentence = f"the drill of route {route} reached not all channels: {', '.join(failed)}"
-    return [Finding(DRILL, Severity.HIGH, sentence, {"failed": failed}, subject=route, hint=_HINT)]
+    if failed:
+        sentence = f"the drill of route {route} reached not all channels: {', '.join(failed)}"
+        evidence = {"failed": failed}
+        run.findings.append(
+            Finding(DRILL, Severity.HIGH, sentence, evidence, subject=route, hint=_HINT)
+        )
 
 
 def send_digest(run: Run, desk: Desk, window: Window, learn: Learn | None) -> None:

@@ -96,3 +96,14 @@ def test_a_github_that_does_not_answer_holds_up_nothing(
     assert len(kept(settings, notice())) == 1
     assert "open incidents of github" in capsys.readouterr().out
     assert slack.titles() == ["[HIGH] production: Down"]
+
+
+def test_of_two_issues_about_one_alert_the_newest_goes_on(
+    tmp_path: Path, github: FakeGitHub, slack: FakeSlack
+) -> None:
+    """At most one incident of an alert is open, whatever a repository holds."""
+    for number in range(2):
+        mark = f"<!-- fedvitals:{'a' * 16}:{str(number) * 16}:production -->"
+        made = github.add({"title": "x: Down", "body": mark, "labels": ["alert", "monitoring"]})
+        github.issues[made]["created_at"] = f"2026-11-0{number + 1}T00:00:00Z"
+    assert kept(settings_in(tmp_path, github, slack)) == ["1" * 16]

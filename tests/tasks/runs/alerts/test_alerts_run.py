@@ -5,13 +5,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from pytest_httpserver import HTTPServer
 
 from tasks.alerts.incidents import silence, take
 from tasks.core.alert_report import LimitLine
-from tasks.core.errors import SourceUnavailable, UsageInvalid
+from tasks.core.errors import LedgerUnavailable, SourceUnavailable, UsageInvalid
 from tasks.core.incident_measurement import incident_measurement
 from tasks.core.incidents import Notice, Silence, Timing
 from tasks.core.receipt import Receipt
@@ -133,6 +134,10 @@ def test_a_digest_with_a_review_is_sent(
     assert (found.review.never_acted_on, len(found.review.limits)) == (("Down",), 1)
     assert "target_down" in found.review.never_fired
     assert found.review.silences_without_end == ()
+    # one that is over is no silence any more, though nothing has noted that yet
+    later = Window(NOW, datetime.now(UTC) + timedelta(hours=6))
+    with opened_desk(settings, ledger) as desk:
+        assert make_digest(desk, later).silences_that_end == ()
 
 
 def test_what_a_review_cannot_know_is_said(
@@ -172,7 +177,20 @@ def test_a_drill_goes_through_all_channels_of_a_route(
     slack.server.expect_request("/api/chat.postMessage").respond_with_json(
         {"ok": False, "error": "invalid_auth"}
     )
-    (finding,) = ran(settings, AlertsRequest(drill="page")).findings
+    receipt = ran(settings, AlertsRequest(drill="page"))
+    (finding,) = receipt.findings
     assert (finding.kind, "slack (" in finding.sentence) == ("drill", True)
+    assert receipt.sentence == f"{finding.sentence}; no open incident"
     with pytest.raises(UsageInvalid, match="there is no route 'pages'"):
         ran(settings, AlertsRequest(drill="pages"))
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), LedgerUnavailable(url="s", problem="locked")])
+def test_a_part_that_fails_leaves_the_run_partial(
+    settings: Settings, ledger: Ledger, error: Exception
+) -> None:
+    """A defect and an error of ours alike: a note says which part, and the others go on."""
+    with patch("tasks.runs.alerts.keeper.tick", side_effect=error):
+        receipt = ran(settings, AlertsRequest())
+    assert (receipt.status, receipt.exit_code) == ("degraded", 3)
+    assert [note.partition(":")[0] for note in receipt.notes] == ["the ledger"]
