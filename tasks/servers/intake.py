@@ -128,15 +128,25 @@ class Taker:
             self._waiting -= len(notices)
         try:
             self._desk.take(notices)
-        except Exception as error:  # noqa: BLE001 - its senders wait, and others come after them
+        # its senders wait, and others come after them: each job has an answer
+        except Exception as error:
             if not isinstance(error, FedvitalsError):
-                logger.error("notices are not taken: %s", defect(error))
+                logger.exception("notices are not taken: %s", defect(error))
+                if len(jobs) > 1:
+                    return self._take_each(jobs)
             for job in jobs:
                 job.done.set_exception(error)
             return
         for job in jobs:
             job.done.set_result(None)
         self._changed()
+
+    def _take_each(self, jobs: list[_Job]) -> None:
+        """Take jobs one by one: a defect that one of them meets is no other's."""
+        with self._lock:
+            self._waiting += sum(len(job.notices) for job in jobs)
+        for job in jobs:
+            self._take([job])
 
 
 class Tokens:

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import requests
@@ -26,7 +26,7 @@ from tasks.runs.base.alerts import SIGNATURE, TIME, signature
 from tasks.servers import intake as served
 from tasks.servers.http_server import listen
 from tasks.servers.intake import intake
-from tests.support.incident_samples import NOW
+from tests.support.incident_samples import NOW, firing
 
 TOKEN, OLD = "planted-token", "planted-older-token"
 ZERO = "0001-01-01T00:00:00Z"
@@ -246,6 +246,21 @@ def test_over_its_limit_it_answers_503(url: str) -> None:
         go_on.set()
         codes = {one.result().status_code for one in answers}
     assert (first.result().status_code, codes) == (503, {200, 503})
+
+
+@pytest.mark.promise("Alerts: a notice that meets a defect keeps no other sender waiting in vain")
+def test_a_defect_in_one_notice_is_no_others() -> None:
+    def take(notices: list[Any]) -> None:
+        if any(one.name == "poison" for one in notices):
+            raise KeyError("x")
+
+    taker = served.Taker(Mock(take=take), Mock())
+    answers = {name: taker.put([firing(0, name=name)]) for name in ("a", "poison", "b")}
+    taker.start()
+    taker.stop()
+    assert {name: type(answer and answer.exception()) for name, answer in answers.items()} == {
+        "a": type(None), "poison": KeyError, "b": type(None),
+    }  # fmt: skip
 
 
 def test_it_says_that_it_runs(url: str, ledger: Ledger) -> None:
