@@ -16,7 +16,7 @@ from tasks.core.disk import FULL, disk_full
 from tasks.core.errors import FedvitalsError, LedgerAway, defect
 from tasks.core.finding import Finding
 from tasks.core.health import read_health
-from tasks.core.maintenance_windows import covering, maintenance_at
+from tasks.core.maintenance_windows import Maintenance, covering, maintenance_at
 from tasks.core.progress import Progress, no_progress
 from tasks.core.receipt import (
     Delivery,
@@ -208,14 +208,18 @@ class Run:
 
     def _clocks(self) -> Iterator[Finding]:
         """Yield what is wrong with clocks, but for those in maintenance."""
-        for one in clock_findings(self.environment):
-            try:
-                started = started_maintenance(self.ledger, self.now)
-            except LedgerAway:
-                started = []
-            planned = maintenance_at(read_health(self.settings).maintenance, started, self.now)
-            if covering(planned, self.environment.name, CLOCK, self.now) is None:
-                yield one
+        found = list(clock_findings(self.environment))
+        planned = self._planned() if found else []
+        if covering(planned, self.environment.name, CLOCK, self.now) is None:
+            yield from found
+
+    def _planned(self) -> list[Maintenance]:
+        """Return the maintenance that goes on; none where a wrong file or the ledger hides it."""
+        try:
+            windows = read_health(self.settings).maintenance
+            return maintenance_at(windows, started_maintenance(self.ledger, self.now), self.now)
+        except FedvitalsError:
+            return []
 
     @contextmanager
     def delivery(self, what: str, failure: str = "") -> Iterator[list[str]]:

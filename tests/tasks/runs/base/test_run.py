@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import patch
 
 import pytest
 
 from tasks.core.clocks import note_date
-from tasks.core.errors import ChannelUnavailable
+from tasks.core.errors import ChannelUnavailable, ConfigurationInvalid
 from tasks.core.maintenance_windows import Maintenance
 from tasks.core.receipt import Outcome, Receipt, Values
 from tasks.core.services import Environment, Service
@@ -127,3 +128,15 @@ def test_another_error_of_the_system_is_none_of_a_full_disk(run: Run) -> None:
     with pytest.raises(PermissionError):
         run.work("one", raising(PermissionError(errno.EACCES, "Permission denied")))
     assert run.outcomes == []
+
+
+def test_a_wrong_health_file_takes_no_receipt(run: Run) -> None:
+    """What maintenance there is cannot be known then: the clock is a finding."""
+    url = "http://127.0.0.1:9/wrong"
+    run.environment = Environment(name="production", services={"api": Service(url=url, origin="")})
+    note_date(
+        url, {"Date": format_datetime(run.now + timedelta(hours=1), usegmt=True)}, timedelta()
+    )
+    wrong = ConfigurationInvalid(where="health.yaml", problem="wrong", fix="Correct it")
+    with patch("tasks.runs.base.run.read_health", side_effect=wrong):
+        assert [one.kind for one in ended(run).findings] == ["clock"]
