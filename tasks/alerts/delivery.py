@@ -262,18 +262,19 @@ class Sender:
         is_answered = error.facts.get("is_answered")
         is_twice = was_unsure and not is_answered and channel in self.repeating
 
-        def do(connection: Connection) -> None:
+        def do(connection: Connection) -> bool:
             kept.in_turn(connection)
             rows = outbox.owned(connection, parcel.rows)
             mine = parcel._replace(rows=rows)
             if is_twice and self._moved(connection, channel, mine, text, now):
-                return
+                return True
             outbox.put_off(connection, rows, due, text, is_unsure=is_unsure)
             if asked is not None:
                 outbox.pause(connection, channel, due)
+            return False
 
-        self.ledger.patiently(do)
-        if tries >= _MANY_TRIES or (is_twice and parcel.message.kind != CHANNEL_KIND):
+        is_moved = self.ledger.patiently(do)
+        if tries >= _MANY_TRIES or (is_moved and parcel.message.kind != CHANNEL_KIND):
             self._report_channel(channel, text, now)
 
     def _moved(

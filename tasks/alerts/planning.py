@@ -40,8 +40,9 @@ def _rows(
     if event.change in _OPENING:
         for channel in usable(route, route.channels, configured, incident):
             yield make(channel, "open")
-        # an earlier opening's steps are not taken beside those of this one
-        cancel_steps(connection, incident.id, event.at)
+        if event.change != "opened":
+            # an earlier opening's steps are not taken beside those of this one
+            cancel_steps(connection, incident.id, event.at)
         yield from _escalation(routes, configured, incident, event)
     elif event.change in _UPDATING:
         for channel in _used(connection, incident):

@@ -71,8 +71,8 @@ class HeldSilence(BaseModel):
 
     @property
     def what(self) -> str:
-        """Return its matchers as one text."""
-        return ", ".join(map(str, self.matchers))
+        """Return its matchers as one text, in order."""
+        return ", ".join(sorted(map(str, self.matchers)))
 
 
 _ALERTS: TypeAdapter[list[HeldAlert]] = TypeAdapter(list[HeldAlert])

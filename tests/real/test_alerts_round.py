@@ -14,6 +14,7 @@ import requests
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from tasks.alerts.notices import of_finding
 from tasks.core.errors import SourceUnavailable
 from tasks.core.finding import Finding
 from tasks.core.incidents import Incident, Silence
@@ -319,6 +320,18 @@ def test_our_silence_is_one_of_alertmanager(round_: Round) -> None:
         desk.silence(incident, None, "ann")
     assert silences(round_) == []
     until(lambda: not any(one.is_muted for one in round_.open()))
+
+
+def test_our_silence_of_a_finding_is_of_its_environment(round_: Round) -> None:
+    """A finding that was taken here has no label of it, and its alert there has."""
+    now = datetime.now(UTC)
+    notice = of_finding(FINDING, "production", "health", now, "")
+    with opened_desk(round_.settings, round_.ledger) as desk:
+        desk.take([notice])
+        (incident,) = round_.open()
+        desk.silence(incident, Silence("ann", now, now + timedelta(hours=1)), "ann")
+    (held,) = silences(round_)
+    assert held.what == "alertname=/health, environment=production, flow=health"
 
 
 def silences(round_: Round) -> list[HeldSilence]:

@@ -53,6 +53,7 @@ DRAIN_SECONDS = 20.0
 EVERY: Mapping[str, timedelta] = {
     "health": timedelta(minutes=15),
     "federated": timedelta(minutes=5),
+    "alerts": timedelta(minutes=15),
 }
 HOURLY = timedelta(hours=1)
 _FINDINGS: TypeAdapter[tuple[Finding, ...]] = TypeAdapter(tuple[Finding, ...])
@@ -132,6 +133,9 @@ class Desk:
         service = environment.services.get("alertmanager") if environment else None
         labels = {**incident.newest.labels, "alertname": incident.newest.name}
         labels.pop("severity", None)
+        if incident.newest.origin == "finding":
+            # as it is posted there
+            labels["environment"] = incident.newest.environment
         # there a client has another name
         if service is not None and not self.tags & labels.keys():
             with closing(Alertmanager(service)) as alertmanager:
